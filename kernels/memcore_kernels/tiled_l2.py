@@ -1,0 +1,225 @@
+"""Dense tiled l2 on a GPU: for every pair of images the largest tile's sum of squared differences (ssd), exact.
+
+    out[b, i, j] = max over tiles t of  sum over the K bytes of t of (x_i - x_j)^2
+                 = max over t of  |x_i - 128|^2 + |x_j - 128|^2 - 2 (x_i - 128) . (x_j - 128)
+
+A byte minus 128 is its top bit flipped and read as int8: differences stay as they are and the product runs on the int8
+matrix units. Tiles are cut into segments of at most ``MAX_SEGMENT_BYTES`` = 66,051 bytes.
+
+Overflow bounds, for a segment of S <= 66,051 bytes:
+    norms and products      <= S * 128^2 = 1.08e9                 fit int32 (limit 2^31: S = 131,071)
+    ssd of the segment      <= S * 255^2 <= 4,294,966,275         fits uint32; the three terms are added modulo 2^32, exact
+    sum over the segments   int64, only where there are two or more (K > 66,051, for example tiles of 256 x 256 x 3)
+
+Images are read where they stand, by strides. A tile is ``PLANES`` x ``TILE_ROWS`` lines of ``LINE`` contiguous bytes:
+pixels interleaved (N, H, W, C): 1 plane, tile_h rows, lines of tile_w * C bytes; channel planes (N, C, H, W): C planes, tile_h
+rows, lines of tile_w bytes. ``k // LINE`` and ``k % LINE`` turn the k-th byte of a tile into an address. Where the last block
+of a tile is not full, the missing bytes are read as 0x80, which the flip turns into 0: nothing is added.
+
+Bytes moved, N images of D bytes and blocks of M x M pairs: the norms read N * D once; the pairs read (N / M + 1) * N * D
+from the caches (upper triangle), of which N * D come from memory while a tile of all images fits the L2 cache.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+#: Largest S with S * 255^2 < 2^32.
+MAX_SEGMENT_BYTES = (2**32 - 1) // 255**2
+
+
+@triton.jit
+def _flip(raw, PACKED_XOR: tl.constexpr):  # type: ignore[no-untyped-def]
+    """uint8 -> int8, minus 128. Packed: four bytes an instruction; Triton alone flips them one by one on sm_80."""
+    if PACKED_XOR:
+        return tl.inline_asm_elementwise(
+            "xor.b32 $0, $1, 0x80808080;", "=r,r", [raw], dtype=tl.int8, is_pure=True, pack=4
+        )
+    else:
+        return (raw ^ 0x80).to(tl.int8, bitcast=True)
+
+
+@triton.jit
+def _byte_offset(k, plane_stride, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Distance in bytes from a tile's first byte to its k-th."""
+    line = k // LINE
+    plane = (line // TILE_ROWS).to(tl.int64)
+    row = (line % TILE_ROWS).to(tl.int64)
+    return plane * plane_stride + row * row_stride + k % LINE
+
+
+@triton.jit
+def _tile_offset(t, tiles_x, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Distance in bytes from an image's first byte to that of tile t (tiles count along rows)."""
+    return (t // tiles_x).to(tl.int64) * TILE_ROWS * row_stride + (t % tiles_x) * LINE
+
+
+@triton.jit
+def _triangle(index, blocks):  # type: ignore[no-untyped-def]
+    """The index-th block (row, column) on or above the diagonal of blocks x blocks, all in integers.
+
+    The triangle is folded into a rectangle: row r (blocks - r entries) is followed by the row from the other end that
+    fills it up to ``blocks | 1`` entries.
+    """
+    width = blocks | 1
+    fold = index // width
+    position = index % width
+    upper = position < blocks - fold
+    row = tl.where(upper, fold, 2 * blocks - width - fold)
+    column = tl.where(upper, fold + position, row + position - (blocks - fold))
+    return row, column
+
+
+@triton.jit
+def tile_norms_kernel(  # type: ignore[no-untyped-def]
+    x_ptr,
+    norm_ptr,
+    n,
+    tiles,
+    tiles_x,
+    batch_stride,
+    image_stride,
+    plane_stride,
+    row_stride,
+    K: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    LINE: tl.constexpr,
+    SEGMENT: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """norm[b, i, t, s] = sum of (x_i - 128)^2 over segment s of tile t, int32 (bound: 66,051 * 128^2 = 1.08e9).
+
+    One program: BLOCK_N images x one segment of one tile. Reads each image byte once, writes 4 bytes a tile and segment.
+    """
+    pid = tl.program_id(0)
+    blocks = tl.cdiv(n, BLOCK_N)
+    segment = pid % SEGMENTS
+    t = pid // SEGMENTS % tiles
+    block = pid // SEGMENTS // tiles % blocks
+    batch = (pid // SEGMENTS // tiles // blocks).to(tl.int64)
+
+    image = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    valid = image < n
+    start = x_ptr + batch * batch_stride + _tile_offset(t, tiles_x, row_stride, TILE_ROWS, LINE)
+    rows = start + tl.where(valid, image, 0).to(tl.int64)[:, None] * image_stride
+    squares = tl.zeros((BLOCK_N, BLOCK_K), tl.int32)
+    for step in range(0, SEGMENT, BLOCK_K):
+        k = segment * SEGMENT + step + tl.arange(0, BLOCK_K)
+        pointers = rows + _byte_offset(k, plane_stride, row_stride, TILE_ROWS, LINE)[None, :]
+        if SEGMENT * SEGMENTS == K:
+            raw = tl.load(pointers)
+        else:
+            raw = tl.load(pointers, mask=(k < K)[None, :], other=0x80)
+        shifted = raw.to(tl.int32) - 128
+        squares += shifted * shifted
+    norm = tl.sum(squares, 1)
+    tl.store(norm_ptr + ((batch * n + image) * tiles + t) * SEGMENTS + segment, norm, mask=valid)
+
+
+@triton.jit
+def tiled_l2_kernel(  # type: ignore[no-untyped-def]
+    a_ptr,
+    b_ptr,
+    a_norm_ptr,
+    b_norm_ptr,
+    out_ptr,
+    n,
+    m,
+    tiles,
+    tiles_x,
+    tiles_per_program,
+    a_batch_stride,
+    a_image_stride,
+    a_plane_stride,
+    a_row_stride,
+    b_batch_stride,
+    b_image_stride,
+    b_plane_stride,
+    b_row_stride,
+    K: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    LINE: tl.constexpr,
+    SEGMENT: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr,
+    SYMMETRIC: tl.constexpr,
+    MERGE: tl.constexpr,
+    PACKED_XOR: tl.constexpr,
+):
+    """out[b, i, j] (int64) = max over tiles of the ssd of a[b, i] and b[b, j]; formula and bounds: the module's docstring.
+
+    One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step reads (BLOCK_M + BLOCK_N) *
+    BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. SYMMETRIC: b is a, only blocks on or above the diagonal
+    are computed and each is also stored mirrored. MERGE: several programs share a pair, each with its own tiles, and join by
+    an atomic maximum into zeros (exact, so the order does not matter).
+    """
+    pid = tl.program_id(0)
+    m_blocks = tl.cdiv(n, BLOCK_M)
+    n_blocks = tl.cdiv(m, BLOCK_N)
+    groups = tl.cdiv(tiles, tiles_per_program)
+    if SYMMETRIC:
+        block_pairs = m_blocks * (m_blocks + 1) // 2
+        block_row, block_column = _triangle(pid % block_pairs, m_blocks)
+    else:
+        block_pairs = m_blocks * n_blocks
+        block_row = pid % block_pairs // n_blocks
+        block_column = pid % n_blocks
+    group = pid // block_pairs % groups
+    batch = (pid // block_pairs // groups).to(tl.int64)
+
+    i = block_row * BLOCK_M + tl.arange(0, BLOCK_M)
+    j = block_column * BLOCK_N + tl.arange(0, BLOCK_N)
+    # Rows past the end read image 0 and are not stored: cheaper than a mask in the inner loop.
+    i_safe = tl.where(i < n, i, 0).to(tl.int64)
+    j_safe = tl.where(j < m, j, 0).to(tl.int64)
+    a_rows = a_ptr + batch * a_batch_stride + i_safe[:, None] * a_image_stride
+    b_rows = b_ptr + batch * b_batch_stride + j_safe[:, None] * b_image_stride
+    a_norms = a_norm_ptr + (batch * n + i_safe) * tiles * SEGMENTS
+    b_norms = b_norm_ptr + (batch * m + j_safe) * tiles * SEGMENTS
+
+    # One segment stays in 32 bits; the type of the sum over several is the only difference between narrow and wide tiles.
+    SSD: tl.constexpr = tl.uint32 if SEGMENTS == 1 else tl.int64
+    largest = tl.zeros((BLOCK_M, BLOCK_N), SSD)
+    for t in range(group * tiles_per_program, tl.minimum((group + 1) * tiles_per_program, tiles)):
+        a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, TILE_ROWS, LINE)
+        b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, TILE_ROWS, LINE)
+        ssd = tl.zeros((BLOCK_M, BLOCK_N), SSD)
+        for segment in range(0, SEGMENTS):
+            dot = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
+            for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
+                k = segment * SEGMENT + step + tl.arange(0, BLOCK_K)
+                a_bytes = _byte_offset(k, a_plane_stride, a_row_stride, TILE_ROWS, LINE)[None, :]
+                b_bytes = _byte_offset(k, b_plane_stride, b_row_stride, TILE_ROWS, LINE)[None, :]
+                if SEGMENT * SEGMENTS == K:
+                    a = tl.load(a_tile + a_bytes)
+                    b = tl.load(b_tile + b_bytes)
+                else:
+                    a = tl.load(a_tile + a_bytes, mask=(k < K)[None, :], other=0x80)
+                    b = tl.load(b_tile + b_bytes, mask=(k < K)[None, :], other=0x80)
+                dot = tl.dot(_flip(a, PACKED_XOR), tl.trans(_flip(b, PACKED_XOR)), dot, out_dtype=tl.int32)
+            a_norm = tl.load(a_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
+            b_norm = tl.load(b_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
+            part = a_norm[:, None] + b_norm[None, :] - 2 * dot.to(tl.uint32, bitcast=True)
+            ssd += part.to(SSD)
+        largest = tl.maximum(largest, ssd)
+
+    out = largest.to(tl.int64)
+    inside = (i < n)[:, None] & (j < m)[None, :]
+    corner = out_ptr + batch * n * m
+    here = corner + i.to(tl.int64)[:, None] * m + j[None, :]
+    mirrored = corner + j.to(tl.int64)[None, :] * m + i[:, None]
+    off_diagonal = inside & (block_row != block_column)
+    if MERGE:
+        tl.atomic_max(here, out, mask=inside, sem="relaxed")
+        if SYMMETRIC:
+            tl.atomic_max(mirrored, out, mask=off_diagonal, sem="relaxed")
+    else:
+        tl.store(here, out, mask=inside)
+        if SYMMETRIC:
+            tl.store(mirrored, out, mask=off_diagonal)

@@ -1,0 +1,37 @@
+"""memcore finds the training images that an image generator has memorised, and proves it.
+
+The functions here are the core: exact distances, graphs, cliques and nearest neighbours of uint8 images. Sampling lives
+in ``memcore.sampling``, audits in ``memcore.jobs`` and the ``memcore`` command, torch operators in ``memcore.torch_ops``.
+Importing memcore loads NumPy and nothing heavier.
+"""
+
+from memcore import errors, isa, types
+from memcore.audit.prompt_graph import PromptGraph
+from memcore.clique import find_cliques, max_clique
+from memcore.distance import pairwise_tiled_l2, to_uint8
+from memcore.graph import tiled_l2_graph
+from memcore.knn import knn
+from memcore.types import Clique, Finding, Graph, Images, Neighbors, Request, Threshold
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Clique",
+    "Finding",
+    "Graph",
+    "Images",
+    "Neighbors",
+    "PromptGraph",
+    "Request",
+    "Threshold",
+    "__version__",
+    "errors",
+    "find_cliques",
+    "isa",
+    "knn",
+    "max_clique",
+    "pairwise_tiled_l2",
+    "tiled_l2_graph",
+    "to_uint8",
+    "types",
+]

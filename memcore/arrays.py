@@ -1,0 +1,230 @@
+"""What callers hand in, made uniform: NumPy, torch or any DLPack array, viewed as (B, N, H, W, C) without a copy."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.types import MAX_K_UINT32, Channels
+
+Library = Literal["numpy", "torch", "dlpack"]
+_FLOATS = ("float16", "bfloat16", "float32")
+_CPU_DLPACK = 1
+MAX_CHANNELS = 4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageArray:
+    """Images as the backends take them.
+
+    ``pixels`` has the logical shape (B, N, H, W, C) and is a view of what the caller gave: NumPy on the CPU, torch on
+    another device. bfloat16 has no NumPy dtype, so it stands there as its uint16 bits with ``bfloat16`` set.
+    """
+
+    pixels: Any
+    library: Library
+    batched: bool
+    dtype: str
+    device: str
+    source: Any
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype != "uint8"
+
+    @property
+    def bfloat16(self) -> bool:
+        return self.dtype == "bfloat16"
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device == "cpu"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        _, _, h, w, c = self.pixels.shape
+        return int(h), int(w), int(c)
+
+    def give_back(self, answer: NDArray[Any]) -> Any:
+        """``answer`` in the caller's library, on the caller's device."""
+        if self.library == "torch":
+            import torch
+
+            if answer.dtype in (np.uint32, np.uint64):
+                # torch has hardly any operation for unsigned 32 and 64-bit integers, int64 holds every ssd
+                answer = answer.astype(np.int64)
+            return torch.from_numpy(np.ascontiguousarray(answer)).to(self.source.device)
+        if self.library == "dlpack" and hasattr(self.source, "__array_namespace__"):
+            return self.source.__array_namespace__().from_dlpack(answer)
+        return answer
+
+
+def is_torch(x: Any) -> bool:
+    """True for a torch tensor; never imports torch (no tensor exists before somebody has imported it)."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def as_images(x: Any, name: str, *, channels: Channels | None = None, ndims: tuple[int, ...] = (4, 5)) -> ImageArray:
+    """Views ``x`` as images; raises ArgumentTypeError or ArgumentValueError that name the argument."""
+    if channels not in (None, "first", "last"):
+        raise ArgumentValueError(f"channels must be 'first', 'last' or None, got {channels!r}")
+    array, library, dtype, device = _as_array(x, name)
+    order = channels or ("first" if library == "torch" else "last")
+    if array.ndim not in ndims:
+        hint = "; a single image is images[None]" if array.ndim == 3 else ""
+        layout = "N, C, H, W" if order == "first" else "N, H, W, C"
+        allowed = " or ".join(f"({'B, ' if n == 5 else ''}{layout})" for n in ndims)
+        raise ArgumentValueError(f"{name} must have the shape {allowed}, got {tuple(array.shape)}{hint}")
+    if dtype != "uint8" and dtype not in _FLOATS:
+        raise ArgumentTypeError(
+            f"{name} must be uint8, or float16, bfloat16 or float32 in [0, 1], got {dtype}; "
+            "convert explicitly, for example with memcore.to_uint8() or images.astype('float32')"
+        )
+    if order == "first":
+        array = array.swapaxes(-3, -2).swapaxes(-2, -1)
+    batched = array.ndim == 5
+    if not batched:
+        array = array[None]
+    b, n, h, w, c = (int(s) for s in array.shape)
+    if 0 in (b, n, h, w, c):
+        raise ArgumentValueError(f"{name} must hold at least one image of at least one pixel, got {tuple(x.shape)}")
+    if c > MAX_CHANNELS:
+        raise ArgumentValueError(
+            f"{name} must have 1 to {MAX_CHANNELS} channels, got {c} with channels={order!r} and shape "
+            f"{tuple(x.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if they stand elsewhere"
+        )
+    if device == "cpu":
+        array = _line_layout(array)
+    return ImageArray(array, library, batched, dtype, device, x)
+
+
+def as_rows(x: Any, name: str) -> ImageArray:
+    """Views ``x`` (N, ...) uint8 as rows (N, D), for k nearest neighbours; ``pixels`` is then (N, D)."""
+    array, library, dtype, device = _as_array(x, name)
+    if dtype != "uint8":
+        raise ArgumentTypeError(f"{name} must be uint8, got {dtype}; memcore.to_uint8() converts floats in [0, 1]")
+    if array.ndim < 2:
+        raise ArgumentValueError(f"{name} must have the shape (N, D) or (N, H, W, C), got {tuple(array.shape)}")
+    if 0 in array.shape:
+        raise ArgumentValueError(f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}")
+    if device != "cpu":
+        raise DeviceError(f"{name} stands on {device}; knn runs on the CPU, call {name}.cpu() first")
+    return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
+
+
+def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name: str) -> None:
+    """Both arguments must agree in library, device, dtype, batch and image shape."""
+    for what, a, b in (("dtype", first.dtype, second.dtype), ("library", first.library, second.library)):
+        if a != b:
+            raise ArgumentTypeError(f"{name} must have the {what} of {first_name} ({a}), got {b}")
+    if first.device != second.device:
+        raise DeviceError(f"{name} must stand on the device of {first_name} ({first.device}), got {second.device}")
+    if first.batched != second.batched or first.pixels.shape[0] != second.pixels.shape[0]:
+        raise ArgumentValueError(
+            f"{name} must have the batch of {first_name}: {tuple(first.source.shape)} against "
+            f"{tuple(second.source.shape)}"
+        )
+    if first.image_shape != second.image_shape:
+        raise ArgumentValueError(
+            f"{name} must hold images of the shape of {first_name} {first.image_shape} (H, W, C), "
+            f"got {second.image_shape}"
+        )
+
+
+def tile_shape(
+    image_shape: tuple[int, int, int], grid: tuple[int, int], tile: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Height and width of a tile, from ``grid`` (rows, columns) or given; must cut the image without a rest."""
+    h, w, _ = image_shape
+    name, pair = ("grid", grid) if tile is None else ("tile", tile)
+    try:
+        a, b = (int(v) for v in pair)
+        exact = all(v == int(v) for v in pair)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{name} must be two integers (rows, columns), got {pair!r}") from None
+    if not exact or a < 1 or b < 1:
+        raise ArgumentValueError(f"{name} must be two positive integers, got {pair!r}")
+    if tile is not None and tuple(grid) != (4, 4):
+        raise ArgumentValueError(f"give grid or tile, not both, got grid={grid!r} and tile={tile!r}")
+    if h % a or w % b:
+        wanted = f"{a} x {b} tiles" if tile is None else f"tiles of {a} x {b} pixels"
+        raise ArgumentValueError(
+            f"{name}={pair!r} does not divide the images: {h} x {w} pixels cannot be cut into {wanted}; "
+            f"choose {name} so that both sides divide, or crop"
+        )
+    return (h // a, w // b) if tile is None else (a, b)
+
+
+def ssd_dtype(tile_bytes: int) -> type[np.uint32] | type[np.uint64]:
+    """uint32 as long as K * 255^2 fits, else uint64."""
+    return np.uint32 if tile_bytes <= MAX_K_UINT32 else np.uint64
+
+
+def check_threads(threads: int | None) -> int:
+    """0 stands for all processors of the process's affinity mask."""
+    if threads is None:
+        return 0
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+        raise ArgumentTypeError(f"threads must be a positive integer or None, got {type(threads).__name__}")
+    if threads < 1:
+        raise ArgumentValueError(f"threads must be a positive integer or None, got {threads}")
+    return int(threads)
+
+
+def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """An integer argument within its bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
+    if value < minimum or (maximum is not None and value > maximum):
+        bounds = f">= {minimum}" if maximum is None else f"in [{minimum}, {maximum}]"
+        raise ArgumentValueError(f"{name} must be {bounds}, got {value}")
+    return int(value)
+
+
+def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
+    """(array, library, dtype's name, device); the array is NumPy whenever it stands on the CPU."""
+    if isinstance(x, np.ndarray):
+        return x, "numpy", x.dtype.name, "cpu"
+    if is_torch(x):
+        return _from_torch(x, name)
+    if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
+        if int(x.__dlpack_device__()[0]) == _CPU_DLPACK:
+            array = np.from_dlpack(x)
+            return array, "dlpack", array.dtype.name, "cpu"
+        import torch
+
+        return _from_torch(torch.from_dlpack(x), name)
+    raise ArgumentTypeError(
+        f"{name} must be a NumPy array, a torch tensor or an array with __dlpack__, got {type(x).__name__}; "
+        "a list of images of one shape becomes one with numpy.stack()"
+    )
+
+
+def _from_torch(x: Any, name: str) -> tuple[Any, Library, str, str]:
+    import torch
+
+    if x.layout is not torch.strided:
+        raise ArgumentTypeError(f"{name} must be a dense tensor, got layout {x.layout}")
+    x = x.detach()
+    dtype = str(x.dtype).removeprefix("torch.")
+    if x.device.type != "cpu":
+        return x, "torch", dtype, str(x.device)
+    if x.dtype is torch.bfloat16:
+        return x.view(torch.int16).numpy().view(np.uint16), "torch", dtype, "cpu"
+    return x.numpy(), "torch", dtype, "cpu"
+
+
+def _line_layout(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself when each line of a tile is contiguous (channels last, or planes); else a copy: no view serves."""
+    _, _, _, w, c = array.shape
+    item = array.dtype.itemsize
+    column, channel = array.strides[-2] // item, array.strides[-1] // item
+    interleaved = (c == 1 or channel == 1) and (w == 1 or column == c)
+    planes = w == 1 or column == 1
+    return array if interleaved or planes else np.ascontiguousarray(array)

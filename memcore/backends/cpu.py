@@ -1,0 +1,74 @@
+"""The native core: the same interface as the oracle, with threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import _core
+from memcore.arrays import ssd_dtype
+
+CliqueTuple = tuple[Sequence[int], int, int, bool, int]
+
+
+def tiled_l2_ssd(
+    images: NDArray[np.uint8],
+    other: NDArray[np.uint8] | None,
+    tile: tuple[int, int],
+    threads: int,
+    out: NDArray[Any] | None = None,
+) -> NDArray[np.unsignedinteger[Any]]:
+    """(B, N, H, W, C), (B, M, H, W, C) -> (B, N, M) uint32, or uint64 for large tiles."""
+    if out is None:
+        k = tile[0] * tile[1] * images.shape[-1]
+        m = images.shape[1] if other is None else other.shape[1]
+        out = np.empty((images.shape[0], images.shape[1], m), dtype=ssd_dtype(k))
+    _core.tiled_l2_ssd(images, other, tile[0], tile[1], out, threads)
+    return out
+
+
+def tiled_l2_float(
+    images: NDArray[Any], other: NDArray[Any] | None, tile: tuple[int, int], threads: int, bfloat16: bool
+) -> NDArray[np.float32]:
+    """Distances of float images, float32."""
+    m = images.shape[1] if other is None else other.shape[1]
+    out = np.empty((images.shape[0], images.shape[1], m), dtype=np.float32)
+    _core.tiled_l2_float(images, other, tile[0], tile[1], out, threads, bfloat16=bfloat16)
+    return out
+
+
+def tiled_l2_graph(
+    images: NDArray[np.uint8], tile: tuple[int, int], ssd_max: int, threads: int, min_clique: int
+) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], dict[str, float | int | str]]:
+    """(N, H, W, C) -> edges, ssd, statistics."""
+    return _core.tiled_l2_graph(images, tile[0], tile[1], ssd_max, threads, min_clique)
+
+
+def knn(
+    queries: NDArray[np.uint8], corpus: NDArray[np.uint8], k: int, threads: int
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+    """(Q, D), (N, D) -> ssd (Q, k), indices (Q, k)."""
+    return _core.knn(queries, corpus, k, threads)
+
+
+def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> CliqueTuple:
+    """(members, lower, upper, proven, nodes)."""
+    return _core.max_clique(n, np.ascontiguousarray(edges, dtype=np.int32), node_limit)
+
+
+def max_clique_adjacency(adjacency: NDArray[np.bool_], node_limit: int) -> CliqueTuple:
+    """The same from a symmetric (n, n) matrix."""
+    return _core.max_clique_adjacency(np.ascontiguousarray(adjacency), node_limit)
+
+
+def find_cliques(n: int, edges: NDArray[np.int32], min_size: int, node_limit: int) -> list[CliqueTuple]:
+    """Vertex-disjoint cliques, largest first."""
+    return _core.find_cliques(n, np.ascontiguousarray(edges, dtype=np.int32), min_size, node_limit)
+
+
+def first_outside_unit_interval(images: NDArray[Any], bfloat16: bool) -> int:
+    """Flat index of the first NaN or value outside [0, 1], or -1."""
+    return _core.check_unit_interval(images, bfloat16=bfloat16)

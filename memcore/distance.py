@@ -1,0 +1,248 @@
+"""Tiled l2 between images: the paper's distance, exact for uint8."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import arrays
+from memcore.arrays import ImageArray
+from memcore.backends import reference
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.types import Backend, Channels, Output
+
+
+def pairwise_tiled_l2(
+    images: Any,
+    other: Any | None = None,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    output: Output = "distance",
+    out: Any | None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> Any:
+    """Tiled l2 of all pairs of images: the maximum over tiles of sqrt(ssd / (K * 255^2)), in [0, 1].
+
+    Parameters
+    ----------
+    images
+        (N, H, W, C), or (B, N, H, W, C) for B independent sets, in NumPy's order; torch tensors are channels first,
+        (N, C, H, W). uint8, or float16, bfloat16 or float32 with values in [0, 1].
+    other
+        A second set (M, H, W, C) to compare with; by default ``images`` itself.
+    grid, tile
+        The tiles: ``grid`` cuts each image into that many rows and columns (4 x 4, the paper's 128-pixel tiles at 512);
+        ``tile`` gives their height and width in pixels instead. They must cut the image without a rest.
+    output
+        "distance": float32 in [0, 1]. "ssd": the exact integer of the largest tile, uint32 (uint64 where a tile of
+        K > 66,051 bytes could exceed it; torch gets int64). uint8 images only.
+    out
+        A NumPy array of the answer's shape and dtype to write into.
+    channels
+        "first" or "last", where the library's own order does not hold.
+    backend
+        "auto": the device's own. "reference": the int64 oracle in NumPy. "cpu": the native core. "gpu": CUDA tensors.
+    threads
+        CPU threads; by default all that the process may use. The answer does not depend on it.
+
+    Returns
+    -------
+    (N, N), with ``other`` (N, M), for batches (B, N, N) or (B, N, M); of the caller's library, on the caller's device.
+    For uint8, bit-identical on every backend and machine. For float images, differences are accumulated in float32:
+    the relative error of a distance is at most K * 2^-24, K the values of a tile, and in practice near 1e-6.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, DeviceError
+        With the argument's name, what was got, and what would do.
+
+    Source: Carlini et al. 2023, section 4.2.1: the maximum over 16 tiles, since plain l2 pairs up images that only
+    share a flat background.
+
+    >>> import numpy as np, memcore
+    >>> images = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    >>> images[1, :16, :16] = 255          # one white tile of 16
+    >>> memcore.pairwise_tiled_l2(images)
+    array([[0., 1., 0.],
+           [1., 0., 1.],
+           [0., 1., 0.]], dtype=float32)
+    """
+    if output not in ("distance", "ssd"):
+        raise ArgumentValueError(f"output must be 'distance' or 'ssd', got {output!r}")
+    workers = arrays.check_threads(threads)
+    left = arrays.as_images(images, "images", channels=channels)
+    right = None if other is None else arrays.as_images(other, "other", channels=channels)
+    if right is not None:
+        arrays.check_same_kind(left, right, "other", "images")
+    tile_hw = arrays.tile_shape(left.image_shape, grid, tile)
+    chosen = choose_backend(backend, left)
+    if left.is_float and output == "ssd":
+        raise ArgumentValueError(f"output='ssd' is an integer of uint8 images, got {left.dtype} images")
+    k = tile_hw[0] * tile_hw[1] * left.image_shape[2]
+    target = _check_out(out, left, right, output, k)
+
+    if chosen == "gpu":
+        answer = _on_gpu(left, right, tile_hw, output, k)
+        return answer if left.batched else answer[0]
+    if left.is_float:
+        check_unit_interval(left, "images")
+        if right is not None:
+            check_unit_interval(right, "other")
+        result: NDArray[Any] = _float_distances(left, right, tile_hw, chosen, workers)
+    else:
+        result = _ssd(left, right, tile_hw, chosen, workers, target if output == "ssd" else None)
+        if output == "distance":
+            result = ssd_to_distance(result, k)
+    answer = result if left.batched else result[0]
+    if target is not None:
+        if answer.base is not target and answer is not target:
+            np.copyto(target.reshape(answer.shape), answer)
+        return out
+    return left.give_back(answer)
+
+
+def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
+    """sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
+    scaled = ssd.astype(np.float64)
+    scaled /= tile_bytes * 255**2
+    np.sqrt(scaled, out=scaled)
+    return scaled.astype(np.float32)
+
+
+def to_uint8(images: Any) -> Any:
+    """Float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
+
+    Takes NumPy arrays or torch tensors of any shape (float16, bfloat16, float32, float64) and returns the same kind on
+    the same device. uint8 passes through unchanged. NaN or values outside [0, 1] raise ArgumentValueError: a pipeline
+    that answers in [-1, 1] must be shifted first.
+
+    >>> import numpy as np, memcore
+    >>> memcore.to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32))
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if arrays.is_torch(images):
+        import torch
+
+        if images.dtype is torch.uint8:
+            return images
+        if not images.dtype.is_floating_point:
+            raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {images.dtype}")
+        wide = images.float()
+        if wide.numel() and not bool(((wide >= 0) & (wide <= 1)).all()):
+            raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
+        return (wide * 255).round().to(torch.uint8)
+    if not isinstance(images, np.ndarray):
+        raise ArgumentTypeError(f"images must be a NumPy array or a torch tensor, got {type(images).__name__}")
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {images.dtype.name}")
+    wide = images.astype(np.float32, copy=False)
+    if wide.size and not bool(((wide >= 0) & (wide <= 1)).all()):
+        raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
+    return np.rint(wide * np.float32(255)).astype(np.uint8)
+
+
+def choose_backend(backend: Backend, images: ImageArray) -> Backend:
+    """The backend that serves these images, or an error that says why the asked-for one cannot."""
+    if backend not in ("auto", "reference", "cpu", "gpu"):
+        raise ArgumentValueError(f"backend must be 'auto', 'reference', 'cpu' or 'gpu', got {backend!r}")
+    if images.on_cpu:
+        if backend == "gpu":
+            raise DeviceError("backend='gpu' needs images on a CUDA device, got CPU images; call images.cuda() first")
+        return "cpu" if backend == "auto" else backend
+    if backend in ("reference", "cpu"):
+        raise DeviceError(f"backend={backend!r} needs images on the CPU, got {images.device}; call images.cpu() first")
+    if not images.device.startswith("cuda"):
+        raise DeviceError(f"images must stand on the CPU or a CUDA device, got {images.device}; call images.cpu()")
+    return "gpu"
+
+
+def check_unit_interval(images: ImageArray, name: str) -> None:
+    """Float images must be free of NaN and within [0, 1]."""
+    from memcore.backends import cpu
+
+    at = cpu.first_outside_unit_interval(images.pixels, images.bfloat16)
+    if at >= 0:
+        index = tuple(int(i) for i in np.unravel_index(at, images.pixels.shape))
+        raise ArgumentValueError(
+            f"{name} must lie in [0, 1] without NaN, got another value at (batch, image, row, column, channel) = {index}; "
+            "a pipeline that answers in [-1, 1] gives (x + 1) / 2"
+        )
+
+
+def _ssd(
+    left: ImageArray,
+    right: ImageArray | None,
+    tile: tuple[int, int],
+    backend: Backend,
+    threads: int,
+    out: NDArray[Any] | None,
+) -> NDArray[Any]:
+    other = None if right is None else right.pixels
+    if backend == "reference":
+        return reference.tiled_l2_ssd(left.pixels, other, tile)
+    from memcore.backends import cpu
+
+    if out is not None and not left.batched:
+        out = out[None]
+    return cpu.tiled_l2_ssd(left.pixels, other, tile, threads, out)
+
+
+def _float_distances(
+    left: ImageArray, right: ImageArray | None, tile: tuple[int, int], backend: Backend, threads: int
+) -> NDArray[np.float32]:
+    other = None if right is None else right.pixels
+    if backend == "reference":
+        widen = _from_bfloat16 if left.bfloat16 else np.asarray
+        wide = None if other is None else widen(other)
+        return reference.tiled_l2_float(widen(left.pixels), wide, tile).astype(np.float32)
+    from memcore.backends import cpu
+
+    return cpu.tiled_l2_float(left.pixels, other, tile, threads, left.bfloat16)
+
+
+def _from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _on_gpu(left: ImageArray, right: ImageArray | None, tile: tuple[int, int], output: Output, k: int) -> Any:
+    if left.is_float:
+        raise ArgumentTypeError(
+            f"images on {left.device} must be uint8, got {left.dtype}; memcore.to_uint8(images) rounds as diffusers "
+            "saves, images.cpu() computes float distances"
+        )
+    from memcore.backends import gpu
+
+    ssd = gpu.tiled_l2_ssd(left.pixels, None if right is None else right.pixels, tile)
+    return ssd if output == "ssd" else (ssd.double() / (k * 255**2)).sqrt().float()
+
+
+def _check_out(
+    out: Any, left: ImageArray, right: ImageArray | None, output: Output, k: int
+) -> NDArray[Any] | None:
+    if out is None:
+        return None
+    if not isinstance(out, np.ndarray) or left.library != "numpy":
+        raise ArgumentTypeError(f"out must be a NumPy array, with NumPy images, got {type(out).__name__}")
+    n = left.pixels.shape[1]
+    m = n if right is None else right.pixels.shape[1]
+    shape = (left.pixels.shape[0], n, m) if left.batched else (n, m)
+    dtype = np.dtype(np.float32 if output == "distance" else arrays.ssd_dtype(k))
+    if out.shape != shape or out.dtype != dtype:
+        raise ArgumentValueError(f"out must be {dtype.name} of shape {shape}, got {out.dtype.name} of {out.shape}")
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentValueError("out must be C-contiguous and writeable")
+    return out
+
+
+def _range_text(name: str, low: float, high: float) -> str:
+    return (
+        f"{name} must lie in [0, 1] without NaN, got values from {low:g} to {high:g}; "
+        "a pipeline that answers in [-1, 1] gives (x + 1) / 2"
+    )

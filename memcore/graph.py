@@ -1,0 +1,93 @@
+"""The exact graph of near-identical generations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from memcore import arrays
+from memcore.backends import reference
+from memcore.distance import check_unit_interval, choose_backend, pairwise_tiled_l2, ssd_to_distance
+from memcore.types import DEFAULT_THRESHOLD, Backend, Channels, Graph, Threshold
+
+
+def tiled_l2_graph(
+    images: Any,
+    threshold: float = DEFAULT_THRESHOLD,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    min_clique: int | None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> Graph:
+    """The pairs of images whose tiled l2 is at most ``threshold``, exactly.
+
+    Parameters
+    ----------
+    images
+        (N, H, W, C) NumPy or (N, C, H, W) torch, uint8, or floats in [0, 1].
+    threshold
+        In [0, 1]. It becomes one integer, floor(threshold^2 * 255^2 * K), by exact rational arithmetic, where a float
+        stands for the decimal that prints it; edges of uint8 images are then decided in integers.
+    grid, tile, channels, backend, threads
+        As in ``pairwise_tiled_l2``.
+    min_clique
+        Edges that cannot lie in a clique of this size may be left out; the graph is then ``partial``.
+
+    Returns
+    -------
+    Graph
+        Edges sorted by (i, j) with i < j, their ssd and distances. The same on every backend.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, DeviceError
+
+    Source: Carlini et al. 2023, section 4.2.1.
+
+    >>> import numpy as np, memcore
+    >>> images = np.full((3, 8, 8, 3), 100, dtype=np.uint8)
+    >>> images[2] = 200
+    >>> memcore.tiled_l2_graph(images, 0.1).edges
+    array([[0, 1]], dtype=int32)
+    """
+    limit = Threshold(threshold)
+    workers = arrays.check_threads(threads)
+    smallest = 0 if min_clique is None else arrays.check_count(min_clique, "min_clique", 2)
+    view = arrays.as_images(images, "images", channels=channels, ndims=(4,))
+    tile_hw = arrays.tile_shape(view.image_shape, grid, tile)
+    chosen = choose_backend(backend, view)
+    n = int(view.pixels.shape[1])
+    k = tile_hw[0] * tile_hw[1] * view.image_shape[2]
+    pairs: dict[str, float | int | str] = {"pairs": n * (n - 1) // 2, "min_clique": smallest}
+
+    if view.is_float:
+        if chosen != "gpu":
+            check_unit_interval(view, "images")
+        distances = pairwise_tiled_l2(images, tile=tile_hw, channels=channels, backend=backend, threads=threads)
+        dense = np.asarray(distances)
+        i, j = np.nonzero(np.triu(dense <= np.float32(limit.value), 1))
+        edges = np.stack([i, j], axis=1).astype(np.int32)
+        return Graph(n, edges, None, dense[i, j], float(limit.value), k, stats=pairs)
+
+    ssd_max = limit.ssd_max(k)
+    if chosen == "gpu":
+        from memcore.backends import gpu
+
+        edges, ssd = gpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
+        ssd = ssd.astype(arrays.ssd_dtype(k))
+        stats: dict[str, float | int | str] = {}
+    elif chosen == "reference":
+        edges, ssd = reference.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
+        stats = {}
+    else:
+        from memcore.backends import cpu
+
+        edges, ssd, stats = cpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max, workers, smallest)
+    partial = bool(smallest) and chosen == "cpu" and bool(stats.get("partial", False))
+    return Graph(
+        n, edges, ssd, ssd_to_distance(ssd, k), float(limit.value), k, partial=partial, stats={**pairs, **stats}
+    )
