@@ -139,6 +139,14 @@ class PromptGraph:
 
         return findings(self.graph(), self.min_clique, node_limit=self.node_limit)
 
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, C) of the generation with this index, copied to the CPU; excluded ones were not kept."""
+        position = int(np.searchsorted(self._vertices, index))
+        if position == len(self._vertices) or self._vertices[position] != index:
+            raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
+        image = self._pixels[position]
+        return np.array(image.cpu() if arrays.is_torch(image) else image)
+
     def _append(self, view: ImageArray, keep: NDArray[np.bool_]) -> Any:
         """Stores the kept images behind the others and returns them, (M, H, W, C)."""
         have, count = len(self._vertices), int(keep.sum())

@@ -1,0 +1,82 @@
+// Plain C++: the baseline of every machine, and the middle level of truth between NumPy and the vector units.
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::tiled_l2 {
+namespace {
+
+#include "tiled_l2/common.inl"
+
+constexpr size_t kStepBytes = 4;
+
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums, uint32_t* squares) {
+    const size_t steps = (bytes + kStepBytes - 1) / kStepBytes;
+    for (size_t i = 0; i < kPanelImages; ++i) {
+        const uint8_t* row = rows + i * row_stride;
+        uint32_t sum = 0, square = 0;
+        for (size_t k = 0; k < bytes; ++k) {
+            sum += row[k];
+            square += static_cast<uint32_t>(row[k]) * row[k];
+        }
+        sums[i] += sum;
+        squares[i] += square;
+        for (size_t s = 0; s < steps; ++s) {
+            __builtin_memcpy(panel + s * kPanelStep + i * kStepBytes, row + s * kStepBytes, kStepBytes);
+        }
+    }
+}
+
+void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels, size_t steps,
+         uint32_t* c, size_t c_stride) {
+    for (int p = 0; p < panels; ++p) {
+        const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
+        for (int i = row_begin; i < row_end; ++i) {
+            uint32_t sum[kPanelImages] = {};
+            for (size_t s = 0; s < steps; ++s) {
+                const uint8_t* x = a + s * kPanelStep + static_cast<size_t>(i) * kStepBytes;
+                const uint8_t* y = columns + s * kPanelStep;
+                for (size_t j = 0; j < kPanelImages; ++j) {
+                    for (size_t k = 0; k < kStepBytes; ++k) sum[j] += static_cast<uint32_t>(x[k]) * y[j * kStepBytes + k];
+                }
+            }
+            uint32_t* out = c + static_cast<size_t>(i - row_begin) * c_stride + static_cast<size_t>(p) * kPanelImages;
+            for (size_t j = 0; j < kPanelImages; ++j) out[j] += sum[j];
+        }
+    }
+}
+
+uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+    uint32_t sum = 0;
+    for (size_t k = 0; k < bytes; ++k) {
+        const int d = static_cast<int>(x[k]) - y[k];
+        sum += static_cast<uint32_t>(d * d);
+    }
+    return sum;
+}
+
+uint64_t peak_products(uint64_t iterations) {
+    uint32_t sum = 0;
+    for (uint64_t i = 0; i < iterations; ++i) {
+        uint32_t x = 3, y = 5;
+        __asm__ volatile("" : "+r"(x), "+r"(y));
+        sum += x * y;
+    }
+    __asm__ volatile("" : : "r"(sum));
+    return iterations;
+}
+
+uint64_t read_bytes(const uint8_t* data, size_t bytes) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i + 8 <= bytes; i += 8) {
+        uint64_t word;
+        __builtin_memcpy(&word, data + i, 8);
+        sum += word;
+    }
+    return sum;
+}
+
+}  // namespace
+
+constinit const Kernels kernels_scalar{kStepBytes, 4,        0,         pack,          dot,       max_ssd,
+                                       select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+
+}  // namespace memcore::tiled_l2

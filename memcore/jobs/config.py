@@ -1,0 +1,151 @@
+"""A run's configuration: one flat set of names, the same as flags, in TOML and in ``run.toml``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
+
+SOURCES = ("diffusers", "stored", "custom")
+DTYPES = ("float32", "float16", "bfloat16")
+KEEP = ("findings", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run finds. What does not (threads, workers, progress) is not in here.
+
+    ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
+    program hands in. ``steps`` and ``guidance_scale`` have no default where images are sampled: they change the images.
+    """
+
+    source: str = "diffusers"
+    model: str = ""
+    images: str = ""
+    prompts: str = ""
+    generations: int = 500
+    seed: int = 0
+    steps: int = 0
+    guidance_scale: float | None = None
+    batch_size: int = 16
+    height: int = 0
+    width: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    threshold: float = DEFAULT_THRESHOLD
+    grid: tuple[int, int] = (4, 4)
+    min_clique: int = DEFAULT_MIN_CLIQUE
+    node_limit: int = DEFAULT_NODE_LIMIT
+    keep: str = "findings"
+    shard_prompts: int = 4
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        _one_of("source", self.source, SOURCES)
+        _one_of("dtype", self.dtype, DTYPES)
+        _one_of("keep", self.keep, KEEP)
+        for name in ("generations", "batch_size", "node_limit", "shard_prompts"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("min_clique", self.min_clique, 2)
+        for name in ("seed", "steps", "height", "width"):
+            _at_least(name, getattr(self, name), 0)
+        if self.grid[0] < 1 or self.grid[1] < 1:
+            raise ConfigError(f"grid must be two positive integers, got {list(self.grid)}")
+        try:
+            Threshold(self.threshold)
+        except (ArgumentValueError, ArgumentTypeError) as error:
+            raise ConfigError(str(error)) from None
+        if self.source == "diffusers":
+            if not self.model:
+                raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
+            if self.steps < 1:
+                raise ConfigError("steps is missing: the number of denoising steps changes the images, so say it")
+        if self.source == "stored" and not self.images:
+            raise ConfigError("images is missing: a folder of stored generations or an .npy file")
+
+    def digest(self, fingerprint: str, prompts_digest: str) -> str:
+        """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
+        decisive = dataclasses.asdict(self)
+        for path in ("model", "images", "prompts"):
+            decisive.pop(path)
+        payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as TOML holds them; what is None is left out."""
+        return {
+            k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v is not None
+        }
+
+
+def from_mapping(values: Mapping[str, Any]) -> Config:
+    """A Config from TOML values; unknown names are refused with the nearest known one."""
+    known = {field.name for field in dataclasses.fields(Config)}
+    clean = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in clean:
+        if key not in known:
+            import difflib
+
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known names: {', '.join(sorted(known))}"
+            raise ConfigError(f"the configuration has an unknown name {key!r}{hint}")
+    return Config(**clean)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat names of a configuration file."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"the configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines that say what differs between two flat configurations.
+
+    >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
+    ['steps: 20 -> 30']
+    """
+    names = sorted(set(old) | set(new))
+    return [f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)]
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """The value in the field's type; an int stands for a float, nothing else is converted."""
+    name, kind = field.name, str(field.type)
+    if kind == "tuple[int, int]":
+        if not isinstance(value, list | tuple) or len(value) != 2 or not all(type(v) is int for v in value):
+            raise ConfigError(f"{name} must be two integers, got {value!r}")
+        return tuple(value)
+    if kind.startswith("float"):
+        if value is None and "None" in kind:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{name} must be a number, got {value!r}")
+        return float(value)
+    if kind == "int" and type(value) is not int:
+        raise ConfigError(f"{name} must be an integer, got {value!r}")
+    if kind == "str" and not isinstance(value, str):
+        raise ConfigError(f"{name} must be a text, got {value!r}")
+    return value
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _at_least(name: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise ConfigError(f"{name} must be at least {minimum}, got {value}")

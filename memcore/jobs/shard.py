@@ -1,0 +1,279 @@
+"""The worker: one shard's prompts sampled (or read), graphed, searched, and written. A pure function of its arguments.
+
+Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.audit.prompt_graph import PromptGraph
+from memcore.errors import MemcoreError, SamplerError
+from memcore.jobs.config import Config
+from memcore.jobs.stored import StoredPrompts
+from memcore.jobs.store import RunFolder, Shard
+from memcore.sampling.protocol import Sampler, check_images
+from memcore.sampling.seeds import derive_seed
+from memcore.types import Finding, Images, PromptStatus, Request
+
+Progress = Callable[[int], None]
+
+
+@dataclasses.dataclass
+class _Prompt:
+    """A prompt at work: its graph and the seeds of its generations so far."""
+
+    prompt_id: int
+    prompt: str
+    graph: PromptGraph
+    seeds: list[int] = dataclasses.field(default_factory=list)
+
+
+class _Stages:
+    """Seconds spent in each stage of a shard."""
+
+    def __init__(self) -> None:
+        self.seconds = {"sample": 0.0, "graph": 0.0, "clique": 0.0, "write": 0.0}
+
+    def timed(self, stage: str, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def run_shard(
+    folder: RunFolder,
+    shard: Shard,
+    sampler: Sampler | None,
+    *,
+    stored: StoredPrompts | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Does one shard and writes it. Exactly one of ``sampler`` and ``stored`` gives the generations.
+
+    ``progress`` is told the number of generations done. What cannot be sampled or read is quarantined with a reason.
+    """
+    stages = _Stages()
+    rows: list[dict[str, Any]] = []
+    quarantine: list[dict[str, Any]] = []
+    tell = progress or (lambda count: None)
+    if stored is not None:
+        source = _read_prompts(folder, shard, stored, stages, quarantine, threads, tell)
+    else:
+        assert sampler is not None
+        source = _sample_prompts(folder, shard, sampler, stages, quarantine, threads, tell)
+    for prompt in source:
+        rows.append(_finish(folder, prompt, stages))
+    failed = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in rows}
+    reasons = {int(q["prompt_id"]): str(q["reason"]) for q in quarantine if q["prompt_id"] is not None}
+    rows.extend(_failed_row(i, folder.prompts[i], reasons.get(i, "empty")) for i in failed)
+    rows.sort(key=lambda row: int(row["prompt_id"]))
+    folder.write_shard(shard, rows, quarantine, stages.seconds)
+
+
+def _new_prompt(config: Config, prompt_id: int, prompt: str, shape: tuple[int, int, int], threads: int | None) -> _Prompt:
+    graph = PromptGraph(
+        shape,
+        config.threshold,
+        grid=config.grid,
+        min_clique=config.min_clique,
+        node_limit=config.node_limit,
+        channels="last",
+        threads=threads,
+        capacity=config.generations,
+    )
+    return _Prompt(prompt_id, prompt, graph)
+
+
+def _sample_prompts(
+    folder: RunFolder,
+    shard: Shard,
+    sampler: Sampler,
+    stages: _Stages,
+    quarantine: list[dict[str, Any]],
+    threads: int | None,
+    tell: Progress,
+) -> Iterator[_Prompt]:
+    """Yields each prompt when its generations are complete. Batches mix prompts, so that they stay full."""
+    config = folder.config
+    alive: dict[int, _Prompt] = {}
+    failed: set[int] = set()
+    wanted = ((i, index) for i in shard.prompt_ids for index in range(config.generations))
+    for group in _batches(wanted, config.batch_size):
+        requests = [
+            Request(i, folder.prompts[i], derive_seed(config.seed, i, index)) for i, index in group if i not in failed
+        ]
+        for part, images in _sample(sampler, requests, stages, quarantine, failed):
+            pixels, flagged = images.pixels, np.asarray(images.flagged)
+            for prompt_id in dict.fromkeys(r.prompt_id for r in part):
+                where = [n for n, r in enumerate(part) if r.prompt_id == prompt_id]
+                prompt = alive.get(prompt_id)
+                if prompt is None:
+                    shape = sampler.image_shape
+                    prompt = _new_prompt(config, prompt_id, folder.prompts[prompt_id], shape, threads)
+                    alive[prompt_id] = prompt
+                _extend(folder, prompt, pixels[where[0] : where[-1] + 1], flagged[where], part, where, stages)
+        tell(len(group))
+        for prompt_id in failed & set(alive):
+            alive.pop(prompt_id)
+        for prompt_id in [i for i, p in alive.items() if len(p.seeds) == config.generations]:
+            yield alive.pop(prompt_id)
+
+
+def _batches(wanted: Iterator[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    group: list[tuple[int, int]] = []
+    for item in wanted:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _sample(
+    sampler: Sampler,
+    requests: Sequence[Request],
+    stages: _Stages,
+    quarantine: list[dict[str, Any]],
+    failed: set[int],
+) -> Iterator[tuple[Sequence[Request], Images]]:
+    """The batch's images; if it fails, each prompt's part on its own, and those that fail again are quarantined."""
+    if not requests:
+        return
+    try:
+        yield requests, stages.timed("sample", lambda: _checked(sampler, requests))
+        return
+    except SamplerError as error:
+        first_error = error
+    prompt_ids = list(dict.fromkeys(r.prompt_id for r in requests))
+    for prompt_id in prompt_ids:
+        part = [r for r in requests if r.prompt_id == prompt_id]
+        try:
+            if len(prompt_ids) == 1:
+                raise first_error
+            images = stages.timed("sample", lambda part=part: _checked(sampler, part))
+        except SamplerError as error:
+            failed.add(prompt_id)
+            quarantine.append(
+                {"prompt_id": prompt_id, "source": part[0].prompt, "reason": "sampler", "detail": str(error)}
+            )
+        else:
+            yield part, images
+
+
+def _checked(sampler: Sampler, requests: Sequence[Request]) -> Images:
+    try:
+        images = sampler.sample(requests)
+    except MemcoreError:
+        raise
+    except Exception as error:
+        raise SamplerError(f"the sampler raised {type(error).__name__}: {error}") from error
+    check_images(images, requests, sampler.image_shape)
+    return images
+
+
+def _extend(
+    folder: RunFolder,
+    prompt: _Prompt,
+    pixels: Any,
+    flagged: NDArray[np.bool_],
+    part: Sequence[Request],
+    where: Sequence[int],
+    stages: _Stages,
+) -> None:
+    stages.timed("graph", lambda: prompt.graph.extend(pixels, exclude=flagged))
+    prompt.seeds.extend(part[n].seed for n in where)
+    if folder.config.keep == "all":
+        for n, image in zip(where, pixels, strict=True):
+            folder.write_image(prompt.prompt_id, part[n].seed, _on_host(image))
+
+
+def _read_prompts(
+    folder: RunFolder,
+    shard: Shard,
+    stored: StoredPrompts,
+    stages: _Stages,
+    quarantine: list[dict[str, Any]],
+    threads: int | None,
+    tell: Progress,
+) -> Iterator[_Prompt]:
+    """The same from stored generations, a batch of images at a time."""
+    for prompt_id in shard.prompt_ids:
+        prompt = _new_prompt(folder.config, prompt_id, folder.prompts[prompt_id], stored.image_shape, threads)
+        batches = stored.read(prompt_id, folder.config.batch_size)
+        while (batch := stages.timed("sample", lambda batches=batches: next(batches, None))) is not None:
+            pixels, seeds, flagged, broken = batch
+            quarantine.extend({"prompt_id": prompt_id, **entry} for entry in broken)
+            if len(seeds):
+                stages.timed("graph", lambda p=prompt, x=pixels, f=flagged: p.graph.extend(x, exclude=f))
+                prompt.seeds.extend(seeds)
+            tell(len(seeds) + len(broken))
+        if prompt.seeds:
+            yield prompt
+
+
+def _finish(folder: RunFolder, prompt: _Prompt, stages: _Stages) -> dict[str, Any]:
+    """The prompt's row; the members of its cliques are written as PNG."""
+    found: list[Finding] = stages.timed("clique", prompt.graph.findings)
+    seeds = prompt.seeds
+    cliques = [
+        {
+            "seeds": [seeds[m] for m in f.members],
+            "mean_distance": f.mean_distance,
+            "medoid_seed": seeds[f.medoid],
+            "proven": f.proven,
+            "upper": f.upper,
+        }
+        for f in found
+    ]
+    if folder.config.keep == "findings":
+        for finding in found:
+            for member in finding.members:
+                pixels = prompt.graph.pixels(member)
+                stages.timed("write", lambda m=member, x=pixels: folder.write_image(prompt.prompt_id, seeds[m], x))
+    first = cliques[0] if cliques else None
+    return {
+        "prompt_id": prompt.prompt_id,
+        "prompt": prompt.prompt,
+        "status": PromptStatus.FINDING if first else PromptStatus.NONE,
+        "generated": prompt.graph.n,
+        "excluded": prompt.graph.excluded,
+        "edges": len(prompt.graph.graph()),
+        "size": found[0].size if found else 0,
+        "mean_distance": first["mean_distance"] if first else None,
+        "medoid_seed": first["medoid_seed"] if first else None,
+        "seeds": first["seeds"] if first else [],
+        "proven": first["proven"] if first else True,
+        "upper": first["upper"] if first else folder.config.min_clique - 1,
+        "cliques": cliques,
+        "reason": None,
+    }
+
+
+def _failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:
+    empty: dict[str, Any] = {"generated": 0, "excluded": 0, "edges": 0, "size": 0, "seeds": [], "cliques": []}
+    return {
+        "prompt_id": prompt_id,
+        "prompt": prompt,
+        "status": PromptStatus.FAILED,
+        "mean_distance": None,
+        "medoid_seed": None,
+        "proven": False,
+        "upper": 0,
+        "reason": reason,
+        **empty,
+    }
+
+
+def _on_host(image: Any) -> NDArray[np.uint8]:
+    return np.asarray(image.cpu() if hasattr(image, "cpu") else image)
