@@ -44,3 +44,7 @@ class RunError(MemcoreError, RuntimeError):
 
 class SamplerError(MemcoreError, RuntimeError):
     """A sampler broke its contract: wrong count, wrong shape, wrong dtype, or it raised."""
+
+
+class WorkerError(RunError):
+    """A worker process died or raised; finished shards are safe and the same command goes on."""

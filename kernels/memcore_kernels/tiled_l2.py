@@ -41,18 +41,34 @@ def _flip(raw, PACKED_XOR: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _byte_offset(k, plane_stride, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Distance in bytes from a tile's first byte to its k-th."""
-    line = k // LINE
+def _byte_offsets(  # type: ignore[no-untyped-def]
+    first,
+    plane_stride,
+    row_stride,
+    BLOCK_K: tl.constexpr,
+    TILE_ROWS: tl.constexpr,
+    LINE: tl.constexpr,
+    ALIGN: tl.constexpr,
+):
+    """Distances in bytes from a tile's first byte to its bytes first .. first + BLOCK_K - 1."""
+    within = tl.arange(0, BLOCK_K)
+    if LINE % BLOCK_K == 0:
+        start = first
+    else:
+        start = first + within
+    line = start // LINE
     plane = (line // TILE_ROWS).to(tl.int64)
     row = (line % TILE_ROWS).to(tl.int64)
-    return plane * plane_stride + row * row_stride + k % LINE
+    offset = (plane * plane_stride + row * row_stride) * ALIGN + start % LINE
+    if LINE % BLOCK_K == 0:
+        offset = offset + within
+    return offset
 
 
 @triton.jit
-def _tile_offset(t, tiles_x, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile_offset(t, tiles_x, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr, ALIGN: tl.constexpr):  # type: ignore[no-untyped-def]
     """Distance in bytes from an image's first byte to that of tile t (tiles count along rows)."""
-    return (t // tiles_x).to(tl.int64) * TILE_ROWS * row_stride + (t % tiles_x) * LINE
+    return (t // tiles_x).to(tl.int64) * (TILE_ROWS * ALIGN) * row_stride + (t % tiles_x) * LINE
 
 
 @triton.jit
@@ -72,6 +88,16 @@ def _triangle(index, blocks):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _load_bytes(pointers, first, K: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A (rows, BLOCK_K) block of raw bytes; those past the tile's end read as 0x80, which flips to 0."""
+    if MASKED:
+        k = first + tl.arange(0, BLOCK_K)
+        return tl.load(pointers, mask=(k < K)[None, :], other=0x80)
+    else:
+        return tl.load(pointers)
+
+
+@triton.jit
 def tile_norms_kernel(  # type: ignore[no-untyped-def]
     x_ptr,
     norm_ptr,
@@ -85,6 +111,7 @@ def tile_norms_kernel(  # type: ignore[no-untyped-def]
     K: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     LINE: tl.constexpr,
+    ALIGN: tl.constexpr,
     SEGMENT: tl.constexpr,
     SEGMENTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -103,16 +130,13 @@ def tile_norms_kernel(  # type: ignore[no-untyped-def]
 
     image = block * BLOCK_N + tl.arange(0, BLOCK_N)
     valid = image < n
-    start = x_ptr + batch * batch_stride + _tile_offset(t, tiles_x, row_stride, TILE_ROWS, LINE)
-    rows = start + tl.where(valid, image, 0).to(tl.int64)[:, None] * image_stride
+    start = x_ptr + batch * batch_stride * ALIGN + _tile_offset(t, tiles_x, row_stride, TILE_ROWS, LINE, ALIGN)
+    rows = start + tl.where(valid, image, 0).to(tl.int64)[:, None] * image_stride * ALIGN
     squares = tl.zeros((BLOCK_N, BLOCK_K), tl.int32)
     for step in range(0, SEGMENT, BLOCK_K):
-        k = segment * SEGMENT + step + tl.arange(0, BLOCK_K)
-        pointers = rows + _byte_offset(k, plane_stride, row_stride, TILE_ROWS, LINE)[None, :]
-        if SEGMENT * SEGMENTS == K:
-            raw = tl.load(pointers)
-        else:
-            raw = tl.load(pointers, mask=(k < K)[None, :], other=0x80)
+        first = segment * SEGMENT + step
+        pointers = rows + _byte_offsets(first, plane_stride, row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)[None, :]
+        raw = _load_bytes(pointers, first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
         shifted = raw.to(tl.int32) - 128
         squares += shifted * shifted
     norm = tl.sum(squares, 1)
@@ -142,6 +166,7 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     K: tl.constexpr,
     TILE_ROWS: tl.constexpr,
     LINE: tl.constexpr,
+    ALIGN: tl.constexpr,
     SEGMENT: tl.constexpr,
     SEGMENTS: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -152,13 +177,7 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     MERGE: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """out[b, i, j] (int64) = max over tiles of the ssd of a[b, i] and b[b, j]; formula and bounds: the module's docstring.
-
-    One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step reads (BLOCK_M + BLOCK_N) *
-    BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. SYMMETRIC: b is a, only blocks on or above the diagonal
-    are computed and each is also stored mirrored. MERGE: several programs share a pair, each with its own tiles, and join by
-    an atomic maximum into zeros (exact, so the order does not matter).
-    """
+    """doc"""
     pid = tl.program_id(0)
     m_blocks = tl.cdiv(n, BLOCK_M)
     n_blocks = tl.cdiv(m, BLOCK_N)
@@ -175,33 +194,27 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
 
     i = block_row * BLOCK_M + tl.arange(0, BLOCK_M)
     j = block_column * BLOCK_N + tl.arange(0, BLOCK_N)
-    # Rows past the end read image 0 and are not stored: cheaper than a mask in the inner loop.
     i_safe = tl.where(i < n, i, 0).to(tl.int64)
     j_safe = tl.where(j < m, j, 0).to(tl.int64)
-    a_rows = a_ptr + batch * a_batch_stride + i_safe[:, None] * a_image_stride
-    b_rows = b_ptr + batch * b_batch_stride + j_safe[:, None] * b_image_stride
+    a_rows = a_ptr + batch * a_batch_stride * ALIGN + i_safe[:, None] * a_image_stride * ALIGN
+    b_rows = b_ptr + batch * b_batch_stride * ALIGN + j_safe[:, None] * b_image_stride * ALIGN
     a_norms = a_norm_ptr + (batch * n + i_safe) * tiles * SEGMENTS
     b_norms = b_norm_ptr + (batch * m + j_safe) * tiles * SEGMENTS
 
-    # One segment stays in 32 bits; the type of the sum over several is the only difference between narrow and wide tiles.
     SSD: tl.constexpr = tl.uint32 if SEGMENTS == 1 else tl.int64
     largest = tl.zeros((BLOCK_M, BLOCK_N), SSD)
     for t in range(group * tiles_per_program, tl.minimum((group + 1) * tiles_per_program, tiles)):
-        a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, TILE_ROWS, LINE)
-        b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, TILE_ROWS, LINE)
+        a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, TILE_ROWS, LINE, ALIGN)
+        b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, TILE_ROWS, LINE, ALIGN)
         ssd = tl.zeros((BLOCK_M, BLOCK_N), SSD)
         for segment in range(0, SEGMENTS):
             dot = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
             for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
-                k = segment * SEGMENT + step + tl.arange(0, BLOCK_K)
-                a_bytes = _byte_offset(k, a_plane_stride, a_row_stride, TILE_ROWS, LINE)[None, :]
-                b_bytes = _byte_offset(k, b_plane_stride, b_row_stride, TILE_ROWS, LINE)[None, :]
-                if SEGMENT * SEGMENTS == K:
-                    a = tl.load(a_tile + a_bytes)
-                    b = tl.load(b_tile + b_bytes)
-                else:
-                    a = tl.load(a_tile + a_bytes, mask=(k < K)[None, :], other=0x80)
-                    b = tl.load(b_tile + b_bytes, mask=(k < K)[None, :], other=0x80)
+                first = segment * SEGMENT + step
+                a_bytes = _byte_offsets(first, a_plane_stride, a_row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)
+                b_bytes = _byte_offsets(first, b_plane_stride, b_row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)
+                a = _load_bytes(a_tile + a_bytes[None, :], first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
+                b = _load_bytes(b_tile + b_bytes[None, :], first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
                 dot = tl.dot(_flip(a, PACKED_XOR), tl.trans(_flip(b, PACKED_XOR)), dot, out_dtype=tl.int32)
             a_norm = tl.load(a_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
             b_norm = tl.load(b_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
@@ -209,17 +222,17 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
             ssd += part.to(SSD)
         largest = tl.maximum(largest, ssd)
 
-    out = largest.to(tl.int64)
     inside = (i < n)[:, None] & (j < m)[None, :]
     corner = out_ptr + batch * n * m
-    here = corner + i.to(tl.int64)[:, None] * m + j[None, :]
-    mirrored = corner + j.to(tl.int64)[None, :] * m + i[:, None]
-    off_diagonal = inside & (block_row != block_column)
+    here = corner + (i[:, None].to(tl.int64) * m + j[None, :])
     if MERGE:
-        tl.atomic_max(here, out, mask=inside, sem="relaxed")
-        if SYMMETRIC:
-            tl.atomic_max(mirrored, out, mask=off_diagonal, sem="relaxed")
+        tl.atomic_max(here, largest, mask=inside, sem="relaxed")
     else:
-        tl.store(here, out, mask=inside)
-        if SYMMETRIC:
-            tl.store(mirrored, out, mask=off_diagonal)
+        tl.store(here, largest, mask=inside)
+    if SYMMETRIC:
+        mirrored = corner + (j[None, :].to(tl.int64) * m + i[:, None])
+        inside &= block_row != block_column
+        if MERGE:
+            tl.atomic_max(mirrored, largest, mask=inside, sem="relaxed")
+        else:
+            tl.store(mirrored, largest, mask=inside)

@@ -14,7 +14,7 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from memcore.errors import MemcoreError, RunError
+from memcore.errors import MemcoreError, RunError, WorkerError
 from memcore.jobs.files import remove_temporary
 from memcore.jobs.progress import Progress
 from memcore.jobs.shard import run_shard
@@ -63,7 +63,7 @@ def run_local(
     part: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Does every shard that is not done. Raises RunError if a worker died or raised; what was finished stays.
+    """Does every shard that is not done. Raises WorkerError if a worker died or raised; what was finished stays.
 
     ``make_sampler`` is called once in each worker (once here with one worker) and must be picklable with several;
     it returns None for stored generations.
@@ -111,7 +111,7 @@ def _run_workers(
             except queue.Empty:
                 dead = [p for p in processes if p.exitcode not in (None, 0)]
                 if dead:
-                    raise RunError(
+                    raise WorkerError(
                         f"worker {dead[0].name} died with exit code {dead[0].exitcode}; finished shards are safe, "
                         "the same command goes on"
                     ) from None
@@ -119,7 +119,7 @@ def _run_workers(
             if kind == "progress":
                 tell(value)
             elif kind == "error":
-                raise RunError(value)
+                raise WorkerError(value)
             else:
                 running -= 1
     finally:

@@ -1,0 +1,175 @@
+// AVX2: bytes widened to int16 and multiplied by vpmaddwd, which adds two exact products to an int32. (vpmaddubsw would take
+// bytes, but it saturates.)
+#include <immintrin.h>
+
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::tiled_l2 {
+namespace {
+
+#include "tiled_l2/common.inl"
+
+constexpr size_t kStepBytes = 2;
+
+inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+
+// Transposes the 8 x 8 matrices of 16-bit elements in both halves of r[0..7].
+inline void transpose_halves(__m256i r[8]) {
+    __m256i a[8], b[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        a[2 * i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        b[4 * i + 0] = _mm256_unpacklo_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 1] = _mm256_unpackhi_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 2] = _mm256_unpacklo_epi32(a[4 * i + 1], a[4 * i + 3]);
+        b[4 * i + 3] = _mm256_unpackhi_epi32(a[4 * i + 1], a[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        r[2 * i] = _mm256_unpacklo_epi64(b[i], b[i + 4]);
+        r[2 * i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 4]);
+    }
+}
+
+struct Stats {
+    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    __m256i square[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+
+    void add(int half, __m256i pairs_u16x16) {
+        sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(pairs_u16x16, _mm256_set1_epi16(1)));
+        square[half] = _mm256_add_epi32(square[half], _mm256_madd_epi16(pairs_u16x16, pairs_u16x16));
+    }
+};
+
+// One step: the byte pairs of 16 images, widened.
+inline void put_step(__m256i pairs_u8x32, uint8_t* out, Stats& stats) {
+    const __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(pairs_u8x32));
+    const __m256i high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(pairs_u8x32, 1));
+    store(out, low);
+    store(out + 32, high);
+    stats.add(0, low);
+    stats.add(1, high);
+}
+
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums, uint32_t* squares) {
+    Stats stats;
+    for (size_t k = 0; k < bytes; k += 32) {
+        __m256i upper[8], lower[8];
+        for (int i = 0; i < 8; ++i) {
+            upper[i] = load(rows + static_cast<size_t>(i) * row_stride + k);
+            lower[i] = load(rows + static_cast<size_t>(i + 8) * row_stride + k);
+        }
+        transpose_halves(upper);
+        transpose_halves(lower);
+        const size_t steps = (bytes - k + kStepBytes - 1) / kStepBytes;
+        uint8_t* out = panel + k / kStepBytes * kPanelStep;
+        for (size_t s = 0; s < 8 && s < steps; ++s) {
+            put_step(_mm256_permute2x128_si256(upper[s], lower[s], 0x20), out + s * kPanelStep, stats);
+        }
+        for (size_t s = 8; s < 16 && s < steps; ++s) {
+            put_step(_mm256_permute2x128_si256(upper[s - 8], lower[s - 8], 0x31), out + s * kPanelStep, stats);
+        }
+    }
+    for (int half = 0; half < 2; ++half) {
+        store(sums + half * 8, _mm256_add_epi32(load(sums + half * 8), stats.sum[half]));
+        store(squares + half * 8, _mm256_add_epi32(load(squares + half * 8), stats.square[half]));
+    }
+}
+
+// 4 rows x 16 columns: 8 sums, 2 columns, a row and a product make 12 of 16 registers.
+__attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t steps, uint32_t* c,
+                                            size_t c_stride) {
+    __m256i sum_i32x8[4][2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) sum_i32x8[i][0] = sum_i32x8[i][1] = _mm256_setzero_si256();
+    for (size_t s = 0; s < steps; ++s) {
+        const __m256i column0 = load(b + s * kPanelStep), column1 = load(b + s * kPanelStep + 32);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+            int32_t pair;
+            __builtin_memcpy(&pair, a + s * kPanelStep + i * 4, 4);
+            const __m256i row = _mm256_set1_epi32(pair);
+            sum_i32x8[i][0] = _mm256_add_epi32(sum_i32x8[i][0], _mm256_madd_epi16(row, column0));
+            sum_i32x8[i][1] = _mm256_add_epi32(sum_i32x8[i][1], _mm256_madd_epi16(row, column1));
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        for (int half = 0; half < 2; ++half) {
+            uint32_t* out = c + static_cast<size_t>(i) * c_stride + half * 8;
+            store(out, _mm256_add_epi32(load(out), sum_i32x8[i][half]));
+        }
+    }
+}
+
+void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels, size_t steps,
+         uint32_t* c, size_t c_stride) {
+    for (int p = 0; p < panels; ++p) {
+        const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
+        for (int i = row_begin; i < row_end; i += 4) {
+            uint32_t* out = c + static_cast<size_t>(i - row_begin) * c_stride + p * kPanelImages;
+            micro_kernel(a + i * 4, columns, steps, out, c_stride);
+        }
+    }
+}
+
+uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i sum[2] = {zero, zero};
+    size_t k = 0;
+    for (; k + 32 <= bytes; k += 32) {
+        const __m256i a = load(x + k), b = load(y + k);
+        const __m256i d = _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
+        const __m256i low = _mm256_unpacklo_epi8(d, zero), high = _mm256_unpackhi_epi8(d, zero);
+        sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(low, low));
+        sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(high, high));
+    }
+    uint32_t lanes[8];
+    store(lanes, _mm256_add_epi32(sum[0], sum[1]));
+    uint32_t total = 0;
+    for (uint32_t lane : lanes) total += lane;
+    for (; k < bytes; ++k) {
+        const int d = static_cast<int>(x[k]) - y[k];
+        total += static_cast<uint32_t>(d * d);
+    }
+    return total;
+}
+
+uint64_t peak_products(uint64_t iterations) {
+    __m256i sum[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) sum[i] = _mm256_setzero_si256();
+    const __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(5);
+    for (uint64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) {
+            __m256i product;
+            __asm__ volatile("vpmaddwd %2, %1, %0" : "=x"(product) : "x"(a), "x"(b));
+            __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum[i]) : "x"(product));
+        }
+    }
+    return iterations * 8 * 16;
+}
+
+uint64_t read_bytes(const uint8_t* data, size_t bytes) {
+    __m256i sum[4] = {};
+    for (size_t i = 0; i + 128 <= bytes; i += 128) {
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) sum[v] = _mm256_add_epi64(sum[v], load(data + i + v * 32));
+    }
+    uint64_t lanes[4];
+    store(lanes, _mm256_add_epi64(_mm256_add_epi64(sum[0], sum[1]), _mm256_add_epi64(sum[2], sum[3])));
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}
+
+}  // namespace
+
+constinit const Kernels kernels_avx2{kStepBytes, 1,        0,         pack,          dot,       max_ssd,
+                                     select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+
+}  // namespace memcore::tiled_l2

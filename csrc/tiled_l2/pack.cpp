@@ -1,0 +1,57 @@
+#include "tiled_l2/pack.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace memcore::tiled_l2 {
+
+Panels::Panels(const Kernels& kernels, std::size_t images, std::size_t tiles, std::size_t chunk_bytes)
+    : kernels_(&kernels),
+      panels_((images + kPanelImages - 1) / kPanelImages),
+      stride_((chunk_bytes + kernels.step_bytes - 1) / kernels.step_bytes * kPanelStep),
+      // One block more than needed: 16 rows at a power of two apart would share one set of the first-level cache.
+      row_stride_(round_up(chunk_bytes, kPackBlock) + kPackBlock),
+      bytes_(tiles * panels_ * stride_),
+      rows_(tiles * kPanelImages * row_stride_),
+      sums_(tiles * panels_ * kPanelImages),
+      squares_(tiles * panels_ * kPanelImages) {}
+
+void Panels::clear_sums() {
+    sums_.clear();
+    squares_.clear();
+}
+
+void Panels::pack(const Images& images, const Grid& grid, std::size_t batch, std::size_t first, std::size_t count,
+                  std::size_t tile_row, std::size_t tile_column, std::size_t tiles, const Chunk& chunk) {
+    steps_ = (chunk.size() + kernels_->step_bytes - 1) / kernels_->step_bytes;
+    const std::size_t padding = round_up(chunk.size(), kPackBlock) - chunk.size();
+    for (std::size_t begin = 0; begin < count; begin += kPanelImages) {
+        const std::size_t rows = std::min<std::size_t>(kPanelImages, count - begin);
+        // Images are copied one by one, all their tiles at once: reads follow memory, and the 16 images, whose distance is
+        // often a multiple of the caches' way size, do not evict one another as they would if read in step.
+        for (std::size_t i = 0; i < rows; ++i) {
+            const std::uint8_t* image = images.image(batch, first + begin + i);
+            for (std::size_t l = 0; l < chunk.lines; ++l) {
+                const std::uint8_t* line =
+                    tile_line(images, grid, image, tile_row, tile_column, chunk.line + l) + chunk.byte;
+                for (std::size_t t = 0; t < tiles; ++t) {
+                    std::uint8_t* row = rows_.data() + (t * kPanelImages + i) * row_stride_;
+                    std::memcpy(row + l * chunk.bytes, line + t * grid.line_bytes, chunk.bytes);
+                }
+            }
+            if (padding == 0) continue;
+            for (std::size_t t = 0; t < tiles; ++t) {
+                std::memset(rows_.data() + (t * kPanelImages + i) * row_stride_ + chunk.size(), 0, padding);
+            }
+        }
+        const std::size_t p = begin / kPanelImages;
+        for (std::size_t t = 0; t < tiles; ++t) {
+            const std::size_t slot = t * panels_ + p;
+            kernels_->pack(rows_.data() + t * kPanelImages * row_stride_, row_stride_, chunk.size(),
+                           bytes_.data() + slot * stride_, sums_.data() + slot * kPanelImages,
+                           squares_.data() + slot * kPanelImages);
+        }
+    }
+}
+
+}  // namespace memcore::tiled_l2

@@ -1,0 +1,310 @@
+#include "tiled_l2/tiled_l2.hpp"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "runtime/aligned.hpp"
+#include "runtime/thread_pool.hpp"
+#include "tiled_l2/pack.hpp"
+
+namespace memcore::tiled_l2 {
+namespace {
+
+constexpr std::size_t kChunkBytes = 3072;           // of a tile, worked on at once
+constexpr std::size_t kBlockImages = 528;           // on each side of a block of pairs: a multiple of 3 panels
+constexpr std::size_t kPanelBudget = 8UL << 20;     // bytes of packed panels a worker
+constexpr std::size_t kUnitsPerThread = 4;          // enough to even out threads of unequal speed
+constexpr std::size_t kFewImages = 8;               // a last panel with so few images is used as rows
+
+// A block of pairs: rows [row, row + rows) with columns [column, column + columns).
+struct Block {
+    std::size_t row, rows, column, columns;
+    bool triangle;
+};
+
+// Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole panels. A last panel
+// of few images would waste most of its columns, so its images are rows against everything before them instead.
+struct Triangle {
+    std::size_t images, full_panels, tail;
+
+    explicit Triangle(std::size_t n) : images(n), full_panels(n / kPanelImages), tail(n % kPanelImages) {
+        if (full_panels == 0 || tail > kFewImages) {
+            full_panels += tail != 0;
+            tail = 0;
+        }
+    }
+    std::size_t full() const { return std::min(images, full_panels * kPanelImages); }
+    std::pair<std::size_t, std::size_t> span(std::size_t i) const {
+        return i < full() ? std::pair(i, full()) : std::pair(std::size_t{0}, i + 1);
+    }
+};
+
+struct Unit {
+    std::size_t batch, block, tile_row, tile_column, tiles;
+};
+
+// What one worker needs, made when it gets its first unit.
+struct Workspace {
+    Panels rows, columns;
+    AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels
+    AlignedArray<std::uint64_t> wide;      // ssd of the segments so far; only where one segment does not hold a tile
+};
+
+template <class Sum>
+class Dense {
+  public:
+    Dense(const Kernels& kernels, const Images& a, const Images* other, const Grid& grid, Matrix<Sum> out, int threads)
+        : kernels_(kernels), a_(a), b_(other == nullptr ? a : *other), symmetric_(other == nullptr), grid_(grid),
+          out_(out), threads_(threads), chunks_(make_chunks(grid, kChunkBytes)) {
+        for (const Chunk& chunk : chunks_) chunk_bytes_ = std::max(chunk_bytes_, chunk.size());
+        plan();
+    }
+
+    void run() {
+        for (std::size_t b = 0; b < a_.batches; ++b) {
+            std::fill_n(out_.row(b, 0), out_.rows * out_.columns, Sum{0});
+        }
+        std::vector<std::unique_ptr<Workspace>> spaces(worker_count(units_.size(), threads_));
+        parallel_for(units_.size(), threads_, [&](std::size_t unit, std::size_t worker) {
+            if (!spaces[worker]) spaces[worker] = make_workspace();
+            run_unit(units_[unit], *spaces[worker]);
+        });
+        if (!symmetric_) return;
+        parallel_for(a_.batches * blocks_.size(), blocks_.size() == 1 ? 1 : threads_, [&](std::size_t n, std::size_t) {
+            mirror(n / blocks_.size(), blocks_[n % blocks_.size()]);
+        });
+    }
+
+  private:
+    // Units are (block of pairs, row of tiles, some neighbouring tiles). Neighbouring tiles share their image rows, so wide
+    // units read memory in order; narrow ones and small blocks give many threads enough to do.
+    void plan() {
+        const std::size_t workers = worker_count(SIZE_MAX, threads_);
+        const std::size_t wanted = workers == 1 ? 1 : workers * kUnitsPerThread;
+        const std::size_t side = std::max(out_.rows, out_.columns);
+        std::size_t block = kBlockImages;
+        tiles_ = chunks_.size() == 1 ? 1 : grid_.tile_columns;
+        const auto units = [&] {
+            const std::size_t across = (out_.rows + block - 1) / block, down = (out_.columns + block - 1) / block;
+            const std::size_t blocks = symmetric_ ? across * (across + 1) / 2 : across * down;
+            return a_.batches * blocks * grid_.tile_rows * ((grid_.tile_columns + tiles_ - 1) / tiles_);
+        };
+        const auto panel_bytes = [&] {
+            return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) * (symmetric_ ? 1 : 2);
+        };
+        while (tiles_ > 1 && (units() < wanted || panel_bytes() > kPanelBudget)) tiles_ = (tiles_ + 1) / 2;
+        while (block > 6 * kPanelImages && units() < wanted) block = round_up(block / 2, kPanelImages);
+
+        for (std::size_t i = 0; i < out_.rows; i += block) {
+            for (std::size_t j = symmetric_ ? i : 0; j < out_.columns; j += block) {
+                blocks_.push_back({i, std::min(block, out_.rows - i), j, std::min(block, out_.columns - j),
+                                   symmetric_ && i == j});
+            }
+        }
+        for (const Block& b : blocks_) {
+            block_rows_ = std::max(block_rows_, b.rows);
+            block_columns_ = std::max(block_columns_, b.columns);
+            has_rectangles_ |= !b.triangle;
+        }
+        for (std::size_t b = 0; b < a_.batches; ++b) {
+            for (std::size_t k = 0; k < blocks_.size(); ++k) {
+                for (std::size_t ty = 0; ty < grid_.tile_rows; ++ty) {
+                    for (std::size_t tx = 0; tx < grid_.tile_columns; tx += tiles_) {
+                        units_.push_back({b, k, ty, tx, std::min(tiles_, grid_.tile_columns - tx)});
+                    }
+                }
+            }
+        }
+    }
+
+    std::unique_ptr<Workspace> make_workspace() const {
+        auto space = std::make_unique<Workspace>();
+        space->rows = Panels(kernels_, block_rows_, tiles_, chunk_bytes_);
+        if (has_rectangles_) space->columns = Panels(kernels_, block_columns_, tiles_, chunk_bytes_);
+        const std::size_t elements =
+            tiles_ * round_up(block_rows_, kPanelImages) * round_up(block_columns_, kPanelImages);
+        space->products = AlignedArray<std::uint32_t>(elements);
+        if (grid_.tile_bytes() > kMaxBytes32) space->wide = AlignedArray<std::uint64_t>(elements);
+        return space;
+    }
+
+    void run_unit(const Unit& unit, Workspace& space) {
+        const Block& block = blocks_[unit.block];
+        Panels& columns = block.triangle ? space.rows : space.columns;
+        clear_products(space);
+        std::size_t segment = 0;
+        bool flushed = false;
+        for (const Chunk& chunk : chunks_) {
+            if (segment + chunk.size() > kMaxBytes32) {
+                add_segment(unit, block, space, columns);
+                clear_products(space);
+                segment = 0;
+                flushed = true;
+            }
+            segment += chunk.size();
+            space.rows.pack(a_, grid_, unit.batch, block.row, block.rows, unit.tile_row, unit.tile_column, unit.tiles,
+                            chunk);
+            if (!block.triangle) {
+                columns.pack(b_, grid_, unit.batch, block.column, block.columns, unit.tile_row, unit.tile_column,
+                             unit.tiles, chunk);
+            }
+            for (std::size_t t = 0; t < unit.tiles; ++t) {
+                block.triangle ? multiply_triangle(block, space, t) : multiply_rectangle(block, space, t);
+            }
+        }
+        if (flushed) add_segment(unit, block, space, columns);
+        merge(unit, block, space, columns, flushed);
+    }
+
+    std::size_t product_stride() const { return round_up(block_columns_, kPanelImages); }
+    std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
+        return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() + j;
+    }
+    std::uint64_t* wide(Workspace& space, std::size_t tile, std::size_t i) const {
+        return space.wide.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride();
+    }
+    void clear_products(Workspace& space) const {
+        space.products.clear();
+        space.rows.clear_sums();
+        space.columns.clear_sums();
+    }
+
+    // Rows [0, rows) of one panel against panels [first, last), a few at a time so that they stay in the cache.
+    void multiply(Workspace& space, const Panels& columns, std::size_t tile, std::size_t row_panel, std::size_t rows,
+                  std::size_t first, std::size_t last) const {
+        kernels_.dot(space.rows.panel(tile, row_panel), 0, static_cast<int>(round_up(rows, 4)),
+                     columns.panel(tile, first), columns.stride(), static_cast<int>(last - first), columns.steps(),
+                     products(space, tile, row_panel * kPanelImages, first * kPanelImages), product_stride());
+    }
+
+    void multiply_triangle(const Block& block, Workspace& space, std::size_t tile) const {
+        const Triangle triangle(block.rows);
+        const std::size_t panels = triangle.full_panels, width = static_cast<std::size_t>(kernels_.column_panels);
+        for (std::size_t first = 0; first < panels; first += width) {
+            const std::size_t last = std::min(first + width, panels);
+            for (std::size_t p = 0; p < last; ++p) {
+                multiply(space, space.rows, tile, p, kPanelImages, std::max(first, p), last);
+            }
+            if (triangle.tail != 0) multiply(space, space.rows, tile, panels, triangle.tail, first, last);
+        }
+        if (triangle.tail != 0) multiply(space, space.rows, tile, panels, triangle.tail, panels, panels + 1);
+    }
+
+    void multiply_rectangle(const Block& block, Workspace& space, std::size_t tile) const {
+        const std::size_t row_panels = round_up(block.rows, kPanelImages) / kPanelImages;
+        const std::size_t panels = round_up(block.columns, kPanelImages) / kPanelImages;
+        const std::size_t width = static_cast<std::size_t>(kernels_.column_panels);
+        for (std::size_t first = 0; first < panels; first += width) {
+            for (std::size_t p = 0; p < row_panels; ++p) {
+                const std::size_t rows = std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages);
+                multiply(space, space.columns, tile, p, rows, first, std::min(first + width, panels));
+            }
+        }
+    }
+
+    // Calls visit(tile, i, first column, number of columns, row term, column terms, products) for each computed row.
+    template <class Visit>
+    void for_each_row(const Unit& unit, const Block& block, Workspace& space, const Panels& columns,
+                      Visit&& visit) const {
+        const Triangle triangle(block.rows);
+        for (std::size_t t = 0; t < unit.tiles; ++t) {
+            for (std::size_t i = 0; i < block.rows; ++i) {
+                const auto [first, last] = block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
+                const std::uint32_t row = space.rows.squares(t)[i] - 2 * kernels_.bias * space.rows.sums(t)[i];
+                visit(t, i, first, last - first, row, columns.squares(t) + first, products(space, t, i, first));
+            }
+        }
+    }
+
+    void add_segment(const Unit& unit, const Block& block, Workspace& space, const Panels& columns) const {
+        for_each_row(unit, block, space, columns,
+                     [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
+                         const std::uint32_t* column, const std::uint32_t* product) {
+                         std::uint64_t* sum = wide(space, t, i) + first;
+                         for (std::size_t j = 0; j < n; ++j) sum[j] += std::uint32_t{row + column[j] - 2U * product[j]};
+                     });
+    }
+
+    // Takes the maximum into the answer. Other workers may hold other tiles of the same block.
+    void merge(const Unit& unit, const Block& block, Workspace& space, const Panels& columns, bool from_wide) {
+        const std::lock_guard lock(merging_[(unit.batch * blocks_.size() + unit.block) % merging_.size()]);
+        for_each_row(unit, block, space, columns,
+                     [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
+                         const std::uint32_t* column, const std::uint32_t* product) {
+                         Sum* out = out_.row(unit.batch, block.row + i) + block.column + first;
+                         if constexpr (sizeof(Sum) == sizeof(std::uint32_t)) {
+                             kernels_.max_ssd(product, row, column, n, out);
+                         } else if (from_wide) {
+                             const std::uint64_t* sum = wide(space, t, i) + first;
+                             for (std::size_t j = 0; j < n; ++j) out[j] = std::max<Sum>(out[j], sum[j]);
+                         } else {
+                             for (std::size_t j = 0; j < n; ++j) {
+                                 out[j] = std::max<Sum>(out[j], std::uint32_t{row + column[j] - 2U * product[j]});
+                             }
+                         }
+                     });
+        if (from_wide) space.wide.clear();
+    }
+
+    void mirror(std::size_t batch, const Block& block) {
+        const Triangle triangle(block.rows);
+        constexpr std::size_t kSide = 16;  // small squares, so that the columns written stay in the cache
+        for (std::size_t i0 = 0; i0 < block.rows; i0 += kSide) {
+            for (std::size_t j0 = 0; j0 < block.columns; j0 += kSide) {
+                for (std::size_t i = i0; i < std::min(i0 + kSide, block.rows); ++i) {
+                    const auto [first, last] =
+                        block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
+                    const Sum* from = out_.row(batch, block.row + i) + block.column;
+                    for (std::size_t j = std::max(j0, first); j < std::min(j0 + kSide, last); ++j) {
+                        out_.row(batch, block.column + j)[block.row + i] = from[j];
+                    }
+                }
+            }
+        }
+    }
+
+    const Kernels& kernels_;
+    const Images a_, b_;
+    const bool symmetric_;
+    const Grid grid_;
+    const Matrix<Sum> out_;
+    const int threads_;
+    const std::vector<Chunk> chunks_;
+    std::size_t chunk_bytes_ = 0, tiles_ = 1, block_rows_ = 0, block_columns_ = 0;
+    bool has_rectangles_ = false;
+    std::vector<Block> blocks_;
+    std::vector<Unit> units_;
+    std::array<std::mutex, 64> merging_;
+};
+
+}  // namespace
+
+template <class Sum>
+void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads) {
+    if (out.rows == 0 || out.columns == 0 || a.batches == 0) return;
+    Images b = other == nullptr ? Images{} : *other;
+    join_lines(a, other == nullptr ? nullptr : &b, grid);
+    Dense<Sum>(kernels, a, other == nullptr ? nullptr : &b, grid, out, threads).run();
+}
+
+template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>, int);
+template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>, int);
+
+std::uint64_t pair(const Kernels& kernels, const Images& a, std::size_t i, const Images& b, std::size_t j,
+                   const Grid& grid, std::size_t tile_row, std::size_t tile_column) {
+    std::uint64_t sum = 0;
+    for (std::size_t l = 0; l < grid.lines(); ++l) {
+        const std::uint8_t* x = tile_line(a, grid, a.image(0, i), tile_row, tile_column, l);
+        const std::uint8_t* y = tile_line(b, grid, b.image(0, j), tile_row, tile_column, l);
+        for (std::size_t k = 0; k < grid.line_bytes; k += kMaxBytes32) {
+            sum += kernels.pair_ssd(x + k, y + k, std::min(kMaxBytes32, grid.line_bytes - k));
+        }
+    }
+    return sum;
+}
+
+}  // namespace memcore::tiled_l2

@@ -1,0 +1,28 @@
+// Dense tiled l2: the largest tile's ssd of every pair of images.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tiled_l2/contract.hpp"
+#include "tiled_l2/images.hpp"
+
+namespace memcore::tiled_l2 {
+
+// (batches, rows, columns), contiguous. Sum is uint32_t for tiles of at most kMaxBytes32 bytes, uint64_t for any.
+template <class Sum>
+struct Matrix {
+    Sum* data;
+    std::size_t rows, columns;
+    Sum* row(std::size_t batch, std::size_t i) const { return data + (batch * rows + i) * columns; }
+};
+
+// out[b][i][j] = max over tiles of ssd(a[b][i], other[b][j]). Without `other`, a with itself: symmetric, computed once.
+template <class Sum>
+void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads);
+
+// The same for one pair, by direct differences.
+std::uint64_t pair(const Kernels& kernels, const Images& a, std::size_t i, const Images& b, std::size_t j,
+                   const Grid& grid, std::size_t tile_row, std::size_t tile_column);
+
+}  // namespace memcore::tiled_l2

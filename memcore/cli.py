@@ -1,0 +1,329 @@
+"""The ``memcore`` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 interrupted but resumable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from memcore.errors import ConfigError, MemcoreError, SamplerError, WorkerError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 3
+
+#: Flags of a run's configuration: name, type, unit and meaning. The names are those of the TOML file.
+SAMPLING_FLAGS: list[tuple[str, type, str]] = [
+    ("model", str, "folder or name of a diffusers pipeline"),
+    ("prompts", str, "text file, one prompt a line"),
+    ("generations", int, "images a prompt"),
+    ("seed", int, "the run's seed; each image's seed is a hash of it, the prompt's number and the image's"),
+    ("steps", int, "denoising steps; no default, since they change the images"),
+    ("guidance_scale", float, "classifier-free guidance; no default where the pipeline takes it"),
+    ("height", int, "pixels; 0: the pipeline's own"),
+    ("width", int, "pixels; 0: the pipeline's own"),
+    ("dtype", str, "float32, float16 or bfloat16"),
+    ("device", str, "cpu or cuda"),
+]
+GRAPH_FLAGS: list[tuple[str, type, str]] = [
+    ("batch_size", int, "images at a time"),
+    ("threshold", float, "tiled l2 of an edge, in [0, 1]"),
+    ("min_clique", int, "generations that make a finding"),
+    ("node_limit", int, "branch-and-bound nodes a clique search may use"),
+    ("keep", str, "images to store: findings or all"),
+    ("shard_prompts", int, "prompts a shard: what is repeated after a kill"),
+]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    import memcore
+
+    parser = argparse.ArgumentParser(
+        prog="memcore", description="Find the training images that an image generator has memorised, and prove it."
+    )
+    parser.add_argument("--version", action="version", version=f"memcore {memcore.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", "the whole audit on the bundled small diffusion model", _demo)
+    demo.add_argument("--out", type=Path, default=Path("demo-run"), help="folder for the run (default: %(default)s)")
+    demo.add_argument("--train", action="store_true", help="train the model afresh first (about half an hour)")
+    demo.add_argument("--generations", type=int, default=64, help="images a prompt (default: %(default)s)")
+    _workers(demo)
+
+    audit = _command(commands, "audit", "sample a model, build graphs, find cliques", _audit)
+    audit.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
+    _configuration(audit, SAMPLING_FLAGS + GRAPH_FLAGS)
+    _workers(audit)
+
+    stored = _command(commands, "filter", "the same over stored generations", _filter)
+    stored.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
+    stored.add_argument("--images", help="folder with a folder of images or an .npy a prompt, or one .npy file")
+    _configuration(stored, GRAPH_FLAGS)
+    _workers(stored)
+
+    match = _command(commands, "match", "hold the findings against a training set", _match)
+    match.add_argument("run", type=Path, metavar="RUN")
+    match.add_argument("--training", type=Path, required=True, help="folder of images, .npy or .npz")
+    match.add_argument("--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)")
+    match.add_argument("--distance", choices=["l2", "tiled_l2"], default="l2", help="default: %(default)s, the paper's")
+    match.add_argument("--threads", type=int, help="threads (default: all processors)")
+
+    evaluate = _command(commands, "evaluate", "precision and recall against planted truth", _evaluate)
+    evaluate.add_argument("run", type=Path, metavar="RUN")
+    evaluate.add_argument("--truth", type=Path, required=True, help="truth.json: what was planted")
+
+    report = _command(commands, "report", "one HTML file that opens without a network", _report)
+    report.add_argument("run", type=Path, metavar="RUN")
+    report.add_argument("--compare", type=Path, action="append", default=[], metavar="RUN", help="another run to show")
+
+    study = _command(commands, "study", "train the bundled model again, with its planted duplicates", _study)
+    study.add_argument("out", type=Path, metavar="FOLDER")
+    study.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
+
+    bench = _command(commands, "bench", "the kernels against their peers, as ratios", _bench)
+    bench.add_argument("--quick", action="store_true", help="small inputs: a minute instead of several")
+
+    _command(commands, "info", "what is installed and what would run", _info)
+    return parser
+
+
+def _command(commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    parser.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
+    parser.set_defaults(run_command=run)
+    return parser
+
+
+def _configuration(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, type, str]]) -> None:
+    import dataclasses
+
+    from memcore.jobs.config import Config
+
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    parser.add_argument("--config", type=Path, help="TOML file with the same names as these flags; flags win")
+    for name, kind, text in flags:
+        default = defaults[name]
+        shown = "" if default in ("", 0, None) else f" (default: {default})"
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, help=text + shown)
+    parser.add_argument("--grid", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="tiles (default: 4 4)")
+
+
+def _workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
+    parser.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
+    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; never shows a traceback for a user's mistake."""
+    parser = build_parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed what was wrong
+        return int(stop.code or 0)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(arguments.run_command(arguments))
+    except KeyboardInterrupt:
+        again = " ".join(["memcore", *(argv if argv is not None else sys.argv[1:])])
+        print(f"\nmemcore: interrupted; what is finished stays. To go on: {again}", file=sys.stderr)
+        return INTERRUPTED
+    except (SamplerError, WorkerError) as error:
+        print(f"memcore: {error}", file=sys.stderr)
+        return FAILED
+    except MemcoreError as error:
+        print(f"memcore: {error}", file=sys.stderr)
+        return USAGE
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"memcore: {error.strerror or error}{where}; what is finished stays", file=sys.stderr)
+        return FAILED
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _config(arguments: argparse.Namespace, source: str, flags: Sequence[tuple[str, type, str]]) -> Any:
+    """Configuration from the run that exists, the TOML file, and the flags, each stronger than the one before."""
+    from memcore.jobs.config import from_mapping, read_toml
+    from memcore.jobs.store import RunFolder
+
+    names = [name for name, _, _ in flags] + ["grid", "images"]
+    values: dict[str, Any] = {}
+    if (arguments.run / "run.toml").exists():
+        values.update(RunFolder.open(arguments.run).config.as_dict())
+    if arguments.config:
+        values.update(read_toml(arguments.config))
+    given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
+    return from_mapping({**values, **given, "source": source})
+
+
+def _part(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    if arguments.part is None:
+        return None
+    try:
+        k, n = (int(v) for v in arguments.part.split("/"))
+    except ValueError:
+        raise ConfigError(f"part must look like 1/2, got {arguments.part!r}") from None
+    if not 1 <= k <= n:
+        raise ConfigError(f"part must look like 1/2 with 1 <= K <= N, got {arguments.part!r}")
+    return k, n
+
+
+def _positive(arguments: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def _print(arguments: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
+    print(json.dumps(result, indent=1) if arguments.json else "\n".join(lines))
+
+
+def _run_lines(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{result['done']} of {result['prompts']} prompts, {result['generated']} images: "
+        f"{result['candidates']} prompts with a clique"
+    ]
+    if result["excluded"]:
+        lines.append(f"{result['excluded']} black or constant images were left out")
+    if result["quarantined"]:
+        lines.append(f"{result['quarantined']} entries were quarantined (see {result['run']}/quarantine)")
+    if result["failed"]:
+        lines.append(f"{result['failed']} prompts failed")
+    return lines
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from memcore.jobs.audit import audit, summary
+
+    _positive(arguments, "workers", "threads")
+    config = _config(arguments, "diffusers", SAMPLING_FLAGS + GRAPH_FLAGS)
+    folder = audit(
+        arguments.run,
+        config,
+        workers=arguments.workers,
+        threads=arguments.threads,
+        part=_part(arguments),
+        quiet=arguments.quiet,
+    )
+    result = summary(folder)
+    _print(arguments, result, _run_lines(result))
+    return FAILED if result["failed"] else DONE
+
+
+def _filter(arguments: argparse.Namespace) -> int:
+    from memcore.jobs.audit import filter_stored, summary
+
+    _positive(arguments, "workers", "threads")
+    folder = filter_stored(
+        arguments.run,
+        _config(arguments, "stored", GRAPH_FLAGS),
+        workers=arguments.workers,
+        threads=arguments.threads,
+        part=_part(arguments),
+        quiet=arguments.quiet,
+    )
+    result = summary(folder)
+    _print(arguments, result, _run_lines(result))
+    return FAILED if result["failed"] else DONE
+
+
+def _match(arguments: argparse.Namespace) -> int:
+    from memcore.jobs.audit import match_run
+
+    _positive(arguments, "threads")
+    rows = match_run(
+        arguments.run,
+        arguments.training,
+        delta=arguments.delta,
+        metric=arguments.distance,
+        threads=arguments.threads,
+    )
+    extracted = sum(bool(row["extracted"]) for row in rows)
+    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
+    _print(arguments, result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
+    return DONE
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from memcore.jobs.audit import evaluate_run
+
+    result = evaluate_run(arguments.run, arguments.truth)
+    _print(arguments, result, evaluation_lines(result))
+    return DONE
+
+
+def evaluation_lines(result: dict[str, Any]) -> list[str]:
+    """Precision and recall of each stage, in words."""
+    lines = []
+    for name, stage in result["stages"].items():
+        shown = [
+            f"{what} {'none' if p['value'] is None else format(p['value'], '.3f')} [{p['low']:.3f}, {p['high']:.3f}]"
+            for what, p in (("precision", stage["precision"]), ("recall", stage["recall"]))
+        ]
+        lines.append(
+            f"{name}: {', '.join(shown)}, average precision {stage['average_precision']:.3f}, "
+            f"recall at zero false positives {stage['recall_at_zero_fp']:.3f}"
+        )
+    return lines
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from memcore.report import write_report
+
+    path = write_report(arguments.run, compare=arguments.compare)
+    _print(arguments, {"report": str(path)}, [str(path)])
+    return DONE
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from memcore.demo import demo
+
+    _positive(arguments, "workers", "threads", "generations")
+    result = demo(
+        arguments.out,
+        train=arguments.train,
+        generations=arguments.generations,
+        workers=arguments.workers,
+        threads=arguments.threads,
+        part=_part(arguments),
+        quiet=arguments.quiet,
+    )
+    _print(arguments, result, [*evaluation_lines(result["evaluation"]), f"report: {result['report']}"])
+    return DONE
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from memcore.study.tiny_sd import build
+
+    options = {} if arguments.steps is None else {"steps": arguments.steps}
+    build(arguments.out, progress=lambda line: print(line, file=sys.stderr, flush=True), **options)
+    _print(arguments, {"folder": str(arguments.out)}, [str(arguments.out)])
+    return DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from memcore.bench import run_all, table
+
+    results = run_all(quick=arguments.quick)
+    _print(arguments, {"results": results}, table(results))
+    return DONE
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from memcore.info import info, info_lines
+
+    result = info()
+    _print(arguments, result, info_lines(result))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

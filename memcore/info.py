@@ -1,0 +1,68 @@
+"""What is installed and what would run, without loading anything heavy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from typing import Any
+
+OPTIONAL = {
+    "audit": ("pyarrow", "pillow", "tqdm", "tomli-w", "scipy", "torch", "diffusers", "transformers"),
+    "gpu": ("torch", "triton"),
+    "report": ("jinja2", "matplotlib"),
+    "bench": ("faiss-cpu", "numkong", "networkx", "igraph"),
+}
+
+
+def info() -> dict[str, Any]:
+    """Version, instruction sets, processors, the GPU part's state, and the optional packages found."""
+    import memcore
+    from memcore import _core, isa
+
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "memcore": memcore.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": affinity,
+        "isa": {"available": list(isa.available()), "active": isa.active(), "override": os.environ.get("MEMCORE_ISA")},
+        "cuda_library": dict(_core.cuda_status()),
+        "gpu": _gpu(),
+        "packages": {extra: {name: _version(name) for name in names} for extra, names in OPTIONAL.items()},
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    """Whether the Triton kernels would run; asks torch only if it is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return {"available": False, "reason": "torch is not installed: pip install 'memcore-audit[gpu]'"}
+    from memcore.backends import gpu
+
+    available, reason = gpu.available()
+    return {"available": available, "reason": reason}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def info_lines(result: dict[str, Any]) -> list[str]:
+    """The same for a person."""
+    instruction = result["isa"]
+    lines = [
+        f"memcore {result['memcore']}, Python {result['python']}, {result['machine']}, {result['processors']} processors",
+        f"CPU: {instruction['active']} runs (available: {', '.join(instruction['available'])}"
+        + (f"; MEMCORE_ISA={instruction['override']})" if instruction["override"] else ")"),
+        f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}",
+        f"GPU, CUDA library: {result['cuda_library']['reason']}",
+    ]
+    for extra, packages in result["packages"].items():
+        missing = [name for name, version in packages.items() if version is None]
+        state = "complete" if not missing else f"missing {', '.join(missing)}: pip install 'memcore-audit[{extra}]'"
+        lines.append(f"extra [{extra}]: {state}")
+    return lines

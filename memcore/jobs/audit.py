@@ -1,0 +1,250 @@
+"""The steps of an audit on a run folder: sample or read, match, evaluate. The command line and programs call these."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.audit.evaluate import check_truth, evaluate
+from memcore.audit.match import Metric, match_findings
+from memcore.errors import ConfigError, RunError
+from memcore.jobs.config import Config
+from memcore.jobs.files import write_atomic
+from memcore.jobs.launch_local import lock, processors, run_local
+from memcore.jobs.progress import Progress
+from memcore.jobs.store import MATCHES, RunFolder, parquet_bytes, png_bytes
+from memcore.jobs.stored import StoredPrompts, decode_image, load_training_set
+from memcore.sampling.protocol import Sampler
+from memcore.types import DEFAULT_THRESHOLD, PromptStatus
+
+
+def read_prompts(path: Path) -> list[str]:
+    """One prompt a line, UTF-8; empty lines are refused, since a prompt's number is its line."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompts={path} cannot be read: {error}") from None
+    empty = [n for n, line in enumerate(lines, 1) if not line.strip()]
+    if empty:
+        raise ConfigError(f"prompts={path} has an empty line, number {empty[0]}: remove it")
+    if not lines:
+        raise ConfigError(f"prompts={path} holds not a single prompt")
+    return lines
+
+
+def audit(
+    run: Path,
+    config: Config,
+    *,
+    sampler: Sampler | None = None,
+    prompts: list[str] | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    part: tuple[int, int] | None = None,
+    quiet: bool = False,
+) -> RunFolder:
+    """Samples, graphs and searches every prompt that is not done yet, and returns the run's folder.
+
+    With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
+    process, with ``Config(source="custom", ...)``. Otherwise ``config`` says what to load, once a worker process.
+    ``workers`` defaults to the processors on a CPU and to one on a GPU; ``threads`` are threads a worker.
+
+    Raises ConfigError (a changed configuration, with its difference), RunError, WorkerError.
+    """
+    if config.source == "custom":
+        if sampler is None or prompts is None:
+            raise ConfigError("source='custom' needs sampler and prompts")
+        described = getattr(sampler, "describe", dict)()
+        with lock(run):
+            folder = RunFolder.create(run, config, sampler.fingerprint, described, prompts)
+            _run(folder, lambda: sampler, 1, threads, part, quiet)
+        return folder
+    if prompts is None:
+        if not config.prompts:
+            raise ConfigError("prompts is missing: a text file with one prompt a line")
+        prompts = read_prompts(Path(config.prompts))
+    count = workers or (processors() if config.device == "cpu" else 1)
+    per_worker = threads or (max(1, processors() // count) if config.device == "cpu" else None)
+    own = make_sampler(config, per_worker)
+    with lock(run):
+        folder = RunFolder.create(run, config, own.fingerprint, own.describe(), prompts)
+        make = functools.partial(make_sampler, config, per_worker) if count > 1 else (lambda: own)
+        if count > 1:
+            del own  # the workers load their own; this process keeps no second model in memory
+        _run(folder, make, count, per_worker, part, quiet)
+    return folder
+
+
+def filter_stored(
+    run: Path,
+    config: Config,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    part: tuple[int, int] | None = None,
+    quiet: bool = False,
+) -> RunFolder:
+    """The same over stored generations (see ``StoredPrompts`` for the layout that is read)."""
+    stored = StoredPrompts(Path(config.images))
+    count = workers or processors()
+    with lock(run):
+        folder = RunFolder.create(run, config, stored.fingerprint, stored.describe(), stored.prompts)
+        total = sum(stored.count(i) for i in range(len(stored.prompts)))
+        _run(folder, no_sampler, count, threads or 1, part, quiet, total)
+    return folder
+
+
+def no_sampler() -> None:
+    """What makes a worker read stored generations instead of sampling."""
+
+
+def make_sampler(config: Config, threads: int | None) -> Any:
+    """The diffusers pipeline that the configuration names, as a Sampler."""
+    from memcore.sampling.diffusers import DiffusersSampler
+
+    if threads is not None and config.device == "cpu":
+        import torch
+
+        torch.set_num_threads(threads)
+    return DiffusersSampler.load(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        batch_size=config.batch_size,
+        height=config.height or None,
+        width=config.width or None,
+    )
+
+
+def _run(
+    folder: RunFolder,
+    make: Any,
+    workers: int,
+    threads: int | None,
+    part: tuple[int, int] | None,
+    quiet: bool,
+    total: int | None = None,
+) -> None:
+    each = folder.config.generations
+    whole = total if total is not None else each * len(folder.prompts)
+    done = sum(int(m["generated"]) for m in folder.manifests())
+    progress = Progress(whole, f"audit {folder.path.name}", done=done, quiet=quiet)
+    try:
+        run_local(folder, make, workers=workers, threads=threads, part=part, progress=progress)
+    finally:
+        progress.close()
+
+
+def match_run(
+    run: Path,
+    training: Path,
+    *,
+    delta: float = DEFAULT_THRESHOLD,
+    metric: Metric = "l2",
+    threads: int | None = None,
+) -> list[dict[str, Any]]:
+    """Writes matches.parquet, match.json and the matched training images; returns the rows."""
+    folder = RunFolder.open(run)
+    folder.require_complete("match")
+    images, names, broken = load_training_set(training)
+    cliques = [
+        (row, number, clique) for row in folder.findings() for number, clique in enumerate(row["cliques"])
+    ]
+    members = [_members(folder, int(row["prompt_id"]), clique["seeds"]) for row, _, clique in cliques]
+    medoids = [m[c["seeds"].index(c["medoid_seed"])] for m, (_, _, c) in zip(members, cliques, strict=True)]
+    stacked = np.stack(medoids) if medoids else np.empty((0, *images.shape[1:]), np.uint8)
+    found = match_findings(
+        stacked, members, images, delta=delta, metric=metric, grid=folder.config.grid, threads=threads
+    )
+    rows: list[dict[str, Any]] = []
+    for (row, number, clique), match in zip(cliques, found, strict=True):
+        rows.append(
+            {
+                "prompt_id": row["prompt_id"],
+                "clique": number,
+                "size": len(clique["seeds"]),
+                "mean_distance": clique["mean_distance"],
+                "medoid_seed": clique["medoid_seed"],
+                "training_index": match.index,
+                "training_name": names[match.index],
+                "l2": match.l2,
+                "tiled_l2": match.tiled_l2,
+                "extracted": match.extracted,
+                "copies": match.copies,
+                "eidetic": match.eidetic,
+                "neighbors": [{"index": i, "name": names[i], "l2": d} for i, d in match.neighbors],
+            }
+        )
+        write_atomic(folder.path / "training" / f"{match.index:08d}.png", png_bytes(np.asarray(images[match.index])))
+    import pyarrow as pa
+
+    write_atomic(folder.path / "matches.parquet", parquet_bytes(pa.Table.from_pylist(rows, schema=MATCHES)))
+    about = {
+        "training": str(training),
+        "count": len(images),
+        "delta": delta,
+        "distance": metric,
+        "unreadable": broken,
+    }
+    write_atomic(folder.path / "match.json", json.dumps(about, indent=1).encode())
+    return rows
+
+
+def evaluate_run(run: Path, truth: Path) -> dict[str, Any]:
+    """Writes evaluation.json from the run's findings, its matches if any, and the planted truth; returns it."""
+    folder = RunFolder.open(run)
+    folder.require_complete("evaluate")
+    try:
+        planted = json.loads(truth.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"truth={truth} cannot be read: {error}") from None
+    result = evaluate(folder.findings(), folder.matches(), check_truth(planted, folder.prompts))
+    write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
+    return result
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    """Counts of a run, as ``--json`` prints them."""
+    findings = folder.findings()
+    matches = folder.matches()
+    status = [row["status"] for row in findings]
+    result: dict[str, Any] = {
+        "run": str(folder.path),
+        "digest": folder.digest,
+        "prompts": len(folder.prompts),
+        "done": len(findings),
+        "generated": sum(int(row["generated"]) for row in findings),
+        "excluded": sum(int(row["excluded"]) for row in findings),
+        "candidates": status.count(PromptStatus.FINDING),
+        "failed": status.count(PromptStatus.FAILED),
+        "quarantined": len(folder.quarantine()),
+        "seconds": _seconds(folder.manifests()),
+    }
+    if matches is not None:
+        result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
+    return result
+
+
+def _seconds(manifests: list[dict[str, Any]]) -> Mapping[str, float]:
+    total: dict[str, float] = {}
+    for manifest in manifests:
+        for stage, seconds in manifest["seconds"].items():
+            total[stage] = round(total.get(stage, 0.0) + float(seconds), 3)
+    return total
+
+
+def _members(folder: RunFolder, prompt_id: int, seeds: list[int]) -> NDArray[np.uint8]:
+    paths = [folder.image_path(prompt_id, seed) for seed in seeds]
+    missing = [p for p in paths if not p.exists()]
+    if missing:
+        raise RunError(f"{missing[0]} is missing: the run's images were removed; repeat the audit")
+    images = [decode_image(p) for p in paths]
+    return np.stack(images)
