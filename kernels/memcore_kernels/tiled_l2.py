@@ -51,18 +51,16 @@ def _byte_offsets(  # type: ignore[no-untyped-def]
     ALIGN: tl.constexpr,
 ):
     """Distances in bytes from a tile's first byte to its bytes first .. first + BLOCK_K - 1."""
-    within = tl.arange(0, BLOCK_K)
-    if LINE % BLOCK_K == 0:
-        start = first
+    if LINE % BLOCK_K == 0:  # one line feeds the whole block: the division is done once, not for each byte
+        line = first // LINE
+        column = first // BLOCK_K % (LINE // BLOCK_K) * BLOCK_K + tl.arange(0, BLOCK_K)
     else:
-        start = first + within
-    line = start // LINE
+        k = first + tl.arange(0, BLOCK_K)
+        line = k // LINE
+        column = k % LINE
     plane = (line // TILE_ROWS).to(tl.int64)
     row = (line % TILE_ROWS).to(tl.int64)
-    offset = (plane * plane_stride + row * row_stride) * ALIGN + start % LINE
-    if LINE % BLOCK_K == 0:
-        offset = offset + within
-    return offset
+    return (plane * plane_stride + row * row_stride) * ALIGN + column
 
 
 @triton.jit
@@ -92,7 +90,7 @@ def _load_bytes(pointers, first, K: tl.constexpr, BLOCK_K: tl.constexpr, MASKED:
     """A (rows, BLOCK_K) block of raw bytes; those past the tile's end read as 0x80, which flips to 0."""
     if MASKED:
         k = first + tl.arange(0, BLOCK_K)
-        return tl.load(pointers, mask=(k < K)[None, :], other=0x80)
+        return tl.load(pointers, mask=(k < K)[None, :], other=0)
     else:
         return tl.load(pointers)
 
@@ -174,7 +172,6 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
     SYMMETRIC: tl.constexpr,
-    MERGE: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
     """doc"""
@@ -183,8 +180,10 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     n_blocks = tl.cdiv(m, BLOCK_N)
     groups = tl.cdiv(tiles, tiles_per_program)
     if SYMMETRIC:
-        block_pairs = m_blocks * (m_blocks + 1) // 2
-        block_row, block_column = _triangle(pid % block_pairs, m_blocks)
+        PARTS: tl.constexpr = BLOCK_M // BLOCK_N
+        block_pairs = m_blocks * (m_blocks + 1) // 2 * PARTS
+        block_row, block_column = _triangle(pid % block_pairs // PARTS, m_blocks)
+        block_column = block_column * PARTS + pid % PARTS
     else:
         block_pairs = m_blocks * n_blocks
         block_row = pid % block_pairs // n_blocks
@@ -225,14 +224,4 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     inside = (i < n)[:, None] & (j < m)[None, :]
     corner = out_ptr + batch * n * m
     here = corner + (i[:, None].to(tl.int64) * m + j[None, :])
-    if MERGE:
-        tl.atomic_max(here, largest, mask=inside, sem="relaxed")
-    else:
-        tl.store(here, largest, mask=inside)
-    if SYMMETRIC:
-        mirrored = corner + (j[None, :].to(tl.int64) * m + i[:, None])
-        inside &= block_row != block_column
-        if MERGE:
-            tl.atomic_max(mirrored, largest, mask=inside, sem="relaxed")
-        else:
-            tl.store(mirrored, largest, mask=inside)
+    tl.atomic_max(here, largest, mask=inside, sem="relaxed")

@@ -1,0 +1,29 @@
+"""Runs against an installed wheel with NumPy alone; each check names the defect that it would catch."""
+
+import sys
+
+import numpy as np
+
+import memcore
+
+heavy = [m for m in ("torch", "triton", "diffusers", "pyarrow", "PIL") if m in sys.modules]
+assert not heavy, f"import memcore pulled in {heavy}"
+
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+images[5:17] = images[4]
+images[5:17, 0, 0, 0] ^= 1
+for name in memcore.isa.available():  # a wheel that was built for the building machine alone dies here
+    with memcore.isa.using(name):
+        ours = memcore.pairwise_tiled_l2(images, output="ssd")
+        oracle = memcore.pairwise_tiled_l2(images, output="ssd", backend="reference")
+        assert np.array_equal(ours, oracle), f"{name} differs from the oracle"
+
+graph = memcore.tiled_l2_graph(images)  # a missing instruction-set unit or binding
+assert memcore.find_cliques(graph)[0].members == tuple(range(4, 17))
+assert memcore.knn(images[:1], images, 1).indices[0, 0] == 0
+try:
+    from memcore.jobs import store  # noqa: F401
+except ImportError as error:  # an optional part must name the command that installs it
+    assert "memcore-audit[audit]" in str(error), error
+print("smoke: ok", memcore.__version__, memcore.isa.available())

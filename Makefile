@@ -1,0 +1,57 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first; nothing outside this folder changes.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Our own environments pin torch to a release with a small CPU build; the package itself accepts a range.
+TORCH  ?= torch==2.13.0
+
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test lint wheel sanitize bench study clean help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.demo ## the main job, end to end, on the bundled diffusion model: ends with the path of a page to open
+	$(BIN)/memcore demo --out demo-run
+
+test: $(VENV)/.dev ## all tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev ## formatting, types, layers
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	git ls-files '*.cpp' '*.hpp' '*.h' '*.inl' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
+
+sanitize: $(VENV)/.dev ## the native tests under ASan + UBSan, and under TSan
+	csrc/tests/run.sh asan && csrc/tests/run.sh tsan
+
+bench: $(VENV)/.bench ## the kernels against their peers
+	$(BIN)/memcore bench
+
+study: $(VENV)/.demo ## trains the bundled model again, into study-run/ (about half an hour)
+	$(BIN)/memcore study study-run
+
+wheel: $(VENV)/.dev ## the wheel, into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## what was built here
+	rm -rf build dist memcore/_core*.so *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') setup.py pyproject.toml
+
+$(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e '.[audit,report]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/pip install -q -e '.[audit,report,gpu,study,dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install -q -e '.[bench]'
+	touch $@

@@ -1,0 +1,194 @@
+// The kernels' body, included inside the anonymous namespace of each instruction set's file, so that each compiles its own
+// copy with its own flags and none is shared by the linker. For the same reason: no std:: templates here.
+//
+// Tomita's MCS on bit rows (San Segundo's BBMC): colour the candidates greedily; a vertex of colour k ends no clique larger
+// than k among those coloured before it, so only vertices of a colour above what is missing to a better clique are branched on.
+
+inline int first_bit(Word w) { return __builtin_ctzll(w); }
+
+#if defined(__POPCNT__) || !defined(__x86_64__)
+inline int count_bits(Word w) { return __builtin_popcountll(w); }
+#else
+// Without the instruction, GCC's builtin is a call to a function that looks bytes up.
+inline int count_bits(Word w) {
+    w = w - (w >> 1 & 0x5555555555555555u);
+    w = (w & 0x3333333333333333u) + (w >> 2 & 0x3333333333333333u);
+    return static_cast<int>(((w + (w >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+#endif
+
+template <int W>
+class Branch {
+  public:
+    explicit Branch(BranchTask& task) : task_(task), rows_(task.rows), best_(task.lower) {
+        auto* p = static_cast<unsigned char*>(task.workspace);
+        const auto n = static_cast<size_t>(task.n);
+        sets_ = reinterpret_cast<Word*>(p);
+        p += (n + 1) * W * sizeof(Word);
+        classes_ = reinterpret_cast<Word*>(p);
+        p += (n + 2) * W * sizeof(Word);
+        current_ = reinterpret_cast<int*>(p);
+        p += n * sizeof(int);
+        lists_ = reinterpret_cast<uint16_t*>(p);
+    }
+
+    void run() {
+        task_.size = 0;
+        task_.nodes = 0;
+        for (int i = 0; i < W; ++i) {
+            const int bits = task_.n - i * kWordBits;
+            sets_[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
+        }
+        upper_ = task_.n;
+        expand(0);
+        task_.finished = !cut_;
+        task_.upper = !cut_ && !reached_ ? best_ : upper_ > best_ ? upper_ : best_;
+    }
+
+  private:
+    // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to be tried.
+    void expand(int depth) {
+        if (task_.nodes == task_.node_limit) {
+            cut_ = true;
+            return;
+        }
+        ++task_.nodes;
+        Word* const candidates = sets_ + depth * W;
+        Word* const next = candidates + W;
+        uint16_t* const order = lists_ + static_cast<size_t>(depth) * 2 * task_.n;
+        uint16_t* const colours = order + task_.n;
+        const int listed = task_.recolour ? colour<true>(candidates, best_ - depth, order, colours)
+                                          : colour<false>(candidates, best_ - depth, order, colours);
+        for (int i = listed - 1; i >= 0; --i) {
+            if (depth == 0) upper_ = colours[i];
+            if (depth + colours[i] <= best_) return;
+            const int v = order[i];
+            const Word* const row = rows_ + v * W;
+            int count = 0;
+            for (int k = 0; k < W; ++k) next[k] = candidates[k] & row[k];
+            for (int k = 0; k < W; ++k) count += count_bits(next[k]);
+            current_[depth] = v;
+            if (depth + 1 + count > best_) {
+                if (count == 0) {
+                    record(depth + 1);
+                } else {
+                    expand(depth + 1);
+                }
+                if (cut_ || reached_) return;
+            }
+            candidates[v / kWordBits] &= ~(Word{1} << (v % kWordBits));
+        }
+    }
+
+    void record(int size) {
+        best_ = size;
+        task_.size = size;
+        for (int i = 0; i < size; ++i) task_.members[i] = current_[i];
+        reached_ = size >= task_.stop_at;
+    }
+
+    // Lists the candidates that cannot be coloured with `keep` colours, by ascending colour; returns how many. The others
+    // contain no clique larger than `keep`.
+    template <bool kRecolour>
+    int colour(const Word* candidates, int keep, uint16_t* order, uint16_t* colours) {
+        Word left[W];
+        Word open[W];
+        for (int i = 0; i < W; ++i) left[i] = candidates[i];
+        int listed = 0;
+        int from = 0;
+        for (int k = 1;; ++k) {
+            while (from < W && left[from] == 0) ++from;
+            if (from == W) return listed;
+            for (int i = 0; i < W; ++i) open[i] = left[i];
+            Word* const members = classes_ + (k <= keep ? k : 0) * W;
+            if (kRecolour && k <= keep) {
+                for (int i = 0; i < W; ++i) members[i] = 0;
+            }
+            const int before = listed;
+            for (int w = from; w < W; ++w) {
+                while (open[w] != 0) {
+                    const int bit = first_bit(open[w]);
+                    const int v = w * kWordBits + bit;
+                    const Word* const row = rows_ + v * W;
+                    for (int i = 0; i < W; ++i) open[i] &= ~row[i];
+                    open[w] &= ~(Word{1} << bit);
+                    left[w] &= ~(Word{1} << bit);
+                    if (k <= keep) {
+                        if (kRecolour) members[w] |= Word{1} << bit;
+                    } else if (!kRecolour || !move_down(v, keep)) {
+                        order[listed] = static_cast<uint16_t>(v);
+                        colours[listed] = static_cast<uint16_t>(k);
+                        ++listed;
+                    }
+                }
+            }
+            // All of this colour went into lower ones: the number is free again.
+            if (kRecolour && k > keep && listed == before) --k;
+        }
+    }
+
+    // Re-NUMBER: gives v a colour <= keep where v has at most one neighbour in it and that one can move to another.
+    bool move_down(int v, int keep) {
+        const Word* const row = rows_ + v * W;
+        for (int k = 1; k <= keep; ++k) {
+            Word* const members = classes_ + k * W;
+            int conflicts = 0;
+            int other = 0;
+            for (int i = 0; i < W; ++i) {
+                const Word both = members[i] & row[i];
+                if (both == 0) continue;
+                conflicts += (both & (both - 1)) == 0 ? 1 : 2;
+                other = i * kWordBits + first_bit(both);
+            }
+            if (conflicts > 1) continue;
+            if (conflicts == 1 && !move_aside(other, k, keep)) continue;
+            members[v / kWordBits] |= Word{1} << (v % kWordBits);
+            return true;
+        }
+        return false;
+    }
+
+    bool move_aside(int v, int from, int keep) {
+        const Word* const row = rows_ + v * W;
+        for (int k = from + 1; k <= keep; ++k) {
+            Word* const members = classes_ + k * W;
+            Word both = 0;
+            for (int i = 0; i < W; ++i) both |= members[i] & row[i];
+            if (both != 0) continue;
+            const Word bit = Word{1} << (v % kWordBits);
+            classes_[from * W + v / kWordBits] &= ~bit;
+            members[v / kWordBits] |= bit;
+            return true;
+        }
+        return false;
+    }
+
+    BranchTask& task_;
+    const Word* rows_;
+    int best_;
+    int upper_ = 0;
+    bool cut_ = false;
+    bool reached_ = false;
+    Word* sets_;
+    Word* classes_;
+    int* current_;
+    uint16_t* lists_;
+};
+
+void branch(BranchTask& task) {
+    switch (task.words) {
+        case 1: return Branch<1>(task).run();
+        case 2: return Branch<2>(task).run();
+        case 4: return Branch<4>(task).run();
+        default: return Branch<8>(task).run();
+    }
+}
+
+void degrees(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out) {
+    for (int i = 0; i < count; ++i) {
+        const Word* const row = rows + static_cast<size_t>(vertices[i]) * words;
+        int total = 0;
+        for (int k = 0; k < words; ++k) total += count_bits(row[k] & within[k]);
+        out[i] = total;
+    }
+}

@@ -1,0 +1,61 @@
+// The inner loop of the clique search, once per instruction set. Everything is integers and the order of work is fixed, so
+// every variant gives the same members, the same bounds and the same number of nodes.
+//
+// Graphs are bit rows: row v holds bit u exactly where v and u are adjacent; rows are symmetric, bit v of row v is 0, and
+// the bits from n up to the end of a row are 0.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace memcore::clique {
+
+using Word = std::uint64_t;
+constexpr int kWordBits = 64;
+
+// `branch` takes at most this many vertices: one AVX-512 register a row. Larger graphs are split by their caller.
+constexpr int kMaxBranchVertices = 512;
+
+struct BranchTask {
+    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) stand first.
+    int n;                    // 1 .. kMaxBranchVertices
+    int words;                // 1, 2, 4 or 8 words a row, at least n / 64
+    const Word* rows;         // n * words
+    bool recolour;            // spend time on better colourings: pays off on dense graphs
+    int lower;                // only cliques larger than this are searched
+    int stop_at;              // a clique of this size, > lower, ends the search
+    std::int64_t node_limit;  // >= 0
+    void* workspace;          // branch_workspace_bytes(n, words), aligned to 64 bytes
+
+    // Answered.
+    int* members;        // room for n: a clique of `size` vertices, unsorted
+    int size;            // 0 where no clique larger than `lower` was found
+    int upper;           // no clique is larger; max(lower, size) if finished without reaching stop_at
+    std::int64_t nodes;  // nodes entered, <= node_limit
+    bool finished;       // false where node_limit cut the search short
+};
+
+// Per depth one candidate set and one list of (vertex, colour); then one class of vertices a colour.
+constexpr std::size_t branch_workspace_bytes(int n, int words) {
+    const auto vertices = static_cast<std::size_t>(n);
+    const auto row_bytes = static_cast<std::size_t>(words) * sizeof(Word);
+    return (vertices + 1) * (row_bytes + vertices * 2 * sizeof(std::uint16_t)) + (vertices + 2) * row_bytes +
+           vertices * sizeof(int) + 64;
+}
+
+struct Kernels {
+    // Largest clique by branch and bound; the bound is a greedy colouring of the candidates.
+    void (*branch)(BranchTask& task);
+
+    // out[i] = number of neighbours of vertices[i] that lie in `within`.
+    void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out);
+};
+
+extern const Kernels kernels_scalar;
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512vnni;
+
+// The variant of the calling thread's active instruction set.
+const Kernels& active_kernels();
+
+}  // namespace memcore::clique

@@ -1,0 +1,178 @@
+#include "clique/sparse_graph.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <utility>
+
+namespace memcore::clique {
+namespace {
+
+std::size_t at(int v) { return static_cast<std::size_t>(v); }
+
+using Edge = std::pair<std::int32_t, std::int32_t>;
+
+Edge edge(const std::int32_t* edges, std::int64_t e) { return {edges[2 * e], edges[2 * e + 1]}; }
+
+bool strictly_ascending(const std::int32_t* edges, std::int64_t count) {
+    for (std::int64_t e = 1; e < count; ++e) {
+        if (!(edge(edges, e - 1) < edge(edges, e))) return false;
+    }
+    return true;
+}
+
+std::vector<std::int32_t> sorted_unique(const EdgeList& edges) {
+    std::vector<Edge> all(static_cast<std::size_t>(edges.count));
+    for (std::int64_t e = 0; e < edges.count; ++e) all[static_cast<std::size_t>(e)] = edge(edges.edges, e);
+    std::sort(all.begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+    std::vector<std::int32_t> flat;
+    flat.reserve(2 * all.size());
+    for (const Edge& e : all) {
+        flat.push_back(e.first);
+        flat.push_back(e.second);
+    }
+    return flat;
+}
+
+}  // namespace
+
+SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
+    EdgeList edges = list;
+    std::vector<std::int32_t> sorted;
+    if (!strictly_ascending(edges.edges, edges.count)) {
+        sorted = sorted_unique(edges);
+        edges.edges = sorted.data();
+        edges.count = static_cast<std::int64_t>(sorted.size() / 2);
+    }
+    std::vector<int> degree(at(edges.n));
+    for (std::int64_t e = 0; e < 2 * edges.count; ++e) ++degree[at(edges.edges[e])];
+
+    SparseGraph graph;
+    std::vector<int> number(at(edges.n), -1);
+    for (int v = 0; v < edges.n; ++v) {
+        if (degree[at(v)] < min_degree) continue;
+        number[at(v)] = graph.n();
+        graph.names.push_back(v);
+    }
+    const bool all = graph.n() == edges.n;
+    if (!all) {
+        std::fill(degree.begin(), degree.end(), 0);
+        for (std::int64_t e = 0; e < edges.count; ++e) {
+            const auto [u, v] = edge(edges.edges, e);
+            const bool kept = number[at(u)] >= 0 && number[at(v)] >= 0;
+            degree[at(u)] += kept;
+            degree[at(v)] += kept;
+        }
+    }
+    graph.begin.resize(at(graph.n()) + 1);
+    std::vector<std::int64_t> fill(at(graph.n()));
+    for (int i = 0; i < graph.n(); ++i) {
+        fill[at(i)] = graph.begin[at(i)];
+        graph.begin[at(i) + 1] = graph.begin[at(i)] + degree[at(graph.names[at(i)])];
+    }
+    graph.neighbours.resize(static_cast<std::size_t>(graph.begin.back()));
+    // Edges ascend, so each list gets its smaller neighbours, ascending, before its larger ones.
+    for (std::int64_t e = 0; e < edges.count; ++e) {
+        const auto [i, j] = edge(edges.edges, e);
+        const int u = number[at(i)];
+        const int v = number[at(j)];
+        if (u < 0 || v < 0) continue;
+        graph.neighbours[static_cast<std::size_t>(fill[at(u)]++)] = v;
+        graph.neighbours[static_cast<std::size_t>(fill[at(v)]++)] = u;
+    }
+    return graph;
+}
+
+SparseGraph induced(const SparseGraph& graph, const std::vector<char>& keep) {
+    SparseGraph sub;
+    std::vector<int> number(at(graph.n()), -1);
+    std::vector<int> kept;
+    for (int v = 0; v < graph.n(); ++v) {
+        if (!keep[at(v)]) continue;
+        number[at(v)] = static_cast<int>(kept.size());
+        kept.push_back(v);
+        sub.names.push_back(graph.names[at(v)]);
+    }
+    sub.begin.push_back(0);
+    for (const int v : kept) {
+        for (const int* u = graph.from(v); u != graph.to(v); ++u) {
+            if (number[at(*u)] >= 0) sub.neighbours.push_back(number[at(*u)]);
+        }
+        sub.begin.push_back(static_cast<std::int64_t>(sub.neighbours.size()));
+    }
+    return sub;
+}
+
+BitGraph induced_bits(const SparseGraph& graph, const std::vector<char>& keep, std::vector<int>& names) {
+    names.clear();
+    std::vector<int> number(at(graph.n()), -1);
+    for (int v = 0; v < graph.n(); ++v) {
+        if (!keep[at(v)]) continue;
+        number[at(v)] = static_cast<int>(names.size());
+        names.push_back(v);
+    }
+    BitGraph bits(static_cast<int>(names.size()));
+    for (const int v : names) {
+        for (const int* u = graph.from(v); u != graph.to(v); ++u) {
+            if (number[at(*u)] >= 0) bits.add_arc(number[at(v)], number[at(*u)]);
+        }
+    }
+    return bits;
+}
+
+// Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the front of its
+// run of equal degrees and makes it one less.
+Cores core_numbers(const SparseGraph& graph) {
+    const int n = graph.n();
+    Cores cores;
+    cores.core.resize(at(n));
+    cores.order.resize(at(n));
+    int largest_degree = 0;
+    for (int v = 0; v < n; ++v) {
+        cores.core[at(v)] = graph.degree(v);
+        largest_degree = std::max(largest_degree, graph.degree(v));
+    }
+    std::vector<int> run(at(largest_degree) + 2);
+    for (const int d : cores.core) ++run[at(d) + 1];
+    std::partial_sum(run.begin(), run.end(), run.begin());
+    std::vector<int> place(at(n));
+    {
+        std::vector<int> next(run.begin(), run.end());
+        for (int v = 0; v < n; ++v) {
+            place[at(v)] = next[at(cores.core[at(v)])]++;
+            cores.order[at(place[at(v)])] = v;
+        }
+    }
+    for (int i = 0; i < n; ++i) {
+        const int v = cores.order[at(i)];
+        const int k = cores.core[at(v)];
+        cores.largest = std::max(cores.largest, k);
+        for (const int* u = graph.from(v); u != graph.to(v); ++u) {
+            const int d = cores.core[at(*u)];
+            if (d <= k) continue;
+            const int front = std::max(run[at(d)], i + 1);
+            const int other = cores.order[at(front)];
+            std::swap(cores.order[at(front)], cores.order[at(place[at(*u)])]);
+            place[at(other)] = place[at(*u)];
+            place[at(*u)] = front;
+            run[at(d)] = front + 1;
+            --cores.core[at(*u)];
+        }
+    }
+    return cores;
+}
+
+std::vector<int> clique_at_end(const SparseGraph& graph, const Cores& cores) {
+    std::vector<char> chosen(at(graph.n()));
+    std::vector<int> clique;
+    for (auto v = cores.order.rbegin(); v != cores.order.rend(); ++v) {
+        const auto shared = std::count_if(graph.from(*v), graph.to(*v), [&](int u) { return chosen[at(u)] != 0; });
+        if (shared != static_cast<std::ptrdiff_t>(clique.size())) break;
+        chosen[at(*v)] = 1;
+        clique.push_back(*v);
+    }
+    return clique;
+}
+
+}  // namespace memcore::clique

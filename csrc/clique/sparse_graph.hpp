@@ -1,0 +1,49 @@
+// Graphs as neighbour lists: for what comes before the search, in time linear in the number of edges.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "clique/bitset.hpp"
+#include "clique/max_clique.hpp"
+
+namespace memcore::clique {
+
+// Neighbour lists, each ascending. `names` are the vertices' numbers in the caller's graph, ascending.
+struct SparseGraph {
+    std::vector<std::int64_t> begin;  // n + 1
+    std::vector<int> neighbours;
+    std::vector<int> names;  // n
+
+    int n() const { return static_cast<int>(names.size()); }
+    int degree(int v) const { return static_cast<int>(begin[at(v) + 1] - begin[at(v)]); }
+    const int* from(int v) const { return neighbours.data() + begin[at(v)]; }
+    const int* to(int v) const { return neighbours.data() + begin[at(v) + 1]; }
+
+  private:
+    static std::size_t at(int v) { return static_cast<std::size_t>(v); }
+};
+
+// Leaves out the vertices with fewer than `min_degree` neighbours; the answer can still hold some whose neighbours were
+// left out. Edges may come in any order and more than once.
+SparseGraph sparse_graph(const EdgeList& edges, int min_degree);
+
+// The subgraph of the vertices with keep[v] != 0.
+SparseGraph induced(const SparseGraph& graph, const std::vector<char>& keep);
+
+// The subgraph of the vertices with keep[v] != 0 as bit rows; names[i] is bit i's vertex in `graph`, ascending.
+BitGraph induced_bits(const SparseGraph& graph, const std::vector<char>& keep, std::vector<int>& names);
+
+// The core number of v is the largest k such that v lies in a subgraph where each vertex has k neighbours: no clique of
+// more than k + 1 vertices holds v. `order` removes the vertex with the fewest remaining neighbours first.
+struct Cores {
+    std::vector<int> core;
+    std::vector<int> order;
+    int largest = 0;
+};
+Cores core_numbers(const SparseGraph& graph);
+
+// The clique that the end of the removal order forms.
+std::vector<int> clique_at_end(const SparseGraph& graph, const Cores& cores);
+
+}  // namespace memcore::clique

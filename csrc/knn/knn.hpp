@@ -1,0 +1,24 @@
+// Exact k nearest rows by ssd, with the selection fused into the products: no Q x N matrix is ever made.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::knn {
+
+// `count` rows of `dimension` bytes, `stride` bytes apart.
+struct Rows {
+    const std::uint8_t* data;
+    std::size_t count;
+    std::ptrdiff_t stride;
+};
+
+// ssd[q][r] and index[q][r], r < k <= corpus.count: the k smallest (ssd, index) of query q, ascending. Sum is uint32_t for
+// dimension <= kMaxBytes32, else uint64_t.
+template <class Sum>
+void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k, Sum* ssd,
+            std::int64_t* index, int threads);
+
+}  // namespace memcore::knn

@@ -1,0 +1,29 @@
+"""Fixtures and generators that many tests share."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+settings.register_profile("memcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("memcore")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20230130)
+
+
+@pytest.fixture
+def near_duplicates(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(24, 32, 32, 3): images 3..14 are copies of one with a little noise, the rest are random."""
+    images = rng.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+    noise = rng.integers(-6, 7, (12, 32, 32, 3))
+    images[3:15] = np.clip(images[3].astype(int) + noise, 0, 255).astype(np.uint8)
+    return images
