@@ -151,12 +151,11 @@ Cores core_numbers(const SparseGraph& graph) {
         for (const int* u = graph.from(v); u != graph.to(v); ++u) {
             const int d = cores.core[at(*u)];
             if (d <= k) continue;
-            const int front = std::max(run[at(d)], i + 1);
+            const int front = run[at(d)]++;
             const int other = cores.order[at(front)];
             std::swap(cores.order[at(front)], cores.order[at(place[at(*u)])]);
             place[at(other)] = place[at(*u)];
             place[at(*u)] = front;
-            run[at(d)] = front + 1;
             --cores.core[at(*u)];
         }
     }
