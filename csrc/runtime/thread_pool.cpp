@@ -50,9 +50,12 @@ struct Affinity {
 
 // One parallel_for. It lives on the caller's stack: the caller leaves only when `open` is 0 and the job is off the queue.
 struct Job {
-    const std::function<void(std::size_t, std::size_t)>* work;
-    std::size_t units;
-    Affinity affinity;
+    Job(const std::function<void(std::size_t, std::size_t)>& unit_work, std::size_t unit_count)
+        : work(&unit_work), units(unit_count) {}
+
+    const std::function<void(std::size_t, std::size_t)>* const work;
+    const std::size_t units;
+    const Affinity affinity = Affinity::current();
     std::atomic<std::size_t> next_unit{0};
     std::size_t next_worker = 1;   // guarded by Pool::mutex
     std::size_t worker_limit = 1;  // guarded by Pool::mutex
@@ -167,7 +170,7 @@ void parallel_for(std::size_t units, int threads, const std::function<void(std::
         for (std::size_t unit = 0; unit < units; ++unit) work(unit, 0);
         return;
     }
-    Job job{&work, units, Affinity::current()};
+    Job job(work, units);
     pool().run(job, workers);
     if (job.error) std::rethrow_exception(job.error);
 }

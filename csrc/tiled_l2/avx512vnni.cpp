@@ -15,6 +15,15 @@ constexpr uint32_t kBias = 128;
 #define MEMCORE_DPBUSD(sum_i32x16, a_u8x64, b_i8x64) \
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum_i32x16) : "v"(a_u8x64), "v"(b_i8x64))
 
+// (_mm512_reduce_add_epi32 trips GCC 12's -Wuninitialized in its own header.)
+inline uint32_t add_lanes_u32(__m512i lanes) {
+    uint32_t lane[16];
+    _mm512_storeu_si512(lane, lanes);
+    uint32_t sum = 0;
+    for (int i = 0; i < 16; ++i) sum += lane[i];
+    return sum;
+}
+
 inline __m512i sign_bits() { return _mm512_set1_epi8(static_cast<char>(0x80)); }
 
 // Transposes a 16 x 16 matrix of int32 in place.
@@ -169,7 +178,7 @@ uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
     }
     const __m512i s = _mm512_add_epi32(sum[0], sum[1]);
     const __m512i total = _mm512_add_epi32(_mm512_add_epi32(shifted[0], shifted[1]), _mm512_slli_epi32(s, 7));
-    return static_cast<uint32_t>(_mm512_reduce_add_epi32(total));
+    return add_lanes_u32(total);
 }
 
 uint64_t peak_products(uint64_t iterations) {
@@ -190,8 +199,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 #pragma GCC unroll 4
         for (int v = 0; v < 4; ++v) sum[v] = _mm512_add_epi64(sum[v], _mm512_loadu_si512(data + i + v * 64));
     }
-    return static_cast<uint64_t>(
-        _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]))));
+    return add_lanes_u32(_mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3])));
 }
 
 }  // namespace

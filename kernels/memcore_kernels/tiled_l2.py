@@ -4,34 +4,44 @@
                  = max over t of  |x_i - 128|^2 + |x_j - 128|^2 - 2 (x_i - 128) . (x_j - 128)
 
 A byte minus 128 is its top bit flipped and read as int8: differences stay as they are and the product runs on the int8
-matrix units. Tiles are cut into segments of at most ``MAX_SEGMENT_BYTES`` = 66,051 bytes.
+matrix units. Images are read where they stand (``raster``); a tile is read in segments of S bytes, S a multiple of BLOCK_K.
 
-Overflow bounds, for a segment of S <= 66,051 bytes:
-    norms and products      <= S * 128^2 = 1.08e9                 fit int32 (limit 2^31: S = 131,071)
-    ssd of the segment      <= S * 255^2 <= 4,294,966,275         fits uint32; the three terms are added modulo 2^32, exact
-    sum over the segments   int64, only where there are two or more (K > 66,051, for example tiles of 256 x 256 x 3)
+Overflow bounds (S <= 66,176, of which at most 66,051 are image bytes):
+    norms, products          <= S * 128^2 <= 1,084,227,584        fit int32; sm_80 adds with saturation, which is never met
+    ssd of a segment         <= 66,051 * 255^2 <= 4,294,966,275   fits uint32; its three terms add up modulo 2^32, exactly
+    sum over the segments    int64, only where a tile has two or more (K > 66,051, as 256 x 256 x 3)
 
-Images are read where they stand, by strides. A tile is ``PLANES`` x ``TILE_ROWS`` lines of ``LINE`` contiguous bytes:
-pixels interleaved (N, H, W, C): 1 plane, tile_h rows, lines of tile_w * C bytes; channel planes (N, C, H, W): C planes, tile_h
-rows, lines of tile_w bytes. ``k // LINE`` and ``k % LINE`` turn the k-th byte of a tile into an address. Where the last block
-of a tile is not full, the missing bytes are read as 0x80, which the flip turns into 0: nothing is added.
+Bytes past the end of a tile are read as 0 for both images: their difference is 0, so norms and product cancel. (Reading them
+as 0x80, so that each would add 0, costs a select for each byte: a zero fill comes with the asynchronous copy.)
 
-Bytes moved, N images of D bytes and blocks of M x M pairs: the norms read N * D once; the pairs read (N / M + 1) * N * D
-from the caches (upper triangle), of which N * D come from memory while a tile of all images fits the L2 cache.
+Bytes moved, N images of D bytes: the norms read N * D from memory; the pairs read about N * D * (N / BLOCK_M + N / BLOCK_N) / 2
+through the L2 cache, from memory at least N * D; written are 4 bytes a pair, the upper triangle only.
 """
+
+# Triton kernels have no static types: the launcher below has.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from typing import Literal
+
+import torch
 import triton
 import triton.language as tl
 
-#: Largest S with S * 255^2 < 2^32.
-MAX_SEGMENT_BYTES = (2**32 - 1) // 255**2
+from memcore_kernels import raster
+
+#: Programs of one launch below which the tiles of a pair are shared out among several programs.
+TARGET_PROGRAMS = 1024
+#: Images a program of the norms.
+NORM_ROWS = 16
 
 
 @triton.jit
-def _flip(raw, PACKED_XOR: tl.constexpr):  # type: ignore[no-untyped-def]
-    """uint8 -> int8, minus 128. Packed: four bytes an instruction; Triton alone flips them one by one on sm_80."""
+def _flip(raw, PACKED_XOR: tl.constexpr):
+    """uint8 -> int8, minus 128. Packed: four bytes an instruction, where Triton alone takes four on sm_80."""
     if PACKED_XOR:
         return tl.inline_asm_elementwise(
             "xor.b32 $0, $1, 0x80808080;", "=r,r", [raw], dtype=tl.int8, is_pure=True, pack=4
@@ -41,62 +51,59 @@ def _flip(raw, PACKED_XOR: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _byte_offsets(  # type: ignore[no-untyped-def]
+def _tile_offset(t, tiles_x, row_stride, ROWS: tl.constexpr, LINE: tl.constexpr, ALIGN: tl.constexpr):
+    """Bytes from an image's first to that of tile t; tiles count along rows."""
+    return (t // tiles_x).to(tl.int64) * (ROWS * ALIGN) * row_stride + (t % tiles_x) * LINE
+
+
+@triton.jit
+def _load_block(
+    rows,
     first,
     plane_stride,
     row_stride,
-    BLOCK_K: tl.constexpr,
-    TILE_ROWS: tl.constexpr,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
     LINE: tl.constexpr,
     ALIGN: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    MASKED: tl.constexpr,
 ):
-    """Distances in bytes from a tile's first byte to its bytes first .. first + BLOCK_K - 1."""
-    if LINE % BLOCK_K == 0:  # one line feeds the whole block: the division is done once, not for each byte
+    """Bytes first .. first + BLOCK_K - 1 of the tile whose first bytes are at ``rows`` (one an image); past K: 0."""
+    k = first + tl.arange(0, BLOCK_K)
+    if LINE % BLOCK_K == 0:  # a block lies within one line: one division for all its bytes
         line = first // LINE
         column = first // BLOCK_K % (LINE // BLOCK_K) * BLOCK_K + tl.arange(0, BLOCK_K)
     else:
-        k = first + tl.arange(0, BLOCK_K)
         line = k // LINE
         column = k % LINE
-    plane = (line // TILE_ROWS).to(tl.int64)
-    row = (line % TILE_ROWS).to(tl.int64)
-    return (plane * plane_stride + row * row_stride) * ALIGN + column
-
-
-@triton.jit
-def _tile_offset(t, tiles_x, row_stride, TILE_ROWS: tl.constexpr, LINE: tl.constexpr, ALIGN: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Distance in bytes from an image's first byte to that of tile t (tiles count along rows)."""
-    return (t // tiles_x).to(tl.int64) * (TILE_ROWS * ALIGN) * row_stride + (t % tiles_x) * LINE
-
-
-@triton.jit
-def _triangle(index, blocks):  # type: ignore[no-untyped-def]
-    """The index-th block (row, column) on or above the diagonal of blocks x blocks, all in integers.
-
-    The triangle is folded into a rectangle: row r (blocks - r entries) is followed by the row from the other end that
-    fills it up to ``blocks | 1`` entries.
-    """
-    width = blocks | 1
-    fold = index // width
-    position = index % width
-    upper = position < blocks - fold
-    row = tl.where(upper, fold, 2 * blocks - width - fold)
-    column = tl.where(upper, fold + position, row + position - (blocks - fold))
-    return row, column
-
-
-@triton.jit
-def _load_bytes(pointers, first, K: tl.constexpr, BLOCK_K: tl.constexpr, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A (rows, BLOCK_K) block of raw bytes; those past the tile's end read as 0x80, which flips to 0."""
+    plane = (line // ROWS).to(tl.int64)
+    row = (line % ROWS).to(tl.int64)
+    pointers = rows + ((plane * plane_stride + row * row_stride) * ALIGN + column)[None, :]
     if MASKED:
-        k = first + tl.arange(0, BLOCK_K)
         return tl.load(pointers, mask=(k < K)[None, :], other=0)
     else:
         return tl.load(pointers)
 
 
 @triton.jit
-def tile_norms_kernel(  # type: ignore[no-untyped-def]
+def _triangle(index, blocks):
+    """(row, column) of the index-th block on or above the diagonal of blocks x blocks, by integers alone.
+
+    The triangle is folded into a rectangle of width blocks | 1: row r with its blocks - r entries is filled up by the row
+    that has the missing number of entries, from the other end.
+    """
+    width = blocks | 1
+    fold = index // width
+    position = index % width
+    entries = blocks - fold
+    row = tl.where(position < entries, fold, 2 * blocks - width - fold)
+    column = row + tl.where(position < entries, position, position - entries)
+    return row, column
+
+
+@triton.jit
+def tile_norms_kernel(
     x_ptr,
     norm_ptr,
     n,
@@ -107,7 +114,7 @@ def tile_norms_kernel(  # type: ignore[no-untyped-def]
     plane_stride,
     row_stride,
     K: tl.constexpr,
-    TILE_ROWS: tl.constexpr,
+    ROWS: tl.constexpr,
     LINE: tl.constexpr,
     ALIGN: tl.constexpr,
     SEGMENT: tl.constexpr,
@@ -115,9 +122,9 @@ def tile_norms_kernel(  # type: ignore[no-untyped-def]
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """norm[b, i, t, s] = sum of (x_i - 128)^2 over segment s of tile t, int32 (bound: 66,051 * 128^2 = 1.08e9).
+    """norm[b, i, t, s] = sum of (x_i - 128)^2 over segment s of tile t, int32; bytes past the end count as 0 - 128.
 
-    One program: BLOCK_N images x one segment of one tile. Reads each image byte once, writes 4 bytes a tile and segment.
+    One program: BLOCK_N images x one segment of one tile. Each image byte is read once, 4 bytes a segment are written.
     """
     pid = tl.program_id(0)
     blocks = tl.cdiv(n, BLOCK_N)
@@ -127,22 +134,23 @@ def tile_norms_kernel(  # type: ignore[no-untyped-def]
     batch = (pid // SEGMENTS // tiles // blocks).to(tl.int64)
 
     image = block * BLOCK_N + tl.arange(0, BLOCK_N)
-    valid = image < n
-    start = x_ptr + batch * batch_stride * ALIGN + _tile_offset(t, tiles_x, row_stride, TILE_ROWS, LINE, ALIGN)
-    rows = start + tl.where(valid, image, 0).to(tl.int64)[:, None] * image_stride * ALIGN
+    image_safe = tl.where(image < n, image, 0).to(tl.int64)
+    start = x_ptr + batch * batch_stride * ALIGN + _tile_offset(t, tiles_x, row_stride, ROWS, LINE, ALIGN)
+    rows = start + image_safe[:, None] * image_stride * ALIGN
     squares = tl.zeros((BLOCK_N, BLOCK_K), tl.int32)
     for step in range(0, SEGMENT, BLOCK_K):
         first = segment * SEGMENT + step
-        pointers = rows + _byte_offsets(first, plane_stride, row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)[None, :]
-        raw = _load_bytes(pointers, first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
+        raw = _load_block(
+            rows, first, plane_stride, row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, SEGMENT * SEGMENTS != K
+        )
         shifted = raw.to(tl.int32) - 128
         squares += shifted * shifted
-    norm = tl.sum(squares, 1)
-    tl.store(norm_ptr + ((batch * n + image) * tiles + t) * SEGMENTS + segment, norm, mask=valid)
+    norms = norm_ptr + ((batch * n + image) * tiles + t) * SEGMENTS + segment
+    tl.store(norms, tl.sum(squares, 1), mask=image < n)
 
 
 @triton.jit
-def tiled_l2_kernel(  # type: ignore[no-untyped-def]
+def tiled_l2_kernel(
     a_ptr,
     b_ptr,
     a_norm_ptr,
@@ -162,7 +170,7 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     b_plane_stride,
     b_row_stride,
     K: tl.constexpr,
-    TILE_ROWS: tl.constexpr,
+    ROWS: tl.constexpr,
     LINE: tl.constexpr,
     ALIGN: tl.constexpr,
     SEGMENT: tl.constexpr,
@@ -174,7 +182,13 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     SYMMETRIC: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """doc"""
+    """out[b, i, j] = max(out[b, i, j], max over tiles of the ssd of images a[b, i] and b[b, j]): out starts at 0.
+
+    One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step copies (BLOCK_M + BLOCK_N) *
+    BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. Programs that share a pair, each with its own tiles,
+    join by an atomic maximum: exact, so their order does not matter. SYMMETRIC: b is a, and only squares of BLOCK_M x
+    BLOCK_M pairs on or above the diagonal are computed. out is uint32 (one segment) or int64.
+    """
     pid = tl.program_id(0)
     m_blocks = tl.cdiv(n, BLOCK_M)
     n_blocks = tl.cdiv(m, BLOCK_N)
@@ -182,8 +196,8 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     if SYMMETRIC:
         PARTS: tl.constexpr = BLOCK_M // BLOCK_N
         block_pairs = m_blocks * (m_blocks + 1) // 2 * PARTS
-        block_row, block_column = _triangle(pid % block_pairs // PARTS, m_blocks)
-        block_column = block_column * PARTS + pid % PARTS
+        block_row, square = _triangle(pid % block_pairs // PARTS, m_blocks)
+        block_column = square * PARTS + pid % PARTS
     else:
         block_pairs = m_blocks * n_blocks
         block_row = pid % block_pairs // n_blocks
@@ -193,6 +207,7 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
 
     i = block_row * BLOCK_M + tl.arange(0, BLOCK_M)
     j = block_column * BLOCK_N + tl.arange(0, BLOCK_N)
+    # Rows past the end read image 0 and are not stored: cheaper than a mask in the inner loop.
     i_safe = tl.where(i < n, i, 0).to(tl.int64)
     j_safe = tl.where(j < m, j, 0).to(tl.int64)
     a_rows = a_ptr + batch * a_batch_stride * ALIGN + i_safe[:, None] * a_image_stride * ALIGN
@@ -200,20 +215,23 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
     a_norms = a_norm_ptr + (batch * n + i_safe) * tiles * SEGMENTS
     b_norms = b_norm_ptr + (batch * m + j_safe) * tiles * SEGMENTS
 
+    MASKED: tl.constexpr = SEGMENT * SEGMENTS != K
     SSD: tl.constexpr = tl.uint32 if SEGMENTS == 1 else tl.int64
     largest = tl.zeros((BLOCK_M, BLOCK_N), SSD)
     for t in range(group * tiles_per_program, tl.minimum((group + 1) * tiles_per_program, tiles)):
-        a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, TILE_ROWS, LINE, ALIGN)
-        b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, TILE_ROWS, LINE, ALIGN)
+        a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, ROWS, LINE, ALIGN)
+        b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, ROWS, LINE, ALIGN)
         ssd = tl.zeros((BLOCK_M, BLOCK_N), SSD)
         for segment in range(0, SEGMENTS):
             dot = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
             for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
                 first = segment * SEGMENT + step
-                a_bytes = _byte_offsets(first, a_plane_stride, a_row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)
-                b_bytes = _byte_offsets(first, b_plane_stride, b_row_stride, BLOCK_K, TILE_ROWS, LINE, ALIGN)
-                a = _load_bytes(a_tile + a_bytes[None, :], first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
-                b = _load_bytes(b_tile + b_bytes[None, :], first, K, BLOCK_K, SEGMENT * SEGMENTS != K)
+                a = _load_block(
+                    a_tile, first, a_plane_stride, a_row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED
+                )
+                b = _load_block(
+                    b_tile, first, b_plane_stride, b_row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED
+                )
                 dot = tl.dot(_flip(a, PACKED_XOR), tl.trans(_flip(b, PACKED_XOR)), dot, out_dtype=tl.int32)
             a_norm = tl.load(a_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
             b_norm = tl.load(b_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
@@ -221,7 +239,189 @@ def tiled_l2_kernel(  # type: ignore[no-untyped-def]
             ssd += part.to(SSD)
         largest = tl.maximum(largest, ssd)
 
-    inside = (i < n)[:, None] & (j < m)[None, :]
-    corner = out_ptr + batch * n * m
-    here = corner + (i[:, None].to(tl.int64) * m + j[None, :])
-    tl.atomic_max(here, largest, mask=inside, sem="relaxed")
+    pairs = out_ptr + batch * n * m + (i.to(tl.int64)[:, None] * m + j[None, :])
+    tl.atomic_max(pairs, largest, mask=(i < n)[:, None] & (j < m)[None, :], sem="relaxed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Block sizes of a launch: BLOCK_M, BLOCK_N pairs, BLOCK_K bytes a step; warps; stages of the copy pipeline."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    warps: int
+    stages: int
+
+
+def choose_config(n: int, tile_bytes: int, align: int) -> Config:
+    """By shape alone, so that the same input runs the same code everywhere; none of it was tuned on hardware.
+
+    The fewer bytes a copy moves at once (``align``), the more addresses a thread holds: shorter blocks keep them in
+    registers. Below 4 bytes there is no asynchronous copy. A 64-bit sum doubles the accumulators: more warps share them.
+    """
+    block_k = {16: 128, 8: 64, 4: 64}.get(align, 32)
+    stages = 4 if align >= 4 else 2
+    if tile_bytes > raster.MAX_SEGMENT_BYTES:
+        return Config(64, 64, block_k, warps=8, stages=stages)
+    if n > 64 and align >= 4:
+        return Config(128, 64, block_k, warps=8, stages=min(stages, 3))
+    return Config(64, 64, block_k, warps=4, stages=stages)
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """All that a launch needs except pointers: counts, the raster, the configuration."""
+
+    batch: int
+    n: int
+    m: int
+    symmetric: bool
+    lines: raster.Raster
+    config: Config
+
+    @property
+    def tiles_per_program(self) -> int:
+        """Whole tiles; several programs share a pair's tiles where there would be fewer than TARGET_PROGRAMS."""
+        groups = min(self.lines.tiles, triton.cdiv(TARGET_PROGRAMS, self.block_pairs * self.batch))
+        return int(triton.cdiv(self.lines.tiles, groups))
+
+    @property
+    def block_pairs(self) -> int:
+        rows = triton.cdiv(self.n, self.config.block_m)
+        if self.symmetric:
+            return int(rows * (rows + 1) // 2 * (self.config.block_m // self.config.block_n))
+        return int(rows * triton.cdiv(self.m, self.config.block_n))
+
+    @property
+    def programs(self) -> int:
+        return self.block_pairs * int(triton.cdiv(self.lines.tiles, self.tiles_per_program)) * self.batch
+
+    @property
+    def norm_constants(self) -> dict[str, int]:
+        segment, count = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        return {
+            "K": self.lines.tile_bytes,
+            "ROWS": self.lines.rows,
+            "LINE": self.lines.line,
+            "ALIGN": self.lines.align,
+            "SEGMENT": segment,
+            "SEGMENTS": count,
+            "BLOCK_N": NORM_ROWS,
+            "BLOCK_K": self.config.block_k,
+        }
+
+    @property
+    def constants(self) -> dict[str, int | bool]:
+        return self.norm_constants | {
+            "BLOCK_M": self.config.block_m,
+            "BLOCK_N": self.config.block_n,
+            "STAGES": self.config.stages,
+            "SYMMETRIC": self.symmetric,
+            "PACKED_XOR": INTERPRETED is False and torch.version.hip is None,
+        }
+
+
+#: True where TRITON_INTERPRET=1 stood in the environment when this module was imported: kernels run on the CPU.
+INTERPRETED = not isinstance(tiled_l2_kernel, triton.JITFunction)
+
+
+def plan(
+    images: torch.Tensor,
+    other: torch.Tensor | None,
+    tile: tuple[int, int],
+    channels: Literal["first", "last"],
+) -> tuple[list[torch.Tensor], Launch]:
+    """The operands as (B, N, C, H, W) and the launch. Works on tensors of any device, ``meta`` included."""
+    operands = [raster.as_bnchw(images, "images", channels)]
+    if other is not None:
+        operands.append(raster.as_bnchw(other, "other", channels))
+        a, b = operands
+        if images.device != other.device:
+            raise ValueError(f"other must be on the device of images, {images.device}, got {other.device}")
+        if images.dim() != other.dim() or (a.shape[0], *a.shape[2:]) != (b.shape[0], *b.shape[2:]):
+            raise ValueError(
+                f"other must have the shape of images except N: got {tuple(other.shape)} for {tuple(images.shape)}"
+            )
+    batch, n, _, height, width = operands[0].shape
+    if min(tile) < 1 or height % tile[0] or width % tile[1]:
+        raise ValueError(
+            f"tile must divide the images' height and width, {height} and {width}, got {tuple(tile)}"
+        )
+    operands = raster.readable(operands)
+    lines = raster.describe(operands, tile)
+    m = operands[-1].shape[1]
+    config = choose_config(n, lines.tile_bytes, lines.align)
+    return operands, Launch(batch, n, m, other is None, lines, config)
+
+
+def _tile_norms(images: torch.Tensor, strides: tuple[int, int, int, int], launch: Launch) -> torch.Tensor:
+    """(B, N, tiles, segments) int32."""
+    batch, n = images.shape[:2]
+    constants = launch.norm_constants
+    norms = torch.empty(
+        batch, n, launch.lines.tiles, constants["SEGMENTS"], dtype=torch.int32, device=images.device
+    )
+    grid = (norms.numel() // n * triton.cdiv(n, NORM_ROWS),)
+    tile_norms_kernel[grid](
+        images, norms, n, launch.lines.tiles, launch.lines.tiles_x, *strides, **constants, num_warps=4
+    )
+    return norms
+
+
+def tiled_l2_ssd(
+    images: torch.Tensor,
+    other: torch.Tensor | None = None,
+    *,
+    tile: tuple[int, int],
+    channels: Literal["first", "last"] = "first",
+) -> torch.Tensor:
+    """The largest tile's ssd of every pair: (N, N), or (N, M) with ``other``; (B, N, N) or (B, N, M) for batched prompts.
+
+    ``images`` uint8 (N, C, H, W) or (B, N, C, H, W), with ``channels="last"`` (N, H, W, C) or (B, N, H, W, C), read in
+    place whatever their batch, image, plane and row strides; they are copied only where pixels are neither interleaved nor
+    in planes, or where the two operands differ in that. ``tile`` (height, width) in pixels divides the images. The answer is
+    torch.int64: torch.uint32 has next to no operations. Runs on the current stream of the images' device without waiting.
+
+    Raises TypeError (not uint8) and ValueError (shapes, tile, devices, no GPU), each naming the argument.
+    """
+    if channels not in ("first", "last"):
+        raise ValueError(f"channels must be 'first' or 'last', got {channels!r}")
+    operands, launch = plan(images, other, tile, channels)
+    if not (images.is_cuda or INTERPRETED):
+        raise ValueError(
+            f"images must be on a CUDA device, got {images.device} (TRITON_INTERPRET=1 runs CPU tensors)"
+        )
+    narrow = launch.lines.tile_bytes <= raster.MAX_SEGMENT_BYTES
+    shape = (launch.batch, launch.n, launch.m)
+    out = torch.zeros(shape, dtype=torch.int32 if narrow else torch.int64, device=images.device)
+    if out.numel() and launch.lines.tile_bytes:
+        if launch.programs >= 2**31:
+            raise ValueError(
+                f"images hold too many pairs for one launch: {launch.programs} programs, the limit is 2^31"
+            )
+        a, b = operands[0], operands[-1]
+        a_strides, b_strides = launch.lines.strides[0], launch.lines.strides[-1]
+        with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
+            a_norms = _tile_norms(a, a_strides, launch)
+            b_norms = a_norms if launch.symmetric else _tile_norms(b, b_strides, launch)
+            tiled_l2_kernel[(launch.programs,)](
+                a,
+                b,
+                a_norms,
+                b_norms,
+                out.view(torch.uint32) if narrow else out,
+                launch.n,
+                launch.m,
+                launch.lines.tiles,
+                launch.lines.tiles_x,
+                launch.tiles_per_program,
+                *a_strides,
+                *b_strides,
+                **launch.constants,
+                num_warps=launch.config.warps,
+            )
+    ssd = out.to(torch.int64).bitwise_and_(2**32 - 1) if narrow else out
+    if launch.symmetric:
+        ssd = torch.maximum(ssd, ssd.mT)  # what lies under the diagonal is 0 or the same
+    return ssd if images.dim() == 5 else ssd[0]
