@@ -11,7 +11,7 @@ from typing import Any
 OPTIONAL = {
     "audit": ("pyarrow", "pillow", "tqdm", "tomli-w", "scipy", "torch", "diffusers", "transformers"),
     "gpu": ("torch", "triton"),
-    "report": ("jinja2", "matplotlib"),
+    "report": ("jinja2",),
     "bench": ("faiss-cpu", "numkong", "networkx", "igraph"),
 }
 

@@ -32,7 +32,9 @@ def expected(near_duplicates: NDArray[np.uint8]) -> NDArray[np.float32]:
     return memcore.pairwise_tiled_l2(near_duplicates, backend="reference")
 
 
-def test_numpy_channels_last_and_first(near_duplicates: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
+def test_numpy_channels_last_and_first(
+    near_duplicates: NDArray[np.uint8], expected: NDArray[np.float32]
+) -> None:
     first = np.ascontiguousarray(near_duplicates.transpose(0, 3, 1, 2))
     assert np.array_equal(memcore.pairwise_tiled_l2(near_duplicates), expected)
     assert np.array_equal(memcore.pairwise_tiled_l2(first, channels="first"), expected)
@@ -82,7 +84,17 @@ def test_batches(near_duplicates: NDArray[np.uint8]) -> None:
         lambda x: np.broadcast_to(x[:1], x.shape),
         lambda x: x[:, 4:28, 8:],
     ],
-    ids=["reversed", "strided", "upside-down", "mirrored", "bgr", "transposed", "fortran", "broadcast", "cropped"],
+    ids=[
+        "reversed",
+        "strided",
+        "upside-down",
+        "mirrored",
+        "bgr",
+        "transposed",
+        "fortran",
+        "broadcast",
+        "cropped",
+    ],
 )
 def test_any_strides(near_duplicates: NDArray[np.uint8], view) -> None:
     images = view(near_duplicates)
@@ -207,7 +219,9 @@ def test_to_uint8_rounds_as_diffusers_saves() -> None:
 
 def test_import_is_light() -> None:
     code = "import sys, memcore; print(*sorted({m.split('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "numpy" in loaded
     assert not {"torch", "triton", "diffusers", "pyarrow", "PIL", "scipy", "jinja2"} & set(loaded)
 
@@ -217,7 +231,9 @@ def test_many_python_threads_at_once(near_duplicates: NDArray[np.uint8]) -> None
 
     expected = memcore.pairwise_tiled_l2(near_duplicates, output="ssd")
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: memcore.pairwise_tiled_l2(near_duplicates, output="ssd"), range(64)))
+        answers = list(
+            pool.map(lambda _: memcore.pairwise_tiled_l2(near_duplicates, output="ssd"), range(64))
+        )
     assert all(np.array_equal(a, expected) for a in answers)
 
 

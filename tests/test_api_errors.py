@@ -82,8 +82,16 @@ PAIRWISE: list[tuple[Call, type, str]] = [
         VALUE,
         "give grid or tile, not both, got grid=(2, 2) and tile=(4, 4)",
     ),
-    (lambda: memcore.pairwise_tiled_l2(IMAGES, grid=4), TYPE, "grid must be two integers (rows, columns), got 4"),
-    (lambda: memcore.pairwise_tiled_l2(IMAGES, grid=(0, 4)), VALUE, "grid must be two positive integers, got (0, 4)"),
+    (
+        lambda: memcore.pairwise_tiled_l2(IMAGES, grid=4),
+        TYPE,
+        "grid must be two integers (rows, columns), got 4",
+    ),
+    (
+        lambda: memcore.pairwise_tiled_l2(IMAGES, grid=(0, 4)),
+        VALUE,
+        "grid must be two positive integers, got (0, 4)",
+    ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, IMAGES[:, :8]),
         VALUE,
@@ -141,7 +149,11 @@ PAIRWISE: list[tuple[Call, type, str]] = [
         DEVICE,
         "images must stand on the CPU or a CUDA device, got meta; call images.cpu()",
     ),
-    (lambda: memcore.pairwise_tiled_l2(IMAGES, threads=0), VALUE, "threads must be a positive integer or None, got 0"),
+    (
+        lambda: memcore.pairwise_tiled_l2(IMAGES, threads=0),
+        VALUE,
+        "threads must be a positive integer or None, got 0",
+    ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, threads=1.5),
         TYPE,
@@ -167,7 +179,11 @@ PAIRWISE: list[tuple[Call, type, str]] = [
 GRAPHS: list[tuple[Call, type, str]] = [
     (lambda: memcore.tiled_l2_graph(IMAGES, 1.5), VALUE, "threshold must be a number in [0, 1], got 1.5"),
     (lambda: memcore.tiled_l2_graph(IMAGES, -0.1), VALUE, "threshold must be a number in [0, 1], got -0.1"),
-    (lambda: memcore.tiled_l2_graph(IMAGES, float("nan")), VALUE, "threshold must be a number in [0, 1], got nan"),
+    (
+        lambda: memcore.tiled_l2_graph(IMAGES, float("nan")),
+        VALUE,
+        "threshold must be a number in [0, 1], got nan",
+    ),
     (lambda: memcore.tiled_l2_graph(IMAGES, "0.1"), TYPE, "threshold must be a number in [0, 1], got str"),
     (lambda: memcore.tiled_l2_graph(IMAGES, True), TYPE, "threshold must be a number in [0, 1], got bool"),
     (
@@ -183,7 +199,11 @@ GRAPHS: list[tuple[Call, type, str]] = [
         "grid=(3, 3) does not divide the images: 16 x 16 pixels cannot be cut into 3 x 3 tiles; choose grid so that "
         "both sides divide, or crop",
     ),
-    (lambda: memcore.tiled_l2_graph(IMAGES, threads=-2), VALUE, "threads must be a positive integer or None, got -2"),
+    (
+        lambda: memcore.tiled_l2_graph(IMAGES, threads=-2),
+        VALUE,
+        "threads must be a positive integer or None, got -2",
+    ),
     (
         lambda: memcore.tiled_l2_graph(IMAGES, backend="gpu"),
         DEVICE,
@@ -283,7 +303,11 @@ KNN: list[tuple[Call, type, str]] = [
         DEVICE,
         "queries stands on meta; knn runs on the CPU, call queries.cpu() first",
     ),
-    (lambda: memcore.knn(ROWS, ROWS, 1, threads=0), VALUE, "threads must be a positive integer or None, got 0"),
+    (
+        lambda: memcore.knn(ROWS, ROWS, 1, threads=0),
+        VALUE,
+        "threads must be a positive integer or None, got 0",
+    ),
 ]
 
 
@@ -292,7 +316,11 @@ def _prompt_graph() -> memcore.PromptGraph:
 
 
 PROMPT_GRAPH: list[tuple[Call, type, str]] = [
-    (lambda: memcore.PromptGraph((16, 16), 0.15), VALUE, "shape must be (height, width, channels), got (16, 16)"),
+    (
+        lambda: memcore.PromptGraph((16, 16), 0.15),
+        VALUE,
+        "shape must be (height, width, channels), got (16, 16)",
+    ),
     (lambda: memcore.PromptGraph((16, 0, 3), 0.15), VALUE, "shape must be >= 1, got 0"),
     (lambda: memcore.PromptGraph((16, 16, 3), 2), VALUE, "threshold must be a number in [0, 1], got 2"),
     (
@@ -345,7 +373,11 @@ TO_UINT8: list[tuple[Call, type, str]] = [
         TYPE,
         "images must be floats in [0, 1] or uint8, got int64",
     ),
-    (lambda: memcore.to_uint8(IMAGES.astype(bool)), TYPE, "images must be floats in [0, 1] or uint8, got bool"),
+    (
+        lambda: memcore.to_uint8(IMAGES.astype(bool)),
+        TYPE,
+        "images must be floats in [0, 1] or uint8, got bool",
+    ),
     (
         lambda: memcore.to_uint8(torch.zeros(2, dtype=torch.int16)),
         TYPE,

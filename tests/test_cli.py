@@ -37,13 +37,22 @@ WRONG: list[tuple[list[str], str]] = [
     (["filter", "{tmp}/new"], "images is missing"),
     (["filter", "{tmp}/new", "--images", "{tmp}/none"], "images must be a folder or an .npy file"),
     (["filter", "{run}", "--images", "{stored}", "--threshold", "0.2"], "threshold: 0.15 -> 0.2"),
-    (["filter", "{run}", "--images", "{stored}", "--threshold", "7"], "threshold must be a number in [0, 1], got 7.0"),
+    (
+        ["filter", "{run}", "--images", "{stored}", "--threshold", "7"],
+        "threshold must be a number in [0, 1], got 7.0",
+    ),
     (["filter", "{run}", "--images", "{stored}", "--workers", "0"], "workers must be at least 1, got 0"),
     (["filter", "{run}", "--images", "{stored}", "--part", "3/2"], "part must look like 1/2"),
-    (["filter", "{tmp}/new", "--images", "{stored}", "--grid", "3", "3"], "grid=(3, 3) does not divide the images"),
+    (
+        ["filter", "{tmp}/new", "--images", "{stored}", "--grid", "3", "3"],
+        "grid=(3, 3) does not divide the images",
+    ),
     (["match", "{tmp}/none", "--training", "x"], "is no run folder"),
     (["match", "{run}", "--training", "{tmp}/none"], "training must be a folder of images"),
-    (["match", "{run}", "--training", "{tmp}/large.npy"], "training must hold images of the generations' shape"),
+    (
+        ["match", "{run}", "--training", "{tmp}/large.npy"],
+        "training must hold images of the generations' shape",
+    ),
     (["match", "{run}", "--training", "{tmp}/floats.npy"], "must hold uint8 (N, H, W, C), got float64"),
     (["evaluate", "{run}", "--truth", "{tmp}/none.json"], "cannot be read"),
     (["evaluate", "{run}", "--truth", "{tmp}/empty.json"], 'truth must be JSON with "format": 1'),
@@ -54,7 +63,12 @@ WRONG: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("arguments", "text"), WRONG)
 def test_wrong_usage(
-    arguments: list[str], text: str, finished: Path, stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    text: str,
+    finished: Path,
+    stored: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     np.save(tmp_path / "large.npy", np.zeros((2, 64, 64, 3), np.uint8))
     np.save(tmp_path / "floats.npy", np.zeros((2, 16, 16, 3)))
@@ -68,7 +82,9 @@ def test_wrong_usage(
     assert said.out == ""
 
 
-def test_filter_match_evaluate_report(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_filter_match_evaluate_report(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     training = write_training_set(tmp_path)
     capsys.readouterr()
     assert main(["match", str(finished), "--training", str(training), "--json"]) == 0
@@ -83,11 +99,24 @@ def test_filter_match_evaluate_report(finished: Path, tmp_path: Path, capsys: py
     assert "a red fox" in page.read_text("utf-8")
 
 
-def test_toml_has_the_names_of_the_flags(stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_toml_has_the_names_of_the_flags(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "run.toml"
     file.write_text(f'images = "{stored}"\nmin-clique = 5\ngrid = [2, 2]\nthreshold = 0.1\n')
     run = tmp_path / "run"
-    arguments = ["filter", str(run), "--config", str(file), "--threshold", "0.12", "--workers", "1", "--quiet", "--json"]
+    arguments = [
+        "filter",
+        str(run),
+        "--config",
+        str(file),
+        "--threshold",
+        "0.12",
+        "--workers",
+        "1",
+        "--quiet",
+        "--json",
+    ]
     assert main(arguments) == 0
     from memcore.jobs.store import RunFolder
 

@@ -13,7 +13,15 @@ import pytest
 import memcore
 
 ROOT = Path(__file__).parent.parent
-PUBLIC = ("pairwise_tiled_l2", "tiled_l2_graph", "max_clique", "find_cliques", "knn", "PromptGraph", "to_uint8")
+PUBLIC = (
+    "pairwise_tiled_l2",
+    "tiled_l2_graph",
+    "max_clique",
+    "find_cliques",
+    "knn",
+    "PromptGraph",
+    "to_uint8",
+)
 
 
 def _modules() -> list[str]:

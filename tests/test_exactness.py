@@ -98,7 +98,9 @@ def test_both_sides_of_a_threshold(isa: str, above: int) -> None:
     images = np.full((2, 64, 64, 3), 100, dtype=np.uint8)
     rest = limit + above
     flat = np.zeros(tile_bytes, dtype=np.int64)
-    for position in range(tile_bytes):  # four squares sum to any number, so this greedy ends at exactly the target
+    for position in range(
+        tile_bytes
+    ):  # four squares sum to any number, so this greedy ends at exactly the target
         step = min(100, int(rest**0.5))
         flat[position] = step
         rest -= step * step
@@ -160,7 +162,9 @@ def test_graph_equals_brute_force(
         return
     kept = {tuple(e) for e in graph.edges.tolist()}
     assert kept <= {tuple(e) for e in expected.tolist()}
-    whole = memcore.Graph(n, expected.astype(np.int32), ssd[i, j].astype(np.uint32), graph.distances, threshold, 48)
+    whole = memcore.Graph(
+        n, expected.astype(np.int32), ssd[i, j].astype(np.uint32), graph.distances, threshold, 48
+    )
     assert min_clique is not None
     assert [c.members for c in memcore.find_cliques(graph, min_clique)] == [
         c.members for c in memcore.find_cliques(whole, min_clique)
@@ -200,7 +204,9 @@ def test_prompt_graph_does_not_depend_on_the_batches(seed: int, cuts: list[int])
     rng = np.random.default_rng(seed)
     n = sum(cuts)
     base = rng.integers(0, 256, (2, 16, 16, 3))
-    images = np.clip(base[rng.integers(0, 2, n)] + rng.integers(-9, 10, (n, 16, 16, 3)), 0, 255).astype(np.uint8)
+    images = np.clip(base[rng.integers(0, 2, n)] + rng.integers(-9, 10, (n, 16, 16, 3)), 0, 255).astype(
+        np.uint8
+    )
     excluded = rng.random(n) < 0.2
     whole = memcore.PromptGraph((16, 16, 3), 0.1, min_clique=2, capacity=1)
     whole.extend(images, exclude=excluded)

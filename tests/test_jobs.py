@@ -27,12 +27,25 @@ GENERATIONS = 40
 
 
 def config(**changes: object) -> Config:
-    options = {"source": "custom", "generations": GENERATIONS, "batch_size": 16, "shard_prompts": 2, **changes}
+    options = {
+        "source": "custom",
+        "generations": GENERATIONS,
+        "batch_size": 16,
+        "shard_prompts": 2,
+        **changes,
+    }
     return Config(**options)  # type: ignore[arg-type]
 
 
-def run(path: Path, sampler: SyntheticSampler | None = None, part: tuple[int, int] | None = None, **changes: object) -> RunFolder:
-    return audit(path, config(**changes), sampler=sampler or SyntheticSampler(), prompts=PROMPTS, part=part, quiet=True)
+def run(
+    path: Path,
+    sampler: SyntheticSampler | None = None,
+    part: tuple[int, int] | None = None,
+    **changes: object,
+) -> RunFolder:
+    return audit(
+        path, config(**changes), sampler=sampler or SyntheticSampler(), prompts=PROMPTS, part=part, quiet=True
+    )
 
 
 def findings_bytes(folder: RunFolder) -> bytes:
@@ -143,7 +156,17 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
     """SIGKILL at random moments of a run with two workers; what is left is gone on with until it is done."""
     stored = write_stored(tmp_path / "stored", 300, [f"{p} {n}" for n in range(3) for p in PROMPTS])
     command = [sys.executable, "-m", "memcore.cli", "filter"]
-    flags = ["--images", str(stored), "--shard-prompts", "1", "--batch-size", "20", "--workers", "2", "--quiet"]
+    flags = [
+        "--images",
+        str(stored),
+        "--shard-prompts",
+        "1",
+        "--batch-size",
+        "20",
+        "--workers",
+        "2",
+        "--quiet",
+    ]
     subprocess.run([*command, str(tmp_path / "whole"), *flags], check=True, capture_output=True)
     whole = RunFolder.open(tmp_path / "whole")
     rng = random.Random(7)
@@ -158,7 +181,9 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
             process.wait()
             kills += 1
     assert kills >= 1
-    last = subprocess.run([*command, str(tmp_path / "killed"), *flags], capture_output=True, text=True, check=False)
+    last = subprocess.run(
+        [*command, str(tmp_path / "killed"), *flags], capture_output=True, text=True, check=False
+    )
     assert last.returncode == 0, last.stderr
     killed = RunFolder.open(tmp_path / "killed")
     assert not killed.pending()
@@ -198,13 +223,18 @@ def test_interrupt_is_exit_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_two_launchers_on_one_folder(tmp_path: Path) -> None:
-    with launch_local.lock(tmp_path / "run"), pytest.raises(RunError, match="another memcore process is at work"):
+    with (
+        launch_local.lock(tmp_path / "run"),
+        pytest.raises(RunError, match="another memcore process is at work"),
+    ):
         with launch_local.lock(tmp_path / "run"):
             pass
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_full_disk_leaves_no_part_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     target = tmp_path / "a.bin"
     files.write_atomic(target, b"old")
 
@@ -324,7 +354,10 @@ def test_unfinished_run_is_not_matched(tmp_path: Path) -> None:
         ({"source": "diffusers"}, "model is missing"),
         ({"source": "diffusers", "model": "m"}, "steps is missing"),
         ({"source": "stored"}, "images is missing"),
-        ({"source": "custom", "dtype": "int4"}, "dtype must be one of float32, float16, bfloat16, got 'int4'"),
+        (
+            {"source": "custom", "dtype": "int4"},
+            "dtype must be one of float32, float16, bfloat16, got 'int4'",
+        ),
     ],
 )
 def test_wrong_configuration(values: dict, text: str) -> None:

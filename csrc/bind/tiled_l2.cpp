@@ -1,5 +1,7 @@
 #include "tiled_l2/tiled_l2.hpp"
 
+#include <pybind11/stl.h>
+
 #include <optional>
 #include <string>
 #include <vector>

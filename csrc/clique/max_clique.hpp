@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace memcore::clique {
@@ -44,6 +45,6 @@ Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size =
 std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit);
 
 // max_clique of each graph, on `threads` threads (0: all usable CPUs); node_limit is for each graph.
-std::vector<Clique> max_cliques(const std::vector<EdgeList>& graphs, std::int64_t node_limit, int min_size, int threads);
+std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size, int threads);
 
 }  // namespace memcore::clique

@@ -84,41 +84,35 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
     return graph;
 }
 
-SparseGraph induced(const SparseGraph& graph, const std::vector<char>& keep) {
-    SparseGraph sub;
-    std::vector<int> number(at(graph.n()), -1);
-    std::vector<int> kept;
-    for (int v = 0; v < graph.n(); ++v) {
-        if (!keep[at(v)]) continue;
-        number[at(v)] = static_cast<int>(kept.size());
-        kept.push_back(v);
-        sub.names.push_back(graph.names[at(v)]);
-    }
-    sub.begin.push_back(0);
-    for (const int v : kept) {
-        for (const int* u = graph.from(v); u != graph.to(v); ++u) {
-            if (number[at(*u)] >= 0) sub.neighbours.push_back(number[at(*u)]);
+Inducer::Inducer(const SparseGraph& graph) : graph_(graph), number_(at(graph.n()), -1) {}
+
+template <class Visit>
+void Inducer::visit_edges(const std::vector<int>& vertices, Visit&& visit) {
+    for (std::size_t i = 0; i < vertices.size(); ++i) number_[at(vertices[i])] = static_cast<int>(i);
+    for (std::size_t i = 0; i < vertices.size(); ++i) {
+        for (const int* u = graph_.from(vertices[i]); u != graph_.to(vertices[i]); ++u) {
+            if (number_[at(*u)] >= 0) visit(static_cast<int>(i), number_[at(*u)]);
         }
-        sub.begin.push_back(static_cast<std::int64_t>(sub.neighbours.size()));
     }
+    for (const int v : vertices) number_[at(v)] = -1;
+}
+
+SparseGraph Inducer::lists(const std::vector<int>& vertices) {
+    SparseGraph sub;
+    sub.begin.resize(vertices.size() + 1);
+    visit_edges(vertices, [&](int i, int j) {
+        sub.neighbours.push_back(j);
+        ++sub.begin[at(i) + 1];
+    });
+    std::partial_sum(sub.begin.begin(), sub.begin.end(), sub.begin.begin());
+    for (const int v : vertices) sub.names.push_back(graph_.names[at(v)]);
     return sub;
 }
 
-BitGraph induced_bits(const SparseGraph& graph, const std::vector<char>& keep, std::vector<int>& names) {
-    names.clear();
-    std::vector<int> number(at(graph.n()), -1);
-    for (int v = 0; v < graph.n(); ++v) {
-        if (!keep[at(v)]) continue;
-        number[at(v)] = static_cast<int>(names.size());
-        names.push_back(v);
-    }
-    BitGraph bits(static_cast<int>(names.size()));
-    for (const int v : names) {
-        for (const int* u = graph.from(v); u != graph.to(v); ++u) {
-            if (number[at(*u)] >= 0) bits.add_arc(number[at(v)], number[at(*u)]);
-        }
-    }
-    return bits;
+BitGraph Inducer::bits(const std::vector<int>& vertices) {
+    BitGraph sub(static_cast<int>(vertices.size()));
+    visit_edges(vertices, [&](int i, int j) { sub.add_arc(i, j); });
+    return sub;
 }
 
 // Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the front of its

@@ -28,11 +28,22 @@ struct SparseGraph {
 // left out. Edges may come in any order and more than once.
 SparseGraph sparse_graph(const EdgeList& edges, int min_degree);
 
-// The subgraph of the vertices with keep[v] != 0.
-SparseGraph induced(const SparseGraph& graph, const std::vector<char>& keep);
+// Makes subgraphs of `graph` in time linear in their own neighbour lists, however many are made.
+class Inducer {
+  public:
+    explicit Inducer(const SparseGraph& graph);
 
-// The subgraph of the vertices with keep[v] != 0 as bit rows; names[i] is bit i's vertex in `graph`, ascending.
-BitGraph induced_bits(const SparseGraph& graph, const std::vector<char>& keep, std::vector<int>& names);
+    // The subgraph of `vertices`, which ascend; vertex i of it is vertices[i], and the names are handed on.
+    SparseGraph lists(const std::vector<int>& vertices);
+    BitGraph bits(const std::vector<int>& vertices);
+
+  private:
+    template <class Visit>
+    void visit_edges(const std::vector<int>& vertices, Visit&& visit);
+
+    const SparseGraph& graph_;
+    std::vector<int> number_;  // -1 outside of a call
+};
 
 // The core number of v is the largest k such that v lies in a subgraph where each vertex has k neighbours: no clique of
 // more than k + 1 vertices holds v. `order` removes the vertex with the fewest remaining neighbours first.

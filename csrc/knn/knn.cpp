@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -31,37 +32,47 @@ template <class Sum>
 struct Neighbor {
     Sum ssd;
     std::int64_t index;
-    bool operator<(const Neighbor& other) const {
-        return ssd != other.ssd ? ssd < other.ssd : index < other.index;
-    }
+    bool operator<(const Neighbor& other) const { return ssd != other.ssd ? ssd < other.ssd : index < other.index; }
 };
 
-// The k smallest seen so far, the largest of them on top.
+// The k smallest of what was offered. Candidates are collected and cut back to k when twice as many have come: a constant
+// number of steps for each, where a heap takes log k.
 template <class Sum>
 class Best {
   public:
-    explicit Best(std::size_t k) : k_(k) { heap_.reserve(k); }
-    bool full() const { return heap_.size() == k_; }
-    const Neighbor<Sum>& worst() const { return heap_.front(); }
+    explicit Best(std::size_t k) : k_(k) {}
+
+    // A candidate whose ssd is above this cannot be among the k smallest, provided that its index is above all others'.
+    bool wants_more() const { return !limited_ || worst_ssd_ > 0; }
+    Sum limit() const { return limited_ ? worst_ssd_ - 1 : std::numeric_limits<Sum>::max(); }
+
     void offer(const Neighbor<Sum>& candidate) {
-        if (!full()) {
-            heap_.push_back(candidate);
-            std::push_heap(heap_.begin(), heap_.end());
-        } else if (candidate < worst()) {
-            std::pop_heap(heap_.begin(), heap_.end());
-            heap_.back() = candidate;
-            std::push_heap(heap_.begin(), heap_.end());
-        }
+        kept_.push_back(candidate);
+        if (kept_.size() >= 2 * k_ + kSlack) cut();
     }
-    const std::vector<Neighbor<Sum>>& unordered() const { return heap_; }
-    std::vector<Neighbor<Sum>>& sorted() {
-        std::sort(heap_.begin(), heap_.end());
-        return heap_;
+    // Ascending; at most k.
+    const std::vector<Neighbor<Sum>>& sorted() {
+        cut();
+        std::sort(kept_.begin(), kept_.end());
+        return kept_;
     }
 
   private:
+    static constexpr std::size_t kSlack = 32;
+
+    void cut() {
+        if (kept_.size() < k_) return;
+        const auto last = kept_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+        std::nth_element(kept_.begin(), last, kept_.end());
+        worst_ssd_ = last->ssd;
+        limited_ = true;
+        kept_.resize(k_);
+    }
+
     std::size_t k_;
-    std::vector<Neighbor<Sum>> heap_;
+    std::vector<Neighbor<Sum>> kept_;
+    Sum worst_ssd_ = 0;
+    bool limited_ = false;
 };
 
 struct Workspace {
@@ -159,7 +170,7 @@ class Search {
         }
         const std::lock_guard lock(merging_[block % merging_.size()]);
         for (std::size_t q = 0; q < count; ++q) {
-            for (const Neighbor<Sum>& n : best[q].unordered()) merged_[first + q].offer(n);
+            for (const Neighbor<Sum>& n : best[q].sorted()) merged_[first + q].offer(n);
         }
     }
 
@@ -209,15 +220,18 @@ class Search {
                 std::vector<Best<Sum>>& best) const {
         for (std::size_t q = 0; q < count; ++q) {
             Best<Sum>& kept = best[q];
-            if (kept.full() && kept.worst().ssd == 0) continue;
+            if (!kept.wants_more()) continue;
             if (segments_.size() > 1) {
                 const std::uint64_t* sum = space.wide.data() + q * product_stride();
                 for (std::size_t j = 0; j < columns; ++j) {
-                    kept.offer({static_cast<Sum>(sum[j]), static_cast<std::int64_t>(column + j)});
+                    const auto value = static_cast<Sum>(sum[j]);
+                    if (kept.wants_more() && value <= kept.limit()) {
+                        kept.offer({value, static_cast<std::int64_t>(column + j)});
+                    }
                 }
                 continue;
             }
-            const std::uint32_t limit = kept.full() ? static_cast<std::uint32_t>(kept.worst().ssd - 1) : UINT32_MAX;
+            const auto limit = static_cast<std::uint32_t>(std::min<Sum>(kept.limit(), UINT32_MAX));
             const std::size_t found =
                 kernels_.select_ssd(space.products.data() + q * product_stride(), row_term(space, q),
                                     space.corpus.squares(0), columns, limit, space.ssd.data(), space.index.data());

@@ -14,7 +14,7 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-constexpr std::size_t kChunkBytes = 3072;           // of a tile, worked on at once
+constexpr std::size_t kChunkBytes = 1536;           // of a tile, worked on at once
 constexpr std::size_t kBlockImages = 528;           // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kPanelBudget = 8UL << 20;     // bytes of packed panels a worker
 constexpr std::size_t kUnitsPerThread = 4;          // enough to even out threads of unequal speed

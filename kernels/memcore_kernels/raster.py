@@ -3,9 +3,9 @@
 A tile is ``planes`` x ``rows`` lines of ``line`` contiguous bytes.
     pixels interleaved (N, H, W, C): 1 plane, tile_h rows, lines of tile_w * C bytes
     channel planes     (N, C, H, W): C planes, tile_h rows, lines of tile_w bytes
-Which of the two a tensor is shows in its strides, not in the order of its dimensions: a torch tensor (N, C, H, W) in the
-``channels_last`` memory format is interleaved. A sum over the bytes of a tile does not depend on their order, but both
-operands of a pair must be read in the same one.
+Which of the two a tensor is shows in its strides, not in the order of its dimensions: a torch tensor (N, C,
+H, W) in the ``channels_last`` memory format is interleaved. A sum over the bytes of a tile does not depend on
+their order, but both operands of a pair must be read in the same one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ MAX_SEGMENT_BYTES = (2**32 - 1) // 255**2
 class Raster:
     """The lines of a tile and where each operand keeps them.
 
-    ``align`` (1, 2, 4, 8 or 16) divides every stride, line and base address; ``strides`` (batch, image, plane, row) of each
-    operand are counted in units of ``align`` bytes, so that a kernel that multiplies them back knows it.
+    ``align`` (1, 2, 4, 8 or 16) divides every stride, line and base address. ``strides`` (batch, image,
+    plane, row) of each operand are counted in ``align`` bytes: a kernel that multiplies them back knows its
+    alignment.
     """
 
     planes: int
@@ -90,7 +91,7 @@ def readable(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def describe(operands: Sequence[torch.Tensor], tile: tuple[int, int]) -> Raster:
-    """The raster of (B, N, C, H, W) operands that ``readable`` let through, cut into tiles of ``tile`` pixels (h, w)."""
+    """The raster of (B, N, C, H, W) operands from ``readable``, cut into tiles of ``tile`` pixels (h, w)."""
     channel_count, height, width = operands[0].shape[2:]
     tile_h, tile_w = tile
     interleaved = all(map(is_interleaved, operands))

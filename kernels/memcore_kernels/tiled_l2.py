@@ -1,21 +1,24 @@
-"""Dense tiled l2 on a GPU: for every pair of images the largest tile's sum of squared differences (ssd), exact.
+"""Dense tiled l2 on a GPU: for every pair of images the largest tile's sum of squared differences (ssd).
 
     out[b, i, j] = max over tiles t of  sum over the K bytes of t of (x_i - x_j)^2
                  = max over t of  |x_i - 128|^2 + |x_j - 128|^2 - 2 (x_i - 128) . (x_j - 128)
 
-A byte minus 128 is its top bit flipped and read as int8: differences stay as they are and the product runs on the int8
-matrix units. Images are read where they stand (``raster``); a tile is read in segments of S bytes, S a multiple of BLOCK_K.
+A byte minus 128 is its top bit flipped and read as int8: differences stay as they are, and the product runs
+on the int8 matrix units. Images are read where they stand (``raster``), a tile in segments of S bytes, S a
+multiple of BLOCK_K.
 
-Overflow bounds (S <= 66,176, of which at most 66,051 are image bytes):
-    norms, products          <= S * 128^2 <= 1,084,227,584        fit int32; sm_80 adds with saturation, which is never met
-    ssd of a segment         <= 66,051 * 255^2 <= 4,294,966,275   fits uint32; its three terms add up modulo 2^32, exactly
-    sum over the segments    int64, only where a tile has two or more (K > 66,051, as 256 x 256 x 3)
+Overflow bounds (S <= 66,176, of which at most 66,051 are image bytes), so that every answer is exact:
+    norms, products         <= S * 128^2 = 1,084,227,584          fit int32 (sm_80 saturates: never reached)
+    ssd of a segment        <= 66,051 * 255^2 = 4,294,966,275     fits uint32; its terms add up modulo 2^32
+    sum over the segments   int64, only where there are several   (K > 66,051, as in tiles of 256 x 256 x 3)
 
-Bytes past the end of a tile are read as 0 for both images: their difference is 0, so norms and product cancel. (Reading them
-as 0x80, so that each would add 0, costs a select for each byte: a zero fill comes with the asynchronous copy.)
+Bytes past the end of a tile are read as 0 in both images: their difference is 0, so norms and product cancel.
+(Reading 0x80, whose flip adds 0 to each term, would cost a select for each byte; the zero fill comes with the
+asynchronous copy.)
 
-Bytes moved, N images of D bytes: the norms read N * D from memory; the pairs read about N * D * (N / BLOCK_M + N / BLOCK_N) / 2
-through the L2 cache, from memory at least N * D; written are 4 bytes a pair, the upper triangle only.
+Bytes moved, N images of D bytes: the norms read N * D from memory. The pairs read about N * D * (N / BLOCK_M
++ N / BLOCK_N) / 2 through the L2 cache, and at least N * D from memory. The upper triangle is written, 4
+bytes a pair (8 where there are several segments).
 """
 
 # Triton kernels have no static types: the launcher below has.
@@ -24,30 +27,24 @@ through the L2 cache, from memory at least N * D; written are 4 bytes a pair, th
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from typing import Literal
 
 import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels import raster
-
-#: Programs of one launch below which the tiles of a pair are shared out among several programs.
-TARGET_PROGRAMS = 1024
-#: Images a program of the norms.
-NORM_ROWS = 16
+from memcore_kernels.plan import NORM_ROWS, NORM_WARPS, Channels, Launch, plan
 
 
 @triton.jit
 def _flip(raw, PACKED_XOR: tl.constexpr):
-    """uint8 -> int8, minus 128. Packed: four bytes an instruction, where Triton alone takes four on sm_80."""
+    """uint8 -> int8, minus 128. Packed: four bytes an instruction; Triton alone flips them one by one."""
     if PACKED_XOR:
-        return tl.inline_asm_elementwise(
+        flipped = tl.inline_asm_elementwise(
             "xor.b32 $0, $1, 0x80808080;", "=r,r", [raw], dtype=tl.int8, is_pure=True, pack=4
         )
     else:
-        return (raw ^ 0x80).to(tl.int8, bitcast=True)
+        flipped = (raw ^ 0x80).to(tl.int8, bitcast=True)
+    return flipped
 
 
 @triton.jit
@@ -69,7 +66,7 @@ def _load_block(
     BLOCK_K: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Bytes first .. first + BLOCK_K - 1 of the tile whose first bytes are at ``rows`` (one an image); past K: 0."""
+    """Bytes first .. first + BLOCK_K - 1 of a tile that starts at ``rows`` in each image; past K: 0."""
     k = first + tl.arange(0, BLOCK_K)
     if LINE % BLOCK_K == 0:  # a block lies within one line: one division for all its bytes
         line = first // LINE
@@ -81,17 +78,18 @@ def _load_block(
     row = (line % ROWS).to(tl.int64)
     pointers = rows + ((plane * plane_stride + row * row_stride) * ALIGN + column)[None, :]
     if MASKED:
-        return tl.load(pointers, mask=(k < K)[None, :], other=0)
+        raw = tl.load(pointers, mask=(k < K)[None, :], other=0)
     else:
-        return tl.load(pointers)
+        raw = tl.load(pointers)
+    return raw
 
 
 @triton.jit
 def _triangle(index, blocks):
     """(row, column) of the index-th block on or above the diagonal of blocks x blocks, by integers alone.
 
-    The triangle is folded into a rectangle of width blocks | 1: row r with its blocks - r entries is filled up by the row
-    that has the missing number of entries, from the other end.
+    The triangle is folded into a rectangle of width blocks | 1: row r, of blocks - r entries, is filled up by
+    the row at the other end that has the missing entries.
     """
     width = blocks | 1
     fold = index // width
@@ -122,9 +120,10 @@ def tile_norms_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """norm[b, i, t, s] = sum of (x_i - 128)^2 over segment s of tile t, int32; bytes past the end count as 0 - 128.
+    """norm[b, i, t, s] = sum of (x_i - 128)^2 over segment s of tile t, int32; bytes past its end are 0.
 
-    One program: BLOCK_N images x one segment of one tile. Each image byte is read once, 4 bytes a segment are written.
+    One program: BLOCK_N images x one segment of one tile. Each image byte is read once; 4 bytes are written
+    an image and segment. Bounds: the module's docstring.
     """
     pid = tl.program_id(0)
     blocks = tl.cdiv(n, BLOCK_N)
@@ -182,12 +181,13 @@ def tiled_l2_kernel(
     SYMMETRIC: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """out[b, i, j] = max(out[b, i, j], max over tiles of the ssd of images a[b, i] and b[b, j]): out starts at 0.
+    """out[b, i, j] = max(out[b, i, j], max over tiles of the ssd of a[b, i] and b[b, j]); out starts at 0.
 
-    One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step copies (BLOCK_M + BLOCK_N) *
-    BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. Programs that share a pair, each with its own tiles,
-    join by an atomic maximum: exact, so their order does not matter. SYMMETRIC: b is a, and only squares of BLOCK_M x
-    BLOCK_M pairs on or above the diagonal are computed. out is uint32 (one segment) or int64.
+    One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step copies (BLOCK_M +
+    BLOCK_N) * BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. Programs that share a pair,
+    each with its own tiles, join by an atomic maximum: exact, so their order does not matter. SYMMETRIC: b is
+    a, and only squares of BLOCK_M x BLOCK_M pairs on or above the diagonal are computed. out is uint32 (one
+    segment) or int64. Formula and bounds: the module's docstring.
     """
     pid = tl.program_id(0)
     m_blocks = tl.cdiv(n, BLOCK_M)
@@ -222,7 +222,7 @@ def tiled_l2_kernel(
         a_tile = a_rows + _tile_offset(t, tiles_x, a_row_stride, ROWS, LINE, ALIGN)
         b_tile = b_rows + _tile_offset(t, tiles_x, b_row_stride, ROWS, LINE, ALIGN)
         ssd = tl.zeros((BLOCK_M, BLOCK_N), SSD)
-        for segment in range(0, SEGMENTS):
+        for segment in range(SEGMENTS):
             dot = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
             for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
                 first = segment * SEGMENT + step
@@ -243,130 +243,10 @@ def tiled_l2_kernel(
     tl.atomic_max(pairs, largest, mask=(i < n)[:, None] & (j < m)[None, :], sem="relaxed")
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Block sizes of a launch: BLOCK_M, BLOCK_N pairs, BLOCK_K bytes a step; warps; stages of the copy pipeline."""
-
-    block_m: int
-    block_n: int
-    block_k: int
-    warps: int
-    stages: int
-
-
-def choose_config(n: int, tile_bytes: int, align: int) -> Config:
-    """By shape alone, so that the same input runs the same code everywhere; none of it was tuned on hardware.
-
-    The fewer bytes a copy moves at once (``align``), the more addresses a thread holds: shorter blocks keep them in
-    registers. Below 4 bytes there is no asynchronous copy. A 64-bit sum doubles the accumulators: more warps share them.
-    """
-    block_k = {16: 128, 8: 64, 4: 64}.get(align, 32)
-    stages = 4 if align >= 4 else 2
-    if tile_bytes > raster.MAX_SEGMENT_BYTES:
-        return Config(64, 64, block_k, warps=8, stages=stages)
-    if n > 64 and align >= 4:
-        return Config(128, 64, block_k, warps=8, stages=min(stages, 3))
-    return Config(64, 64, block_k, warps=4, stages=stages)
-
-
-@dataclasses.dataclass(frozen=True)
-class Launch:
-    """All that a launch needs except pointers: counts, the raster, the configuration."""
-
-    batch: int
-    n: int
-    m: int
-    symmetric: bool
-    lines: raster.Raster
-    config: Config
-
-    @property
-    def tiles_per_program(self) -> int:
-        """Whole tiles; several programs share a pair's tiles where there would be fewer than TARGET_PROGRAMS."""
-        groups = min(self.lines.tiles, triton.cdiv(TARGET_PROGRAMS, self.block_pairs * self.batch))
-        return int(triton.cdiv(self.lines.tiles, groups))
-
-    @property
-    def block_pairs(self) -> int:
-        rows = triton.cdiv(self.n, self.config.block_m)
-        if self.symmetric:
-            return int(rows * (rows + 1) // 2 * (self.config.block_m // self.config.block_n))
-        return int(rows * triton.cdiv(self.m, self.config.block_n))
-
-    @property
-    def programs(self) -> int:
-        return self.block_pairs * int(triton.cdiv(self.lines.tiles, self.tiles_per_program)) * self.batch
-
-    @property
-    def norm_constants(self) -> dict[str, int]:
-        segment, count = raster.segments(self.lines.tile_bytes, self.config.block_k)
-        return {
-            "K": self.lines.tile_bytes,
-            "ROWS": self.lines.rows,
-            "LINE": self.lines.line,
-            "ALIGN": self.lines.align,
-            "SEGMENT": segment,
-            "SEGMENTS": count,
-            "BLOCK_N": NORM_ROWS,
-            "BLOCK_K": self.config.block_k,
-        }
-
-    @property
-    def constants(self) -> dict[str, int | bool]:
-        return self.norm_constants | {
-            "BLOCK_M": self.config.block_m,
-            "BLOCK_N": self.config.block_n,
-            "STAGES": self.config.stages,
-            "SYMMETRIC": self.symmetric,
-            "PACKED_XOR": INTERPRETED is False and torch.version.hip is None,
-        }
-
-
-#: True where TRITON_INTERPRET=1 stood in the environment when this module was imported: kernels run on the CPU.
+#: True where TRITON_INTERPRET=1 was set when this module was imported: the kernels then run on the CPU.
 INTERPRETED = not isinstance(tiled_l2_kernel, triton.JITFunction)
-
-
-def plan(
-    images: torch.Tensor,
-    other: torch.Tensor | None,
-    tile: tuple[int, int],
-    channels: Literal["first", "last"],
-) -> tuple[list[torch.Tensor], Launch]:
-    """The operands as (B, N, C, H, W) and the launch. Works on tensors of any device, ``meta`` included."""
-    operands = [raster.as_bnchw(images, "images", channels)]
-    if other is not None:
-        operands.append(raster.as_bnchw(other, "other", channels))
-        a, b = operands
-        if images.device != other.device:
-            raise ValueError(f"other must be on the device of images, {images.device}, got {other.device}")
-        if images.dim() != other.dim() or (a.shape[0], *a.shape[2:]) != (b.shape[0], *b.shape[2:]):
-            raise ValueError(
-                f"other must have the shape of images except N: got {tuple(other.shape)} for {tuple(images.shape)}"
-            )
-    batch, n, _, height, width = operands[0].shape
-    if min(tile) < 1 or height % tile[0] or width % tile[1]:
-        raise ValueError(
-            f"tile must divide the images' height and width, {height} and {width}, got {tuple(tile)}"
-        )
-    operands = raster.readable(operands)
-    lines = raster.describe(operands, tile)
-    m = operands[-1].shape[1]
-    config = choose_config(n, lines.tile_bytes, lines.align)
-    return operands, Launch(batch, n, m, other is None, lines, config)
-
-
-def _tile_norms(images: torch.Tensor, strides: tuple[int, int, int, int], launch: Launch) -> torch.Tensor:
-    """(B, N, tiles, segments) int32."""
-    batch, n = images.shape[:2]
-    constants = launch.norm_constants
-    norms = torch.empty(
-        batch, n, launch.lines.tiles, constants["SEGMENTS"], dtype=torch.int32, device=images.device
-    )
-    grid = (norms.numel() // n * triton.cdiv(n, NORM_ROWS),)
-    tile_norms_kernel[grid](
-        images, norms, n, launch.lines.tiles, launch.lines.tiles_x, *strides, **constants, num_warps=4
-    )
-    return norms
+#: Inline assembler is PTX: neither the interpreter nor ROCm takes it.
+PACKED_XOR = not INTERPRETED and torch.version.hip is None
 
 
 def tiled_l2_ssd(
@@ -374,54 +254,57 @@ def tiled_l2_ssd(
     other: torch.Tensor | None = None,
     *,
     tile: tuple[int, int],
-    channels: Literal["first", "last"] = "first",
+    channels: Channels = "first",
 ) -> torch.Tensor:
-    """The largest tile's ssd of every pair: (N, N), or (N, M) with ``other``; (B, N, N) or (B, N, M) for batched prompts.
+    """The largest tile's ssd of every pair: (N, N), with ``other`` (N, M); of batches (B, N, N), (B, N, M).
 
-    ``images`` uint8 (N, C, H, W) or (B, N, C, H, W), with ``channels="last"`` (N, H, W, C) or (B, N, H, W, C), read in
-    place whatever their batch, image, plane and row strides; they are copied only where pixels are neither interleaved nor
-    in planes, or where the two operands differ in that. ``tile`` (height, width) in pixels divides the images. The answer is
-    torch.int64: torch.uint32 has next to no operations. Runs on the current stream of the images' device without waiting.
+    ``images`` uint8 (N, C, H, W) or (B, N, C, H, W), with ``channels="last"`` (N, H, W, C) or (B, N, H, W,
+    C). They are read in place, whatever their batch, image, plane and row strides, and copied only where
+    pixels are neither interleaved nor in planes, or where the two operands differ in that. ``tile`` (height,
+    width) in pixels divides the images. The answer is torch.int64, since torch.uint32 has next to no
+    operations. Runs on the current stream of the images' device and does not wait for it.
 
-    Raises TypeError (not uint8) and ValueError (shapes, tile, devices, no GPU), each naming the argument.
+    Raises TypeError (not uint8) and ValueError (shapes, tile, channels, devices), each naming the argument.
     """
-    if channels not in ("first", "last"):
-        raise ValueError(f"channels must be 'first' or 'last', got {channels!r}")
     operands, launch = plan(images, other, tile, channels)
     if not (images.is_cuda or INTERPRETED):
-        raise ValueError(
-            f"images must be on a CUDA device, got {images.device} (TRITON_INTERPRET=1 runs CPU tensors)"
-        )
-    narrow = launch.lines.tile_bytes <= raster.MAX_SEGMENT_BYTES
+        hint = "TRITON_INTERPRET=1, set before the import, runs CPU tensors"
+        raise ValueError(f"images must be on a CUDA device, got {images.device} ({hint})")
     shape = (launch.batch, launch.n, launch.m)
-    out = torch.zeros(shape, dtype=torch.int32 if narrow else torch.int64, device=images.device)
-    if out.numel() and launch.lines.tile_bytes:
-        if launch.programs >= 2**31:
-            raise ValueError(
-                f"images hold too many pairs for one launch: {launch.programs} programs, the limit is 2^31"
-            )
-        a, b = operands[0], operands[-1]
-        a_strides, b_strides = launch.lines.strides[0], launch.lines.strides[-1]
+    out = torch.zeros(shape, dtype=torch.int32 if launch.narrow else torch.int64, device=images.device)
+    if out.numel():
         with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
-            a_norms = _tile_norms(a, a_strides, launch)
-            b_norms = a_norms if launch.symmetric else _tile_norms(b, b_strides, launch)
-            tiled_l2_kernel[(launch.programs,)](
-                a,
-                b,
-                a_norms,
-                b_norms,
-                out.view(torch.uint32) if narrow else out,
-                launch.n,
-                launch.m,
-                launch.lines.tiles,
-                launch.lines.tiles_x,
-                launch.tiles_per_program,
-                *a_strides,
-                *b_strides,
-                **launch.constants,
-                num_warps=launch.config.warps,
-            )
-    ssd = out.to(torch.int64).bitwise_and_(2**32 - 1) if narrow else out
+            _launch(operands, launch, out.view(torch.uint32) if launch.narrow else out)
+    ssd = out.to(torch.int64).bitwise_and_(2**32 - 1) if launch.narrow else out
     if launch.symmetric:
         ssd = torch.maximum(ssd, ssd.mT)  # what lies under the diagonal is 0 or the same
     return ssd if images.dim() == 5 else ssd[0]
+
+
+def _launch(operands: list[torch.Tensor], launch: Launch, out: torch.Tensor) -> None:
+    """Both kernels; ``out`` (B, N, M), uint32 or int64, is zeros and takes the answer's upper triangle."""
+    norms = [_tile_norms(images, launch, operand) for operand, images in enumerate(operands)]
+    tiled_l2_kernel[(launch.programs,)](
+        operands[0],
+        operands[-1],
+        norms[0],
+        norms[-1],
+        out,
+        **launch.arguments,
+        **launch.constants,
+        PACKED_XOR=PACKED_XOR,
+        num_warps=launch.config.warps,
+    )
+
+
+def _tile_norms(images: torch.Tensor, launch: Launch, operand: int) -> torch.Tensor:
+    """(B, N, tiles, segments) int32."""
+    batch, n = images.shape[:2]
+    tiles, constants = launch.lines.tiles, launch.norm_constants
+    shape = (batch, n, tiles, constants["SEGMENTS"])
+    norms = torch.empty(shape, dtype=torch.int32, device=images.device)
+    programs = batch * triton.cdiv(n, NORM_ROWS) * tiles * constants["SEGMENTS"]
+    tile_norms_kernel[(programs,)](
+        images, norms, **launch.norm_arguments(operand), **constants, num_warps=NORM_WARPS
+    )
+    return norms

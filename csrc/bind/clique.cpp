@@ -1,0 +1,143 @@
+#include "clique/max_clique.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "bind/arrays.hpp"
+#include "bind/module.hpp"
+
+namespace memcore::bind {
+namespace {
+
+using clique::Clique;
+using clique::EdgeList;
+using Edges = py::array_t<std::int32_t, py::array::c_style>;
+using Answer = std::tuple<std::vector<int>, int, int, bool, std::int64_t>;
+
+Answer answer(Clique&& found) {
+    return {std::move(found.members), found.lower, found.upper, found.proven, found.nodes};
+}
+
+std::vector<Answer> answers(std::vector<Clique>&& found) {
+    std::vector<Answer> all;
+    all.reserve(found.size());
+    for (Clique& clique : found) all.push_back(answer(std::move(clique)));
+    return all;
+}
+
+int check_n(std::int64_t n) {
+    if (n < 0 || n > std::numeric_limits<std::int32_t>::max() - 1) {
+        throw py::value_error("n must be in [0, 2^31 - 2], got " + std::to_string(n));
+    }
+    return static_cast<int>(n);
+}
+
+int check_min_size(std::int64_t min_size) {
+    if (min_size < 0 || min_size > std::numeric_limits<std::int32_t>::max()) {
+        throw py::value_error("min_size must be in [0, 2^31 - 1], got " + std::to_string(min_size));
+    }
+    return static_cast<int>(min_size);
+}
+
+void check_node_limit(std::int64_t node_limit) {
+    if (node_limit < 0) throw py::value_error("node_limit must be at least 0, got " + std::to_string(node_limit));
+}
+
+const std::int32_t* check_shape(const Edges& edges) {
+    if (edges.ndim() != 2 || edges.shape(1) != 2) throw py::value_error("edges must have shape (E, 2)");
+    return edges.data();
+}
+
+void check_edges(const EdgeList& list, std::int64_t first_row = 0) {
+    const std::int64_t bad = clique::first_bad_edge(list);
+    if (bad < 0) return;
+    throw std::invalid_argument("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) + " is (" +
+                                std::to_string(list.edges[2 * bad]) + ", " + std::to_string(list.edges[2 * bad + 1]) +
+                                ") and n is " + std::to_string(list.n));
+}
+
+Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {
+    resolve_isa();
+    check_node_limit(node_limit);
+    const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
+    const py::gil_scoped_release unlocked;
+    check_edges(list);
+    return answer(clique::max_clique(list, node_limit));
+}
+
+Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit) {
+    resolve_isa();
+    check_node_limit(node_limit);
+    if (adjacency.ndim() != 2 || adjacency.shape(0) != adjacency.shape(1)) {
+        throw py::value_error("adjacency must have shape (n, n)");
+    }
+    if (!py::isinstance<py::array_t<bool>>(adjacency) && !py::isinstance<py::array_t<std::uint8_t>>(adjacency)) {
+        throw py::type_error("adjacency must be bool or uint8");
+    }
+    if ((adjacency.flags() & py::array::c_style) == 0) throw py::value_error("adjacency must be C-contiguous");
+    const int n = check_n(adjacency.shape(0));
+    const auto* const matrix = static_cast<const std::uint8_t*>(adjacency.data());
+    const py::gil_scoped_release unlocked;
+    const std::vector<std::int32_t> edges = clique::edges_of_matrix(matrix, n);
+    return answer(clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
+}
+
+std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size, std::int64_t node_limit) {
+    resolve_isa();
+    check_node_limit(node_limit);
+    const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
+    const int size = check_min_size(min_size);
+    const py::gil_scoped_release unlocked;
+    check_edges(list);
+    return answers(clique::find_cliques(list, size, node_limit));
+}
+
+std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_style>& sizes,
+                                const py::array_t<std::int64_t, py::array::c_style>& offsets, const Edges& edges,
+                                std::int64_t node_limit, long threads, std::int64_t min_size) {
+    resolve_isa();
+    check_node_limit(node_limit);
+    const int workers = check_threads(threads);
+    const int size = check_min_size(min_size);
+    const std::int32_t* const data = check_shape(edges);
+    if (sizes.ndim() != 1) throw py::value_error("sizes must have shape (G,)");
+    if (offsets.ndim() != 1 || offsets.shape(0) != sizes.shape(0) + 1) {
+        throw py::value_error("offsets must have shape (G + 1,)");
+    }
+    const std::int64_t* const begin = offsets.data();
+    const py::ssize_t count = sizes.shape(0);
+    if (begin[0] != 0 || begin[count] != edges.shape(0)) {
+        throw py::value_error("offsets must begin with 0 and end with the number of edges");
+    }
+    const std::int32_t* const vertices = sizes.data();
+    const py::gil_scoped_release unlocked;
+    std::vector<EdgeList> graphs;
+    graphs.reserve(static_cast<std::size_t>(count));
+    for (py::ssize_t g = 0; g < count; ++g) {
+        if (begin[g] > begin[g + 1]) throw std::invalid_argument("offsets must ascend");
+        if (vertices[g] < 0) throw std::invalid_argument("sizes must be at least 0");
+        graphs.push_back({vertices[g], data + 2 * begin[g], begin[g + 1] - begin[g]});
+        check_edges(graphs.back(), begin[g]);
+    }
+    return answers(clique::max_cliques(graphs, node_limit, size, workers));
+}
+
+}  // namespace
+}  // namespace memcore::bind
+
+void init_clique(pybind11::module_& m) {
+    namespace py = pybind11;
+    using namespace memcore::bind;
+    m.def("max_clique", &max_clique, py::arg("n"), py::arg("edges").noconvert(), py::arg("node_limit"));
+    m.def("max_clique_adjacency", &max_clique_adjacency, py::arg("adjacency"), py::arg("node_limit"));
+    m.def("find_cliques", &find_cliques, py::arg("n"), py::arg("edges").noconvert(), py::arg("min_size"),
+          py::arg("node_limit"));
+    m.def("max_cliques", &max_cliques, py::arg("sizes").noconvert(), py::arg("offsets").noconvert(),
+          py::arg("edges").noconvert(), py::arg("node_limit"), py::arg("threads"), py::arg("min_size") = 0);
+}

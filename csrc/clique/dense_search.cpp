@@ -1,0 +1,385 @@
+#include "clique/dense_search.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <utility>
+
+#include "clique/independent_set.hpp"
+
+namespace memcore::clique {
+namespace {
+
+// Vertices whose neighbours in the complement number at most this on average go to the independent-set search.
+constexpr int kSparseComplementDegree = 6;
+// Larger subgraphs are split by vertices: each part is peeled and ordered anew, which branching alone never does.
+constexpr int kMaxUnsplitVertices = 512;
+// Colours are worth improving where at least this share of the pairs are edges.
+constexpr double kRecolourDensity = 0.48;
+// Greedy starts, and the words that they may look at together.
+constexpr int kGreedyStarts = 16;
+constexpr std::int64_t kGreedyWords = 1'000'000;
+
+std::size_t at(int v) { return static_cast<std::size_t>(v); }
+
+FoundClique none(int lower) {
+    FoundClique answer;
+    answer.upper = lower;
+    return answer;
+}
+
+FoundClique complete(std::vector<int> members) {
+    FoundClique answer;
+    answer.upper = static_cast<int>(members.size());
+    answer.members = std::move(members);
+    answer.found = true;
+    return answer;
+}
+
+FoundClique cut(int upper) {
+    FoundClique answer;
+    answer.finished = false;
+    answer.upper = upper;
+    return answer;
+}
+
+int words_of_kernel(int n) {
+    int words = 1;
+    while (words * kWordBits < n) words *= 2;
+    return words;
+}
+
+}  // namespace
+
+// What is left of the candidates after peeling.
+struct DenseSearch::Subgraph {
+    BitSet set;
+    std::vector<int> vertices;  // ascending, or in colouring order after order_by_width
+    std::vector<int> degree;    // degree[i] = neighbours of vertices[i] in the set
+    std::int64_t arcs = 0;
+    int width_bound = 0;  // no clique has more vertices
+
+    int count() const { return static_cast<int>(vertices.size()); }
+    std::int64_t missing_arcs() const { return static_cast<std::int64_t>(count()) * (count() - 1) - arcs; }
+    bool sparse_complement() const {
+        return missing_arcs() <= static_cast<std::int64_t>(kSparseComplementDegree) * count();
+    }
+};
+
+DenseSearch::DenseSearch(const BitGraph& graph, Budget& budget, const Kernels& kernels)
+    : graph_(graph), budget_(budget), kernels_(kernels), place_(at(graph.n()), -1) {}
+
+BitSet DenseSearch::all() const {
+    BitSet set(graph_.words());
+    for (int v = 0; v < graph_.n(); ++v) set.set(v);
+    return set;
+}
+
+void DenseSearch::degrees(const Word* within, const std::vector<int>& vertices, std::vector<int>& out) const {
+    out.resize(vertices.size());
+    kernels_.degrees(graph_.rows(), static_cast<int>(graph_.words()), within, vertices.data(),
+                     static_cast<int>(vertices.size()), out.data());
+}
+
+// Each vertex of a clique of more than `lower` vertices has at least `lower` neighbours in it.
+DenseSearch::Subgraph DenseSearch::peeled(const BitSet& candidates, int lower) const {
+    Subgraph sub;
+    sub.set = candidates;
+    sub.vertices = members_of(candidates);
+    for (bool changed = true; changed;) {
+        changed = false;
+        degrees(sub.set.data(), sub.vertices, sub.degree);
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < sub.vertices.size(); ++i) {
+            if (sub.degree[i] < lower) {
+                sub.set.clear(sub.vertices[i]);
+                changed = true;
+                continue;
+            }
+            sub.vertices[kept] = sub.vertices[i];
+            sub.degree[kept++] = sub.degree[i];
+        }
+        sub.vertices.resize(kept);
+        sub.degree.resize(kept);
+        if (sub.count() <= lower) break;
+    }
+    sub.arcs = std::accumulate(sub.degree.begin(), sub.degree.end(), std::int64_t{0});
+    const auto largest = std::max_element(sub.degree.begin(), sub.degree.end());
+    sub.width_bound = largest == sub.degree.end() ? 0 : *largest + 1;
+    return sub;
+}
+
+// Puts last the vertex with the fewest neighbours, before it the one with the fewest among the others, and so on.
+void DenseSearch::order_by_width(Subgraph& sub) {
+    int bound = 0;
+    std::vector<int>& vertices = sub.vertices;
+    std::vector<int>& degree = sub.degree;
+    for (int v = 0; v < sub.count(); ++v) place_[at(vertices[at(v)])] = v;
+    BitSet rest = sub.set;
+    for (std::size_t end = vertices.size(); end-- > 0;) {
+        const auto least = static_cast<std::size_t>(
+            std::min_element(degree.begin(), degree.begin() + static_cast<std::ptrdiff_t>(end) + 1) - degree.begin());
+        const int v = vertices[least];
+        bound = std::max(bound, degree[least] + 1);
+        std::swap(vertices[least], vertices[end]);
+        std::swap(degree[least], degree[end]);
+        place_[at(vertices[least])] = static_cast<int>(least);
+        place_[at(v)] = -1;
+        rest.clear(v);
+        const Word* const row = graph_.row(v);
+        for (std::size_t w = 0; w < rest.words(); ++w) {
+            for (Word both = row[w] & rest.data()[w]; both != 0; both &= both - 1) {
+                --degree[at(place_[at(static_cast<int>(w) * kWordBits + std::countr_zero(both))])];
+            }
+        }
+    }
+    sub.width_bound = bound;
+}
+
+FoundClique DenseSearch::maximum(const BitSet& candidates, int lower) {
+    FoundClique answer = none(lower);
+    for (const BitSet& part : components(candidates, false)) {
+        if (part.count() <= lower) continue;
+        FoundClique found = maximum_of_connected(part, lower);
+        answer.finished = answer.finished && found.finished;
+        answer.upper = std::max(answer.upper, found.upper);
+        if (!found.found) continue;
+        lower = static_cast<int>(found.members.size());
+        answer.members = std::move(found.members);
+        answer.found = true;
+    }
+    return answer;
+}
+
+FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lower) {
+    // Where the complement falls apart, a maximum clique is the union of one of each part.
+    const std::vector<BitSet> parts = components(candidates, true);
+    if (parts.size() > 1) {
+        FoundClique answer;
+        for (const BitSet& part : parts) {
+            const FoundClique found = maximum(part, 0);
+            answer.finished = answer.finished && found.finished;
+            answer.upper += found.upper;
+            answer.members.insert(answer.members.end(), found.members.begin(), found.members.end());
+        }
+        answer.found = static_cast<int>(answer.members.size()) > lower;
+        answer.upper = std::max(answer.upper, lower);
+        if (!answer.found) answer.members.clear();
+        return answer;
+    }
+    Subgraph sub = peeled(candidates, lower);
+    if (sub.count() <= lower) return none(lower);
+    std::vector<int> start;
+    if (!sub.sparse_complement()) {
+        order_by_width(sub);
+        if (sub.width_bound <= lower) return none(lower);
+        start = greedy(sub);
+    }
+    const bool improved = static_cast<int>(start.size()) > lower;
+    FoundClique found = larger(sub.set, improved ? static_cast<int>(start.size()) : lower, sub.width_bound);
+    if (!found.found && improved) {
+        found.members = std::move(start);
+        found.found = true;
+    }
+    found.upper = std::min(found.upper, sub.width_bound);
+    return found;
+}
+
+FoundClique DenseSearch::larger(BitSet candidates, int lower, int stop_at) {
+    Subgraph sub = peeled(candidates, lower);
+    if (sub.count() <= lower) return none(lower);
+    if (sub.missing_arcs() == 0) return complete(std::move(sub.vertices));
+    if (sub.sparse_complement()) return by_complement(sub, lower, stop_at);
+    if (!budget_.take()) return cut(std::min(sub.count(), std::max(lower, colour_bound(sub.set))));
+    order_by_width(sub);
+    if (sub.width_bound <= lower) return none(lower);
+    return sub.count() > kMaxUnsplitVertices ? by_split(sub, lower, stop_at) : by_branching(sub, lower, stop_at);
+}
+
+FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_at) {
+    SparseState state(sub.count());
+    for (int i = 0; i < sub.count(); ++i) place_[at(sub.vertices[at(i)])] = i;
+    for (int i = 0; i < sub.count(); ++i) {
+        const int v = sub.vertices[at(i)];
+        state.begin[at(i)] = static_cast<int>(state.lists.size());
+        const Word* const row = graph_.row(v);
+        for (std::size_t w = 0; w < sub.set.words(); ++w) {
+            for (Word apart = sub.set.data()[w] & ~row[w]; apart != 0; apart &= apart - 1) {
+                const int u = static_cast<int>(w) * kWordBits + std::countr_zero(apart);
+                if (u != v) state.lists.push_back(place_[at(u)]);
+            }
+        }
+        state.length[at(i)] = state.degree[at(i)] = static_cast<int>(state.lists.size()) - state.begin[at(i)];
+    }
+    for (const int v : sub.vertices) place_[at(v)] = -1;
+
+    std::vector<int> start = greedy_independent_set(state);
+    const bool improved = static_cast<int>(start.size()) > lower;
+    FoundClique found;
+    if (improved && static_cast<int>(start.size()) >= stop_at) {
+        found = cut(sub.count());
+        found.finished = true;
+    } else {
+        found = max_independent_set(std::move(state), improved ? static_cast<int>(start.size()) : lower, stop_at, budget_);
+    }
+    if (!found.found && improved) {
+        found.members = std::move(start);
+        found.found = true;
+    }
+    for (int& v : found.members) v = sub.vertices[at(v)];
+    return found;
+}
+
+FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
+    FoundClique answer = none(lower);
+    BitSet inner(graph_.words());
+    for (const int v : sub.vertices) {
+        BitSet candidates = inner;
+        candidates.intersect(graph_.row(v));
+        inner.set(v);
+        FoundClique found = larger(std::move(candidates), lower - 1, stop_at - 1);
+        if (found.found) {
+            answer.members = std::move(found.members);
+            answer.members.push_back(v);
+            answer.found = true;
+            lower = static_cast<int>(answer.members.size());
+        }
+        if (!found.finished || lower >= stop_at) {
+            answer.finished = found.finished;
+            answer.upper = std::max(lower, std::min(sub.width_bound, colour_bound(sub.set)));
+            return answer;
+        }
+    }
+    answer.upper = lower;
+    return answer;
+}
+
+FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_at) {
+    const int n = sub.count();
+    const int words = words_of_kernel(n);
+    // Sized for all subgraphs of this width, so that there are few allocations in a search.
+    const int widest = words * kWordBits;
+    const std::size_t bytes = branch_workspace_bytes(widest, words);
+    if (workspace_.size() < bytes) {
+        workspace_ = AlignedArray<unsigned char>(bytes);
+        branch_rows_ = AlignedArray<Word>(at(widest * words));
+    }
+    std::fill_n(branch_rows_.data(), n * words, Word{0});
+    for (int i = 0; i < n; ++i) place_[at(sub.vertices[at(i)])] = i;
+    for (int i = 0; i < n; ++i) {
+        const Word* const row = graph_.row(sub.vertices[at(i)]);
+        Word* const compact = branch_rows_.data() + i * words;
+        for (std::size_t w = 0; w < sub.set.words(); ++w) {
+            for (Word both = row[w] & sub.set.data()[w]; both != 0; both &= both - 1) {
+                const int j = place_[at(static_cast<int>(w) * kWordBits + std::countr_zero(both))];
+                compact[j / kWordBits] |= Word{1} << (j % kWordBits);
+            }
+        }
+    }
+    for (const int v : sub.vertices) place_[at(v)] = -1;
+
+    std::vector<int> members(at(n));
+    BranchTask task{};
+    task.n = n;
+    task.words = words;
+    task.rows = branch_rows_.data();
+    task.recolour = static_cast<double>(sub.arcs) >= kRecolourDensity * n * (n - 1);
+    task.lower = lower;
+    task.stop_at = stop_at;
+    task.node_limit = budget_.left();
+    task.workspace = workspace_.data();
+    task.members = members.data();
+    kernels_.branch(task);
+    budget_.used += task.nodes;
+
+    FoundClique answer;
+    answer.finished = task.finished;
+    answer.upper = std::max(std::min(task.upper, sub.width_bound), lower);
+    answer.found = task.size > 0;
+    for (int i = 0; i < task.size; ++i) answer.members.push_back(sub.vertices[at(members[at(i)])]);
+    return answer;
+}
+
+// From many starts, each time the candidate with the most neighbours among the candidates.
+std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
+    std::vector<int> best;
+    std::int64_t looked_at = 0;
+    std::vector<int> rest;
+    std::vector<int> degree;
+    for (int start = 0; start < std::min(kGreedyStarts, sub.count()); ++start) {
+        std::vector<int> clique{sub.vertices[at(start)]};
+        BitSet candidates = sub.set;
+        candidates.intersect(graph_.row(clique[0]));
+        for (rest = members_of(candidates); !rest.empty(); rest = members_of(candidates)) {
+            if (clique.size() + rest.size() <= best.size()) break;
+            degrees(candidates.data(), rest, degree);
+            looked_at += static_cast<std::int64_t>(rest.size() * graph_.words());
+            const auto most = std::max_element(degree.begin(), degree.end());
+            const int v = rest[static_cast<std::size_t>(most - degree.begin())];
+            if (*most + 1 == static_cast<int>(rest.size())) {
+                // Its neighbours are all the others; if all are like it, take them at once.
+                if (std::all_of(degree.begin(), degree.end(), [&](int d) { return d == *most; })) {
+                    clique.insert(clique.end(), rest.begin(), rest.end());
+                    break;
+                }
+            }
+            clique.push_back(v);
+            candidates.intersect(graph_.row(v));
+        }
+        if (clique.size() > best.size()) best = std::move(clique);
+        if (looked_at > kGreedyWords) break;
+    }
+    return best;
+}
+
+BitSet DenseSearch::component_of(int v, const BitSet& candidates, bool of_complement) const {
+    BitSet rest = candidates;
+    BitSet part(graph_.words());
+    std::vector<int> queue{v};
+    rest.clear(v);
+    while (!queue.empty()) {
+        const int u = queue.back();
+        queue.pop_back();
+        part.set(u);
+        const Word* const row = graph_.row(u);
+        for (std::size_t w = 0; w < rest.words(); ++w) {
+            const Word reached = rest.data()[w] & (of_complement ? ~row[w] : row[w]);
+            rest.data()[w] ^= reached;
+            for (Word bits = reached; bits != 0; bits &= bits - 1) {
+                queue.push_back(static_cast<int>(w) * kWordBits + std::countr_zero(bits));
+            }
+        }
+    }
+    return part;
+}
+
+std::vector<BitSet> DenseSearch::components(const BitSet& candidates, bool of_complement) const {
+    std::vector<BitSet> parts;
+    BitSet rest = candidates;
+    while (!rest.empty()) {
+        parts.push_back(component_of(rest.first(), rest, of_complement));
+        for (std::size_t w = 0; w < rest.words(); ++w) rest.data()[w] &= ~parts.back().data()[w];
+    }
+    return parts;
+}
+
+// The number of colours of a greedy colouring.
+int DenseSearch::colour_bound(BitSet candidates) const {
+    int colours = 0;
+    for (; !candidates.empty(); ++colours) {
+        BitSet open = candidates;
+        for (std::size_t w = 0; w < open.words(); ++w) {
+            while (open.data()[w] != 0) {
+                const int v = static_cast<int>(w) * kWordBits + std::countr_zero(open.data()[w]);
+                candidates.clear(v);
+                open.clear(v);
+                const Word* const row = graph_.row(v);
+                for (std::size_t i = w; i < open.words(); ++i) open.data()[i] &= ~row[i];
+            }
+        }
+    }
+    return colours;
+}
+
+}  // namespace memcore::clique

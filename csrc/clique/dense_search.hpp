@@ -1,0 +1,57 @@
+// Searches among the vertices of a graph that is small enough for bit rows. Picks for each subproblem what solves it: nothing
+// left after peeling, a complete graph, a sparse complement, a split by vertices, or branch and bound.
+#pragma once
+
+#include <vector>
+
+#include "clique/bitset.hpp"
+#include "clique/budget.hpp"
+#include "clique/contract.hpp"
+#include "runtime/aligned.hpp"
+
+namespace memcore::clique {
+
+// Above this many vertices a graph stays in neighbour lists until a vertex's neighbourhood is small enough.
+constexpr int kMaxDenseVertices = 4096;
+
+using FoundClique = Outcome<std::vector<int>>;
+
+class DenseSearch {
+  public:
+    DenseSearch(const BitGraph& graph, Budget& budget, const Kernels& kernels);
+
+    // A maximum clique among the candidates, if it has more than `lower` vertices: components first, greedy first.
+    FoundClique maximum(const BitSet& candidates, int lower);
+
+    // A maximum clique of more than `lower` vertices, ending early at one of `stop_at`.
+    FoundClique larger(BitSet candidates, int lower, int stop_at);
+
+    // Turns a maximum clique of the candidates into the canonical one. False where the budget ended before that was certain.
+    bool make_canonical(BitSet candidates, std::vector<int>& clique);
+
+    BitSet all() const;
+
+  private:
+    struct Subgraph;
+
+    Subgraph peeled(const BitSet& candidates, int lower) const;
+    void order_by_width(Subgraph& sub);
+    FoundClique maximum_of_connected(const BitSet& candidates, int lower);
+    FoundClique by_complement(const Subgraph& sub, int lower, int stop_at);
+    FoundClique by_split(const Subgraph& sub, int lower, int stop_at);
+    FoundClique by_branching(const Subgraph& sub, int lower, int stop_at);
+    std::vector<int> greedy(const Subgraph& sub) const;
+    std::vector<BitSet> components(const BitSet& candidates, bool of_complement) const;
+    BitSet component_of(int v, const BitSet& candidates, bool of_complement) const;
+    int colour_bound(BitSet candidates) const;
+    void degrees(const Word* within, const std::vector<int>& vertices, std::vector<int>& out) const;
+
+    const BitGraph& graph_;
+    Budget& budget_;
+    const Kernels& kernels_;
+    AlignedArray<unsigned char> workspace_;
+    AlignedArray<Word> branch_rows_;
+    std::vector<int> place_;  // scratch: a vertex's bit in the branching kernel, -1 outside
+};
+
+}  // namespace memcore::clique

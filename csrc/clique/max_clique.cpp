@@ -1,0 +1,86 @@
+#include "clique/max_clique.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "clique/budget.hpp"
+#include "clique/sparse_graph.hpp"
+#include "clique/sparse_search.hpp"
+#include "runtime/thread_pool.hpp"
+
+namespace memcore::clique {
+namespace {
+
+void name_members(Clique& clique, const SparseGraph& graph) {
+    for (int& v : clique.members) v = graph.names[static_cast<std::size_t>(v)];
+}
+
+Clique max_clique_with(const Kernels& kernels, const EdgeList& edges, std::int64_t node_limit, int min_size) {
+    min_size = std::max(min_size, 1);
+    // A vertex without neighbours matters only where there is no edge at all.
+    if (min_size == 1 && edges.n > 0 && edges.count == 0) return {{0}, 1, 1, true, 0};
+    Context context{kernels, {node_limit}};
+    const SparseGraph graph = sparse_graph(edges, std::max(min_size - 1, 1));
+    Clique clique = canonical_maximum(graph, min_size, context);
+    name_members(clique, graph);
+    return clique;
+}
+
+}  // namespace
+
+std::int64_t first_bad_edge(const EdgeList& edges) {
+    for (std::int64_t e = 0; e < edges.count; ++e) {
+        const std::int32_t u = edges.edges[2 * e];
+        const std::int32_t v = edges.edges[2 * e + 1];
+        if (u < 0 || u >= v || v >= edges.n) return e;
+    }
+    return -1;
+}
+
+std::vector<std::int32_t> edges_of_matrix(const std::uint8_t* matrix, int n) {
+    std::vector<std::int32_t> edges;
+    for (int i = 0; i < n; ++i) {
+        const std::uint8_t* const row = matrix + static_cast<std::size_t>(i) * static_cast<std::size_t>(n);
+        for (int j = i + 1; j < n; ++j) {
+            if (row[j] == 0) continue;
+            edges.push_back(i);
+            edges.push_back(j);
+        }
+    }
+    return edges;
+}
+
+Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size) {
+    return max_clique_with(active_kernels(), edges, node_limit, min_size);
+}
+
+std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit) {
+    Context context{active_kernels(), {node_limit}};
+    min_size = std::max(min_size, 1);
+    SparseGraph graph = sparse_graph(edges, min_size - 1);
+    std::vector<Clique> cliques;
+    for (;;) {
+        Clique clique = canonical_maximum(graph, min_size, context);
+        if (clique.members.empty()) return cliques;
+        std::vector<int> rest;
+        for (int v = 0; v < graph.n(); ++v) {
+            if (!std::binary_search(clique.members.begin(), clique.members.end(), v)) rest.push_back(v);
+        }
+        name_members(clique, graph);
+        cliques.push_back(std::move(clique));
+        graph = Inducer(graph).lists(rest);
+    }
+}
+
+std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size, int threads) {
+    // Chosen here, since an override of the instruction set belongs to the calling thread.
+    const Kernels& kernels = active_kernels();
+    std::vector<Clique> answers(graphs.size());
+    parallel_for(graphs.size(), threads,
+                 [&](std::size_t g, std::size_t) { answers[g] = max_clique_with(kernels, graphs[g], node_limit, min_size); });
+    return answers;
+}
+
+}  // namespace memcore::clique

@@ -1,0 +1,174 @@
+"""From the operands of a tiled l2 to its launch: checks, block sizes, programs, compile-time constants."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypeAlias
+
+import torch
+
+from memcore_kernels import raster
+
+Channels: TypeAlias = Literal["first", "last"]
+
+#: Programs of one launch below which the tiles of a pair are shared out among several programs.
+TARGET_PROGRAMS = 1024
+#: Images to a program of the norms.
+NORM_ROWS = 16
+NORM_WARPS = 4
+#: Programs in a grid's first dimension: the limit of CUDA.
+MAX_PROGRAMS = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Block sizes of a launch: BLOCK_M x BLOCK_N pairs, BLOCK_K bytes a step; warps; stages of the copies."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    warps: int
+    stages: int
+
+
+def choose_config(n: int, tile_bytes: int, align: int) -> Config:
+    """By shape alone, so that the same input runs the same code everywhere; none of it was tuned on hardware.
+
+    The fewer bytes a copy moves at once (``align``), the more addresses a thread holds: shorter blocks and
+    more warps keep them in registers. Below 4 bytes there is no asynchronous copy, so nothing to pipeline.
+    Sums of 64 bits double the accumulators: more warps share them.
+    """
+    if align < 4:
+        return Config(64, 64, 32, warps=8, stages=2)
+    block_k = 128 if align == 16 else 64
+    if tile_bytes > raster.MAX_SEGMENT_BYTES:
+        return Config(64, 64, block_k, warps=8, stages=4)
+    if n > 64:
+        return Config(128, 64, block_k, warps=8, stages=3)
+    return Config(64, 64, block_k, warps=4, stages=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """All that the kernels need except pointers."""
+
+    batch: int
+    n: int
+    m: int
+    symmetric: bool
+    lines: raster.Raster
+    config: Config
+
+    @property
+    def narrow(self) -> bool:
+        """Whether an ssd fits uint32, the type of the kernel's output; int64 otherwise."""
+        return self.lines.tile_bytes <= raster.MAX_SEGMENT_BYTES
+
+    @property
+    def block_pairs(self) -> int:
+        """Blocks of pairs of a prompt: all, or of one operand those of squares on or above the diagonal."""
+        rows = _ceil_div(self.n, self.config.block_m)
+        if self.symmetric:
+            return rows * (rows + 1) // 2 * (self.config.block_m // self.config.block_n)
+        return rows * _ceil_div(self.m, self.config.block_n)
+
+    @property
+    def tiles_per_program(self) -> int:
+        """All tiles of a pair, or a share of them where that makes fewer than TARGET_PROGRAMS programs."""
+        groups = min(self.lines.tiles, _ceil_div(TARGET_PROGRAMS, max(1, self.block_pairs * self.batch)))
+        return _ceil_div(self.lines.tiles, groups)
+
+    @property
+    def programs(self) -> int:
+        return self.block_pairs * _ceil_div(self.lines.tiles, self.tiles_per_program) * self.batch
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """The integers that ``tiled_l2_kernel`` takes at run time."""
+        return {
+            "n": self.n,
+            "m": self.m,
+            "tiles": self.lines.tiles,
+            "tiles_x": self.lines.tiles_x,
+            "tiles_per_program": self.tiles_per_program,
+            **_named("a_", self.lines.strides[0]),
+            **_named("b_", self.lines.strides[-1]),
+        }
+
+    def norm_arguments(self, operand: int) -> dict[str, int]:
+        """The integers that ``tile_norms_kernel`` takes at run time for operand 0 or 1."""
+        n = (self.n, self.m)[operand]
+        strides = _named("", self.lines.strides[operand])
+        return {"n": n, "tiles": self.lines.tiles, "tiles_x": self.lines.tiles_x, **strides}
+
+    @property
+    def norm_constants(self) -> dict[str, int]:
+        """The compile-time arguments of ``tile_norms_kernel``."""
+        return self._tile_constants | {"BLOCK_N": NORM_ROWS}
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The compile-time arguments of ``tiled_l2_kernel``, less PACKED_XOR."""
+        return self._tile_constants | {
+            "BLOCK_M": self.config.block_m,
+            "BLOCK_N": self.config.block_n,
+            "STAGES": self.config.stages,
+            "SYMMETRIC": self.symmetric,
+        }
+
+    @property
+    def _tile_constants(self) -> dict[str, int]:
+        segment, count = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        return {
+            "K": self.lines.tile_bytes,
+            "ROWS": self.lines.rows,
+            "LINE": self.lines.line,
+            "ALIGN": self.lines.align,
+            "SEGMENT": segment,
+            "SEGMENTS": count,
+            "BLOCK_K": self.config.block_k,
+        }
+
+
+def plan(
+    images: torch.Tensor,
+    other: torch.Tensor | None,
+    tile: tuple[int, int],
+    channels: Channels,
+) -> tuple[list[torch.Tensor], Launch]:
+    """The operands as (B, N, C, H, W) and their launch. Any device will do, ``meta`` included.
+
+    Raises TypeError and ValueError, naming the argument.
+    """
+    if channels not in ("first", "last"):
+        raise ValueError(f"channels must be 'first' or 'last', got {channels!r}")
+    operands = [raster.as_bnchw(images, "images", channels)]
+    if other is not None:
+        operands.append(raster.as_bnchw(other, "other", channels))
+        if images.device != other.device:
+            raise ValueError(f"other must be on the device of images, {images.device}, got {other.device}")
+        a, b = ((x.dim(), x.shape[0], *x.shape[2:]) for x in operands)
+        if a != b or images.dim() != other.dim():
+            shapes = f"{tuple(other.shape)} for images {tuple(images.shape)}"
+            raise ValueError(f"other may differ from images in N only, got {shapes}")
+    batch, n, channel_count, height, width = operands[0].shape
+    if not channel_count * height * width:
+        raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
+    if len(tile) != 2 or min(tile) < 1 or height % tile[0] or width % tile[1]:
+        raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tuple(tile)}")
+    operands = raster.readable(operands)
+    lines = raster.describe(operands, tile)
+    config = choose_config(n, lines.tile_bytes, lines.align)
+    launch = Launch(batch, n, operands[-1].shape[1], other is None, lines, config)
+    if launch.programs > MAX_PROGRAMS:
+        raise ValueError(f"images need {launch.programs} programs, more than {MAX_PROGRAMS}: split them")
+    return operands, launch
+
+
+def _named(prefix: str, strides: tuple[int, int, int, int]) -> dict[str, int]:
+    names = ("batch_stride", "image_stride", "plane_stride", "row_stride")
+    return {prefix + name: stride for name, stride in zip(names, strides, strict=True)}
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

@@ -1,0 +1,255 @@
+"""Compiles every shipped configuration ahead of time, without a GPU, and tells what the machine code holds.
+
+    python -m memcore_kernels.report                       # a Markdown table, sm_80, sm_90a and sm_100a
+    python -m memcore_kernels.report --arch 80 90 --json   # one JSON object a line
+
+Registers and stack are read from the cubin (``cuobjdump -res-usage``), instructions from its disassembly,
+both with the tools of Triton's own wheel. The launch of each case is planned from tensors without data
+(device "meta"), so it is the one that ``tiled_l2_ssd`` would make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import functools
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from memcore_kernels.plan import NORM_ROWS, NORM_WARPS, Channels, Launch, plan
+from memcore_kernels.tiled_l2 import INTERPRETED, tile_norms_kernel, tiled_l2_kernel
+
+ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
+#: What multiplies int8 matrices: mma.sync, wgmma, tcgen05.
+MATRIX_INSTRUCTIONS = ("IMMA", "IGMMA", "UTCIMMA")
+#: What Triton notes of pointers (those of torch's allocator are aligned) and integers, by itself at a launch.
+MULTIPLE_OF_16 = [["tt.divisibility", 16]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A shape that stands for a configuration: n images (height, width, channels), tiles in pixels."""
+
+    name: str
+    n: int
+    size: tuple[int, int, int]
+    tile: tuple[int, int]
+    channels: Channels = "last"
+    m: int | None = None
+
+    def launch(self) -> Launch:
+        height, width, channel_count = self.size
+        last = self.channels == "last"
+        image = (height, width, channel_count) if last else (channel_count, height, width)
+        images = torch.empty(self.n, *image, dtype=torch.uint8, device="meta")
+        other = None if self.m is None else torch.empty(self.m, *image, dtype=torch.uint8, device="meta")
+        return plan(images, other, self.tile, self.channels)[1]
+
+
+CASES = (
+    Case("512 px, interleaved", 500, (512, 512, 3), (128, 128)),
+    Case("512 px, planes", 500, (512, 512, 3), (128, 128), "first"),
+    Case("512 px, N <= 64", 64, (512, 512, 3), (128, 128)),
+    Case("512 px, N x M", 500, (512, 512, 3), (128, 128), m=1000),
+    Case("1024 px, 64-bit sums", 500, (1024, 1024, 3), (256, 256)),
+    Case("32 px, lines of 24", 500, (32, 32, 3), (8, 8)),
+    Case("32 px, N <= 64", 64, (32, 32, 3), (8, 8)),
+    Case("300 px, lines of 4 n, tail", 500, (300, 400, 3), (75, 100)),
+    Case("300 px, lines of 4 n, 64-bit sums", 500, (300, 400, 3), (300, 100)),
+    Case("250 px, odd lines, tail", 500, (250, 250, 3), (125, 125)),
+    Case("250 px, odd lines, 64-bit sums", 500, (500, 250, 3), (500, 125)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineCode:
+    """One kernel, one case, one architecture."""
+
+    kernel: str
+    case: str
+    architecture: str
+    block: str
+    warps: int
+    registers: int
+    shared_bytes: int
+    stack_bytes: int
+    spills: int
+    matrix_instructions: dict[str, int]
+    async_copies: int
+    loop_instructions: int
+    loop_matrix_instructions: int
+
+
+def compile_kernel(
+    kernel: Any, arguments: dict[str, int], constants: dict[str, Any], warps: int, architecture: int
+) -> Any:
+    """Triton's compiled kernel for one compute capability, specialised as a launch would be; needs no driver."""
+    fixed = constants | {name: value for name, value in arguments.items() if value == 1}
+    types: dict[str, str] = {}
+    attributes = {}
+    for position, name in enumerate(kernel.arg_names):
+        if name in fixed:
+            types[name] = "constexpr"
+        elif name in arguments:
+            types[name] = "i32" if arguments[name] < 2**31 else "i64"
+        else:
+            types[name] = _pointer_type(name, constants)
+        if name not in fixed and arguments.get(name, 0) % 16 == 0:
+            attributes[(position,)] = MULTIPLE_OF_16
+    source = ASTSource(fn=kernel, signature=types, constexprs=fixed, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
+
+
+def _pointer_type(name: str, constants: dict[str, Any]) -> str:
+    if name == "out_ptr":
+        return "*u32" if constants["SEGMENTS"] == 1 else "*i64"
+    return "*i32" if name.endswith("norm_ptr") else "*u8"
+
+
+def inspect(case: Case, architecture: int, norms: bool = False) -> MachineCode:
+    """Compiles one kernel of a case and counts."""
+    launch = case.launch()
+    config = launch.config
+    kernel: Any
+    if norms:
+        kernel, arguments, constants = tile_norms_kernel, launch.norm_arguments(0), launch.norm_constants
+        warps, block = NORM_WARPS, f"{NORM_ROWS}x{config.block_k}"
+    else:
+        kernel, arguments, constants = (
+            tiled_l2_kernel,
+            launch.arguments,
+            launch.constants | {"PACKED_XOR": True},
+        )
+        warps, block = config.warps, f"{config.block_m}x{config.block_n}x{config.block_k}"
+    compiled = compile_kernel(kernel, arguments, constants, warps, architecture)
+    usage, disassembly = _disassemble(compiled.asm["cubin"])
+    opcodes = collections.Counter(_opcodes(disassembly.splitlines()))
+    loop = collections.Counter(_matrix_loop(disassembly))
+
+    def count(counter: collections.Counter[str], *prefixes: str) -> dict[str, int]:
+        return {name: n for name, n in sorted(counter.items()) if name.startswith(prefixes)}
+
+    return MachineCode(
+        kernel=kernel.__name__,
+        case=case.name,
+        architecture=ARCHITECTURES[architecture],
+        block=block,
+        warps=warps,
+        registers=int(usage["REG"]),
+        shared_bytes=compiled.metadata.shared,
+        stack_bytes=int(usage["STACK"]),
+        spills=sum(count(opcodes, "STL", "LDL").values()),
+        matrix_instructions=count(opcodes, *MATRIX_INSTRUCTIONS),
+        async_copies=sum(count(opcodes, "LDGSTS", "UTMALDG", "UBLKCP").values()),
+        loop_instructions=loop.total(),
+        loop_matrix_instructions=sum(count(loop, *MATRIX_INSTRUCTIONS).values()),
+    )
+
+
+@functools.cache
+def _tool(name: str) -> str:
+    return str(Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name)
+
+
+def _disassemble(cubin: bytes) -> tuple[dict[str, str], str]:
+    """Resource usage and SASS."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+
+        def output(*command: str) -> str:
+            done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+            return done.stdout + done.stderr
+
+        usage = dict(
+            re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", output(_tool("cuobjdump"), "-res-usage"))
+        )
+        return usage, output(_tool("nvdisasm"), "-c")
+
+
+_INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Za-z0-9_.]*)")
+
+
+def _opcodes(lines: list[str]) -> list[str]:
+    return [found[1] for line in lines if (found := _INSTRUCTION.match(line))]
+
+
+def _matrix_loop(disassembly: str) -> list[str]:
+    """Opcodes of the shortest loop (a branch to a label above) with a matrix instruction; empty if none."""
+    lines = disassembly.splitlines()
+    labels = {found[1]: at for at, line in enumerate(lines) if (found := re.match(r"\s*(\.L_\w+):", line))}
+    loops = []
+    for at, line in enumerate(lines):
+        branch = re.search(r"\bBRA\b.*`\((\.L_\w+)\)", line)
+        if branch and labels.get(branch[1], at) < at:
+            body = _opcodes(lines[labels[branch[1]] : at + 1])
+            if any(opcode.startswith(MATRIX_INSTRUCTIONS) for opcode in body):
+                loops.append(body)
+    return min(loops, key=len, default=[])
+
+
+def _kernels_to_compile() -> list[tuple[Case, bool]]:
+    """(case, whether its norms), the norms once where cases share them."""
+    norms = {str(case.launch().norm_constants): case for case in reversed(CASES)}
+    return [(case, False) for case in CASES] + [(case, True) for case in CASES if case in norms.values()]
+
+
+def markdown(rows: list[MachineCode]) -> str:
+    """The table of docs/kernels.md."""
+    columns: dict[str, Callable[[MachineCode], object]] = {
+        "kernel": lambda r: r.kernel.removesuffix("_kernel"),
+        "case": lambda r: r.case,
+        "for": lambda r: r.architecture,
+        "block": lambda r: r.block,
+        "warps": lambda r: r.warps,
+        "registers": lambda r: r.registers,
+        "shared bytes": lambda r: f"{r.shared_bytes:,}",
+        "spills": lambda r: r.spills,
+        "matrix instructions": lambda r: ", ".join(
+            f"{n} {name}" for name, n in r.matrix_instructions.items()
+        ),
+        "in the loop": lambda r: (
+            f"{r.loop_matrix_instructions} of {r.loop_instructions}" if r.loop_instructions else ""
+        ),
+    }
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(str(cell(row)) for cell in columns.values()) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m memcore_kernels.report", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--arch", type=int, nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    arguments = parser.parse_args()
+    if INTERPRETED:
+        sys.exit("TRITON_INTERPRET is set, nothing can be compiled: unset it")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TRITON_CACHE_DIR"] = cache  # always compiled anew: the report never shows an older kernel
+        rows = []
+        for architecture, (case, norms) in itertools.product(arguments.arch, _kernels_to_compile()):
+            rows.append(inspect(case, architecture, norms))
+            if arguments.json:
+                print(json.dumps(dataclasses.asdict(rows[-1])), flush=True)
+    if not arguments.json:
+        print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The kernels against their peers: the answer is asserted, both are timed in turn, the ratio is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from memcore.bench.timing import WrongAnswerError
+
+__all__ = ["WrongAnswerError", "run_all", "table"]
+
+
+def run_all(quick: bool) -> list[dict[str, Any]]:
+    """The machine, then one dict a measurement (see ``rows.Row``), of plain JSON types.
+
+    ``quick`` takes small inputs: about a minute. A part whose answer is wrong is not timed: it gives one row
+    with ``refused`` set and the reason in ``note``, and the other parts go on.
+    """
+    from memcore.bench import clique, dense, graph, knn, machine
+    from memcore.bench.timing import one_thread
+
+    results = [machine.describe(quick)]
+    with one_thread():
+        for section, rows in (
+            ("dense", dense.run(quick)),
+            ("graph", graph.run(quick)),
+            ("clique", clique.run(quick)),
+            ("knn", knn.run(quick)),
+        ):
+            results += collect(section, rows)
+    return results
+
+
+def collect(section: str, rows: Iterable[Any]) -> list[dict[str, Any]]:
+    """The rows as dicts; where an answer is wrong or a package is missing, the row that says so ends them."""
+    from memcore.bench.rows import Row
+    from memcore.errors import MissingExtraError
+
+    done = []
+    try:
+        for row in rows:
+            done.append(row.as_dict())
+    except WrongAnswerError as error:
+        done.append(Row(section, "wrong answer", "refused to time", note=str(error), refused=True).as_dict())
+    except MissingExtraError as error:
+        done.append(Row(section, "not run", "missing", note=str(error)).as_dict())
+    return done
+
+
+def table(results: list[dict[str, Any]]) -> list[str]:
+    """What ``run_all`` returned, for a person: the machine first, tables, and which targets hold."""
+    from memcore.bench import machine, rows
+
+    first = [result for result in results if result["section"] == "machine"]
+    rest = [result for result in results if result["section"] != "machine"]
+    return [line for result in first for line in machine.lines(result)] + rows.tables(rest)

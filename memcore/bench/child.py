@@ -1,0 +1,16 @@
+"""Processes of our own: what they need to import the same memcore."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import memcore
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with this memcore on the path and one thread for OpenMP and BLAS pools."""
+    here = str(Path(memcore.__file__).parents[1])
+    path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
+    pools = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **pools, "PYTHONPATH": path}

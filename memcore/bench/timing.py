@@ -1,0 +1,162 @@
+"""How things are timed: the answer first, then both sides in turn in one process; ratios are of pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.bench.peers import load, missing
+from memcore.errors import MemcoreError
+
+Call = Callable[[], Any]
+
+#: A sample shorter than this is repeated within the sample, so that the clock's resolution does not matter.
+SHORTEST_SAMPLE_S = 0.005
+#: A sample is clean if the wall clock ran at most this many times as far as the processor's.
+CLEAN = 1.05
+#: A sample that was not clean is taken again, up to this many times, unless it took longer than that.
+MOST_ATTEMPTS = 3
+LONGEST_AGAIN_S = 0.3
+
+
+class WrongAnswerError(MemcoreError, AssertionError):
+    """What was to be timed gave a wrong answer, so nothing was timed."""
+
+
+class Spread(NamedTuple):
+    """Median, lowest and highest of a few measurements, in one unit."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        return cls(float(np.median(values)), min(values), max(values))
+
+
+class Pairs(NamedTuple):
+    """Seconds a call of both sides, round by round: entry i of one was measured right beside the other's."""
+
+    ours_s: list[float]
+    other_s: list[float]
+
+    @property
+    def times_faster(self) -> Spread:
+        """How many times faster we are: the median of the paired ratios, not the ratio of the medians."""
+        return Spread.of([b / a for a, b in zip(self.ours_s, self.other_s, strict=True)])
+
+    @property
+    def times_the_time(self) -> Spread:
+        """How many times the other's time we take."""
+        return Spread.of([a / b for a, b in zip(self.ours_s, self.other_s, strict=True)])
+
+
+def require_equal(what: str, got: NDArray[Any], want: NDArray[Any]) -> None:
+    """Raises WrongAnswerError unless both arrays are equal, integer by integer."""
+    if got.shape != want.shape:
+        raise WrongAnswerError(f"{what}: shape {got.shape} instead of {want.shape}; nothing was timed")
+    wrong = np.argwhere(got != want)
+    if len(wrong):
+        at = tuple(int(i) for i in wrong[0])
+        raise WrongAnswerError(
+            f"{what}: {len(wrong)} of {got.size} values are wrong, the first at {at}: {got[at]} instead of "
+            f"{want[at]}; nothing was timed"
+        )
+
+
+def measure(call: Call, repeats: int = 1) -> float:
+    """Seconds a call, by the wall clock, over ``repeats`` calls in a row, if possible undisturbed."""
+    return _undisturbed(call, repeats)[0]
+
+
+def measured_answer(call: Callable[[], float]) -> float:
+    """What a call that measures itself returns, if possible undisturbed."""
+    return float(_undisturbed(call, 1)[1])
+
+
+def _undisturbed(call: Call, repeats: int) -> tuple[float, Any]:
+    """Seconds a call and the last answer.
+
+    A sample in which other processes took the processor (the wall clock ran further than the processor's) is
+    taken again a few times; if none is clean, the cleanest counts.
+    """
+    cleanest, answer = (float("inf"), float("inf")), None
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(MOST_ATTEMPTS):
+            wall, busy = time.perf_counter(), time.process_time()
+            for _ in range(repeats):
+                answer_now = call()
+            wall, busy = time.perf_counter() - wall, time.process_time() - busy
+            disturbance = wall / max(busy, 1e-9)
+            if disturbance < cleanest[0]:
+                cleanest, answer = (disturbance, wall / repeats), answer_now
+            if disturbance < CLEAN or wall > LONGEST_AGAIN_S:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    return cleanest[1], answer
+
+
+def repeats_for(call: Call) -> int:
+    """How many calls make a sample long enough to measure; also the warm-up."""
+    first = measure(call)
+    if first > SHORTEST_SAMPLE_S:
+        return 1
+    return max(1, round(SHORTEST_SAMPLE_S / max(measure(call, 3), 1e-8)))
+
+
+def alone(call: Call, rounds: int) -> list[float]:
+    """Seconds a call in each of ``rounds`` samples."""
+    repeats = repeats_for(call)
+    return [measure(call, repeats) for _ in range(rounds)]
+
+
+def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")) -> Pairs:
+    """Times both sides in turn; every other round starts with the other side, so neither is always second.
+
+    At least one round, then as many of ``rounds`` as fit into ``budget_s`` seconds.
+    """
+    started = time.perf_counter()
+    ours_repeats, other_repeats = repeats_for(ours), repeats_for(other)
+    pairs = Pairs([], [])
+    for number in range(rounds):
+        before = time.perf_counter()
+        if number % 2:
+            other_s = measure(other, other_repeats)
+            ours_s = measure(ours, ours_repeats)
+        else:
+            ours_s = measure(ours, ours_repeats)
+            other_s = measure(other, other_repeats)
+        pairs.ours_s.append(ours_s)
+        pairs.other_s.append(other_s)
+        now = time.perf_counter()
+        if now - started + (now - before) > budget_s:
+            break
+    return pairs
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for every library that is installed: BLAS and OpenMP pools, torch, faiss and networkit."""
+    with contextlib.ExitStack() as stack:
+        if missing("torch") is None:
+            torch = load("torch")
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+        if missing("faiss") is None:
+            faiss = load("faiss")
+            stack.callback(faiss.omp_set_num_threads, faiss.omp_get_max_threads())
+            faiss.omp_set_num_threads(1)
+        if missing("threadpoolctl") is None:
+            stack.enter_context(load("threadpoolctl").threadpool_limits(1))
+        yield

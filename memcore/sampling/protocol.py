@@ -1,0 +1,45 @@
+"""What every source of generations must do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from memcore import arrays
+from memcore.errors import SamplerError
+from memcore.types import Images, Request
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Turns (prompt, seed) into images: one image a request, that depends on nothing but the request.
+
+    ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
+    kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
+    """
+
+    fingerprint: str
+    image_shape: tuple[int, int, int]
+
+    def sample(self, requests: Sequence[Request]) -> Images:
+        """(N, H, W, C) uint8 for N requests, which may be of different prompts."""
+        ...
+
+
+def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:
+    """Raises SamplerError, naming what was wrong, unless ``images`` are what the requests asked for."""
+    if not isinstance(images, Images):
+        raise SamplerError(f"the sampler must return memcore.Images, got {type(images).__name__}")
+    pixels, flagged = images.pixels, images.flagged
+    if not isinstance(pixels, np.ndarray) and not arrays.is_torch(pixels):
+        raise SamplerError(f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}")
+    dtype = str(pixels.dtype).removeprefix("torch.")
+    if dtype != "uint8":
+        raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
+    expected = (len(requests), *image_shape)
+    if tuple(pixels.shape) != expected:
+        raise SamplerError(f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}")
+    if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
+        raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")

@@ -1,0 +1,118 @@
+"""A small, real text-to-image pipeline that memorises what was planted: data, training, and the folder that holds it all.
+
+``python -m memcore.study.tiny_sd train --out FOLDER`` makes what is bundled as ``memcore/demo_data``; docs/study.md says
+what to expect of it. Training goes by steps and fixed seeds on one thread, so that the same command gives the same bytes
+on the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from memcore.study import dataset
+from memcore.study.autoencoder import train_autoencoder
+from memcore.study.diffusion import train_diffusion
+from memcore.study.emoji import fetch_art, load_art, save_art
+from memcore.study.tokenizer import save_vocabulary, train_tokenizer
+
+AUTOENCODER_STEPS = 6000
+DIFFUSION_STEPS = 6000
+SEED = 0
+
+
+def build(
+    out: Path,
+    *,
+    steps: int = DIFFUSION_STEPS,
+    autoencoder_steps: int = AUTOENCODER_STEPS,
+    seed: int = SEED,
+    art: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Make ``out`` afresh: model/, train.npz, train.json, truth.json and prompts.txt.
+
+    ``steps`` of 16 images each train the diffusion model, ``autoencoder_steps`` the autoencoder before it. ``art`` is a
+    sheet written by ``data --from-npm``; by default the bundled one. An existing ``out/model`` is replaced.
+    """
+    say = progress or (lambda text: None)
+    training = dataset.build_training_set(load_art(art))
+    dataset.save(training, out)
+    say(f"data: {len(training.items)} unique images, {len(training.entries())} with their copies")
+    with _reproducible():
+        autoencoder = train_autoencoder(training.images, autoencoder_steps, seed, say)
+        tokenizer = train_tokenizer(training.captions())
+        pipeline = train_diffusion(training, autoencoder, tokenizer, steps, seed + 1, say)
+    save_pipeline(pipeline, training.captions(), out / "model")
+    say(f"saved {folder_bytes(out / 'model'):,} bytes in {out / 'model'}")
+
+
+def save_pipeline(pipeline: StableDiffusionPipeline, captions: Sequence[str], folder: Path) -> None:
+    """Save in float16 safetensors, with the vocabulary in the format of transformers 4 and of 5."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    save_vocabulary(captions, folder / "tokenizer")
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below the folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """One thread, whose sums have one order; the caller's thread count and random state come back afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: ``data`` writes the training set, ``train`` the model too."""
+    parser = argparse.ArgumentParser(prog="python -m memcore.study.tiny_sd", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="write train.npz, train.json, truth.json and prompts.txt (and the art)")
+    data.add_argument("--out", type=Path, required=True, help="folder to write into")
+    data.add_argument("--from-npm", action="store_true", help="download the emoji with npm, and save the sheet art.png")
+    train = commands.add_parser("train", help="write the data, train, and save the pipeline in OUT/model")
+    train.add_argument("--out", type=Path, required=True, help="folder to write into")
+    train.add_argument("--steps", type=int, default=DIFFUSION_STEPS, help="steps of 16 images (default: %(default)s)")
+    train.add_argument(
+        "--autoencoder-steps", type=int, default=AUTOENCODER_STEPS, help="steps before these (default: %(default)s)"
+    )
+    train.add_argument("--seed", type=int, default=SEED, help="of weights, noise and order (default: %(default)s)")
+    train.add_argument("--art", type=Path, help="a sheet made by data --from-npm (default: the bundled one)")
+    options = parser.parse_args(arguments)
+    if options.command == "data":
+        art = fetch_art() if options.from_npm else load_art()
+        if options.from_npm:
+            save_art(art, options.out / "art.png")
+        dataset.save(dataset.build_training_set(art), options.out)
+        return 0
+    start = time.monotonic()
+    build(
+        options.out,
+        steps=options.steps,
+        autoencoder_steps=options.autoencoder_steps,
+        seed=options.seed,
+        art=options.art,
+        progress=lambda text: print(f"{time.monotonic() - start:6.0f} s  {text}", file=sys.stderr, flush=True),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
