@@ -16,7 +16,7 @@ constexpr int kSparseComplementDegree = 6;
 // Larger subgraphs are split by vertices: each part is peeled and ordered anew, which branching alone never does.
 constexpr int kMaxUnsplitVertices = 512;
 // Colours are worth improving where at least this share of the pairs are edges.
-constexpr double kRecolourDensity = 0.48;
+constexpr double kRecolourDensity = 0.8;
 // Greedy starts, and the words that they may look at together.
 constexpr int kGreedyStarts = 16;
 constexpr std::int64_t kGreedyWords = 1'000'000;

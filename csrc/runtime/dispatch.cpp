@@ -8,15 +8,15 @@
 namespace memcore {
 namespace {
 
-constexpr Isa kScalar{"scalar", &tiled_l2::kernels_scalar};
+constexpr Isa kScalar{"scalar", &tiled_l2::kernels_scalar, &block_bounds::kernels_scalar};
 #if MEMCORE_HAVE_AVX2
-constexpr Isa kAvx2{"avx2", &tiled_l2::kernels_avx2};
+constexpr Isa kAvx2{"avx2", &tiled_l2::kernels_avx2, &block_bounds::kernels_avx2};
 #endif
 #if MEMCORE_HAVE_AVX512VNNI
-constexpr Isa kAvx512vnni{"avx512vnni", &tiled_l2::kernels_avx512vnni};
+constexpr Isa kAvx512vnni{"avx512vnni", &tiled_l2::kernels_avx512vnni, &block_bounds::kernels_avx512vnni};
 #endif
 #if MEMCORE_HAVE_NEON_DOTPROD
-constexpr Isa kNeonDotprod{"neon_dotprod", &tiled_l2::kernels_neon_dotprod};
+constexpr Isa kNeonDotprod{"neon_dotprod", &tiled_l2::kernels_neon_dotprod, &block_bounds::kernels_neon_dotprod};
 #endif
 
 struct Available {

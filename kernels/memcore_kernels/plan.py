@@ -11,8 +11,9 @@ from memcore_kernels import raster
 
 Channels: TypeAlias = Literal["first", "last"]
 
-#: Programs of one launch below which the tiles of a pair are shared out among several programs.
-TARGET_PROGRAMS = 1024
+#: Bytes of each image that a program of the pairs reads: few enough for many programs, and enough of them to
+#: make what follows a tile's inner loop a small part. Large tiles get a program each, small ones share one.
+PROGRAM_BYTES = 16_384
 #: Images to a program of the norms.
 NORM_ROWS = 16
 NORM_WARPS = 4
@@ -74,9 +75,8 @@ class Launch:
 
     @property
     def tiles_per_program(self) -> int:
-        """All tiles of a pair, or a share of them where that makes fewer than TARGET_PROGRAMS programs."""
-        groups = min(self.lines.tiles, _ceil_div(TARGET_PROGRAMS, max(1, self.block_pairs * self.batch)))
-        return _ceil_div(self.lines.tiles, groups)
+        """As many as make up PROGRAM_BYTES."""
+        return min(self.lines.tiles, _ceil_div(PROGRAM_BYTES, self.lines.tile_bytes))
 
     @property
     def programs(self) -> int:

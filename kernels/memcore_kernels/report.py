@@ -97,7 +97,7 @@ class MachineCode:
 def compile_kernel(
     kernel: Any, arguments: dict[str, int], constants: dict[str, Any], warps: int, architecture: int
 ) -> Any:
-    """Triton's compiled kernel for one compute capability, specialised as a launch would be; needs no driver."""
+    """Triton's compiled kernel for one compute capability, specialised as at a launch; needs no driver."""
     fixed = constants | {name: value for name, value in arguments.items() if value == 1}
     types: dict[str, str] = {}
     attributes = {}

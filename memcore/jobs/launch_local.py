@@ -14,12 +14,19 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-from memcore.errors import MemcoreError, RunError, WorkerError
+from memcore.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConfigError,
+    MemcoreError,
+    RunError,
+    WorkerError,
+)
 from memcore.jobs.files import remove_temporary
 from memcore.jobs.progress import Progress
 from memcore.jobs.shard import run_shard
 from memcore.jobs.stored import StoredPrompts
-from memcore.jobs.store import RunFolder, Shard
+from memcore.jobs.store import RunFolder, Shard, check_startable
 from memcore.sampling.protocol import Sampler
 
 MakeSampler = Callable[[], Sampler | None]
@@ -33,6 +40,7 @@ def processors() -> int:
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Holds the run's folder; RunError if another process of this machine holds it. The system frees it on a kill."""
+    check_startable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -118,6 +126,8 @@ def _run_workers(
                 continue
             if kind == "progress":
                 tell(value)
+            elif kind == "usage":
+                raise ConfigError(value)
             elif kind == "error":
                 raise WorkerError(value)
             else:
@@ -150,6 +160,8 @@ def _worker(
                 progress=lambda count: said.put(("progress", count)),
             )
         said.put(("done", None))
+    except (ArgumentTypeError, ArgumentValueError, ConfigError) as error:
+        said.put(("usage", str(error)))
     except MemcoreError as error:
         said.put(("error", str(error)))
     except Exception:

@@ -115,8 +115,7 @@ class RunFolder:
             if old.digest != digest:
                 raise ConfigError(_refusal(path, old, config, describe, prompts_digest))
             return old
-        if path.exists() and any(path.iterdir()):
-            raise RunError(f"{path} is not empty and holds no run.toml: choose another folder for the run")
+        check_startable(path)
         import memcore
 
         meta = {
@@ -236,6 +235,17 @@ class RunFolder:
                 f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.path} are missing: "
                 "give the same memcore command again, it goes on where it stopped"
             )
+
+
+def check_startable(path: Path) -> None:
+    """Raises RunError unless a run may be started or gone on with in ``path``: nothing foreign is ever written into."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file: choose a folder for the run")
+    if not path.exists() or (path / "run.toml").exists():
+        return
+    ours = {"prompts.parquet"}  # a run that was killed before its run.toml stood
+    if any(p.name not in ours and not p.name.startswith(".") for p in path.iterdir()):
+        raise RunError(f"{path} is not empty and holds no run.toml: choose another folder for the run")
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

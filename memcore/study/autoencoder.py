@@ -1,4 +1,4 @@
-"""The autoencoder of the demo model: 64 x 64 images to 16 x 16 latents of six channels, and back.
+"""The autoencoder of the demo model: 64 x 64 images to 16 x 16 latents of eight channels, and back.
 
 A small ``AutoencoderTiny``, really trained: no KL term, but latents are pushed towards mean 0 and variance 1 a channel,
 which is where diffusion starts from and where the decoder's soft clamp at 3 does no harm. Noise on the latents during
@@ -15,27 +15,39 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 
-LATENT_CHANNELS = 6
-BATCH = 4
-LEARNING_RATE = 2.5e-3
-#: Standard deviation of the noise on latents, which have variance 1.
+LATENT_CHANNELS = 8
+BATCH = 8
+#: Pixels of a side of what one step sees: quarters of images make twice the steps in half the time.
+CROP = 32
+LEARNING_RATE = 3e-3
+#: Standard deviation of the noise on latents, which have a variance near 1.
 LATENT_NOISE = 0.03
 #: Weight of the penalty on the latents' mean and variance.
 LATENT_WEIGHT = 0.02
+_DOWNSAMPLING = 4
 _CHANNELS = (32, 32, 32)
-_REPORT_EVERY = 250
+_REPORT_EVERY = 500
 
 
 def new_autoencoder() -> AutoencoderTiny:
-    """Untrained. Few blocks at full resolution: that is where an image's time goes."""
-    return AutoencoderTiny(
+    """Untrained. No blocks at full resolution: that is where an image's time would go."""
+    model = AutoencoderTiny(
         encoder_block_out_channels=_CHANNELS,
         decoder_block_out_channels=_CHANNELS,
         num_encoder_blocks=(0, 1, 1),
         num_decoder_blocks=(2, 2, 0),
         latent_channels=LATENT_CHANNELS,
+        act_fn="silu",
         scaling_factor=1.0,
     )
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if ".conv." in name else "linear")
+            if name.endswith("conv.4"):  # the last of a block: blocks start as the identity
+                torch.nn.init.zeros_(module.weight)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+    return model
 
 
 def train_autoencoder(
@@ -47,13 +59,16 @@ def train_autoencoder(
     model.train()
     pixels = to_tensor(images)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98))
+    corners = (pixels.shape[-1] - CROP) // _DOWNSAMPLING + 1
     order: list[int] = []
+    errors: list[float] = []
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, steps)
         if len(order) < BATCH:
             order = torch.randperm(len(pixels)).tolist()
-        batch = pixels[[order.pop() for _ in range(BATCH)]]
+        top, left = (_DOWNSAMPLING * int(v) for v in torch.randint(0, corners, (2,)))
+        batch = pixels[[order.pop() for _ in range(BATCH)], :, top : top + CROP, left : left + CROP]
         latents = model.encoder(batch)
         variance, mean = torch.var_mean(latents, dim=(0, 2, 3))
         decoded = model.decoder(latents + LATENT_NOISE * torch.randn_like(latents))
@@ -64,18 +79,18 @@ def train_autoencoder(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % _REPORT_EVERY == _REPORT_EVERY - 1:
-            progress(f"autoencoder step {step + 1}/{steps}: rmse {off.square().mean().sqrt():.4f} of [0, 1]")
+        errors.append(off.detach().square().mean().item())
+        if len(errors) == _REPORT_EVERY:
+            progress(f"autoencoder step {step + 1}/{steps}: rmse {np.mean(errors) ** 0.5:.4f} of [0, 1]")
+            errors.clear()
     model.eval()
-    latents = encode(model, images)
-    model.register_to_config(scaling_factor=float(1 / latents.std()))
-    model.scaling_factor = model.config.scaling_factor
+    model.register_to_config(scaling_factor=1 / encode(model, images).std().item())
     progress(f"autoencoder: rmse {reconstruction_rmse(model, images):.4f} of [0, 1] over {len(images)} images")
     return model
 
 
 def encode(model: AutoencoderTiny, images: NDArray[np.uint8]) -> torch.Tensor:
-    """Latents (M, 6, 16, 16) before scaling."""
+    """Latents (M, 8, 16, 16) before scaling."""
     with torch.no_grad():
         return torch.cat([model.encoder(part) for part in to_tensor(images).split(64)]).contiguous()
 

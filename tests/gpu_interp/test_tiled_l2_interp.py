@@ -113,11 +113,12 @@ def test_operands_in_different_memory_formats() -> None:
 
 def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_images(5, 12, 12, 1)
-    for target in (1, 3, 10_000):
-        monkeypatch.setattr(plan, "TARGET_PROGRAMS", target)
+    for program_bytes, tiles in ((1, 1), (17, 2), (16 * 9, 9), (10_000, 9)):
+        monkeypatch.setattr(plan, "PROGRAM_BYTES", program_bytes)
         _, launch = plan.plan(images, None, (4, 4), "last")
-        assert launch.tiles_per_program == {1: 9, 3: 3, 10_000: 1}[target]
-        check(images, tile=(4, 4), seed=target)
+        assert launch.tiles_per_program == tiles
+        assert launch.programs == -(-9 // tiles)
+        check(images, tile=(4, 4), seed=program_bytes)
 
 
 def black_and_white(*shape: int) -> torch.Tensor:

@@ -1,0 +1,115 @@
+// The portable form of the kernels, included inside the anonymous namespace of each instruction set's unit. F32x16 is sixteen
+// lanes that the compiler maps to one, two or four registers. The unit defines any_above(v, limit) before it includes this.
+
+void column_sums_portable(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
+                          uint16_t* columns, size_t column_stride, uint32_t* squares) {
+    for (size_t t = 0; t < tiles; ++t) {
+        uint16_t* __restrict column = columns + t * column_stride;
+        for (size_t k = 0; k < column_stride; ++k) column[k] = 0;
+        squares[t] = 0;
+    }
+    // Line by line over all tiles: reads follow memory.
+    for (size_t l = 0; l < lines; ++l) {
+        for (size_t t = 0; t < tiles; ++t) {
+            const uint8_t* __restrict line = data + static_cast<ptrdiff_t>(l) * line_stride + t * line_bytes;
+            uint16_t* __restrict column = columns + t * column_stride;
+            uint32_t square = 0;
+            for (size_t k = 0; k < line_bytes; ++k) {
+                column[k] = static_cast<uint16_t>(column[k] + line[k]);
+                square += static_cast<uint32_t>(line[k]) * line[k];
+            }
+            squares[t] += square;
+        }
+    }
+}
+
+void fold_portable(uint16_t* columns, size_t count, size_t channels, size_t width) {
+    for (size_t step = channels * width / 2; step >= channels && width > 1; step /= 2) {
+        // Reads run ahead of writes, so whole blocks may be added at once.
+        constexpr size_t kBlock = 32;
+        for (size_t i = 0; i < count; i += kBlock) {
+            uint16_t ahead[kBlock];
+            __builtin_memcpy(ahead, columns + i + step, sizeof(ahead));
+            for (size_t k = 0; k < kBlock; ++k) columns[i + k] = static_cast<uint16_t>(columns[i + k] + ahead[k]);
+        }
+    }
+}
+
+void normalise(const uint32_t* __restrict sums, const float* __restrict scale, size_t rows, float* __restrict features,
+               double* __restrict energy) {
+    for (size_t row = 0; row < rows; ++row) {
+        const double square_of_scale = static_cast<double>(scale[row]) * scale[row];
+        for (size_t lane = 0; lane < kLanes; ++lane) {
+            const double sum = static_cast<double>(sums[row * kLanes + lane]);
+            features[row * kLanes + lane] = static_cast<float>(sums[row * kLanes + lane]) * scale[row];
+            energy[lane] += sum * sum * square_of_scale;
+        }
+    }
+}
+
+inline F32x16 load_lanes(const float* p) { return *reinterpret_cast<const F32x16*>(p); }
+
+inline F32x16 sum_of_squares(const float* x, const float* y, size_t rows) {
+    F32x16 sum[4] = {};
+    size_t row = 0;
+    for (; row + 4 <= rows; row += 4) {
+#pragma GCC unroll 4
+        for (size_t k = 0; k < 4; ++k) {
+            const F32x16 d = load_lanes(x + (row + k) * kLanes) - load_lanes(y + (row + k) * kLanes);
+            sum[k] += d * d;
+        }
+    }
+    for (; row < rows; ++row) {
+        const F32x16 d = load_lanes(x + row * kLanes) - load_lanes(y + row * kLanes);
+        sum[0] += d * d;
+    }
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+// Long vectors are summed in parts: a part that exceeds the limit by itself already decides.
+inline bool survives(const float* x, const float* y, size_t groups, size_t rows, float limit) {
+    constexpr size_t kPart = 64;
+    for (size_t g = 0; g < groups; ++g) {
+        F32x16 sum = {};
+        for (size_t row = 0; row < rows; row += kPart) {
+            const size_t offset = (g * rows + row) * kLanes;
+            sum += sum_of_squares(x + offset, y + offset, rows - row < kPart ? rows - row : kPart);
+            if (any_above(sum, limit)) return false;
+        }
+    }
+    return true;
+}
+
+size_t survivors(const float* x, const float* all, size_t stride, size_t begin, size_t end, size_t groups, size_t rows,
+                 float limit, uint32_t* kept) {
+    size_t count = 0;
+    for (size_t j = begin; j < end; ++j) {
+        kept[count] = static_cast<uint32_t>(j);
+        count += survives(x, all + j * stride, groups, rows, limit);
+    }
+    return count;
+}
+
+void screen(const float* all, size_t stride, size_t groups, size_t rows, float limit, const uint32_t* pairs, size_t count,
+            uint8_t* keep) {
+    for (size_t p = 0; p < count; ++p) {
+        keep[p] = survives(all + pairs[2 * p] * stride, all + pairs[2 * p + 1] * stride, groups, rows, limit);
+    }
+}
+
+size_t likely_largest(const float* x, const float* y, size_t groups, size_t rows) {
+    size_t best = 0;
+    float largest = -1.0F;
+    for (size_t g = 0; g < groups; ++g) {
+        const float* a = x + g * rows * kLanes;
+        const float* b = y + g * rows * kLanes;
+        const F32x16 ra = load_lanes(a + (rows - 1) * kLanes), rb = load_lanes(b + (rows - 1) * kLanes);
+        const F32x16 expected = sum_of_squares(a, b, rows - 1) + ra * ra + rb * rb;
+        for (size_t lane = 0; lane < kLanes; ++lane) {
+            if (expected[lane] <= largest) continue;
+            largest = expected[lane];
+            best = g * kLanes + lane;
+        }
+    }
+    return best;
+}
