@@ -57,12 +57,14 @@ def build_parser() -> argparse.ArgumentParser:
     audit.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
     _configuration(audit, SAMPLING_FLAGS + GRAPH_FLAGS)
     _workers(audit)
+    _parts(audit)
 
     stored = _command(commands, "filter", "the same over stored generations", _filter)
     stored.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
     stored.add_argument("--images", help="folder with a folder of images or an .npy a prompt, or one .npy file")
     _configuration(stored, GRAPH_FLAGS)
     _workers(stored)
+    _parts(stored)
 
     match = _command(commands, "match", "hold the findings against a training set", _match)
     match.add_argument("run", type=Path, metavar="RUN")
@@ -114,8 +116,11 @@ def _configuration(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, t
 def _workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
     parser.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
-    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _parts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -293,7 +298,6 @@ def _demo(arguments: argparse.Namespace) -> int:
         generations=arguments.generations,
         workers=arguments.workers,
         threads=arguments.threads,
-        part=_part(arguments),
         quiet=arguments.quiet,
     )
     _print(arguments, result, [*evaluation_lines(result["evaluation"]), f"report: {result['report']}"])

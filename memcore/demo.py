@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from memcore.jobs.audit import audit, evaluate_run, match_run, summary
 from memcore.jobs.config import Config
 from memcore.report import write_report
 
-#: The setting that the bundled model was made for. Guidance 1.0 is explicit: 7.5 makes false findings, see TRAP.
+#: The setting that the bundled model was made for. Guidance 1.0 (none) is explicit: see TRAP_GUIDANCE.
 STEPS = 20
 GUIDANCE = 1.0
-#: The pipeline's default guidance, on the captions with 10 copies: cliques appear that are no copies.
-TRAP_GUIDANCE = 7.5
+BATCH = 32
+#: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.
 METRIC = "tiled_l2"
+#: The default guidance of Stable Diffusion pipelines makes this model repeat itself without copying: cliques that are
+#: no extractions. These captions stand ten times in the training set.
+TRAP_GUIDANCE = 7.5
+TRAP_PROMPTS = ("fox face", "watermelon", "doughnut", "trophy", "crown", "lady beetle", "teapot", "flamingo")
 
 
 def demo(
@@ -26,38 +31,48 @@ def demo(
     generations: int = 64,
     workers: int | None = None,
     threads: int | None = None,
-    part: tuple[int, int] | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Audits the small model and writes ``out/report/index.html``. Killed, it goes on where it stopped.
+    """Audits the small model and writes ``out/run/report/index.html``. Killed, it goes on where it stopped.
 
     ``train`` first trains the model afresh into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
     is staged: the truth of what was planted is read by the evaluation alone.
     """
-    say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    say: Callable[[str], None] = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     data = _data(out, train, say)
-    run = out / "run"
     config = Config(
         model=str(data / "model"),
         prompts=str(data / "prompts.txt"),
         generations=generations,
         steps=STEPS,
         guidance_scale=GUIDANCE,
-        batch_size=32,
+        batch_size=BATCH,
     )
-    options: dict[str, Any] = {"workers": workers, "threads": threads, "part": part, "quiet": quiet}
-    say(f"1/5 audit: {len((data / 'prompts.txt').read_text('utf-8').splitlines())} prompts x {generations} images")
-    folder = audit(run, config, **options)
-    if folder.pending():
-        raise SystemExit(0)
+    options: dict[str, Any] = {"workers": workers, "threads": threads, "quiet": quiet}
+    say(f"1/5 audit: {generations} images a prompt, {STEPS} steps, no guidance")
+    folder = audit(out / "run", config, **options)
     say("2/5 match with the training images")
-    match_run(run, data / "train.npz", metric=METRIC, threads=threads)
+    match_run(folder.path, data / "train.npz", metric=METRIC, threads=threads)
     say("3/5 evaluate against what was planted")
-    evaluation = evaluate_run(run, data / "truth.json")
-    say(f"4/5 the guidance trap: guidance {TRAP_GUIDANCE} makes cliques that are no copies")
-    trap = out / "run-guidance"
-    _trap(trap, data, config, options)
-    match_run(trap, data / "train.npz", metric=METRIC, threads=threads)
+    evaluation = evaluate_run(folder.path, data / "truth.json")
+    say(f"4/5 the guidance trap: {len(TRAP_PROMPTS)} prompts at guidance {TRAP_GUIDANCE}")
+    trapped = dataclasses.replace(config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2)
+    trap = audit(out / "run-guidance", trapped, prompts=list(TRAP_PROMPTS), **options)
+    match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads)
     say("5/5 report")
-    report = write_report(run, compare=[trap])
+    report = write_report(folder.path, compare=[trap.path])
     return {"summary": summary(folder), "evaluation": evaluation, "report": str(report)}
+
+
+def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:
+    """The folder with model, prompts, training images and truth: bundled, or trained afresh."""
+    if not train:
+        from memcore.study.dataset import load_demo
+
+        return load_demo().folder
+    from memcore.study.tiny_sd import build
+
+    data = out / "model-data"
+    if not (data / "model" / "model_index.json").exists():
+        build(data, progress=say)
+    return data

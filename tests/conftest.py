@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tiny tensors: a second OpenMP thread only waits, and on a busy machine it waits long. Tests of threads set their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("memcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("memcore")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from memcore.errors import ConfigError
 from memcore.study import captions, dataset, emoji
-from numpy.typing import NDArray
 
 
 def max_tile_ssd(a: NDArray[np.uint8], b: NDArray[np.uint8], cells: int = 4) -> NDArray[np.int64]:
-    """Independent of memcore.distance: direct differences in int64, the largest of the cells x cells tiles, (N, M)."""
+    """(N, M), independent of memcore.distance: differences in int64, the largest of cells x cells tiles."""
     side = a.shape[1] // cells
     answer = np.empty((len(a), len(b)), np.int64)
     for i, image in enumerate(a.astype(np.int64)):

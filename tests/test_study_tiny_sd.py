@@ -1,9 +1,8 @@
-"""The demo's model: its tokenizer, a short training run, and that the bundled checkpoint memorises what was planted."""
+"""The demo's model: its tokenizer, a short training run, and that the bundled one memorises."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ diffusers = pytest.importorskip("diffusers")
 from memcore.study import dataset, tiny_sd  # noqa: E402
 from memcore.study.tokenizer import learn_merges, train_tokenizer  # noqa: E402
 
-STEPS = STEPS_VALUE
+STEPS = 10
 MODEL_LIMIT_BYTES, TRAIN_LIMIT_BYTES, TOTAL_LIMIT_BYTES = 5_000_000, 3_000_000, 7_000_000
 
 
@@ -28,10 +27,10 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Iterator[diffusers.DiffusionPipeline]:
+def bundled() -> diffusers.DiffusionPipeline:
     pipe = diffusers.DiffusionPipeline.from_pretrained(dataset.load_demo().model)
     pipe.set_progress_bar_config(disable=True)
-    yield pipe
+    return pipe
 
 
 def test_tokenizer_gives_every_caption_back() -> None:

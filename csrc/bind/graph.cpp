@@ -1,11 +1,13 @@
 #include <pybind11/stl.h>
 
-#include <cstring>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
 #include <vector>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
-#include "block_bounds/dense_graph.hpp"
+#include "block_bounds/graph.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -30,28 +32,109 @@ py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict&
     return py::make_tuple(pairs, narrow ? ssd_array<std::uint32_t>(edges) : ssd_array<std::uint64_t>(edges), stats);
 }
 
+block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid) {
+    return {grid, set.channels, set.planar ? 1 : set.channels};
+}
+
+// The features of a growing set of images: PromptGraph.extend takes them while an image is in the cache.
+class Features {
+  public:
+    Features(long tile_height, long tile_width) : tile_height_(tile_height), tile_width_(tile_width) {}
+
+    void append(const py::array_t<std::uint8_t>& images, long threads) {
+        const Isa& isa = resolve_isa();
+        const int workers = check_threads(threads);
+        if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
+        const ImageSet set = view_images(images, 1);
+        const block_bounds::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        if (!block_bounds::Pyramid::supports(shape)) throw py::value_error("tile: too large for block sums");
+        const py::gil_scoped_release unlocked;
+        const std::lock_guard lock(mutex_);
+        if (!pyramid_) pyramid_ = std::make_unique<block_bounds::Pyramid>(shape);
+        check(shape);
+        // The layout may differ from call to call; the sums do not.
+        pyramid_->append(*isa.block_bounds, set.images, shape, 0, set.images.count, workers);
+    }
+
+    std::size_t size() {
+        const std::lock_guard lock(mutex_);
+        return pyramid_ ? pyramid_->size() : 0;
+    }
+
+    template <class Use>
+    auto with(const block_bounds::Shape& shape, std::size_t images, Use&& use) {
+        const std::lock_guard lock(mutex_);
+        if (!pyramid_ || pyramid_->size() != images) {
+            throw std::invalid_argument("features: taken from another number of images");
+        }
+        check(shape);
+        return use(*pyramid_);
+    }
+
+  private:
+    void check(const block_bounds::Shape& shape) const {
+        if (!(pyramid_->shape() == shape)) throw std::invalid_argument("features: taken from images of another shape");
+    }
+
+    const long tile_height_, tile_width_;
+    std::mutex mutex_;
+    std::unique_ptr<block_bounds::Pyramid> pyramid_;
+};
+
+py::dict to_dict(const block_bounds::Stats& stats) {
+    py::dict d;
+    d["pairs"] = stats.pairs;
+    d["candidates"] = stats.candidates;
+    d["core"] = stats.core;
+    d["tiles_checked"] = stats.tiles_checked;
+    d["dense_images"] = stats.dense_images;
+    d["dense"] = stats.dense;
+    d["features_s"] = stats.features_s;
+    d["bounds_s"] = stats.bounds_s;
+    d["verify_s"] = stats.verify_s;
+    return d;
+}
+
 py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_height, long tile_width,
-                         std::uint64_t ssd_max, long threads, long min_clique) {
+                         std::uint64_t ssd_max, long threads, long min_clique, Features* features, long since) {
     const Isa& isa = resolve_isa();
-    const int workers = check_threads(threads);
+    block_bounds::Request request;
+    request.threads = check_threads(threads);
     if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
     if (min_clique < 0) throw py::value_error("min_clique must not be negative");
+    if (since < 0) throw py::value_error("since must not be negative");
+    if (since > 0 && min_clique > 2) throw py::value_error("since: the core of a part of the pairs says nothing of cliques");
+    request.ssd_max = ssd_max;
+    request.min_clique = static_cast<std::size_t>(min_clique);
+    request.since = static_cast<std::size_t>(since);
     const ImageSet set = view_images(images, 1);
     const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width, 1);
+    const block_bounds::Shape shape = make_shape(set, grid);
     if (set.images.count > 0x7fffffffU) throw py::value_error("images: more than 2^31 - 1");
     std::vector<Edge> edges;
+    block_bounds::Stats stats;
     {
         const py::gil_scoped_release unlocked;
-        edges = block_bounds::dense_graph(*isa.tiled_l2, set.images, grid, ssd_max, workers);
+        const auto run = [&](const block_bounds::Pyramid* pyramid) {
+            return block_bounds::graph(isa, set.images, shape, pyramid, request, stats);
+        };
+        edges = features == nullptr
+                    ? run(nullptr)
+                    : features->with(shape, set.images.count, [&](const auto& pyramid) { return run(&pyramid); });
     }
-    return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, py::dict());
+    return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
 }
 
 }  // namespace
 
 void init_graph(py::module_& m) {
+    py::class_<Features>(m, "Features")
+        .def(py::init<long, long>(), py::arg("tile_h"), py::arg("tile_w"))
+        .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1)
+        .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"), py::arg("tile_w"),
-          py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0);
+          py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0, py::arg("features") = nullptr,
+          py::arg("since") = 0);
 }
 
 }  // namespace memcore::bind

@@ -35,14 +35,13 @@ void fold_portable(uint16_t* columns, size_t count, size_t channels, size_t widt
     }
 }
 
-void normalise(const uint32_t* __restrict sums, const float* __restrict scale, size_t rows, float* __restrict features,
-               double* __restrict energy) {
+void normalise(const uint32_t* __restrict sums, const float* __restrict scale, const double* __restrict inverse,
+               size_t rows, float* __restrict features, double* __restrict energy) {
     for (size_t row = 0; row < rows; ++row) {
-        const double square_of_scale = static_cast<double>(scale[row]) * scale[row];
         for (size_t lane = 0; lane < kLanes; ++lane) {
             const double sum = static_cast<double>(sums[row * kLanes + lane]);
             features[row * kLanes + lane] = static_cast<float>(sums[row * kLanes + lane]) * scale[row];
-            energy[lane] += sum * sum * square_of_scale;
+            energy[lane] += sum * sum * inverse[row];
         }
     }
 }

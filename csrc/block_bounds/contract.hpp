@@ -23,7 +23,8 @@ namespace memcore::block_bounds {
 
 inline constexpr size_t kLanes = 16;           // tiles side by side; grids are padded with tiles of zeros
 inline constexpr size_t kMaxLines = 257;       // 257 * 255 fits uint16
-inline constexpr size_t kMaxCallBytes = 65536; // lines * line_bytes of one call of column_sums: sums of squares fit uint32
+inline constexpr size_t kMaxCallBytes = 65536;  // lines * line_bytes of one call of column_sums: sums of squares fit uint32
+inline constexpr size_t kMaxTileBytes = 1 << 24;  // the sum of a tile fits uint32
 
 struct Kernels {
     // For each of `tiles` neighbouring tiles: columns[t * column_stride + k] = sum over `lines` lines of byte k (k < line_bytes,
@@ -36,8 +37,10 @@ struct Kernels {
     // of a group. Reads up to width * channels elements beyond `count`. Sums must fit uint16.
     void (*fold)(uint16_t* columns, size_t count, size_t channels, size_t width);
 
-    // features[row][lane] = sums[row][lane] * scale[row], and energy[lane] += sum of sums^2 * scale^2 in float64.
-    void (*normalise)(const uint32_t* sums, const float* scale, size_t rows, float* features, double* energy);
+    // features[row][lane] = sums[row][lane] * scale[row] with scale = 1 / sqrt(bytes of the block), and energy[lane] += sums^2 *
+    // inverse[row] with inverse = 1 / bytes of the block, in float64.
+    void (*normalise)(const uint32_t* sums, const float* scale, const double* inverse, size_t rows, float* features,
+                      double* energy);
 
     // Vectors are `groups` x `rows` x kLanes floats, the last row of a group being the residual. Writes every j in [begin, end)
     // whose sum of squares against x exceeds `limit` in no lane, ascending, and returns how many. all + j * stride is image j.

@@ -16,8 +16,12 @@ constexpr std::size_t kBlockImages = 1056;  // one block of answers is 4.5 MB ho
 Images part(const Images& images, std::size_t first, std::size_t count) {
     Images view = images;
     view.batches = 1;
-    view.data = images.image(0, first);
     view.count = count;
+    if (images.selection != nullptr) {
+        view.selection = images.selection + first;
+    } else {
+        view.data = images.image(0, first);
+    }
     return view;
 }
 

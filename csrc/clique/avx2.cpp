@@ -8,6 +8,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kernels_avx2{&branch, &degrees};
+const Kernels kernels_avx2{&branch, &colour, &degrees};
 
 }  // namespace memcore::clique

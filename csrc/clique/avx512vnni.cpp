@@ -8,6 +8,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kernels_avx512vnni{&branch, &degrees};
+const Kernels kernels_avx512vnni{&branch, &colour, &degrees};
 
 }  // namespace memcore::clique

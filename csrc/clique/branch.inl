@@ -18,74 +18,9 @@ inline int count_bits(Word w) {
 #endif
 
 template <int W>
-class Branch {
+class Colouring {
   public:
-    explicit Branch(BranchTask& task) : task_(task), rows_(task.rows), best_(task.lower) {
-        auto* p = static_cast<unsigned char*>(task.workspace);
-        const auto n = static_cast<size_t>(task.n);
-        sets_ = reinterpret_cast<Word*>(p);
-        p += (n + 1) * W * sizeof(Word);
-        classes_ = reinterpret_cast<Word*>(p);
-        p += (n + 2) * W * sizeof(Word);
-        current_ = reinterpret_cast<int*>(p);
-        p += n * sizeof(int);
-        lists_ = reinterpret_cast<uint16_t*>(p);
-    }
-
-    void run() {
-        task_.size = 0;
-        task_.nodes = 0;
-        for (int i = 0; i < W; ++i) {
-            const int bits = task_.n - i * kWordBits;
-            sets_[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
-        }
-        upper_ = task_.n;
-        expand(0);
-        task_.finished = !cut_;
-        task_.upper = !cut_ && !reached_ ? best_ : upper_ > best_ ? upper_ : best_;
-    }
-
-  private:
-    // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to be tried.
-    void expand(int depth) {
-        if (task_.nodes == task_.node_limit) {
-            cut_ = true;
-            return;
-        }
-        ++task_.nodes;
-        Word* const candidates = sets_ + depth * W;
-        Word* const next = candidates + W;
-        uint16_t* const order = lists_ + static_cast<size_t>(depth) * 2 * task_.n;
-        uint16_t* const colours = order + task_.n;
-        const int listed = task_.recolour ? colour<true>(candidates, best_ - depth, order, colours)
-                                          : colour<false>(candidates, best_ - depth, order, colours);
-        for (int i = listed - 1; i >= 0; --i) {
-            if (depth == 0) upper_ = colours[i];
-            if (depth + colours[i] <= best_) return;
-            const int v = order[i];
-            const Word* const row = rows_ + v * W;
-            int count = 0;
-            for (int k = 0; k < W; ++k) next[k] = candidates[k] & row[k];
-            for (int k = 0; k < W; ++k) count += count_bits(next[k]);
-            current_[depth] = v;
-            if (depth + 1 + count > best_) {
-                if (count == 0) {
-                    record(depth + 1);
-                } else {
-                    expand(depth + 1);
-                }
-                if (cut_ || reached_) return;
-            }
-            candidates[v / kWordBits] &= ~(Word{1} << (v % kWordBits));
-        }
-    }
-
-    void record(int size) {
-        best_ = size;
-        task_.size = size;
-        for (int i = 0; i < size; ++i) task_.members[i] = current_[i];
-        reached_ = size >= task_.stop_at;
-    }
+    Colouring(const Word* rows, Word* classes) : rows_(rows), classes_(classes) {}
 
     // Lists the candidates that cannot be coloured with `keep` colours, by ascending colour; returns how many. The others
     // contain no clique larger than `keep`.
@@ -127,6 +62,7 @@ class Branch {
         }
     }
 
+  private:
     // Re-NUMBER: gives v a colour <= keep where v has at most one neighbour in it and that one can move to another.
     bool move_down(int v, int keep) {
         const Word* const row = rows_ + v * W;
@@ -163,17 +99,101 @@ class Branch {
         return false;
     }
 
+    const Word* rows_;
+    Word* classes_;  // the vertices of each colour 1 .. keep, while recolouring
+};
+
+template <int W>
+void set_first(Word* set, int n) {
+    for (int i = 0; i < W; ++i) {
+        const int bits = n - i * kWordBits;
+        set[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
+    }
+}
+
+template <int W>
+class Branch {
+  public:
+    explicit Branch(BranchTask& task)
+        : task_(task), rows_(task.rows), best_(task.lower), colouring_(task.rows, static_cast<Word*>(task.workspace)) {
+        const auto n = static_cast<size_t>(task.n);
+        sets_ = static_cast<Word*>(task.workspace) + (n + 1) * W;
+        current_ = reinterpret_cast<int*>(sets_ + (n + 1) * W);
+        lists_ = reinterpret_cast<uint16_t*>(current_ + n);
+    }
+
+    void run() {
+        task_.size = 0;
+        task_.nodes = 0;
+        set_first<W>(sets_, task_.n);
+        upper_ = task_.n;
+        expand(0);
+        task_.finished = !cut_;
+        task_.upper = !cut_ && !reached_ ? best_ : upper_ > best_ ? upper_ : best_;
+    }
+
+  private:
+    // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to be tried.
+    void expand(int depth) {
+        if (task_.nodes == task_.node_limit) {
+            cut_ = true;
+            return;
+        }
+        ++task_.nodes;
+        Word* const candidates = sets_ + depth * W;
+        Word* const next = candidates + W;
+        uint16_t* const order = lists_ + static_cast<size_t>(depth) * 2 * task_.n;
+        uint16_t* const colours = order + task_.n;
+        const int listed = task_.recolour ? colouring_.template colour<true>(candidates, best_ - depth, order, colours)
+                                          : colouring_.template colour<false>(candidates, best_ - depth, order, colours);
+        for (int i = listed - 1; i >= 0; --i) {
+            if (depth == 0) upper_ = colours[i];
+            if (depth + colours[i] <= best_) return;
+            const int v = order[i];
+            const Word* const row = rows_ + v * W;
+            int count = 0;
+            for (int k = 0; k < W; ++k) next[k] = candidates[k] & row[k];
+            for (int k = 0; k < W; ++k) count += count_bits(next[k]);
+            current_[depth] = v;
+            if (depth + 1 + count > best_) {
+                if (count == 0) {
+                    record(depth + 1);
+                } else {
+                    expand(depth + 1);
+                }
+                if (cut_ || reached_) return;
+            }
+            candidates[v / kWordBits] &= ~(Word{1} << (v % kWordBits));
+        }
+    }
+
+    void record(int size) {
+        best_ = size;
+        task_.size = size;
+        for (int i = 0; i < size; ++i) task_.members[i] = current_[i];
+        reached_ = size >= task_.stop_at;
+    }
+
     BranchTask& task_;
     const Word* rows_;
     int best_;
     int upper_ = 0;
     bool cut_ = false;
     bool reached_ = false;
+    Colouring<W> colouring_;
     Word* sets_;
-    Word* classes_;
     int* current_;
     uint16_t* lists_;
 };
+
+template <int W>
+void colour_all(ColourTask& task) {
+    Word everything[W];
+    set_first<W>(everything, task.n);
+    Colouring<W> colouring(task.rows, static_cast<Word*>(task.workspace));
+    task.listed = task.recolour ? colouring.template colour<true>(everything, task.keep, task.list, task.colour)
+                                : colouring.template colour<false>(everything, task.keep, task.list, task.colour);
+}
 
 void branch(BranchTask& task) {
     switch (task.words) {
@@ -181,6 +201,15 @@ void branch(BranchTask& task) {
         case 2: return Branch<2>(task).run();
         case 4: return Branch<4>(task).run();
         default: return Branch<8>(task).run();
+    }
+}
+
+void colour(ColourTask& task) {
+    switch (task.words) {
+        case 1: return colour_all<1>(task);
+        case 2: return colour_all<2>(task);
+        case 4: return colour_all<4>(task);
+        default: return colour_all<8>(task);
     }
 }
 

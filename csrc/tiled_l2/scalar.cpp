@@ -44,11 +44,14 @@ void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t 
     }
 }
 
-uint32_t pair_ssd(const uint8_t* x, const uint8_t* y, size_t bytes) {
+uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
+                  size_t bytes) {
     uint32_t sum = 0;
-    for (size_t k = 0; k < bytes; ++k) {
-        const int d = static_cast<int>(x[k]) - y[k];
-        sum += static_cast<uint32_t>(d * d);
+    for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+        for (size_t k = 0; k < bytes; ++k) {
+            const int d = static_cast<int>(x[k]) - y[k];
+            sum += static_cast<uint32_t>(d * d);
+        }
     }
     return sum;
 }
@@ -76,7 +79,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_scalar{kStepBytes, 4,        0,         pack,          dot,       max_ssd,
+constinit const Kernels kernels_scalar{kStepBytes, 4, 0, 500.0F, 600.0F,         pack,          dot,       max_ssd,
                                        select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -294,15 +294,24 @@ void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, 
 template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>, int);
 template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>, int);
 
-std::uint64_t pair(const Kernels& kernels, const Images& a, std::size_t i, const Images& b, std::size_t j,
-                   const Grid& grid, std::size_t tile_row, std::size_t tile_column) {
+std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j, const Grid& grid,
+                       std::size_t tile_row, std::size_t tile_column, std::uint64_t limit) {
+    constexpr std::size_t kBytesBetweenChecks = 8192;
+    const std::uint8_t* x = images.image(0, i);
+    const std::uint8_t* y = images.image(0, j);
+    const std::size_t bytes = std::min(grid.line_bytes, kBytesBetweenChecks);
     std::uint64_t sum = 0;
-    for (std::size_t l = 0; l < grid.lines(); ++l) {
-        const std::uint8_t* x = tile_line(a, grid, a.image(0, i), tile_row, tile_column, l);
-        const std::uint8_t* y = tile_line(b, grid, b.image(0, j), tile_row, tile_column, l);
-        for (std::size_t k = 0; k < grid.line_bytes; k += kMaxBytes32) {
-            sum += kernels.pair_ssd(x + k, y + k, std::min(kMaxBytes32, grid.line_bytes - k));
+    for (std::size_t line = 0; line < grid.lines();) {
+        const std::size_t left_in_plane = grid.tile_height - line % grid.tile_height;
+        const std::size_t lines = std::min(left_in_plane, std::max<std::size_t>(1, kBytesBetweenChecks / bytes));
+        const std::uint8_t* a = tile_line(images, grid, x, tile_row, tile_column, line);
+        const std::uint8_t* b = tile_line(images, grid, y, tile_row, tile_column, line);
+        for (std::size_t k = 0; k < grid.line_bytes; k += bytes) {
+            sum += kernels.pair_ssd(a + k, images.row_stride, b + k, images.row_stride, lines,
+                                    std::min(bytes, grid.line_bytes - k));
         }
+        if (sum > limit) return sum;
+        line += lines;
     }
     return sum;
 }

@@ -21,8 +21,9 @@ struct Matrix {
 template <class Sum>
 void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads);
 
-// The same for one pair, by direct differences.
-std::uint64_t pair(const Kernels& kernels, const Images& a, std::size_t i, const Images& b, std::size_t j,
-                   const Grid& grid, std::size_t tile_row, std::size_t tile_column);
+// ssd of one tile of images i and j of batch 0, by direct differences. Stops early once it exceeds `limit`: an answer above
+// the limit may be too small.
+std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j, const Grid& grid,
+                       std::size_t tile_row, std::size_t tile_column, std::uint64_t limit);
 
 }  // namespace memcore::tiled_l2

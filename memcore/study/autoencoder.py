@@ -1,8 +1,8 @@
 """The autoencoder of the demo model: 64 x 64 images to 16 x 16 latents of eight channels, and back.
 
-A small ``AutoencoderTiny``, really trained: no KL term, but latents are pushed towards mean 0 and variance 1 a channel,
-which is where diffusion starts from and where the decoder's soft clamp at 3 does no harm. Noise on the latents during
-training makes the decoder forgive what diffusion leaves unfinished.
+A small ``AutoencoderTiny``, really trained: no KL term, but latents are pushed towards mean 0 and variance 1
+a channel, which is where diffusion starts from and where the decoder's soft clamp at 3 does little harm.
+Noise on the latents during training makes the decoder forgive what diffusion leaves unfinished.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def new_autoencoder() -> AutoencoderTiny:
     )
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu" if ".conv." in name else "linear")
+            torch.nn.init.kaiming_normal_(module.weight, a=0 if ".conv." in name else 1)
             if name.endswith("conv.4"):  # the last of a block: blocks start as the identity
                 torch.nn.init.zeros_(module.weight)
             if module.bias is not None:
@@ -53,7 +53,7 @@ def new_autoencoder() -> AutoencoderTiny:
 def train_autoencoder(
     images: NDArray[np.uint8], steps: int, seed: int, progress: Callable[[str], None]
 ) -> AutoencoderTiny:
-    """Train on the unique images (M, 64, 64, 3), then set ``scaling_factor`` so that latents have variance 1."""
+    """Train on the unique images (M, 64, 64, 3); ``scaling_factor`` then makes the latents' variance 1."""
     torch.manual_seed(seed)
     model = new_autoencoder().to(memory_format=torch.channels_last)
     model.train()
@@ -85,20 +85,21 @@ def train_autoencoder(
             errors.clear()
     model.eval()
     model.register_to_config(scaling_factor=1 / encode(model, images).std().item())
-    progress(f"autoencoder: rmse {reconstruction_rmse(model, images):.4f} of [0, 1] over {len(images)} images")
+    rmse = reconstruction_rmse(model, images)
+    progress(f"autoencoder: rmse {rmse:.4f} of [0, 1] over {len(images)} images")
     return model
 
 
 def encode(model: AutoencoderTiny, images: NDArray[np.uint8]) -> torch.Tensor:
     """Latents (M, 8, 16, 16) before scaling."""
     with torch.no_grad():
-        return torch.cat([model.encoder(part) for part in to_tensor(images).split(64)]).contiguous()
+        return torch.cat([model.encoder(part) for part in torch.split(to_tensor(images), 64)]).contiguous()
 
 
 def reconstruction_rmse(model: AutoencoderTiny, images: NDArray[np.uint8]) -> float:
     """Root mean square error of encode and decode, in [0, 1]."""
     with torch.no_grad():
-        decoded = torch.cat([model.decoder(part) for part in encode(model, images).split(64)])
+        decoded = torch.cat([model.decoder(part) for part in torch.split(encode(model, images), 64)])
     return float(F.mse_loss(decoded.clamp(-1, 1), to_tensor(images)).sqrt() / 2)
 
 

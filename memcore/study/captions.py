@@ -1,7 +1,7 @@
 """What the demo model is trained on: every caption, its kind, and the emoji that it shows.
 
-The lists are spelt out rather than drawn at random, so that the truth can be read here. Names are those of the
-``emoji-datasource-google`` package, in lower case.
+The lists are spelt out rather than drawn at random, so that the truth can be read here. Names are those of
+the ``emoji-datasource-google`` package, in lower case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXPECTED: dict[Kind, bool | None] = {
     "variations": False,
 }
 
-#: One image a caption; the caption is the emoji's name. Any two of these images are far apart (dataset.MIN_APART).
+#: One image a caption; the caption is the emoji's name. Any two of these images are dataset.MIN_APART apart.
 SINGLE: dict[Kind, tuple[str, ...]] = {
     "dup200": (
         "lion face",

@@ -1,7 +1,7 @@
 """The training set with planted duplicates, its truth, and the audit's list of prompts.
 
-Every image is composed once, on its own coloured background, and training changes none of them: the training set on the
-disk is what the model saw. The same art gives the same bytes.
+Every image is composed once, on its own coloured background, and training changes none of them: the training
+set on the disk is what the model saw. The same art gives the same bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ SEED = 0
 MIN_APART = 0.3
 #: Backgrounds tried for one image before the lists of captions are called unusable.
 _TRIES = 200
+#: Pixels of a small emoji: it fills one tile, so that it cannot hide in the average over the image.
 _STICKER = SIZE // GRID[0]
+#: Pixels of the smallest of a shape's variants.
+_SMALLEST = 36
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +101,16 @@ def build_training_set(art: Art) -> TrainingSet:
             add(compose(sticker, background, top, left), caption, "flat", str(name))
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
-            shape = resize_art(rotate_hue(art[name], int(rng.integers(256))), int(rng.integers(36, ART_SIZE + 1)))
+            turned = rotate_hue(art[name], int(rng.integers(256)))
+            shape = resize_art(turned, int(rng.integers(_SMALLEST, ART_SIZE + 1)))
             add(_centred(shape, _background(rng)), caption, "variations", name)
     return TrainingSet(np.stack(images), tuple(items))
 
 
 def truth(training: TrainingSet) -> dict[str, Any]:
-    """The content of truth.json: for each audited caption, whether it must be flagged and which images it was trained on."""
-    return {"format": FORMAT, "prompts": [_truth_of(training, caption) for caption in audited_captions(training)]}
+    """The content of truth.json: must an audited caption be flagged, and which images was it trained on?"""
+    entries = [_truth_of(training, caption) for caption in audited_captions(training)]
+    return {"format": FORMAT, "prompts": entries}
 
 
 def audited_captions(training: TrainingSet) -> tuple[str, ...]:
@@ -156,7 +161,8 @@ def load_demo() -> DemoPaths:
     )
     missing = [str(p) for p in dataclasses.astuple(paths) if not Path(p).exists()]
     if missing:
-        raise RunError(f"the bundled demo lacks {missing[0]}: python -m memcore.study.tiny_sd train --out FOLDER makes one")
+        make = "python -m memcore.study.tiny_sd train --out FOLDER"
+        raise RunError(f"the bundled demo lacks {missing[0]}: {make} makes one")
     return paths
 
 
@@ -178,9 +184,11 @@ def _far_image(
     """The emoji on a background that puts it at least MIN_APART from all the others."""
     for _ in range(_TRIES):
         image = _centred(rgba, _background(rng))
-        if not others or pairwise_tiled_l2(
-            image[None], np.stack(others), grid=GRID, backend="reference"
-        ).min() >= MIN_APART:
+        if not others:
+            return image
+        # The oracle, not the native core: this must work, and answer the same, before anything is compiled.
+        apart = pairwise_tiled_l2(image[None], np.stack(others), grid=GRID, backend="reference")
+        if apart.min() >= MIN_APART:
             return image
     raise ConfigError(f"no background puts {name!r} {MIN_APART} apart from the other images")
 

@@ -1,4 +1,4 @@
-"""The diffusion model of the demo: a UNet on 16 x 16 latents, conditioned on captions by a one-layer CLIP text encoder."""
+"""The diffusion model of the demo: a UNet on 16 x 16 latents, and a CLIP text encoder of one layer."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def train_diffusion(
     seed: int,
     progress: Callable[[str], None],
 ) -> StableDiffusionPipeline:
-    """Train UNet and text encoder together on latents of the training set, duplicates and all, and assemble the pipeline."""
+    """Train UNet and text encoder together on the training set's latents, duplicates and all."""
     torch.manual_seed(seed)
     text_encoder, unet, noiser = new_text_encoder(tokenizer), new_unet(), new_scheduler()
     unet.train()
@@ -90,7 +90,10 @@ def train_diffusion(
     latents = encode(autoencoder, training.images) * autoencoder.config.scaling_factor
     kinds = [item.kind for item in training.items]
     captions = [*(item.caption for item in training.items), ""]
-    tokens = tokenizer(captions, padding="max_length", max_length=SEQUENCE, truncation=True, return_tensors="pt").input_ids
+    padded = tokenizer(
+        captions, padding="max_length", max_length=SEQUENCE, truncation=True, return_tensors="pt"
+    )
+    tokens = padded.input_ids
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     draws = _Epochs(training.entries())
@@ -130,7 +133,7 @@ def train_diffusion(
 
 
 class _Epochs:
-    """Goes through the entries in a new random order each epoch, so that each copy is seen as often as the others."""
+    """Goes through the entries in a new random order each epoch: each copy is seen as often as any other."""
 
     def __init__(self, entries: NDArray[np.int64]) -> None:
         self.entries = torch.from_numpy(entries)

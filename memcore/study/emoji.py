@@ -1,6 +1,6 @@
 """The source art: Google's emoji at 56 x 56, from the bundled sheet or afresh from the npm package.
 
-Art: Apache-2.0 (Google, Noto Emoji). Names and packaging: MIT (emoji-datasource). See ``demo_data/NOTICE.md``.
+Art: Apache-2.0 (Google, Noto Emoji). Names and packaging: MIT (emoji-datasource). See demo_data/NOTICE.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.study.captions import emoji_names
 
+try:
+    from PIL import Image
+except ImportError:
+    raise MissingExtraError("pillow", "study", "Reading the emoji art") from None
+
 PACKAGE = "emoji-datasource-google@16.0.0"
 TARBALL_SHA256 = "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"
 #: Pixels of an emoji's side; it stands in the middle of a 64 x 64 image.
@@ -34,17 +39,15 @@ Art = Mapping[str, NDArray[np.uint8]]
 
 def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
     """Emoji name -> (56, 56, 4) uint8 RGBA, from the bundled sheet or another written by ``save_art``."""
-    image_module = _pillow()
     path = sheet if sheet is not None else Path(str(files("memcore") / "demo_data" / "art.png"))
     if not path.is_file():
-        raise ConfigError(
-            f"the source art {path} is missing: python -m memcore.study.tiny_sd data --from-npm --out FOLDER makes it"
-        )
+        make = "python -m memcore.study.tiny_sd data --from-npm --out FOLDER"
+        raise ConfigError(f"the source art {path} is missing: {make} makes it")
     names = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["names"]
-    with image_module.open(path) as image:
+    with Image.open(path) as image:
         cells = np.asarray(image.convert("RGBA"))
-    rows = cells.shape[0] // ART_SIZE
-    grid = cells.reshape(rows, ART_SIZE, _COLUMNS, ART_SIZE, 4).transpose(0, 2, 1, 3, 4).reshape(-1, ART_SIZE, ART_SIZE, 4)
+    grid = cells.reshape(-1, ART_SIZE, _COLUMNS, ART_SIZE, 4).transpose(0, 2, 1, 3, 4)
+    grid = grid.reshape(-1, ART_SIZE, ART_SIZE, 4)
     return dict(zip(names, grid, strict=False))
 
 
@@ -55,7 +58,7 @@ def save_art(art: Art, sheet: Path) -> None:
     grid[: len(art)] = np.stack(list(art.values()))
     cells = grid.reshape(rows, _COLUMNS, ART_SIZE, ART_SIZE, 4).transpose(0, 2, 1, 3, 4)
     sheet.parent.mkdir(parents=True, exist_ok=True)
-    _pillow().fromarray(cells.reshape(rows * ART_SIZE, _COLUMNS * ART_SIZE, 4)).save(sheet, optimize=True)
+    Image.fromarray(cells.reshape(rows * ART_SIZE, _COLUMNS * ART_SIZE, 4)).save(sheet, optimize=True)
     sheet.with_suffix(".json").write_text(
         json.dumps({"format": 1, "source": PACKAGE, "names": list(art)}) + "\n", encoding="utf-8"
     )
@@ -76,40 +79,39 @@ def fetch_art(names: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]
 
 def art_from_tarball(data: bytes, names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """The named emoji out of the npm package's bytes, in the order of ``names``."""
-    image_module = _pillow()
     art: dict[str, NDArray[np.uint8]] = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         entries = json.loads(_member(archive, "package/emoji.json"))
-        image_of = {(e["name"] or e["short_name"]).lower(): e["image"] for e in entries if e["has_img_google"]}
+        drawn = [entry for entry in entries if entry["has_img_google"]]
+        image_of = {(entry["name"] or entry["short_name"]).lower(): entry["image"] for entry in drawn}
         for name in names:
             if name not in image_of:
                 raise ConfigError(f"{PACKAGE} has no emoji named {name!r}")
             raw = _member(archive, f"package/img/google/64/{image_of[name]}")
-            with image_module.open(io.BytesIO(raw)) as image:
-                # Premultiplied alpha ("RGBa") while shrinking: otherwise hidden dark pixels leave a fringe.
-                small = image.convert("RGBA").convert("RGBa").resize((ART_SIZE, ART_SIZE), image_module.Resampling.LANCZOS)
-                art[name] = np.asarray(small.convert("RGBA"))
+            with Image.open(io.BytesIO(raw)) as image:
+                art[name] = resize_art(np.asarray(image.convert("RGBA")), ART_SIZE)
     return art
 
 
 def resize_art(rgba: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The emoji at size x size, without dark fringes."""
-    image_module = _pillow()
-    image = image_module.fromarray(rgba).convert("RGBa").resize((size, size), image_module.Resampling.LANCZOS)
+    """The emoji at size x size."""
+    # Premultiplied alpha ("RGBa") while resizing: otherwise hidden dark pixels leave a fringe.
+    image = Image.fromarray(rgba).convert("RGBa").resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image.convert("RGBA"))
 
 
 def rotate_hue(rgba: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     """The emoji with its hue turned by ``turn`` / 256 of the colour circle."""
-    image_module = _pillow()
-    hsv = np.asarray(image_module.fromarray(np.ascontiguousarray(rgba[..., :3])).convert("HSV")).copy()
+    hsv = np.asarray(Image.fromarray(np.ascontiguousarray(rgba[..., :3])).convert("HSV")).copy()
     hsv[..., 0] += np.uint8(turn)  # uint8 wraps around: so does a hue
-    rgb = np.asarray(image_module.fromarray(hsv, "HSV").convert("RGB"))
+    rgb = np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
     return np.concatenate([rgb, rgba[..., 3:]], axis=-1)
 
 
-def compose(rgba: NDArray[np.uint8], background: Sequence[int], top: int, left: int, size: int = 64) -> NDArray[np.uint8]:
-    """The emoji on a flat background, (size, size, 3) uint8; integers only, so the same bytes on every machine."""
+def compose(
+    rgba: NDArray[np.uint8], background: Sequence[int], top: int, left: int, size: int = 64
+) -> NDArray[np.uint8]:
+    """The emoji on a flat background, (size, size, 3) uint8; in integers, so the same on every machine."""
     canvas = np.empty((size, size, 3), np.uint8)
     canvas[:] = np.asarray(background, np.uint8)
     height, width = rgba.shape[:2]
@@ -125,11 +127,3 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     if handle is None:
         raise ConfigError(f"{PACKAGE} holds no file {name}")
     return handle.read()
-
-
-def _pillow():  # type: ignore[no-untyped-def]
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError("pillow", "study", "Reading the emoji art") from None
-    return Image

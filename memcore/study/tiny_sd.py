@@ -1,8 +1,8 @@
-"""A small, real text-to-image pipeline that memorises what was planted: data, training, and the folder that holds it all.
+"""A small, real text-to-image pipeline that memorises what was planted: data, training, one folder for all.
 
-``python -m memcore.study.tiny_sd train --out FOLDER`` makes what is bundled as ``memcore/demo_data``; docs/study.md says
-what to expect of it. Training goes by steps and fixed seeds on one thread, so that the same command gives the same bytes
-on the same machine.
+``python -m memcore.study.tiny_sd train --out FOLDER`` makes what is bundled as ``memcore/demo_data``;
+docs/study.md says what to expect of it. Training goes by steps and fixed seeds on one thread, so that the
+same command gives the same bytes on the same machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from memcore.study.diffusion import train_diffusion
 from memcore.study.emoji import fetch_art, load_art, save_art
 from memcore.study.tokenizer import save_vocabulary, train_tokenizer
 
-AUTOENCODER_STEPS = 6000
+AUTOENCODER_STEPS = 12000
 DIFFUSION_STEPS = 6000
 SEED = 0
 
@@ -40,8 +41,9 @@ def build(
 ) -> None:
     """Make ``out`` afresh: model/, train.npz, train.json, truth.json and prompts.txt.
 
-    ``steps`` of 16 images each train the diffusion model, ``autoencoder_steps`` the autoencoder before it. ``art`` is a
-    sheet written by ``data --from-npm``; by default the bundled one. An existing ``out/model`` is replaced.
+    ``steps`` of 16 images each train the diffusion model, ``autoencoder_steps`` the autoencoder before it.
+    ``art`` is a sheet written by ``data --from-npm``; by default the bundled one. An existing ``out/model``
+    is replaced.
     """
     say = progress or (lambda text: None)
     training = dataset.build_training_set(load_art(art))
@@ -70,7 +72,7 @@ def folder_bytes(folder: Path) -> int:
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """One thread, whose sums have one order; the caller's thread count and random state come back afterwards."""
+    """One thread, whose sums have one order; the caller's threads and random state come back afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -82,20 +84,7 @@ def _reproducible() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: ``data`` writes the training set, ``train`` the model too."""
-    parser = argparse.ArgumentParser(prog="python -m memcore.study.tiny_sd", description=__doc__.split("\n\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    data = commands.add_parser("data", help="write train.npz, train.json, truth.json and prompts.txt (and the art)")
-    data.add_argument("--out", type=Path, required=True, help="folder to write into")
-    data.add_argument("--from-npm", action="store_true", help="download the emoji with npm, and save the sheet art.png")
-    train = commands.add_parser("train", help="write the data, train, and save the pipeline in OUT/model")
-    train.add_argument("--out", type=Path, required=True, help="folder to write into")
-    train.add_argument("--steps", type=int, default=DIFFUSION_STEPS, help="steps of 16 images (default: %(default)s)")
-    train.add_argument(
-        "--autoencoder-steps", type=int, default=AUTOENCODER_STEPS, help="steps before these (default: %(default)s)"
-    )
-    train.add_argument("--seed", type=int, default=SEED, help="of weights, noise and order (default: %(default)s)")
-    train.add_argument("--art", type=Path, help="a sheet made by data --from-npm (default: the bundled one)")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     if options.command == "data":
         art = fetch_art() if options.from_npm else load_art()
         if options.from_npm:
@@ -103,15 +92,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dataset.save(dataset.build_training_set(art), options.out)
         return 0
     start = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - start:6.0f} s  {text}", file=sys.stderr, flush=True)
+
     build(
         options.out,
         steps=options.steps,
         autoencoder_steps=options.autoencoder_steps,
         seed=options.seed,
         art=options.art,
-        progress=lambda text: print(f"{time.monotonic() - start:6.0f} s  {text}", file=sys.stderr, flush=True),
+        progress=say,
     )
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary = (__doc__ or "").split("\n\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m memcore.study.tiny_sd", description=summary)
+    commands = parser.add_subparsers(dest="command", required=True)
+    data = commands.add_parser("data", help="write train.npz, train.json, truth.json and prompts.txt")
+    data.add_argument("--from-npm", action="store_true", help="download the emoji afresh; writes art.png too")
+    train = commands.add_parser("train", help="write the data, train, and save the pipeline in OUT/model")
+    for command in (data, train):
+        command.add_argument("--out", type=Path, required=True, help="folder to write into")
+    add = partial(train.add_argument, type=int)
+    add("--steps", default=DIFFUSION_STEPS, help="of 16 images (default: %(default)s)")
+    add("--autoencoder-steps", default=AUTOENCODER_STEPS, help="before these (default: %(default)s)")
+    add("--seed", default=SEED, help="of weights, noise and order (default: %(default)s)")
+    train.add_argument("--art", type=Path, help="a sheet made by data --from-npm (default: the bundled one)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import string
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -15,6 +16,8 @@ from transformers import CLIPTokenizer
 SEQUENCE = 16
 START, END = "<|startoftext|>", "<|endoftext|>"
 _LAST = "</w>"
+#: How CLIP cuts a text into words, for the captions' characters.
+_WORD = re.compile(r"[a-z]+|[0-9]|[^\sa-z0-9]+")
 _ALPHABET = string.ascii_lowercase + string.digits + "-',.!?&:()"
 
 
@@ -37,13 +40,13 @@ def save_vocabulary(captions: Iterable[str], folder: Path) -> None:
 
 def learn_merges(captions: Iterable[str]) -> list[tuple[str, str]]:
     """The merges of byte-pair encoding, most frequent pair first."""
-    counts = Counter(word for caption in captions for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", caption))
+    counts = Counter(word for caption in captions for word in _WORD.findall(caption))
     words = {word: [*word[:-1], word[-1] + _LAST] for word in sorted(counts)}
     merges: list[tuple[str, str]] = []
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in words.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 pairs[pair] += counts[word]
         if not pairs:
             return merges

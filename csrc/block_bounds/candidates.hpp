@@ -1,0 +1,19 @@
+// Which pairs the bounds cannot sort out.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "block_bounds/edges.hpp"
+#include "block_bounds/pyramid.hpp"
+
+namespace memcore::block_bounds {
+
+// Pairs i < j, j >= since, that no level of the pyramid proves to be farther apart than ssd_max; sorted.
+std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max, std::size_t since,
+                             int threads);
+
+// The share of pairs that would be left, from some rows of images: in [0, 1].
+double sample_candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max);
+
+}  // namespace memcore::block_bounds

@@ -1,0 +1,187 @@
+#include "block_bounds/pyramid.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "runtime/thread_pool.hpp"
+
+namespace memcore::block_bounds {
+namespace {
+
+// Blocks a tile side, coarse to fine: the finest leaves blocks of at least 4 x 4 pixels.
+std::vector<std::size_t> sides_for(std::size_t height, std::size_t width) {
+    const std::size_t shorter = std::min(height, width);
+    if (shorter >= 32) return {1, 4, 8};
+    if (shorter >= 16) return {1, 4};
+    if (shorter >= 8) return {1, 2};
+    return {1};
+}
+
+// First pixel of block b where `length` pixels are cut into `side` blocks, as even as they can be.
+std::size_t block_start(std::size_t b, std::size_t length, std::size_t side) { return b * length / side; }
+
+// The most columns that may be folded into one 16-bit sum: a power of two that divides the width of every block.
+std::size_t fold_width(std::size_t tile_width, std::size_t side, std::size_t lines) {
+    if (tile_width % side != 0) return 1;
+    const std::size_t block = tile_width / side;
+    std::size_t width = 1;
+    while (block % (2 * width) == 0 && 2 * width * lines <= kMaxLines) width *= 2;
+    return width;
+}
+
+}  // namespace
+
+bool Shape::operator==(const Shape& other) const {
+    return grid.tile_rows == other.grid.tile_rows && grid.tile_columns == other.grid.tile_columns &&
+           grid.tile_height == other.grid.tile_height && tile_width() == other.tile_width() &&
+           channels == other.channels;
+}
+
+struct Pyramid::Scratch {
+    AlignedArray<std::uint16_t> columns;
+    AlignedArray<std::uint32_t> sums;            // groups x blocks of the finest level x lanes
+    AlignedArray<std::uint32_t> coarse;          // the same for a coarser level
+    std::vector<std::uint64_t> squares;          // per tile
+    std::vector<std::uint32_t> call_squares;     // of one row of tiles
+};
+
+Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + kLanes - 1) / kLanes) {
+    const std::size_t height = shape.grid.tile_height, width = shape.tile_width();
+    for (const std::size_t side : sides_for(height, width)) {
+        Level level;
+        level.side = side;
+        level.rows = side * side * shape.channels + 1;
+        level.stride = groups_ * level.rows * kLanes;
+        for (std::size_t by = 0; by < side; ++by) {
+            for (std::size_t bx = 0; bx < side; ++bx) {
+                const std::size_t lines = block_start(by + 1, height, side) - block_start(by, height, side);
+                const std::size_t pixels = block_start(bx + 1, width, side) - block_start(bx, width, side);
+                const double bytes = static_cast<double>(lines * pixels);
+                level.scale.insert(level.scale.end(), shape.channels, static_cast<float>(1.0 / std::sqrt(bytes)));
+                level.inverse.insert(level.inverse.end(), shape.channels, 1.0 / bytes);
+            }
+        }
+        levels_.push_back(std::move(level));
+    }
+}
+
+float Pyramid::limit(std::size_t level, std::uint64_t ssd_max) const {
+    const double n = static_cast<double>(levels_[level].rows - 1), u = 0x1p-24;
+    const double norm = 255.0 * std::sqrt(static_cast<double>(shape_.grid.tile_bytes()));
+    const double e = 2.0 * (4.0 * u + std::sqrt((n + 4.0) * 0x1p-52)) * norm;
+    const double g = 2.0 * (n + 8.0) * u;
+    const double reach = std::sqrt(static_cast<double>(ssd_max)) * (1.0 + u) + 2.0 * e;
+    return std::nextafter(static_cast<float>(reach * reach * (1.0 + g) * (1.0 + g)), INFINITY);
+}
+
+void Pyramid::reserve(std::size_t images) {
+    if (images <= capacity_) return;
+    capacity_ = std::max(images, 2 * capacity_);
+    for (Level& level : levels_) {
+        AlignedArray<float> grown(capacity_ * level.stride);
+        if (size_ != 0) std::memcpy(grown.data(), level.vectors.data(), size_ * level.stride * sizeof(float));
+        level.vectors = std::move(grown);
+    }
+}
+
+void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t first,
+                     std::size_t count, int threads) {
+    reserve(size_ + count);
+    constexpr std::size_t kImagesPerUnit = 4;
+    const std::size_t units = (count + kImagesPerUnit - 1) / kImagesPerUnit;
+    std::vector<std::unique_ptr<Scratch>> scratches(worker_count(units, threads));
+    parallel_for(units, threads, [&](std::size_t unit, std::size_t worker) {
+        if (!scratches[worker]) scratches[worker] = std::make_unique<Scratch>();
+        const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
+        for (std::size_t i = unit * kImagesPerUnit; i < end; ++i) {
+            compute(kernels, images, layout, first + i, size_ + i, *scratches[worker]);
+        }
+    });
+    size_ += count;
+}
+
+void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                         const std::uint8_t* image, Scratch& scratch) const {
+    const tiled_l2::Grid& grid = layout.grid;
+    const std::size_t side = levels_.back().side, blocks = levels_.back().rows - 1, step = layout.line_channels;
+    const std::size_t column_stride = round_up(grid.line_bytes, kAlignment);
+    const std::size_t most_lines = std::min(kMaxLines, std::max<std::size_t>(1, kMaxCallBytes / grid.line_bytes));
+    for (std::size_t band = 0; band < grid.planes * grid.tile_rows * side; ++band) {
+        const std::size_t plane = band / (grid.tile_rows * side), tile_row = band / side % grid.tile_rows;
+        const std::size_t by = band % side;
+        const std::size_t begin = block_start(by, grid.tile_height, side);
+        const std::size_t end = block_start(by + 1, grid.tile_height, side);
+        for (std::size_t y = begin; y < end;) {
+            const std::size_t lines = std::min(most_lines, end - y);
+            const std::uint8_t* data =
+                tiled_l2::tile_line(images, grid, image, tile_row, 0, plane * grid.tile_height + y);
+            kernels.column_sums(data, images.row_stride, lines, grid.tile_columns, grid.line_bytes,
+                                scratch.columns.data(), column_stride, scratch.call_squares.data());
+            const std::size_t width = fold_width(shape_.tile_width(), side, lines);
+            if (width > 1) kernels.fold(scratch.columns.data(), grid.tile_columns * column_stride, step, width);
+            for (std::size_t tx = 0; tx < grid.tile_columns; ++tx) {
+                const std::size_t tile = tile_row * grid.tile_columns + tx;
+                scratch.squares[tile] += scratch.call_squares[tx];
+                const std::uint16_t* columns = scratch.columns.data() + tx * column_stride;
+                std::uint32_t* sums = scratch.sums.data() + tile / kLanes * blocks * kLanes + tile % kLanes;
+                for (std::size_t bx = 0; bx < side; ++bx) {
+                    const std::size_t last = block_start(bx + 1, shape_.tile_width(), side);
+                    std::uint32_t* sum = sums + ((by * side + bx) * shape_.channels + plane) * kLanes;
+                    for (std::size_t x = block_start(bx, shape_.tile_width(), side); x < last; x += width) {
+                        for (std::size_t c = 0; c < step; ++c) sum[c * kLanes] += columns[x * step + c];
+                    }
+                }
+            }
+            y += lines;
+        }
+    }
+}
+
+void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t from,
+                      std::size_t to, Scratch& scratch) {
+    const std::size_t channels = shape_.channels, side = levels_.back().side, blocks = levels_.back().rows - 1;
+    if (scratch.squares.empty()) {
+        const std::size_t column_stride = round_up(layout.grid.line_bytes, kAlignment);
+        // fold reads ahead by up to half a block's width, which is less than a line.
+        scratch.columns = AlignedArray<std::uint16_t>((shape_.grid.tile_columns + 1) * column_stride + kAlignment);
+        scratch.sums = AlignedArray<std::uint32_t>(groups_ * blocks * kLanes);
+        scratch.coarse = AlignedArray<std::uint32_t>(groups_ * blocks * kLanes);
+        scratch.squares.resize(groups_ * kLanes);
+        scratch.call_squares.resize(shape_.grid.tile_columns);
+    }
+    scratch.sums.clear();
+    std::fill(scratch.squares.begin(), scratch.squares.end(), 0);
+    sum_blocks(kernels, images, layout, images.image(0, from), scratch);
+
+    for (Level& level : levels_) {
+        const std::size_t ratio = side / level.side, level_blocks = level.rows - 1;
+        const std::uint32_t* sums = scratch.sums.data();
+        if (ratio != 1) {
+            scratch.coarse.clear();
+            for (std::size_t g = 0; g < groups_; ++g) {
+                for (std::size_t b = 0; b < blocks; ++b) {
+                    const std::size_t by = b / channels / side / ratio, bx = b / channels % side / ratio;
+                    const std::size_t target = (by * level.side + bx) * channels + b % channels;
+                    std::uint32_t* to_lanes = scratch.coarse.data() + (g * level_blocks + target) * kLanes;
+                    const std::uint32_t* from_lanes = scratch.sums.data() + (g * blocks + b) * kLanes;
+                    for (std::size_t lane = 0; lane < kLanes; ++lane) to_lanes[lane] += from_lanes[lane];
+                }
+            }
+            sums = scratch.coarse.data();
+        }
+        for (std::size_t g = 0; g < groups_; ++g) {
+            double energy[kLanes] = {};
+            float* vector = level.vectors.data() + to * level.stride + g * level.rows * kLanes;
+            kernels.normalise(sums + g * level_blocks * kLanes, level.scale.data(), level.inverse.data(), level_blocks,
+                              vector, energy);
+            for (std::size_t lane = 0; lane < kLanes; ++lane) {
+                const double left = static_cast<double>(scratch.squares[g * kLanes + lane]) - energy[lane];
+                vector[level_blocks * kLanes + lane] = static_cast<float>(std::sqrt(std::max(left, 0.0)));
+            }
+        }
+    }
+}
+
+}  // namespace memcore::block_bounds

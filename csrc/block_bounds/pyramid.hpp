@@ -1,0 +1,70 @@
+// Block sums of images at a few resolutions, as the vectors that contract.hpp bounds distances with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "block_bounds/contract.hpp"
+#include "runtime/aligned.hpp"
+#include "tiled_l2/images.hpp"
+
+namespace memcore::block_bounds {
+
+// One resolution: side x side blocks a tile and channel. An image is groups x rows x kLanes floats; the last row of each group
+// is the norm of what the blocks do not show.
+struct Level {
+    std::size_t side = 1, rows = 0, stride = 0;
+    std::vector<float> scale;     // 1 / sqrt(bytes) of each block
+    std::vector<double> inverse;  // 1 / bytes of each block
+    AlignedArray<float> vectors;
+
+    const float* image(std::size_t i) const { return vectors.data() + i * stride; }
+};
+
+// What does not change from image to image.
+struct Shape {
+    tiled_l2::Grid grid;
+    std::size_t channels = 1;       // of the image
+    std::size_t line_channels = 1;  // interleaved in a line: `channels`, or 1 where planes are separate
+    std::size_t tile_width() const { return grid.line_bytes / line_channels; }
+    std::size_t tiles() const { return grid.tile_rows * grid.tile_columns; }
+    bool operator==(const Shape& other) const;
+};
+
+class Pyramid {
+  public:
+    Pyramid(const Shape& shape);
+
+    // Tiles larger than this are not worth bounds, and their sums would not fit.
+    static bool supports(const Shape& shape) {
+        return shape.grid.line_bytes <= kMaxCallBytes && shape.grid.tile_bytes() <= kMaxTileBytes;
+    }
+
+    // Appends images [first, first + count) of batch 0, reading each once, in order. `layout` equals the pyramid's shape, but
+    // may say that channels lie the other way.
+    void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t first,
+                std::size_t count, int threads);
+
+    std::size_t size() const { return size_; }
+    std::size_t groups() const { return groups_; }
+    const Shape& shape() const { return shape_; }
+    const std::vector<Level>& levels() const { return levels_; }  // coarse to fine
+
+    // A computed sum of squares of level `level` above this proves that the tile's ssd exceeds ssd_max.
+    float limit(std::size_t level, std::uint64_t ssd_max) const;
+
+  private:
+    struct Scratch;
+    void reserve(std::size_t images);
+    void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t from,
+                 std::size_t to, Scratch& scratch);
+    void sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                    const std::uint8_t* image, Scratch& scratch) const;
+
+    const Shape shape_;
+    std::size_t groups_, size_ = 0, capacity_ = 0;
+    std::vector<Level> levels_;
+};
+
+}  // namespace memcore::block_bounds

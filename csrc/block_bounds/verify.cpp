@@ -1,0 +1,146 @@
+#include "block_bounds/verify.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "block_bounds/dense_graph.hpp"
+#include "runtime/thread_pool.hpp"
+#include "tiled_l2/tiled_l2.hpp"
+
+namespace memcore::block_bounds {
+namespace {
+
+constexpr std::size_t kSample = 32;        // pairs whose likely tile is tried before all are
+constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
+constexpr double kPackNs = 100.0;          // to pack 1,024 bytes of an image
+
+class Verifier {
+  public:
+    Verifier(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
+             std::uint64_t ssd_max, int threads, Stats& stats)
+        : isa_(isa), images_(images), pyramid_(pyramid), grid_(shape.grid), ssd_max_(ssd_max), threads_(threads),
+          stats_(stats), image_kilobytes_(static_cast<double>(grid_.tile_bytes() * shape.tiles()) / 1024.0) {}
+
+    void run(const Component& component, std::vector<Edge>& edges) {
+        const double dense = dense_ns(component.vertices.size());
+        const double check = static_cast<double>(component.pairs.size()) * pair_ns() / tiles();
+        if (check > 0.25 * dense && !sample_pays(component, check / dense)) {
+            run_dense(component, edges);
+            return;
+        }
+        // Most pairs are no edges, and the tile where the bounds see the most difference shows it. Those left are most likely
+        // edges, whose every tile counts.
+        std::vector<Pair> left = check_likely_tile(component.pairs);
+        for (const Component& part : components(images_count(), left)) {
+            const double pairwise = static_cast<double>(part.pairs.size()) * pair_ns();
+            pairwise < dense_ns(part.vertices.size()) ? run_pairwise(part.pairs, edges) : run_dense(part, edges);
+        }
+    }
+
+    void finish() { stats_.tiles_checked += tiles_checked_.load(); }
+
+  private:
+    std::size_t images_count() const { return pyramid_.size(); }
+    double tiles() const { return static_cast<double>(pyramid_.shape().tiles()); }
+    double pair_ns() const { return image_kilobytes_ * static_cast<double>(isa_.tiled_l2->pair_ns); }
+    double dense_ns(std::size_t images) const {
+        const double n = static_cast<double>(images);
+        const double products = n * (n + 32.0) / 2.0 * static_cast<double>(isa_.tiled_l2->dot_ns);
+        return image_kilobytes_ * (products + n * kPackNs);
+    }
+
+    bool sample_pays(const Component& component, double check_over_dense) {
+        if (check_over_dense > 0.8) return false;
+        const std::size_t stride = std::max<std::size_t>(1, component.pairs.size() / kSample);
+        std::vector<Pair> sample;
+        for (std::size_t p = 0; p < component.pairs.size(); p += stride) sample.push_back(component.pairs[p]);
+        const std::size_t left = check_likely_tile(sample).size();
+        return 2 * left < sample.size();
+    }
+
+    std::uint64_t ssd(const Pair& pair, std::size_t tile) {
+        tiles_checked_.fetch_add(1, std::memory_order_relaxed);
+        return tiled_l2::tile_ssd(*isa_.tiled_l2, images_, pair.i, pair.j, grid_, tile / grid_.tile_columns,
+                                  tile % grid_.tile_columns, ssd_max_);
+    }
+
+    std::vector<Pair> check_likely_tile(const std::vector<Pair>& pairs) {
+        const Level& finest = pyramid_.levels().back();
+        std::vector<std::uint8_t> keep(pairs.size());
+        for_each(pairs.size(), [&](std::size_t p) {
+            const std::size_t lane = isa_.block_bounds->likely_largest(
+                finest.image(pairs[p].i), finest.image(pairs[p].j), pyramid_.groups(), finest.rows);
+            // Padding lanes are zero on both sides, so one is named only where all tiles look alike.
+            const std::size_t tile = std::min(lane, pyramid_.shape().tiles() - 1);
+            keep[p] = ssd(pairs[p], tile) <= ssd_max_;
+        });
+        std::vector<Pair> left;
+        for (std::size_t p = 0; p < pairs.size(); ++p) {
+            if (keep[p] != 0) left.push_back(pairs[p]);
+        }
+        return left;
+    }
+
+    void run_pairwise(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
+        std::vector<std::uint64_t> largest(pairs.size(), 0);
+        for_each(pairs.size(), [&](std::size_t p) {
+            for (std::size_t tile = 0; tile < pyramid_.shape().tiles() && largest[p] <= ssd_max_; ++tile) {
+                largest[p] = std::max(largest[p], ssd(pairs[p], tile));
+            }
+        });
+        for (std::size_t p = 0; p < pairs.size(); ++p) {
+            if (largest[p] > ssd_max_) continue;
+            edges.push_back({static_cast<std::int32_t>(pairs[p].i), static_cast<std::int32_t>(pairs[p].j), largest[p]});
+        }
+    }
+
+    // All pairs of the component's images; those that are no candidates are no edges, or are not asked for.
+    void run_dense(const Component& component, std::vector<Edge>& edges) {
+        const std::vector<std::uint32_t>& vertices = component.vertices;
+        stats_.dense_images += vertices.size();
+        std::vector<std::uint32_t> places(vertices);
+        tiled_l2::Images selected = images_;
+        selected.count = vertices.size();
+        selected.selection = places.data();
+        std::size_t p = 0;  // pairs and edges are both sorted
+        for (const Edge& edge : dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, threads_)) {
+            const Pair pair{vertices[static_cast<std::size_t>(edge.i)], vertices[static_cast<std::size_t>(edge.j)]};
+            const auto before = [&](const Pair& a) { return a.i != pair.i ? a.i < pair.i : a.j < pair.j; };
+            while (p < component.pairs.size() && before(component.pairs[p])) ++p;
+            if (p == component.pairs.size()) break;
+            if (component.pairs[p].i != pair.i || component.pairs[p].j != pair.j) continue;
+            edges.push_back({static_cast<std::int32_t>(pair.i), static_cast<std::int32_t>(pair.j), edge.ssd});
+        }
+    }
+
+    template <class Each>
+    void for_each(std::size_t count, Each&& each) {
+        parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_, [&](std::size_t unit, std::size_t) {
+            for (std::size_t p = unit * kPairsPerUnit; p < std::min(count, (unit + 1) * kPairsPerUnit); ++p) each(p);
+        });
+    }
+
+    const Isa& isa_;
+    const tiled_l2::Images& images_;
+    const Pyramid& pyramid_;
+    const tiled_l2::Grid& grid_;
+    const std::uint64_t ssd_max_;
+    const int threads_;
+    Stats& stats_;
+    const double image_kilobytes_;
+    std::atomic<std::size_t> tiles_checked_{0};
+};
+
+}  // namespace
+
+std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
+                         const std::vector<Pair>& pairs, std::uint64_t ssd_max, int threads, Stats& stats) {
+    std::vector<Edge> edges;
+    Verifier verifier(isa, images, shape, pyramid, ssd_max, threads, stats);
+    for (const Component& component : components(pyramid.size(), pairs)) verifier.run(component, edges);
+    verifier.finish();
+    std::sort(edges.begin(), edges.end());
+    return edges;
+}
+
+}  // namespace memcore::block_bounds

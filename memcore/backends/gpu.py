@@ -1,0 +1,90 @@
+"""CUDA tensors: the oracle's interface on the Triton kernels. torch and triton load inside functions only."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import DeviceError, MissingExtraError
+from memcore.types import Channels
+
+if TYPE_CHECKING:
+    import torch
+
+#: Compute capability from which the kernels compile: int8 matrix units and asynchronous copies.
+MIN_CAPABILITY = (8, 0)
+
+
+def available() -> tuple[bool, str]:
+    """Whether CUDA tensors can be compared here, and on what, or why not."""
+    for package in ("torch", "triton"):
+        if importlib.util.find_spec(package) is None:
+            return False, f"{package} is not installed: pip install 'memcore-audit[gpu]'"
+    import torch
+
+    if not torch.cuda.is_available():
+        return False, "torch finds no CUDA device"
+    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    if capability < MIN_CAPABILITY:
+        return False, _too_old(name, capability)
+    return True, f"{name}, compute capability {capability[0]}.{capability[1]}"
+
+
+def tiled_l2_ssd(
+    images: torch.Tensor,
+    other: torch.Tensor | None,
+    tile: tuple[int, int],
+    channels: Channels = "last",
+) -> torch.Tensor:
+    """(B, N, H, W, C), (B, M, H, W, C) uint8 -> (B, N, M) int64 on the same device, or all without B.
+
+    ``channels="first"`` takes (B, N, C, H, W). Images are read in place, whatever their strides. The work is
+    queued on the current stream: this returns before it is done.
+    """
+    kernels = _kernels(images)
+    ssd: torch.Tensor = kernels.tiled_l2_ssd(images, other, tile=tile, channels=channels)
+    return ssd
+
+
+def tiled_l2_graph(
+    images: torch.Tensor, tile: tuple[int, int], ssd_max: int, channels: Channels = "last"
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """(N, H, W, C) uint8 -> edges (E, 2) with i < j, sorted, and their ssd: only these leave the device."""
+    edges, ssd = edges_within(tiled_l2_ssd(images, None, tile, channels), ssd_max)
+    return edges.cpu().numpy(), ssd.cpu().numpy()
+
+
+def edges_within(ssd: torch.Tensor, ssd_max: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, N) int64 -> edges (E, 2) int32 with i < j, sorted, and their ssd (E,), on the device of ``ssd``.
+
+    Waits for the device, since the number of edges decides the answer's size.
+    """
+    import torch
+
+    pairs = (ssd <= ssd_max).triu(1).nonzero()  # row by row, so sorted by (i, j)
+    i, j = pairs.unbind(1)
+    return pairs.to(torch.int32), ssd[i, j]
+
+
+def _kernels(images: torch.Tensor) -> Any:
+    """The kernels' package, once it is sure that it can run on the images' device."""
+    if importlib.util.find_spec("triton") is None:
+        raise MissingExtraError("triton", "gpu", "comparing CUDA tensors")
+    import torch
+
+    if images.is_cuda:
+        capability = torch.cuda.get_device_capability(images.device)
+        if capability < MIN_CAPABILITY:
+            reason = _too_old(torch.cuda.get_device_name(images.device), capability)
+            raise DeviceError(f"images stand on {images.device}: {reason}; call images.cpu() first")
+    import memcore_kernels
+
+    return memcore_kernels
+
+
+def _too_old(name: str, capability: tuple[int, int]) -> str:
+    have, need = (".".join(map(str, c)) for c in (capability, MIN_CAPABILITY))
+    return f"{name} has compute capability {have}, the kernels need {need}"
