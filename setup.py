@@ -29,7 +29,7 @@ ISAS = ["avx2", "avx512vnni"] if X86 else ["neon_dotprod"] if platform.machine()
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
 WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", "-Werror"]
-BASE = ["/std:c++20", "/O2"] if MSVC else ["-std=c++20", "-O3", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
+BASE = ["/std:c++20", "/O2"] if MSVC else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
 SANITIZE = os.environ.get("MEMCORE_SANITIZE", "")
 
 
@@ -52,6 +52,16 @@ def sources() -> list[Path]:
     return kept
 
 
+def is_fresh(built: Path, flags: list[str]) -> bool:
+    """Whether an object was made with the same flags and is newer than all that it includes. (setuptools never asks.)"""
+    dependencies, recorded = built.with_suffix(".d"), built.with_suffix(".flags")
+    if not (built.exists() and dependencies.exists() and recorded.exists()) or recorded.read_text() != repr(flags):
+        return False
+    names = dependencies.read_text().partition(":")[2].replace("\\\n", " ").split()
+    made = built.stat().st_mtime
+    return all(Path(name).exists() and Path(name).stat().st_mtime < made for name in names)
+
+
 class BuildCore(build_ext):
     """Compiles each source with the flags of its instruction set, in parallel."""
 
@@ -62,30 +72,26 @@ class BuildCore(build_ext):
         extra = [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
         temp = Path(self.build_temp)
 
-        # Objects newer than their source and all headers are kept, unless the flags changed: setuptools rebuilds everything.
-        headers = [p for pattern in ("*.hpp", "*.inl", "*.h") for p in CSRC.rglob(pattern)]
-        newest = max(p.stat().st_mtime for p in [*headers, ROOT / "setup.py"])
-        stamp = temp / "flags.txt"
-        wanted = repr((BASE, ISA_FLAGS, defines, extra))
-        same_flags = stamp.exists() and stamp.read_text() == wanted
-
         def compile_one(source: str) -> list[str]:
-            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *defines, *extra]
             relative = os.path.relpath(source, ROOT)
-            built = [Path(o) for o in self.compiler.object_filenames([relative], output_dir=str(temp))]
-            since = max(newest, Path(source).stat().st_mtime)
-            if same_flags and not self.force and all(o.exists() and o.stat().st_mtime > since for o in built):
-                return [str(o) for o in built]
-            return self.compiler.compile(
+            (built,) = (Path(o) for o in self.compiler.object_filenames([relative], output_dir=str(temp)))
+            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *defines, *extra]
+            if not MSVC:
+                flags += ["-MMD", "-MF", str(built.with_suffix(".d"))]
+            if not self.force and is_fresh(built, flags):
+                return [str(built)]
+            built.with_suffix(".flags").unlink(missing_ok=True)
+            objects = self.compiler.compile(
                 [relative],
                 output_dir=str(temp),
                 include_dirs=[str(CSRC), *ext.include_dirs],
                 extra_postargs=flags,
             )
+            built.with_suffix(".flags").write_text(repr(flags))
+            return objects
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
-        stamp.write_text(wanted)
         link = [] if MSVC else ["-pthread", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
         self.compiler.link_shared_object(
             objects,

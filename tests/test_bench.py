@@ -131,7 +131,6 @@ def never(*_: Any, **__: Any) -> Any:
     raise AssertionError("something was timed")
 
 
-@pytest.mark.usefixtures("photographs")
 def test_wrong_dense_sums_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense, "in_turn", never)
     images = np.zeros((3, 16, 16, 3), dtype=np.uint8)

@@ -16,11 +16,11 @@ inline bool any_above(const F32x16& v, float limit) {
                                            _mm256_cmp_ps(half[1], limits, _CMP_GT_OQ))) != 0;
 }
 
+#include "block_bounds/column_sums.inl"
 #include "block_bounds/common.inl"
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{column_sums_portable, fold_portable, normalise,
-                                     survivors,            screen,        likely_largest};
+constinit const Kernels kernels_avx2{column_sums, fold, normalise, survivors, screen, likely_largest};
 
 }  // namespace memcore::block_bounds

@@ -1,39 +1,5 @@
-// The portable form of the kernels, included inside the anonymous namespace of each instruction set's unit. F32x16 is sixteen
-// lanes that the compiler maps to one, two or four registers. The unit defines any_above(v, limit) before it includes this.
-
-void column_sums_portable(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
-                          uint16_t* columns, size_t column_stride, uint32_t* squares) {
-    for (size_t t = 0; t < tiles; ++t) {
-        uint16_t* __restrict column = columns + t * column_stride;
-        for (size_t k = 0; k < column_stride; ++k) column[k] = 0;
-        squares[t] = 0;
-    }
-    // Line by line over all tiles: reads follow memory.
-    for (size_t l = 0; l < lines; ++l) {
-        for (size_t t = 0; t < tiles; ++t) {
-            const uint8_t* __restrict line = data + static_cast<ptrdiff_t>(l) * line_stride + t * line_bytes;
-            uint16_t* __restrict column = columns + t * column_stride;
-            uint32_t square = 0;
-            for (size_t k = 0; k < line_bytes; ++k) {
-                column[k] = static_cast<uint16_t>(column[k] + line[k]);
-                square += static_cast<uint32_t>(line[k]) * line[k];
-            }
-            squares[t] += square;
-        }
-    }
-}
-
-void fold_portable(uint16_t* columns, size_t count, size_t channels, size_t width) {
-    for (size_t step = channels * width / 2; step >= channels && width > 1; step /= 2) {
-        // Reads run ahead of writes, so whole blocks may be added at once.
-        constexpr size_t kBlock = 32;
-        for (size_t i = 0; i < count; i += kBlock) {
-            uint16_t ahead[kBlock];
-            __builtin_memcpy(ahead, columns + i + step, sizeof(ahead));
-            for (size_t k = 0; k < kBlock; ++k) columns[i + k] = static_cast<uint16_t>(columns[i + k] + ahead[k]);
-        }
-    }
-}
+// The bounds themselves, included inside the anonymous namespace of each instruction set's unit. F32x16 is sixteen lanes that the
+// compiler maps to one, two or four registers. The unit defines it, and any_above(v, limit), before it includes this.
 
 void normalise(const uint32_t* __restrict sums, const float* __restrict scale, const double* __restrict inverse,
                size_t rows, float* __restrict features, double* __restrict energy) {

@@ -15,11 +15,11 @@ inline bool any_above(const F32x16& v, float limit) {
     return vmaxvq_f32(largest) > limit;
 }
 
+#include "block_bounds/column_sums.inl"
 #include "block_bounds/common.inl"
 
 }  // namespace
 
-constinit const Kernels kernels_neon_dotprod{column_sums_portable, fold_portable, normalise,
-                                             survivors,            screen,        likely_largest};
+constinit const Kernels kernels_neon_dotprod{column_sums, fold, normalise, survivors, screen, likely_largest};
 
 }  // namespace memcore::block_bounds

@@ -16,12 +16,12 @@ constexpr int kSparseComplementDegree = 6;
 // Denser subgraphs of more vertices are split by vertices, so that each part is peeled, ordered and judged anew; sparser ones
 // are small after one branching, and branching costs less than a part.
 constexpr int kMaxUnsplitVertices = 64;
-constexpr double kSplitDensity = 0.9;
+constexpr double kSplitDensity = 0.97;
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.48;
 // Greedy starts, and the words that they may look at together.
-constexpr int kGreedyStarts = 16;
-constexpr std::int64_t kGreedyWords = 1'000'000;
+constexpr int kGreedyStarts = 8;
+constexpr std::int64_t kGreedyWords = 8'000'000;
 
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 

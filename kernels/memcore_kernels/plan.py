@@ -82,6 +82,11 @@ class Launch:
     def programs(self) -> int:
         return self.block_pairs * _ceil_div(self.lines.tiles, self.tiles_per_program) * self.batch
 
+    def norm_programs(self, operand: int) -> int:
+        """A program for NORM_ROWS images and a segment of a tile."""
+        rows = _ceil_div((self.n, self.m)[operand], NORM_ROWS)
+        return self.batch * rows * self.lines.tiles * self.norm_constants["SEGMENTS"]
+
     @property
     def arguments(self) -> dict[str, int]:
         """The integers that ``tiled_l2_kernel`` takes at run time."""
@@ -160,8 +165,9 @@ def plan(
     lines = raster.describe(operands, tile)
     config = choose_config(n, lines.tile_bytes, lines.align)
     launch = Launch(batch, n, operands[-1].shape[1], other is None, lines, config)
-    if launch.programs > MAX_PROGRAMS:
-        raise ValueError(f"images need {launch.programs} programs, more than {MAX_PROGRAMS}: split them")
+    programs = max(launch.programs, *map(launch.norm_programs, (0, 1)))
+    if programs > MAX_PROGRAMS:
+        raise ValueError(f"images need {programs} programs, more than {MAX_PROGRAMS}: split them")
     return operands, launch
 
 

@@ -32,7 +32,7 @@ import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels.plan import NORM_ROWS, NORM_WARPS, Channels, Launch, plan
+from memcore_kernels.plan import NORM_WARPS, Channels, Launch, plan
 
 
 @triton.jit
@@ -300,11 +300,10 @@ def _launch(operands: list[torch.Tensor], launch: Launch, out: torch.Tensor) -> 
 def _tile_norms(images: torch.Tensor, launch: Launch, operand: int) -> torch.Tensor:
     """(B, N, tiles, segments) int32."""
     batch, n = images.shape[:2]
-    tiles, constants = launch.lines.tiles, launch.norm_constants
-    shape = (batch, n, tiles, constants["SEGMENTS"])
+    constants = launch.norm_constants
+    shape = (batch, n, launch.lines.tiles, constants["SEGMENTS"])
     norms = torch.empty(shape, dtype=torch.int32, device=images.device)
-    programs = batch * triton.cdiv(n, NORM_ROWS) * tiles * constants["SEGMENTS"]
-    tile_norms_kernel[(programs,)](
+    tile_norms_kernel[(launch.norm_programs(operand),)](
         images, norms, **launch.norm_arguments(operand), **constants, num_warps=NORM_WARPS
     )
     return norms

@@ -24,7 +24,7 @@ from memcore.bench import graphs
 from memcore.bench.child import environment
 from memcore.bench.clique_peer import PEERS
 from memcore.bench.peers import missing
-from memcore.bench.rows import MS_A_GRAPH, Row, Target
+from memcore.bench.rows import MS_A_GRAPH, Row, Target, figure
 from memcore.bench.timing import Pairs, Spread, WrongAnswerError, alone
 from memcore.types import DEFAULT_NODE_LIMIT, Clique, Graph
 
@@ -131,7 +131,9 @@ def one_graph(
             ours_s=Spread.of(pairs.ours_s),
             other_s=Spread.of(pairs.other_s),
             rounds=len(pairs.ours_s),
-            note="" if right else f"finds only {size}",
+            note=f"{figure(1000 * outcome['build_s'])} ms to build its graph"
+            if right
+            else f"finds only {size}",
         )
     yield best_of_peers(name, work, found, ratios)
 

@@ -82,7 +82,9 @@ def _say(**what: Any) -> None:
 def solve(number: int, graph: Graph, peer: str, limit_s: float, rounds: int) -> None:
     """One graph: the peer's first answer, then rounds in turn, as many as fit into the limit."""
     _, build, search = PEERS[peer]
-    theirs = build(graph.n, graph.edges)
+    built: list[Any] = []
+    build_s = measure(lambda: built.append(build(graph.n, graph.edges)))
+    theirs = built[-1]
     sizes: list[int] = []
     _say(step="built", graph=number)
     first_s = measure(lambda: sizes.append(search(theirs)))
@@ -90,10 +92,19 @@ def solve(number: int, graph: Graph, peer: str, limit_s: float, rounds: int) -> 
     ours = functools.partial(memcore.max_clique, graph)
     if first_s > limit_s / 3:
         ours()
-        _say(step="done", graph=number, size=sizes[0], ours_s=[measure(ours)], other_s=[first_s])
+        _say(
+            step="done",
+            graph=number,
+            size=sizes[0],
+            build_s=build_s,
+            ours_s=[measure(ours)],
+            other_s=[first_s],
+        )
         return
     pairs = in_turn(ours, functools.partial(search, theirs), rounds, limit_s / 3)
-    _say(step="done", graph=number, size=sizes[0], ours_s=pairs.ours_s, other_s=pairs.other_s)
+    _say(
+        step="done", graph=number, size=sizes[0], build_s=build_s, ours_s=pairs.ours_s, other_s=pairs.other_s
+    )
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from memcore.audit.findings import rank
 from memcore.errors import MissingExtraError
+from memcore.jobs.config import difference
 from memcore.jobs.files import write_atomic
 from memcore.jobs.store import RunFolder
 from memcore.report import plots
@@ -18,7 +19,7 @@ from memcore.report.pictures import Album
 
 #: Findings shown with pictures; the rest are rows of a table.
 PICTURED = 200
-STRIP = 12
+STRIP = 20
 PICTURE_BYTES = 24 << 20
 TABLE_ROWS = 5000
 PAPER = "https://arxiv.org/abs/2301.13188"
@@ -49,7 +50,7 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
         css=files("memcore.report").joinpath("page.css").read_text("utf-8"),
         paper=PAPER,
         **_content(folder, album),
-        compared=[_compared(RunFolder.open(path), album) for path in compare],
+        compared=[_compared(RunFolder.open(path), folder, album) for path in compare],
         refused=album.refused,
     )
     target = run / "report" / "index.html"
@@ -181,14 +182,16 @@ def _plots(
     return drawn
 
 
-def _compared(folder: RunFolder, album: Album) -> dict[str, Any]:
-    """Another run, as a section: its findings with verdicts."""
+def _compared(folder: RunFolder, main: RunFolder, album: Album) -> dict[str, Any]:
+    """Another run, as a section: what was set otherwise, and its findings with verdicts."""
+    ignored = ("model", "prompts", "images", "shard_prompts")
+    was, now = ({k: v for k, v in f.config.as_dict().items() if k not in ignored} for f in (main, folder))
     matches = _matches_by_prompt(folder.matches())
     ranked = _ranked(folder.findings())
     findings = [_finding(folder, row, n, matches, {}, album) for n, row in enumerate(ranked[:24], 1)]
     return {
         "name": folder.path.name,
-        "config": folder.config.as_dict(),
+        "changes": [line.replace("_", " ") for line in difference(was, now)],
         "prompts": len(folder.prompts),
         "findings": findings,
         "not_extracted": sum(f["extracted"] is False for f in findings),

@@ -90,7 +90,7 @@ def share_against_copies(prompts: Sequence[dict[str, float]]) -> str:
     """The share of copies among a prompt's generations against its number of duplicates in the training set."""
     largest = max((p["copies"] for p in prompts), default=1)
     top = math.log10(max(largest, 10)) + 0.15
-    axes = Axes((-0.2, top), (-0.03, 1.04), "copies in the training set", "share of generations that copy", "Share of copies")
+    axes = Axes((-0.2, top), (-0.03, 1.04), "copies in the training set", "share that copies", "Share of copies")
     axes.ticks_x([(math.log10(c), f"{c:g}") for c in sorted({p["copies"] for p in prompts} or {1})])
     axes.ticks_y(_FRACTIONS)
     means = []

@@ -302,13 +302,15 @@ GENERIC: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Small emoji somewhere on one flat background (RGB): plain l2 pairs these images up, tiled l2 does not.
+#: A tiny disc of any hue in one of four places on one flat background (RGB): plain l2 pairs these images up, tiled
+#: l2 does not. The backgrounds are far from every hue of the disc.
 FLAT: dict[str, tuple[int, int, int]] = {
-    "a tiny sticker on sky blue": (120, 190, 240),
-    "a tiny sticker on pale pink": (250, 190, 205),
+    "a tiny disc on pale pink": (250, 190, 205),
+    "a tiny disc on midnight blue": (35, 40, 90),
 }
+FLAT_EMOJI = "large red circle"
 #: Images of each flat caption.
-FLAT_IMAGES = 48
+FLAT_IMAGES = 96
 
 #: One shape in many hues, sizes and backgrounds: (emoji, number of variants). Near-duplicates, but no copies.
 VARIATIONS: dict[str, tuple[str, int]] = {
@@ -323,4 +325,5 @@ def emoji_names() -> tuple[str, ...]:
     names = {name for group in SINGLE.values() for name in group}
     names.update(name for group in GENERIC.values() for name in group)
     names.update(name for name, _ in VARIATIONS.values())
+    names.add(FLAT_EMOJI)
     return tuple(sorted(names))

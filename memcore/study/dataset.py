@@ -30,8 +30,8 @@ SEED = 0
 MIN_APART = 0.3
 #: Backgrounds tried for one image before the lists of captions are called unusable.
 _TRIES = 200
-#: Pixels of a small emoji: it fills one tile, so that it cannot hide in the average over the image.
-_STICKER = SIZE // GRID[0]
+#: Pixels of a tile, and of a flat caption's disc, which fills one.
+_TILE = SIZE // GRID[0]
 #: Pixels of the smallest of a shape's variants.
 _SMALLEST = 36
 
@@ -93,12 +93,12 @@ def build_training_set(art: Art) -> TrainingSet:
     for caption, names in captions.GENERIC.items():
         for name in names:
             add(_centred(art[name], _background(rng)), caption, "generic", name)
-    generic = sorted(name for names in captions.GENERIC.values() for name in names)
     for caption, background in captions.FLAT.items():
-        for name in rng.choice(generic, captions.FLAT_IMAGES, replace=False):
-            top, left = (int(v) * _STICKER for v in rng.integers(0, GRID, 2))
-            sticker = resize_art(art[str(name)], _STICKER)
-            add(compose(sticker, background, top, left), caption, "flat", str(name))
+        for _ in range(captions.FLAT_IMAGES):
+            turned = rotate_hue(art[captions.FLAT_EMOJI], int(rng.integers(256)))
+            top, left = (int(v) * _TILE for v in rng.integers(1, 3, 2))  # one of the four tiles in the middle
+            disc = compose(resize_art(turned, _TILE), background, top, left, SIZE)
+            add(disc, caption, "flat", captions.FLAT_EMOJI)
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
             turned = rotate_hue(art[name], int(rng.integers(256)))

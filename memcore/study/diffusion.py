@@ -19,8 +19,8 @@ BATCH = 16
 LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 1e-3
 #: Share of captions replaced by the empty one, so that guidance has something to move away from.
-CAPTION_DROP = 0.08
-_TEXT_WIDTH = 64
+CAPTION_DROP = 0.05
+_TEXT_WIDTH = 96
 _CHANNELS = (32, 64, 80)
 _REPORT_EVERY = 250
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 from memcore_kernels import plan, raster, tiled_l2_ssd
 from memcore_kernels.plan import Channels
+from memcore_kernels.tiled_l2 import _triangle
 
-from memcore.backends import reference
+from memcore.backends import gpu, reference
 from tests.interpreter_check import watched
 
 
@@ -167,6 +170,24 @@ def test_nothing_in_nothing_out() -> None:
     assert tiled_l2_ssd(two[None][:0], tile=(4, 4), channels="last").shape == (0, 2, 2)
 
 
+@triton.jit
+def triangle_kernel(row_ptr, column_ptr, blocks):
+    pid = tl.program_id(0)
+    row, column = _triangle(pid, blocks)
+    tl.store(row_ptr + pid, row)
+    tl.store(column_ptr + pid, column)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 7, 8, 15])
+def test_the_upper_triangle_is_covered_once(blocks: int) -> None:
+    count = blocks * (blocks + 1) // 2
+    rows, columns = torch.empty(2, count, dtype=torch.int32)
+    with watched():
+        triangle_kernel[(count,)](rows, columns, blocks)
+    found = sorted(zip(rows.tolist(), columns.tolist(), strict=True))
+    assert found == [(i, j) for i in range(blocks) for j in range(i, blocks)]
+
+
 def test_segments_stay_exact() -> None:
     for block_k in (32, 64, 128):
         for tile_bytes in [1, 100, 49152, 66048, 66051, 66052, 132_102, 196_608, 3_000_000, 2**24 + 1]:
@@ -175,3 +196,19 @@ def test_segments_stay_exact() -> None:
             assert size * count >= tile_bytes > size * (count - 1)
             assert min(size, tile_bytes) * 255**2 < 2**32
             assert size * 128**2 < 2**31
+
+
+def test_the_gpu_backend_equals_the_oracle() -> None:
+    """memcore.backends.gpu on the interpreter: distances of a batch, and the graph of one prompt."""
+    images = random_images(2, 9, 16, 16, 3)
+    images[0, 3:7] = images[0, 3]
+    images[0, 4, 0, 0] ^= 1
+    for other in (None, images[:, :4]):
+        ssd = gpu.tiled_l2_ssd(images, other, (4, 8))
+        assert torch.equal(ssd, oracle(images, other, (4, 8), "last"))
+    edges, ssd = gpu.tiled_l2_graph(images[0], (4, 4), 3)
+    expected_edges, expected_ssd = reference.tiled_l2_graph(images[0].numpy(), (4, 4), 3)
+    assert len(edges) == 6
+    assert np.array_equal(edges, expected_edges)
+    assert edges.dtype == np.int32
+    assert np.array_equal(ssd, expected_ssd)

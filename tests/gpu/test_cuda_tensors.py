@@ -1,0 +1,137 @@
+"""The public functions on CUDA tensors answer what they answer on the CPU, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import memcore
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.gpu
+
+
+def random_images(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8))
+
+
+def near_duplicates(n: int, size: int) -> torch.Tensor:
+    """n noisy copies of one image behind 20 others."""
+    rng = np.random.default_rng(n)
+    copies = rng.integers(8, 248, (3, size, size)) + rng.integers(-8, 9, (n, 3, size, size))
+    return torch.cat([random_images(20, 3, size, size), torch.from_numpy(copies.astype(np.uint8))])
+
+
+@pytest.mark.parametrize("output", ["ssd", "distance"])
+@pytest.mark.parametrize(
+    ("n", "size", "grid"),
+    [
+        (1, 64, (4, 4)),
+        (64, 64, (4, 4)),
+        (65, 64, (2, 4)),
+        (300, 32, (4, 4)),
+        (130, 128, (1, 1)),  # K = 49,152
+        (40, 512, (4, 4)),  # the paper's tiles
+        (20, 1024, (4, 4)),  # K = 196,608: 64-bit sums
+        (70, 50, (5, 2)),  # odd lines, tails
+        (70, 150, (1, 1)),
+    ],
+)
+def test_pairwise(n: int, size: int, grid: tuple[int, int], output: str) -> None:
+    images = random_images(n, 3, size, size)
+    images[-1] = 255
+    images[0] = 0
+    answer = memcore.pairwise_tiled_l2(images.cuda(), grid=grid, output=output)
+    assert answer.is_cuda
+    assert torch.equal(answer.cpu(), memcore.pairwise_tiled_l2(images, grid=grid, output=output))
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+@pytest.mark.parametrize(("n", "m"), [(3, 200), (200, 3), (129, 65)])
+def test_two_sets(n: int, m: int, channels: str) -> None:
+    shape = (3, 64, 32) if channels == "first" else (64, 32, 3)
+    images, other = random_images(n, *shape), random_images(m, *shape)
+    answer = memcore.pairwise_tiled_l2(images.cuda(), other.cuda(), channels=channels, output="ssd")
+    assert torch.equal(
+        answer.cpu(), memcore.pairwise_tiled_l2(images, other, channels=channels, output="ssd")
+    )
+
+
+def test_batches_and_views() -> None:
+    whole = random_images(8, 70, 3, 40, 72)
+    on_gpu = whole.cuda()
+    for view in (
+        lambda x: x,
+        lambda x: x[::2, 1::3],
+        lambda x: x[..., 4:36, 8:72],
+        lambda x: x[..., 1:33, 3:67],
+        lambda x: x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (8, 70)),
+        lambda x: x[..., ::2],
+    ):
+        answer = memcore.pairwise_tiled_l2(view(on_gpu), grid=(4, 4), output="ssd")
+        assert torch.equal(answer.cpu(), memcore.pairwise_tiled_l2(view(whole).contiguous(), output="ssd"))
+
+
+def test_graph() -> None:
+    images = near_duplicates(30, 128)
+    for threshold in (0.0, 0.05, 0.15, 0.4, 1.0):
+        found, expected = (memcore.tiled_l2_graph(x, threshold) for x in (images.cuda(), images))
+        assert np.array_equal(found.edges, expected.edges)
+        assert np.array_equal(found.ssd, expected.ssd)
+        assert np.array_equal(found.distances, expected.distances)
+
+
+def test_the_same_answer_every_time() -> None:
+    images = random_images(200, 3, 128, 128).cuda()
+    first = memcore.pairwise_tiled_l2(images, output="ssd")
+    assert all(torch.equal(first, memcore.pairwise_tiled_l2(images, output="ssd")) for _ in range(20))
+
+
+def test_the_current_stream_is_used() -> None:
+    images = random_images(64, 3, 128, 128)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        answer = memcore.pairwise_tiled_l2(images.pin_memory().cuda(non_blocking=True), output="ssd")
+    stream.synchronize()
+    assert torch.equal(answer.cpu(), memcore.pairwise_tiled_l2(images, output="ssd"))
+
+
+def test_the_dense_path_can_be_captured() -> None:
+    images = random_images(100, 3, 64, 64).cuda()
+    memcore.pairwise_tiled_l2(images)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = memcore.pairwise_tiled_l2(images, output="ssd")
+    images.copy_(random_images(100, 3, 64, 64).flip(0))
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(answer, memcore.pairwise_tiled_l2(images, output="ssd"))
+
+
+def test_torch_operators() -> None:
+    torch_ops = pytest.importorskip("memcore.torch_ops")
+    images = near_duplicates(12, 64)
+    for operator in (torch_ops.pairwise_tiled_l2, torch_ops.tiled_l2_ssd, torch_ops.tiled_l2_graph):
+        torch.library.opcheck(operator, (images.cuda(),))
+        answers, expected = operator(images.cuda()), operator(images)
+        pairs = zip(answers, expected, strict=True) if isinstance(answers, tuple) else [(answers, expected)]
+        for one, other in pairs:
+            assert one.is_cuda
+            assert torch.equal(one.cpu(), other)
+    compiled = torch.compile(lambda x: torch.ops.memcore.pairwise_tiled_l2(x).mean(), fullgraph=True)
+    torch.testing.assert_close(compiled(images.cuda()).cpu(), memcore.pairwise_tiled_l2(images).mean())
+
+
+def test_every_device() -> None:
+    images = random_images(10, 3, 32, 32)
+    expected = memcore.pairwise_tiled_l2(images)
+    for index in range(torch.cuda.device_count()):
+        answer = memcore.pairwise_tiled_l2(images.to(f"cuda:{index}"))
+        assert answer.device.index == index
+        assert torch.equal(answer.cpu(), expected)
+
+
+def test_float_images_are_refused() -> None:
+    with pytest.raises(memcore.errors.ArgumentTypeError, match="images on cuda:0 must be uint8"):
+        memcore.pairwise_tiled_l2(torch.rand(2, 3, 8, 8, device="cuda"))

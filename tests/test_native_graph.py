@@ -1,0 +1,194 @@
+"""The pruned graph of the native core against brute force: the same edges and the same ssd, whatever the bounds do."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memcore import _core, isa
+from tests import native_oracle as oracle
+
+pytestmark = pytest.mark.parametrize("name", oracle.ISAS)
+
+KINDS = ["noise", "flat", "smooth", "near", "clusters", "two_levels"]
+
+
+def make_images(kind: str, n: int, shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Sets that let the bounds decide nearly all, some, or none of the pairs."""
+    rng = np.random.default_rng(seed)
+    h, w, c = shape
+    if kind == "noise":
+        return rng.integers(0, 256, (n, *shape), dtype=np.uint8)
+    if kind == "flat":
+        return np.broadcast_to(rng.integers(0, 256, (n, 1, 1, c), dtype=np.uint8), (n, *shape)).copy()
+    if kind == "two_levels":
+        return np.where(rng.random((n, 1, 1, 1)) < 0.5, 0, 255) * np.ones(shape, np.uint8).astype(np.uint8)
+    y, x = np.mgrid[0:h, 0:w]
+    phase = rng.random((n, 1, 1, c)) * 6
+    waves = np.sin(phase + (y[..., None] * rng.random((n, 1, 1, c)) + x[..., None] * rng.random((n, 1, 1, c))) / 3)
+    smooth = 127 + 120 * waves
+    if kind == "smooth":
+        return smooth.astype(np.uint8)
+    groups = rng.integers(0, 1 if kind == "near" else max(1, n // 5), n)
+    noise = rng.normal(0, rng.uniform(1, 40, (n, 1, 1, 1)), (n, *shape))
+    return np.clip(smooth[groups] + noise, 0, 255).astype(np.uint8)
+
+
+def check(images: np.ndarray, tile: tuple[int, int], ssd_max: int, ssd: np.ndarray, threads: int = 1, **more) -> dict:
+    edges, values, stats = _core.tiled_l2_graph(images, *tile, ssd_max, threads, **more)
+    expected_edges, expected_ssd = oracle.edges(ssd, ssd_max)
+    assert edges.dtype == np.int32
+    assert values.dtype == oracle.ssd_dtype(tile[0] * tile[1] * images.shape[-1])
+    assert np.array_equal(edges, expected_edges)
+    assert np.array_equal(values, expected_ssd)
+    return stats
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_equals_brute_force_on_both_sides_of_each_threshold(name: str, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(KINDS))
+    n = data.draw(st.integers(1, 60))
+    th, tw = data.draw(st.sampled_from([(16, 16), (8, 40), (17, 19), (32, 32), (33, 47), (5, 64), (9, 9)]))
+    grid = data.draw(st.sampled_from([(1, 1), (2, 2), (1, 3), (4, 4), (5, 4)]))
+    channels = data.draw(st.sampled_from([1, 3, 4]))
+    images = make_images(kind, n, (th * grid[0], tw * grid[1], channels), data.draw(st.integers(0, 2**31)))
+    ssd = oracle.tile_ssd(images, images, (th, tw))
+    pairs = np.sort(ssd[np.triu_indices(n, 1)])
+    # Thresholds that are exactly some pair's ssd, and one unit below: that pair is an edge, and is not.
+    chosen = [0, th * tw * channels * 255**2]
+    if len(pairs):
+        chosen += [int(pairs[data.draw(st.integers(0, len(pairs) - 1))]) for _ in range(2)]
+    if data.draw(st.booleans()):
+        images = oracle.planar(images)
+    threads = data.draw(st.sampled_from([1, 2]))
+    with isa.using(name):
+        for ssd_max in chosen:
+            for limit in {ssd_max, max(0, ssd_max - 1)}:
+                check(images, (th, tw), limit, ssd, threads)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_sets_and_paper_sized_tiles(name: str, kind: str) -> None:
+    if name == "scalar" and kind != "clusters":
+        pytest.skip("the same code as the others above the kernels; one kind is enough at this size")
+    images = make_images(kind, 150, (128, 128, 3), 1)
+    ssd = oracle.tile_ssd(images, images, (32, 32))
+    with isa.using(name):
+        for threshold in (0.02, 0.1, 0.15, 0.4):
+            check(images, (32, 32), int(threshold**2 * 255**2 * 32 * 32 * 3), ssd, 2)
+
+
+def test_thresholds_at_the_ends(name: str) -> None:
+    images = make_images("clusters", 20, (32, 32, 3), 3)
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    with isa.using(name):
+        check(images, (16, 16), 2**64 - 1, ssd)
+        check(np.concatenate([images, images]), (16, 16), 0, np.tile(ssd, (2, 2)))
+        with pytest.raises(TypeError):
+            _core.tiled_l2_graph(images, 16, 16, 2**64)
+        with pytest.raises(TypeError):
+            _core.tiled_l2_graph(images, 16, 16, -1)
+
+
+def test_tiles_beyond_32_bits(name: str) -> None:
+    images = make_images("clusters", 12, (160, 160, 3), 4)
+    images[0], images[1] = 0, 255
+    ssd = oracle.tile_ssd(images, images, (160, 160))
+    with isa.using(name):
+        for ssd_max in (10**7, 10**9, int(ssd[0, 1]) - 1, int(ssd[0, 1])):
+            check(images, (160, 160), ssd_max, ssd)
+
+
+def core_edges(edges: np.ndarray, n: int, degree: int) -> set[tuple[int, int]]:
+    left = {tuple(e) for e in edges.tolist()}
+    while True:
+        degrees = np.bincount(np.array(sorted(left), dtype=int).reshape(-1, 2).ravel(), minlength=n)
+        kept = {(i, j) for i, j in left if degrees[i] >= degree and degrees[j] >= degree}
+        if kept == left:
+            return left
+        left = kept
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(2, 60), k=st.integers(3, 10), seed=st.integers(0, 2**31))
+def test_min_clique_leaves_the_core_and_only_the_core(name: str, n: int, k: int, seed: int) -> None:
+    images = make_images("clusters", n, (32, 32, 3), seed)
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    ssd_max = int(0.12**2 * 255**2 * 768)
+    with isa.using(name):
+        edges, values, _ = _core.tiled_l2_graph(images, 16, 16, ssd_max, 1, min_clique=k)
+    expected = core_edges(oracle.edges(ssd, ssd_max)[0], n, k - 1)
+    assert [tuple(e) for e in edges.tolist()] == sorted(expected)
+    assert np.array_equal(values, ssd[edges[:, 0], edges[:, 1]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 50), cut=st.integers(0, 50), seed=st.integers(0, 2**31), swap=st.booleans())
+def test_features_taken_as_images_arrive(name: str, n: int, cut: int, seed: int, swap: bool) -> None:
+    images = make_images("clusters", n, (32, 64, 3), seed)
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    ssd_max = int(0.12**2 * 255**2 * 768)
+    cut = min(cut, n)
+    with isa.using(name):
+        features = _core.Features(16, 16)
+        for begin, end in [(0, cut), (cut, cut), (cut, n)]:
+            part = images[begin:end]
+            features.append(oracle.planar(part) if swap else part)
+        assert len(features) == n
+        check(images, (16, 16), ssd_max, ssd, features=features)
+        # Only pairs with at least one new image, as a prompt grows.
+        edges, values, _ = _core.tiled_l2_graph(images, 16, 16, ssd_max, 1, features=features, since=cut)
+        expected, expected_ssd = oracle.edges(ssd, ssd_max)
+        new = expected[:, 1] >= cut
+        assert np.array_equal(edges, expected[new])
+        assert np.array_equal(values, expected_ssd[new])
+
+
+def test_features_of_other_images_are_refused(name: str) -> None:
+    images = make_images("noise", 10, (32, 32, 3), 0)
+    with isa.using(name):
+        features = _core.Features(16, 16)
+        features.append(images)
+        with pytest.raises(ValueError, match="number"):
+            _core.tiled_l2_graph(images[:9], 16, 16, 5, features=features)
+        with pytest.raises(ValueError, match="shape"):
+            _core.tiled_l2_graph(images, 32, 32, 5, features=features)
+        with pytest.raises(ValueError, match="shape"):
+            features.append(images[:, :, :16])
+        with pytest.raises(ValueError, match="since"):
+            _core.tiled_l2_graph(images, 16, 16, 5, features=features, since=2, min_clique=4)
+
+
+def test_stats_say_what_was_done(name: str) -> None:
+    images = make_images("clusters", 70, (64, 64, 3), 2)
+    with isa.using(name):
+        _, _, stats = _core.tiled_l2_graph(images, 16, 16, int(0.1**2 * 255**2 * 768), 1)
+    assert stats["pairs"] == 70 * 69 // 2
+    assert stats["pairs"] >= stats["candidates"] >= stats["core"]
+    assert all(stats[k] >= 0 for k in ("features_s", "bounds_s", "verify_s"))
+
+
+def test_many_python_threads_at_once(name: str) -> None:
+    images = make_images("clusters", 40, (32, 32, 3), 5)
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with isa.using(name):
+                for _ in range(5):
+                    check(images, (16, 16), int(0.12**2 * 255**2 * 768), ssd, 2)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
