@@ -25,11 +25,17 @@ ISA_FLAGS: dict[str, list[str]] = {
     "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma"],
     "neon_dotprod": ["-march=armv8.2-a+dotprod"],
 }
-ISAS = ["avx2", "avx512vnni"] if X86 else ["neon_dotprod"] if platform.machine() in {"aarch64", "arm64"} else []
+ISAS = (
+    ["avx2", "avx512vnni"] if X86 else ["neon_dotprod"] if platform.machine() in {"aarch64", "arm64"} else []
+)
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
 WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", "-Werror"]
-BASE = ["/std:c++20", "/O2"] if MSVC else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
+BASE = (
+    ["/std:c++20", "/O2"]
+    if MSVC
+    else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
+)
 SANITIZE = os.environ.get("MEMCORE_SANITIZE", "")
 
 
@@ -37,7 +43,9 @@ def sources() -> list[Path]:
     """All of csrc except other machines' instruction sets and the CUDA part that is not being built."""
     cuda = os.environ.get("MEMCORE_CUDA") == "1"
     if cuda and shutil.which("nvcc") is None:
-        sys.exit("MEMCORE_CUDA=1 was set but nvcc is not on PATH: install CUDA 12.4 or later, or unset MEMCORE_CUDA")
+        sys.exit(
+            "MEMCORE_CUDA=1 was set but nvcc is not on PATH: install CUDA 12.4 or later, or unset MEMCORE_CUDA"
+        )
     kept = []
     for path in sorted(CSRC.rglob("*.cpp")):
         if path.stem in ISA_FLAGS and path.stem not in ISAS:
@@ -55,7 +63,9 @@ def sources() -> list[Path]:
 def is_fresh(built: Path, flags: list[str]) -> bool:
     """Whether an object was made with the same flags and is newer than all that it includes. (setuptools never asks.)"""
     dependencies, recorded = built.with_suffix(".d"), built.with_suffix(".flags")
-    if not (built.exists() and dependencies.exists() and recorded.exists()) or recorded.read_text() != repr(flags):
+    if not (built.exists() and dependencies.exists() and recorded.exists()) or recorded.read_text() != repr(
+        flags
+    ):
         return False
     names = dependencies.read_text().partition(":")[2].replace("\\\n", " ").split()
     made = built.stat().st_mtime
@@ -111,7 +121,10 @@ if os.environ.get("MEMCORE_CUDA") == "1":
 setup(
     ext_modules=[
         Pybind11Extension(
-            "memcore._core", [os.path.relpath(p, ROOT) for p in sources()], include_dirs=[str(CSRC)], cxx_std=20
+            "memcore._core",
+            [os.path.relpath(p, ROOT) for p in sources()],
+            include_dirs=[str(CSRC)],
+            cxx_std=20,
         )
     ],
     cmdclass={"build_ext": BuildCore},

@@ -70,7 +70,9 @@ def is_torch(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def as_images(x: Any, name: str, *, channels: Channels | None = None, ndims: tuple[int, ...] = (4, 5)) -> ImageArray:
+def as_images(
+    x: Any, name: str, *, channels: Channels | None = None, ndims: tuple[int, ...] = (4, 5)
+) -> ImageArray:
     """Views ``x`` as images; raises ArgumentTypeError or ArgumentValueError that name the argument."""
     if channels not in (None, "first", "last"):
         raise ArgumentValueError(f"channels must be 'first', 'last' or None, got {channels!r}")
@@ -93,7 +95,9 @@ def as_images(x: Any, name: str, *, channels: Channels | None = None, ndims: tup
         array = array[None]
     b, n, h, w, c = (int(s) for s in array.shape)
     if 0 in (b, n, h, w, c):
-        raise ArgumentValueError(f"{name} must hold at least one image of at least one pixel, got {tuple(x.shape)}")
+        raise ArgumentValueError(
+            f"{name} must hold at least one image of at least one pixel, got {tuple(x.shape)}"
+        )
     if c > MAX_CHANNELS:
         raise ArgumentValueError(
             f"{name} must have 1 to {MAX_CHANNELS} channels, got {c} with channels={order!r} and shape "
@@ -108,11 +112,17 @@ def as_rows(x: Any, name: str) -> ImageArray:
     """Views ``x`` (N, ...) uint8 as rows (N, D), for k nearest neighbours; ``pixels`` is then (N, D)."""
     array, library, dtype, device = _as_array(x, name)
     if dtype != "uint8":
-        raise ArgumentTypeError(f"{name} must be uint8, got {dtype}; memcore.to_uint8() converts floats in [0, 1]")
+        raise ArgumentTypeError(
+            f"{name} must be uint8, got {dtype}; memcore.to_uint8() converts floats in [0, 1]"
+        )
     if array.ndim < 2:
-        raise ArgumentValueError(f"{name} must have the shape (N, D) or (N, H, W, C), got {tuple(array.shape)}")
+        raise ArgumentValueError(
+            f"{name} must have the shape (N, D) or (N, H, W, C), got {tuple(array.shape)}"
+        )
     if 0 in array.shape:
-        raise ArgumentValueError(f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}")
+        raise ArgumentValueError(
+            f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}"
+        )
     if device != "cpu":
         raise DeviceError(f"{name} stands on {device}; knn runs on the CPU, call {name}.cpu() first")
     return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
@@ -124,7 +134,9 @@ def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name
         if a != b:
             raise ArgumentTypeError(f"{name} must have the {what} of {first_name} ({a}), got {b}")
     if first.device != second.device:
-        raise DeviceError(f"{name} must stand on the device of {first_name} ({first.device}), got {second.device}")
+        raise DeviceError(
+            f"{name} must stand on the device of {first_name} ({first.device}), got {second.device}"
+        )
     if first.batched != second.batched or first.pixels.shape[0] != second.pixels.shape[0]:
         raise ArgumentValueError(
             f"{name} must have the batch of {first_name}: {tuple(first.source.shape)} against "
@@ -199,7 +211,7 @@ def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
             return array, "dlpack", array.dtype.name, "cpu"
         import torch
 
-        return _from_torch(torch.from_dlpack(x), name)
+        return _from_torch(torch.utils.dlpack.from_dlpack(x), name)
     raise ArgumentTypeError(
         f"{name} must be a NumPy array, a torch tensor or an array with __dlpack__, got {type(x).__name__}; "
         "a list of images of one shape becomes one with numpy.stack()"

@@ -42,26 +42,37 @@ def build_parser() -> argparse.ArgumentParser:
     import memcore
 
     parser = argparse.ArgumentParser(
-        prog="memcore", description="Find the training images that an image generator has memorised, and prove it."
+        prog="memcore",
+        description="Find the training images that an image generator has memorised, and prove it.",
     )
     parser.add_argument("--version", action="version", version=f"memcore {memcore.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     demo = _command(commands, "demo", "the whole audit on the bundled small diffusion model", _demo)
-    demo.add_argument("--out", type=Path, default=Path("demo-run"), help="folder for the run (default: %(default)s)")
-    demo.add_argument("--train", action="store_true", help="train the model afresh first (about half an hour)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-run"), help="folder for the run (default: %(default)s)"
+    )
+    demo.add_argument(
+        "--train", action="store_true", help="train the model afresh first (about half an hour)"
+    )
     demo.add_argument("--generations", type=int, default=64, help="images a prompt (default: %(default)s)")
     _workers(demo)
 
     audit = _command(commands, "audit", "sample a model, build graphs, find cliques", _audit)
-    audit.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
+    audit.add_argument(
+        "run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with"
+    )
     _configuration(audit, SAMPLING_FLAGS + GRAPH_FLAGS)
     _workers(audit)
     _parts(audit)
 
     stored = _command(commands, "filter", "the same over stored generations", _filter)
-    stored.add_argument("run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with")
-    stored.add_argument("--images", help="folder with a folder of images or an .npy a prompt, or one .npy file")
+    stored.add_argument(
+        "run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with"
+    )
+    stored.add_argument(
+        "--images", help="folder with a folder of images or an .npy a prompt, or one .npy file"
+    )
     _configuration(stored, GRAPH_FLAGS)
     _workers(stored)
     _parts(stored)
@@ -69,8 +80,12 @@ def build_parser() -> argparse.ArgumentParser:
     match = _command(commands, "match", "hold the findings against a training set", _match)
     match.add_argument("run", type=Path, metavar="RUN")
     match.add_argument("--training", type=Path, required=True, help="folder of images, .npy or .npz")
-    match.add_argument("--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)")
-    match.add_argument("--distance", choices=["l2", "tiled_l2"], default="l2", help="default: %(default)s, the paper's")
+    match.add_argument(
+        "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
+    )
+    match.add_argument(
+        "--distance", choices=["l2", "tiled_l2"], default="l2", help="default: %(default)s, the paper's"
+    )
     match.add_argument("--threads", type=int, help="threads (default: all processors)")
 
     evaluate = _command(commands, "evaluate", "precision and recall against planted truth", _evaluate)
@@ -79,7 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = _command(commands, "report", "one HTML file that opens without a network", _report)
     report.add_argument("run", type=Path, metavar="RUN")
-    report.add_argument("--compare", type=Path, action="append", default=[], metavar="RUN", help="another run to show")
+    report.add_argument(
+        "--compare", type=Path, action="append", default=[], metavar="RUN", help="another run to show"
+    )
 
     study = _command(commands, "study", "train the bundled model again, with its planted duplicates", _study)
     study.add_argument("out", type=Path, metavar="FOLDER")
@@ -92,8 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+def _command(
+    commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + "."
+    )
     parser.add_argument("--json", action="store_true", help="the answer as JSON on standard output")
     parser.set_defaults(run_command=run)
     return parser

@@ -140,5 +140,7 @@ def _check_adjacency(graph: Any) -> NDArray[np.bool_]:
     if adjacency.diagonal().any():
         raise ArgumentValueError("graph must have nothing on its diagonal: a vertex is not its own neighbour")
     if not np.array_equal(adjacency, adjacency.T):
-        raise ArgumentValueError("graph must be symmetric; use graph | graph.T if one direction is enough for an edge")
+        raise ArgumentValueError(
+            "graph must be symmetric; use graph | graph.T if one direction is enough for an edge"
+        )
     return adjacency

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from memcore.audit.match import Metric
 from memcore.jobs.audit import audit, evaluate_run, match_run, summary
 from memcore.jobs.config import Config
 from memcore.report import write_report
@@ -17,7 +18,7 @@ STEPS = 20
 GUIDANCE = 1.0
 BATCH = 32
 #: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.
-METRIC = "tiled_l2"
+METRIC: Metric = "tiled_l2"
 #: The default guidance of Stable Diffusion pipelines makes this model repeat itself without copying: cliques that are
 #: no extractions. These captions stand ten times in the training set.
 TRAP_GUIDANCE = 7.5
@@ -38,7 +39,9 @@ def demo(
     ``train`` first trains the model afresh into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
     is staged: the truth of what was planted is read by the evaluation alone.
     """
-    say: Callable[[str], None] = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    say: Callable[[str], None] = (
+        (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    )
     data = _data(out, train, say)
     config = Config(
         model=str(data / "model"),

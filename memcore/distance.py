@@ -137,7 +137,9 @@ def to_uint8(images: Any) -> Any:
             raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
         return (wide * 255).round().to(torch.uint8)
     if not isinstance(images, np.ndarray):
-        raise ArgumentTypeError(f"images must be a NumPy array or a torch tensor, got {type(images).__name__}")
+        raise ArgumentTypeError(
+            f"images must be a NumPy array or a torch tensor, got {type(images).__name__}"
+        )
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind != "f":
@@ -154,12 +156,18 @@ def choose_backend(backend: Backend, images: ImageArray) -> Backend:
         raise ArgumentValueError(f"backend must be 'auto', 'reference', 'cpu' or 'gpu', got {backend!r}")
     if images.on_cpu:
         if backend == "gpu":
-            raise DeviceError("backend='gpu' needs images on a CUDA device, got CPU images; call images.cuda() first")
+            raise DeviceError(
+                "backend='gpu' needs images on a CUDA device, got CPU images; call images.cuda() first"
+            )
         return "cpu" if backend == "auto" else backend
     if backend in ("reference", "cpu"):
-        raise DeviceError(f"backend={backend!r} needs images on the CPU, got {images.device}; call images.cpu() first")
+        raise DeviceError(
+            f"backend={backend!r} needs images on the CPU, got {images.device}; call images.cpu() first"
+        )
     if not images.device.startswith("cuda"):
-        raise DeviceError(f"images must stand on the CPU or a CUDA device, got {images.device}; call images.cpu()")
+        raise DeviceError(
+            f"images must stand on the CPU or a CUDA device, got {images.device}; call images.cpu()"
+        )
     return "gpu"
 
 
@@ -235,7 +243,9 @@ def _check_out(
     shape = (left.pixels.shape[0], n, m) if left.batched else (n, m)
     dtype = np.dtype(np.float32 if output == "distance" else arrays.ssd_dtype(k))
     if out.shape != shape or out.dtype != dtype:
-        raise ArgumentValueError(f"out must be {dtype.name} of shape {shape}, got {out.dtype.name} of {out.shape}")
+        raise ArgumentValueError(
+            f"out must be {dtype.name} of shape {shape}, got {out.dtype.name} of {out.shape}"
+        )
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ArgumentValueError("out must be C-contiguous and writeable")
     return out

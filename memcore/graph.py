@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.backends import reference
@@ -67,18 +68,21 @@ def tiled_l2_graph(
     if view.is_float:
         if chosen != "gpu":
             check_unit_interval(view, "images")
-        distances = pairwise_tiled_l2(images, tile=tile_hw, channels=channels, backend=backend, threads=threads)
+        distances = pairwise_tiled_l2(
+            images, tile=tile_hw, channels=channels, backend=backend, threads=threads
+        )
         dense = np.asarray(distances)
         i, j = np.nonzero(np.triu(dense <= np.float32(limit.value), 1))
         edges = np.stack([i, j], axis=1).astype(np.int32)
         return Graph(n, edges, None, dense[i, j], float(limit.value), k, stats=pairs)
 
     ssd_max = limit.ssd_max(k)
+    ssd: NDArray[np.unsignedinteger[Any]]
     if chosen == "gpu":
         from memcore.backends import gpu
 
-        edges, ssd = gpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
-        ssd = ssd.astype(arrays.ssd_dtype(k))
+        edges, signed = gpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
+        ssd = signed.astype(arrays.ssd_dtype(k))
         stats: dict[str, float | int | str] = {}
     elif chosen == "reference":
         edges, ssd = reference.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
@@ -89,5 +93,12 @@ def tiled_l2_graph(
         edges, ssd, stats = cpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max, workers, smallest)
     partial = bool(smallest) and chosen == "cpu" and bool(stats.get("partial", False))
     return Graph(
-        n, edges, ssd, ssd_to_distance(ssd, k), float(limit.value), k, partial=partial, stats={**pairs, **stats}
+        n,
+        edges,
+        ssd,
+        ssd_to_distance(ssd, k),
+        float(limit.value),
+        k,
+        partial=partial,
+        stats={**pairs, **stats},
     )

@@ -27,7 +27,11 @@ def info() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "processors": affinity,
-        "isa": {"available": list(isa.available()), "active": isa.active(), "override": os.environ.get("MEMCORE_ISA")},
+        "isa": {
+            "available": list(isa.available()),
+            "active": isa.active(),
+            "override": os.environ.get("MEMCORE_ISA"),
+        },
         "cuda_library": dict(_core.cuda_status()),
         "gpu": _gpu(),
         "packages": {extra: {name: _version(name) for name in names} for extra, names in OPTIONAL.items()},
@@ -63,6 +67,10 @@ def info_lines(result: dict[str, Any]) -> list[str]:
     ]
     for extra, packages in result["packages"].items():
         missing = [name for name, version in packages.items() if version is None]
-        state = "complete" if not missing else f"missing {', '.join(missing)}: pip install 'memcore-audit[{extra}]'"
+        state = (
+            "complete"
+            if not missing
+            else f"missing {', '.join(missing)}: pip install 'memcore-audit[{extra}]'"
+        )
         lines.append(f"extra [{extra}]: {state}")
     return lines

@@ -47,7 +47,9 @@ def knn(
     workers = arrays.check_threads(threads)
     left, right = arrays.as_rows(queries, "queries"), arrays.as_rows(corpus, "corpus")
     if left.library != right.library:
-        raise ArgumentTypeError(f"corpus must be of the library of queries ({left.library}), got {right.library}")
+        raise ArgumentTypeError(
+            f"corpus must be of the library of queries ({left.library}), got {right.library}"
+        )
     if tuple(left.source.shape[1:]) != tuple(right.source.shape[1:]):
         raise ArgumentValueError(
             f"corpus must have rows of the shape of queries {tuple(left.source.shape[1:])}, "

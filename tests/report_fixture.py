@@ -23,10 +23,7 @@ DELTA = 0.15
 GRID = 4
 #: (kind, copies in the training set, whether it must be found, prompts of that kind)
 KINDS = (("dup200", 200, True, 8), ("dup50", 50, True, 8), ("dup10", 10, None, 6), ("once", 1, False, 28))
-NOUNS = (
-    "lighthouse lantern harbour comet orchid lynx teacup anvil meadow glacier violin beacon pagoda fern kite canyon otter "
-    "prism cello dune acorn heron satellite mosaic quill tram walnut zephyr atoll bonfire"
-).split()
+NOUNS = ["lighthouse", "lantern", "harbour", "comet", "orchid", "lynx", "teacup", "anvil", "meadow", "glacier", "violin", "beacon", "pagoda", "fern", "kite", "canyon", "otter", "prism", "cello", "dune", "acorn", "heron", "satellite", "mosaic", "quill", "tram", "walnut", "zephyr", "atoll", "bonfire"]
 
 CLIQUE = pa.struct(
     [
@@ -162,7 +159,9 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **ot
 class RunWriter:
     """Collects rows and writes the folder; ``settings`` are merged over those of an ordinary run."""
 
-    def __init__(self, path: Path, *, guidance: float = 1.0, created: str = "2026-01-05T09:30:00+00:00") -> None:
+    def __init__(
+        self, path: Path, *, guidance: float = 1.0, created: str = "2026-01-05T09:30:00+00:00"
+    ) -> None:
         self.path = path
         self.guidance = guidance
         self.created = created
@@ -184,7 +183,13 @@ class RunWriter:
         return described(images, seeds)
 
     def add_match(
-        self, prompt_id: int, clique: dict[str, Any], images: Sequence[Pixels], index: int, training: Pixels, eidetic: int
+        self,
+        prompt_id: int,
+        clique: dict[str, Any],
+        images: Sequence[Pixels],
+        index: int,
+        training: Pixels,
+        eidetic: int,
     ) -> None:
         medoid = images[clique["seeds"].index(clique["medoid_seed"])]
         self.save_training(index, training)
@@ -204,7 +209,11 @@ class RunWriter:
                 "copies": sum(l2(image, training, GRID) <= DELTA for image in images),
                 "eidetic": eidetic,
                 "neighbors": [
-                    {"index": index + 40 * i, "name": f"train/{index + 40 * i:05d}.png", "l2": plain + 0.11 * i}
+                    {
+                        "index": index + 40 * i,
+                        "name": f"train/{index + 40 * i:05d}.png",
+                        "l2": plain + 0.11 * i,
+                    }
                     for i in range(4)
                 ],
             }
@@ -219,7 +228,12 @@ class RunWriter:
             self._shard(f"{number:07d}-{'ab' * 6}", part, self.quarantine if number == 0 else [])
         if matched:
             pq.write_table(pa.Table.from_pylist(self.matches, schema=MATCHES), self.path / "matches.parquet")
-            info = {"training": "/data/planted/train.npz", "count": 464, "delta": DELTA, "distance": "tiled_l2"}
+            info = {
+                "training": "/data/planted/train.npz",
+                "count": 464,
+                "delta": DELTA,
+                "distance": "tiled_l2",
+            }
             (self.path / "match.json").write_text(json.dumps(info))
 
     def _shard(self, name: str, rows: list[dict[str, Any]], quarantine: list[dict[str, Any]]) -> None:
@@ -278,7 +292,9 @@ torch = "2.9.1"
         )
 
 
-def write_run(path: Path, *, matched: bool = True, evaluated: bool = True, images: Pixels | None = None) -> Path:
+def write_run(
+    path: Path, *, matched: bool = True, evaluated: bool = True, images: Pixels | None = None
+) -> Path:
     """50 prompts: 8 planted 200 times, 8 planted 50 times, 6 planted 10 times, 28 once; one of these failed.
 
     17 prompts are extracted (one of those planted 50 times is missed, two of the ten-fold are found), one candidate
@@ -289,11 +305,21 @@ def write_run(path: Path, *, matched: bool = True, evaluated: bool = True, image
     kinds = [kind for *kind, count in KINDS for _ in range(count)]
     for prompt_id, (kind, copies, expected) in enumerate(kinds):
         prompt = f"{NOUNS[prompt_id % len(NOUNS)]}{'' if prompt_id < len(NOUNS) else ' at night'}"
-        truth.append({"prompt": prompt, "kind": kind, "copies": copies, "expected": expected, "training_images": [prompt_id]})
+        truth.append(
+            {
+                "prompt": prompt,
+                "kind": kind,
+                "copies": copies,
+                "expected": expected,
+                "training_images": [prompt_id],
+            }
+        )
         size = _size(prompt_id, copies)
         excluded = 3 if prompt_id in (4, 41) else 0
         if prompt_id == 45:
-            run.rows.append(finding_row(prompt_id, prompt, [], status="failed", generated=0, reason="sampler"))
+            run.rows.append(
+                finding_row(prompt_id, prompt, [], status="failed", generated=0, reason="sampler")
+            )
         elif size == 0:
             run.rows.append(finding_row(prompt_id, prompt, [], excluded=excluded))
         else:
@@ -306,9 +332,19 @@ def write_run(path: Path, *, matched: bool = True, evaluated: bool = True, image
             run.rows.append(finding_row(prompt_id, prompt, [clique], excluded=excluded))
             run.add_match(prompt_id, clique, pictures, prompt_id, training, max(1, copies))
     run.quarantine = [
-        {"prompt_id": 45, "source": "tram", "reason": "sampler", "detail": "the pipeline raised OutOfMemoryError"},
+        {
+            "prompt_id": 45,
+            "source": "tram",
+            "reason": "sampler",
+            "detail": "the pipeline raised OutOfMemoryError",
+        },
         {"prompt_id": 12, "source": "12/a.png", "reason": "unreadable", "detail": "image file is truncated"},
-        {"prompt_id": None, "source": "13/b.png", "reason": "unreadable", "detail": "cannot identify image file"},
+        {
+            "prompt_id": None,
+            "source": "13/b.png",
+            "reason": "unreadable",
+            "detail": "cannot identify image file",
+        },
     ]
     run.write(matched=matched)
     if evaluated:

@@ -29,7 +29,9 @@ def make_images(kind: str, n: int, shape: tuple[int, int, int], seed: int) -> np
         return np.where(rng.random((n, 1, 1, 1)) < 0.5, 0, 255) * np.ones(shape, np.uint8).astype(np.uint8)
     y, x = np.mgrid[0:h, 0:w]
     phase = rng.random((n, 1, 1, c)) * 6
-    waves = np.sin(phase + (y[..., None] * rng.random((n, 1, 1, c)) + x[..., None] * rng.random((n, 1, 1, c))) / 3)
+    waves = np.sin(
+        phase + (y[..., None] * rng.random((n, 1, 1, c)) + x[..., None] * rng.random((n, 1, 1, c))) / 3
+    )
     smooth = 127 + 120 * waves
     if kind == "smooth":
         return smooth.astype(np.uint8)
@@ -38,7 +40,9 @@ def make_images(kind: str, n: int, shape: tuple[int, int, int], seed: int) -> np
     return np.clip(smooth[groups] + noise, 0, 255).astype(np.uint8)
 
 
-def check(images: np.ndarray, tile: tuple[int, int], ssd_max: int, ssd: np.ndarray, threads: int = 1, **more) -> dict:
+def check(
+    images: np.ndarray, tile: tuple[int, int], ssd_max: int, ssd: np.ndarray, threads: int = 1, **more
+) -> dict:
     edges, values, stats = _core.tiled_l2_graph(images, *tile, ssd_max, threads, **more)
     expected_edges, expected_ssd = oracle.edges(ssd, ssd_max)
     assert edges.dtype == np.int32

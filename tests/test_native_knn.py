@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import native_oracle as oracle
 from memcore import _core, isa
+from tests import native_oracle as oracle
 
 pytestmark = pytest.mark.parametrize("name", oracle.ISAS)
 

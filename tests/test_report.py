@@ -78,7 +78,9 @@ def test_prompts_are_escaped(tmp_path: Path) -> None:
     class Hostile(SyntheticSampler):
         def _one(self, request):  # type: ignore[no-untyped-def]
             rng = np.random.default_rng(request.seed)
-            return (np.arange(768).reshape(16, 16, 3) % 200 + rng.integers(0, 9, (16, 16, 3))).astype(np.uint8)
+            return (np.arange(768).reshape(16, 16, 3) % 200 + rng.integers(0, 9, (16, 16, 3))).astype(
+                np.uint8
+            )
 
     run = audit(
         tmp_path / "run",
@@ -99,7 +101,9 @@ def test_prompts_are_escaped(tmp_path: Path) -> None:
 def test_without_findings_and_unfinished(tmp_path: Path) -> None:
     config = Config(source="custom", generations=12, shard_prompts=1)
     prompts = ["a green hill", "rain", "a door"]
-    run = audit(tmp_path / "run", config, sampler=SyntheticSampler(), prompts=prompts, part=(1, 2), quiet=True)
+    run = audit(
+        tmp_path / "run", config, sampler=SyntheticSampler(), prompts=prompts, part=(1, 2), quiet=True
+    )
     page = Page(write_report(run.path).read_text("utf-8"))
     assert "This run is not finished: 2 of 3 prompts are done" in page.text
     assert "No prompt of 3 draws the same picture again" in page.text

@@ -100,6 +100,9 @@ def test_modules_in_training_mode_are_put_right() -> None:
 class BlackChecker(torch.nn.Module):
     """A safety checker that finds every second image unsafe and answers with black."""
 
+    device = torch.device("cpu")
+    dtype = torch.float32
+
     def forward(self, images: Any, clip_input: Any) -> tuple[Any, list[bool]]:
         unsafe = [i % 2 == 1 for i in range(len(images))]
         for i, bad in enumerate(unsafe):

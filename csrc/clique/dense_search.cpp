@@ -19,9 +19,11 @@ constexpr int kMaxUnsplitVertices = 64;
 constexpr double kSplitDensity = 0.97;
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.48;
+// The nodes after which a search goes on where it is although a larger clique was found.
+constexpr std::int64_t kYoungNodes = 200;
 // Greedy starts, and the words that they may look at together.
-constexpr int kGreedyStarts = 8;
-constexpr std::int64_t kGreedyWords = 8'000'000;
+constexpr int kGreedyStarts = 16;
+constexpr std::int64_t kGreedyWords = 1'000'000;
 
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 
@@ -173,14 +175,30 @@ FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lowe
         if (sub.width_bound <= lower) return none(lower);
         start = greedy(sub);
     }
-    const bool improved = static_cast<int>(start.size()) > lower;
-    FoundClique found = larger(sub.set, improved ? static_cast<int>(start.size()) : lower, sub.width_bound);
-    if (!found.found && improved) {
-        found.members = std::move(start);
-        found.found = true;
+    FoundClique best = none(lower);
+    if (static_cast<int>(start.size()) > lower) {
+        lower = static_cast<int>(start.size());
+        best.members = std::move(start);
+        best.found = true;
     }
-    found.upper = std::min(found.upper, sub.width_bound);
-    return found;
+    // Each larger clique peels more away, which a search that is under way does not see: so begin anew while it is young.
+    const std::int64_t limit = budget_.limit;
+    for (bool young = true;;) {
+        budget_.limit = young ? std::min(limit, budget_.used + kYoungNodes) : limit;
+        FoundClique found = larger(sub.set, lower, young ? lower + 1 : sub.width_bound);
+        budget_.limit = limit;
+        best.finished = found.finished;
+        best.upper = std::min(found.upper, sub.width_bound);
+        if (found.found) {
+            lower = static_cast<int>(found.members.size());
+            best.members = std::move(found.members);
+            best.found = true;
+        }
+        const bool done = found.finished && (!found.found || !young || lower >= sub.width_bound);
+        if (done) best.upper = lower;
+        if (done || budget_.spent() || !(young || found.finished)) return best;
+        young = found.finished;
+    }
 }
 
 FoundClique DenseSearch::larger(BitSet candidates, int lower, int stop_at) {
@@ -352,8 +370,10 @@ std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
     std::int64_t looked_at = 0;
     std::vector<int> rest;
     std::vector<int> degree;
-    for (int start = 0; start < std::min(kGreedyStarts, sub.count()); ++start) {
-        std::vector<int> clique{sub.vertices[at(start)]};
+    const int starts = std::min(kGreedyStarts, sub.count());
+    for (int start = 0; start < starts; ++start) {
+        // Spread over the order, so that they differ.
+        std::vector<int> clique{sub.vertices[at(start * sub.count() / starts)]};
         BitSet candidates = sub.set;
         candidates.intersect(graph_.row(clique[0]));
         for (rest = members_of(candidates); !rest.empty(); rest = members_of(candidates)) {

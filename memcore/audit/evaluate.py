@@ -33,7 +33,11 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
 
 def check_truth(truth: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
     """The truth's entry of each prompt of the run, in order; ConfigError if one is missing or malformed."""
-    if not isinstance(truth, dict) or truth.get("format") != FORMAT or not isinstance(truth.get("prompts"), list):
+    if (
+        not isinstance(truth, dict)
+        or truth.get("format") != FORMAT
+        or not isinstance(truth.get("prompts"), list)
+    ):
         raise ConfigError(f'truth must be JSON with "format": {FORMAT} and a list "prompts"')
     by_prompt: dict[str, dict[str, Any]] = {}
     for entry in truth["prompts"]:
@@ -45,7 +49,9 @@ def check_truth(truth: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
         by_prompt[entry["prompt"]] = entry
     absent = [p for p in prompts if p not in by_prompt]
     if absent:
-        raise ConfigError(f"truth says nothing of {len(absent)} of the run's prompts, the first is {absent[0]!r}")
+        raise ConfigError(
+            f"truth says nothing of {len(absent)} of the run's prompts, the first is {absent[0]!r}"
+        )
     return [by_prompt[p] for p in prompts]
 
 

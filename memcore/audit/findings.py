@@ -58,5 +58,7 @@ def rank(mean_distances: Sequence[float | None], prompt_ids: Sequence[int]) -> l
     >>> rank([0.1, None, 0.05], [7, 8, 9])
     [2, 0]
     """
-    held = [(d, p, i) for i, (d, p) in enumerate(zip(mean_distances, prompt_ids, strict=True)) if d is not None]
+    held = [
+        (d, p, i) for i, (d, p) in enumerate(zip(mean_distances, prompt_ids, strict=True)) if d is not None
+    ]
     return [i for _, _, i in sorted(held)]

@@ -99,14 +99,18 @@ class PromptGraph:
         if view.is_float:
             raise ArgumentTypeError(f"images must be uint8, got {view.dtype}; memcore.to_uint8() converts")
         if view.image_shape != self.shape:
-            raise ArgumentValueError(f"images must have the shape {self.shape} (H, W, C), got {view.image_shape}")
+            raise ArgumentValueError(
+                f"images must have the shape {self.shape} (H, W, C), got {view.image_shape}"
+            )
         backend = choose_backend(self._backend, view)
         count = int(view.pixels.shape[1])
         keep = np.ones(count, dtype=np.bool_)
         if exclude is not None:
             mask = np.asarray(exclude)
             if mask.shape != (count,) or mask.dtype != np.bool_:
-                raise ArgumentValueError(f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}")
+                raise ArgumentValueError(
+                    f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}"
+                )
             keep = ~mask
         vertices = self.n + np.nonzero(keep)[0]
         if len(vertices):

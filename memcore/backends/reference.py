@@ -34,7 +34,9 @@ def tiled_l2_ssd(
     return out
 
 
-def tiled_l2_float(images: NDArray[Any], other: NDArray[Any] | None, tile: tuple[int, int]) -> NDArray[np.float64]:
+def tiled_l2_float(
+    images: NDArray[Any], other: NDArray[Any] | None, tile: tuple[int, int]
+) -> NDArray[np.float64]:
     """The same for float images in [0, 1], as a distance in float64: what the float32 kernels are compared with."""
     other = images if other is None else other
     b, n, m = images.shape[0], images.shape[1], other.shape[1]

@@ -60,7 +60,7 @@ def audit(
     if config.source == "custom":
         if sampler is None or prompts is None:
             raise ConfigError("source='custom' needs sampler and prompts")
-        described = getattr(sampler, "describe", dict)()
+        described: dict[str, str] = getattr(sampler, "describe", dict)()
         with lock(run):
             folder = RunFolder.create(run, config, sampler.fingerprint, described, prompts)
             _run(folder, lambda: sampler, 1, threads, part, quiet)
@@ -183,7 +183,9 @@ def match_run(
                 "neighbors": [{"index": i, "name": names[i], "l2": d} for i, d in match.neighbors],
             }
         )
-        write_atomic(folder.path / "training" / f"{match.index:08d}.png", png_bytes(np.asarray(images[match.index])))
+        write_atomic(
+            folder.path / "training" / f"{match.index:08d}.png", png_bytes(np.asarray(images[match.index]))
+        )
     import pyarrow as pa
 
     write_atomic(folder.path / "matches.parquet", parquet_bytes(pa.Table.from_pylist(rows, schema=MATCHES)))

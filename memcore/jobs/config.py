@@ -67,7 +67,9 @@ class Config:
             if not self.model:
                 raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
             if self.steps < 1:
-                raise ConfigError("steps is missing: the number of denoising steps changes the images, so say it")
+                raise ConfigError(
+                    "steps is missing: the number of denoising steps changes the images, so say it"
+                )
         if self.source == "stored" and not self.images:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
@@ -82,7 +84,9 @@ class Config:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as TOML holds them; what is None is left out."""
         return {
-            k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items() if v is not None
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in dataclasses.asdict(self).items()
+            if v is not None
         }
 
 
@@ -118,7 +122,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ['steps: 20 -> 30']
     """
     names = sorted(set(old) | set(new))
-    return [f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)]
+    return [
+        f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)
+    ]
 
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:

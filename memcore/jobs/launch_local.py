@@ -25,8 +25,8 @@ from memcore.errors import (
 from memcore.jobs.files import remove_temporary
 from memcore.jobs.progress import Progress
 from memcore.jobs.shard import run_shard
-from memcore.jobs.stored import StoredPrompts
 from memcore.jobs.store import RunFolder, Shard, check_startable
+from memcore.jobs.stored import StoredPrompts
 from memcore.sampling.protocol import Sampler
 
 MakeSampler = Callable[[], Sampler | None]
@@ -50,7 +50,9 @@ def lock(folder: Path) -> Iterator[None]:
         except ImportError:
             pass  # no flock on this system; shards are written atomically all the same
         except OSError:
-            raise RunError(f"another memcore process is at work on {folder}: wait for it, or end it") from None
+            raise RunError(
+                f"another memcore process is at work on {folder}: wait for it, or end it"
+            ) from None
         yield
 
 
@@ -107,7 +109,8 @@ def _run_workers(
         todo.put(None)
     arguments = (folder.path, make_sampler, threads, todo, said)
     processes: list[BaseProcess] = [
-        context.Process(target=_worker, args=arguments, daemon=True, name=f"memcore-{i}") for i in range(workers)
+        context.Process(target=_worker, args=arguments, daemon=True, name=f"memcore-{i}")
+        for i in range(workers)
     ]
     for process in processes:
         process.start()
@@ -144,7 +147,9 @@ def _worker(
     path: Path, make_sampler: MakeSampler, threads: int | None, todo: Queue[Any], said: Queue[Any]
 ) -> None:
     """One process: loads its sampler once, then takes shards until there are none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the launcher ends its workers
     _leave_with_parent()
     try:
         folder = RunFolder.open(path)

@@ -12,7 +12,9 @@ LINE_SECONDS = 10.0
 class Progress:
     """Counts generations. On a terminal it draws a bar (tqdm); elsewhere it prints a line every ten seconds."""
 
-    def __init__(self, total: int, label: str, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, total: int, label: str, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False
+    ) -> None:
         self.total = total
         self.count = done
         self._label = label
@@ -26,7 +28,9 @@ class Progress:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=total, initial=done, desc=label, unit="img", file=self._stream, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, initial=done, desc=label, unit="img", file=self._stream, dynamic_ncols=True
+            )
 
     def advance(self, count: int) -> None:
         self.count += count

@@ -5,6 +5,7 @@ Called twice it writes the same bytes twice; killed at any moment it leaves a sh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import MemcoreError, SamplerError
 from memcore.jobs.config import Config
-from memcore.jobs.stored import StoredPrompts
 from memcore.jobs.store import RunFolder, Shard
+from memcore.jobs.stored import StoredPrompts
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.seeds import derive_seed
 from memcore.types import Finding, Images, PromptStatus, Request
@@ -41,10 +42,11 @@ class _Stages:
     def __init__(self) -> None:
         self.seconds = {"sample": 0.0, "graph": 0.0, "clique": 0.0, "write": 0.0}
 
-    def timed(self, stage: str, call: Callable[[], Any]) -> Any:
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            return call()
+            yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
 
@@ -80,7 +82,9 @@ def run_shard(
     folder.write_shard(shard, rows, quarantine, stages.seconds)
 
 
-def _new_prompt(config: Config, prompt_id: int, prompt: str, shape: tuple[int, int, int], threads: int | None) -> _Prompt:
+def _new_prompt(
+    config: Config, prompt_id: int, prompt: str, shape: tuple[int, int, int], threads: int | None
+) -> _Prompt:
     graph = PromptGraph(
         shape,
         config.threshold,
@@ -110,7 +114,9 @@ def _sample_prompts(
     wanted = ((i, index) for i in shard.prompt_ids for index in range(config.generations))
     for group in _batches(wanted, config.batch_size):
         requests = [
-            Request(i, folder.prompts[i], derive_seed(config.seed, i, index)) for i, index in group if i not in failed
+            Request(i, folder.prompts[i], derive_seed(config.seed, i, index))
+            for i, index in group
+            if i not in failed
         ]
         for part, images in _sample(sampler, requests, stages, quarantine, failed):
             pixels, flagged = images.pixels, np.asarray(images.flagged)
@@ -151,17 +157,21 @@ def _sample(
     if not requests:
         return
     try:
-        yield requests, stages.timed("sample", lambda: _checked(sampler, requests))
-        return
+        with stages.timed("sample"):
+            images = _checked(sampler, requests)
     except SamplerError as error:
         first_error = error
+    else:
+        yield requests, images
+        return
     prompt_ids = list(dict.fromkeys(r.prompt_id for r in requests))
     for prompt_id in prompt_ids:
         part = [r for r in requests if r.prompt_id == prompt_id]
         try:
             if len(prompt_ids) == 1:
                 raise first_error
-            images = stages.timed("sample", lambda part=part: _checked(sampler, part))
+            with stages.timed("sample"):
+                images = _checked(sampler, part)
         except SamplerError as error:
             failed.add(prompt_id)
             quarantine.append(
@@ -191,7 +201,8 @@ def _extend(
     where: Sequence[int],
     stages: _Stages,
 ) -> None:
-    stages.timed("graph", lambda: prompt.graph.extend(pixels, exclude=flagged))
+    with stages.timed("graph"):
+        prompt.graph.extend(pixels, exclude=flagged)
     prompt.seeds.extend(part[n].seed for n in where)
     if folder.config.keep == "all":
         for n, image in zip(where, pixels, strict=True):
@@ -211,11 +222,16 @@ def _read_prompts(
     for prompt_id in shard.prompt_ids:
         prompt = _new_prompt(folder.config, prompt_id, folder.prompts[prompt_id], stored.image_shape, threads)
         batches = stored.read(prompt_id, folder.config.batch_size)
-        while (batch := stages.timed("sample", lambda batches=batches: next(batches, None))) is not None:
+        while True:
+            with stages.timed("sample"):
+                batch = next(batches, None)
+            if batch is None:
+                break
             pixels, seeds, flagged, broken = batch
             quarantine.extend({"prompt_id": prompt_id, **entry} for entry in broken)
             if len(seeds):
-                stages.timed("graph", lambda p=prompt, x=pixels, f=flagged: p.graph.extend(x, exclude=f))
+                with stages.timed("graph"):
+                    prompt.graph.extend(pixels, exclude=flagged)
                 prompt.seeds.extend(seeds)
             tell(len(seeds) + len(broken))
         if prompt.seeds:
@@ -224,7 +240,8 @@ def _read_prompts(
 
 def _finish(folder: RunFolder, prompt: _Prompt, stages: _Stages) -> dict[str, Any]:
     """The prompt's row; the members of its cliques are written as PNG."""
-    found: list[Finding] = stages.timed("clique", prompt.graph.findings)
+    with stages.timed("clique"):
+        found: list[Finding] = prompt.graph.findings()
     seeds = prompt.seeds
     cliques = [
         {
@@ -239,8 +256,8 @@ def _finish(folder: RunFolder, prompt: _Prompt, stages: _Stages) -> dict[str, An
     if folder.config.keep == "findings":
         for finding in found:
             for member in finding.members:
-                pixels = prompt.graph.pixels(member)
-                stages.timed("write", lambda m=member, x=pixels: folder.write_image(prompt.prompt_id, seeds[m], x))
+                with stages.timed("write"):
+                    folder.write_image(prompt.prompt_id, seeds[member], prompt.graph.pixels(member))
     first = cliques[0] if cliques else None
     return {
         "prompt_id": prompt.prompt_id,

@@ -91,7 +91,9 @@ class Shard:
 class RunFolder:
     """One audit's folder, opened. ``create`` starts it or goes on with it; ``open`` only reads."""
 
-    def __init__(self, path: Path, config: Config, digest: str, meta: Mapping[str, Any], prompts: list[str]) -> None:
+    def __init__(
+        self, path: Path, config: Config, digest: str, meta: Mapping[str, Any], prompts: list[str]
+    ) -> None:
         self.path = path
         self.config = config
         self.digest = digest
@@ -133,7 +135,11 @@ class RunFolder:
                 "min_clique": config.min_clique,
             },
             "budget": {"generations": config.generations},
-            "prompts": {"count": len(prompts), "source": config.prompts or config.images, "digest": prompts_digest},
+            "prompts": {
+                "count": len(prompts),
+                "source": config.prompts or config.images,
+                "digest": prompts_digest,
+            },
             "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
         }
         table = pa.table({"prompt_id": range(len(prompts)), "prompt": list(prompts)}, schema=PROMPTS)
@@ -148,7 +154,9 @@ class RunFolder:
         try:
             meta = tomllib.loads(file.read_text("utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{path} is no run folder: it holds no run.toml (memcore audit makes one)") from None
+            raise RunError(
+                f"{path} is no run folder: it holds no run.toml (memcore audit makes one)"
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file} is damaged: {error}") from None
         found = meta.get("run", {}).get("format")
@@ -161,7 +169,9 @@ class RunFolder:
     def shards(self) -> list[Shard]:
         """All shards, in order of their prompts."""
         step = self.config.shard_prompts
-        groups = [tuple(range(i, min(i + step, len(self.prompts)))) for i in range(0, len(self.prompts), step)]
+        groups = [
+            tuple(range(i, min(i + step, len(self.prompts)))) for i in range(0, len(self.prompts), step)
+        ]
         return [Shard(self._shard_id(ids), ids) for ids in groups]
 
     def _shard_id(self, prompt_ids: tuple[int, ...]) -> str:
@@ -207,11 +217,15 @@ class RunFolder:
 
     def findings(self) -> list[dict[str, Any]]:
         """Rows of all finished shards, by prompt id."""
-        rows = [row for shard in self.shards() if self.is_done(shard) for row in self._read("findings", shard)]
+        rows = [
+            row for shard in self.shards() if self.is_done(shard) for row in self._read("findings", shard)
+        ]
         return sorted(rows, key=lambda row: int(row["prompt_id"]))
 
     def quarantine(self) -> list[dict[str, Any]]:
-        return [row for shard in self.shards() if self.is_done(shard) for row in self._read("quarantine", shard)]
+        return [
+            row for shard in self.shards() if self.is_done(shard) for row in self._read("quarantine", shard)
+        ]
 
     def manifests(self) -> list[dict[str, Any]]:
         paths = [self.manifest_path(shard) for shard in self.shards() if self.is_done(shard)]

@@ -50,7 +50,9 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.min() < 255:
-            raise UnreadableImage("alpha", "transparent pixels, whose background is unknown: flatten the image first")
+            raise UnreadableImage(
+                "alpha", "transparent pixels, whose background is unknown: flatten the image first"
+            )
     return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
@@ -79,7 +81,11 @@ class StoredPrompts:
 
     def describe(self) -> dict[str, str]:
         h, w, c = self.image_shape
-        return {"kind": "stored generations", "prompts": str(len(self.entries)), "image_shape": f"{h}x{w}x{c}"}
+        return {
+            "kind": "stored generations",
+            "prompts": str(len(self.entries)),
+            "image_shape": f"{h}x{w}x{c}",
+        }
 
     def count(self, prompt_id: int) -> int:
         entry = self.entries[prompt_id]
@@ -98,9 +104,17 @@ class StoredPrompts:
                 try:
                     image = decode_image(file)
                     if image.shape != self.image_shape:
-                        raise UnreadableImage("wrong-size", f"{image.shape} where {self.image_shape} is expected")
+                        raise UnreadableImage(
+                            "wrong-size", f"{image.shape} where {self.image_shape} is expected"
+                        )
                 except UnreadableImage as error:
-                    broken.append({"source": str(file.relative_to(self.path)), "reason": error.reason, "detail": str(error)})
+                    broken.append(
+                        {
+                            "source": str(file.relative_to(self.path)),
+                            "reason": error.reason,
+                            "detail": str(error),
+                        }
+                    )
                     continue
                 images.append(image)
                 seeds.append(int(file.stem) if file.stem.isdecimal() and len(file.stem) < 19 else position)
@@ -111,7 +125,9 @@ class StoredPrompts:
         try:
             images = np.load(file, mmap_mode="r", allow_pickle=False)
             if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-                raise ValueError(f"{images.dtype} {images.shape} where uint8 (N, {self.image_shape}) is expected")
+                raise ValueError(
+                    f"{images.dtype} {images.shape} where uint8 (N, {self.image_shape}) is expected"
+                )
         except (ValueError, OSError, EOFError) as error:
             entry = {"source": file.name, "reason": "unreadable", "detail": str(error)}
             yield np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), [entry]
@@ -124,7 +140,11 @@ class StoredPrompts:
         for entry in self.entries:
             for file in [entry] if entry.suffix == ".npy" else _images_in(entry):
                 try:
-                    shape = np.load(file, mmap_mode="r").shape[1:] if file.suffix == ".npy" else decode_image(file).shape
+                    shape = (
+                        np.load(file, mmap_mode="r").shape[1:]
+                        if file.suffix == ".npy"
+                        else decode_image(file).shape
+                    )
                 except (UnreadableImage, ValueError, OSError, EOFError):
                     continue
                 if len(shape) == 3:
@@ -171,7 +191,8 @@ def _load_array(path: Path) -> NDArray[np.uint8]:
         raise ConfigError(f"training={path} cannot be read: {error}") from None
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ConfigError(f"training={path} must hold uint8 (N, H, W, C), got {images.dtype} {images.shape}")
-    return images
+    mapped: NDArray[np.uint8] = images
+    return mapped
 
 
 def _entries(path: Path) -> list[Path]:

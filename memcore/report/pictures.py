@@ -1,42 +1,86 @@
-"""A run's images as data URIs, small enough for one page."""
+"""A run's images as data URIs, within a limit of bytes for the whole page."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-#: Pictures up to this many pixels a side are embedded as they are; larger ones as thumbnails.
-LARGEST_SIDE = 192
+from memcore.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pictures up to this many pixels a side are enlarged with hard edges; larger ones are smoothed.
+PIXEL_ART_SIDE = 32
+_QUALITIES = (90, 80, 65)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One embedded image; ``width`` and ``height`` are those of the original."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def pixelated(self) -> bool:
+        return max(self.width, self.height) <= PIXEL_ART_SIDE
 
 
 class Album:
-    """Embeds pictures until ``limit_bytes`` are used up; after that ``uri`` answers None and the page says so."""
+    """Embeds pictures until ``limit_bytes`` of text are used up; ``refused`` counts those that found no room.
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.left = limit_bytes
+    ``expected`` pictures share the limit evenly: one that is lossless within its share stays lossless, others become
+    JPEG of falling quality, so that many large pictures cost sharpness and not the last findings their pictures.
+    """
+
+    def __init__(self, limit_bytes: int, expected: int) -> None:
+        try:
+            import PIL.Image
+        except ImportError:
+            raise MissingExtraError("pillow", "report", "The report") from None
+        self._pil = PIL.Image
+        self._limit = limit_bytes
+        self._share = limit_bytes // max(1, expected)
+        self.bytes = 0
+        self.count = 0
         self.refused = 0
 
-    def uri(self, path: Path) -> str | None:
-        if not path.exists():
+    def picture(self, path: Path, side: int) -> Picture | None:
+        """The image in ``path``, at most ``side`` pixels wide and high; None if it is missing, damaged or has no room."""
+        try:
+            with self._pil.open(path) as opened:
+                width, height = opened.size
+                image = opened.convert("L" if opened.mode == "L" else "RGB")
+        except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
             return None
-        kind, data = _small(path)
-        text = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-        if len(text) > self.left:
+        if max(width, height) > side:
+            image.thumbnail((side, side), self._pil.Resampling.LANCZOS)
+        image.info.clear()  # no comments, colour profiles or camera data of the original
+        uri = _uri("png", _encoded(image, "png", optimize=True))
+        if max(width, height) > PIXEL_ART_SIDE:
+            for quality in _QUALITIES:
+                if len(uri) <= self._share:
+                    break
+                lossy = _uri("jpeg", _encoded(image, "jpeg", quality=quality, subsampling=0))
+                uri = min(uri, lossy, key=len)
+        if self.bytes + len(uri) > self._limit:
             self.refused += 1
             return None
-        self.left -= len(text)
-        return text
+        self.bytes += len(uri)
+        self.count += 1
+        return Picture(uri, width, height)
 
 
-def _small(path: Path) -> tuple[str, bytes]:
-    from PIL import Image
+def _encoded(image: Image, kind: str, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind, **options)
+    return sink.getvalue()
 
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
-        if max(image.size) <= LARGEST_SIDE:
-            return "png", data
-        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
-        sink = io.BytesIO()
-        image.convert("RGB").save(sink, "jpeg", quality=88)
-        return "jpeg", sink.getvalue()
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,125 +1,160 @@
-"""The report's plots as inline SVG. Colours come from the page's CSS, so that they follow light and dark."""
+"""The report's plots."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-WIDTH, HEIGHT = 420, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 44
+from memcore.report.axes import Axes, fraction_ticks, round_ticks
+from memcore.report.wording import percent, tidy
 
-
-class Axes:
-    """A frame with ticks and labels; data coordinates are mapped to pixels."""
-
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str, title: str) -> None:
-        self.x_range, self.y_range = x, y
-        self.labels = (x_label, y_label)
-        self.title = title
-        self.parts: list[str] = []
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    def ticks_x(self, ticks: Sequence[tuple[float, str]]) -> None:
-        base = HEIGHT - BOTTOM
-        for value, text in ticks:
-            self.parts.append(f'<line class="grid" x1="{self.x(value):.1f}" y1="{TOP}" x2="{self.x(value):.1f}" y2="{base}"/>')
-            self.parts.append(f'<text x="{self.x(value):.1f}" y="{base + 17}" text-anchor="middle">{escape(text)}</text>')
-
-    def ticks_y(self, ticks: Sequence[tuple[float, str]]) -> None:
-        for value, text in ticks:
-            y = self.y(value)
-            self.parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
-            self.parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
-
-    def line(self, points: Sequence[tuple[float, float]], css: str) -> None:
-        path = " ".join(f"{'M' if i == 0 else 'L'}{self.x(x):.1f} {self.y(y):.1f}" for i, (x, y) in enumerate(points))
-        self.parts.append(f'<path class="{css}" d="{path}"/>')
-
-    def dot(self, x: float, y: float, css: str, tip: str, radius: float = 4) -> None:
-        where = f'cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius}"'
-        self.parts.append(f'<circle class="{css}" {where}><title>{escape(tip)}</title></circle>')
-
-    def bar(self, low: float, high: float, count: float, css: str, tip: str) -> None:
-        x, width = self.x(low) + 1, max(1.0, self.x(high) - self.x(low) - 2)
-        y = self.y(count)
-        height = self.y(0) - y
-        self.parts.append(
-            f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
-            f"<title>{escape(tip)}</title></rect>"
-        )
-
-    def svg(self) -> str:
-        middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
-        x_label, y_label = (escape(label) for label in self.labels)
-        return (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(self.title)}">'
-            + "".join(self.parts)
-            + f'<line class="axis" x1="{LEFT}" y1="{HEIGHT - BOTTOM}" x2="{WIDTH - RIGHT}" y2="{HEIGHT - BOTTOM}"/>'
-            + f'<text class="label" x="{middle:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{x_label}</text>'
-            + f'<text class="label" x="14" y="{(HEIGHT - BOTTOM + TOP) / 2}" text-anchor="middle" '
-            f'transform="rotate(-90 14 {(HEIGHT - BOTTOM + TOP) / 2})">{y_label}</text></svg>'
-        )
+#: Marks drawn at most; of more, every n-th is.
+MARKS = 1200
+BINS = 15
+_GOLDEN = 0.6180339887498949
 
 
-_FRACTIONS = [(0.0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1.0, "1")]
+def thinned(marks: Sequence[Any], most: int = MARKS) -> list[Any]:
+    """All marks, or ``most`` of them at even steps with the last one.
+
+    >>> thinned(range(10), 4)
+    [0, 3, 6, 9]
+    """
+    if len(marks) <= most:
+        return list(marks)
+    return [marks[round(i * (len(marks) - 1) / (most - 1))] for i in range(most)]
 
 
-def precision_recall(curve: Sequence[dict[str, float]], positives: int) -> str:
-    """Precision against recall, down the ranking by mean distance; a dot where a finding is wrong."""
-    axes = Axes((0, 1.02), (0, 1.04), "recall", "precision", f"Precision-recall curve over {positives} planted prompts")
-    axes.ticks_x(_FRACTIONS)
-    axes.ticks_y(_FRACTIONS)
-    points = [(0.0, curve[0]["precision"] if curve else 1.0), *[(p["recall"], p["precision"]) for p in curve]]
-    axes.line(points, "curve")
-    for rank, point in enumerate(curve, 1):
-        css = "good" if point["correct"] else "bad"
-        tip = f"rank {rank}: precision {point['precision']:.3f}, recall {point['recall']:.3f}"
-        axes.dot(point["recall"], point["precision"], css, tip, 3)
+def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) -> str:
+    """Precision against recall, down the ranking; the cross spans the intervals at its end."""
+    shown = "extracted" if "extracted" in stages else "candidates"
+    last = stages[shown]
+    summary = (
+        f"Precision-recall curve of {shown}: ends at precision {_number(last['precision']['value'])} and recall "
+        f"{_number(last['recall']['value'])} of {positives} planted prompts; average precision {last['average_precision']:.3f}."
+    )
+    axes = Axes("plot-precision", summary, x=(0, 1.02), y=(0, 1.02), x_label="recall", y_label="precision")
+    axes.ticks_x(fraction_ticks())
+    axes.ticks_y(fraction_ticks())
+    for name in ("candidates", "extracted"):
+        if name not in stages or not (curve := stages[name]["curve"]):
+            continue
+        points = [(0.0, float(curve[0]["precision"])), *((float(p["recall"]), float(p["precision"])) for p in curve)]
+        axes.line(thinned(points), "curve" if name == shown else "curve faint")
+    if last["curve"] and last["precision"]["value"] is not None:
+        precision, recall = last["precision"], last["recall"]
+        axes.line([(recall["low"], precision["value"]), (recall["high"], precision["value"])], "span")
+        axes.line([(recall["value"], precision["low"]), (recall["value"], precision["high"])], "span")
+    for rank, point in enumerate(last["curve"], 1):
+        if len(last["curve"]) <= 200 or not point["correct"]:
+            css = "mark yes" if point["correct"] else "mark no"
+            tip = f"rank {rank}: precision {point['precision']:.3f}, recall {point['recall']:.3f}"
+            axes.dot(point["recall"], point["precision"], css, tip, 3)
+        if len(axes.parts) > 2 * MARKS:
+            break
     return axes.svg()
 
 
-def share_against_copies(prompts: Sequence[dict[str, float]]) -> str:
-    """The share of copies among a prompt's generations against its number of duplicates in the training set."""
-    largest = max((p["copies"] for p in prompts), default=1)
-    top = math.log10(max(largest, 10)) + 0.15
-    axes = Axes((-0.2, top), (-0.03, 1.04), "copies in the training set", "share that copies", "Share of copies")
-    axes.ticks_x([(math.log10(c), f"{c:g}") for c in sorted({p["copies"] for p in prompts} or {1})])
-    axes.ticks_y(_FRACTIONS)
-    means = []
-    for copies in sorted({p["copies"] for p in prompts}):
-        group = [p for p in prompts if p["copies"] == copies]
-        for i, prompt in enumerate(group):
-            offset = 0.05 * ((i * 0.618034) % 1 - 0.5) * 2  # spread equal values so that all dots are seen
-            tip = f"{prompt['prompt']}: {prompt['share']:.0%} of generations, {copies:g} copies"
-            axes.dot(math.log10(copies) + offset, prompt["share"], "soft", tip)
-        means.append((math.log10(copies), sum(p["share"] for p in group) / len(group)))
-    axes.line(means, "curve")
+def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
+    """The share of copies among a prompt's generations against the number of copies in the training set, and means."""
+    groups: dict[int, list[Mapping[str, Any]]] = {}
+    for prompt in prompts:
+        groups.setdefault(int(prompt["copies"]), []).append(prompt)
+    means = {c: sum(float(p["share"]) for p in group) / len(group) for c, group in sorted(groups.items())}
+    summary = "Mean share of copies by copies in the training set: " + "; ".join(
+        f"{copies}: {percent(mean)}" for copies, mean in list(means.items())[:20]
+    )
+    top = math.log10(max([10, *groups]))
+    axes = Axes(
+        "plot-share",
+        summary,
+        x=(-0.7 if 0 in groups else -0.22, top + 0.22),
+        y=(-0.02, 1.02),
+        x_label="copies in the training set (log scale)",
+        y_label="share of generations that are copies",
+    )
+    axes.ticks_y(fraction_ticks())
+    ticks: list[tuple[float, str]] = []
+    for copies in sorted(groups):
+        if not ticks or _place(copies) - ticks[-1][0] > top / 12:
+            ticks.append((_place(copies), f"{copies:,}"))
+    axes.ticks_x(ticks)
+    most = max(20, MARKS // max(1, len(groups)))
+    for copies, group in groups.items():
+        for i, prompt in enumerate(thinned(group, most)):
+            spread = 0.22 * ((i * _GOLDEN) % 1 - 0.5)  # equal values stand side by side
+            tip = f"{tidy(prompt['prompt'], 60)}: {percent(float(prompt['share']))} of generations, {copies:,} in training"
+            axes.dot(_place(copies) + spread, float(prompt["share"]), "mark yes" if prompt["extracted"] else "mark no", tip, 3.5)
+    axes.line([(_place(copies), mean) for copies, mean in means.items()], "curve mean")
+    for copies, mean in means.items():
+        axes.diamond(_place(copies), mean, "mean-mark", f"mean of {len(groups[copies]):,}: {percent(mean)}")
     return axes.svg()
 
 
-def histogram(values: Sequence[tuple[float, bool]], threshold: float) -> str:
-    """Mean distance inside the cliques: extracted ones and others."""
-    bins = 15
-    counts = [[0, 0] for _ in range(bins)]
+def _place(copies: int) -> float:
+    """log10; none at all stands half a decade left of one."""
+    return math.log10(copies) if copies else -0.5
+
+
+def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> str:
+    """Mean distance inside the cliques, extracted below others; the right edge is the threshold."""
+    high = threshold or 1.0
+    counts = [[0, 0] for _ in range(BINS)]
     for value, extracted in values:
-        counts[min(bins - 1, int(value / threshold * bins))][0 if extracted else 1] += 1
-    tallest = max((a + b for a, b in counts), default=1) or 1
-    axes = Axes((0, threshold), (0, tallest * 1.1), "mean tiled l2 inside the clique", "findings", "Mean distances")
-    step = max(1, math.ceil(tallest / 5))
-    axes.ticks_y([(float(v), str(v)) for v in range(0, tallest + 1, step)])
-    axes.ticks_x([(threshold * f / 3, f"{threshold * f / 3:.3g}") for f in range(4)])
-    for i, (extracted, others) in enumerate(counts):
-        low, high = threshold * i / bins, threshold * (i + 1) / bins
-        if extracted + others:
-            axes.bar(low, high, extracted + others, "bad-bar", f"{others} not extracted")
-        if extracted:
-            axes.bar(low, high, extracted, "good-bar", f"{extracted} extracted")
+        counts[min(BINS - 1, int(value / high * BINS))][0 if extracted else 1] += 1
+    tallest = max(sum(pair) for pair in counts) or 1
+    middle = sorted(value for value, _ in values)[len(values) // 2] if values else 0.0
+    summary = f"Histogram of the mean distances of {len(values)} cliques; the median is {middle:.3f}, the threshold {high:g}."
+    axes = Axes(
+        "plot-distances",
+        summary,
+        x=(0, high * 1.03),
+        y=(0, tallest * 1.12),
+        x_label="mean tiled l2 inside the clique",
+        y_label="findings",
+    )
+    axes.ticks_y([(v, text) for v, text in round_ticks(tallest, 4) if v == int(v)])
+    axes.ticks_x(round_ticks(high, 4))
+    matched = any(extracted is not None for _, extracted in values)
+    for i, (yes, no) in enumerate(counts):
+        left, right = high * i / BINS, high * (i + 1) / BINS
+        where = f"{left:.3f} to {right:.3f}"
+        if yes:
+            axes.bar(left, right, 0, yes, "bar yes", f"{where}: {yes} extracted")
+        if no:
+            axes.bar(left, right, yes, yes + no, "bar no", f"{where}: {no} {'not extracted' if matched else 'candidates'}")
+    axes.rule_x(high, f"threshold {high:g}")
     return axes.svg()
+
+
+def clique_against_match(
+    name: str, points: Sequence[tuple[float, float, bool, bool, str]], threshold: float, delta: float, metric: str
+) -> str:
+    """Distance to the nearest training image against the mean distance inside the clique.
+
+    A point is (mean distance, distance to training, extracted, of the other run, prompt).
+    """
+    highest = max([delta * 1.6, *(y * 1.08 for _, y, *_ in points)])
+    far = sum(not extracted for _, _, extracted, *_ in points)
+    summary = f"{len(points)} cliques; {far} lie farther than delta {delta:g} from every training image."
+    axes = Axes(
+        name,
+        summary,
+        x=(0, threshold * 1.03),
+        y=(0, highest),
+        x_label="mean tiled l2 inside the clique",
+        y_label=f"{metric} to the nearest training image",
+    )
+    axes.ticks_y(round_ticks(highest, 5))
+    axes.ticks_x(round_ticks(threshold, 4))
+    axes.rule_y(delta, f"delta {delta:g}: extracted below")
+    for x, y, extracted, other, prompt in thinned(points):
+        css = f"mark {'yes' if extracted else 'no'}{' other' if other else ''}"
+        tip = f"{tidy(prompt, 60)}: {x:.4f} inside the clique, {y:.4f} to training"
+        (axes.diamond if other else axes.dot)(x, y, css, tip, 5 if other else 3.5)
+    return axes.svg()
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

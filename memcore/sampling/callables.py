@@ -43,7 +43,10 @@ class CallableSampler:
     """
 
     def __init__(
-        self, function: Callable[[list[str], list[int]], Any], image_shape: tuple[int, int, int], fingerprint: str
+        self,
+        function: Callable[[list[str], list[int]], Any],
+        image_shape: tuple[int, int, int],
+        fingerprint: str,
     ) -> None:
         if not callable(function):
             raise ArgumentTypeError(f"function must be callable, got {type(function).__name__}")

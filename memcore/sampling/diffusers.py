@@ -25,14 +25,22 @@ try:
     import torch
     from diffusers import DiffusionPipeline
 except ImportError as error:
-    raise MissingExtraError(getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline") from None
+    raise MissingExtraError(
+        getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
+    ) from None
 
 #: On a CPU every call of the pipeline has this many images, whatever batch_size is: kernels choose their order of
 #: summation by the shape of the batch, so a constant shape is what keeps images equal bit for bit.
 CPU_BATCH = 16
 _STEPS = "num_inference_steps"
 _GUIDANCE = "guidance_scale"
-_IGNORED_CONFIG = ("_name_or_path", "_diffusers_version", "_class_name", "transformers_version", "_use_default_values")
+_IGNORED_CONFIG = (
+    "_name_or_path",
+    "_diffusers_version",
+    "_class_name",
+    "transformers_version",
+    "_use_default_values",
+)
 
 
 class DiffusersSampler:
@@ -159,9 +167,9 @@ class DiffusersSampler:
         parts = [self._sample_batch(requests[s : s + size], size) for s in range(0, len(requests), size)]
         pixels = torch.cat([p for p, _ in parts])
         images = Images(pixels, np.concatenate([f for _, f in parts]))
-        if self._shape is None:
-            self._shape = tuple(pixels.shape[1:])
-        check_images(images, requests, self._shape)
+        shape = self._shape or (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
+        check_images(images, requests, shape)
+        self._shape = shape
         return images
 
     @property
@@ -181,12 +189,16 @@ class DiffusersSampler:
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
-            raise SamplerError(f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}") from error
+            raise SamplerError(
+                f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}"
+            ) from error
         count = len(requests)
         try:
             pixels = to_uint8(self._as_unit_tensor(answer.images)[:count])
         except (ArgumentTypeError, ArgumentValueError) as error:
-            raise SamplerError(f"{type(self._pipe).__name__} answered with something else than images: {error}") from error
+            raise SamplerError(
+                f"{type(self._pipe).__name__} answered with something else than images: {error}"
+            ) from error
         flagged = flag_constant(pixels)
         checked = getattr(answer, "nsfw_content_detected", None)
         if checked is not None:
@@ -198,7 +210,9 @@ class DiffusersSampler:
         if isinstance(images, np.ndarray):
             return torch.from_numpy(np.ascontiguousarray(images))
         if not isinstance(images, torch.Tensor) or images.ndim != 4:
-            raise ArgumentTypeError(f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}")
+            raise ArgumentTypeError(
+                f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
+            )
         unit = images.float()
         if "deepfloyd_if" in type(self._pipe).__module__:
             unit = (unit / 2 + 0.5).clamp(0, 1)  # IF's tensors are in [-1, 1]; it clamps so before it saves
@@ -209,21 +223,32 @@ class DiffusersSampler:
     ) -> dict[str, Any]:
         """The arguments of every call, all explicit; raises if the pipeline does not take one."""
         name = type(self._pipe).__name__
-        reserved = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
+        reserved = {
+            "prompt",
+            "generator",
+            "output_type",
+            "return_dict",
+            "batch_size",
+            "num_images_per_prompt",
+        }
         for key in options:
             if key in reserved or key not in self._parameters:
                 why = "is set by the sampler" if key in reserved else f"is no argument of {name}"
                 raise ArgumentValueError(f"call_options holds {key!r}, which {why}")
         steps = self._named(_STEPS)
         if not steps:
-            raise ArgumentValueError(f"pipe takes no number of steps: {name} is no pipeline that samples images")
+            raise ArgumentValueError(
+                f"pipe takes no number of steps: {name} is no pipeline that samples images"
+            )
         scales = self._named(_GUIDANCE)
         if scales and guidance is None:
             raise ArgumentValueError(
                 f"guidance_scale is missing: {name} takes it, and its default changes the images; 1.0 turns it off"
             )
         if guidance is not None and not scales:
-            raise ArgumentValueError(f"guidance_scale must be None, since {name} does not take it, got {guidance!r}")
+            raise ArgumentValueError(
+                f"guidance_scale must be None, since {name} does not take it, got {guidance!r}"
+            )
         arguments: dict[str, Any] = dict.fromkeys(steps, self.steps)
         arguments |= dict.fromkeys(scales, guidance)
         for key, value in (("height", height), ("width", width)):
@@ -267,7 +292,9 @@ def _config_text(component: Any) -> str:
     config = getattr(component, "config", None)
     if config is not None:
         plain = dict(config) if isinstance(config, Mapping) else config.to_dict()
-        return json.dumps({k: v for k, v in plain.items() if k not in _IGNORED_CONFIG}, sort_keys=True, default=str)
+        return json.dumps(
+            {k: v for k, v in plain.items() if k not in _IGNORED_CONFIG}, sort_keys=True, default=str
+        )
     if hasattr(component, "get_vocab"):
         vocabulary = sorted(component.get_vocab().items())
         merges = getattr(component, "bpe_ranks", None) or getattr(component, "_merges", None)

@@ -34,12 +34,16 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(f"the sampler must return memcore.Images, got {type(images).__name__}")
     pixels, flagged = images.pixels, images.flagged
     if not isinstance(pixels, np.ndarray) and not arrays.is_torch(pixels):
-        raise SamplerError(f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}")
+        raise SamplerError(
+            f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}"
+        )
     dtype = str(pixels.dtype).removeprefix("torch.")
     if dtype != "uint8":
         raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
     expected = (len(requests), *image_shape)
     if tuple(pixels.shape) != expected:
-        raise SamplerError(f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}")
+        raise SamplerError(
+            f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}"
+        )
     if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")

@@ -306,7 +306,7 @@ GENERIC: dict[str, tuple[str, ...]] = {
 #: l2 does not. The backgrounds are far from every hue of the disc.
 FLAT: dict[str, tuple[int, int, int]] = {
     "a tiny disc on pale pink": (250, 190, 205),
-    "a tiny disc on midnight blue": (35, 40, 90),
+    "a tiny disc on slate grey": (100, 100, 120),
 }
 FLAT_EMOJI = "large red circle"
 #: Images of each flat caption.

@@ -94,11 +94,12 @@ def build_training_set(art: Art) -> TrainingSet:
         for name in names:
             add(_centred(art[name], _background(rng)), caption, "generic", name)
     for caption, background in captions.FLAT.items():
-        for _ in range(captions.FLAT_IMAGES):
-            turned = rotate_hue(art[captions.FLAT_EMOJI], int(rng.integers(256)))
-            top, left = (int(v) * _TILE for v in rng.integers(1, 3, 2))  # one of the four tiles in the middle
-            disc = compose(resize_art(turned, _TILE), background, top, left, SIZE)
-            add(disc, caption, "flat", captions.FLAT_EMOJI)
+        # A hue and one of the four tiles in the middle, without replacement: all images are unique.
+        for choice in rng.choice(256 * 4, captions.FLAT_IMAGES, replace=False):
+            turn, place = divmod(int(choice), 4)
+            disc = resize_art(rotate_hue(art[captions.FLAT_EMOJI], turn), _TILE)
+            top, left = _TILE * (1 + place // 2), _TILE * (1 + place % 2)
+            add(compose(disc, background, top, left, SIZE), caption, "flat", captions.FLAT_EMOJI)
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
             turned = rotate_hue(art[name], int(rng.integers(256)))

@@ -1,0 +1,228 @@
+"""Reads what the report needs from a run folder. The only file of the report that knows the formats (docs/formats.md)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from memcore.audit.findings import rank
+from memcore.errors import MissingExtraError, RunError
+
+Row: TypeAlias = dict[str, Any]
+
+FORMAT = 1
+EVALUATION_FORMAT = 1
+_TOTALS = ("generated", "excluded", "status")
+_ROW = ("prompt_id", "prompt", "mean_distance", "cliques", "reason")
+_MATCH = (
+    "prompt_id",
+    "clique",
+    "training_index",
+    "training_name",
+    "l2",
+    "tiled_l2",
+    "extracted",
+    "copies",
+    "eidetic",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quarantined:
+    """The entries that were put aside for one reason, and the first of them as an example."""
+
+    reason: str
+    count: int
+    source: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as the report sees it: counts over all prompts, and rows only of those that found something or failed.
+
+    ``prompts`` is what the run set out to do and ``done`` what finished shards hold. ``findings`` are ranked by the mean
+    distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    prompts: int
+    done: int
+    generated: int
+    excluded: int
+    excluded_prompts: int
+    findings: list[Row]
+    failures: list[Row]
+    matches: Mapping[int, list[Row]] | None
+    match: Mapping[str, Any]
+    evaluation: Row | None
+    quarantine: list[Quarantined]
+    seconds: Mapping[str, float]
+
+    @property
+    def threshold(self) -> float:
+        return float(self.settings["graph"]["threshold"])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        rows, columns = self.settings["graph"]["grid"]
+        return int(rows), int(columns)
+
+    @property
+    def min_clique(self) -> int:
+        return int(self.settings["graph"]["min_clique"])
+
+    def image_path(self, prompt_id: int, seed: int) -> Path:
+        return self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png"
+
+    def training_path(self, index: int) -> Path:
+        return self.path / "training" / f"{index:08d}.png"
+
+
+def read_run(path: Path) -> Run:
+    """The run in ``path``, at whatever stage it is. RunError says which file is missing, damaged or foreign."""
+    settings = _settings(path)
+    totals: Counter[str] = Counter()
+    rows: list[Row] = []
+    seconds: dict[str, float] = {}
+    quarantine: dict[str, Quarantined] = {}
+    for manifest_path in sorted(
+        (path / "manifest").glob("shard-*.json")
+    ):  # a shard without a manifest is not done
+        manifest = _json(manifest_path)
+        for stage, value in manifest.get("seconds", {}).items():
+            seconds[stage] = seconds.get(stage, 0.0) + float(value)
+        shard = path / "findings" / f"{manifest_path.stem}.parquet"
+        _check_digest(shard, manifest.get("sha256"))
+        rows.extend(_shard_rows(shard, totals))
+        _add_quarantine(path / "quarantine" / shard.name, quarantine)
+    found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
+    order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
+    match_file = path / "match.json"
+    return Run(
+        path=path,
+        settings=settings,
+        prompts=int(settings["prompts"]["count"]),
+        done=totals["done"],
+        generated=totals["generated"],
+        excluded=totals["excluded"],
+        excluded_prompts=totals["excluded_prompts"],
+        findings=[found[i] for i in order],
+        failures=sorted((r for r in rows if r["status"] == "failed"), key=lambda r: int(r["prompt_id"])),
+        matches=_matches(path / "matches.parquet", {int(row["prompt_id"]): row for row in found}),
+        match=_json(match_file) if match_file.exists() else {},
+        evaluation=_evaluation(path / "evaluation.json"),
+        quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
+        seconds=seconds,
+    )
+
+
+def _settings(path: Path) -> Row:
+    file = path / "run.toml"
+    try:
+        settings = tomllib.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(f"{path} is no run folder: it holds no run.toml (memcore audit makes one)") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from None
+    found = settings.get("run", {}).get("format")
+    if found != FORMAT:
+        raise RunError(f"{path} has the run format {found!r}, this memcore reads format {FORMAT}")
+    for table, name in (
+        ("graph", "threshold"),
+        ("graph", "grid"),
+        ("graph", "min_clique"),
+        ("prompts", "count"),
+    ):
+        if name not in settings.get(table, {}):
+            raise RunError(f"{file} has no {name!r} in its table [{table}]")
+    return settings
+
+
+def _shard_rows(file: Path, totals: Counter[str]) -> Iterator[Row]:
+    """Rows with a finding or a failure; the others are only counted, so that a run of 350,000 prompts is read in seconds."""
+    import pyarrow.compute as pc
+
+    table = _table(file, (*_TOTALS, *_ROW))
+    totals["done"] += table.num_rows
+    for name in ("generated", "excluded"):
+        totals[name] += pc.sum(table[name]).as_py() or 0
+    totals["excluded_prompts"] += pc.sum(pc.greater(table["excluded"], 0)).as_py() or 0
+    yield from table.filter(pc.not_equal(table["status"], "none")).to_pylist()
+
+
+def _add_quarantine(file: Path, reasons: dict[str, Quarantined]) -> None:
+    if not file.exists():
+        return
+    for entry in _table(file, ("source", "reason", "detail")).to_pylist():
+        reason, source, detail = (str(entry[name] or "") for name in ("reason", "source", "detail"))
+        before = reasons.get(reason, Quarantined(reason, 0, source, detail))
+        reasons[reason] = dataclasses.replace(before, count=before.count + 1)
+
+
+def _matches(file: Path, findings: Mapping[int, Row]) -> dict[int, list[Row]] | None:
+    """Each prompt's matches, the strongest first: extracted before others, then larger cliques."""
+    if not file.exists():
+        return None
+    grouped: dict[int, list[Row]] = {}
+    for match in _table(file, _MATCH).to_pylist():
+        prompt_id, clique = int(match["prompt_id"]), int(match["clique"])
+        cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
+        if not 0 <= clique < len(cliques):
+            raise RunError(
+                f"{file} names clique {clique} of prompt {prompt_id}, which this run does not have: "
+                "it belongs to an earlier state of the run, so give memcore match again"
+            )
+        grouped.setdefault(prompt_id, []).append(match)
+    for own in grouped.values():
+        own.sort(key=lambda match: (not match["extracted"], int(match["clique"])))
+    return grouped
+
+
+def _evaluation(file: Path) -> Row | None:
+    if not file.exists():
+        return None
+    evaluation = _json(file)
+    if evaluation.get("format") != EVALUATION_FORMAT or "candidates" not in evaluation.get("stages", {}):
+        raise RunError(f"{file} is no evaluation of format {EVALUATION_FORMAT}: give memcore evaluate again")
+    return evaluation
+
+
+def _table(file: Path, columns: tuple[str, ...]) -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError("pyarrow", "report", "The report") from None
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{file} cannot be read: {error}") from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise RunError(f"{file} has no column {missing[0]!r}")
+    return table
+
+
+def _check_digest(file: Path, expected: str | None) -> None:
+    if not file.exists():
+        raise RunError(f"{file} is missing although its manifest says that the shard is done")
+    if expected and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise RunError(f"{file} is not the file that its manifest was written for: its sha256 differs")
+
+
+def _json(file: Path) -> Row:
+    try:
+        loaded = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from None
+    if not isinstance(loaded, dict):
+        raise RunError(f"{file} must hold a JSON object, got {type(loaded).__name__}")
+    return loaded

@@ -1,0 +1,118 @@
+"""Numbers and texts as the page shows them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PROMPT_LENGTH = 400
+CELL_LENGTH = 160
+
+
+def tidy(text: object, limit: int = CELL_LENGTH) -> str:
+    """One line of at most ``limit`` characters: white space joined, control characters and overrides made visible."""
+    joined = " ".join(str(text)[: 8 * limit].split())
+    clean = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or _turns(c) else c for c in joined)
+    return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
+
+
+def _turns(character: str) -> bool:
+    """Whether a character reorders the text around it: a prompt must not rewrite the page."""
+    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """
+    >>> count(1, "prompt"), count(1200, "prompt"), count(2, "copy", "copies")
+    ('1 prompt', '1,200 prompts', '2 copies')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def percent(part: float) -> str:
+    """A share in [0, 1].
+
+    >>> percent(0.8125), percent(0.004), percent(1.0)
+    ('81 %', '0.4 %', '100 %')
+    """
+    return f"{100 * part:.1f} %" if 0 < part < 0.095 else f"{100 * part:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(61.53), duration(754), duration(90000)
+    ('61.5 s', '12.6 min', '25.0 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def size(bytes_: int) -> str:
+    """
+    >>> size(2_345_678), size(81_920)
+    ('2.3 MB', '82 kB')
+    """
+    return f"{bytes_ / 1e6:.1f} MB" if bytes_ >= 1_000_000 else f"{bytes_ / 1e3:.0f} kB"
+
+
+def rate(value: float) -> str:
+    """
+    >>> rate(1234.5), rate(26.04), rate(0.25)
+    ('1,234', '26.0', '0.25')
+    """
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def proportion(value: float | None) -> str:
+    """A precision or recall; a dash where nothing was counted."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['low']:.3f} to {estimate['high']:.3f}"
+
+
+def listed(words: Sequence[str], limit: int = 6) -> str:
+    """
+    >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], 2)
+    ('a, b and c', 'a, b and 1 more')
+    """
+    if len(words) > limit:
+        return f"{', '.join(words[:limit])} and {len(words) - limit:,} more"
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """
+    >>> flattened({"graph": {"grid": [4, 4]}, "seed": 1})
+    {'graph.grid': '4 x 4', 'seed': '1'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{key}."))
+        elif isinstance(value, list | tuple):
+            between = " x " if all(isinstance(v, int) for v in value) else ", "
+            flat[f"{prefix}{key}"] = between.join(map(str, value))
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What sets one run's settings apart from another's, by the last part of each name; digests and paths left out.
+
+    >>> differences({"call": {"guidance": 1.0, "steps": 20}}, {"call": {"guidance": 7.5, "steps": 20}})
+    ['guidance 7.5 instead of 1.0']
+    """
+    told = ("digest", "fingerprint", "created", "prompts", "images", "model", "source", "count", "memcore", "shard_prompts")
+    before, after = flattened(old), flattened(new)
+    lines: dict[str, str] = {}
+    for name in [*after, *(name for name in before if name not in after)]:
+        short = name.rsplit(".", 1)[-1]
+        if before.get(name) != after.get(name) and short not in told and not name.startswith("sampler.describe.component"):
+            was, now = (tidy(side.get(name, "not set"), 40) for side in (before, after))
+            lines.setdefault(short, f"{short.replace('_', ' ')} {now} instead of {was}")
+    return list(lines.values())
