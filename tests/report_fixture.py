@@ -23,7 +23,38 @@ DELTA = 0.15
 GRID = 4
 #: (kind, copies in the training set, whether it must be found, prompts of that kind)
 KINDS = (("dup200", 200, True, 8), ("dup50", 50, True, 8), ("dup10", 10, None, 6), ("once", 1, False, 28))
-NOUNS = ["lighthouse", "lantern", "harbour", "comet", "orchid", "lynx", "teacup", "anvil", "meadow", "glacier", "violin", "beacon", "pagoda", "fern", "kite", "canyon", "otter", "prism", "cello", "dune", "acorn", "heron", "satellite", "mosaic", "quill", "tram", "walnut", "zephyr", "atoll", "bonfire"]
+NOUNS = [
+    "lighthouse",
+    "lantern",
+    "harbour",
+    "comet",
+    "orchid",
+    "lynx",
+    "teacup",
+    "anvil",
+    "meadow",
+    "glacier",
+    "violin",
+    "beacon",
+    "pagoda",
+    "fern",
+    "kite",
+    "canyon",
+    "otter",
+    "prism",
+    "cello",
+    "dune",
+    "acorn",
+    "heron",
+    "satellite",
+    "mosaic",
+    "quill",
+    "tram",
+    "walnut",
+    "zephyr",
+    "atoll",
+    "bonfire",
+]
 
 CLIQUE = pa.struct(
     [

@@ -264,11 +264,30 @@ def test_both_sides_are_called_in_turn() -> None:
     assert {"a", "b"} == set(order)
 
 
-def test_a_disturbed_sample_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    wall, busy = iter([0.0, 0.2, 1.0, 1.1]), iter([0.0, 0.1, 1.0, 1.1])
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(wall))
-    monkeypatch.setattr(timing.time, "process_time", lambda: next(busy))
-    assert timing.measure(lambda: None) == pytest.approx(0.1)
+@pytest.mark.parametrize(
+    ("wall", "busy", "seconds", "samples"),
+    [
+        ([0.0, 0.2, 1.0, 1.1], [0.0, 0.1, 1.0, 1.1], 0.1, 2),  # disturbed, then clean
+        ([0.0, 0.1], [0.0, 0.2], 0.1, 1),  # two threads
+        ([0.0, 5.0], [0.0, 4.0], 4.0, 1),  # too long to be taken again
+    ],
+)
+def test_seconds_are_ours_alone(
+    wall: list[float], busy: list[float], seconds: float, samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    walls, busies = iter(wall), iter(busy)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(walls))
+    monkeypatch.setattr(timing.time, "process_time", lambda: next(busies))
+    assert timing.measure(lambda: calls.append(1)) == pytest.approx(seconds)
+    assert len(calls) == samples
+
+
+def test_a_rate_by_the_wall_clock_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    walls, busies = iter([0.0, 2.0]), iter([0.0, 1.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(walls))
+    monkeypatch.setattr(timing.time, "process_time", lambda: next(busies))
+    assert timing.measured_rate(lambda: 100.0) == pytest.approx(200.0)
 
 
 def row(**changes: Any) -> dict[str, Any]:

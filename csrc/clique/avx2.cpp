@@ -8,6 +8,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kernels_avx2{&branch, &colour, &degrees};
+const Kernels kernels_avx2{&branch, &degrees};
 
 }  // namespace memcore::clique

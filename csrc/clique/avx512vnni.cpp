@@ -8,6 +8,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kernels_avx512vnni{&branch, &colour, &degrees};
+const Kernels kernels_avx512vnni{&branch, &degrees};
 
 }  // namespace memcore::clique

@@ -104,14 +104,6 @@ class Colouring {
 };
 
 template <int W>
-void set_first(Word* set, int n) {
-    for (int i = 0; i < W; ++i) {
-        const int bits = n - i * kWordBits;
-        set[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
-    }
-}
-
-template <int W>
 class Branch {
   public:
     explicit Branch(BranchTask& task)
@@ -125,7 +117,10 @@ class Branch {
     void run() {
         task_.size = 0;
         task_.nodes = 0;
-        set_first<W>(sets_, task_.n);
+        for (int i = 0; i < W; ++i) {
+            const int bits = task_.n - i * kWordBits;
+            sets_[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
+        }
         upper_ = task_.n;
         expand(0);
         task_.finished = !cut_;
@@ -186,30 +181,12 @@ class Branch {
     uint16_t* lists_;
 };
 
-template <int W>
-void colour_all(ColourTask& task) {
-    Word everything[W];
-    set_first<W>(everything, task.n);
-    Colouring<W> colouring(task.rows, static_cast<Word*>(task.workspace));
-    task.listed = task.recolour ? colouring.template colour<true>(everything, task.keep, task.list, task.colour)
-                                : colouring.template colour<false>(everything, task.keep, task.list, task.colour);
-}
-
 void branch(BranchTask& task) {
     switch (task.words) {
         case 1: return Branch<1>(task).run();
         case 2: return Branch<2>(task).run();
         case 4: return Branch<4>(task).run();
         default: return Branch<8>(task).run();
-    }
-}
-
-void colour(ColourTask& task) {
-    switch (task.words) {
-        case 1: return colour_all<1>(task);
-        case 2: return colour_all<2>(task);
-        case 4: return colour_all<4>(task);
-        default: return colour_all<8>(task);
     }
 }
 

@@ -42,28 +42,9 @@ constexpr std::size_t branch_workspace_bytes(int n, int words) {
     return (vertices + 1) * 2 * row_bytes + vertices * sizeof(int) + (vertices + 1) * vertices * 2 * sizeof(std::uint16_t);
 }
 
-struct ColourTask {
-    // Given, as in BranchTask.
-    int n;
-    int words;
-    const Word* rows;
-    bool recolour;
-    int keep;         // >= 0
-    void* workspace;  // branch_workspace_bytes(n, words), aligned to 64 bytes
-
-    // Answered. The vertices outside of list[0 .. listed) have a colouring with `keep` colours; colour[i] <= the number of
-    // colours for those and list[0 .. i], and ascends. Room for n each.
-    std::uint16_t* list;
-    std::uint16_t* colour;
-    int listed;
-};
-
 struct Kernels {
     // Largest clique by branch and bound; the bound is a greedy colouring of the candidates.
     void (*branch)(BranchTask& task);
-
-    // One greedy colouring of all vertices.
-    void (*colour)(ColourTask& task);
 
     // out[i] = number of neighbours of vertices[i] that lie in `within`.
     void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out);

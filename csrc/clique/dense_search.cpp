@@ -13,12 +13,8 @@ namespace {
 
 // Vertices whose neighbours in the complement number at most this on average go to the independent-set search.
 constexpr int kSparseComplementDegree = 6;
-// Denser subgraphs of more vertices are split by vertices, so that each part is peeled, ordered and judged anew; sparser ones
-// are small after one branching, and branching costs less than a part.
-constexpr int kMaxUnsplitVertices = 64;
-constexpr double kSplitDensity = 0.97;
 // Colours are worth improving where at least this share of the pairs are edges.
-constexpr double kRecolourDensity = 0.48;
+constexpr double kRecolourDensity = 0.5;
 // The nodes after which a search goes on where it is although a larger clique was found.
 constexpr std::int64_t kYoungNodes = 200;
 // Greedy starts, and the words that they may look at together.
@@ -209,9 +205,7 @@ FoundClique DenseSearch::larger(BitSet candidates, int lower, int stop_at) {
     if (!budget_.take()) return cut(std::min(sub.count(), std::max(lower, colour_bound(sub.set))));
     order_by_width(sub);
     if (sub.width_bound <= lower) return none(lower);
-    if (sub.count() > kMaxBranchVertices) return by_split(sub, lower, stop_at);
-    if (sub.count() > kMaxUnsplitVertices && sub.density() >= kSplitDensity) return by_colours(sub, lower, stop_at);
-    return by_branching(sub, lower, stop_at);
+    return sub.count() > kMaxBranchVertices ? by_split(sub, lower, stop_at) : by_branching(sub, lower, stop_at);
 }
 
 FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_at) {
@@ -299,45 +293,6 @@ int DenseSearch::pack(const Subgraph& sub) {
     }
     for (const int v : sub.vertices) place_[at(v)] = -1;
     return words;
-}
-
-// Branches as the kernel does, but once, and hands each part to `larger`.
-FoundClique DenseSearch::by_colours(const Subgraph& sub, int lower, int stop_at) {
-    std::vector<std::uint16_t> list(sub.vertices.size());
-    std::vector<std::uint16_t> colour(sub.vertices.size());
-    ColourTask task{};
-    task.n = sub.count();
-    task.words = pack(sub);
-    task.rows = packed_.data();
-    task.recolour = sub.density() >= kRecolourDensity;
-    task.keep = lower;
-    task.workspace = workspace_.data();
-    task.list = list.data();
-    task.colour = colour.data();
-    kernels_.colour(task);
-
-    FoundClique answer = none(lower);
-    BitSet rest = sub.set;
-    for (int i = task.listed - 1; i >= 0 && colour[at(i)] > lower; --i) {
-        const int v = sub.vertices[list[at(i)]];
-        BitSet candidates = rest;
-        candidates.intersect(graph_.row(v));
-        rest.clear(v);
-        FoundClique found = larger(std::move(candidates), lower - 1, stop_at - 1);
-        if (found.found) {
-            answer.members = std::move(found.members);
-            answer.members.push_back(v);
-            answer.found = true;
-            lower = static_cast<int>(answer.members.size());
-        }
-        if (!found.finished || lower >= stop_at) {
-            answer.finished = found.finished;
-            answer.upper = std::max(lower, std::min<int>(sub.width_bound, colour[at(i)]));
-            return answer;
-        }
-    }
-    answer.upper = lower;
-    return answer;
 }
 
 FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_at) {

@@ -39,7 +39,6 @@ class DenseSearch {
     FoundClique maximum_of_connected(const BitSet& candidates, int lower);
     FoundClique by_complement(const Subgraph& sub, int lower, int stop_at);
     FoundClique by_split(const Subgraph& sub, int lower, int stop_at);
-    FoundClique by_colours(const Subgraph& sub, int lower, int stop_at);
     FoundClique by_branching(const Subgraph& sub, int lower, int stop_at);
     int pack(const Subgraph& sub);
     std::vector<int> greedy(const Subgraph& sub) const;

@@ -8,6 +8,6 @@ namespace {
 
 }  // namespace
 
-const Kernels kernels_scalar{&branch, &colour, &degrees};
+const Kernels kernels_scalar{&branch, &degrees};
 
 }  // namespace memcore::clique

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <utility>
-#include <cstdlib>
 
 namespace memcore::clique {
 namespace {
@@ -146,7 +145,7 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
             for (int v = 0; v < bits.n(); ++v) {
                 if (cores.core[at(kept[at(v)])] + 1 >= static_cast<int>(best.size())) candidates.set(v);
             }
-            if (!getenv("NOCANON")) certain = search.make_canonical(std::move(candidates), best);
+            certain = search.make_canonical(std::move(candidates), best);
         }
     } else {
         const SparseGraph sub = inducer.lists(kept);

@@ -1,7 +1,8 @@
 """Compiles every shipped configuration ahead of time, without a GPU, and tells what the machine code holds.
 
-    python -m memcore_kernels.report                       # a Markdown table, sm_80, sm_90a and sm_100a
-    python -m memcore_kernels.report --arch 80 90 --json   # one JSON object a line
+    python -m memcore_kernels.report                           # a Markdown table, sm_80, sm_90a and sm_100a
+    python -m memcore_kernels.report --arch 80 90 --json       # one JSON object a line
+    python -m memcore_kernels.report --write docs/kernels.md   # into the documentation
 
 Registers and stack are read from the cubin (``cuobjdump -res-usage``), instructions from its disassembly,
 both with the tools of Triton's own wheel. The launch of each case is planned from tensors without data
@@ -36,6 +37,8 @@ from memcore_kernels.tiled_l2 import INTERPRETED, tile_norms_kernel, tiled_l2_ke
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
 #: What multiplies int8 matrices: mma.sync, wgmma, tcgen05.
 MATRIX_INSTRUCTIONS = ("IMMA", "IGMMA", "UTCIMMA")
+TABLE_START = "<!-- memcore_kernels.report -->"
+TABLE_END = "<!-- end -->"
 #: What Triton notes of pointers (those of torch's allocator are aligned) and integers, by itself at a launch.
 MULTIPLE_OF_16 = [["tt.divisibility", 16]]
 
@@ -208,35 +211,62 @@ def _kernels_to_compile() -> list[tuple[Case, bool]]:
     return [(case, False) for case in CASES] + [(case, True) for case in CASES if case in norms.values()]
 
 
+def markdown_row(row: MachineCode) -> str:
+    """One line of the table of docs/kernels.md."""
+    instructions = ", ".join(f"{n} {name}" for name, n in row.matrix_instructions.items())
+    loop = f"{row.loop_matrix_instructions} of {row.loop_instructions}" if row.loop_instructions else ""
+    cells = (
+        row.kernel.removesuffix("_kernel"),
+        row.case,
+        row.architecture,
+        row.block,
+        row.warps,
+        row.registers,
+        f"{row.shared_bytes:,}",
+        row.spills,
+        instructions,
+        row.async_copies,
+        loop,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
 def markdown(rows: list[MachineCode]) -> str:
-    """The table of docs/kernels.md."""
-    columns: dict[str, Callable[[MachineCode], object]] = {
-        "kernel": lambda r: r.kernel.removesuffix("_kernel"),
-        "case": lambda r: r.case,
-        "for": lambda r: r.architecture,
-        "block": lambda r: r.block,
-        "warps": lambda r: r.warps,
-        "registers": lambda r: r.registers,
-        "shared bytes": lambda r: f"{r.shared_bytes:,}",
-        "spills": lambda r: r.spills,
-        "matrix instructions": lambda r: ", ".join(
-            f"{n} {name}" for name, n in r.matrix_instructions.items()
-        ),
-        "in the loop": lambda r: (
-            f"{r.loop_matrix_instructions} of {r.loop_instructions}" if r.loop_instructions else ""
-        ),
-    }
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(str(cell(row)) for cell in columns.values()) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    """The table, under a line that names the compiler."""
+    columns = (
+        "kernel",
+        "case",
+        "for",
+        "block",
+        "warps",
+        "registers",
+        "shared bytes",
+        "spills",
+        "matrix instructions",
+        "asynchronous copies",
+        "of the inner loop",
+    )
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return "\n".join([f"Triton {triton.__version__}:", "", *head, *map(markdown_row, rows)])
+
+
+def write_between_marks(path: Path, table: str) -> None:
+    """Replaces what stands between TABLE_START and TABLE_END in a file."""
+    text = path.read_text()
+    before, found, rest = text.partition(TABLE_START)
+    _, ended, after = rest.partition(TABLE_END)
+    if not (found and ended):
+        sys.exit(f"{path} must hold the lines {TABLE_START} and {TABLE_END}")
+    path.write_text(f"{before}{TABLE_START}\n\n{table}\n\n{TABLE_END}{after}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m memcore_kernels.report", description=__doc__.splitlines()[0]
+        prog="python -m memcore_kernels.report", description="Compile every configuration and count."
     )
     parser.add_argument("--arch", type=int, nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks in FILE")
     arguments = parser.parse_args()
     if INTERPRETED:
         sys.exit("TRITON_INTERPRET is set, nothing can be compiled: unset it")
@@ -247,7 +277,9 @@ def main() -> None:
             rows.append(inspect(case, architecture, norms))
             if arguments.json:
                 print(json.dumps(dataclasses.asdict(rows[-1])), flush=True)
-    if not arguments.json:
+    if arguments.write:
+        write_between_marks(arguments.write, markdown(rows))
+    elif not arguments.json:
         print(markdown(rows))
 
 

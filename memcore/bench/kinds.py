@@ -31,8 +31,8 @@ COPY_NOISE = (0.01, 0.05)
 #: Pairs of white-noise images lie at this distance, give or take a little.
 NOISE_THRESHOLD = 0.15
 
-# Inside the wheels, read as files: the loaders of scikit-image may download. Pure textures are left out: brought
-# down to a small size they are all the same grey.
+# Inside the wheels, read as files: the loaders of scikit-image may download. Pure textures are left out: in a
+# small size they are all the same grey.
 _SKIMAGE = (
     "astronaut.png",
     "camera.png",

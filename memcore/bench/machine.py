@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ def processor() -> str:
 def processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def others_running() -> int:
+    """How many threads other than this one want a processor at present, by a median; 0 where that is unknown."""
+    source = Path("/proc/loadavg")
+    if not source.exists():
+        return 0
+    seen = []
+    for _ in range(9):
+        seen.append(int(source.read_text().split()[3].partition("/")[0]) - 1)
+        time.sleep(0.01)
+    return max(0, sorted(seen)[len(seen) // 2])
 
 
 def describe(quick: bool) -> dict[str, Any]:
@@ -65,8 +78,8 @@ def lines(machine: dict[str, Any]) -> list[str]:
     ]
     if machine["load"] is not None and machine["load"] > BUSY * machine["processors"]:
         text.append(
-            f"busy: a load of {machine['load']:.1f} on {machine['processors']} processors disturbs "
-            "the figures, most of all those of two threads"
+            f"busy: a load of {machine['load']:.1f} on {machine['processors']} processors. Seconds are those of "
+            "the processor, not of the wall clock."
         )
     if machine["quick"]:
         text.append("quick: small inputs. The targets are stated for the sizes without --quick.")

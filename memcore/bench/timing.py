@@ -18,7 +18,7 @@ Call = Callable[[], Any]
 
 #: A sample shorter than this is repeated within the sample, so that the clock's resolution does not matter.
 SHORTEST_SAMPLE_S = 0.005
-#: A sample is clean if the wall clock ran at most this many times as far as the processor's.
+#: A sample is clean if the wall clock ran less than this many times as far as the processor's.
 CLEAN = 1.05
 #: A sample that was not clean is taken again, up to this many times, unless it took longer than that.
 MOST_ATTEMPTS = 3
@@ -71,40 +71,43 @@ def require_equal(what: str, got: NDArray[Any], want: NDArray[Any]) -> None:
         )
 
 
-def measure(call: Call, repeats: int = 1) -> float:
-    """Seconds a call, by the wall clock, over ``repeats`` calls in a row, if possible undisturbed."""
-    return _undisturbed(call, repeats)[0]
+def measure(call: Call, repeats: int = 1, *, attempts: int = MOST_ATTEMPTS) -> float:
+    """Seconds a call, over ``repeats`` calls in a row."""
+    return _cleanest(call, repeats, attempts)[0]
 
 
-def measured_answer(call: Callable[[], float]) -> float:
-    """What a call that measures itself returns, if possible undisturbed."""
-    return float(_undisturbed(call, 1)[1])
+def measured_rate(call: Callable[[], float]) -> float:
+    """What a call that measures its own rate by the wall clock returns, free of what others took."""
+    _, stretch, rate = _cleanest(call, 1, MOST_ATTEMPTS)
+    return float(rate) * stretch
 
 
-def _undisturbed(call: Call, repeats: int) -> tuple[float, Any]:
-    """Seconds a call and the last answer.
+def _cleanest(call: Call, repeats: int, attempts: int) -> tuple[float, float, Any]:
+    """Seconds a call, how many times as far the wall clock ran, and the last answer.
 
-    A sample in which other processes took the processor (the wall clock ran further than the processor's) is
-    taken again a few times; if none is clean, the cleanest counts.
+    Seconds are the wall clock's or the processor's, whichever is less: on a machine that others use too, the wall
+    clock also runs while the processor works for them. That leaves cold caches, so a sample in which it happened is
+    taken again a few times, and the cleanest counts.
     """
-    cleanest, answer = (float("inf"), float("inf")), None
+    seconds, stretch, answer = float("inf"), float("inf"), None
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for _ in range(MOST_ATTEMPTS):
+        for _ in range(attempts):
             wall, busy = time.perf_counter(), time.process_time()
             for _ in range(repeats):
-                answer_now = call()
+                last = call()
             wall, busy = time.perf_counter() - wall, time.process_time() - busy
-            disturbance = wall / max(busy, 1e-9)
-            if disturbance < cleanest[0]:
-                cleanest, answer = (disturbance, wall / repeats), answer_now
-            if disturbance < CLEAN or wall > LONGEST_AGAIN_S:
+            # With more than one thread, the processor's seconds add up to more than the wall clock's.
+            counted = min(wall, busy) or wall
+            if wall / counted < stretch:
+                seconds, stretch, answer = counted / repeats, wall / counted, last
+            if stretch < CLEAN or wall > LONGEST_AGAIN_S:
                 break
     finally:
         if collecting:
             gc.enable()
-    return cleanest[1], answer
+    return seconds, stretch, answer
 
 
 def repeats_for(call: Call) -> int:
@@ -124,13 +127,13 @@ def alone(call: Call, rounds: int) -> list[float]:
 def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")) -> Pairs:
     """Times both sides in turn; every other round starts with the other side, so neither is always second.
 
-    At least one round, then as many of ``rounds`` as fit into ``budget_s`` seconds.
+    At least one round, then as many of ``rounds`` as fit into ``budget_s`` seconds of the processor.
     """
-    started = time.perf_counter()
+    started = time.process_time()
     ours_repeats, other_repeats = repeats_for(ours), repeats_for(other)
     pairs = Pairs([], [])
     for number in range(rounds):
-        before = time.perf_counter()
+        before = time.process_time()
         if number % 2:
             other_s = measure(other, other_repeats)
             ours_s = measure(ours, ours_repeats)
@@ -139,7 +142,7 @@ def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")
             other_s = measure(other, other_repeats)
         pairs.ours_s.append(ours_s)
         pairs.other_s.append(other_s)
-        now = time.perf_counter()
+        now = time.process_time()
         if now - started + (now - before) > budget_s:
             break
     return pairs

@@ -18,7 +18,14 @@ class Axes:
     """
 
     def __init__(
-        self, name: str, summary: str, *, x: tuple[float, float], y: tuple[float, float], x_label: str, y_label: str
+        self,
+        name: str,
+        summary: str,
+        *,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        x_label: str,
+        y_label: str,
     ) -> None:
         self.name = name
         self.summary = summary
@@ -44,7 +51,9 @@ class Axes:
     def ticks_y(self, ticks: Sequence[Tick]) -> None:
         for value, text in ticks:
             y = self.y(value)
-            self.parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
+            self.parts.append(
+                f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
+            )
             self.parts.append(f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
 
     def line(self, points: Sequence[tuple[float, float]], css: str) -> None:
@@ -53,7 +62,9 @@ class Axes:
             self.parts.append(f'<path class="{css}" d="M{path}"/>')
 
     def dot(self, x: float, y: float, css: str, tip: str = "", radius: float = 4) -> None:
-        self._mark(f'<circle class="{css}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius:g}"', tip, "circle")
+        self._mark(
+            f'<circle class="{css}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius:g}"', tip, "circle"
+        )
 
     def diamond(self, x: float, y: float, css: str, tip: str = "", radius: float = 6) -> None:
         cx, cy = self.x(x), self.y(y)

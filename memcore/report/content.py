@@ -103,6 +103,12 @@ class Finding:
         return bool(self.extracted and self.planted and self.planted.get("expected") is False)
 
 
+def training_name(match: Mapping[str, Any]) -> str:
+    """The training image's name; one that is only a number (an array has no names) says so."""
+    name = tidy(match["training_name"] or match["training_index"])
+    return f"number {name}" if name.isdigit() else name
+
+
 def findings_of(run: Run, album: Album, *, pictured: int = PICTURED) -> list[Finding]:
     """All findings in rank order; the first ``pictured`` with their pictures."""
     truth = {int(entry["prompt_id"]): entry for entry in (run.evaluation or {}).get("prompts", [])}
@@ -144,7 +150,9 @@ def _finding(run: Run, row: Row, number: int, truth: Mapping[int, Row], album: A
         seeds=seeds[:SEEDS],
         medoid=medoid,
         extracted=bool(match["extracted"]) if match else None,
-        match={**match, "training_name": tidy(match["training_name"] or f"number {match['training_index']}")} if match else None,
+        match={**match, "training_name": tidy(match["training_name"] or f"number {match['training_index']}")}
+        if match
+        else None,
         planted=truth.get(prompt_id),
         others=[{**m, "training_name": tidy(m["training_name"])} for m in matches[1:]],
         training=album.picture(training, TRAINING_SIDE) if training else None,
@@ -154,12 +162,16 @@ def _finding(run: Run, row: Row, number: int, truth: Mapping[int, Row], album: A
 
 def extracted_prompts(run: Run) -> int | None:
     """Prompts with at least one extracted clique; None before matching."""
-    return None if run.matches is None else sum(any(m["extracted"] for m in own) for own in run.matches.values())
+    return (
+        None if run.matches is None else sum(any(m["extracted"] for m in own) for own in run.matches.values())
+    )
 
 
 def extracted_images(run: Run) -> int:
     """Different training images among the extracted matches."""
-    return len({int(m["training_index"]) for own in (run.matches or {}).values() for m in own if m["extracted"]})
+    return len(
+        {int(m["training_index"]) for own in (run.matches or {}).values() for m in own if m["extracted"]}
+    )
 
 
 def metric(run: Run) -> str:
@@ -172,6 +184,11 @@ def judged(run: Run) -> Row | None:
     stages = (run.evaluation or {}).get("stages", {})
     stage: Row | None = stages.get("extracted") or stages.get("candidates")
     return stage
+
+
+def confidence(run: Run) -> str:
+    """The level of the evaluation's intervals."""
+    return f"{100 * float((run.evaluation or {}).get('confidence', 0.95)):g} %"
 
 
 def headline(run: Run) -> str:
@@ -192,29 +209,41 @@ def headline(run: Run) -> str:
 def verdict(run: Run, findings: Sequence[Finding]) -> list[str]:
     """The paragraph below the headline, sentence by sentence."""
     if not run.done:
-        return ["The run has started, but no shard of it is complete. Give the same memcore command again to go on."]
-    sentences = [f"For each prompt {_generations(run)} were made, each from its own noise."]
-    repeats = f"{run.min_clique} or more of them are nearly the same picture"
+        return [
+            "The run has started, but no shard of it is complete. Give the same memcore command again to go on."
+        ]
+    sentences = [f"For each prompt, {_generations(run)}."]
+    repeats = f"at least {run.min_clique} of these are nearly the same picture"
     if not run.findings:
-        sentences.append(f"For no prompt {repeats}, at a {METRICS['tiled_l2']} of {run.threshold:g} or less between any two.")
+        sentences.append(
+            f"For no prompt {repeats}: a {METRICS['tiled_l2']} of {run.threshold:g} or less between any two."
+        )
         return sentences
     extracted = extracted_prompts(run)
-    first = f"For {count(len(run.findings), 'prompt')} {repeats}"
+    first = f"For {count(len(run.findings), 'prompt')}, {repeats}"
     if extracted is None:
-        sentences.append(f"{first}. They were not yet held against a training set, so these are candidates and no proof.")
+        sentences.append(
+            f"{first}. They were not yet held against a training set, so these are candidates and no proof."
+        )
     else:
-        near = f"lies within {_article(metric(run))} {metric(run)} of {run.match.get('delta', '')} of one of the"
+        near = (
+            f"lies within {_article(metric(run))} {metric(run)} of {run.match.get('delta', '')} of one of the"
+        )
         images = count(int(run.match.get("count", 0)), "training image")
-        which = "that picture" if extracted == len(run.findings) else f"for {extracted:,} of them that picture"
-        sentences.append(f"{first}, and {which} {near} {images}." if extracted else f"{first}, but none {near} {images}.")
+        which = (
+            "that picture" if extracted == len(run.findings) else f"for {extracted:,} of them that picture"
+        )
+        sentences.append(
+            f"{first}; {which} {near} {images}." if extracted else f"{first}, but none {near} {images}."
+        )
         sentences.extend(_clearest(findings))
         sentences.extend(_false_alarms(len(run.findings) - extracted, extracted))
     stage = judged(run)
     if stage:
-        level = f"{100 * run.evaluation['confidence']:g} %" if run.evaluation else ""
+        precision, recall = stage["precision"], stage["recall"]
         sentences.append(
-            f"Against what was planted, precision is {proportion(stage['precision']['value'])} ({level} interval "
-            f"{interval(stage['precision'])}) and recall {proportion(stage['recall']['value'])} ({interval(stage['recall'])})."
+            f"Against what was planted, precision is {proportion(precision['value'])} ({confidence(run)} interval "
+            f"{interval(precision)}) and recall {proportion(recall['value'])} ({interval(recall)})."
         )
     return sentences
 
@@ -225,7 +254,10 @@ def _article(noun: str) -> str:
 
 def _generations(run: Run) -> str:
     planned = run.settings.get("budget", {}).get("generations")
-    return f"{planned:,} images" if isinstance(planned, int) else "many images"
+    images = f"{planned:,} images" if isinstance(planned, int) else "many images"
+    if run.settings.get("sampler", {}).get("kind") == "stored":
+        return f"up to {images} were read"
+    return f"{images} were made, each from its own noise"
 
 
 def _clearest(findings: Sequence[Finding]) -> list[str]:
@@ -240,8 +272,12 @@ def _false_alarms(others: int, extracted: int) -> list[str]:
     if not others or not extracted:
         return []
     if others == 1:
-        return ["One more repeats a picture that is not in the training set: a candidate, and no extraction."]
-    return [f"{others:,} more repeat pictures that are not in the training set: candidates, and no extractions."]
+        return [
+            "One more repeats a picture that is not that close to any training image: a candidate, not an extraction."
+        ]
+    return [
+        f"{others:,} more repeat pictures that are not that close to any training image: candidates, not extractions."
+    ]
 
 
 def key_figures(run: Run) -> list[Figure]:
@@ -258,10 +294,15 @@ def key_figures(run: Run) -> list[Figure]:
         note = f"{metric(run)} to a training image ≤ {run.match.get('delta', '')}"
         figures.append(Figure(f"{extracted:,}", "extracted", note))
     stage = judged(run)
-    if stage and run.evaluation:
-        level = f"{100 * run.evaluation['confidence']:g} % interval"
+    if stage:
         for name in ("precision", "recall"):
-            figures.append(Figure(proportion(stage[name]["value"]), name, f"{level} {interval(stage[name])}"))
+            figures.append(
+                Figure(
+                    proportion(stage[name]["value"]),
+                    name,
+                    f"{confidence(run)} interval {interval(stage[name])}",
+                )
+            )
     return figures
 
 
@@ -278,7 +319,12 @@ def cost(run: Run) -> dict[str, Any]:
     total = sum(run.seconds.values())
     sampling = run.seconds.get("sample", 0.0)
     rows = [
-        {"name": STAGES.get(name, tidy(name)), "time": duration(s), "share": percent(s / total), "part": s / total}
+        {
+            "name": STAGES.get(name, tidy(name)),
+            "time": duration(s),
+            "share": percent(s / total),
+            "part": s / total,
+        }
         for name, s in run.seconds.items()
         if total
     ]
@@ -294,7 +340,7 @@ def compared(run: Run, other: Run, album: Album) -> dict[str, Any]:
     """Another run: how its settings differ, how many of its candidates are extractions, and those that are not."""
     findings = findings_of(other, album, pictured=0)
     unproven = [f.rank for f in findings if not f.extracted]
-    chosen = [_finding(other, other.findings[r - 1], r, {}, album, NARROW_STRIP) for r in unproven[:COMPARED]]
+    chosen = [_finding(other, other.findings[r - 1], r, {}, album, STRIP) for r in unproven[:COMPARED]]
     changed = differences(run.settings, other.settings)
     return {
         "changed": listed(changed),

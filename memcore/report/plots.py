@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,7 +33,8 @@ def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) ->
     last = stages[shown]
     summary = (
         f"Precision-recall curve of {shown}: ends at precision {_number(last['precision']['value'])} and recall "
-        f"{_number(last['recall']['value'])} of {positives} planted prompts; average precision {last['average_precision']:.3f}."
+        f"{_number(last['recall']['value'])} of {positives} planted prompts; "
+        f"average precision {last['average_precision']:.3f}."
     )
     axes = Axes("plot-precision", summary, x=(0, 1.02), y=(0, 1.02), x_label="recall", y_label="precision")
     axes.ticks_x(fraction_ticks())
@@ -40,7 +42,10 @@ def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) ->
     for name in ("candidates", "extracted"):
         if name not in stages or not (curve := stages[name]["curve"]):
             continue
-        points = [(0.0, float(curve[0]["precision"])), *((float(p["recall"]), float(p["precision"])) for p in curve)]
+        points = [
+            (0.0, float(curve[0]["precision"])),
+            *((float(p["recall"]), float(p["precision"])) for p in curve),
+        ]
         axes.line(thinned(points), "curve" if name == shown else "curve faint")
     if last["curve"] and last["precision"]["value"] is not None:
         precision, recall = last["precision"], last["recall"]
@@ -69,7 +74,7 @@ def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
     axes = Axes(
         "plot-share",
         summary,
-        x=(-0.7 if 0 in groups else -0.22, top + 0.22),
+        x=(-0.8 if 0 in groups else -0.3, top + 0.3),
         y=(-0.02, 1.02),
         x_label="copies in the training set (log scale)",
         y_label="share of generations that are copies",
@@ -81,11 +86,19 @@ def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
             ticks.append((_place(copies), f"{copies:,}"))
     axes.ticks_x(ticks)
     most = max(20, MARKS // max(1, len(groups)))
+    places = sorted(map(_place, groups))
+    spread = min([0.5, *(0.7 * (right - left) for left, right in itertools.pairwise(places))])
     for copies, group in groups.items():
         for i, prompt in enumerate(thinned(group, most)):
-            spread = 0.22 * ((i * _GOLDEN) % 1 - 0.5)  # equal values stand side by side
+            aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values stand side by side
             tip = f"{tidy(prompt['prompt'], 60)}: {percent(float(prompt['share']))} of generations, {copies:,} in training"
-            axes.dot(_place(copies) + spread, float(prompt["share"]), "mark yes" if prompt["extracted"] else "mark no", tip, 3.5)
+            axes.dot(
+                _place(copies) + aside,
+                float(prompt["share"]),
+                "mark yes" if prompt["extracted"] else "mark no",
+                tip,
+                3.5,
+            )
     axes.line([(_place(copies), mean) for copies, mean in means.items()], "curve mean")
     for copies, mean in means.items():
         axes.diamond(_place(copies), mean, "mean-mark", f"mean of {len(groups[copies]):,}: {percent(mean)}")
@@ -105,7 +118,9 @@ def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> 
         counts[min(BINS - 1, int(value / high * BINS))][0 if extracted else 1] += 1
     tallest = max(sum(pair) for pair in counts) or 1
     middle = sorted(value for value, _ in values)[len(values) // 2] if values else 0.0
-    summary = f"Histogram of the mean distances of {len(values)} cliques; the median is {middle:.3f}, the threshold {high:g}."
+    summary = (
+        f"Histogram of the mean distances of {len(values)} cliques: median {middle:.3f}, threshold {high:g}."
+    )
     axes = Axes(
         "plot-distances",
         summary,
@@ -123,13 +138,24 @@ def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> 
         if yes:
             axes.bar(left, right, 0, yes, "bar yes", f"{where}: {yes} extracted")
         if no:
-            axes.bar(left, right, yes, yes + no, "bar no", f"{where}: {no} {'not extracted' if matched else 'candidates'}")
+            axes.bar(
+                left,
+                right,
+                yes,
+                yes + no,
+                "bar no",
+                f"{where}: {no} {'not extracted' if matched else 'candidates'}",
+            )
     axes.rule_x(high, f"threshold {high:g}")
     return axes.svg()
 
 
 def clique_against_match(
-    name: str, points: Sequence[tuple[float, float, bool, bool, str]], threshold: float, delta: float, metric: str
+    name: str,
+    points: Sequence[tuple[float, float, bool, bool, str]],
+    threshold: float,
+    delta: float,
+    metric: str,
 ) -> str:
     """Distance to the nearest training image against the mean distance inside the clique.
 

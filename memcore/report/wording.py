@@ -107,12 +107,27 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     >>> differences({"call": {"guidance": 1.0, "steps": 20}}, {"call": {"guidance": 7.5, "steps": 20}})
     ['guidance 7.5 instead of 1.0']
     """
-    told = ("digest", "fingerprint", "created", "prompts", "images", "model", "source", "count", "memcore", "shard_prompts")
+    told = (
+        "digest",
+        "fingerprint",
+        "created",
+        "prompts",
+        "images",
+        "model",
+        "source",
+        "count",
+        "memcore",
+        "shard_prompts",
+    )
     before, after = flattened(old), flattened(new)
     lines: dict[str, str] = {}
     for name in [*after, *(name for name in before if name not in after)]:
         short = name.rsplit(".", 1)[-1]
-        if before.get(name) != after.get(name) and short not in told and not name.startswith("sampler.describe.component"):
+        if (
+            before.get(name) != after.get(name)
+            and short not in told
+            and not name.startswith("sampler.describe.component")
+        ):
             was, now = (tidy(side.get(name, "not set"), 40) for side in (before, after))
             lines.setdefault(short, f"{short.replace('_', ' ')} {now} instead of {was}")
     return list(lines.values())

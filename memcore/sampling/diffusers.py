@@ -5,11 +5,12 @@ Source: Carlini et al. 2023, section 4.2: 500 images a prompt with different see
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -24,6 +25,8 @@ from memcore.types import Images, Request
 try:
     import torch
     from diffusers import DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -119,7 +122,8 @@ class DiffusersSampler:
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
         chosen = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
         try:
-            pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
+            with _quiet():
+                pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
         except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
@@ -302,6 +306,22 @@ def _config_text(component: Any) -> str:
     if hasattr(component, "to_json_string"):
         return str(component.to_json_string())
     return type(component).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading says in three progress bars what a run's log need not repeat; errors are still raised."""
+    loggers = [diffusers_logging, transformers_logging]
+    before = [(logger, logger.get_verbosity()) for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, verbosity in before:
+            logger.set_verbosity(verbosity)
+            logger.enable_progress_bar()
 
 
 def _memcore_version() -> str:

@@ -26,7 +26,7 @@ from memcore.study.emoji import fetch_art, load_art, save_art
 from memcore.study.tokenizer import save_vocabulary, train_tokenizer
 
 AUTOENCODER_STEPS = 12000
-DIFFUSION_STEPS = 6000
+DIFFUSION_STEPS = 5000
 SEED = 0
 
 

@@ -1,0 +1,96 @@
+"""The native core. Arguments are checked here only so far that nothing is read or written outside an array; the Python
+layer has the readable messages."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES_UINT32: int
+
+class GraphStats(TypedDict):
+    pairs: int
+    candidates: int
+    core: int
+    tiles_checked: int
+    dense_images: int
+    dense: bool
+    features_s: float
+    bounds_s: float
+    verify_s: float
+
+class CudaStatus(TypedDict):
+    built: bool
+    available: bool
+    reason: str
+
+# bind/isa.cpp
+def isa_available() -> list[str]: ...
+def isa_active() -> str: ...
+def isa_set(name: str | None) -> None: ...
+def isa_override() -> str | None: ...
+def usable_cpus() -> int: ...
+def multiply_add_peak(iterations: int) -> float: ...
+def read_bandwidth(array: NDArray[np.uint8]) -> float: ...
+
+# bind/tiled_l2.cpp
+def tiled_l2_ssd(
+    images: NDArray[np.uint8],
+    other: NDArray[np.uint8] | None,
+    tile_h: int,
+    tile_w: int,
+    out: NDArray[np.unsignedinteger[Any]],
+    threads: int = 0,
+) -> None: ...
+def tiled_l2_float(
+    images: NDArray[Any],
+    other: NDArray[Any] | None,
+    tile_h: int,
+    tile_w: int,
+    out: NDArray[np.float32],
+    threads: int = 0,
+    bfloat16: bool = False,
+) -> None: ...
+def check_unit_interval(array: NDArray[Any], bfloat16: bool = False) -> int: ...
+
+# bind/graph.cpp
+class Features:
+    def __init__(self, tile_h: int, tile_w: int) -> None: ...
+    def append(self, images: NDArray[np.uint8], threads: int = 1) -> None: ...
+    def __len__(self) -> int: ...
+
+def tiled_l2_graph(
+    images: NDArray[np.uint8],
+    tile_h: int,
+    tile_w: int,
+    ssd_max: int,
+    threads: int = 0,
+    min_clique: int = 0,
+    features: Features | None = None,
+    since: int = 0,
+) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], GraphStats]: ...
+
+# bind/knn.cpp
+def knn(
+    queries: NDArray[np.uint8], corpus: NDArray[np.uint8], k: int, threads: int = 0
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]: ...
+
+# bind/cuda.cpp
+def cuda_status() -> CudaStatus: ...
+
+# bind/clique.cpp: an answer is (members, lower, upper, proven, nodes)
+_Clique = tuple[list[int], int, int, bool, int]
+
+def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> _Clique: ...
+def max_clique_adjacency(adjacency: NDArray[np.bool_], node_limit: int) -> _Clique: ...
+def find_cliques(n: int, edges: NDArray[np.int32], min_size: int, node_limit: int) -> list[_Clique]: ...
+def max_cliques(
+    sizes: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    node_limit: int,
+    threads: int,
+    min_size: int = 0,
+) -> list[_Clique]: ...
