@@ -339,7 +339,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     results = run_all(quick=arguments.quick)
     _print(arguments, {"results": results}, table(results))
-    return DONE
+    return FAILED if any(row.get("refused") for row in results) else DONE
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def check(
     return stats
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_equals_brute_force_on_both_sides_of_each_threshold(name: str, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS))
@@ -77,10 +77,8 @@ def test_equals_brute_force_on_both_sides_of_each_threshold(name: str, data: st.
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_large_sets_and_paper_sized_tiles(name: str, kind: str) -> None:
-    if name == "scalar" and kind != "clusters":
-        pytest.skip("the same code as the others above the kernels; one kind is enough at this size")
-    images = make_images(kind, 150, (128, 128, 3), 1)
+def test_sets_large_enough_to_be_sampled(name: str, kind: str) -> None:
+    images = make_images(kind, 90, (64, 64, 3), 1)
     ssd = oracle.tile_ssd(images, images, (32, 32))
     with isa.using(name):
         for threshold in (0.02, 0.1, 0.15, 0.4):

@@ -9,6 +9,7 @@ from typing import Any
 from memcore.report.pictures import Album, Picture
 from memcore.report.reader import Row, Run
 from memcore.report.wording import (
+    NAME_LENGTH,
     PROMPT_LENGTH,
     count,
     differences,
@@ -23,7 +24,7 @@ from memcore.report.wording import (
 
 #: Findings shown with pictures; further ones are rows of a table, and of these no more than TABLE_ROWS.
 PICTURED = 200
-TABLE_ROWS = 5000
+TABLE_ROWS = 3000
 #: Copies shown of a clique; of findings after the first WIDE_STRIPS, NARROW_STRIP.
 STRIP = 12
 WIDE_STRIPS = 50
@@ -105,7 +106,7 @@ class Finding:
 
 def training_name(match: Mapping[str, Any]) -> str:
     """The training image's name; one that is only a number (an array has no names) says so."""
-    name = tidy(match["training_name"] or match["training_index"])
+    name = tidy(match["training_name"] or match["training_index"], NAME_LENGTH)
     return f"number {name}" if name.isdigit() else name
 
 
@@ -150,11 +151,9 @@ def _finding(run: Run, row: Row, number: int, truth: Mapping[int, Row], album: A
         seeds=seeds[:SEEDS],
         medoid=medoid,
         extracted=bool(match["extracted"]) if match else None,
-        match={**match, "training_name": tidy(match["training_name"] or f"number {match['training_index']}")}
-        if match
-        else None,
+        match={**match, "training_name": training_name(match)} if match else None,
         planted=truth.get(prompt_id),
-        others=[{**m, "training_name": tidy(m["training_name"])} for m in matches[1:]],
+        others=[{**m, "training_name": training_name(m)} for m in matches[1:]],
         training=album.picture(training, TRAINING_SIDE) if training else None,
         copies=[Copy(seed, album.picture(run.image_path(prompt_id, seed), COPY_SIDE)) for seed in first],
     )

@@ -18,8 +18,8 @@ from memcore.report.reader import Run, read_run
 
 PAPER = "https://arxiv.org/abs/2301.13188"
 #: Bytes of the page that pictures may take: those of the run, and those of all compared runs together.
-PICTURE_BYTES = 20 << 20
-COMPARED_PICTURE_BYTES = 4 << 20
+PICTURE_BYTES = 16 << 20
+COMPARED_PICTURE_BYTES = 3 << 20
 #: Stands for the page's size until that is known; wording.tidy takes control characters out of everything else.
 _SIZE = "\x00size\x00"
 

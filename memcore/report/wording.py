@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PROMPT_LENGTH = 400
-CELL_LENGTH = 160
+CELL_LENGTH = 120
+NAME_LENGTH = 60
 
 
 def tidy(text: object, limit: int = CELL_LENGTH) -> str:

@@ -1,27 +1,34 @@
-"""Sources of generations: the protocol, diffusers pipelines, and any Python callable."""
+"""Sources of generations: the protocol, diffusers pipelines, any Python callable; and which images to ask them for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from memcore.sampling.batches import Batches, interleave
+from memcore.sampling.budget import Budget, Fixed
 from memcore.sampling.callables import CallableSampler
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.screens import flag_constant
-from memcore.sampling.seeds import derive_seed
+from memcore.sampling.seeds import derive_seed, derive_seeds
 from memcore.types import Images, Request
 
 if TYPE_CHECKING:
     from memcore.sampling.diffusers import DiffusersSampler
 
 __all__ = [
+    "Batches",
+    "Budget",
     "CallableSampler",
     "DiffusersSampler",
+    "Fixed",
     "Images",
     "Request",
     "Sampler",
     "check_images",
     "derive_seed",
+    "derive_seeds",
     "flag_constant",
+    "interleave",
 ]
 
 
