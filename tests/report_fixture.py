@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -149,11 +148,12 @@ def l2(a: Pixels, b: Pixels, grid: int) -> float:
 
 def described(images: Sequence[Pixels], seeds: Sequence[int]) -> dict[str, Any]:
     """A clique's record: members, mean distance, medoid."""
-    sums = [0.0] * len(images)
-    for i, j in itertools.combinations(range(len(images)), 2):
-        d = l2(images[i], images[j], GRID)
-        sums[i] += d
-        sums[j] += d
+    side = images[0].shape[0] // GRID
+    stack = np.stack(images).astype(np.float32)
+    sums = []
+    for image in stack:
+        square = ((stack - image) ** 2).reshape(len(stack), GRID, side, GRID, side, -1)
+        sums.append(float(np.sqrt(square.mean(axis=(2, 4, 5)).max(axis=(1, 2))).sum()) / 255)
     medoid = min(range(len(sums)), key=lambda i: (sums[i], i))
     pairs = len(images) * (len(images) - 1)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -15,9 +16,9 @@ import pytest
 from memcore.backends import gpu, reference
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("triton")
-plan = pytest.importorskip("memcore_kernels.plan")
-report = pytest.importorskip("memcore_kernels.report")
+triton = pytest.importorskip("triton")
+plan = importlib.import_module("memcore_kernels.plan")
+report = importlib.import_module("memcore_kernels.report")
 
 ROOT = Path(__file__).parent.parent
 NO_GPU = not torch.cuda.is_available()
@@ -76,6 +77,15 @@ def test_bytes_are_flipped_four_at_a_time(machine_code: list[dict[str, Any]]) ->
     """Unpacked, the loop of sm_80 has some 30 instructions to a matrix instruction, not 6."""
     row = next(r for r in machine_code if r["architecture"] == "sm_80" and r["case"] == report.CASES[0].name)
     assert row["loop_instructions"] <= 8 * row["loop_matrix_instructions"]
+
+
+@pytest.mark.slow
+def test_the_documentation_shows_this_machine_code(machine_code: list[dict[str, Any]]) -> None:
+    page = (ROOT / "docs" / "kernels.md").read_text()
+    if f"Triton {triton.__version__}:" not in page:
+        pytest.skip(f"docs/kernels.md shows another Triton than {triton.__version__}")
+    for row in machine_code:
+        assert report.markdown_row(report.MachineCode(**row)) in page
 
 
 @pytest.mark.slow

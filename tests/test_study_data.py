@@ -93,7 +93,7 @@ def test_planted_images_are_far_from_all_others(
 def test_flat_pairs_up_in_plain_l2_alone(training: dataset.TrainingSet, caption: str) -> None:
     images = _images_of(training, caption)
     pairs = np.triu_indices(len(images), 1)
-    assert within(max_tile_ssd(images, images, 1), 15, 1)[pairs].mean() > 0.9
+    assert within(max_tile_ssd(images, images, 1), 15, 1)[pairs].mean() > 0.7
     assert within(max_tile_ssd(images, images, 4), 15, 4)[pairs].mean() < 0.05
 
 

@@ -19,16 +19,17 @@ inline bool any_above(const F32x16& v, float limit) {
 
 #include "block_bounds/common.inl"
 
-constexpr size_t kPrefetchBytes = 6144;  // ahead of the line being read: about the latency of memory
+constexpr size_t kPrefetchBytes = 24576;  // ahead of the line being read: about the latency of memory
+constexpr int kLinesAtOnce = 8;
 
-inline __mmask64 tail_mask(size_t bytes) { return bytes >= 64 ? ~0ULL : ~0ULL >> (64 - bytes); }
-
-struct EvenOdd {
-    __m512i even, odd;
+// Sums of 16-bit words of two bytes, and of their upper bytes alone. Sums of lower bytes follow: they stay below 2^16, where
+// words - 256 * upper is exact. One operation less for each vector than taking the bytes apart.
+struct WordSums {
+    __m512i words, upper;
 
     void add(__m512i bytes) {
-        even = _mm512_add_epi16(even, _mm512_and_si512(bytes, _mm512_set1_epi16(255)));
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(bytes, 8));
+        words = _mm512_add_epi16(words, bytes);
+        upper = _mm512_add_epi16(upper, _mm512_srli_epi16(bytes, 8));
     }
 };
 
@@ -38,40 +39,55 @@ inline void add_shifted_squares(__m512i& sum, __m512i bytes) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(shifted));
 }
 
-// LINES lines of one tile, added to (or, the first time, stored as) even and odd sums of 64 bytes each.
-template <int LINES>
-inline __m512i add_lines(const uint8_t* data, ptrdiff_t stride, size_t line_bytes, uint16_t* columns, bool first) {
-    __m512i squares = _mm512_setzero_si512();
-    for (size_t k = 0; k < line_bytes; k += 64) {
-        const __mmask64 mask = tail_mask(line_bytes - k);
-        EvenOdd sums = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-        if (!first) sums = {_mm512_load_si512(columns + k), _mm512_load_si512(columns + k + 32)};
-#pragma GCC unroll 4
-        for (int l = 0; l < LINES; ++l) {
-            const uint8_t* from = data + l * stride + k;
-            _mm_prefetch(reinterpret_cast<const char*>(from) + kPrefetchBytes, _MM_HINT_T0);
-            const __m512i bytes = _mm512_maskz_loadu_epi8(mask, from);
-            sums.add(bytes);
-            add_shifted_squares(squares, bytes);
-        }
-        _mm512_store_si512(columns + k, sums.even);
-        _mm512_store_si512(columns + k + 32, sums.odd);
+// 64 bytes of each of LINES lines, added to (or, the first time, stored as) their word sums.
+template <int LINES, class Load>
+inline void add_vectors(const uint8_t* from, ptrdiff_t stride, uint16_t* columns, bool first, __m512i squares[2],
+                        Load load) {
+    WordSums sums = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    if (!first) sums = {_mm512_load_si512(columns), _mm512_load_si512(columns + 32)};
+#pragma GCC unroll 8
+    for (int l = 0; l < LINES; ++l) {
+        const uint8_t* at = from + l * stride;
+        // Into the second-level cache: the lines of several images share the sets of the first, and would be gone again.
+        _mm_prefetch(reinterpret_cast<const char*>(at) + kPrefetchBytes, _MM_HINT_T1);
+        __m512i bytes = load(at);
+        __asm__("" : "+v"(bytes));  // one load: GCC would read memory again for each use
+        sums.add(bytes);
+        add_shifted_squares(squares[l % 2], bytes);
     }
-    return squares;
+    _mm512_store_si512(columns, sums.words);
+    _mm512_store_si512(columns + 32, sums.upper);
 }
 
-// Even and odd sums to their natural order; returns the sum of all.
-inline uint32_t interleave(uint16_t* columns, size_t column_stride) {
+template <int LINES>
+inline __m512i add_lines(const uint8_t* data, ptrdiff_t stride, size_t line_bytes, uint16_t* columns, bool first) {
+    __m512i squares[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t k = 0;
+    for (; k + 64 <= line_bytes; k += 64) {
+        add_vectors<LINES>(data + k, stride, columns + k, first, squares,
+                           [](const uint8_t* at) { return _mm512_loadu_si512(at); });
+    }
+    if (k < line_bytes) {
+        const __mmask64 mask = ~0ULL >> (64 - (line_bytes - k));
+        add_vectors<LINES>(data + k, stride, columns + k, first, squares,
+                           [mask](const uint8_t* at) { return _mm512_maskz_loadu_epi8(mask, at); });
+    }
+    return _mm512_add_epi32(squares[0], squares[1]);
+}
+
+// Word sums to one sum a byte, in order; returns the sum of all.
+inline uint32_t to_columns(uint16_t* columns, size_t column_stride) {
     const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i half = _mm512_set1_epi32(0xffff);
     __m512i total = _mm512_setzero_si512();
     for (size_t k = 0; k < column_stride; k += 64) {
-        const __m512i even = _mm512_load_si512(columns + k), odd = _mm512_load_si512(columns + k + 32);
+        const __m512i odd = _mm512_load_si512(columns + k + 32);
+        const __m512i even = _mm512_sub_epi16(_mm512_load_si512(columns + k), _mm512_slli_epi16(odd, 8));
         const __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
         _mm512_store_si512(columns + k, _mm512_permutex2var_epi64(a, low, b));
         _mm512_store_si512(columns + k + 32, _mm512_permutex2var_epi64(a, high, b));
-        const __m512i words = _mm512_set1_epi32(0xffff);
-        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(even, words), _mm512_srli_epi32(even, 16)));
-        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(odd, words), _mm512_srli_epi32(odd, 16)));
+        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(even, half), _mm512_srli_epi32(even, 16)));
+        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(odd, half), _mm512_srli_epi32(odd, 16)));
     }
     return static_cast<uint32_t>(_mm512_reduce_add_epi32(total));
 }
@@ -83,23 +99,19 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         const size_t end = tiles - begin < kTilesAtOnce ? tiles : begin + kTilesAtOnce;
         __m512i sum[kTilesAtOnce];
         for (size_t t = 0; t < kTilesAtOnce; ++t) sum[t] = _mm512_setzero_si512();
-        size_t l = 0;
-        for (; l + 4 <= lines; l += 4) {
+        for (size_t l = 0; l < lines;) {
+            const bool many = lines - l >= kLinesAtOnce;
             for (size_t t = begin; t < end; ++t) {
                 const uint8_t* from = data + static_cast<ptrdiff_t>(l) * line_stride + t * line_bytes;
-                sum[t - begin] = _mm512_add_epi32(
-                    sum[t - begin], add_lines<4>(from, line_stride, line_bytes, columns + t * column_stride, l == 0));
+                uint16_t* to = columns + t * column_stride;
+                const __m512i part = many ? add_lines<kLinesAtOnce>(from, line_stride, line_bytes, to, l == 0)
+                                          : add_lines<1>(from, line_stride, line_bytes, to, l == 0);
+                sum[t - begin] = _mm512_add_epi32(sum[t - begin], part);
             }
-        }
-        for (; l < lines; ++l) {
-            for (size_t t = begin; t < end; ++t) {
-                const uint8_t* from = data + static_cast<ptrdiff_t>(l) * line_stride + t * line_bytes;
-                sum[t - begin] = _mm512_add_epi32(
-                    sum[t - begin], add_lines<1>(from, line_stride, line_bytes, columns + t * column_stride, l == 0));
-            }
+            l += many ? kLinesAtOnce : 1;
         }
         for (size_t t = begin; t < end; ++t) {
-            const uint32_t total = interleave(columns + t * column_stride, column_stride);
+            const uint32_t total = to_columns(columns + t * column_stride, column_stride);
             squares[t] = static_cast<uint32_t>(_mm512_reduce_add_epi32(sum[t - begin])) + 128U * total;
         }
     }

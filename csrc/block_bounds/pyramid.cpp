@@ -65,6 +65,15 @@ Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + k
         }
         levels_.push_back(std::move(level));
     }
+    const std::size_t finest = levels_.back().side, channels = shape.channels;
+    for (std::size_t b = 0; b <= finest; ++b) column_starts_.push_back(block_start(b, width, finest));
+    for (Level& level : levels_) {
+        const std::size_t ratio = finest / level.side;
+        for (std::size_t b = 0; b < finest * finest * channels; ++b) {
+            const std::size_t by = b / channels / finest / ratio, bx = b / channels % finest / ratio;
+            level.parent.push_back(static_cast<std::uint32_t>((by * level.side + bx) * channels + b % channels));
+        }
+    }
 }
 
 float Pyramid::limit(std::size_t level, std::uint64_t ssd_max) const {
@@ -126,10 +135,9 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
                 scratch.squares[tile] += scratch.call_squares[tx];
                 const std::uint16_t* columns = scratch.columns.data() + tx * column_stride;
                 std::uint32_t* sums = scratch.sums.data() + tile / kLanes * blocks * kLanes + tile % kLanes;
-                for (std::size_t bx = 0; bx < side; ++bx) {
-                    const std::size_t last = block_start(bx + 1, shape_.tile_width(), side);
-                    std::uint32_t* sum = sums + ((by * side + bx) * shape_.channels + plane) * kLanes;
-                    for (std::size_t x = block_start(bx, shape_.tile_width(), side); x < last; x += width) {
+                std::uint32_t* sum = sums + (by * side * shape_.channels + plane) * kLanes;
+                for (std::size_t bx = 0; bx < side; ++bx, sum += shape_.channels * kLanes) {
+                    for (std::size_t x = column_starts_[bx]; x < column_starts_[bx + 1]; x += width) {
                         for (std::size_t c = 0; c < step; ++c) sum[c * kLanes] += columns[x * step + c];
                     }
                 }
@@ -141,7 +149,7 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
 
 void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t from,
                       std::size_t to, Scratch& scratch) {
-    const std::size_t channels = shape_.channels, side = levels_.back().side, blocks = levels_.back().rows - 1;
+    const std::size_t blocks = levels_.back().rows - 1;
     if (scratch.squares.empty()) {
         const std::size_t column_stride = round_up(layout.grid.line_bytes, kAlignment);
         // fold reads ahead by up to half a block's width, which is less than a line.
@@ -156,15 +164,13 @@ void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, co
     sum_blocks(kernels, images, layout, images.image(0, from), scratch);
 
     for (Level& level : levels_) {
-        const std::size_t ratio = side / level.side, level_blocks = level.rows - 1;
+        const std::size_t level_blocks = level.rows - 1;
         const std::uint32_t* sums = scratch.sums.data();
-        if (ratio != 1) {
-            scratch.coarse.clear();
+        if (level_blocks != blocks) {
+            std::memset(scratch.coarse.data(), 0, groups_ * level_blocks * kLanes * sizeof(std::uint32_t));
             for (std::size_t g = 0; g < groups_; ++g) {
                 for (std::size_t b = 0; b < blocks; ++b) {
-                    const std::size_t by = b / channels / side / ratio, bx = b / channels % side / ratio;
-                    const std::size_t target = (by * level.side + bx) * channels + b % channels;
-                    std::uint32_t* to_lanes = scratch.coarse.data() + (g * level_blocks + target) * kLanes;
+                    std::uint32_t* to_lanes = scratch.coarse.data() + (g * level_blocks + level.parent[b]) * kLanes;
                     const std::uint32_t* from_lanes = scratch.sums.data() + (g * blocks + b) * kLanes;
                     for (std::size_t lane = 0; lane < kLanes; ++lane) to_lanes[lane] += from_lanes[lane];
                 }

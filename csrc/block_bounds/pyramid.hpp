@@ -17,6 +17,7 @@ struct Level {
     std::size_t side = 1, rows = 0, stride = 0;
     std::vector<float> scale;     // 1 / sqrt(bytes) of each block
     std::vector<double> inverse;  // 1 / bytes of each block
+    std::vector<std::uint32_t> parent;  // for each block of the finest level, the block that it lies in
     AlignedArray<float> vectors;
 
     const float* image(std::size_t i) const { return vectors.data() + i * stride; }
@@ -65,6 +66,7 @@ class Pyramid {
     const Shape shape_;
     std::size_t groups_, size_ = 0, capacity_ = 0;
     std::vector<Level> levels_;
+    std::vector<std::size_t> column_starts_;  // first pixel of each block of the finest level within a tile's row, and the end
 };
 
 }  // namespace memcore::block_bounds

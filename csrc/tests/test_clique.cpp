@@ -43,12 +43,6 @@ struct TestGraph {
         edges.push_back(j);
     }
     EdgeList list() const { return {n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}; }
-    bool adjacent(int i, int j) const {
-        for (std::size_t e = 0; e < edges.size(); e += 2) {
-            if (edges[e] == std::min(i, j) && edges[e + 1] == std::max(i, j)) return true;
-        }
-        return false;
-    }
 };
 
 TestGraph random_graph(int n, double p, unsigned seed) {
@@ -81,13 +75,17 @@ std::vector<int> brute_force(const TestGraph& graph) {
     return members;
 }
 
+// Members ascend, and as many edges lie among them as there are pairs. The graph's edges must not repeat.
 bool is_clique(const TestGraph& graph, const std::vector<int>& members) {
-    for (std::size_t i = 0; i < members.size(); ++i) {
-        for (std::size_t j = i + 1; j < members.size(); ++j) {
-            if (members[i] >= members[j] || !graph.adjacent(members[i], members[j])) return false;
-        }
+    std::vector<bool> chosen(static_cast<std::size_t>(graph.n));
+    for (const int v : members) chosen[static_cast<std::size_t>(v)] = true;
+    std::size_t edges = 0;
+    for (std::size_t e = 0; e < graph.edges.size(); e += 2) {
+        edges += chosen[static_cast<std::size_t>(graph.edges[e])] && chosen[static_cast<std::size_t>(graph.edges[e + 1])];
     }
-    return true;
+    return std::is_sorted(members.begin(), members.end()) &&
+           std::adjacent_find(members.begin(), members.end()) == members.end() &&
+           (members.empty() || 2 * edges == members.size() * (members.size() - 1));
 }
 
 Clique solve(const TestGraph& graph, std::int64_t node_limit = kNoLimit, int min_size = 0) {

@@ -61,7 +61,7 @@ class Album:
         if max(width, height) > side:
             image.thumbnail((side, side), self._pil.Resampling.LANCZOS)
         image.info.clear()  # no comments, colour profiles or camera data of the original
-        uri = _uri("png", _encoded(image, "png", optimize=True))
+        uri = _uri("png", _encoded(image, "png"))
         if max(width, height) > PIXEL_ART_SIDE:
             for quality in _QUALITIES:
                 if len(uri) <= self._share:

@@ -13,8 +13,11 @@ NAME_LENGTH = 60
 
 def tidy(text: object, limit: int = CELL_LENGTH) -> str:
     """One line of at most ``limit`` characters: white space joined, control characters and overrides made visible."""
-    joined = " ".join(str(text)[: 8 * limit].split())
-    clean = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or _turns(c) else c for c in joined)
+    clean = " ".join(str(text)[: 8 * limit].split())
+    if not clean.isprintable():
+        clean = "".join(
+            "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or _turns(c) else c for c in clean
+        )
     return clean if len(clean) <= limit else clean[: limit - 1].rstrip() + "…"
 
 
@@ -72,7 +75,8 @@ def proportion(value: float | None) -> str:
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
-    return f"{estimate['low']:.3f} to {estimate['high']:.3f}"
+    """Low and high end, never parted by a line break."""
+    return f"{estimate['low']:.3f}\u00a0to\u00a0{estimate['high']:.3f}"
 
 
 def listed(words: Sequence[str], limit: int = 6) -> str:

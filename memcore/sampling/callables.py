@@ -60,6 +60,7 @@ class CallableSampler:
         self._function = function
 
     def describe(self) -> dict[str, str]:
+        """What stands in the run's run.toml."""
         return {"kind": "callable", "fingerprint": self.fingerprint}
 
     def sample(self, requests: Sequence[Request]) -> Images:
@@ -69,10 +70,19 @@ class CallableSampler:
         except Exception as error:
             raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
         if isinstance(answer, list | tuple):
-            try:
-                answer = np.stack([np.asarray(image) for image in answer]) if answer else np.empty(0)
-            except ValueError as error:
-                raise SamplerError(f"the sampler's list of images cannot be stacked: {error}") from error
+            answer = _stack(answer)
         unflagged = Images(answer, np.zeros(len(requests), dtype=np.bool_))
         check_images(unflagged, requests, self.image_shape)
         return Images(answer, flag_constant(answer))
+
+
+def _stack(images: Sequence[Any]) -> Any:
+    """A list of images as one array, or as one tensor on their device if they are tensors."""
+    try:
+        if images and all(arrays.is_torch(image) for image in images):
+            import torch
+
+            return torch.stack(list(images))
+        return np.stack([np.asarray(image) for image in images]) if images else np.empty(0, dtype=np.uint8)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise SamplerError(f"the sampler's list of images cannot be stacked: {error}") from error

@@ -10,10 +10,12 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.distance import to_uint8
@@ -23,10 +25,11 @@ from memcore.sampling.screens import flag_constant
 from memcore.types import Images, Request
 
 try:
+    import diffusers
     import torch
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+
+    from memcore.sampling.model_digest import component_digest
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -35,44 +38,51 @@ except ImportError as error:
 #: On a CPU every call of the pipeline has this many images, whatever batch_size is: kernels choose their order of
 #: summation by the shape of the batch, so a constant shape is what keeps images equal bit for bit.
 CPU_BATCH = 16
-_STEPS = "num_inference_steps"
-_GUIDANCE = "guidance_scale"
-_IGNORED_CONFIG = (
-    "_name_or_path",
-    "_diffusers_version",
-    "_class_name",
-    "transformers_version",
-    "_use_default_values",
-)
+#: Likewise the number of threads that torch may use for one call on a CPU: 1x1 convolutions split their sums by it.
+CPU_THREADS = 1
+#: Pipelines whose output_type="pt" is not what they save: shifted to [-1, 1], or past the safety checker (IF).
+_ASK_NUMPY = {"deepfloyd_if", "kandinsky", "kandinsky2_2", "kandinsky3"}
+#: One argument a stage. Other scales that end so (skip_layer_guidance_scale) are something else.
+_STEPS = re.compile(r"((prior|decoder|super_res)_)?num_inference_steps")
+_GUIDANCE = re.compile(r"((prior|decoder|super_res)_)?guidance_scale")
+_TEXTS = re.compile(r"(negative_)?prompt(_\d+)?")
+_SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
 
 
 class DiffusersSampler:
     """Samples a diffusers pipeline so that an image depends on nothing but its prompt and its seed.
 
     Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
-    a short one is filled up with repetitions that are dropped. Images are asked for as tensors and stay on the pipeline's
-    device, rounded there as diffusers rounds when it saves. Modules in training mode (those built by hand are) are put
-    into evaluation mode: dropout would change images from call to call.
+    a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
+    diffusers rounds when it saves. Modules in training mode (those built by hand are) are put into evaluation mode:
+    dropout would change images from call to call. The pipeline must not be changed while the sampler lives.
 
     Parameters
     ----------
     pipe
-        A loaded ``DiffusionPipeline``, on its device.
+        A loaded ``DiffusionPipeline``, on its device, with the scheduler that is to be used.
     steps
-        Denoising steps, for every stage of the pipeline that has such an argument.
+        Denoising steps, for every stage of the pipeline that has such an argument (unCLIP has three). One stage is set
+        apart through ``call_options``: ``{"prior_num_inference_steps": 25}``.
     guidance_scale
-        Classifier-free guidance; a number where the pipeline takes one, None where it does not. Never a silent default.
+        Classifier-free guidance, for every stage likewise; a number where the pipeline takes one, None where it does not.
     batch_size
-        Images a call. On a GPU in float16 images depend on it, so it is part of the fingerprint.
+        Images a call on a GPU, where in float16 images depend on it, so it is part of the fingerprint. On a CPU images do
+        not: each call there has ``cpu_batch``.
     height, width
         Pixels, where the pipeline takes them; by default its own.
+    negative_prompt
+        One text for all images, where the pipeline takes it.
     call_options
-        Further arguments of the pipeline's call, for example ``{"negative_prompt": "blurry"}``.
+        Further arguments of the pipeline's call, for example ``{"max_sequence_length": 77}``.
+    cpu_batch, cpu_threads
+        Images and torch threads of a call on a CPU. Both change images in the last bit, so they are constants, whatever
+        torch was set to, and part of the fingerprint; more processes are what uses more cores.
 
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        From the constructor: no pipeline, an argument that it does not take, guidance missing.
+        From the constructor: no pipeline, an argument that it does not take, one that it needs, guidance missing.
     SamplerError
         From ``sample``: the pipeline raised, or its answer is not images in [0, 1].
     """
@@ -86,20 +96,27 @@ class DiffusersSampler:
         batch_size: int,
         height: int | None = None,
         width: int | None = None,
+        negative_prompt: str | None = None,
         call_options: Mapping[str, Any] | None = None,
+        cpu_batch: int = CPU_BATCH,
+        cpu_threads: int = CPU_THREADS,
     ) -> None:
         if not isinstance(pipe, DiffusionPipeline):
             raise ArgumentTypeError(f"pipe must be a diffusers DiffusionPipeline, got {type(pipe).__name__}")
         self.steps = arrays.check_count(steps, "steps")
         self.batch_size = arrays.check_count(batch_size, "batch_size")
+        self.cpu_batch = arrays.check_count(cpu_batch, "cpu_batch")
+        self.cpu_threads = arrays.check_count(cpu_threads, "cpu_threads")
         self._pipe = cast(Any, pipe)
-        self._parameters = inspect.signature(type(pipe).__call__).parameters
+        self._parameters = dict(inspect.signature(type(pipe).__call__).parameters)
         self._conditional = "prompt" in self._parameters
-        self._call = self._call_arguments(guidance_scale, height, width, dict(call_options or {}))
+        self._call = self._call_arguments(
+            _check_guidance(guidance_scale), height, width, negative_prompt, dict(call_options or {})
+        )
         self._shape: tuple[int, int, int] | None = None
         self._described: dict[str, str] | None = None
         for component in self._pipe.components.values():
-            if isinstance(component, torch.nn.Module) and component.training:
+            if isinstance(component, torch.nn.Module) and any(m.training for m in component.modules()):
                 component.eval()
         self._pipe.set_progress_bar_config(disable=True)
 
@@ -112,21 +129,29 @@ class DiffusersSampler:
         device: str = "cpu",
         revision: str | None = None,
         variant: str | None = None,
+        scheduler: str | None = None,
         **options: Any,
     ) -> DiffusersSampler:
         """Loads a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
 
-        Raises ConfigError if it cannot be loaded.
+        ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
+        over its configuration. Raises ConfigError if model, device or scheduler cannot be had.
         """
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
         chosen = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
         try:
-            with _quiet():
-                pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
-        except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+            pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
+        if scheduler is not None:
+            kind = getattr(diffusers, scheduler, None)
+            if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
+                raise ConfigError(f"scheduler={scheduler!r} is no scheduler class of diffusers")
+            if "scheduler" not in pipe.components:
+                raise ConfigError(f"scheduler must be None, since {type(pipe).__name__} has no single one")
+            pipe.scheduler = cast(Any, kind).from_config(pipe.scheduler.config)
         try:
             pipe = pipe.to(device)
         except (RuntimeError, AssertionError) as error:
@@ -135,10 +160,10 @@ class DiffusersSampler:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C): known after the first batch; asked for before, one batch is sampled to see."""
+        """(H, W, C): known after the first batch; asked for before, one image is sampled to see."""
         if self._shape is None:
-            self.sample([Request(0, "a picture", 0)])
-        assert self._shape is not None
+            pixels, _ = self._sample_batch([Request(0, "a picture", 0)], 1)
+            self._shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         return self._shape
 
     @property
@@ -147,27 +172,38 @@ class DiffusersSampler:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, str]:
-        """All that changes images, readable: weights and configuration of each component, settings, versions, device."""
+        """All that changes images, readable: configuration and weights of each component, settings, versions, device.
+
+        ``call.*`` is what the sampler says to the pipeline, ``default.*`` what the pipeline fills in by itself.
+        """
         if self._described is None:
+            defaults = {
+                name: str(p.default)
+                for name, p in self._parameters.items()
+                if name not in _SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
+            }
+            components = sorted(self._pipe.components.items())
             self._described = {
                 "pipeline": type(self._pipe).__name__,
-                **{f"component.{name}": text for name, text in self._components()},
+                **{f"component.{name}": component_digest(c, name) for name, c in components},
                 **{f"call.{name}": str(value) for name, value in sorted(self._call.items())},
+                **{f"default.{name}": value for name, value in sorted(defaults.items())},
                 "batch_size": str(self.batch_size),
                 "dtype": str(self._pipe.dtype).removeprefix("torch."),
                 "device": self._device_kind(),
+                "matmul_precision": torch.get_float32_matmul_precision(),
                 **{name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
                 "memcore": _memcore_version(),
             }
             if self._on_cpu:
-                self._described["cpu_batch"] = str(CPU_BATCH)
+                self._described |= {"cpu_batch": str(self.cpu_batch), "cpu_threads": str(self.cpu_threads)}
         return dict(self._described)
 
     def sample(self, requests: Sequence[Request]) -> Images:
         """(N, H, W, C) uint8 on the pipeline's device, in the order of the requests; safety-checked frames flagged."""
         if not requests:
             raise ArgumentValueError("requests must hold at least one request")
-        size = CPU_BATCH if self._on_cpu else self.batch_size
+        size = self.cpu_batch if self._on_cpu else self.batch_size
         parts = [self._sample_batch(requests[s : s + size], size) for s in range(0, len(requests), size)]
         pixels = torch.cat([p for p, _ in parts])
         images = Images(pixels, np.concatenate([f for _, f in parts]))
@@ -176,152 +212,174 @@ class DiffusersSampler:
         self._shape = shape
         return images
 
+    def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
+        """Samples two requests together and the second one alone; raises SamplerError unless its bytes are the same.
+
+        For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
+        own), and then no image can be made again.
+        """
+        first, second = (Request(i, text, i + 1) for i, text in enumerate(prompts))
+        together, alone = self.sample([first, second]).pixels[1], self.sample([second]).pixels[0]
+        levels = int((together.short() - alone.short()).abs().max())
+        if levels:
+            name = type(self._pipe).__name__
+            raise SamplerError(
+                f"an image of {name} depends on what else is in its batch, or on chance: the same request gave images "
+                f"that are up to {levels} levels apart"
+            )
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the pipeline computes; with weights that are offloaded to the CPU this is not where they stand."""
+        return cast("torch.device", getattr(self._pipe, "_execution_device", self._pipe.device))
+
     @property
     def _on_cpu(self) -> bool:
-        return bool(self._pipe.device.type == "cpu")
+        return self._device.type == "cpu"
 
-    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, Any]:
-        padded = [*requests, *[requests[-1]] * (size - len(requests))]
+    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
+        """(count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+        name, count = type(self._pipe).__name__, len(requests)
+        padded = [*requests, *[requests[-1]] * (size - count)]
         arguments = dict(self._call)
         if self._conditional:
             arguments["prompt"] = [r.prompt for r in padded]
+            for key, value in self._call.items():
+                if isinstance(value, str) and _TEXTS.fullmatch(key):
+                    arguments[key] = [value] * size
         else:
-            arguments["batch_size"] = len(padded)
-        arguments["generator"] = [torch.Generator("cpu").manual_seed(r.seed) for r in padded]
+            arguments["batch_size"] = size
+        generators = [torch.Generator("cpu").manual_seed(r.seed) for r in padded]
+        arguments["generator"] = (
+            generators if size > 1 else generators[0]
+        )  # some take no list, for example aMUSEd
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._repeatable():
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
             raise SamplerError(
                 f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}"
             ) from error
-        count = len(requests)
         try:
-            pixels = to_uint8(self._as_unit_tensor(answer.images)[:count])
+            unit = _channels_last(getattr(answer, "images", None))
+            if len(unit) != size:
+                raise ArgumentValueError(f"{len(unit)} images for {size} requests")
+            pixels = to_uint8(unit[:count]).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
-            raise SamplerError(
-                f"{type(self._pipe).__name__} answered with something else than images: {error}"
-            ) from error
+            raise SamplerError(f"{name} answered with something else than images: {error}") from error
         flagged = flag_constant(pixels)
-        checked = getattr(answer, "nsfw_content_detected", None)
-        if checked is not None:
-            flagged = flagged | np.array([bool(c) for c in checked[:count]], dtype=np.bool_)
+        for verdict in ("nsfw_content_detected", "nsfw_detected", "watermark_detected"):
+            found = getattr(answer, verdict, None)
+            if found is not None:
+                flagged = flagged | np.array([bool(f) for f in found[:count]], dtype=np.bool_)
         return pixels, flagged
 
-    def _as_unit_tensor(self, images: Any) -> Any:
-        """The pipeline's answer as (N, H, W, C) float in [0, 1] on its device."""
-        if isinstance(images, np.ndarray):
-            return torch.from_numpy(np.ascontiguousarray(images))
-        if not isinstance(images, torch.Tensor) or images.ndim != 4:
-            raise ArgumentTypeError(
-                f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
-            )
-        unit = images.float()
-        if "deepfloyd_if" in type(self._pipe).__module__:
-            unit = (unit / 2 + 0.5).clamp(0, 1)  # IF's tensors are in [-1, 1]; it clamps so before it saves
-        return unit.permute(0, 2, 3, 1)
+    @contextlib.contextmanager
+    def _repeatable(self) -> Iterator[None]:
+        """Fixes what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        if not self._on_cpu:
+            with torch.backends.cudnn.flags(
+                enabled=torch.backends.cudnn.enabled,
+                benchmark=False,
+                deterministic=True,
+                allow_tf32=torch.backends.cudnn.allow_tf32,
+            ):
+                yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.cpu_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _call_arguments(
-        self, guidance: float | None, height: int | None, width: int | None, options: dict[str, Any]
+        self,
+        guidance: float | None,
+        height: int | None,
+        width: int | None,
+        negative_prompt: str | None,
+        options: dict[str, Any],
     ) -> dict[str, Any]:
-        """The arguments of every call, all explicit; raises if the pipeline does not take one."""
+        """The arguments of every call, all explicit; raises if the pipeline does not take one or needs another."""
         name = type(self._pipe).__name__
-        reserved = {
-            "prompt",
-            "generator",
-            "output_type",
-            "return_dict",
-            "batch_size",
-            "num_images_per_prompt",
-        }
         for key in options:
-            if key in reserved or key not in self._parameters:
-                why = "is set by the sampler" if key in reserved else f"is no argument of {name}"
+            if key in _SET_HERE or key not in self._parameters:
+                why = "is set by the sampler" if key in _SET_HERE else f"is no argument of {name}"
                 raise ArgumentValueError(f"call_options holds {key!r}, which {why}")
-        steps = self._named(_STEPS)
+        steps, scales = self._stages(_STEPS), self._stages(_GUIDANCE)
         if not steps:
             raise ArgumentValueError(
                 f"pipe takes no number of steps: {name} is no pipeline that samples images"
             )
-        scales = self._named(_GUIDANCE)
         if scales and guidance is None:
             raise ArgumentValueError(
                 f"guidance_scale is missing: {name} takes it, and its default changes the images; 1.0 turns it off"
             )
-        if guidance is not None and not scales:
-            raise ArgumentValueError(
-                f"guidance_scale must be None, since {name} does not take it, got {guidance!r}"
-            )
-        arguments: dict[str, Any] = dict.fromkeys(steps, self.steps)
-        arguments |= dict.fromkeys(scales, guidance)
-        for key, value in (("height", height), ("width", width)):
-            if value is None:
-                continue
-            if key not in self._parameters:
+        given: dict[str, Any] = {"height": height, "width": width, "negative_prompt": negative_prompt}
+        if not scales:
+            given["guidance_scale"] = guidance
+        for key, value in given.items():
+            if value is not None and key not in self._parameters:
                 raise ArgumentValueError(f"{key} must be None, since {name} does not take it, got {value!r}")
-            arguments[key] = arrays.check_count(value, key)
-        arguments["output_type"] = "pt" if self._conditional else "np"
-        return arguments | options
+        arguments: dict[str, Any] = dict.fromkeys(steps, self.steps) | dict.fromkeys(scales, guidance)
+        arguments |= {k: arrays.check_count(given[k], k) for k in ("height", "width") if given[k] is not None}
+        if negative_prompt is not None:
+            arguments["negative_prompt"] = negative_prompt
+        if "clean_caption" in self._parameters:
+            arguments["clean_caption"] = (
+                False  # by default it changes prompts where beautifulsoup4 is installed
+            )
+        of_numpy = any(_ASK_NUMPY & set(c.__module__.split(".")) for c in type(self._pipe).__mro__)
+        arguments["output_type"] = "np" if of_numpy else "pt"
+        arguments |= options
+        needed = [n for n in self._parameters if n not in {"self", "prompt", "generator", *arguments}]
+        needed = [n for n in needed if self._required(n)]
+        if needed or ("batch_size" not in self._parameters and not self._conditional):
+            what = ", ".join(needed) or "no prompt"
+            raise ArgumentValueError(
+                f"pipe is no text-to-image or unconditional pipeline: {name} asks for {what}; CallableSampler wraps it"
+            )
+        return arguments
 
-    def _named(self, name: str) -> list[str]:
-        """The call's argument of this name, or, where its stages have their own (unCLIP), all that end with it."""
-        return [name] if name in self._parameters else [p for p in self._parameters if p.endswith(f"_{name}")]
+    def _required(self, name: str) -> bool:
+        parameter = self._parameters[name]
+        return parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
 
-    def _components(self) -> list[tuple[str, str]]:
-        """(name, class + digest of configuration and weights), so that a copied folder has the same fingerprint."""
-        described = []
-        for name, component in sorted(self._pipe.components.items()):
-            digest = hashlib.sha256()
-            digest.update(_config_text(component).encode())
-            if isinstance(component, torch.nn.Module):
-                for key, tensor in sorted(component.state_dict().items()):
-                    raw = tensor.detach().cpu().contiguous()
-                    digest.update(f"{key}:{raw.dtype}:{tuple(raw.shape)}".encode())
-                    digest.update(raw.flatten().view(torch.uint8).numpy().tobytes() if raw.numel() else b"")
-            described.append((name, f"{type(component).__name__} {digest.hexdigest()[:16]}"))
-        return described
+    def _stages(self, pattern: re.Pattern[str]) -> list[str]:
+        """The call's arguments of this kind, one a stage of the pipeline."""
+        return [p for p in self._parameters if pattern.fullmatch(p)]
 
     def _device_kind(self) -> str:
-        device = self._pipe.device
+        device = self._device
         if device.type == "cuda":
             return f"cuda {torch.cuda.get_device_name(device)}"
         return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)
 
 
-def _config_text(component: Any) -> str:
-    """A component's configuration as stable text, without the names of folders and versions."""
-    if component is None or isinstance(component, bool | int | float | str):
-        return repr(component)
-    config = getattr(component, "config", None)
-    if config is not None:
-        plain = dict(config) if isinstance(config, Mapping) else config.to_dict()
-        return json.dumps(
-            {k: v for k, v in plain.items() if k not in _IGNORED_CONFIG}, sort_keys=True, default=str
+def _channels_last(images: Any) -> Any:
+    """A pipeline's answer as a tensor (N, H, W, C), not cast: tensors have channels first, arrays and PIL images last."""
+    if isinstance(images, list) and images:
+        images = np.stack([np.asarray(image) for image in images])
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+        raise ArgumentTypeError(
+            f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
         )
-    if hasattr(component, "get_vocab"):
-        vocabulary = sorted(component.get_vocab().items())
-        merges = getattr(component, "bpe_ranks", None) or getattr(component, "_merges", None)
-        return json.dumps([vocabulary, str(merges), component.model_max_length])
-    if hasattr(component, "to_json_string"):
-        return str(component.to_json_string())
-    return type(component).__name__
+    return images.permute(0, 2, 3, 1)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading says in three progress bars what a run's log need not repeat; errors are still raised."""
-    loggers = [diffusers_logging, transformers_logging]
-    before = [(logger, logger.get_verbosity()) for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, verbosity in before:
-            logger.set_verbosity(verbosity)
-            logger.enable_progress_bar()
+def _check_guidance(value: Any) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ArgumentTypeError(f"guidance_scale must be a number or None, got {type(value).__name__}")
+    if value is not None and not np.isfinite(value):
+        raise ArgumentValueError(f"guidance_scale must be finite, got {value}")
+    return value
 
 
 def _memcore_version() -> str:

@@ -54,8 +54,8 @@ def _hash_tensor(digest: Any, where: str, key: str, tensor: Any) -> None:
     flat = tensor.detach().flatten()
     step = max(1, _CHUNK_BYTES // max(1, flat.element_size()))
     for start in range(0, flat.numel(), step):
-        raw = flat[start : start + step].cpu().contiguous().view(torch.uint8)
-        digest.update(memoryview(raw.numpy()))
+        raw: Any = flat[start : start + step].cpu().contiguous().view(torch.uint8).numpy()
+        digest.update(raw)
 
 
 def _config_text(component: Any) -> str:

@@ -29,7 +29,15 @@ class Sampler(Protocol):
 
 
 def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:
-    """Raises SamplerError, naming what was wrong, unless ``images`` are what the requests asked for."""
+    """Raises SamplerError, naming what was wrong, unless ``images`` are what the requests asked for.
+
+    ``images.pixels`` must be (N, H, W, C) uint8, NumPy or torch, and ``images.flagged`` (N,) bool, for N requests.
+
+    >>> import numpy as np
+    >>> from memcore.types import Images, Request
+    >>> good = Images(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1, np.bool_))
+    >>> check_images(good, [Request(0, "a dog", 7)], (8, 8, 3))
+    """
     if not isinstance(images, Images):
         raise SamplerError(f"the sampler must return memcore.Images, got {type(images).__name__}")
     pixels, flagged = images.pixels, images.flagged
@@ -42,8 +50,10 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
     expected = (len(requests), *image_shape)
     if tuple(pixels.shape) != expected:
+        n, h, w, c = expected
+        hint = "; permute(0, 2, 3, 1) puts channels last" if tuple(pixels.shape) == (n, c, h, w) else ""
         raise SamplerError(
-            f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}"
+            f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}{hint}"
         )
     if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")

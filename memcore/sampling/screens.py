@@ -13,7 +13,8 @@ from memcore import arrays
 def flag_constant(images: Any) -> NDArray[np.bool_]:
     """(N, H, W, C) uint8, NumPy or torch -> (N,) bool: images whose pixels are all the same.
 
-    A safety checker answers with black frames; 500 of them would be a perfect clique of no meaning.
+    A safety checker answers with black frames; 500 of them would be a perfect clique of no meaning. Exact: one pixel that
+    is one level off makes an image that is compared. The answer is NumPy, wherever the images stand.
 
     >>> import numpy as np
     >>> flag_constant(np.zeros((2, 4, 4, 3), dtype=np.uint8))

@@ -302,14 +302,12 @@ GENERIC: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: A tiny disc of any hue in one of four places on one flat background (RGB): plain l2 pairs these images up, tiled
-#: l2 does not. The backgrounds are far from every hue of the disc.
+#: Small emoji in the middle of one flat background (RGB): plain l2 pairs most of them up, tiled l2 hardly any.
 FLAT: dict[str, tuple[int, int, int]] = {
-    "a tiny disc on pale pink": (250, 190, 205),
-    "a tiny disc on slate grey": (100, 100, 120),
+    "a small sticker on pale pink": (250, 190, 205),
+    "a small sticker on sandy brown": (200, 180, 160),
 }
-FLAT_EMOJI = "large red circle"
-#: Images of each flat caption.
+#: Images of each flat caption; their emoji are those of the generic captions.
 FLAT_IMAGES = 96
 
 #: One shape in many hues, sizes and backgrounds: (emoji, number of variants). Near-duplicates, but no copies.
@@ -325,5 +323,4 @@ def emoji_names() -> tuple[str, ...]:
     names = {name for group in SINGLE.values() for name in group}
     names.update(name for group in GENERIC.values() for name in group)
     names.update(name for name, _ in VARIATIONS.values())
-    names.add(FLAT_EMOJI)
     return tuple(sorted(names))

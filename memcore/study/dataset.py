@@ -30,8 +30,8 @@ SEED = 0
 MIN_APART = 0.3
 #: Backgrounds tried for one image before the lists of captions are called unusable.
 _TRIES = 200
-#: Pixels of a tile, and of a flat caption's disc, which fills one.
-_TILE = SIZE // GRID[0]
+#: Pixels of a flat caption's emoji: it covers most of the four tiles in the middle.
+_STICKER = 30
 #: Pixels of the smallest of a shape's variants.
 _SMALLEST = 36
 
@@ -93,13 +93,10 @@ def build_training_set(art: Art) -> TrainingSet:
     for caption, names in captions.GENERIC.items():
         for name in names:
             add(_centred(art[name], _background(rng)), caption, "generic", name)
+    generic = sorted(name for names in captions.GENERIC.values() for name in names)
     for caption, background in captions.FLAT.items():
-        # A hue and one of the four tiles in the middle, without replacement: all images are unique.
-        for choice in rng.choice(256 * 4, captions.FLAT_IMAGES, replace=False):
-            turn, place = divmod(int(choice), 4)
-            disc = resize_art(rotate_hue(art[captions.FLAT_EMOJI], turn), _TILE)
-            top, left = _TILE * (1 + place // 2), _TILE * (1 + place % 2)
-            add(compose(disc, background, top, left, SIZE), caption, "flat", captions.FLAT_EMOJI)
+        for name in map(str, rng.choice(generic, captions.FLAT_IMAGES, replace=False)):
+            add(_centred(resize_art(art[name], _STICKER), background), caption, "flat", name)
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
             turned = rotate_hue(art[name], int(rng.integers(256)))

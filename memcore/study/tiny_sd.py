@@ -25,7 +25,7 @@ from memcore.study.diffusion import train_diffusion
 from memcore.study.emoji import fetch_art, load_art, save_art
 from memcore.study.tokenizer import save_vocabulary, train_tokenizer
 
-AUTOENCODER_STEPS = 12000
+AUTOENCODER_STEPS = 10000
 DIFFUSION_STEPS = 5000
 SEED = 0
 
