@@ -20,12 +20,15 @@ from PIL import Image
 
 from memcore.errors import MissingExtraError, RunError
 from memcore.jobs import store
+from memcore.jobs.audit import audit, evaluate_run, match_run
+from memcore.jobs.config import Config
 from memcore.report import plots, write_report
 from memcore.report.axes import Axes
 from memcore.report.pictures import Album
 from memcore.report.reader import read_run
 from tests import report_fixture
 from tests.report_fixture import RunWriter, finding_row, near_copies, picture, write_guidance_run, write_run
+from tests.synthetic import MEMORISED, PROMPTS, SyntheticSampler, write_training_set
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 PAPER = "https://arxiv.org/abs/2301.13188"
@@ -458,8 +461,6 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
 
 
 def test_a_run_written_by_the_store(tmp_path: Path) -> None:
-    from memcore.jobs.config import Config
-
     folder = store.RunFolder.create(
         tmp_path / "run",
         Config(source="custom", generations=64),
@@ -476,6 +477,52 @@ def test_a_run_written_by_the_store(tmp_path: Path) -> None:
     page = page_of(folder.path)
     assert "1 of 2 prompts repeats one picture" in page.text()
     assert len(page.all("img")) == 10
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by the audit itself, matched and evaluated."""
+    folder = tmp_path_factory.mktemp("audited")
+    config = Config(source="custom", generations=40, batch_size=16)
+    done = audit(folder / "run", config, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)
+    match_run(done.path, write_training_set(folder))
+    evaluate_run(done.path, folder / "truth.json")
+    return done.path
+
+
+def test_a_run_of_the_audit(audited: Path) -> None:
+    page = page_of(audited)
+    assert_inert(page)
+    text = page.text()
+    assert f"{len(MEMORISED)} of {len(PROMPTS)} prompts reproduce training images" in text
+    assert "generations 280 40 a prompt" in text
+    assert "40 black or constant images of 1 prompt were counted and never compared" in text
+    assert "2 prompts must be found, 5 must not, and 0 in between" in text
+    assert sorted(page.text(f"{card}-title") for card in page.cards()) == sorted(MEMORISED)
+    assert len([a for a in page.all("svg") if "aria-labelledby" in a]) == 3
+    assert "Extracted" in page.text("finding-1")
+
+
+def test_an_unfinished_audit(tmp_path: Path) -> None:
+    config = Config(source="custom", generations=12, shard_prompts=1)
+    prompts = ["a green hill", "rain", "a door"]
+    sampler = SyntheticSampler(fail="a green hill")
+    done = audit(tmp_path / "run", config, sampler=sampler, prompts=prompts, part=(1, 2), quiet=True)
+    page = page_of(done.path)
+    assert "Unfinished: 2 of 3 prompts are done" in page.text()
+    assert "None of 2 prompts repeats a picture" in page.text()
+    assert "0 a green hill sampler" in page.text("excluded")
+    assert "sampler 1 the sampler raised for this prompt" in page.text("excluded")
+
+
+def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
+    config = Config(source="custom", generations=40, threshold=0.2)
+    other = audit(tmp_path / "other", config, sampler=SyntheticSampler(), prompts=PROMPTS[:1], quiet=True)
+    np.save(tmp_path / "far.npy", np.zeros((3, 16, 16, 3), np.uint8))
+    match_run(other.path, tmp_path / "far.npy")
+    text = page_of(audited, other.path).text("compared")
+    assert "threshold 0.2 instead of 0.15: of 1 prompt, 1 has a clique" in text
+    assert "For 1 of them no training image lies within" in text
 
 
 @pytest.mark.parametrize("name", ["FINDINGS", "QUARANTINE", "MATCHES"])

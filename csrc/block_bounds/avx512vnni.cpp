@@ -19,8 +19,8 @@ inline bool any_above(const F32x16& v, float limit) {
 
 #include "block_bounds/common.inl"
 
-constexpr size_t kPrefetchBytes = 24576;  // ahead of the line being read: about the latency of memory
-constexpr int kLinesAtOnce = 8;
+// How far ahead of the line being read. Into the second-level cache: a prefetch into the first was twice as slow.
+constexpr size_t kPrefetchBytes = 12288;
 
 // Sums of 16-bit words of two bytes, and of their upper bytes alone. Sums of lower bytes follow: they stay below 2^16, where
 // words - 256 * upper is exact. One operation less for each vector than taking the bytes apart.
@@ -39,40 +39,29 @@ inline void add_shifted_squares(__m512i& sum, __m512i bytes) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(bytes), "v"(shifted));
 }
 
-// 64 bytes of each of LINES lines, added to (or, the first time, stored as) their word sums.
-template <int LINES, class Load>
-inline void add_vectors(const uint8_t* from, ptrdiff_t stride, uint16_t* columns, bool first, __m512i squares[2],
-                        Load load) {
+inline void add_vector(__m512i bytes, uint16_t* columns, bool first, __m512i& squares) {
+    __asm__("" : "+v"(bytes));  // one load: GCC would read memory again for each use
     WordSums sums = {_mm512_setzero_si512(), _mm512_setzero_si512()};
     if (!first) sums = {_mm512_load_si512(columns), _mm512_load_si512(columns + 32)};
-#pragma GCC unroll 8
-    for (int l = 0; l < LINES; ++l) {
-        const uint8_t* at = from + l * stride;
-        // Into the second-level cache: the lines of several images share the sets of the first, and would be gone again.
-        _mm_prefetch(reinterpret_cast<const char*>(at) + kPrefetchBytes, _MM_HINT_T1);
-        __m512i bytes = load(at);
-        __asm__("" : "+v"(bytes));  // one load: GCC would read memory again for each use
-        sums.add(bytes);
-        add_shifted_squares(squares[l % 2], bytes);
-    }
+    sums.add(bytes);
+    add_shifted_squares(squares, bytes);
     _mm512_store_si512(columns, sums.words);
     _mm512_store_si512(columns + 32, sums.upper);
 }
 
-template <int LINES>
-inline __m512i add_lines(const uint8_t* data, ptrdiff_t stride, size_t line_bytes, uint16_t* columns, bool first) {
-    __m512i squares[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+// One line of one tile, added to (or, the first time, stored as) word sums. One line at a time, so that memory is read in
+// order: taking several lines at once saves loads of the sums, and costs more than that in waiting for memory.
+inline __m512i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m512i squares) {
     size_t k = 0;
-    for (; k + 64 <= line_bytes; k += 64) {
-        add_vectors<LINES>(data + k, stride, columns + k, first, squares,
-                           [](const uint8_t* at) { return _mm512_loadu_si512(at); });
+    for (; k + 64 <= bytes; k += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(line) + k + kPrefetchBytes, _MM_HINT_T1);
+        add_vector(_mm512_loadu_si512(line + k), columns + k, first, squares);
     }
-    if (k < line_bytes) {
-        const __mmask64 mask = ~0ULL >> (64 - (line_bytes - k));
-        add_vectors<LINES>(data + k, stride, columns + k, first, squares,
-                           [mask](const uint8_t* at) { return _mm512_maskz_loadu_epi8(mask, at); });
+    if (k < bytes) {
+        const __mmask64 mask = ~0ULL >> (64 - (bytes - k));
+        add_vector(_mm512_maskz_loadu_epi8(mask, line + k), columns + k, first, squares);
     }
-    return _mm512_add_epi32(squares[0], squares[1]);
+    return squares;
 }
 
 // Word sums to one sum a byte, in order; returns the sum of all.
@@ -99,16 +88,12 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         const size_t end = tiles - begin < kTilesAtOnce ? tiles : begin + kTilesAtOnce;
         __m512i sum[kTilesAtOnce];
         for (size_t t = 0; t < kTilesAtOnce; ++t) sum[t] = _mm512_setzero_si512();
-        for (size_t l = 0; l < lines;) {
-            const bool many = lines - l >= kLinesAtOnce;
+        for (size_t l = 0; l < lines; ++l) {
+            const uint8_t* line = data + static_cast<ptrdiff_t>(l) * line_stride;
             for (size_t t = begin; t < end; ++t) {
-                const uint8_t* from = data + static_cast<ptrdiff_t>(l) * line_stride + t * line_bytes;
-                uint16_t* to = columns + t * column_stride;
-                const __m512i part = many ? add_lines<kLinesAtOnce>(from, line_stride, line_bytes, to, l == 0)
-                                          : add_lines<1>(from, line_stride, line_bytes, to, l == 0);
-                sum[t - begin] = _mm512_add_epi32(sum[t - begin], part);
+                sum[t - begin] = add_line(line + t * line_bytes, line_bytes, columns + t * column_stride, l == 0,
+                                          sum[t - begin]);
             }
-            l += many ? kLinesAtOnce : 1;
         }
         for (size_t t = begin; t < end; ++t) {
             const uint32_t total = to_columns(columns + t * column_stride, column_stride);

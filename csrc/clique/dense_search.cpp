@@ -244,6 +244,16 @@ FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_
 
 FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
     FoundClique answer = none(lower);
+    // Parts are costly here: first what may make them needless.
+    const int upper = std::min(sub.width_bound, colour_bound(sub.set));
+    if (upper <= lower) return answer;
+    if (std::vector<int> start = greedy(sub); static_cast<int>(start.size()) > lower) {
+        lower = static_cast<int>(start.size());
+        answer.members = std::move(start);
+        answer.found = true;
+        answer.upper = std::max(lower, upper);
+        if (lower >= std::min(upper, stop_at)) return answer;
+    }
     BitSet inner(graph_.words());
     for (const int v : sub.vertices) {
         BitSet candidates = inner;
@@ -258,7 +268,7 @@ FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
         }
         if (!found.finished || lower >= stop_at) {
             answer.finished = found.finished;
-            answer.upper = std::max(lower, std::min(sub.width_bound, colour_bound(sub.set)));
+            answer.upper = std::max(lower, upper);
             return answer;
         }
     }

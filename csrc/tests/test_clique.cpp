@@ -292,6 +292,7 @@ void test_bounds() {
 }  // namespace
 
 int main() {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     test_against_enumeration();
     test_hub_trap();
     test_known_families();
