@@ -183,17 +183,16 @@ FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lowe
         budget_.limit = young ? std::min(limit, budget_.used + kYoungNodes) : limit;
         FoundClique found = larger(sub.set, lower, young ? lower + 1 : sub.width_bound);
         budget_.limit = limit;
-        best.finished = found.finished;
         best.upper = std::min(found.upper, sub.width_bound);
         if (found.found) {
             lower = static_cast<int>(found.members.size());
             best.members = std::move(found.members);
             best.found = true;
         }
-        const bool done = found.finished && (!found.found || !young || lower >= sub.width_bound);
-        if (done) best.upper = lower;
-        if (done || budget_.spent() || !(young || found.finished)) return best;
-        young = found.finished;
+        best.finished = found.finished && (!found.found || !young || lower >= sub.width_bound);
+        if (best.finished) best.upper = lower;
+        if (best.finished || budget_.spent()) return best;
+        young = young && found.finished;
     }
 }
 
