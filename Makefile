@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## the main job, end to end, on the bundled diffusion model:
 	$(BIN)/memcore demo --out demo-run
 
 test: $(VENV)/.dev ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: $(VENV)/.dev ## formatting, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -43,15 +43,18 @@ $(VENV)/bin/python:
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') setup.py pyproject.toml
 
+# Without build isolation the core is compiled once, and a second install finds its objects again.
+INSTALL := $(BIN)/pip install -q --no-build-isolation -e
+
 $(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
-	$(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e '.[audit,report]'
+	$(BIN)/pip install -q 'setuptools>=77' wheel 'pybind11>=2.13' $(TORCH)
+	$(INSTALL) '.[audit,report]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/pip install -q -e '.[audit,report,gpu,study,dev]'
+	$(INSTALL) '.[audit,report,gpu,study,dev]'
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
-	$(BIN)/pip install -q -e '.[bench]'
+	$(INSTALL) '.[bench]'
 	touch $@

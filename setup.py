@@ -54,8 +54,6 @@ def sources() -> list[Path]:
             continue
         if "tests" in path.parts:
             continue
-        if "clique" in path.parts and not (CSRC / "bind" / "clique.cpp").exists():
-            continue
         kept.append(path)
     return kept
 

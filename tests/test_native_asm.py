@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
 NAMES = {"x86_64": ("avx2", "avx512vnni"), "aarch64": ("neon_dotprod",), "arm64": ("neon_dotprod",)}
 UNITS = sorted(
-    p for p in CSRC.rglob("*.cpp") if p.stem in ("scalar", *NAMES.get(platform.machine(), ())) and "tests" not in p.parts
+    p
+    for p in CSRC.rglob("*.cpp")
+    if p.stem in ("scalar", *NAMES.get(platform.machine(), ())) and "tests" not in p.parts
 )
 GXX = shutil.which("g++")
 
@@ -47,7 +49,16 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     for unit in UNITS:
         target = folder / f"{unit.parent.name}_{unit.stem}.o"
         flags = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wno-psabi", *floats]
-        command = [str(GXX), *flags, *isa_flags.get(unit.stem, []), f"-I{CSRC}", "-c", str(unit), "-o", str(target)]
+        command = [
+            str(GXX),
+            *flags,
+            *isa_flags.get(unit.stem, []),
+            f"-I{CSRC}",
+            "-c",
+            str(unit),
+            "-o",
+            str(target),
+        ]
         subprocess.run(command, check=True)
         made[unit] = target
     return made
@@ -62,7 +73,9 @@ def test_the_flags_never_depend_on_the_machine_that_builds() -> None:
 def test_a_unit_defines_one_table_and_nothing_weak(unit: Path, objects: dict[Path, Path]) -> None:
     """A weak symbol (an inline function, a template of std) compiled here for AVX-512 might be the copy that the linker
     keeps for everyone: an illegal instruction on machines without it."""
-    lines = subprocess.run(["nm", "-C", str(objects[unit])], capture_output=True, text=True, check=True).stdout
+    lines = subprocess.run(
+        ["nm", "-C", str(objects[unit])], capture_output=True, text=True, check=True
+    ).stdout
     defined = [m.groups() for m in re.finditer(r"^[0-9a-f]+ (\S) (.+)$", lines, re.M)]
     assert [name for kind, name in defined if kind in "WVuw"] == []
     exported = [name for kind, name in defined if kind.isupper()]
@@ -83,14 +96,18 @@ def functions(disassembly: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("stem", "register"), [("avx2", "%ymm"), ("avx512vnni", "%zmm")])
-def test_micro_kernels_keep_their_sums_in_registers(stem: str, register: str, objects: dict[Path, Path]) -> None:
+def test_micro_kernels_keep_their_sums_in_registers(
+    stem: str, register: str, objects: dict[Path, Path]
+) -> None:
     """GCC 12 spills arrays of accumulators when it is not held back: 80 instead of 209 GMAC/s."""
     unit = CSRC / "tiled_l2" / f"{stem}.cpp"
     if unit not in objects:
         pytest.skip("another machine's instruction set")
     command = ["objdump", "-d", "-C", "--no-show-raw-insn", str(objects[unit])]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    kernels = {name: body for name, body in functions(text).items() if "micro_kernel" in name and ".cold" not in name}
+    kernels = {
+        name: body for name, body in functions(text).items() if "micro_kernel" in name and ".cold" not in name
+    }
     assert kernels
     for name, body in kernels.items():
         spills = [line for line in body if register in line and re.search(r"\(%r[sb]p", line)]

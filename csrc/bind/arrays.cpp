@@ -24,7 +24,8 @@ const Isa& resolve_isa() {
 
 ImageSet view_images(const py::array& array, std::size_t element_bytes) {
     const auto dims = array.ndim();
-    if (dims != 4 && dims != 5) throw py::value_error("images must have 4 or 5 dimensions, got " + std::to_string(dims));
+    if (dims != 4 && dims != 5)
+        throw py::value_error("images must have 4 or 5 dimensions, got " + std::to_string(dims));
     if (static_cast<std::size_t>(array.itemsize()) != element_bytes) {
         throw py::type_error("images must have elements of " + std::to_string(element_bytes) + " bytes");
     }
@@ -53,7 +54,8 @@ ImageSet view_images(const py::array& array, std::size_t element_bytes) {
         set.images.plane_stride = strides[3];
         set.images.row_bytes = set.width * element_bytes;
     } else {
-        throw py::value_error("strides: tiles cannot be read in place; rows of pixels or of one channel must be contiguous");
+        throw py::value_error(
+            "strides: tiles cannot be read in place; rows of pixels or of one channel must be contiguous");
     }
     return set;
 }
@@ -61,11 +63,13 @@ ImageSet view_images(const py::array& array, std::size_t element_bytes) {
 tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, long tile_height, long tile_width,
                          std::size_t element_bytes) {
     const std::size_t height = a.images.height, width = a.width;
-    if (height == 0 || width == 0 || a.channels == 0) throw py::value_error("images must have at least one pixel");
+    if (height == 0 || width == 0 || a.channels == 0)
+        throw py::value_error("images must have at least one pixel");
     if (tile_height < 1 || tile_width < 1 || height % static_cast<std::size_t>(tile_height) != 0 ||
         width % static_cast<std::size_t>(tile_width) != 0) {
         throw py::value_error("tile: " + std::to_string(tile_height) + " x " + std::to_string(tile_width) +
-                              " does not divide images of " + std::to_string(height) + " x " + std::to_string(width));
+                              " does not divide images of " + std::to_string(height) + " x " +
+                              std::to_string(width));
     }
     if (other != nullptr) {
         if (other->images.height != height || other->width != width || other->channels != a.channels ||
@@ -73,7 +77,8 @@ tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, long tile_hei
             throw py::value_error("other: shape differs from that of images");
         }
         // The order of a tile's bytes is that of memory, so it has to be the same on both sides.
-        if (other->planar != a.planar) throw py::value_error("strides: one array is channels first and the other last");
+        if (other->planar != a.planar)
+            throw py::value_error("strides: one array is channels first and the other last");
     }
     tiled_l2::Grid grid;
     grid.tile_height = static_cast<std::size_t>(tile_height);
@@ -99,7 +104,8 @@ void check_out(const py::array& out, std::size_t batches, std::size_t rows, std:
 }
 
 int check_threads(long threads) {
-    if (threads < 0 || threads > 4096) throw py::value_error("threads must be in [0, 4096], got " + std::to_string(threads));
+    if (threads < 0 || threads > 4096)
+        throw py::value_error("threads must be in [0, 4096], got " + std::to_string(threads));
     return static_cast<int>(threads);
 }
 

@@ -3,10 +3,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bind/arrays.hpp"
@@ -46,7 +49,8 @@ int check_min_size(std::int64_t min_size) {
 }
 
 void check_node_limit(std::int64_t node_limit) {
-    if (node_limit < 0) throw py::value_error("node_limit must be at least 0, got " + std::to_string(node_limit));
+    if (node_limit < 0)
+        throw py::value_error("node_limit must be at least 0, got " + std::to_string(node_limit));
 }
 
 const std::int32_t* check_shape(const Edges& edges) {
@@ -57,9 +61,10 @@ const std::int32_t* check_shape(const Edges& edges) {
 void check_edges(const EdgeList& list, std::int64_t first_row = 0) {
     const std::int64_t bad = clique::first_bad_edge(list);
     if (bad < 0) return;
-    throw std::invalid_argument("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) + " is (" +
-                                std::to_string(list.edges[2 * bad]) + ", " + std::to_string(list.edges[2 * bad + 1]) +
-                                ") and n is " + std::to_string(list.n));
+    throw std::invalid_argument("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) +
+                                " is (" + std::to_string(list.edges[2 * bad]) + ", " +
+                                std::to_string(list.edges[2 * bad + 1]) + ") and n is " +
+                                std::to_string(list.n));
 }
 
 Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {
@@ -77,18 +82,22 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
     if (adjacency.ndim() != 2 || adjacency.shape(0) != adjacency.shape(1)) {
         throw py::value_error("adjacency must have shape (n, n)");
     }
-    if (!py::isinstance<py::array_t<bool>>(adjacency) && !py::isinstance<py::array_t<std::uint8_t>>(adjacency)) {
+    if (!py::isinstance<py::array_t<bool>>(adjacency) &&
+        !py::isinstance<py::array_t<std::uint8_t>>(adjacency)) {
         throw py::type_error("adjacency must be bool or uint8");
     }
-    if ((adjacency.flags() & py::array::c_style) == 0) throw py::value_error("adjacency must be C-contiguous");
+    if ((adjacency.flags() & py::array::c_style) == 0)
+        throw py::value_error("adjacency must be C-contiguous");
     const int n = check_n(adjacency.shape(0));
     const auto* const matrix = static_cast<const std::uint8_t*>(adjacency.data());
     const py::gil_scoped_release unlocked;
     const std::vector<std::int32_t> edges = clique::edges_of_matrix(matrix, n);
-    return answer(clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
+    return answer(
+        clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
 }
 
-std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size, std::int64_t node_limit) {
+std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size,
+                                 std::int64_t node_limit) {
     resolve_isa();
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
@@ -99,8 +108,9 @@ std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_
 }
 
 std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_style>& sizes,
-                                const py::array_t<std::int64_t, py::array::c_style>& offsets, const Edges& edges,
-                                std::int64_t node_limit, long threads, std::int64_t min_size) {
+                                const py::array_t<std::int64_t, py::array::c_style>& offsets,
+                                const Edges& edges, std::int64_t node_limit, long threads,
+                                std::int64_t min_size) {
     resolve_isa();
     check_node_limit(node_limit);
     const int workers = check_threads(threads);
@@ -117,10 +127,11 @@ std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_sty
     }
     const std::int32_t* const vertices = sizes.data();
     const py::gil_scoped_release unlocked;
+    // All of them before any is used: one that is too large would point behind the edges.
+    if (!std::is_sorted(begin, begin + count + 1)) throw std::invalid_argument("offsets must ascend");
     std::vector<EdgeList> graphs;
     graphs.reserve(static_cast<std::size_t>(count));
     for (py::ssize_t g = 0; g < count; ++g) {
-        if (begin[g] > begin[g + 1]) throw std::invalid_argument("offsets must ascend");
         if (vertices[g] < 0) throw std::invalid_argument("sizes must be at least 0");
         graphs.push_back({vertices[g], data + 2 * begin[g], begin[g + 1] - begin[g]});
         check_edges(graphs.back(), begin[g]);

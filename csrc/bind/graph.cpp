@@ -29,7 +29,8 @@ py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict&
         *to++ = edge.i;
         *to++ = edge.j;
     }
-    return py::make_tuple(pairs, narrow ? ssd_array<std::uint32_t>(edges) : ssd_array<std::uint64_t>(edges), stats);
+    return py::make_tuple(pairs, narrow ? ssd_array<std::uint32_t>(edges) : ssd_array<std::uint64_t>(edges),
+                          stats);
 }
 
 block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid) {
@@ -46,7 +47,8 @@ class Features {
         const int workers = check_threads(threads);
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
         const ImageSet set = view_images(images, 1);
-        const block_bounds::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const block_bounds::Shape shape =
+            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         if (!block_bounds::Pyramid::supports(shape)) throw py::value_error("tile: too large for block sums");
         const py::gil_scoped_release unlocked;
         const std::lock_guard lock(mutex_);
@@ -73,7 +75,8 @@ class Features {
 
   private:
     void check(const block_bounds::Shape& shape) const {
-        if (!(pyramid_->shape() == shape)) throw std::invalid_argument("features: taken from images of another shape");
+        if (!(pyramid_->shape() == shape))
+            throw std::invalid_argument("features: taken from images of another shape");
     }
 
     const long tile_height_, tile_width_;
@@ -96,14 +99,16 @@ py::dict to_dict(const block_bounds::Stats& stats) {
 }
 
 py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_height, long tile_width,
-                         std::uint64_t ssd_max, long threads, long min_clique, Features* features, long since) {
+                         std::uint64_t ssd_max, long threads, long min_clique, Features* features,
+                         long since) {
     const Isa& isa = resolve_isa();
     block_bounds::Request request;
     request.threads = check_threads(threads);
     if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
     if (min_clique < 0) throw py::value_error("min_clique must not be negative");
     if (since < 0) throw py::value_error("since must not be negative");
-    if (since > 0 && min_clique > 2) throw py::value_error("since: the core of a part of the pairs says nothing of cliques");
+    if (since > 0 && min_clique > 2)
+        throw py::value_error("since: the core of a part of the pairs says nothing of cliques");
     request.ssd_max = ssd_max;
     request.min_clique = static_cast<std::size_t>(min_clique);
     request.since = static_cast<std::size_t>(since);
@@ -118,9 +123,9 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
         const auto run = [&](const block_bounds::Pyramid* pyramid) {
             return block_bounds::graph(isa, set.images, shape, pyramid, request, stats);
         };
-        edges = features == nullptr
-                    ? run(nullptr)
-                    : features->with(shape, set.images.count, [&](const auto& pyramid) { return run(&pyramid); });
+        edges = features == nullptr ? run(nullptr)
+                                    : features->with(shape, set.images.count,
+                                                     [&](const auto& pyramid) { return run(&pyramid); });
     }
     return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
 }
@@ -132,9 +137,9 @@ void init_graph(py::module_& m) {
         .def(py::init<long, long>(), py::arg("tile_h"), py::arg("tile_w"))
         .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1)
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
-    m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"), py::arg("tile_w"),
-          py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0, py::arg("features") = nullptr,
-          py::arg("since") = 0);
+    m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),
+          py::arg("tile_w"), py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0,
+          py::arg("features") = nullptr, py::arg("since") = 0);
 }
 
 }  // namespace memcore::bind

@@ -10,13 +10,15 @@ namespace {
 
 knn::Rows view_rows(const py::array& array, const char* name) {
     if (array.ndim() != 2) throw py::value_error(std::string(name) + " must have shape (rows, D)");
-    if (array.shape(1) > 1 && array.strides(1) != 1) throw py::value_error("strides: rows must be contiguous");
-    return {static_cast<const std::uint8_t*>(array.data()), static_cast<std::size_t>(array.shape(0)), array.strides(0)};
+    if (array.shape(1) > 1 && array.strides(1) != 1)
+        throw py::value_error("strides: rows must be contiguous");
+    return {static_cast<const std::uint8_t*>(array.data()), static_cast<std::size_t>(array.shape(0)),
+            array.strides(0)};
 }
 
 template <class Sum>
-py::tuple run(const Isa& isa, const knn::Rows& queries, const knn::Rows& corpus, std::size_t dimension, std::size_t k,
-              int threads) {
+py::tuple run(const Isa& isa, const knn::Rows& queries, const knn::Rows& corpus, std::size_t dimension,
+              std::size_t k, int threads) {
     const auto rows = static_cast<py::ssize_t>(queries.count), columns = static_cast<py::ssize_t>(k);
     py::array_t<Sum> ssd({rows, columns});
     py::array_t<std::int64_t> index({rows, columns});
@@ -34,7 +36,8 @@ py::tuple search(const py::array_t<std::uint8_t>& queries, const py::array_t<std
     const Isa& isa = resolve_isa();
     const int workers = check_threads(threads);
     const knn::Rows q = view_rows(queries, "queries"), c = view_rows(corpus, "corpus");
-    if (queries.shape(1) != corpus.shape(1)) throw py::value_error("queries and corpus must have rows of the same length");
+    if (queries.shape(1) != corpus.shape(1))
+        throw py::value_error("queries and corpus must have rows of the same length");
     if (queries.shape(1) < 1) throw py::value_error("rows must have at least one byte");
     if (k < 1 || static_cast<std::size_t>(k) > c.count) {
         throw py::value_error("k must be in [1, " + std::to_string(c.count) + "], got " + std::to_string(k));

@@ -23,8 +23,8 @@ void run_ssd(const Isa& isa, const ImageSet& a, const ImageSet* other, const til
                             {static_cast<Sum*>(out), a.images.count, columns}, threads);
 }
 
-void tiled_l2_ssd(const py::array& images, const std::optional<py::array>& other, long tile_height, long tile_width,
-                  py::array out, long threads) {
+void tiled_l2_ssd(const py::array& images, const std::optional<py::array>& other, long tile_height,
+                  long tile_width, py::array out, long threads) {
     const Isa& isa = resolve_isa();
     const int workers = check_threads(threads);
     const ImageSet a = view_images(images, 1);
@@ -53,8 +53,8 @@ FloatType float_type(const py::array& array, bool bfloat16) {
     throw py::type_error("images must be float32, float16, or bfloat16 given as uint16");
 }
 
-void tiled_l2_float(const py::array& images, const std::optional<py::array>& other, long tile_height, long tile_width,
-                    py::array_t<float> out, long threads, bool bfloat16) {
+void tiled_l2_float(const py::array& images, const std::optional<py::array>& other, long tile_height,
+                    long tile_width, py::array_t<float> out, long threads, bool bfloat16) {
     const Isa& isa = resolve_isa();
     const int workers = check_threads(threads);
     const FloatType type = float_type(images, bfloat16);
@@ -62,7 +62,8 @@ void tiled_l2_float(const py::array& images, const std::optional<py::array>& oth
     const ImageSet a = view_images(images, element);
     std::optional<ImageSet> b;
     if (other) {
-        if (float_type(*other, bfloat16) != type) throw py::type_error("other: dtype differs from that of images");
+        if (float_type(*other, bfloat16) != type)
+            throw py::type_error("other: dtype differs from that of images");
         b = view_images(*other, element);
     }
     const tiled_l2::Grid grid = make_grid(a, b ? &*b : nullptr, tile_height, tile_width, element);
@@ -112,15 +113,16 @@ void init_tiled_l2(py::module_& m) {
     m.attr("MAX_BYTES_UINT32") = tiled_l2::kMaxBytes32;
     m.def(
         "tiled_l2_ssd",
-        [](const py::array_t<std::uint8_t>& images, const std::optional<py::array_t<std::uint8_t>>& other, long tile_h,
-           long tile_w, const py::array& out, long threads) {
+        [](const py::array_t<std::uint8_t>& images, const std::optional<py::array_t<std::uint8_t>>& other,
+           long tile_h, long tile_w, const py::array& out, long threads) {
             if (out.dtype().kind() != 'u') throw py::type_error("out must be uint32 or uint64");
             tiled_l2_ssd(images, other, tile_h, tile_w, out, threads);
         },
-        py::arg("images").noconvert(), py::arg("other").noconvert().none(true), py::arg("tile_h"), py::arg("tile_w"),
-        py::arg("out").noconvert(), py::arg("threads") = 0);
-    m.def("tiled_l2_float", &tiled_l2_float, py::arg("images"), py::arg("other").none(true), py::arg("tile_h"),
-          py::arg("tile_w"), py::arg("out").noconvert(), py::arg("threads") = 0, py::arg("bfloat16") = false);
+        py::arg("images").noconvert(), py::arg("other").noconvert().none(true), py::arg("tile_h"),
+        py::arg("tile_w"), py::arg("out").noconvert(), py::arg("threads") = 0);
+    m.def("tiled_l2_float", &tiled_l2_float, py::arg("images"), py::arg("other").none(true),
+          py::arg("tile_h"), py::arg("tile_w"), py::arg("out").noconvert(), py::arg("threads") = 0,
+          py::arg("bfloat16") = false);
     m.def("check_unit_interval", &check_unit_interval, py::arg("array"), py::arg("bfloat16") = false);
 }
 

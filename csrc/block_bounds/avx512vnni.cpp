@@ -19,11 +19,13 @@ inline bool any_above(const F32x16& v, float limit) {
 
 #include "block_bounds/common.inl"
 
-// How far ahead of the line being read. Into the second-level cache: a prefetch into the first was twice as slow.
+// How far ahead of the line being read. Into the second-level cache: a prefetch into the first was twice as
+// slow.
 constexpr size_t kPrefetchBytes = 12288;
 
-// Sums of 16-bit words of two bytes, and of their upper bytes alone. Sums of lower bytes follow: they stay below 2^16, where
-// words - 256 * upper is exact. One operation less for each vector than taking the bytes apart.
+// Sums of 16-bit words of two bytes, and of their upper bytes alone. Sums of lower bytes follow: they stay
+// below 2^16, where words - 256 * upper is exact. One operation less for each vector than taking the bytes
+// apart.
 struct WordSums {
     __m512i words, upper;
 
@@ -49,8 +51,9 @@ inline void add_vector(__m512i bytes, uint16_t* columns, bool first, __m512i& sq
     _mm512_store_si512(columns + 32, sums.upper);
 }
 
-// One line of one tile, added to (or, the first time, stored as) word sums. One line at a time, so that memory is read in
-// order: taking several lines at once saves loads of the sums, and costs more than that in waiting for memory.
+// One line of one tile, added to (or, the first time, stored as) word sums. One line at a time, so that
+// memory is read in order: taking several lines at once saves loads of the sums, and costs more than that in
+// waiting for memory.
 inline __m512i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m512i squares) {
     size_t k = 0;
     for (; k + 64 <= bytes; k += 64) {
@@ -66,7 +69,8 @@ inline __m512i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bo
 
 // Word sums to one sum a byte, in order; returns the sum of all.
 inline uint32_t to_columns(uint16_t* columns, size_t column_stride) {
-    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                  high = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     const __m512i half = _mm512_set1_epi32(0xffff);
     __m512i total = _mm512_setzero_si512();
     for (size_t k = 0; k < column_stride; k += 64) {
@@ -75,8 +79,10 @@ inline uint32_t to_columns(uint16_t* columns, size_t column_stride) {
         const __m512i a = _mm512_unpacklo_epi16(even, odd), b = _mm512_unpackhi_epi16(even, odd);
         _mm512_store_si512(columns + k, _mm512_permutex2var_epi64(a, low, b));
         _mm512_store_si512(columns + k + 32, _mm512_permutex2var_epi64(a, high, b));
-        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(even, half), _mm512_srli_epi32(even, 16)));
-        total = _mm512_add_epi32(total, _mm512_add_epi32(_mm512_and_si512(odd, half), _mm512_srli_epi32(odd, 16)));
+        total = _mm512_add_epi32(total,
+                                 _mm512_add_epi32(_mm512_and_si512(even, half), _mm512_srli_epi32(even, 16)));
+        total = _mm512_add_epi32(total,
+                                 _mm512_add_epi32(_mm512_and_si512(odd, half), _mm512_srli_epi32(odd, 16)));
     }
     return static_cast<uint32_t>(_mm512_reduce_add_epi32(total));
 }
@@ -91,8 +97,8 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         for (size_t l = 0; l < lines; ++l) {
             const uint8_t* line = data + static_cast<ptrdiff_t>(l) * line_stride;
             for (size_t t = begin; t < end; ++t) {
-                sum[t - begin] = add_line(line + t * line_bytes, line_bytes, columns + t * column_stride, l == 0,
-                                          sum[t - begin]);
+                sum[t - begin] = add_line(line + t * line_bytes, line_bytes, columns + t * column_stride,
+                                          l == 0, sum[t - begin]);
             }
         }
         for (size_t t = begin; t < end; ++t) {

@@ -10,16 +10,19 @@ namespace {
 // One row of pairs at a time through all levels, coarse to fine.
 class Screen {
   public:
-    Screen(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max) : kernels_(kernels), pyramid_(pyramid) {
-        for (std::size_t l = 0; l < pyramid.levels().size(); ++l) limits_.push_back(pyramid.limit(l, ssd_max));
+    Screen(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max)
+        : kernels_(kernels), pyramid_(pyramid) {
+        for (std::size_t l = 0; l < pyramid.levels().size(); ++l)
+            limits_.push_back(pyramid.limit(l, ssd_max));
     }
 
     // Appends the pairs (i, j), begin <= j < end, that are left.
     void row(std::size_t i, std::size_t begin, std::size_t end, std::vector<Pair>& left) {
         kept_.resize(end - begin + 1);  // the kernel writes one place ahead
         const Level& coarsest = pyramid_.levels().front();
-        const std::size_t count = kernels_.survivors(coarsest.image(i), coarsest.image(0), coarsest.stride, begin, end,
-                                                     pyramid_.groups(), coarsest.rows, limits_[0], kept_.data());
+        const std::size_t count =
+            kernels_.survivors(coarsest.image(i), coarsest.image(0), coarsest.stride, begin, end,
+                               pyramid_.groups(), coarsest.rows, limits_[0], kept_.data());
         for (std::size_t k = 0; k < count; ++k) left.push_back({static_cast<std::uint32_t>(i), kept_[k]});
     }
 
@@ -50,8 +53,8 @@ class Screen {
 
 }  // namespace
 
-std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max, std::size_t since,
-                             int threads) {
+std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max,
+                             std::size_t since, int threads) {
     constexpr std::size_t kRowsPerUnit = 8;
     const std::size_t n = pyramid.size(), units = (n + kRowsPerUnit - 1) / kRowsPerUnit;
     std::vector<std::vector<Pair>> left(units);

@@ -10,8 +10,8 @@
 namespace memcore::block_bounds {
 
 // Pairs i < j, j >= since, that no level of the pyramid proves to be farther apart than ssd_max; sorted.
-std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max, std::size_t since,
-                             int threads);
+std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max,
+                             std::size_t since, int threads);
 
 // The share of pairs that would be left, from some rows of images: in [0, 1].
 double sample_candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max);

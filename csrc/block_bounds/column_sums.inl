@@ -1,4 +1,5 @@
-// The portable pass over an image, for the compiler to vectorise; included inside the anonymous namespace of a unit.
+// The portable pass over an image, for the compiler to vectorise; included inside the anonymous namespace of
+// a unit.
 
 void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
                  uint16_t* columns, size_t column_stride, uint32_t* squares) {
@@ -29,7 +30,8 @@ void fold(uint16_t* columns, size_t count, size_t channels, size_t width) {
         for (size_t i = 0; i < count; i += kBlock) {
             uint16_t ahead[kBlock];
             __builtin_memcpy(ahead, columns + i + step, sizeof(ahead));
-            for (size_t k = 0; k < kBlock; ++k) columns[i + k] = static_cast<uint16_t>(columns[i + k] + ahead[k]);
+            for (size_t k = 0; k < kBlock; ++k)
+                columns[i + k] = static_cast<uint16_t>(columns[i + k] + ahead[k]);
         }
     }
 }

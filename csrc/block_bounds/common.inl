@@ -1,8 +1,10 @@
-// The bounds themselves, included inside the anonymous namespace of each instruction set's unit. F32x16 is sixteen lanes that the
-// compiler maps to one, two or four registers. The unit defines it, and any_above(v, limit), before it includes this.
+// The bounds themselves, included inside the anonymous namespace of each instruction set's unit. F32x16 is
+// sixteen lanes that the compiler maps to one, two or four registers. The unit defines it, and any_above(v,
+// limit), before it includes this.
 
-void normalise(const uint32_t* __restrict sums, const float* __restrict scale, const double* __restrict inverse,
-               size_t rows, float* __restrict features, double* __restrict energy) {
+void normalise(const uint32_t* __restrict sums, const float* __restrict scale,
+               const double* __restrict inverse, size_t rows, float* __restrict features,
+               double* __restrict energy) {
     for (size_t row = 0; row < rows; ++row) {
         for (size_t lane = 0; lane < kLanes; ++lane) {
             const double sum = static_cast<double>(sums[row * kLanes + lane]);
@@ -45,8 +47,8 @@ inline bool survives(const float* x, const float* y, size_t groups, size_t rows,
     return true;
 }
 
-size_t survivors(const float* x, const float* all, size_t stride, size_t begin, size_t end, size_t groups, size_t rows,
-                 float limit, uint32_t* kept) {
+size_t survivors(const float* x, const float* all, size_t stride, size_t begin, size_t end, size_t groups,
+                 size_t rows, float limit, uint32_t* kept) {
     size_t count = 0;
     for (size_t j = begin; j < end; ++j) {
         kept[count] = static_cast<uint32_t>(j);
@@ -55,8 +57,8 @@ size_t survivors(const float* x, const float* all, size_t stride, size_t begin, 
     return count;
 }
 
-void screen(const float* all, size_t stride, size_t groups, size_t rows, float limit, const uint32_t* pairs, size_t count,
-            uint8_t* keep) {
+void screen(const float* all, size_t stride, size_t groups, size_t rows, float limit, const uint32_t* pairs,
+            size_t count, uint8_t* keep) {
     for (size_t p = 0; p < count; ++p) {
         keep[p] = survives(all + pairs[2 * p] * stride, all + pairs[2 * p + 1] * stride, groups, rows, limit);
     }

@@ -42,7 +42,8 @@ std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid
                 for (std::size_t j = row == column ? i + 1 : 0; j < columns; ++j) {
                     const Sum value = ssd[i * columns + j];
                     if (value > ssd_max) continue;
-                    edges.push_back({static_cast<std::int32_t>(row + i), static_cast<std::int32_t>(column + j), value});
+                    edges.push_back(
+                        {static_cast<std::int32_t>(row + i), static_cast<std::int32_t>(column + j), value});
                 }
             }
         }
@@ -53,8 +54,8 @@ std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid
 
 }  // namespace
 
-std::vector<Edge> dense_graph(const Kernels& kernels, const Images& images, const Grid& grid, std::uint64_t ssd_max,
-                              int threads) {
+std::vector<Edge> dense_graph(const Kernels& kernels, const Images& images, const Grid& grid,
+                              std::uint64_t ssd_max, int threads) {
     if (images.count == 0) return {};
     const bool narrow = grid.tile_bytes() <= tiled_l2::kMaxBytes32;
     return narrow ? graph<std::uint32_t>(kernels, images, grid, ssd_max, threads)

@@ -1,4 +1,5 @@
-// The thresholded graph by computing every pair: the plain answer, and the fall-back where bounds decide too little.
+// The thresholded graph by computing every pair: the plain answer, and the fall-back where bounds decide too
+// little.
 #pragma once
 
 #include <cstdint>

@@ -17,8 +17,8 @@ struct Edge {
     bool operator<(const Edge& other) const { return i != other.i ? i < other.i : j < other.j; }
 };
 
-// Marks the vertices of the largest subgraph in which every vertex has at least `degree` neighbours: a clique of
-// degree + 1 lies within it. Link is Pair or Edge.
+// Marks the vertices of the largest subgraph in which every vertex has at least `degree` neighbours: a clique
+// of degree + 1 lies within it. Link is Pair or Edge.
 template <class Link>
 std::vector<std::uint8_t> core(std::size_t vertices, const std::vector<Link>& links, std::size_t degree);
 

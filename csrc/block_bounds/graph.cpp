@@ -10,9 +10,10 @@
 namespace memcore::block_bounds {
 namespace {
 
-constexpr double kHopelessShare = 0.75;          // of pairs left: computing them all at once costs less than looking on
-constexpr std::size_t kDenseImages = 8;          // so few images are not worth bounds
-constexpr std::size_t kSmallTileBytes = 768;     // nor are so small tiles: their block sums are nearly as large
+constexpr double kHopelessShare =
+    0.75;  // of pairs left: computing them all at once costs less than looking on
+constexpr std::size_t kDenseImages = 8;       // so few images are not worth bounds
+constexpr std::size_t kSmallTileBytes = 768;  // nor are so small tiles: their block sums are nearly as large
 constexpr std::size_t kSampleFrom = 64;
 
 class Clock {
@@ -33,22 +34,24 @@ std::size_t pair_count(std::size_t n, std::size_t since) {
     return n * (n - (n != 0)) / 2 - old * (old - (old != 0)) / 2;
 }
 
-// The edges of the true graph's core, whichever pairs were sorted out before: the same answer on every machine.
+// The edges of the true graph's core, whichever pairs were sorted out before: the same answer on every
+// machine.
 void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) {
     if (min_clique > 2) keep_within(core(n, edges, min_clique - 1), edges);
 }
 
 }  // namespace
 
-std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid* features,
-                        const Request& request, Stats& stats) {
+std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                        const Pyramid* features, const Request& request, Stats& stats) {
     const std::size_t n = images.count;
     Clock clock;
     stats.pairs = pair_count(n, request.since);
     const auto dense = [&] {
         stats.dense = true;
         stats.dense_images = n;
-        std::vector<Edge> edges = dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.threads);
+        std::vector<Edge> edges =
+            dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.threads);
         std::erase_if(edges, [&](const Edge& e) { return static_cast<std::size_t>(e.j) < request.since; });
         keep_core(n, request.min_clique, edges);
         stats.verify_s = clock.lap();
@@ -82,7 +85,8 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
     }
     stats.bounds_s = clock.lap();
 
-    std::vector<Edge> edges = verify(isa, images, shape, *features, pairs, request.ssd_max, request.threads, stats);
+    std::vector<Edge> edges =
+        verify(isa, images, shape, *features, pairs, request.ssd_max, request.threads, stats);
     keep_core(n, request.min_clique, edges);
     stats.verify_s = clock.lap();
     return edges;

@@ -13,9 +13,9 @@
 namespace memcore::block_bounds {
 
 struct Stats {
-    std::size_t pairs = 0;        // asked for
-    std::size_t candidates = 0;   // left by the bounds
-    std::size_t core = 0;         // of those, left by the core of the candidate graph
+    std::size_t pairs = 0;          // asked for
+    std::size_t candidates = 0;     // left by the bounds
+    std::size_t core = 0;           // of those, left by the core of the candidate graph
     std::size_t tiles_checked = 0;  // tiles of single pairs compared in integers
     std::size_t dense_images = 0;   // images that went through the dense kernel
     double features_s = 0, bounds_s = 0, verify_s = 0;
@@ -29,9 +29,9 @@ struct Request {
     int threads = 0;
 };
 
-// Pairs i < j of batch 0 whose largest tile's ssd is at most ssd_max, sorted, with that ssd. `features` holds all images; where
-// it is nullptr they are taken here.
-std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid* features,
-                        const Request& request, Stats& stats);
+// Pairs i < j of batch 0 whose largest tile's ssd is at most ssd_max, sorted, with that ssd. `features` holds
+// all images; where it is nullptr they are taken here.
+std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                        const Pyramid* features, const Request& request, Stats& stats);
 
 }  // namespace memcore::block_bounds

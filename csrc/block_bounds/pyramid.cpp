@@ -22,7 +22,8 @@ std::vector<std::size_t> sides_for(std::size_t height, std::size_t width) {
 // First pixel of block b where `length` pixels are cut into `side` blocks, as even as they can be.
 std::size_t block_start(std::size_t b, std::size_t length, std::size_t side) { return b * length / side; }
 
-// The most columns that may be folded into one 16-bit sum: a power of two that divides the width of every block.
+// The most columns that may be folded into one 16-bit sum: a power of two that divides the width of every
+// block.
 std::size_t fold_width(std::size_t tile_width, std::size_t side, std::size_t lines) {
     if (tile_width % side != 0) return 1;
     const std::size_t block = tile_width / side;
@@ -41,10 +42,10 @@ bool Shape::operator==(const Shape& other) const {
 
 struct Pyramid::Scratch {
     AlignedArray<std::uint16_t> columns;
-    AlignedArray<std::uint32_t> sums;            // groups x blocks of the finest level x lanes
-    AlignedArray<std::uint32_t> coarse;          // the same for a coarser level
-    std::vector<std::uint64_t> squares;          // per tile
-    std::vector<std::uint32_t> call_squares;     // of one row of tiles
+    AlignedArray<std::uint32_t> sums;         // groups x blocks of the finest level x lanes
+    AlignedArray<std::uint32_t> coarse;       // the same for a coarser level
+    std::vector<std::uint64_t> squares;       // per tile
+    std::vector<std::uint32_t> call_squares;  // of one row of tiles
 };
 
 Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + kLanes - 1) / kLanes) {
@@ -59,7 +60,8 @@ Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + k
                 const std::size_t lines = block_start(by + 1, height, side) - block_start(by, height, side);
                 const std::size_t pixels = block_start(bx + 1, width, side) - block_start(bx, width, side);
                 const double bytes = static_cast<double>(lines * pixels);
-                level.scale.insert(level.scale.end(), shape.channels, static_cast<float>(1.0 / std::sqrt(bytes)));
+                level.scale.insert(level.scale.end(), shape.channels,
+                                   static_cast<float>(1.0 / std::sqrt(bytes)));
                 level.inverse.insert(level.inverse.end(), shape.channels, 1.0 / bytes);
             }
         }
@@ -71,7 +73,8 @@ Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + k
         const std::size_t ratio = finest / level.side;
         for (std::size_t b = 0; b < finest * finest * channels; ++b) {
             const std::size_t by = b / channels / finest / ratio, bx = b / channels % finest / ratio;
-            level.parent.push_back(static_cast<std::uint32_t>((by * level.side + bx) * channels + b % channels));
+            level.parent.push_back(
+                static_cast<std::uint32_t>((by * level.side + bx) * channels + b % channels));
         }
     }
 }
@@ -95,8 +98,8 @@ void Pyramid::reserve(std::size_t images) {
     }
 }
 
-void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t first,
-                     std::size_t count, int threads) {
+void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                     std::size_t first, std::size_t count, int threads) {
     reserve(size_ + count);
     constexpr std::size_t kImagesPerUnit = 4;
     const std::size_t units = (count + kImagesPerUnit - 1) / kImagesPerUnit;
@@ -114,9 +117,11 @@ void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, con
 void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                          const std::uint8_t* image, Scratch& scratch) const {
     const tiled_l2::Grid& grid = layout.grid;
-    const std::size_t side = levels_.back().side, blocks = levels_.back().rows - 1, step = layout.line_channels;
+    const std::size_t side = levels_.back().side, blocks = levels_.back().rows - 1,
+                      step = layout.line_channels;
     const std::size_t column_stride = round_up(grid.line_bytes, kAlignment);
-    const std::size_t most_lines = std::min(kMaxLines, std::max<std::size_t>(1, kMaxCallBytes / grid.line_bytes));
+    const std::size_t most_lines =
+        std::min(kMaxLines, std::max<std::size_t>(1, kMaxCallBytes / grid.line_bytes));
     for (std::size_t band = 0; band < grid.planes * grid.tile_rows * side; ++band) {
         const std::size_t plane = band / (grid.tile_rows * side), tile_row = band / side % grid.tile_rows;
         const std::size_t by = band % side;
@@ -129,7 +134,8 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
             kernels.column_sums(data, images.row_stride, lines, grid.tile_columns, grid.line_bytes,
                                 scratch.columns.data(), column_stride, scratch.call_squares.data());
             const std::size_t width = fold_width(shape_.tile_width(), side, lines);
-            if (width > 1) kernels.fold(scratch.columns.data(), grid.tile_columns * column_stride, step, width);
+            if (width > 1)
+                kernels.fold(scratch.columns.data(), grid.tile_columns * column_stride, step, width);
             for (std::size_t tx = 0; tx < grid.tile_columns; ++tx) {
                 const std::size_t tile = tile_row * grid.tile_columns + tx;
                 scratch.squares[tile] += scratch.call_squares[tx];
@@ -147,13 +153,14 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
     }
 }
 
-void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t from,
-                      std::size_t to, Scratch& scratch) {
+void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                      std::size_t from, std::size_t to, Scratch& scratch) {
     const std::size_t blocks = levels_.back().rows - 1;
     if (scratch.squares.empty()) {
         const std::size_t column_stride = round_up(layout.grid.line_bytes, kAlignment);
         // fold reads ahead by up to half a block's width, which is less than a line.
-        scratch.columns = AlignedArray<std::uint16_t>((shape_.grid.tile_columns + 1) * column_stride + kAlignment);
+        scratch.columns =
+            AlignedArray<std::uint16_t>((shape_.grid.tile_columns + 1) * column_stride + kAlignment);
         scratch.sums = AlignedArray<std::uint32_t>(groups_ * blocks * kLanes);
         scratch.coarse = AlignedArray<std::uint32_t>(groups_ * blocks * kLanes);
         scratch.squares.resize(groups_ * kLanes);
@@ -170,7 +177,8 @@ void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, co
             std::memset(scratch.coarse.data(), 0, groups_ * level_blocks * kLanes * sizeof(std::uint32_t));
             for (std::size_t g = 0; g < groups_; ++g) {
                 for (std::size_t b = 0; b < blocks; ++b) {
-                    std::uint32_t* to_lanes = scratch.coarse.data() + (g * level_blocks + level.parent[b]) * kLanes;
+                    std::uint32_t* to_lanes =
+                        scratch.coarse.data() + (g * level_blocks + level.parent[b]) * kLanes;
                     const std::uint32_t* from_lanes = scratch.sums.data() + (g * blocks + b) * kLanes;
                     for (std::size_t lane = 0; lane < kLanes; ++lane) to_lanes[lane] += from_lanes[lane];
                 }
@@ -180,8 +188,8 @@ void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, co
         for (std::size_t g = 0; g < groups_; ++g) {
             double energy[kLanes] = {};
             float* vector = level.vectors.data() + to * level.stride + g * level.rows * kLanes;
-            kernels.normalise(sums + g * level_blocks * kLanes, level.scale.data(), level.inverse.data(), level_blocks,
-                              vector, energy);
+            kernels.normalise(sums + g * level_blocks * kLanes, level.scale.data(), level.inverse.data(),
+                              level_blocks, vector, energy);
             for (std::size_t lane = 0; lane < kLanes; ++lane) {
                 const double left = static_cast<double>(scratch.squares[g * kLanes + lane]) - energy[lane];
                 vector[level_blocks * kLanes + lane] = static_cast<float>(std::sqrt(std::max(left, 0.0)));

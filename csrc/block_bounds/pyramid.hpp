@@ -11,12 +11,12 @@
 
 namespace memcore::block_bounds {
 
-// One resolution: side x side blocks a tile and channel. An image is groups x rows x kLanes floats; the last row of each group
-// is the norm of what the blocks do not show.
+// One resolution: side x side blocks a tile and channel. An image is groups x rows x kLanes floats; the last
+// row of each group is the norm of what the blocks do not show.
 struct Level {
     std::size_t side = 1, rows = 0, stride = 0;
-    std::vector<float> scale;     // 1 / sqrt(bytes) of each block
-    std::vector<double> inverse;  // 1 / bytes of each block
+    std::vector<float> scale;           // 1 / sqrt(bytes) of each block
+    std::vector<double> inverse;        // 1 / bytes of each block
     std::vector<std::uint32_t> parent;  // for each block of the finest level, the block that it lies in
     AlignedArray<float> vectors;
 
@@ -42,10 +42,10 @@ class Pyramid {
         return shape.grid.line_bytes <= kMaxCallBytes && shape.grid.tile_bytes() <= kMaxTileBytes;
     }
 
-    // Appends images [first, first + count) of batch 0, reading each once, in order. `layout` equals the pyramid's shape, but
-    // may say that channels lie the other way.
-    void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t first,
-                std::size_t count, int threads);
+    // Appends images [first, first + count) of batch 0, reading each once, in order. `layout` equals the
+    // pyramid's shape, but may say that channels lie the other way.
+    void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                std::size_t first, std::size_t count, int threads);
 
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }
@@ -58,15 +58,16 @@ class Pyramid {
   private:
     struct Scratch;
     void reserve(std::size_t images);
-    void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t from,
-                 std::size_t to, Scratch& scratch);
+    void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                 std::size_t from, std::size_t to, Scratch& scratch);
     void sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                     const std::uint8_t* image, Scratch& scratch) const;
 
     const Shape shape_;
     std::size_t groups_, size_ = 0, capacity_ = 0;
     std::vector<Level> levels_;
-    std::vector<std::size_t> column_starts_;  // first pixel of each block of the finest level within a tile's row, and the end
+    std::vector<std::size_t>
+        column_starts_;  // first pixel of each block of the finest level within a tile's row, and the end
 };
 
 }  // namespace memcore::block_bounds

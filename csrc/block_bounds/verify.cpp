@@ -13,27 +13,38 @@ namespace {
 constexpr std::size_t kSample = 32;        // pairs whose likely tile is tried before all are
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
 constexpr double kPackNs = 100.0;          // to pack 1,024 bytes of an image
+// Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
+// share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
+// computation.
+constexpr double kSmallShare = 0.15, kLargeShare = 0.4;
 
 class Verifier {
   public:
     Verifier(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
              std::uint64_t ssd_max, int threads, Stats& stats)
-        : isa_(isa), images_(images), pyramid_(pyramid), grid_(shape.grid), ssd_max_(ssd_max), threads_(threads),
-          stats_(stats), image_kilobytes_(static_cast<double>(grid_.tile_bytes() * shape.tiles()) / 1024.0) {}
+        : isa_(isa),
+          images_(images),
+          pyramid_(pyramid),
+          grid_(shape.grid),
+          ssd_max_(ssd_max),
+          threads_(threads),
+          stats_(stats),
+          image_kilobytes_(static_cast<double>(grid_.tile_bytes() * shape.tiles()) / 1024.0) {}
 
     void run(const Component& component, std::vector<Edge>& edges) {
         const double dense = dense_ns(component.vertices.size());
         const double check = static_cast<double>(component.pairs.size()) * pair_ns() / tiles();
-        if (check > 0.25 * dense && !sample_pays(component, check / dense)) {
+        if (check > kSmallShare * dense && (check > kLargeShare * dense || !sample_dies(component))) {
             run_dense(component, edges);
             return;
         }
-        // Most pairs are no edges, and the tile where the bounds see the most difference shows it. Those left are most likely
-        // edges, whose every tile counts.
+        // Most pairs are no edges, and the tile where the bounds see the most difference shows it. Those left
+        // are most likely edges, whose every tile counts.
         std::vector<Pair> left = check_likely_tile(component.pairs);
         for (const Component& part : components(images_count(), left)) {
             const double pairwise = static_cast<double>(part.pairs.size()) * pair_ns();
-            pairwise < dense_ns(part.vertices.size()) ? run_pairwise(part.pairs, edges) : run_dense(part, edges);
+            pairwise < dense_ns(part.vertices.size()) ? run_pairwise(part.pairs, edges)
+                                                      : run_dense(part, edges);
         }
     }
 
@@ -49,13 +60,12 @@ class Verifier {
         return image_kilobytes_ * (products + n * kPackNs);
     }
 
-    bool sample_pays(const Component& component, double check_over_dense) {
-        if (check_over_dense > 0.8) return false;
+    bool sample_dies(const Component& component) {
         const std::size_t stride = std::max<std::size_t>(1, component.pairs.size() / kSample);
         std::vector<Pair> sample;
         for (std::size_t p = 0; p < component.pairs.size(); p += stride) sample.push_back(component.pairs[p]);
         const std::size_t left = check_likely_tile(sample).size();
-        return 2 * left < sample.size();
+        return left * kSample <= sample.size();
     }
 
     std::uint64_t ssd(const Pair& pair, std::size_t tile) {
@@ -90,7 +100,8 @@ class Verifier {
         });
         for (std::size_t p = 0; p < pairs.size(); ++p) {
             if (largest[p] > ssd_max_) continue;
-            edges.push_back({static_cast<std::int32_t>(pairs[p].i), static_cast<std::int32_t>(pairs[p].j), largest[p]});
+            edges.push_back(
+                {static_cast<std::int32_t>(pairs[p].i), static_cast<std::int32_t>(pairs[p].j), largest[p]});
         }
     }
 
@@ -104,7 +115,8 @@ class Verifier {
         selected.selection = places.data();
         std::size_t p = 0;  // pairs and edges are both sorted
         for (const Edge& edge : dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, threads_)) {
-            const Pair pair{vertices[static_cast<std::size_t>(edge.i)], vertices[static_cast<std::size_t>(edge.j)]};
+            const Pair pair{vertices[static_cast<std::size_t>(edge.i)],
+                            vertices[static_cast<std::size_t>(edge.j)]};
             const auto before = [&](const Pair& a) { return a.i != pair.i ? a.i < pair.i : a.j < pair.j; };
             while (p < component.pairs.size() && before(component.pairs[p])) ++p;
             if (p == component.pairs.size()) break;
@@ -115,9 +127,12 @@ class Verifier {
 
     template <class Each>
     void for_each(std::size_t count, Each&& each) {
-        parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_, [&](std::size_t unit, std::size_t) {
-            for (std::size_t p = unit * kPairsPerUnit; p < std::min(count, (unit + 1) * kPairsPerUnit); ++p) each(p);
-        });
+        parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_,
+                     [&](std::size_t unit, std::size_t) {
+                         for (std::size_t p = unit * kPairsPerUnit;
+                              p < std::min(count, (unit + 1) * kPairsPerUnit); ++p)
+                             each(p);
+                     });
     }
 
     const Isa& isa_;
@@ -133,8 +148,9 @@ class Verifier {
 
 }  // namespace
 
-std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
-                         const std::vector<Pair>& pairs, std::uint64_t ssd_max, int threads, Stats& stats) {
+std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                         const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max,
+                         int threads, Stats& stats) {
     std::vector<Edge> edges;
     Verifier verifier(isa, images, shape, pyramid, ssd_max, threads, stats);
     for (const Component& component : components(pyramid.size(), pairs)) verifier.run(component, edges);

@@ -1,5 +1,5 @@
-// Sets of vertices as arrays of 64-bit words, and graphs as rows of such sets. The loops that decide the speed of a search
-// are not here but in branch.inl.
+// Sets of vertices as arrays of 64-bit words, and graphs as rows of such sets. The loops that decide the
+// speed of a search are not here but in branch.inl.
 #pragma once
 
 #include <algorithm>
@@ -57,7 +57,8 @@ class BitSet {
 template <class Visit>
 void for_each_bit(const Word* set, std::size_t words, Visit&& visit) {
     for (std::size_t i = 0; i < words; ++i) {
-        for (Word w = set[i]; w != 0; w &= w - 1) visit(static_cast<int>(i) * kWordBits + std::countr_zero(w));
+        for (Word w = set[i]; w != 0; w &= w - 1)
+            visit(static_cast<int>(i) * kWordBits + std::countr_zero(w));
     }
 }
 
@@ -75,7 +76,8 @@ class BitGraph {
 
     // Half an edge: the caller adds (v, u) too.
     void add_arc(int u, int v) {
-        rows_[static_cast<std::size_t>(u) * words_ + static_cast<std::size_t>(v) / kWordBits] |= Word{1} << (v % kWordBits);
+        rows_[static_cast<std::size_t>(u) * words_ + static_cast<std::size_t>(v) / kWordBits] |=
+            Word{1} << (v % kWordBits);
     }
     bool adjacent(int u, int v) const { return (row(u)[v / kWordBits] >> (v % kWordBits) & 1) != 0; }
 

@@ -1,8 +1,10 @@
-// The kernels' body, included inside the anonymous namespace of each instruction set's file, so that each compiles its own
-// copy with its own flags and none is shared by the linker. For the same reason: no std:: templates here.
+// The kernels' body, included inside the anonymous namespace of each instruction set's file, so that each
+// compiles its own copy with its own flags and none is shared by the linker. For the same reason: no std::
+// templates here.
 //
-// Tomita's MCS on bit rows (San Segundo's BBMC): colour the candidates greedily; a vertex of colour k ends no clique larger
-// than k among those coloured before it, so only vertices of a colour above what is missing to a better clique are branched on.
+// Tomita's MCS on bit rows (San Segundo's BBMC): colour the candidates greedily; a vertex of colour k ends no
+// clique larger than k among those coloured before it, so only vertices of a colour above what is missing to
+// a better clique are branched on.
 
 inline int first_bit(Word w) { return __builtin_ctzll(w); }
 
@@ -22,8 +24,8 @@ class Colouring {
   public:
     Colouring(const Word* rows, Word* classes) : rows_(rows), classes_(classes) {}
 
-    // Lists the candidates that cannot be coloured with `keep` colours, by ascending colour; returns how many. The others
-    // contain no clique larger than `keep`.
+    // Lists the candidates that cannot be coloured with `keep` colours, by ascending colour; returns how
+    // many. The others contain no clique larger than `keep`.
     template <bool kRecolour>
     int colour(const Word* candidates, int keep, uint16_t* order, uint16_t* colours) {
         Word left[W];
@@ -63,7 +65,8 @@ class Colouring {
     }
 
   private:
-    // Re-NUMBER: gives v a colour <= keep where v has at most one neighbour in it and that one can move to another.
+    // Re-NUMBER: gives v a colour <= keep where v has at most one neighbour in it and that one can move to
+    // another.
     bool move_down(int v, int keep) {
         const Word* const row = rows_ + v * W;
         for (int k = 1; k <= keep; ++k) {
@@ -107,7 +110,10 @@ template <int W>
 class Branch {
   public:
     explicit Branch(BranchTask& task)
-        : task_(task), rows_(task.rows), best_(task.lower), colouring_(task.rows, static_cast<Word*>(task.workspace)) {
+        : task_(task),
+          rows_(task.rows),
+          best_(task.lower),
+          colouring_(task.rows, static_cast<Word*>(task.workspace)) {
         const auto n = static_cast<size_t>(task.n);
         sets_ = static_cast<Word*>(task.workspace) + (n + 1) * W;
         current_ = reinterpret_cast<int*>(sets_ + (n + 1) * W);
@@ -128,7 +134,8 @@ class Branch {
     }
 
   private:
-    // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to be tried.
+    // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to
+    // be tried.
     void expand(int depth) {
         if (task_.nodes == task_.node_limit) {
             cut_ = true;
@@ -139,8 +146,9 @@ class Branch {
         Word* const next = candidates + W;
         uint16_t* const order = lists_ + static_cast<size_t>(depth) * 2 * task_.n;
         uint16_t* const colours = order + task_.n;
-        const int listed = task_.recolour ? colouring_.template colour<true>(candidates, best_ - depth, order, colours)
-                                          : colouring_.template colour<false>(candidates, best_ - depth, order, colours);
+        const int listed = task_.recolour
+                               ? colouring_.template colour<true>(candidates, best_ - depth, order, colours)
+                               : colouring_.template colour<false>(candidates, best_ - depth, order, colours);
         for (int i = listed - 1; i >= 0; --i) {
             if (depth == 0) upper_ = colours[i];
             if (depth + colours[i] <= best_) return;
@@ -183,10 +191,14 @@ class Branch {
 
 void branch(BranchTask& task) {
     switch (task.words) {
-        case 1: return Branch<1>(task).run();
-        case 2: return Branch<2>(task).run();
-        case 4: return Branch<4>(task).run();
-        default: return Branch<8>(task).run();
+        case 1:
+            return Branch<1>(task).run();
+        case 2:
+            return Branch<2>(task).run();
+        case 4:
+            return Branch<4>(task).run();
+        default:
+            return Branch<8>(task).run();
     }
 }
 

@@ -7,11 +7,13 @@
 
 namespace memcore::clique {
 
-// Vertices are decided on in ascending order; `clique` is always a maximum clique that starts with the vertices taken so
-// far. A vertex that is in it is taken. For any other the question is whether some maximum clique holds it and all taken ones.
+// Vertices are decided on in ascending order; `clique` is always a maximum clique that starts with the
+// vertices taken so far. A vertex that is in it is taken. For any other the question is whether some maximum
+// clique holds it and all taken ones.
 //
-// The candidates are the common neighbours of what was taken, without the vertices that were refused. Where their complement
-// falls apart, the choice in one part does not bear on the others, so that only the vertex's own part is searched.
+// The candidates are the common neighbours of what was taken, without the vertices that were refused. Where
+// their complement falls apart, the choice in one part does not bear on the others, so that only the vertex's
+// own part is searched.
 bool DenseSearch::make_canonical(BitSet candidates, std::vector<int>& clique) {
     BitSet rest(graph_.words());  // the clique without what was taken
     for (const int v : clique) rest.set(v);

@@ -1,8 +1,8 @@
-// The inner loop of the clique search, once per instruction set. Everything is integers and the order of work is fixed, so
-// every variant gives the same members, the same bounds and the same number of nodes.
+// The inner loop of the clique search, once per instruction set. Everything is integers and the order of work
+// is fixed, so every variant gives the same members, the same bounds and the same number of nodes.
 //
-// Graphs are bit rows: row v holds bit u exactly where v and u are adjacent; rows are symmetric, bit v of row v is 0, and
-// the bits from n up to the end of a row are 0.
+// Graphs are bit rows: row v holds bit u exactly where v and u are adjacent; rows are symmetric, bit v of row
+// v is 0, and the bits from n up to the end of a row are 0.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +13,13 @@ namespace memcore::clique {
 using Word = std::uint64_t;
 constexpr int kWordBits = 64;
 
-// `branch` takes at most this many vertices: one AVX-512 register a row. Larger graphs are split by their caller.
+// `branch` takes at most this many vertices: one AVX-512 register a row. Larger graphs are split by their
+// caller.
 constexpr int kMaxBranchVertices = 512;
 
 struct BranchTask {
-    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) stand first.
+    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) stand
+    // first.
     int n;                    // 1 .. kMaxBranchVertices
     int words;                // 1, 2, 4 or 8 words a row, at least n / 64
     const Word* rows;         // n * words
@@ -39,7 +41,8 @@ struct BranchTask {
 constexpr std::size_t branch_workspace_bytes(int n, int words) {
     const auto vertices = static_cast<std::size_t>(n);
     const auto row_bytes = static_cast<std::size_t>(words) * sizeof(Word);
-    return (vertices + 1) * 2 * row_bytes + vertices * sizeof(int) + (vertices + 1) * vertices * 2 * sizeof(std::uint16_t);
+    return (vertices + 1) * 2 * row_bytes + vertices * sizeof(int) +
+           (vertices + 1) * vertices * 2 * sizeof(std::uint16_t);
 }
 
 struct Kernels {
@@ -47,7 +50,8 @@ struct Kernels {
     void (*branch)(BranchTask& task);
 
     // out[i] = number of neighbours of vertices[i] that lie in `within`.
-    void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out);
+    void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count,
+                    int* out);
 };
 
 extern const Kernels kernels_scalar;

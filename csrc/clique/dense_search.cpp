@@ -11,16 +11,13 @@
 namespace memcore::clique {
 namespace {
 
-// Vertices whose neighbours in the complement number at most this on average go to the independent-set search.
+// Vertices whose neighbours in the complement number at most this on average go to the independent-set
+// search.
 constexpr int kSparseComplementDegree = 6;
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.5;
 // The nodes after which a search goes on where it is although a larger clique was found.
 constexpr std::int64_t kYoungNodes = 200;
-// Greedy starts, and the words that they may look at together.
-constexpr int kGreedyStarts = 16;
-constexpr std::int64_t kGreedyWords = 1'000'000;
-
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 
 FoundClique none(int lower) {
@@ -45,22 +42,6 @@ FoundClique cut(int upper) {
 }
 
 }  // namespace
-
-// What is left of the candidates after peeling.
-struct DenseSearch::Subgraph {
-    BitSet set;
-    std::vector<int> vertices;  // ascending, or in colouring order after order_by_width
-    std::vector<int> degree;    // degree[i] = neighbours of vertices[i] in the set
-    std::int64_t arcs = 0;
-    int width_bound = 0;  // no clique has more vertices
-
-    int count() const { return static_cast<int>(vertices.size()); }
-    std::int64_t missing_arcs() const { return static_cast<std::int64_t>(count()) * (count() - 1) - arcs; }
-    double density() const { return static_cast<double>(arcs) / (static_cast<double>(count()) * (count() - 1)); }
-    bool sparse_complement() const {
-        return missing_arcs() <= static_cast<std::int64_t>(kSparseComplementDegree) * count();
-    }
-};
 
 DenseSearch::DenseSearch(const BitGraph& graph, Budget& budget, const Kernels& kernels)
     : graph_(graph), budget_(budget), kernels_(kernels), place_(at(graph.n()), -1) {}
@@ -105,7 +86,8 @@ DenseSearch::Subgraph DenseSearch::peeled(const BitSet& candidates, int lower) c
     return sub;
 }
 
-// Puts last the vertex with the fewest neighbours, before it the one with the fewest among the others, and so on.
+// Puts last the vertex with the fewest neighbours, before it the one with the fewest among the others, and so
+// on.
 void DenseSearch::order_by_width(Subgraph& sub) {
     int bound = 0;
     std::vector<int>& vertices = sub.vertices;
@@ -114,7 +96,8 @@ void DenseSearch::order_by_width(Subgraph& sub) {
     BitSet rest = sub.set;
     for (std::size_t end = vertices.size(); end-- > 0;) {
         const auto least = static_cast<std::size_t>(
-            std::min_element(degree.begin(), degree.begin() + static_cast<std::ptrdiff_t>(end) + 1) - degree.begin());
+            std::min_element(degree.begin(), degree.begin() + static_cast<std::ptrdiff_t>(end) + 1) -
+            degree.begin());
         const int v = vertices[least];
         bound = std::max(bound, degree[least] + 1);
         std::swap(vertices[least], vertices[end]);
@@ -177,7 +160,8 @@ FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lowe
         best.members = std::move(start);
         best.found = true;
     }
-    // Each larger clique peels more away, which a search that is under way does not see: so begin anew while it is young.
+    // Each larger clique peels more away, which a search that is under way does not see: so begin anew while
+    // it is young.
     const std::int64_t limit = budget_.limit;
     for (bool young = true;;) {
         budget_.limit = young ? std::min(limit, budget_.used + kYoungNodes) : limit;
@@ -204,7 +188,8 @@ FoundClique DenseSearch::larger(BitSet candidates, int lower, int stop_at) {
     if (!budget_.take()) return cut(std::min(sub.count(), std::max(lower, colour_bound(sub.set))));
     order_by_width(sub);
     if (sub.width_bound <= lower) return none(lower);
-    return sub.count() > kMaxBranchVertices ? by_split(sub, lower, stop_at) : by_branching(sub, lower, stop_at);
+    return sub.count() > kMaxBranchVertices ? by_split(sub, lower, stop_at)
+                                            : by_branching(sub, lower, stop_at);
 }
 
 FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_at) {
@@ -231,7 +216,8 @@ FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_
         found = cut(sub.count());
         found.finished = true;
     } else {
-        found = max_independent_set(std::move(state), improved ? static_cast<int>(start.size()) : lower, stop_at, budget_);
+        found = max_independent_set(std::move(state), improved ? static_cast<int>(start.size()) : lower,
+                                    stop_at, budget_);
     }
     if (!found.found && improved) {
         found.members = std::move(start);
@@ -275,8 +261,8 @@ FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
     return answer;
 }
 
-// Fills packed_ with the subgraph's own bit rows, in its order of vertices, and makes the kernels' workspace large enough.
-// Returns the words of a row.
+// Fills packed_ with the subgraph's own bit rows, in its order of vertices, and makes the kernels' workspace
+// large enough. Returns the words of a row.
 int DenseSearch::pack(const Subgraph& sub) {
     const int n = sub.count();
     int words = 1;
@@ -326,89 +312,6 @@ FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_a
     answer.found = task.size > 0;
     for (int i = 0; i < task.size; ++i) answer.members.push_back(sub.vertices[at(members[at(i)])]);
     return answer;
-}
-
-// From many starts, each time the candidate with the most neighbours among the candidates.
-std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
-    std::vector<int> best;
-    std::int64_t looked_at = 0;
-    std::vector<int> rest;
-    std::vector<int> degree;
-    const int starts = std::min(kGreedyStarts, sub.count());
-    for (int start = 0; start < starts; ++start) {
-        // Spread over the order, so that they differ.
-        std::vector<int> clique{sub.vertices[at(start * sub.count() / starts)]};
-        BitSet candidates = sub.set;
-        candidates.intersect(graph_.row(clique[0]));
-        for (rest = members_of(candidates); !rest.empty(); rest = members_of(candidates)) {
-            if (clique.size() + rest.size() <= best.size()) break;
-            degrees(candidates.data(), rest, degree);
-            looked_at += static_cast<std::int64_t>(rest.size() * graph_.words());
-            const auto most = std::max_element(degree.begin(), degree.end());
-            const int v = rest[static_cast<std::size_t>(most - degree.begin())];
-            if (*most + 1 == static_cast<int>(rest.size())) {
-                // Its neighbours are all the others; if all are like it, take them at once.
-                if (std::all_of(degree.begin(), degree.end(), [&](int d) { return d == *most; })) {
-                    clique.insert(clique.end(), rest.begin(), rest.end());
-                    break;
-                }
-            }
-            clique.push_back(v);
-            candidates.intersect(graph_.row(v));
-        }
-        if (clique.size() > best.size()) best = std::move(clique);
-        if (looked_at > kGreedyWords) break;
-    }
-    return best;
-}
-
-BitSet DenseSearch::component_of(int v, const BitSet& candidates, bool of_complement) const {
-    BitSet rest = candidates;
-    BitSet part(graph_.words());
-    std::vector<int> queue{v};
-    rest.clear(v);
-    while (!queue.empty()) {
-        const int u = queue.back();
-        queue.pop_back();
-        part.set(u);
-        const Word* const row = graph_.row(u);
-        for (std::size_t w = 0; w < rest.words(); ++w) {
-            const Word reached = rest.data()[w] & (of_complement ? ~row[w] : row[w]);
-            rest.data()[w] ^= reached;
-            for (Word bits = reached; bits != 0; bits &= bits - 1) {
-                queue.push_back(static_cast<int>(w) * kWordBits + std::countr_zero(bits));
-            }
-        }
-    }
-    return part;
-}
-
-std::vector<BitSet> DenseSearch::components(const BitSet& candidates, bool of_complement) const {
-    std::vector<BitSet> parts;
-    BitSet rest = candidates;
-    while (!rest.empty()) {
-        parts.push_back(component_of(rest.first(), rest, of_complement));
-        for (std::size_t w = 0; w < rest.words(); ++w) rest.data()[w] &= ~parts.back().data()[w];
-    }
-    return parts;
-}
-
-// The number of colours of a greedy colouring.
-int DenseSearch::colour_bound(BitSet candidates) const {
-    int colours = 0;
-    for (; !candidates.empty(); ++colours) {
-        BitSet open = candidates;
-        for (std::size_t w = 0; w < open.words(); ++w) {
-            while (open.data()[w] != 0) {
-                const int v = static_cast<int>(w) * kWordBits + std::countr_zero(open.data()[w]);
-                candidates.clear(v);
-                open.clear(v);
-                const Word* const row = graph_.row(v);
-                for (std::size_t i = w; i < open.words(); ++i) open.data()[i] &= ~row[i];
-            }
-        }
-    }
-    return colours;
 }
 
 }  // namespace memcore::clique

@@ -15,7 +15,8 @@ using Found = Outcome<std::vector<int>>;
 // Applies, until none applies, the reductions that keep the independence number:
 //   degree 0, 1: the vertex is in some maximum independent set: take it;
 //   degree 2, neighbours adjacent: the same;
-//   degree 2, neighbours a and b apart: either the vertex is taken, or both a and b: merge the three into one vertex.
+//   degree 2, neighbours a and b apart: either the vertex is taken, or both a and b: merge the three into one
+//   vertex.
 class Reducer {
   public:
     explicit Reducer(SparseState& state) : s_(state), mark_(at(state.n()), 0) {
@@ -130,7 +131,8 @@ class Reducer {
     int stamp_ = 0;
 };
 
-// The vertices of `names` alone, renumbered in that order. `number` is scratch: -1 for every vertex, before and after.
+// The vertices of `names` alone, renumbered in that order. `number` is scratch: -1 for every vertex, before
+// and after.
 SparseState compact(const SparseState& s, const std::vector<int>& names, std::vector<int>& number) {
     SparseState sub(static_cast<int>(names.size()));
     for (std::size_t i = 0; i < names.size(); ++i) number[at(names[i])] = static_cast<int>(i);
@@ -206,7 +208,8 @@ Found solve(SparseState state, int lower, int stop_at, Budget& budget);
 
 // The state is connected and reduced: decide on the vertex of largest degree, first leaving it out.
 Found decide_one_vertex(const SparseState& state, int lower, int stop_at, int upper, Budget& budget) {
-    const int v = static_cast<int>(std::max_element(state.degree.begin(), state.degree.end()) - state.degree.begin());
+    const int v =
+        static_cast<int>(std::max_element(state.degree.begin(), state.degree.end()) - state.degree.begin());
     Found best;
     best.upper = std::max(lower, upper);
     for (const int taken : {0, 1}) {
@@ -217,7 +220,8 @@ Found decide_one_vertex(const SparseState& state, int lower, int stop_at, int up
             --next.degree[at(u)];
             if (!taken) continue;
             next.alive[at(u)] = 0;
-            for (int l = 0; l < state.length[at(u)]; ++l) --next.degree[at(state.lists[at(state.begin[at(u)] + l)])];
+            for (int l = 0; l < state.length[at(u)]; ++l)
+                --next.degree[at(state.lists[at(state.begin[at(u)] + l)])];
         }
         Found found = solve(std::move(next), lower - taken, stop_at - taken, budget);
         if (found.found) {
@@ -263,13 +267,15 @@ Found solve(SparseState state, int lower, int stop_at, Budget& budget) {
     answer.upper = std::max(lower, upper);
     if (upper <= lower) return answer;
 
-    // `upper` falls as parts give less than their bounds. A part must give more than lower - others for the whole to exceed
-    // `lower`; and, unless it is the only one, it must give its maximum, since the others may fall short.
+    // `upper` falls as parts give less than their bounds. A part must give more than lower - others for the
+    // whole to exceed `lower`; and, unless it is the only one, it must give its maximum, since the others may
+    // fall short.
     std::vector<int> set;
     for (const Part& part : parts) {
         const int others = upper - part.upper;
         const int stop = parts.size() == 1 ? std::min(stop_at - others, part.upper) : part.upper;
-        const Found found = decide_one_vertex(part.state, std::max(lower - others, 0), stop, part.upper, budget);
+        const Found found =
+            decide_one_vertex(part.state, std::max(lower - others, 0), stop, part.upper, budget);
         answer.finished = answer.finished && found.finished;
         upper = others + static_cast<int>(found.members.size());
         if (!found.found || upper <= lower) {

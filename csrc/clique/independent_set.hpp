@@ -1,5 +1,5 @@
-// Cliques of nearly complete graphs: a clique is an independent set of the complement, and a sparse complement falls apart
-// under reductions (the vertices outside form its vertex cover).
+// Cliques of nearly complete graphs: a clique is an independent set of the complement, and a sparse
+// complement falls apart under reductions (the vertices outside form its vertex cover).
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,9 @@
 
 namespace memcore::clique {
 
-// A graph whose vertices are removed and merged as the search goes on. Neighbour lists lie in one array, so that a copy,
-// which each branch needs, is a few calls of memcpy; a list may hold removed vertices, `degree` counts the others.
+// A graph whose vertices are removed and merged as the search goes on. Neighbour lists lie in one array, so
+// that a copy, which each branch needs, is a few calls of memcpy; a list may hold removed vertices, `degree`
+// counts the others.
 struct SparseState {
     std::vector<int> lists;
     std::vector<int> begin, length, degree;
@@ -27,7 +28,8 @@ struct SparseState {
 // A largest independent set of more than `lower` vertices, ending early at one of `stop_at`.
 Outcome<std::vector<int>> max_independent_set(SparseState state, int lower, int stop_at, Budget& budget);
 
-// Takes the vertex of smallest degree again and again, after all reductions: a large independent set, quickly.
+// Takes the vertex of smallest degree again and again, after all reductions: a large independent set,
+// quickly.
 std::vector<int> greedy_independent_set(SparseState state);
 
 }  // namespace memcore::clique

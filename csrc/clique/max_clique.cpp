@@ -74,12 +74,14 @@ std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64
     }
 }
 
-std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size, int threads) {
+std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size,
+                                int threads) {
     // Chosen here, since an override of the instruction set belongs to the calling thread.
     const Kernels& kernels = active_kernels();
     std::vector<Clique> answers(graphs.size());
-    parallel_for(graphs.size(), threads,
-                 [&](std::size_t g, std::size_t) { answers[g] = max_clique_with(kernels, graphs[g], node_limit, min_size); });
+    parallel_for(graphs.size(), threads, [&](std::size_t g, std::size_t) {
+        answers[g] = max_clique_with(kernels, graphs[g], node_limit, min_size);
+    });
     return answers;
 }
 

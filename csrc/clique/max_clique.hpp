@@ -1,10 +1,11 @@
-// Maximum cliques, exact, with bounds and proof. The only header of this folder that the rest of csrc includes.
+// Maximum cliques, exact, with bounds and proof. The only header of this folder that the rest of csrc
+// includes.
 //
-// The canonical answer: of all maximum cliques the one whose ascending list of vertices is lexicographically smallest. It does
-// not depend on how it was found, so every backend can be held to it.
+// The canonical answer: of all maximum cliques the one whose ascending list of vertices is lexicographically
+// smallest. It does not depend on how it was found, so every backend can be held to it.
 //
-// Work is limited by nodes of the search, never by a clock: the same answer on every machine, also where the limit ends the
-// search early.
+// Work is limited by nodes of the search, never by a clock: the same answer on every machine, also where the
+// limit ends the search early.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,8 @@
 
 namespace memcore::clique {
 
-// The edges (edges[2e], edges[2e + 1]) of a graph on n vertices: 0 <= first < second < n, any order, repetitions allowed.
-// Lists sorted by (first, second), without repetitions, are read in place.
+// The edges (edges[2e], edges[2e + 1]) of a graph on n vertices: 0 <= first < second < n, any order,
+// repetitions allowed. Lists sorted by (first, second), without repetitions, are read in place.
 struct EdgeList {
     int n = 0;
     const std::int32_t* edges = nullptr;
@@ -25,7 +26,8 @@ struct EdgeList {
 // The first edge that is not 0 <= first < second < n, or -1.
 std::int64_t first_bad_edge(const EdgeList& edges);
 
-// A square matrix, nonzero where two vertices are adjacent; only the part above the diagonal is read. Gives its edges, sorted.
+// A square matrix, nonzero where two vertices are adjacent; only the part above the diagonal is read. Gives
+// its edges, sorted.
 std::vector<std::int32_t> edges_of_matrix(const std::uint8_t* matrix, int n);
 
 struct Clique {
@@ -36,15 +38,17 @@ struct Clique {
     std::int64_t nodes = 0;
 };
 
-// The maximum clique. With min_size > 1: where the graph has no clique of min_size, the answer may be the empty clique with
-// upper = min_size - 1, found by peeling alone in most cases.
+// The maximum clique. With min_size > 1: where the graph has no clique of min_size, the answer may be the
+// empty clique with upper = min_size - 1, found by peeling alone in most cases.
 Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size = 0);
 
-// Vertex-disjoint cliques of at least min_size: the canonical maximum clique, then that of the vertices that remain, and so
-// on. node_limit is for all of them together; one that the limit left unproven is still disjoint from the others.
+// Vertex-disjoint cliques of at least min_size: the canonical maximum clique, then that of the vertices that
+// remain, and so on. node_limit is for all of them together; one that the limit left unproven is still
+// disjoint from the others.
 std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit);
 
 // max_clique of each graph, on `threads` threads (0: all usable CPUs); node_limit is for each graph.
-std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size, int threads);
+std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size,
+                                int threads);
 
 }  // namespace memcore::clique

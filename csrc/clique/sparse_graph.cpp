@@ -115,8 +115,8 @@ BitGraph Inducer::bits(const std::vector<int>& vertices) {
     return sub;
 }
 
-// Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the front of its
-// run of equal degrees and makes it one less.
+// Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the
+// front of its run of equal degrees and makes it one less.
 Cores core_numbers(const SparseGraph& graph) {
     const int n = graph.n();
     Cores cores;
@@ -160,7 +160,8 @@ std::vector<int> clique_at_end(const SparseGraph& graph, const Cores& cores) {
     std::vector<char> chosen(at(graph.n()));
     std::vector<int> clique;
     for (auto v = cores.order.rbegin(); v != cores.order.rend(); ++v) {
-        const auto shared = std::count_if(graph.from(*v), graph.to(*v), [&](int u) { return chosen[at(u)] != 0; });
+        const auto shared =
+            std::count_if(graph.from(*v), graph.to(*v), [&](int u) { return chosen[at(u)] != 0; });
         if (shared != static_cast<std::ptrdiff_t>(clique.size())) break;
         chosen[at(*v)] = 1;
         clique.push_back(*v);

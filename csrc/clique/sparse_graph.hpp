@@ -24,8 +24,8 @@ struct SparseGraph {
     static std::size_t at(int v) { return static_cast<std::size_t>(v); }
 };
 
-// Leaves out the vertices with fewer than `min_degree` neighbours; the answer can still hold some whose neighbours were
-// left out. Edges may come in any order and more than once.
+// Leaves out the vertices with fewer than `min_degree` neighbours; the answer can still hold some whose
+// neighbours were left out. Edges may come in any order and more than once.
 SparseGraph sparse_graph(const EdgeList& edges, int min_degree);
 
 // Makes subgraphs of `graph` in time linear in their own neighbour lists, however many are made.
@@ -45,8 +45,9 @@ class Inducer {
     std::vector<int> number_;  // -1 outside of a call
 };
 
-// The core number of v is the largest k such that v lies in a subgraph where each vertex has k neighbours: no clique of
-// more than k + 1 vertices holds v. `order` removes the vertex with the fewest remaining neighbours first.
+// The core number of v is the largest k such that v lies in a subgraph where each vertex has k neighbours: no
+// clique of more than k + 1 vertices holds v. `order` removes the vertex with the fewest remaining neighbours
+// first.
 struct Cores {
     std::vector<int> core;
     std::vector<int> order;

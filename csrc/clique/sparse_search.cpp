@@ -62,8 +62,8 @@ FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Context& co
     return answer;
 }
 
-// As DenseSearch::make_canonical: decides on the vertices in ascending order until one is taken; its neighbours are the
-// graph that is left.
+// As DenseSearch::make_canonical: decides on the vertices in ascending order until one is taken; its
+// neighbours are the graph that is left.
 bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Context& context) {
     const int size = static_cast<int>(clique.size());
     if (graph.n() <= size) return true;
@@ -118,7 +118,8 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
     answer.upper = cores.largest + 1;
 
     // Enough for both steps: the size, and the canonical clique of that size.
-    std::vector<int> kept = vertices_of_core(cores, lower == static_cast<int>(best.size()) ? lower - 1 : lower);
+    std::vector<int> kept =
+        vertices_of_core(cores, lower == static_cast<int>(best.size()) ? lower - 1 : lower);
     if (answer.upper == lower && kept.size() == best.size()) {
         // The core that holds all cliques of this size is one.
         answer.members = std::move(kept);
@@ -152,7 +153,8 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
         if (answer.upper > lower) {
             FoundClique found = larger(sub, lower, answer.upper, context);
             certain = found.finished;
-            answer.upper = certain ? std::max(lower, static_cast<int>(found.members.size())) : std::min(answer.upper, found.upper);
+            answer.upper = certain ? std::max(lower, static_cast<int>(found.members.size()))
+                                   : std::min(answer.upper, found.upper);
             if (found.found) best = std::move(found.members);
         }
         if (certain && !best.empty()) certain = make_canonical(sub, best, context);

@@ -15,8 +15,8 @@ struct Context {
     Budget budget;
 };
 
-// The canonical maximum clique of a graph, in its own numbers (not names), if it has at least min_size >= 1 vertices; else
-// the empty clique with upper = min_size - 1.
+// The canonical maximum clique of a graph, in its own numbers (not names), if it has at least min_size >= 1
+// vertices; else the empty clique with upper = min_size - 1.
 Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& context);
 
 }  // namespace memcore::clique

@@ -1,5 +1,5 @@
-// What the rest of the core may ask of the CUDA part. no_cuda.cpp has the same symbols for builds without it, so that
-// nothing else needs an #ifdef.
+// What the rest of the core may ask of the CUDA part. no_cuda.cpp has the same symbols for builds without it,
+// so that nothing else needs an #ifdef.
 #pragma once
 
 namespace memcore::cuda {

@@ -24,25 +24,28 @@ using tiled_l2::Panels;
 
 constexpr std::size_t kQueryBytes = 3UL << 20;  // packed queries of a block stay in the third-level cache
 constexpr std::size_t kMaxQueries = 1024;
-constexpr std::size_t kCorpusRows = 240;        // a multiple of 3 panels, packed once for a whole block of queries
-constexpr std::size_t kPassSteps = 768;         // steps of a pass: 3 panels of them stay in the second-level cache
+constexpr std::size_t kCorpusRows = 240;  // a multiple of 3 panels, packed once for a whole block of queries
+constexpr std::size_t kPassSteps = 768;   // steps of a pass: 3 panels of them stay in the second-level cache
 constexpr std::size_t kUnitsPerThread = 4;
 
 template <class Sum>
 struct Neighbor {
     Sum ssd;
     std::int64_t index;
-    bool operator<(const Neighbor& other) const { return ssd != other.ssd ? ssd < other.ssd : index < other.index; }
+    bool operator<(const Neighbor& other) const {
+        return ssd != other.ssd ? ssd < other.ssd : index < other.index;
+    }
 };
 
-// The k smallest of what was offered. Candidates are collected and cut back to k when twice as many have come: a constant
-// number of steps for each, where a heap takes log k.
+// The k smallest of what was offered. Candidates are collected and cut back to k when twice as many have
+// come: a constant number of steps for each, where a heap takes log k.
 template <class Sum>
 class Best {
   public:
     explicit Best(std::size_t k) : k_(k) {}
 
-    // A candidate whose ssd is above this cannot be among the k smallest, provided that its index is above all others'.
+    // A candidate whose ssd is above this cannot be among the k smallest, provided that its index is above
+    // all others'.
     bool wants_more() const { return !limited_ || worst_ssd_ > 0; }
     Sum limit() const { return limited_ ? worst_ssd_ - 1 : std::numeric_limits<Sum>::max(); }
 
@@ -85,13 +88,19 @@ struct Workspace {
 template <class Sum>
 class Search {
   public:
-    Search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k, Sum* ssd,
-           std::int64_t* index, int threads)
-        : kernels_(kernels), queries_(view(queries, dimension)), corpus_(view(corpus, dimension)), k_(k), ssd_(ssd),
-          index_(index), threads_(threads) {
+    Search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+           Sum* ssd, std::int64_t* index, int threads)
+        : kernels_(kernels),
+          queries_(view(queries, dimension)),
+          corpus_(view(corpus, dimension)),
+          k_(k),
+          ssd_(ssd),
+          index_(index),
+          threads_(threads) {
         grid_.line_bytes = dimension;
         const std::size_t segment = std::min(dimension, kMaxBytes32 / kPanelStep * kPanelStep);
-        segments_ = dimension <= kMaxBytes32 ? std::vector<Chunk>{{0, 1, 0, dimension}} : make_chunks(grid_, segment);
+        segments_ =
+            dimension <= kMaxBytes32 ? std::vector<Chunk>{{0, 1, 0, dimension}} : make_chunks(grid_, segment);
         segment_bytes_ = segments_.front().bytes;
         plan();
     }
@@ -149,13 +158,15 @@ class Search {
     }
 
     void run_unit(std::size_t block, std::size_t part, Workspace& space) {
-        const std::size_t first = block * query_block_, count = std::min(query_block_, queries_.count - first);
+        const std::size_t first = block * query_block_,
+                          count = std::min(query_block_, queries_.count - first);
         const std::size_t corpus_blocks = (corpus_.count + kCorpusRows - 1) / kCorpusRows;
         const std::size_t begin = corpus_blocks * part / parts_, end = corpus_blocks * (part + 1) / parts_;
         std::vector<Best<Sum>> best(count, Best<Sum>(k_));
         if (segments_.size() == 1) pack(queries_, first, count, segments_[0], space.queries);
         for (std::size_t c = begin; c < end; ++c) {
-            const std::size_t column = c * kCorpusRows, columns = std::min(kCorpusRows, corpus_.count - column);
+            const std::size_t column = c * kCorpusRows,
+                              columns = std::min(kCorpusRows, corpus_.count - column);
             for (const Chunk& segment : segments_) {
                 if (segments_.size() > 1) pack(queries_, first, count, segment, space.queries);
                 pack(corpus_, column, columns, segment, space.corpus);
@@ -174,27 +185,32 @@ class Search {
         }
     }
 
-    void pack(const Images& rows, std::size_t first, std::size_t count, const Chunk& segment, Panels& to) const {
+    void pack(const Images& rows, std::size_t first, std::size_t count, const Chunk& segment,
+              Panels& to) const {
         to.clear_sums();
         to.pack(rows, grid_, 0, first, count, 0, 0, 1, segment);
     }
 
-    std::size_t product_stride() const { return std::min(kCorpusRows, round_up(corpus_.count, kPanelImages)); }
+    std::size_t product_stride() const {
+        return std::min(kCorpusRows, round_up(corpus_.count, kPanelImages));
+    }
 
     void multiply(std::size_t count, std::size_t columns, Workspace& space) const {
         space.products.clear();
         const std::size_t row_panels = round_up(count, kPanelImages) / kPanelImages;
         const std::size_t panels = round_up(columns, kPanelImages) / kPanelImages;
-        const std::size_t steps = space.corpus.steps(), width = static_cast<std::size_t>(kernels_.column_panels);
+        const std::size_t steps = space.corpus.steps(),
+                          width = static_cast<std::size_t>(kernels_.column_panels);
         for (std::size_t s = 0; s < steps; s += kPassSteps) {
             for (std::size_t p = 0; p < panels; p += width) {
                 for (std::size_t r = 0; r < row_panels; ++r) {
                     const std::size_t rows = std::min<std::size_t>(kPanelImages, count - r * kPanelImages);
-                    kernels_.dot(space.queries.panel(0, r) + s * kPanelStep, 0, static_cast<int>(round_up(rows, 4)),
-                                 space.corpus.panel(0, p) + s * kPanelStep, space.corpus.stride(),
-                                 static_cast<int>(std::min(width, panels - p)), std::min(kPassSteps, steps - s),
-                                 space.products.data() + r * kPanelImages * product_stride() + p * kPanelImages,
-                                 product_stride());
+                    kernels_.dot(
+                        space.queries.panel(0, r) + s * kPanelStep, 0, static_cast<int>(round_up(rows, 4)),
+                        space.corpus.panel(0, p) + s * kPanelStep, space.corpus.stride(),
+                        static_cast<int>(std::min(width, panels - p)), std::min(kPassSteps, steps - s),
+                        space.products.data() + r * kPanelImages * product_stride() + p * kPanelImages,
+                        product_stride());
                 }
             }
         }
@@ -215,7 +231,8 @@ class Search {
         }
     }
 
-    // Corpus rows come in ascending order within a unit, so one that equals the worst kept loses by its index.
+    // Corpus rows come in ascending order within a unit, so one that equals the worst kept loses by its
+    // index.
     void select(std::size_t count, std::size_t column, std::size_t columns, Workspace& space,
                 std::vector<Best<Sum>>& best) const {
         for (std::size_t q = 0; q < count; ++q) {
@@ -232,9 +249,9 @@ class Search {
                 continue;
             }
             const auto limit = static_cast<std::uint32_t>(std::min<Sum>(kept.limit(), UINT32_MAX));
-            const std::size_t found =
-                kernels_.select_ssd(space.products.data() + q * product_stride(), row_term(space, q),
-                                    space.corpus.squares(0), columns, limit, space.ssd.data(), space.index.data());
+            const std::size_t found = kernels_.select_ssd(
+                space.products.data() + q * product_stride(), row_term(space, q), space.corpus.squares(0),
+                columns, limit, space.ssd.data(), space.index.data());
             for (std::size_t f = 0; f < found; ++f) {
                 kept.offer({space.ssd[f], static_cast<std::int64_t>(column + space.index[f])});
             }
@@ -266,15 +283,15 @@ class Search {
 }  // namespace
 
 template <class Sum>
-void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k, Sum* ssd,
-            std::int64_t* index, int threads) {
+void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+            Sum* ssd, std::int64_t* index, int threads) {
     if (queries.count == 0 || k == 0) return;
     Search<Sum>(kernels, queries, corpus, dimension, k, ssd, index, threads).run();
 }
 
-template void search<std::uint32_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t, std::uint32_t*,
-                                    std::int64_t*, int);
-template void search<std::uint64_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t, std::uint64_t*,
-                                    std::int64_t*, int);
+template void search<std::uint32_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
+                                    std::uint32_t*, std::int64_t*, int);
+template void search<std::uint64_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
+                                    std::uint64_t*, std::int64_t*, int);
 
 }  // namespace memcore::knn

@@ -15,10 +15,10 @@ struct Rows {
     std::ptrdiff_t stride;
 };
 
-// ssd[q][r] and index[q][r], r < k <= corpus.count: the k smallest (ssd, index) of query q, ascending. Sum is uint32_t for
-// dimension <= kMaxBytes32, else uint64_t.
+// ssd[q][r] and index[q][r], r < k <= corpus.count: the k smallest (ssd, index) of query q, ascending. Sum is
+// uint32_t for dimension <= kMaxBytes32, else uint64_t.
 template <class Sum>
-void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k, Sum* ssd,
-            std::int64_t* index, int threads);
+void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+            Sum* ssd, std::int64_t* index, int threads);
 
 }  // namespace memcore::knn

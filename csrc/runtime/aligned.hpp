@@ -19,15 +19,15 @@ constexpr std::size_t round_up(std::size_t n, std::size_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
 }
 
-// Zeroed bytes. Large blocks come from the system in huge pages where it has them: 2,000 page faults for a prompt's features
-// would take as long as a quarter of reading its images.
+// Zeroed bytes. Large blocks come from the system in huge pages where it has them: 2,000 page faults for a
+// prompt's features would take as long as a quarter of reading its images.
 class ZeroedBytes {
   public:
     static void* allocate(std::size_t bytes) {
 #if defined(__linux__)
         if (bytes >= kHugePage) {
-            void* data = mmap(nullptr, round_up(bytes, kHugePage), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                              -1, 0);
+            void* data = mmap(nullptr, round_up(bytes, kHugePage), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (data == MAP_FAILED) throw std::bad_alloc();
             madvise(data, round_up(bytes, kHugePage), MADV_HUGEPAGE);  // a wish: small pages do as well
             return data;

@@ -50,7 +50,8 @@ CpuFeatures detect() {
     CpuFeatures found;
     int value = 0;
     size_t size = sizeof(value);
-    found.neon_dotprod = sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value;
+    found.neon_dotprod =
+        sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value;
     return found;
 }
 

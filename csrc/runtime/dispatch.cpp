@@ -16,7 +16,8 @@ constexpr Isa kAvx2{"avx2", &tiled_l2::kernels_avx2, &block_bounds::kernels_avx2
 constexpr Isa kAvx512vnni{"avx512vnni", &tiled_l2::kernels_avx512vnni, &block_bounds::kernels_avx512vnni};
 #endif
 #if MEMCORE_HAVE_NEON_DOTPROD
-constexpr Isa kNeonDotprod{"neon_dotprod", &tiled_l2::kernels_neon_dotprod, &block_bounds::kernels_neon_dotprod};
+constexpr Isa kNeonDotprod{"neon_dotprod", &tiled_l2::kernels_neon_dotprod,
+                           &block_bounds::kernels_neon_dotprod};
 #endif
 
 struct Available {

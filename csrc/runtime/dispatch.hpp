@@ -1,4 +1,5 @@
-// One table of kernels per instruction set, chosen once per call in the calling thread and handed to the workers.
+// One table of kernels per instruction set, chosen once per call in the calling thread and handed to the
+// workers.
 #pragma once
 
 #include <span>
@@ -14,8 +15,8 @@ std::span<const Isa* const> available_isas();
 // nullptr where the name is unknown or the CPU cannot run it.
 const Isa* find_isa(std::string_view name);
 
-// The choice for the calling thread: its own override, else MEMCORE_ISA, else the strongest. nullptr where MEMCORE_ISA
-// names something that cannot run: the caller turns that into an error, it is never ignored.
+// The choice for the calling thread: its own override, else MEMCORE_ISA, else the strongest. nullptr where
+// MEMCORE_ISA names something that cannot run: the caller turns that into an error, it is never ignored.
 const Isa* active_isa();
 
 // Sets the calling thread's override; nullptr removes it.

@@ -1,5 +1,6 @@
-// The table that one instruction set's translation units fill. Plain C types only: an ISA unit that instantiated an
-// inline std:: template would emit a weak copy of it compiled for its own instruction set, and the linker may keep that one.
+// The table that one instruction set's translation units fill. Plain C types only: an ISA unit that
+// instantiated an inline std:: template would emit a weak copy of it compiled for its own instruction set,
+// and the linker may keep that one.
 #pragma once
 
 #include "block_bounds/contract.hpp"

@@ -19,8 +19,8 @@ namespace {
 
 #if defined(__linux__)
 
-// The CPU set of a thread. Workers take over that of whoever gave them the job: a pool made by a pinned thread would
-// otherwise stay on that thread's CPU for ever.
+// The CPU set of a thread. Workers take over that of whoever gave them the job: a pool made by a pinned
+// thread would otherwise stay on that thread's CPU for ever.
 struct Affinity {
     cpu_set_t set;
     bool known;
@@ -48,7 +48,8 @@ struct Affinity {
 
 #endif
 
-// One parallel_for. It lives on the caller's stack: the caller leaves only when `open` is 0 and the job is off the queue.
+// One parallel_for. It lives on the caller's stack: the caller leaves only when `open` is 0 and the job is
+// off the queue.
 struct Job {
     Job(const std::function<void(std::size_t, std::size_t)>& unit_work, std::size_t unit_count)
         : work(&unit_work), units(unit_count) {}
@@ -112,7 +113,8 @@ class Pool {
 
     Job* open_job() {
         for (Job* job : jobs_) {
-            if (job->next_worker < job->worker_limit && job->next_unit.load(std::memory_order_relaxed) < job->units)
+            if (job->next_worker < job->worker_limit &&
+                job->next_unit.load(std::memory_order_relaxed) < job->units)
                 return job;
         }
         return nullptr;
@@ -141,8 +143,8 @@ class Pool {
     std::size_t started_ = 0;
 };
 
-// The pool is never destroyed: its threads may outlive main. After fork the child has none of the threads and perhaps a
-// locked mutex, so it leaves the old pool alone and makes its own.
+// The pool is never destroyed: its threads may outlive main. After fork the child has none of the threads and
+// perhaps a locked mutex, so it leaves the old pool alone and makes its own.
 Pool& pool() {
     static std::atomic<Pool*> current{nullptr};
     const pid_t pid = getpid();

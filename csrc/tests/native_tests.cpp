@@ -1,4 +1,5 @@
-// The core without Python, for AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer: csrc/tests/run.sh.
+// The core without Python, for AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer:
+// csrc/tests/run.sh.
 #include <algorithm>
 #include <atomic>
 #include <numeric>
@@ -34,8 +35,8 @@ void test_dense(const Isa& isa, std::mt19937& random) {
     struct Case {
         std::size_t n, m, tile_h, tile_w, rows, columns, channels;
     };
-    constexpr Case kCases[] = {{1, 1, 1, 1, 1, 1, 1},   {2, 3, 3, 5, 2, 2, 3},    {15, 17, 4, 4, 1, 3, 4},
-                               {16, 1, 2, 33, 2, 1, 1}, {17, 40, 5, 13, 2, 2, 3}, {49, 9, 3, 64, 1, 2, 3},
+    constexpr Case kCases[] = {{1, 1, 1, 1, 1, 1, 1},    {2, 3, 3, 5, 2, 2, 3},    {15, 17, 4, 4, 1, 3, 4},
+                               {16, 1, 2, 33, 2, 1, 1},  {17, 40, 5, 13, 2, 2, 3}, {49, 9, 3, 64, 1, 2, 3},
                                {33, 8, 64, 16, 1, 1, 3}, {20, 20, 7, 700, 1, 1, 3}};
     for (const Case& c : kCases) {
         for (const bool planar : {false, true}) {
@@ -73,8 +74,8 @@ void test_floats(const Isa& isa, std::mt19937& random) {
     for (const int threads : {1, 2}) {
         tiled_l2::pairwise_float(*isa.tiled_l2, tiled_l2::FloatType::kFloat32, a.images, nullptr, a.grid,
                                  {out.data(), n, n}, threads);
-        tiled_l2::pairwise_float(tiled_l2::kernels_scalar, tiled_l2::FloatType::kFloat32, a.images, nullptr, a.grid,
-                                 {scalar.data(), n, n}, 1);
+        tiled_l2::pairwise_float(tiled_l2::kernels_scalar, tiled_l2::FloatType::kFloat32, a.images, nullptr,
+                                 a.grid, {scalar.data(), n, n}, 1);
         CHECK(out == scalar);
     }
     CHECK(tiled_l2::first_outside_unit(tiled_l2::FloatType::kFloat32, a.bytes.data(), a.bytes.size() / 4) ==
@@ -93,9 +94,11 @@ void check_knn(const Isa& isa, const ImageSet& queries, const ImageSet& corpus, 
     bool equal = true;
     for (std::size_t i = 0; i < q; ++i) {
         std::vector<std::pair<std::uint64_t, std::int64_t>> all(n);
-        for (std::size_t j = 0; j < n; ++j) all[j] = {oracle_ssd(queries, i, corpus, j), static_cast<std::int64_t>(j)};
+        for (std::size_t j = 0; j < n; ++j)
+            all[j] = {oracle_ssd(queries, i, corpus, j), static_cast<std::int64_t>(j)};
         std::sort(all.begin(), all.end());
-        for (std::size_t r = 0; r < k; ++r) equal &= ssd[i * k + r] == all[r].first && index[i * k + r] == all[r].second;
+        for (std::size_t r = 0; r < k; ++r)
+            equal &= ssd[i * k + r] == all[r].first && index[i * k + r] == all[r].second;
     }
     CHECK(equal);
 }
@@ -141,7 +144,8 @@ void test_graph(const Isa& isa, std::mt19937& random) {
                         for (std::size_t j = i + 1; j < n; ++j) {
                             if (ssd[i * n + j] > ssd_max) continue;
                             equal &= e < edges.size() && edges[e].i == static_cast<std::int32_t>(i) &&
-                                     edges[e].j == static_cast<std::int32_t>(j) && edges[e].ssd == ssd[i * n + j];
+                                     edges[e].j == static_cast<std::int32_t>(j) &&
+                                     edges[e].ssd == ssd[i * n + j];
                             ++e;
                         }
                     }

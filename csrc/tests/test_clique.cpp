@@ -1,4 +1,5 @@
-// Tests of csrc/clique without Python, for the sanitizers. Prints "N passed, M failed"; exit status 1 where any failed.
+// Tests of csrc/clique without Python, for the sanitizers. Prints "N passed, M failed"; exit status 1 where
+// any failed.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -50,8 +51,8 @@ TestGraph random_graph(int n, double p, unsigned seed) {
     return TestGraph(n, [&](int, int) { return random() < p * 4294967296.0; });
 }
 
-// Enumeration of all subsets: the lexicographically smallest among the largest. Bit n-1-v stands for vertex v, so that of
-// two sets of one size the larger number is the lexicographically smaller list.
+// Enumeration of all subsets: the lexicographically smallest among the largest. Bit n-1-v stands for vertex
+// v, so that of two sets of one size the larger number is the lexicographically smaller list.
 std::vector<int> brute_force(const TestGraph& graph) {
     std::vector<std::uint32_t> neighbours(static_cast<std::size_t>(graph.n));
     const auto bit = [&](int v) { return std::uint32_t{1} << (graph.n - 1 - v); };
@@ -81,7 +82,8 @@ bool is_clique(const TestGraph& graph, const std::vector<int>& members) {
     for (const int v : members) chosen[static_cast<std::size_t>(v)] = true;
     std::size_t edges = 0;
     for (std::size_t e = 0; e < graph.edges.size(); e += 2) {
-        edges += chosen[static_cast<std::size_t>(graph.edges[e])] && chosen[static_cast<std::size_t>(graph.edges[e + 1])];
+        edges += chosen[static_cast<std::size_t>(graph.edges[e])] &&
+                 chosen[static_cast<std::size_t>(graph.edges[e + 1])];
     }
     return std::is_sorted(members.begin(), members.end()) &&
            std::adjacent_find(members.begin(), members.end()) == members.end() &&
@@ -110,7 +112,8 @@ void test_against_enumeration() {
         const std::string what = "random graph " + std::to_string(round);
 
         const Clique clique = solve(graph);
-        check(clique.members == expected && clique.proven && clique.lower == size && clique.upper == size, what);
+        check(clique.members == expected && clique.proven && clique.lower == size && clique.upper == size,
+              what);
 
         const Clique limited = solve(graph, static_cast<std::int64_t>(random() % 6));
         check(limited.lower <= size && size <= limited.upper && is_clique(graph, limited.members) &&
@@ -126,8 +129,10 @@ void test_against_enumeration() {
         // Repetitions and any order of edges.
         TestGraph shuffled = graph;
         std::vector<std::pair<int, int>> pairs;
-        for (std::size_t e = 0; e < graph.edges.size(); e += 2) pairs.emplace_back(graph.edges[e], graph.edges[e + 1]);
-        pairs.insert(pairs.end(), pairs.begin(), pairs.begin() + static_cast<std::ptrdiff_t>(pairs.size() / 2));
+        for (std::size_t e = 0; e < graph.edges.size(); e += 2)
+            pairs.emplace_back(graph.edges[e], graph.edges[e + 1]);
+        pairs.insert(pairs.end(), pairs.begin(),
+                     pairs.begin() + static_cast<std::ptrdiff_t>(pairs.size() / 2));
         std::shuffle(pairs.begin(), pairs.end(), random);
         shuffled.edges.clear();
         for (const auto& [i, j] : pairs) shuffled.add(i, j);
@@ -160,7 +165,8 @@ void test_known_families() {
     check(even, "cocktail party: the smaller of each pair");
 
     const auto hamming = [](int bits, int distance) {
-        return TestGraph(1 << bits, [=](int i, int j) { return std::popcount(static_cast<unsigned>(i ^ j)) >= distance; });
+        return TestGraph(
+            1 << bits, [=](int i, int j) { return std::popcount(static_cast<unsigned>(i ^ j)) >= distance; });
     };
     check_size(hamming(6, 4), 4, "hamming6-4");
     check_size(hamming(6, 2), 32, "hamming6-2");
@@ -174,7 +180,8 @@ void test_known_families() {
             if (std::popcount(x) == weight) words.push_back(x);
         }
         return TestGraph(static_cast<int>(words.size()), [=](int i, int j) {
-            return std::popcount(words[static_cast<std::size_t>(i)] ^ words[static_cast<std::size_t>(j)]) >= distance;
+            return std::popcount(words[static_cast<std::size_t>(i)] ^ words[static_cast<std::size_t>(j)]) >=
+                   distance;
         });
     };
     check_size(johnson(8, 2, 4), 4, "johnson8-2-4");
@@ -193,10 +200,13 @@ void test_known_families() {
 
     // Complements of cycles: floor(n / 2), every vertex of degree two in the complement.
     for (const int n : {5, 6, 7, 99, 100}) {
-        check_size(TestGraph(n, [=](int i, int j) { return j - i != 1 && j - i != n - 1; }), n / 2, "co-cycle");
+        check_size(TestGraph(n, [=](int i, int j) { return j - i != 1 && j - i != n - 1; }), n / 2,
+                   "co-cycle");
     }
-    // Complement of the 7 x 7 queens-like grid of rows and columns: a clique is a set of cells with no shared line.
-    check_size(TestGraph(49, [](int i, int j) { return i / 7 != j / 7 && i % 7 != j % 7; }), 7, "rook complement");
+    // Complement of the 7 x 7 queens-like grid of rows and columns: a clique is a set of cells with no shared
+    // line.
+    check_size(TestGraph(49, [](int i, int j) { return i / 7 != j / 7 && i % 7 != j % 7; }), 7,
+               "rook complement");
 }
 
 // More vertices than the bit rows and the branching kernel take at once.
@@ -213,9 +223,12 @@ void test_large() {
     }
     check(solve(sparse).lower == 12 && solve(sparse).proven, "12-clique among 20,000");
 
-    // The 3-core has 6,000 vertices: triangulated ring, largest clique 3; one planted larger clique must be canonical.
+    // The 3-core has 6,000 vertices: triangulated ring, largest clique 3; one planted larger clique must be
+    // canonical.
     TestGraph ring(6000);
-    const auto link = [&](int i, int j) { ring.add(std::min(i % 6000, j % 6000), std::max(i % 6000, j % 6000)); };
+    const auto link = [&](int i, int j) {
+        ring.add(std::min(i % 6000, j % 6000), std::max(i % 6000, j % 6000));
+    };
     for (int i = 0; i < 6000; ++i) {
         link(i, i + 1);
         link(i, i + 2);
@@ -226,7 +239,8 @@ void test_large() {
     link(3001, 3003);
     link(3000, 3002);
     clique = solve(ring);
-    check(clique.proven && clique.members == std::vector<int>({3000, 3001, 3002, 3003}), "ring with one clique of four");
+    check(clique.proven && clique.members == std::vector<int>({3000, 3001, 3002, 3003}),
+          "ring with one clique of four");
 
     // Above 512 vertices and not sparse: split before branching.
     const TestGraph wide = random_graph(900, 0.12, 3);

@@ -1,5 +1,5 @@
-// AVX2: bytes widened to int16 and multiplied by vpmaddwd, which adds two exact products to an int32. (vpmaddubsw would take
-// bytes, but it saturates.)
+// AVX2: bytes widened to int16 and multiplied by vpmaddwd, which adds two exact products to an int32.
+// (vpmaddubsw would take bytes, but it saturates.)
 #include <immintrin.h>
 
 #include "tiled_l2/contract.hpp"
@@ -56,7 +56,8 @@ inline void put_step(__m256i pairs_u8x32, uint8_t* out, Stats& stats) {
     stats.add(1, high);
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums, uint32_t* squares) {
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
+          uint32_t* squares) {
     Stats stats;
     for (size_t k = 0; k < bytes; k += 32) {
         __m256i upper[8], lower[8];
@@ -72,7 +73,8 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
             put_step(_mm256_permute2x128_si256(upper[s], lower[s], 0x20), out + s * kPanelStep, stats);
         }
         for (size_t s = 8; s < 16 && s < steps; ++s) {
-            put_step(_mm256_permute2x128_si256(upper[s - 8], lower[s - 8], 0x31), out + s * kPanelStep, stats);
+            put_step(_mm256_permute2x128_si256(upper[s - 8], lower[s - 8], 0x31), out + s * kPanelStep,
+                     stats);
         }
     }
     for (int half = 0; half < 2; ++half) {
@@ -107,8 +109,8 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels, size_t steps,
-         uint32_t* c, size_t c_stride) {
+void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+         size_t steps, uint32_t* c, size_t c_stride) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
         for (int i = row_begin; i < row_end; i += 4) {
@@ -172,7 +174,8 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{kStepBytes, 1, 0, 14.0F, 110.0F,         pack,          dot,       max_ssd,
-                                     select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+constinit const Kernels kernels_avx2{kStepBytes, 1,       0,          14.0F,    180.0F,    pack,
+                                     dot,        max_ssd, select_ssd, pair_ssd, float_ssd, peak_products,
+                                     read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -1,5 +1,6 @@
-// AVX-512 VNNI: vpdpbusd multiplies unsigned by signed bytes and adds four products to an int32, without saturation.
-// GCC's own header leaves "undefined" operands uninitialised, and GCC 12 warns of them (its bug 105593).
+// AVX-512 VNNI: vpdpbusd multiplies unsigned by signed bytes and adds four products to an int32, without
+// saturation. GCC's own header leaves "undefined" operands uninitialised, and GCC 12 warns of them (its bug
+// 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -16,7 +17,8 @@ namespace {
 constexpr size_t kStepBytes = 4;
 constexpr uint32_t kBias = 128;
 
-// GCC 12 spills the accumulators around _mm512_dpbusd_epi32 (80 instead of 209 GMAC/s): the instruction is written out.
+// GCC 12 spills the accumulators around _mm512_dpbusd_epi32 (80 instead of 209 GMAC/s): the instruction is
+// written out.
 #define MEMCORE_DPBUSD(sum_i32x16, a_u8x64, b_i8x64) \
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum_i32x16) : "v"(a_u8x64), "v"(b_i8x64))
 
@@ -53,7 +55,8 @@ inline __attribute__((always_inline)) void transpose(__m512i r[16]) {
     }
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums, uint32_t* squares) {
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
+          uint32_t* squares) {
     const __m512i ones_i8x64 = _mm512_set1_epi8(1), sign = sign_bits();
     __m512i sum_u32x16 = _mm512_setzero_si512(), shifted_i32x16 = _mm512_setzero_si512();
     for (size_t k = 0; k < bytes; k += kPackBlock) {
@@ -85,8 +88,8 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
     _mm512_storeu_si512(squares, _mm512_add_epi32(_mm512_loadu_si512(squares), square));
 }
 
-// ROWS x (16 * PANELS) sums in registers: at most 8 x 3 of them, 3 columns, the sign and one row make 29 of 32. noinline and
-// the unroll pragmas keep them there; tests/test_native_asm.py reads the disassembly.
+// ROWS x (16 * PANELS) sums in registers: at most 8 x 3 of them, 3 columns, the sign and one row make 29
+// of 32. noinline and the unroll pragmas keep them there; tests/test_native_asm.py reads the disassembly.
 template <int ROWS, int PANELS>
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps,
                                             uint32_t* c, size_t c_stride) {
@@ -96,7 +99,8 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
 #pragma GCC unroll 3
         for (int p = 0; p < PANELS; ++p) {
             sum_i32x16[i][p] = _mm512_setzero_si512();
-            _mm_prefetch(reinterpret_cast<const char*>(c + static_cast<size_t>(i) * c_stride + p * 16), _MM_HINT_T0);
+            _mm_prefetch(reinterpret_cast<const char*>(c + static_cast<size_t>(i) * c_stride + p * 16),
+                         _MM_HINT_T0);
         }
     }
     const __m512i sign = sign_bits();
@@ -127,17 +131,20 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
 }
 
 template <int ROWS>
-inline void rows_by_panels(int panels, const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps, uint32_t* c,
-                           size_t c_stride) {
+inline void rows_by_panels(int panels, const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps,
+                           uint32_t* c, size_t c_stride) {
     switch (panels) {
-        case 1: return micro_kernel<ROWS, 1>(a, b, b_stride, steps, c, c_stride);
-        case 2: return micro_kernel<ROWS, 2>(a, b, b_stride, steps, c, c_stride);
-        default: return micro_kernel<ROWS, 3>(a, b, b_stride, steps, c, c_stride);
+        case 1:
+            return micro_kernel<ROWS, 1>(a, b, b_stride, steps, c, c_stride);
+        case 2:
+            return micro_kernel<ROWS, 2>(a, b, b_stride, steps, c, c_stride);
+        default:
+            return micro_kernel<ROWS, 3>(a, b, b_stride, steps, c, c_stride);
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels, size_t steps,
-         uint32_t* c, size_t c_stride) {
+void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+         size_t steps, uint32_t* c, size_t c_stride) {
     for (int p = 0; p < panels; p += 3) {
         const int width = panels - p < 3 ? panels - p : 3;
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
@@ -172,7 +179,8 @@ uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdif
         }
         for (; k < bytes; k += 64) {
             const __mmask64 mask = bytes - k >= 64 ? ~0ULL : ~0ULL >> (64 - (bytes - k));
-            add_pair(_mm512_maskz_loadu_epi8(mask, x + k), _mm512_maskz_loadu_epi8(mask, y + k), shifted[0], sum[0]);
+            add_pair(_mm512_maskz_loadu_epi8(mask, x + k), _mm512_maskz_loadu_epi8(mask, y + k), shifted[0],
+                     sum[0]);
         }
     }
     const __m512i s = _mm512_add_epi32(sum[0], sum[1]);
@@ -198,13 +206,15 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 #pragma GCC unroll 4
         for (int v = 0; v < 4; ++v) sum[v] = _mm512_add_epi64(sum[v], _mm512_loadu_si512(data + i + v * 64));
     }
-    const __m512i total = _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]));
+    const __m512i total =
+        _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3]));
     return static_cast<uint64_t>(_mm512_reduce_add_epi64(total));
 }
 
 }  // namespace
 
-constinit const Kernels kernels_avx512vnni{kStepBytes, 3, kBias, 5.0F, 100.0F,     pack,          dot,       max_ssd,
-                                           select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+constinit const Kernels kernels_avx512vnni{
+    kStepBytes, 3,          kBias,    5.0F,      180.0F,        pack,      dot,
+    max_ssd,    select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

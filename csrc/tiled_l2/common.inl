@@ -1,5 +1,6 @@
-// The loops that the compiler vectorises well by itself, included inside the anonymous namespace of each instruction set's
-// unit and so compiled once with each set of flags. No include guard and no std:: on purpose.
+// The loops that the compiler vectorises well by itself, included inside the anonymous namespace of each
+// instruction set's unit and so compiled once with each set of flags. No include guard and no std:: on
+// purpose.
 
 void max_ssd(const uint32_t* __restrict c, uint32_t row, const uint32_t* __restrict columns, size_t n,
              uint32_t* __restrict out) {
@@ -36,7 +37,8 @@ size_t select_ssd(const uint32_t* __restrict c, uint32_t row, const uint32_t* __
     return found;
 }
 
-// Sixteen float lanes as one value: the compiler maps it to one, two or four registers, always with the same arithmetic.
+// Sixteen float lanes as one value: the compiler maps it to one, two or four registers, always with the same
+// arithmetic.
 typedef float F32x16 __attribute__((vector_size(64)));
 typedef float F32x16Unaligned __attribute__((vector_size(64), aligned(4)));
 
@@ -56,7 +58,8 @@ void float_ssd_rows(const float* x, const float* y, size_t y_stride, size_t n, f
         const F32x16 a = *reinterpret_cast<const F32x16Unaligned*>(x + e);
 #pragma GCC unroll 4
         for (int r = 0; r < ROWS; ++r) {
-            const F32x16 b = *reinterpret_cast<const F32x16Unaligned*>(y + static_cast<size_t>(r) * y_stride + e);
+            const F32x16 b =
+                *reinterpret_cast<const F32x16Unaligned*>(y + static_cast<size_t>(r) * y_stride + e);
             const F32x16 d = a - b;
             sum[r] += d * d;
         }

@@ -1,16 +1,18 @@
 // What every instruction set computes for the tiled l2, in exact integers.
 //
-// For two tiles x, y of K bytes: ssd = sum (x_k - y_k)^2 = |x|^2 + |y|^2 - 2 x.y. All terms are taken modulo 2^32, where the
-// sum is exact as long as ssd itself fits: ssd <= K * 255^2 <= 2^32 - 1 for K <= 66,051. Longer tiles are cut into segments
-// of at most that size and their ssd are added in 64 bits. No instruction here may saturate.
+// For two tiles x, y of K bytes: ssd = sum (x_k - y_k)^2 = |x|^2 + |y|^2 - 2 x.y. All terms are taken modulo
+// 2^32, where the sum is exact as long as ssd itself fits: ssd <= K * 255^2 <= 2^32 - 1 for K <= 66,051.
+// Longer tiles are cut into segments of at most that size and their ssd are added in 64 bits. No instruction
+// here may saturate.
 //
-// Products are taken on panels. A panel holds the same bytes of 16 images, interleaved: step s of a panel is 64 bytes, and
-// its lane i (4 bytes) belongs to image i of the panel. A lane holds `step_bytes` consecutive bytes of the image, as uint8
-// where step_bytes is 4 and as uint16 where it is 2 (AVX2 multiplies int16). So one vector load gives 16 images as columns,
-// and one broadcast of a lane gives one image as a row: the same panel serves on both sides.
+// Products are taken on panels. A panel holds the same bytes of 16 images, interleaved: step s of a panel is
+// 64 bytes, and its lane i (4 bytes) belongs to image i of the panel. A lane holds `step_bytes` consecutive
+// bytes of the image, as uint8 where step_bytes is 4 and as uint16 where it is 2 (AVX2 multiplies int16). So
+// one vector load gives 16 images as columns, and one broadcast of a lane gives one image as a row: the same
+// panel serves on both sides.
 //
-// `dot` adds to c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI multiplies unsigned
-// by signed bytes, so its columns are shifted by 128; bias is 0 elsewhere. Then
+// `dot` adds to c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI
+// multiplies unsigned by signed bytes, so its columns are shifted by 128; bias is 0 elsewhere. Then
 //     ssd = (|x|^2 - 2 * bias * sum x) + |y|^2 - 2 c  (mod 2^32).
 #pragma once
 
@@ -20,48 +22,54 @@
 namespace memcore::tiled_l2 {
 
 inline constexpr int kPanelImages = 16;
-inline constexpr size_t kPanelStep = 64;                     // bytes of a panel's step
+inline constexpr size_t kPanelStep = 64;                         // bytes of a panel's step
 inline constexpr size_t kMaxBytes32 = UINT32_MAX / (255 * 255);  // 66,051
-inline constexpr size_t kPackBlock = 64;  // pack() may read its rows, zeros included, up to a multiple of this
+inline constexpr size_t kPackBlock =
+    64;  // pack() may read its rows, zeros included, up to a multiple of this
 
-// float32 tiles: elements are added up in chunks of kFloatChunk. Within a chunk, element e goes to lane e % 16 of 16 float32
-// sums, in ascending order, each term being (x - y) * (x - y) rounded after each operation (no fused multiply-add). The 16
-// lanes are added as a fixed tree: i + (i + 8), i + (i + 4), i + (i + 2), i + (i + 1). Chunk sums are added in float64, in
-// ascending order. So the result does not depend on the instruction set or on the number of threads.
+// float32 tiles: elements are added up in chunks of kFloatChunk. Within a chunk, element e goes to lane e %
+// 16 of 16 float32 sums, in ascending order, each term being (x - y) * (x - y) rounded after each operation
+// (no fused multiply-add). The 16 lanes are added as a fixed tree: i + (i + 8), i + (i + 4), i + (i + 2), i +
+// (i + 1). Chunk sums are added in float64, in ascending order. So the result does not depend on the
+// instruction set or on the number of threads.
 inline constexpr int kFloatLanes = 16;
 inline constexpr size_t kFloatChunk = 2048;
 
 struct Kernels {
     size_t step_bytes;  // image bytes in a lane of a panel's step: 4 or 2
-    int column_panels;  // panels of columns that one pass over a row panel should take, so that the rows are read less often
+    int column_panels;  // panels of columns that one pass over a row panel should take, so that the rows are
+                        // read less often
     uint32_t bias;
-    // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd`, in nanoseconds. They choose between ways to the
-    // same answer, never the answer.
+    // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd`, in nanoseconds. They choose
+    // between ways to the same answer, never the answer.
     float dot_ns, pair_ns;
 
-    // Packs `bytes` bytes of 16 rows into ceil(bytes / step_bytes) steps; adds each row's sum and sum of squares (mod 2^32).
-    // Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero from `bytes` to the next multiple of 64.
+    // Packs `bytes` bytes of 16 rows into ceil(bytes / step_bytes) steps; adds each row's sum and sum of
+    // squares (mod 2^32). Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero from
+    // `bytes` to the next multiple of 64.
     void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
                  uint32_t* squares);
 
-    // c[i * c_stride + j] += products of rows [row_begin, row_end) of panel a (multiples of 4) with all columns of `panels`
-    // panels, b_stride bytes apart. c points at the element of row_begin and column 0.
+    // c[i * c_stride + j] += products of rows [row_begin, row_end) of panel a (multiples of 4) with all
+    // columns of `panels` panels, b_stride bytes apart. c points at the element of row_begin and column 0.
     void (*dot)(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
                 size_t steps, uint32_t* c, size_t c_stride);
 
     // out[j] = max(out[j], row + columns[j] - 2 c[j]) for j < n.
     void (*max_ssd)(const uint32_t* c, uint32_t row, const uint32_t* columns, size_t n, uint32_t* out);
 
-    // Writes (ssd, j) of every j < n with ssd <= limit, ascending in j, and returns how many. Room for n of each.
+    // Writes (ssd, j) of every j < n with ssd <= limit, ascending in j, and returns how many. Room for n of
+    // each.
     size_t (*select_ssd)(const uint32_t* c, uint32_t row, const uint32_t* columns, size_t n, uint32_t limit,
                          uint32_t* ssd, uint32_t* index);
 
-    // ssd of `lines` lines of `bytes` bytes of two images as they lie, for pairs that are checked one by one; lines * bytes <=
-    // kMaxBytes32.
-    uint32_t (*pair_ssd)(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
-                         size_t bytes);
+    // ssd of `lines` lines of `bytes` bytes of two images as they lie, for pairs that are checked one by one;
+    // lines * bytes <= kMaxBytes32.
+    uint32_t (*pair_ssd)(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride,
+                         size_t lines, size_t bytes);
 
-    // sums[r] = float32 sum of (x - y_r)^2 over n <= kFloatChunk elements, for `rows` rows y_r. n is a multiple of 16.
+    // sums[r] = float32 sum of (x - y_r)^2 over n <= kFloatChunk elements, for `rows` rows y_r. n is a
+    // multiple of 16.
     void (*float_ssd)(const float* x, const float* y, size_t y_stride, size_t rows, size_t n, float* sums);
 
     // Runs register-only multiply-adds and returns how many byte products were made: the ceiling of `dot`.

@@ -13,29 +13,38 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-constexpr std::size_t kSide = 48;  // images on each side of a block: two chunks of them fit the second-level cache
+constexpr std::size_t kSide =
+    48;  // images on each side of a block: two chunks of them fit the second-level cache
 
 float from_half(std::uint16_t bits) {
-    // Exponent and fraction moved to where float32 has them, then scaled by 2^(127 - 15): exact, subnormals too.
+    // Exponent and fraction moved to where float32 has them, then scaled by 2^(127 - 15): exact, subnormals
+    // too.
     const auto magnitude = std::bit_cast<float>(static_cast<std::uint32_t>(bits & 0x7fffU) << 13) * 0x1p112F;
     const auto sign = static_cast<std::uint32_t>(bits & 0x8000U) << 16;
-    const std::uint32_t special = (bits & 0x7c00U) == 0x7c00U ? 0x7f800000U : 0U;  // infinities and NaN stay so
+    const std::uint32_t special =
+        (bits & 0x7c00U) == 0x7c00U ? 0x7f800000U : 0U;  // infinities and NaN stay so
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign | special);
 }
 
 float from_bfloat(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 
 struct Workspace {
-    AlignedArray<float> x, y;                  // kSide rows of one chunk
-    std::vector<double> sums, largest;         // kSide x kSide
+    AlignedArray<float> x, y;           // kSide rows of one chunk
+    std::vector<double> sums, largest;  // kSide x kSide
 };
 
 class FloatDense {
   public:
     FloatDense(const Kernels& kernels, FloatType type, const Images& a, const Images* other, const Grid& grid,
                Matrix<float> out)
-        : kernels_(kernels), type_(type), a_(a), b_(other == nullptr ? a : *other), symmetric_(other == nullptr),
-          grid_(grid), out_(out), line_elements_(grid.line_bytes / element_bytes(type)),
+        : kernels_(kernels),
+          type_(type),
+          a_(a),
+          b_(other == nullptr ? a : *other),
+          symmetric_(other == nullptr),
+          grid_(grid),
+          out_(out),
+          line_elements_(grid.line_bytes / element_bytes(type)),
           elements_(grid.lines() * line_elements_) {}
 
     void run(int threads) {
@@ -45,15 +54,16 @@ class FloatDense {
         std::vector<Unit> units;
         for (std::size_t b = 0; b < a_.batches; ++b) {
             for (std::size_t i = 0; i < out_.rows; i += kSide) {
-                for (std::size_t j = symmetric_ ? i : 0; j < out_.columns; j += kSide) units.push_back({b, i, j});
+                for (std::size_t j = symmetric_ ? i : 0; j < out_.columns; j += kSide)
+                    units.push_back({b, i, j});
             }
         }
         std::vector<std::unique_ptr<Workspace>> spaces(worker_count(units.size(), threads));
         parallel_for(units.size(), threads, [&](std::size_t n, std::size_t worker) {
             if (!spaces[worker]) {
-                spaces[worker] = std::make_unique<Workspace>(
-                    Workspace{AlignedArray<float>(kSide * kFloatChunk), AlignedArray<float>(kSide * kFloatChunk),
-                              std::vector<double>(kSide * kSide), std::vector<double>(kSide * kSide)});
+                spaces[worker] = std::make_unique<Workspace>(Workspace{
+                    AlignedArray<float>(kSide * kFloatChunk), AlignedArray<float>(kSide * kFloatChunk),
+                    std::vector<double>(kSide * kSide), std::vector<double>(kSide * kSide)});
             }
             run_block(units[n].batch, units[n].row, units[n].column, *spaces[worker]);
         });
@@ -61,7 +71,8 @@ class FloatDense {
 
   private:
     void run_block(std::size_t batch, std::size_t row, std::size_t column, Workspace& space) {
-        const std::size_t rows = std::min(kSide, out_.rows - row), columns = std::min(kSide, out_.columns - column);
+        const std::size_t rows = std::min(kSide, out_.rows - row),
+                          columns = std::min(kSide, out_.columns - column);
         const bool triangle = symmetric_ && row == column;
         std::fill(space.largest.begin(), space.largest.end(), 0.0);
         for (std::size_t ty = 0; ty < grid_.tile_rows; ++ty) {
@@ -88,20 +99,24 @@ class FloatDense {
         }
     }
 
-    void add_chunk(std::size_t rows, std::size_t columns, bool triangle, std::size_t n, Workspace& space) const {
+    void add_chunk(std::size_t rows, std::size_t columns, bool triangle, std::size_t n,
+                   Workspace& space) const {
         float sums[kSide];
         const AlignedArray<float>& y = triangle ? space.x : space.y;
         for (std::size_t i = 0; i < rows; ++i) {
             const std::size_t first = triangle ? i : 0;
             kernels_.float_ssd(space.x.data() + i * kFloatChunk, y.data() + first * kFloatChunk, kFloatChunk,
                                columns - first, n, sums);
-            for (std::size_t j = first; j < columns; ++j) space.sums[i * kSide + j] += static_cast<double>(sums[j - first]);
+            for (std::size_t j = first; j < columns; ++j)
+                space.sums[i * kSide + j] += static_cast<double>(sums[j - first]);
         }
     }
 
-    // Elements [first_element, first_element + n) of a tile of each image, as float32, zeros up to a multiple of the lanes.
-    void gather(const Images& images, std::size_t batch, std::size_t first, std::size_t count, std::size_t tile_row,
-                std::size_t tile_column, std::size_t first_element, std::size_t n, AlignedArray<float>& to) const {
+    // Elements [first_element, first_element + n) of a tile of each image, as float32, zeros up to a multiple
+    // of the lanes.
+    void gather(const Images& images, std::size_t batch, std::size_t first, std::size_t count,
+                std::size_t tile_row, std::size_t tile_column, std::size_t first_element, std::size_t n,
+                AlignedArray<float>& to) const {
         const std::size_t size = element_bytes(type_);
         for (std::size_t i = 0; i < count; ++i) {
             float* row = to.data() + i * kFloatChunk;

@@ -8,13 +8,15 @@
 
 namespace memcore::tiled_l2 {
 
-// Sets of images. A row is contiguous: all channels of it (channels last, one plane) or one channel (channels first).
+// Sets of images. A row is contiguous: all channels of it (channels last, one plane) or one channel (channels
+// first).
 struct Images {
     const std::uint8_t* data = nullptr;
     std::size_t batches = 1, count = 0, planes = 1, height = 0;
     std::size_t row_bytes = 0;
     std::ptrdiff_t batch_stride = 0, image_stride = 0, plane_stride = 0, row_stride = 0;
-    const std::uint32_t* selection = nullptr;  // where given, image i of the set is image selection[i] in memory
+    const std::uint32_t* selection =
+        nullptr;  // where given, image i of the set is image selection[i] in memory
 
     const std::uint8_t* image(std::size_t batch, std::size_t index) const {
         const std::size_t place = selection == nullptr ? index : selection[index];
@@ -23,7 +25,8 @@ struct Images {
     }
 };
 
-// The grid cut over every image. A tile is `lines()` lines of `line_bytes` bytes: plane by plane, then row by row.
+// The grid cut over every image. A tile is `lines()` lines of `line_bytes` bytes: plane by plane, then row by
+// row.
 struct Grid {
     std::size_t tile_rows = 1, tile_columns = 1;
     std::size_t tile_height = 1, line_bytes = 1, planes = 1;
@@ -35,16 +38,21 @@ struct Grid {
 // First byte of line `line` of tile (row, column) of the image that starts at `image`.
 inline const std::uint8_t* tile_line(const Images& images, const Grid& grid, const std::uint8_t* image,
                                      std::size_t tile_row, std::size_t tile_column, std::size_t line) {
-    const std::size_t plane = line / grid.tile_height, y = tile_row * grid.tile_height + line % grid.tile_height;
+    const std::size_t plane = line / grid.tile_height,
+                      y = tile_row * grid.tile_height + line % grid.tile_height;
     return image + static_cast<std::ptrdiff_t>(plane) * images.plane_stride +
            static_cast<std::ptrdiff_t>(y) * images.row_stride +
            static_cast<std::ptrdiff_t>(tile_column * grid.line_bytes);
 }
 
-// Where a tile spans whole rows that follow one another, makes one long line of them: the same bytes in the same order.
+// Where a tile spans whole rows that follow one another, makes one long line of them: the same bytes in the
+// same order.
 inline void join_lines(Images& a, Images* b, Grid& grid) {
-    const auto follow = [](const Images& v) { return v.row_stride == static_cast<std::ptrdiff_t>(v.row_bytes); };
-    if (grid.tile_columns != 1 || grid.tile_height == 1 || !follow(a) || (b != nullptr && !follow(*b))) return;
+    const auto follow = [](const Images& v) {
+        return v.row_stride == static_cast<std::ptrdiff_t>(v.row_bytes);
+    };
+    if (grid.tile_columns != 1 || grid.tile_height == 1 || !follow(a) || (b != nullptr && !follow(*b)))
+        return;
     const auto join = [&](Images& v) {
         v.row_bytes *= grid.tile_height;
         v.row_stride *= static_cast<std::ptrdiff_t>(grid.tile_height);
@@ -62,7 +70,8 @@ struct Chunk {
     std::size_t size() const { return lines * bytes; }
 };
 
-// Cuts a tile into chunks of about `target` bytes: whole lines, or pieces of one line where lines are longer than that.
+// Cuts a tile into chunks of about `target` bytes: whole lines, or pieces of one line where lines are longer
+// than that.
 inline std::vector<Chunk> make_chunks(const Grid& grid, std::size_t target) {
     std::vector<Chunk> chunks;
     if (grid.line_bytes <= target) {

@@ -22,7 +22,8 @@ inline void transpose(uint32x4_t r[4]) {
     r[3] = vreinterpretq_u32_u64(vtrn2q_u64(vreinterpretq_u64_u32(b), vreinterpretq_u64_u32(d)));
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums, uint32_t* squares) {
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
+          uint32_t* squares) {
     const uint8x16_t ones = vdupq_n_u8(1);
     for (size_t group = 0; group < 4; ++group) {
         const uint8_t* first = rows + group * 4 * row_stride;
@@ -71,8 +72,8 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels, size_t steps,
-         uint32_t* c, size_t c_stride) {
+void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+         size_t steps, uint32_t* c, size_t c_stride) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
         for (int i = row_begin; i < row_end; i += 4) {
@@ -106,7 +107,8 @@ uint64_t peak_products(uint64_t iterations) {
     const uint8x16_t a = vdupq_n_u8(3), b = vdupq_n_u8(5);
     for (uint64_t n = 0; n < iterations; ++n) {
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) __asm__ volatile("udot %0.4s, %1.16b, %2.16b" : "+w"(sum[i]) : "w"(a), "w"(b));
+        for (int i = 0; i < 16; ++i)
+            __asm__ volatile("udot %0.4s, %1.16b, %2.16b" : "+w"(sum[i]) : "w"(a), "w"(b));
     }
     return iterations * 16 * 16;
 }
@@ -115,14 +117,16 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
     uint64x2_t sum[4] = {};
     for (size_t i = 0; i + 64 <= bytes; i += 64) {
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) sum[v] = vaddq_u64(sum[v], vreinterpretq_u64_u8(vld1q_u8(data + i + v * 16)));
+        for (int v = 0; v < 4; ++v)
+            sum[v] = vaddq_u64(sum[v], vreinterpretq_u64_u8(vld1q_u8(data + i + v * 16)));
     }
     return vaddvq_u64(vaddq_u64(vaddq_u64(sum[0], sum[1]), vaddq_u64(sum[2], sum[3])));
 }
 
 }  // namespace
 
-constinit const Kernels kernels_neon_dotprod{kStepBytes, 1, 0, 10.0F, 110.0F,         pack,          dot,       max_ssd,
-                                             select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+constinit const Kernels kernels_neon_dotprod{
+    kStepBytes, 1,          0,        10.0F,     180.0F,        pack,      dot,
+    max_ssd,    select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -6,8 +6,9 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-// Asks for the bytes of the image that is copied next: each image is a new stream, whose first lines the hardware would
-// wait for. Into the second-level cache: in the first, images a multiple of its way size apart evict one another.
+// Asks for the bytes of the image that is copied next: each image is a new stream, whose first lines the
+// hardware would wait for. Into the second-level cache: in the first, images a multiple of its way size apart
+// evict one another.
 void prefetch(const std::uint8_t* data, std::size_t bytes) {
     for (std::size_t k = 0; k < bytes; k += kAlignment) __builtin_prefetch(data + k, 0, 2);
 }
@@ -18,7 +19,8 @@ Panels::Panels(const Kernels& kernels, std::size_t images, std::size_t tiles, st
     : kernels_(&kernels),
       panels_((images + kPanelImages - 1) / kPanelImages),
       stride_((chunk_bytes + kernels.step_bytes - 1) / kernels.step_bytes * kPanelStep),
-      // One block more than needed: 16 rows at a power of two apart would share one set of the first-level cache.
+      // One block more than needed: 16 rows at a power of two apart would share one set of the first-level
+      // cache.
       row_stride_(round_up(chunk_bytes, kPackBlock) + kPackBlock),
       bytes_(tiles * panels_ * stride_),
       rows_(tiles * kPanelImages * row_stride_),
@@ -30,17 +32,20 @@ void Panels::clear_sums() {
     squares_.clear();
 }
 
-void Panels::pack(const Images& images, const Grid& grid, std::size_t batch, std::size_t first, std::size_t count,
-                  std::size_t tile_row, std::size_t tile_column, std::size_t tiles, const Chunk& chunk) {
+void Panels::pack(const Images& images, const Grid& grid, std::size_t batch, std::size_t first,
+                  std::size_t count, std::size_t tile_row, std::size_t tile_column, std::size_t tiles,
+                  const Chunk& chunk) {
     steps_ = (chunk.size() + kernels_->step_bytes - 1) / kernels_->step_bytes;
     const std::size_t padding = round_up(chunk.size(), kPackBlock) - chunk.size();
     for (std::size_t begin = 0; begin < count; begin += kPanelImages) {
         const std::size_t rows = std::min<std::size_t>(kPanelImages, count - begin);
-        // Images are copied one by one, all their tiles at once: reads follow memory, and the 16 images, whose distance is
-        // often a multiple of the caches' way size, do not evict one another as they would if read in step.
+        // Images are copied one by one, all their tiles at once: reads follow memory, and the 16 images,
+        // whose distance is often a multiple of the caches' way size, do not evict one another as they would
+        // if read in step.
         for (std::size_t i = 0; i < rows; ++i) {
             const std::uint8_t* image = images.image(batch, first + begin + i);
-            const std::uint8_t* next = begin + i + 1 < count ? images.image(batch, first + begin + i + 1) : nullptr;
+            const std::uint8_t* next =
+                begin + i + 1 < count ? images.image(batch, first + begin + i + 1) : nullptr;
             for (std::size_t l = 0; l < chunk.lines; ++l) {
                 const auto line_of = [&](const std::uint8_t* start) {
                     return tile_line(images, grid, start, tile_row, tile_column, chunk.line + l) + chunk.byte;

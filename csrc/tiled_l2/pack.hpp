@@ -10,7 +10,8 @@
 
 namespace memcore::tiled_l2 {
 
-// Panels of one chunk of `tiles` neighbouring tiles of up to `images` images, with the sums that the chunks add up to.
+// Panels of one chunk of `tiles` neighbouring tiles of up to `images` images, with the sums that the chunks
+// add up to.
 class Panels {
   public:
     Panels() = default;
@@ -23,7 +24,9 @@ class Panels {
         return bytes_.data() + (tile * panels_ + panel) * stride_;
     }
     const std::uint32_t* sums(std::size_t tile) const { return sums_.data() + tile * panels_ * kPanelImages; }
-    const std::uint32_t* squares(std::size_t tile) const { return squares_.data() + tile * panels_ * kPanelImages; }
+    const std::uint32_t* squares(std::size_t tile) const {
+        return squares_.data() + tile * panels_ * kPanelImages;
+    }
     void clear_sums();
 
     // Packs `chunk` of tiles [tile_column, tile_column + tiles) of images [first, first + count).

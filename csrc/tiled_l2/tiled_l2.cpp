@@ -14,11 +14,11 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-constexpr std::size_t kChunkBytes = 1536;           // of a tile, worked on at once
-constexpr std::size_t kBlockImages = 528;           // on each side of a block of pairs: a multiple of 3 panels
-constexpr std::size_t kPanelBudget = 8UL << 20;     // bytes of packed panels a worker
-constexpr std::size_t kUnitsPerThread = 4;          // enough to even out threads of unequal speed
-constexpr std::size_t kFewImages = 8;               // a last panel with so few images is used as rows
+constexpr std::size_t kChunkBytes = 1536;        // of a tile, worked on at once
+constexpr std::size_t kBlockImages = 528;        // on each side of a block of pairs: a multiple of 3 panels
+constexpr std::size_t kPanelBudget = 8UL << 20;  // bytes of packed panels a worker
+constexpr std::size_t kUnitsPerThread = 4;       // enough to even out threads of unequal speed
+constexpr std::size_t kFewImages = 8;            // a last panel with so few images is used as rows
 
 // A block of pairs: rows [row, row + rows) with columns [column, column + columns).
 struct Block {
@@ -26,8 +26,9 @@ struct Block {
     bool triangle;
 };
 
-// Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole panels. A last panel
-// of few images would waste most of its columns, so its images are rows against everything before them instead.
+// Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole
+// panels. A last panel of few images would waste most of its columns, so its images are rows against
+// everything before them instead.
 struct Triangle {
     std::size_t images, full_panels, tail;
 
@@ -51,15 +52,23 @@ struct Unit {
 struct Workspace {
     Panels rows, columns;
     AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels
-    AlignedArray<std::uint64_t> wide;      // ssd of the segments so far; only where one segment does not hold a tile
+    AlignedArray<std::uint64_t>
+        wide;  // ssd of the segments so far; only where one segment does not hold a tile
 };
 
 template <class Sum>
 class Dense {
   public:
-    Dense(const Kernels& kernels, const Images& a, const Images* other, const Grid& grid, Matrix<Sum> out, int threads)
-        : kernels_(kernels), a_(a), b_(other == nullptr ? a : *other), symmetric_(other == nullptr), grid_(grid),
-          out_(out), threads_(threads), chunks_(make_chunks(grid, kChunkBytes)) {
+    Dense(const Kernels& kernels, const Images& a, const Images* other, const Grid& grid, Matrix<Sum> out,
+          int threads)
+        : kernels_(kernels),
+          a_(a),
+          b_(other == nullptr ? a : *other),
+          symmetric_(other == nullptr),
+          grid_(grid),
+          out_(out),
+          threads_(threads),
+          chunks_(make_chunks(grid, kChunkBytes)) {
         for (const Chunk& chunk : chunks_) chunk_bytes_ = std::max(chunk_bytes_, chunk.size());
         plan();
     }
@@ -74,14 +83,14 @@ class Dense {
             run_unit(units_[unit], *spaces[worker]);
         });
         if (!symmetric_) return;
-        parallel_for(a_.batches * blocks_.size(), blocks_.size() == 1 ? 1 : threads_, [&](std::size_t n, std::size_t) {
-            mirror(n / blocks_.size(), blocks_[n % blocks_.size()]);
-        });
+        parallel_for(
+            a_.batches * blocks_.size(), blocks_.size() == 1 ? 1 : threads_,
+            [&](std::size_t n, std::size_t) { mirror(n / blocks_.size(), blocks_[n % blocks_.size()]); });
     }
 
   private:
-    // Units are (block of pairs, row of tiles, some neighbouring tiles). Neighbouring tiles share their image rows, so wide
-    // units read memory in order; narrow ones and small blocks give many threads enough to do.
+    // Units are (block of pairs, row of tiles, some neighbouring tiles). Neighbouring tiles share their image
+    // rows, so wide units read memory in order; narrow ones and small blocks give many threads enough to do.
     void plan() {
         const std::size_t workers = worker_count(SIZE_MAX, threads_);
         const std::size_t wanted = workers == 1 ? 1 : workers * kUnitsPerThread;
@@ -89,12 +98,14 @@ class Dense {
         std::size_t block = kBlockImages;
         tiles_ = chunks_.size() == 1 ? 1 : grid_.tile_columns;
         const auto units = [&] {
-            const std::size_t across = (out_.rows + block - 1) / block, down = (out_.columns + block - 1) / block;
+            const std::size_t across = (out_.rows + block - 1) / block,
+                              down = (out_.columns + block - 1) / block;
             const std::size_t blocks = symmetric_ ? across * (across + 1) / 2 : across * down;
             return a_.batches * blocks * grid_.tile_rows * ((grid_.tile_columns + tiles_ - 1) / tiles_);
         };
         const auto panel_bytes = [&] {
-            return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) * (symmetric_ ? 1 : 2);
+            return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) *
+                   (symmetric_ ? 1 : 2);
         };
         while (tiles_ > 1 && (units() < wanted || panel_bytes() > kPanelBudget)) tiles_ = (tiles_ + 1) / 2;
         while (block > 6 * kPanelImages && units() < wanted) block = round_up(block / 2, kPanelImages);
@@ -146,11 +157,11 @@ class Dense {
                 flushed = true;
             }
             segment += chunk.size();
-            space.rows.pack(a_, grid_, unit.batch, block.row, block.rows, unit.tile_row, unit.tile_column, unit.tiles,
-                            chunk);
+            space.rows.pack(a_, grid_, unit.batch, block.row, block.rows, unit.tile_row, unit.tile_column,
+                            unit.tiles, chunk);
             if (!block.triangle) {
-                columns.pack(b_, grid_, unit.batch, block.column, block.columns, unit.tile_row, unit.tile_column,
-                             unit.tiles, chunk);
+                columns.pack(b_, grid_, unit.batch, block.column, block.columns, unit.tile_row,
+                             unit.tile_column, unit.tiles, chunk);
             }
             for (std::size_t t = 0; t < unit.tiles; ++t) {
                 block.triangle ? multiply_triangle(block, space, t) : multiply_rectangle(block, space, t);
@@ -162,7 +173,8 @@ class Dense {
 
     std::size_t product_stride() const { return round_up(block_columns_, kPanelImages); }
     std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
-        return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() + j;
+        return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() +
+               j;
     }
     std::uint64_t* wide(Workspace& space, std::size_t tile, std::size_t i) const {
         return space.wide.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride();
@@ -173,17 +185,20 @@ class Dense {
         space.columns.clear_sums();
     }
 
-    // Rows [0, rows) of one panel against panels [first, last), a few at a time so that they stay in the cache.
-    void multiply(Workspace& space, const Panels& columns, std::size_t tile, std::size_t row_panel, std::size_t rows,
-                  std::size_t first, std::size_t last) const {
+    // Rows [0, rows) of one panel against panels [first, last), a few at a time so that they stay in the
+    // cache.
+    void multiply(Workspace& space, const Panels& columns, std::size_t tile, std::size_t row_panel,
+                  std::size_t rows, std::size_t first, std::size_t last) const {
         kernels_.dot(space.rows.panel(tile, row_panel), 0, static_cast<int>(round_up(rows, 4)),
-                     columns.panel(tile, first), columns.stride(), static_cast<int>(last - first), columns.steps(),
-                     products(space, tile, row_panel * kPanelImages, first * kPanelImages), product_stride());
+                     columns.panel(tile, first), columns.stride(), static_cast<int>(last - first),
+                     columns.steps(), products(space, tile, row_panel * kPanelImages, first * kPanelImages),
+                     product_stride());
     }
 
     void multiply_triangle(const Block& block, Workspace& space, std::size_t tile) const {
         const Triangle triangle(block.rows);
-        const std::size_t panels = triangle.full_panels, width = static_cast<std::size_t>(kernels_.column_panels);
+        const std::size_t panels = triangle.full_panels,
+                          width = static_cast<std::size_t>(kernels_.column_panels);
         for (std::size_t first = 0; first < panels; first += width) {
             const std::size_t last = std::min(first + width, panels);
             for (std::size_t p = 0; p < last; ++p) {
@@ -206,16 +221,20 @@ class Dense {
         }
     }
 
-    // Calls visit(tile, i, first column, number of columns, row term, column terms, products) for each computed row.
+    // Calls visit(tile, i, first column, number of columns, row term, column terms, products) for each
+    // computed row.
     template <class Visit>
     void for_each_row(const Unit& unit, const Block& block, Workspace& space, const Panels& columns,
                       Visit&& visit) const {
         const Triangle triangle(block.rows);
         for (std::size_t t = 0; t < unit.tiles; ++t) {
             for (std::size_t i = 0; i < block.rows; ++i) {
-                const auto [first, last] = block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
-                const std::uint32_t row = space.rows.squares(t)[i] - 2 * kernels_.bias * space.rows.sums(t)[i];
-                visit(t, i, first, last - first, row, columns.squares(t) + first, products(space, t, i, first));
+                const auto [first, last] =
+                    block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
+                const std::uint32_t row =
+                    space.rows.squares(t)[i] - 2 * kernels_.bias * space.rows.sums(t)[i];
+                visit(t, i, first, last - first, row, columns.squares(t) + first,
+                      products(space, t, i, first));
             }
         }
     }
@@ -225,12 +244,14 @@ class Dense {
                      [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
                          const std::uint32_t* column, const std::uint32_t* product) {
                          std::uint64_t* sum = wide(space, t, i) + first;
-                         for (std::size_t j = 0; j < n; ++j) sum[j] += std::uint32_t{row + column[j] - 2U * product[j]};
+                         for (std::size_t j = 0; j < n; ++j)
+                             sum[j] += std::uint32_t{row + column[j] - 2U * product[j]};
                      });
     }
 
     // Takes the maximum into the answer. Other workers may hold other tiles of the same block.
-    void merge(const Unit& unit, const Block& block, Workspace& space, const Panels& columns, bool from_wide) {
+    void merge(const Unit& unit, const Block& block, Workspace& space, const Panels& columns,
+               bool from_wide) {
         const std::lock_guard lock(merging_[(unit.batch * blocks_.size() + unit.block) % merging_.size()]);
         for_each_row(unit, block, space, columns,
                      [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
@@ -243,7 +264,8 @@ class Dense {
                              for (std::size_t j = 0; j < n; ++j) out[j] = std::max<Sum>(out[j], sum[j]);
                          } else {
                              for (std::size_t j = 0; j < n; ++j) {
-                                 out[j] = std::max<Sum>(out[j], std::uint32_t{row + column[j] - 2U * product[j]});
+                                 out[j] =
+                                     std::max<Sum>(out[j], std::uint32_t{row + column[j] - 2U * product[j]});
                              }
                          }
                      });
@@ -284,18 +306,21 @@ class Dense {
 }  // namespace
 
 template <class Sum>
-void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads) {
+void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out,
+              int threads) {
     if (out.rows == 0 || out.columns == 0 || a.batches == 0) return;
     Images b = other == nullptr ? Images{} : *other;
     join_lines(a, other == nullptr ? nullptr : &b, grid);
     Dense<Sum>(kernels, a, other == nullptr ? nullptr : &b, grid, out, threads).run();
 }
 
-template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>, int);
-template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>, int);
+template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>,
+                                      int);
+template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>,
+                                      int);
 
-std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j, const Grid& grid,
-                       std::size_t tile_row, std::size_t tile_column, std::uint64_t limit) {
+std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j,
+                       const Grid& grid, std::size_t tile_row, std::size_t tile_column, std::uint64_t limit) {
     constexpr std::size_t kBytesBetweenChecks = 8192;
     const std::uint8_t* x = images.image(0, i);
     const std::uint8_t* y = images.image(0, j);
@@ -303,7 +328,8 @@ std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t
     std::uint64_t sum = 0;
     for (std::size_t line = 0; line < grid.lines();) {
         const std::size_t left_in_plane = grid.tile_height - line % grid.tile_height;
-        const std::size_t lines = std::min(left_in_plane, std::max<std::size_t>(1, kBytesBetweenChecks / bytes));
+        const std::size_t lines =
+            std::min(left_in_plane, std::max<std::size_t>(1, kBytesBetweenChecks / bytes));
         const std::uint8_t* a = tile_line(images, grid, x, tile_row, tile_column, line);
         const std::uint8_t* b = tile_line(images, grid, y, tile_row, tile_column, line);
         for (std::size_t k = 0; k < grid.line_bytes; k += bytes) {

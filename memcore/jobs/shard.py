@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -73,8 +74,8 @@ def run_shard(
     else:
         assert sampler is not None
         source = _sample_prompts(folder, shard, sampler, stages, quarantine, threads, tell)
-    for prompt in source:
-        rows.append(_finish(folder, prompt, stages))
+    # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
+    rows.extend(map(functools.partial(_finish, folder, stages), source))
     failed = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in rows}
     reasons = {int(q["prompt_id"]): str(q["reason"]) for q in quarantine if q["prompt_id"] is not None}
     rows.extend(_failed_row(i, folder.prompts[i], reasons.get(i, "empty")) for i in failed)
@@ -119,15 +120,12 @@ def _sample_prompts(
             if i not in failed
         ]
         for part, images in _sample(sampler, requests, stages, quarantine, failed):
-            pixels, flagged = images.pixels, np.asarray(images.flagged)
             for prompt_id in dict.fromkeys(r.prompt_id for r in part):
-                where = [n for n, r in enumerate(part) if r.prompt_id == prompt_id]
-                prompt = alive.get(prompt_id)
-                if prompt is None:
-                    shape = sampler.image_shape
-                    prompt = _new_prompt(config, prompt_id, folder.prompts[prompt_id], shape, threads)
-                    alive[prompt_id] = prompt
-                _extend(folder, prompt, pixels[where[0] : where[-1] + 1], flagged[where], part, where, stages)
+                if prompt_id not in alive:
+                    text = folder.prompts[prompt_id]
+                    alive[prompt_id] = _new_prompt(config, prompt_id, text, sampler.image_shape, threads)
+                _extend(folder, alive[prompt_id], images, part, stages)
+            del images
         tell(len(group))
         for prompt_id in failed & set(alive):
             alive.pop(prompt_id)
@@ -193,16 +191,13 @@ def _checked(sampler: Sampler, requests: Sequence[Request]) -> Images:
 
 
 def _extend(
-    folder: RunFolder,
-    prompt: _Prompt,
-    pixels: Any,
-    flagged: NDArray[np.bool_],
-    part: Sequence[Request],
-    where: Sequence[int],
-    stages: _Stages,
+    folder: RunFolder, prompt: _Prompt, images: Images, part: Sequence[Request], stages: _Stages
 ) -> None:
+    """Adds the prompt's images of a batch, which stand side by side in it."""
+    where = [n for n, r in enumerate(part) if r.prompt_id == prompt.prompt_id]
+    pixels = images.pixels[where[0] : where[-1] + 1]
     with stages.timed("graph"):
-        prompt.graph.extend(pixels, exclude=flagged)
+        prompt.graph.extend(pixels, exclude=np.asarray(images.flagged)[where])
     prompt.seeds.extend(part[n].seed for n in where)
     if folder.config.keep == "all":
         for n, image in zip(where, pixels, strict=True):
@@ -238,7 +233,7 @@ def _read_prompts(
             yield prompt
 
 
-def _finish(folder: RunFolder, prompt: _Prompt, stages: _Stages) -> dict[str, Any]:
+def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, Any]:
     """The prompt's row; the members of its cliques are written as PNG."""
     with stages.timed("clique"):
         found: list[Finding] = prompt.graph.findings()
