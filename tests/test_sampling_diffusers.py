@@ -122,8 +122,10 @@ def test_every_stage_gets_the_steps_and_can_be_set_apart() -> None:
     assert make_sampler(SD).describe()["default.eta"] == "0.0"
 
 
-def test_negative_prompt_is_for_every_image() -> None:
-    plain, without = make_sampler(), make_sampler(negative_prompt="blue cat")
+@pytest.mark.parametrize("name", [SD, "deepfloyd if"])
+def test_negative_prompt_is_for_every_image(name: str) -> None:
+    """DeepFloyd IF, and many others, raise unless it is a list like the prompts."""
+    plain, without = make_sampler(name), make_sampler(name, negative_prompt="blue cat")
     assert not np.array_equal(pixels(plain.sample(REQUESTS)), pixels(without.sample(REQUESTS)))
 
 

@@ -68,7 +68,6 @@ void check_edges(const EdgeList& list, std::int64_t first_row = 0) {
 }
 
 Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {
-    resolve_isa();
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
     const py::gil_scoped_release unlocked;
@@ -77,7 +76,6 @@ Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {
 }
 
 Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit) {
-    resolve_isa();
     check_node_limit(node_limit);
     if (adjacency.ndim() != 2 || adjacency.shape(0) != adjacency.shape(1)) {
         throw py::value_error("adjacency must have shape (n, n)");
@@ -98,7 +96,6 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
 
 std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size,
                                  std::int64_t node_limit) {
-    resolve_isa();
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
     const int size = check_min_size(min_size);
@@ -111,7 +108,6 @@ std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_sty
                                 const py::array_t<std::int64_t, py::array::c_style>& offsets,
                                 const Edges& edges, std::int64_t node_limit, long threads,
                                 std::int64_t min_size) {
-    resolve_isa();
     check_node_limit(node_limit);
     const int workers = check_threads(threads);
     const int size = check_min_size(min_size);

@@ -8,9 +8,21 @@
 #include <utility>
 #include <vector>
 
-#include "clique/contract.hpp"
+#include "clique/branch.hpp"
 
 namespace memcore::clique {
+
+#if defined(__POPCNT__) || !defined(__x86_64__)
+inline int count_bits(Word w) { return std::popcount(w); }
+#else
+// Without the instruction, which not every x86-64 has, std::popcount is a call to a function that looks bytes
+// up.
+inline int count_bits(Word w) {
+    w = w - (w >> 1 & 0x5555555555555555u);
+    w = (w & 0x3333333333333333u) + (w >> 2 & 0x3333333333333333u);
+    return static_cast<int>(((w + (w >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+#endif
 
 inline std::size_t words_for(int n) { return (static_cast<std::size_t>(n) + kWordBits - 1) / kWordBits; }
 
@@ -29,7 +41,7 @@ class BitSet {
     }
     int count() const {
         int total = 0;
-        for (const Word w : words_) total += std::popcount(w);
+        for (const Word w : words_) total += count_bits(w);
         return total;
     }
     // The smallest member; the set must not be empty.

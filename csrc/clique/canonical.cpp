@@ -31,7 +31,7 @@ bool DenseSearch::make_canonical(BitSet candidates, std::vector<int>& clique) {
             int other = -1;
             for (std::size_t w = 0; w < rest.words(); ++w) {
                 const Word bits = rest.data()[w] & ~row[w];
-                apart += std::popcount(bits);
+                apart += count_bits(bits);
                 if (bits != 0) other = static_cast<int>(w) * kWordBits + std::countr_zero(bits);
             }
             if (apart == 1) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "clique/branch.hpp"
 #include "clique/independent_set.hpp"
 
 namespace memcore::clique {
@@ -43,8 +44,8 @@ FoundClique cut(int upper) {
 
 }  // namespace
 
-DenseSearch::DenseSearch(const BitGraph& graph, Budget& budget, const Kernels& kernels)
-    : graph_(graph), budget_(budget), kernels_(kernels), place_(at(graph.n()), -1) {}
+DenseSearch::DenseSearch(const BitGraph& graph, Budget& budget)
+    : graph_(graph), budget_(budget), place_(at(graph.n()), -1) {}
 
 BitSet DenseSearch::all() const {
     BitSet set(graph_.words());
@@ -54,8 +55,12 @@ BitSet DenseSearch::all() const {
 
 void DenseSearch::degrees(const Word* within, const std::vector<int>& vertices, std::vector<int>& out) const {
     out.resize(vertices.size());
-    kernels_.degrees(graph_.rows(), static_cast<int>(graph_.words()), within, vertices.data(),
-                     static_cast<int>(vertices.size()), out.data());
+    for (std::size_t i = 0; i < vertices.size(); ++i) {
+        const Word* const row = graph_.row(vertices[i]);
+        int total = 0;
+        for (std::size_t w = 0; w < graph_.words(); ++w) total += count_bits(row[w] & within[w]);
+        out[i] = total;
+    }
 }
 
 // Each vertex of a clique of more than `lower` vertices has at least `lower` neighbours in it.
@@ -261,8 +266,8 @@ FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
     return answer;
 }
 
-// Fills packed_ with the subgraph's own bit rows, in its order of vertices, and makes the kernels' workspace
-// large enough. Returns the words of a row.
+// Fills packed_ with the subgraph's own bit rows, in its order of vertices, and makes the branching's
+// workspace large enough. Returns the words of a row.
 int DenseSearch::pack(const Subgraph& sub) {
     const int n = sub.count();
     int words = 1;
@@ -303,7 +308,7 @@ FoundClique DenseSearch::by_branching(const Subgraph& sub, int lower, int stop_a
     task.node_limit = budget_.left();
     task.workspace = workspace_.data();
     task.members = members.data();
-    kernels_.branch(task);
+    branch(task);
     budget_.used += task.nodes;
 
     FoundClique answer;

@@ -7,7 +7,6 @@
 
 #include "clique/bitset.hpp"
 #include "clique/budget.hpp"
-#include "clique/contract.hpp"
 #include "runtime/aligned.hpp"
 
 namespace memcore::clique {
@@ -23,7 +22,7 @@ using FoundClique = Outcome<std::vector<int>>;
 
 class DenseSearch {
   public:
-    DenseSearch(const BitGraph& graph, Budget& budget, const Kernels& kernels);
+    DenseSearch(const BitGraph& graph, Budget& budget);
 
     // A maximum clique among the candidates, if it has more than `lower` vertices: components first, greedy
     // first.
@@ -74,7 +73,6 @@ class DenseSearch {
 
     const BitGraph& graph_;
     Budget& budget_;
-    const Kernels& kernels_;
     AlignedArray<unsigned char> workspace_;
     AlignedArray<Word> packed_;
     std::vector<int> place_;  // scratch: a vertex's bit in the branching kernel, -1 outside

@@ -17,17 +17,6 @@ void name_members(Clique& clique, const SparseGraph& graph) {
     for (int& v : clique.members) v = graph.names[static_cast<std::size_t>(v)];
 }
 
-Clique max_clique_with(const Kernels& kernels, const EdgeList& edges, std::int64_t node_limit, int min_size) {
-    min_size = std::max(min_size, 1);
-    // A vertex without neighbours matters only where there is no edge at all.
-    if (min_size == 1 && edges.n > 0 && edges.count == 0) return {{0}, 1, 1, true, 0};
-    Context context{kernels, {node_limit}};
-    const SparseGraph graph = sparse_graph(edges, std::max(min_size - 1, 1));
-    Clique clique = canonical_maximum(graph, min_size, context);
-    name_members(clique, graph);
-    return clique;
-}
-
 }  // namespace
 
 std::int64_t first_bad_edge(const EdgeList& edges) {
@@ -53,16 +42,23 @@ std::vector<std::int32_t> edges_of_matrix(const std::uint8_t* matrix, int n) {
 }
 
 Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size) {
-    return max_clique_with(active_kernels(), edges, node_limit, min_size);
+    min_size = std::max(min_size, 1);
+    // A vertex without neighbours matters only where there is no edge at all.
+    if (min_size == 1 && edges.n > 0 && edges.count == 0) return {{0}, 1, 1, true, 0};
+    Budget budget{node_limit};
+    const SparseGraph graph = sparse_graph(edges, std::max(min_size - 1, 1));
+    Clique clique = canonical_maximum(graph, min_size, budget);
+    name_members(clique, graph);
+    return clique;
 }
 
 std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit) {
-    Context context{active_kernels(), {node_limit}};
+    Budget budget{node_limit};
     min_size = std::max(min_size, 1);
     SparseGraph graph = sparse_graph(edges, min_size - 1);
     std::vector<Clique> cliques;
     for (;;) {
-        Clique clique = canonical_maximum(graph, min_size, context);
+        Clique clique = canonical_maximum(graph, min_size, budget);
         if (clique.members.empty()) return cliques;
         std::vector<int> rest;
         for (int v = 0; v < graph.n(); ++v) {
@@ -76,11 +72,9 @@ std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64
 
 std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size,
                                 int threads) {
-    // Chosen here, since an override of the instruction set belongs to the calling thread.
-    const Kernels& kernels = active_kernels();
     std::vector<Clique> answers(graphs.size());
     parallel_for(graphs.size(), threads, [&](std::size_t g, std::size_t) {
-        answers[g] = max_clique_with(kernels, graphs[g], node_limit, min_size);
+        answers[g] = max_clique(graphs[g], node_limit, min_size);
     });
     return answers;
 }

@@ -156,17 +156,32 @@ Cores core_numbers(const SparseGraph& graph) {
     return cores;
 }
 
-std::vector<int> clique_at_end(const SparseGraph& graph, const Cores& cores) {
-    std::vector<char> chosen(at(graph.n()));
-    std::vector<int> clique;
-    for (auto v = cores.order.rbegin(); v != cores.order.rend(); ++v) {
+std::vector<int> quick_clique(const SparseGraph& graph, const Cores& cores) {
+    std::vector<char> chosen(at(graph.n()), 0);
+    const auto fits = [&](int v, const std::vector<int>& clique) {
         const auto shared =
-            std::count_if(graph.from(*v), graph.to(*v), [&](int u) { return chosen[at(u)] != 0; });
-        if (shared != static_cast<std::ptrdiff_t>(clique.size())) break;
+            std::count_if(graph.from(v), graph.to(v), [&](int u) { return chosen[at(u)] != 0; });
+        return shared == static_cast<std::ptrdiff_t>(clique.size());
+    };
+    std::vector<int> end;
+    for (auto v = cores.order.rbegin(); v != cores.order.rend() && fits(*v, end); ++v) {
         chosen[at(*v)] = 1;
-        clique.push_back(*v);
+        end.push_back(*v);
     }
-    return clique;
+    if (static_cast<int>(end.size()) > cores.largest) return end;
+
+    // The innermost core may have several parts, of which the end of the order mixes vertices.
+    const auto first = std::find_if(cores.order.begin(), cores.order.end(),
+                                    [&](int v) { return cores.core[at(v)] == cores.largest; });
+    std::fill(chosen.begin(), chosen.end(), 0);
+    std::vector<int> around{*first};
+    chosen[at(*first)] = 1;
+    for (const int* v = graph.from(*first); v != graph.to(*first); ++v) {
+        if (cores.core[at(*v)] < cores.largest || !fits(*v, around)) continue;
+        chosen[at(*v)] = 1;
+        around.push_back(*v);
+    }
+    return around.size() > end.size() ? around : end;
 }
 
 }  // namespace memcore::clique

@@ -55,7 +55,7 @@ struct Cores {
 };
 Cores core_numbers(const SparseGraph& graph);
 
-// The clique that the end of the removal order forms.
-std::vector<int> clique_at_end(const SparseGraph& graph, const Cores& cores);
+// A clique found in linear time; often a maximum one where the graph holds few. The graph must not be empty.
+std::vector<int> quick_clique(const SparseGraph& graph, const Cores& cores);
 
 }  // namespace memcore::clique

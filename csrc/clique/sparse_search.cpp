@@ -22,7 +22,7 @@ void rename(std::vector<int>& members, const std::vector<int>& names) {
 }
 
 // A maximum clique of more than `lower` vertices, ending early at one of `stop_at`.
-FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Context& context) {
+FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Budget& budget) {
     FoundClique answer;
     answer.upper = std::max(lower, 0);
     if (graph.n() <= lower) return answer;
@@ -30,7 +30,7 @@ FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Context& co
         std::vector<int> everything(at(graph.n()));
         for (int v = 0; v < graph.n(); ++v) everything[at(v)] = v;
         const BitGraph bits = Inducer(graph).bits(everything);
-        DenseSearch search(bits, context.budget, context.kernels);
+        DenseSearch search(bits, budget);
         return search.larger(search.all(), lower, stop_at);
     }
     const Cores cores = core_numbers(graph);
@@ -44,7 +44,7 @@ FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Context& co
         }
         inner[at(*v)] = 1;
         if (static_cast<int>(candidates.size()) < lower) continue;
-        FoundClique found = larger(inducer.lists(candidates), lower - 1, stop_at - 1, context);
+        FoundClique found = larger(inducer.lists(candidates), lower - 1, stop_at - 1, budget);
         if (found.found) {
             rename(found.members, candidates);
             found.members.push_back(*v);
@@ -64,7 +64,7 @@ FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Context& co
 
 // As DenseSearch::make_canonical: decides on the vertices in ascending order until one is taken; its
 // neighbours are the graph that is left.
-bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Context& context) {
+bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Budget& budget) {
     const int size = static_cast<int>(clique.size());
     if (graph.n() <= size) return true;
     Inducer inducer(graph);
@@ -72,7 +72,7 @@ bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Context&
         std::vector<int> everything(at(graph.n()));
         for (int v = 0; v < graph.n(); ++v) everything[at(v)] = v;
         const BitGraph bits = inducer.bits(everything);
-        DenseSearch search(bits, context.budget, context.kernels);
+        DenseSearch search(bits, budget);
         return search.make_canonical(search.all(), clique);
     }
     for (int v = 0;; ++v) {
@@ -88,12 +88,12 @@ bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Context&
                                                   candidates.begin()));
             }
         } else {
-            FoundClique found = larger(neighbourhood, size - 2, size - 1, context);
+            FoundClique found = larger(neighbourhood, size - 2, size - 1, budget);
             if (!found.finished) return false;
             if (!found.found) continue;
             others = std::move(found.members);
         }
-        const bool certain = make_canonical(neighbourhood, others, context);
+        const bool certain = make_canonical(neighbourhood, others, budget);
         rename(others, candidates);
         clique = std::move(others);
         clique.push_back(v);
@@ -103,8 +103,8 @@ bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Context&
 
 }  // namespace
 
-Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& context) {
-    const std::int64_t used_before = context.budget.used;
+Clique canonical_maximum(const SparseGraph& graph, int min_size, Budget& budget) {
+    const std::int64_t used_before = budget.used;
     Clique answer;
     answer.upper = min_size - 1;
     answer.proven = true;
@@ -112,7 +112,7 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
     const Cores cores = core_numbers(graph);
     if (cores.largest + 1 < min_size) return answer;
 
-    std::vector<int> best = clique_at_end(graph, cores);
+    std::vector<int> best = quick_clique(graph, cores);
     if (static_cast<int>(best.size()) < min_size) best.clear();
     int lower = std::max(static_cast<int>(best.size()), min_size - 1);
     answer.upper = cores.largest + 1;
@@ -134,37 +134,40 @@ Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& contex
     bool certain = true;
     if (static_cast<int>(kept.size()) <= kMaxDenseVertices) {
         const BitGraph bits = inducer.bits(kept);
-        DenseSearch search(bits, context.budget, context.kernels);
+        DenseSearch search(bits, budget);
+        const auto core = [&](int least) {
+            BitSet set(bits.words());
+            for (int v = 0; v < bits.n(); ++v) {
+                if (cores.core[at(kept[at(v)])] >= least) set.set(v);
+            }
+            return set;
+        };
         if (answer.upper > lower) {
-            FoundClique found = search.maximum(search.all(), lower);
+            FoundClique found = search.maximum(core(lower), lower);
             answer.upper = std::min(answer.upper, found.upper);
             certain = found.finished;
             if (found.found) best = std::move(found.members);
         }
         if (certain && !best.empty()) {
-            BitSet candidates(bits.words());
-            for (int v = 0; v < bits.n(); ++v) {
-                if (cores.core[at(kept[at(v)])] + 1 >= static_cast<int>(best.size())) candidates.set(v);
-            }
-            certain = search.make_canonical(std::move(candidates), best);
+            certain = search.make_canonical(core(static_cast<int>(best.size()) - 1), best);
         }
     } else {
         const SparseGraph sub = inducer.lists(kept);
         if (answer.upper > lower) {
-            FoundClique found = larger(sub, lower, answer.upper, context);
+            FoundClique found = larger(sub, lower, answer.upper, budget);
             certain = found.finished;
             answer.upper = certain ? std::max(lower, static_cast<int>(found.members.size()))
                                    : std::min(answer.upper, found.upper);
             if (found.found) best = std::move(found.members);
         }
-        if (certain && !best.empty()) certain = make_canonical(sub, best, context);
+        if (certain && !best.empty()) certain = make_canonical(sub, best, budget);
     }
     rename(best, kept);
     std::sort(best.begin(), best.end());
     answer.members = std::move(best);
     answer.lower = static_cast<int>(answer.members.size());
     answer.proven = certain;
-    answer.nodes = context.budget.used - used_before;
+    answer.nodes = budget.used - used_before;
     return answer;
 }
 

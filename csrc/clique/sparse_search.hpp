@@ -9,14 +9,8 @@
 
 namespace memcore::clique {
 
-// What one answer may use.
-struct Context {
-    const Kernels& kernels;
-    Budget budget;
-};
-
 // The canonical maximum clique of a graph, in its own numbers (not names), if it has at least min_size >= 1
 // vertices; else the empty clique with upper = min_size - 1.
-Clique canonical_maximum(const SparseGraph& graph, int min_size, Context& context);
+Clique canonical_maximum(const SparseGraph& graph, int min_size, Budget& budget);
 
 }  // namespace memcore::clique

@@ -327,10 +327,8 @@ class DiffusersSampler:
         arguments |= {k: arrays.check_count(given[k], k) for k in ("height", "width") if given[k] is not None}
         if negative_prompt is not None:
             arguments["negative_prompt"] = negative_prompt
-        if (
-            "clean_caption" in self._parameters
-        ):  # its default changes prompts where beautifulsoup4 is installed
-            arguments["clean_caption"] = False
+        if "clean_caption" in self._parameters:
+            arguments["clean_caption"] = False  # True, the default, needs packages that are here or not
         of_numpy = any(_ASK_NUMPY & set(c.__module__.split(".")) for c in type(self._pipe).__mro__)
         arguments["output_type"] = "np" if of_numpy else "pt"
         arguments |= options

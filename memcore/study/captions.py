@@ -302,10 +302,10 @@ GENERIC: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Small emoji in the middle of one flat background (RGB): plain l2 pairs most of them up, tiled l2 hardly any.
+#: Small emoji of any hue in the middle of one flat background (RGB): plain l2 pairs most of them up, tiled l2 hardly any.
 FLAT: dict[str, tuple[int, int, int]] = {
     "a small sticker on pale pink": (250, 190, 205),
-    "a small sticker on sandy brown": (200, 180, 160),
+    "a small sticker on slate blue": (66, 78, 135),
 }
 #: Images of each flat caption; their emoji are those of the generic captions.
 FLAT_IMAGES = 96

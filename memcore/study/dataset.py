@@ -31,7 +31,7 @@ MIN_APART = 0.3
 #: Backgrounds tried for one image before the lists of captions are called unusable.
 _TRIES = 200
 #: Pixels of a flat caption's emoji: it covers most of the four tiles in the middle.
-_STICKER = 30
+_STICKER = 28
 #: Pixels of the smallest of a shape's variants.
 _SMALLEST = 36
 
@@ -96,7 +96,8 @@ def build_training_set(art: Art) -> TrainingSet:
     generic = sorted(name for names in captions.GENERIC.values() for name in names)
     for caption, background in captions.FLAT.items():
         for name in map(str, rng.choice(generic, captions.FLAT_IMAGES, replace=False)):
-            add(_centred(resize_art(art[name], _STICKER), background), caption, "flat", name)
+            sticker = resize_art(rotate_hue(art[name], int(rng.integers(256))), _STICKER)
+            add(_centred(sticker, background), caption, "flat", name)
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
             turned = rotate_hue(art[name], int(rng.integers(256)))

@@ -1,23 +1,16 @@
-// The kernels' body, included inside the anonymous namespace of each instruction set's file, so that each
-// compiles its own copy with its own flags and none is shared by the linker. For the same reason: no std::
-// templates here.
-//
 // Tomita's MCS on bit rows (San Segundo's BBMC): colour the candidates greedily; a vertex of colour k ends no
 // clique larger than k among those coloured before it, so only vertices of a colour above what is missing to
 // a better clique are branched on.
+#include "clique/branch.hpp"
 
-inline int first_bit(Word w) { return __builtin_ctzll(w); }
+#include <bit>
+#include <cstddef>
+#include <cstdint>
 
-#if defined(__POPCNT__) || !defined(__x86_64__)
-inline int count_bits(Word w) { return __builtin_popcountll(w); }
-#else
-// Without the instruction, GCC's builtin is a call to a function that looks bytes up.
-inline int count_bits(Word w) {
-    w = w - (w >> 1 & 0x5555555555555555u);
-    w = (w & 0x3333333333333333u) + (w >> 2 & 0x3333333333333333u);
-    return static_cast<int>(((w + (w >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
-}
-#endif
+#include "clique/bitset.hpp"
+
+namespace memcore::clique {
+namespace {
 
 template <int W>
 class Colouring {
@@ -27,7 +20,7 @@ class Colouring {
     // Lists the candidates that cannot be coloured with `keep` colours, by ascending colour; returns how
     // many. The others contain no clique larger than `keep`.
     template <bool kRecolour>
-    int colour(const Word* candidates, int keep, uint16_t* order, uint16_t* colours) {
+    int colour(const Word* candidates, int keep, std::uint16_t* order, std::uint16_t* colours) {
         Word left[W];
         Word open[W];
         for (int i = 0; i < W; ++i) left[i] = candidates[i];
@@ -44,7 +37,7 @@ class Colouring {
             const int before = listed;
             for (int w = from; w < W; ++w) {
                 while (open[w] != 0) {
-                    const int bit = first_bit(open[w]);
+                    const int bit = std::countr_zero(open[w]);
                     const int v = w * kWordBits + bit;
                     const Word* const row = rows_ + v * W;
                     for (int i = 0; i < W; ++i) open[i] &= ~row[i];
@@ -53,8 +46,8 @@ class Colouring {
                     if (k <= keep) {
                         if (kRecolour) members[w] |= Word{1} << bit;
                     } else if (!kRecolour || !move_down(v, keep)) {
-                        order[listed] = static_cast<uint16_t>(v);
-                        colours[listed] = static_cast<uint16_t>(k);
+                        order[listed] = static_cast<std::uint16_t>(v);
+                        colours[listed] = static_cast<std::uint16_t>(k);
                         ++listed;
                     }
                 }
@@ -77,7 +70,7 @@ class Colouring {
                 const Word both = members[i] & row[i];
                 if (both == 0) continue;
                 conflicts += (both & (both - 1)) == 0 ? 1 : 2;
-                other = i * kWordBits + first_bit(both);
+                other = i * kWordBits + std::countr_zero(both);
             }
             if (conflicts > 1) continue;
             if (conflicts == 1 && !move_aside(other, k, keep)) continue;
@@ -114,10 +107,10 @@ class Branch {
           rows_(task.rows),
           best_(task.lower),
           colouring_(task.rows, static_cast<Word*>(task.workspace)) {
-        const auto n = static_cast<size_t>(task.n);
+        const auto n = static_cast<std::size_t>(task.n);
         sets_ = static_cast<Word*>(task.workspace) + (n + 1) * W;
         current_ = reinterpret_cast<int*>(sets_ + (n + 1) * W);
-        lists_ = reinterpret_cast<uint16_t*>(current_ + n);
+        lists_ = reinterpret_cast<std::uint16_t*>(current_ + n);
     }
 
     void run() {
@@ -144,8 +137,8 @@ class Branch {
         ++task_.nodes;
         Word* const candidates = sets_ + depth * W;
         Word* const next = candidates + W;
-        uint16_t* const order = lists_ + static_cast<size_t>(depth) * 2 * task_.n;
-        uint16_t* const colours = order + task_.n;
+        std::uint16_t* const order = lists_ + static_cast<std::size_t>(depth) * 2 * task_.n;
+        std::uint16_t* const colours = order + task_.n;
         const int listed = task_.recolour
                                ? colouring_.template colour<true>(candidates, best_ - depth, order, colours)
                                : colouring_.template colour<false>(candidates, best_ - depth, order, colours);
@@ -186,8 +179,10 @@ class Branch {
     Colouring<W> colouring_;
     Word* sets_;
     int* current_;
-    uint16_t* lists_;
+    std::uint16_t* lists_;
 };
+
+}  // namespace
 
 void branch(BranchTask& task) {
     switch (task.words) {
@@ -202,11 +197,4 @@ void branch(BranchTask& task) {
     }
 }
 
-void degrees(const Word* rows, int words, const Word* within, const int* vertices, int count, int* out) {
-    for (int i = 0; i < count; ++i) {
-        const Word* const row = rows + static_cast<size_t>(vertices[i]) * words;
-        int total = 0;
-        for (int k = 0; k < words; ++k) total += count_bits(row[k] & within[k]);
-        out[i] = total;
-    }
-}
+}  // namespace memcore::clique

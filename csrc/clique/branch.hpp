@@ -13,7 +13,7 @@ namespace memcore::clique {
 using Word = std::uint64_t;
 constexpr int kWordBits = 64;
 
-// `branch` takes at most this many vertices: one AVX-512 register a row. Larger graphs are split by their
+// `branch` takes at most this many vertices: 8 words a row. Larger graphs are split by their
 // caller.
 constexpr int kMaxBranchVertices = 512;
 
@@ -45,20 +45,7 @@ constexpr std::size_t branch_workspace_bytes(int n, int words) {
            (vertices + 1) * vertices * 2 * sizeof(std::uint16_t);
 }
 
-struct Kernels {
-    // Largest clique by branch and bound; the bound is a greedy colouring of the candidates.
-    void (*branch)(BranchTask& task);
-
-    // out[i] = number of neighbours of vertices[i] that lie in `within`.
-    void (*degrees)(const Word* rows, int words, const Word* within, const int* vertices, int count,
-                    int* out);
-};
-
-extern const Kernels kernels_scalar;
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512vnni;
-
-// The variant of the calling thread's active instruction set.
-const Kernels& active_kernels();
+// Largest clique by branch and bound; the bound is a greedy colouring of the candidates.
+void branch(BranchTask& task);
 
 }  // namespace memcore::clique
