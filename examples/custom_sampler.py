@@ -1,6 +1,6 @@
 """Audits a function that makes images: here a stand-in that has memorised one picture out of three.
 
-    python examples/custom_sampler.py [FOLDER]
+python examples/custom_sampler.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def main() -> None:
     for match in match_run(run.path, folder / "train.npy"):
         prompt = PROMPTS[match["prompt_id"]]
         verdict = "extracted" if match["extracted"] else "not a copy"
-        print(f"{prompt}: clique of {match['size']}, l2 {match['l2']:.3f} to image {match['training_index']}, {verdict}")
+        print(
+            f"{prompt}: clique of {match['size']}, l2 {match['l2']:.3f} to image {match['training_index']}, {verdict}"
+        )
     print(write_report(run.path))
 
 

@@ -1,6 +1,6 @@
 """Finds groups of near-duplicate images in a folder: the exact graph, then its disjoint cliques.
 
-    python examples/near_duplicates.py FOLDER [THRESHOLD]
+python examples/near_duplicates.py FOLDER [THRESHOLD]
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from memcore.jobs.config import Config
 from memcore.report import write_report
 
 #: The setting that the bundled model was made for. Guidance 1.0 (none) is explicit: see TRAP_GUIDANCE.
-STEPS = 20
+STEPS = 10
 GUIDANCE = 1.0
 BATCH = 32
 #: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.

@@ -25,7 +25,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(model: Path, run: Path, *more: str) -> list[str]:
-    fixed = ["--steps", "1", "--guidance-scale", "1", "--generations", "12", "--height", "16", "--width", "16"]
+    fixed = [
+        "--steps",
+        "1",
+        "--guidance-scale",
+        "1",
+        "--generations",
+        "12",
+        "--height",
+        "16",
+        "--width",
+        "16",
+    ]
     # random weights draw much the same for every seed, so this wide threshold gives half of all edges
     graph = ["--threshold", "0.29", "--min-clique", "3", "--shard-prompts", "1", "--quiet"]
     prompts = str(model.parent / "prompts.txt")
@@ -88,7 +99,9 @@ def test_changed_sampler_is_refused(once: RunFolder, model: Path, capsys: pytest
     assert "stays as it is" in said
 
 
-def test_wrong_pipelines_are_one_line_and_code_2(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_pipelines_are_one_line_and_code_2(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prompts = str(model.parent / "prompts.txt")
     base = ["audit", str(tmp_path / "run"), "--prompts", prompts, "--steps", "1", "--quiet"]
     assert main([*base, "--model", str(tmp_path)]) == 2
@@ -104,5 +117,8 @@ def test_unconditional_pipeline(tmp_path: Path) -> None:
     tiny_pipelines.make("ddim").save_pretrained(tmp_path / "ddim")
     (tmp_path / "prompts.txt").write_text("unconditional\n")
     flags = ["--model", str(tmp_path / "ddim"), "--prompts", str(tmp_path / "prompts.txt"), "--steps", "1"]
-    assert main(["audit", str(tmp_path / "run"), *flags, "--generations", "12", "--workers", "1", "--quiet"]) == 0
+    assert (
+        main(["audit", str(tmp_path / "run"), *flags, "--generations", "12", "--workers", "1", "--quiet"])
+        == 0
+    )
     assert RunFolder.open(tmp_path / "run").findings()[0]["generated"] == 12

@@ -225,7 +225,8 @@ def test_interrupt_is_exit_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
 def test_two_launchers_on_one_folder(tmp_path: Path) -> None:
     with (
         launch_local.lock(tmp_path / "run"),
-        pytest.raises(RunError, match="another memcore process is at work"),launch_local.lock(tmp_path / "run")
+        pytest.raises(RunError, match="another memcore process is at work"),
+        launch_local.lock(tmp_path / "run"),
     ):
         pass
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = '''
+SCRIPT = """
 import json, sys, threading, time
 from pathlib import Path
 
@@ -58,7 +58,7 @@ audit(Path(sys.argv[1]), config, sampler=sampler, prompts=list("abcdef"), quiet=
 running = False
 watcher.join()
 print(json.dumps((peak - before) / (GENERATIONS * 512 * 512 * 3)))
-'''
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads resident memory from /proc")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from memcore import _core
 from memcore.arrays import ssd_dtype
 
-CliqueTuple = tuple[Sequence[int], int, int, bool, int]
+CliqueTuple = tuple[list[int], int, int, bool, int]
 
 
 def tiled_l2_ssd(

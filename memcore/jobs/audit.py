@@ -71,10 +71,10 @@ def audit(
         prompts = read_prompts(Path(config.prompts))
     count = workers or (processors() if config.device == "cpu" else 1)
     per_worker = threads or (max(1, processors() // count) if config.device == "cpu" else None)
-    own = make_sampler(config, per_worker)
+    own = make_sampler(config)
     with lock(run):
         folder = RunFolder.create(run, config, own.fingerprint, own.describe(), prompts)
-        make = functools.partial(make_sampler, config, per_worker) if count > 1 else (lambda: own)
+        make = functools.partial(make_sampler, config) if count > 1 else (lambda: own)
         if count > 1:
             del own  # the workers load their own; this process keeps no second model in memory
         _run(folder, make, count, per_worker, part, quiet)
@@ -104,14 +104,10 @@ def no_sampler() -> None:
     """What makes a worker read stored generations instead of sampling."""
 
 
-def make_sampler(config: Config, threads: int | None) -> Any:
+def make_sampler(config: Config) -> Any:
     """The diffusers pipeline that the configuration names, as a Sampler."""
     from memcore.sampling.diffusers import DiffusersSampler
 
-    if threads is not None and config.device == "cpu":
-        import torch
-
-        torch.set_num_threads(threads)
     return DiffusersSampler.load(
         config.model,
         dtype=config.dtype,

@@ -135,10 +135,11 @@ def _run_workers(
                 raise WorkerError(value)
             else:
                 running -= 1
-    finally:
+    except BaseException:
         for process in processes:
-            if process.is_alive() and process.exitcode is None:
-                process.terminate()
+            process.terminate()
+        raise
+    finally:
         for process in processes:
             process.join(timeout=10)
 

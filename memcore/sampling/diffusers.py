@@ -28,6 +28,8 @@ try:
     import diffusers
     import torch
     from diffusers import DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 
     from memcore.sampling.model_digest import component_digest
 except ImportError as error:
@@ -141,7 +143,8 @@ class DiffusersSampler:
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
         chosen = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
         try:
-            pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
+            with _quiet():
+                pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
@@ -378,6 +381,22 @@ def _check_guidance(value: Any) -> float | None:
     if value is not None and not np.isfinite(value):
         raise ArgumentValueError(f"guidance_scale must be finite, got {value}")
     return value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading says in three progress bars what a run's log need not repeat; errors are still raised."""
+    loggers = [diffusers_logging, transformers_logging]
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
+            logger.enable_progress_bar()
 
 
 def _memcore_version() -> str:
