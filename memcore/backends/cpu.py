@@ -43,7 +43,8 @@ def tiled_l2_graph(
     images: NDArray[np.uint8], tile: tuple[int, int], ssd_max: int, threads: int, min_clique: int
 ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], dict[str, float | int | str]]:
     """(N, H, W, C) -> edges, ssd, statistics."""
-    return _core.tiled_l2_graph(images, tile[0], tile[1], ssd_max, threads, min_clique)
+    edges, ssd, stats = _core.tiled_l2_graph(images, tile[0], tile[1], ssd_max, threads, min_clique)
+    return edges, ssd, {name: value for name, value in stats.items() if isinstance(value, float | int | str)}
 
 
 def knn(
