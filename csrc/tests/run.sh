@@ -45,9 +45,16 @@ done
 for source in tiled_l2/pack.cpp tiled_l2/tiled_l2.cpp tiled_l2/float_images.cpp block_bounds/pyramid.cpp \
     block_bounds/candidates.cpp block_bounds/edges.cpp block_bounds/dense_graph.cpp block_bounds/verify.cpp \
     block_bounds/graph.cpp knn/knn.cpp runtime/cpu_features.cpp runtime/dispatch.cpp runtime/thread_pool.cpp \
-    tests/native_tests.cpp; do
+    clique/*.cpp; do
     compile $source ""
 done
-# shellcheck disable=SC2086
-${CXX:-g++} $flags $objects -o "$out/native_tests"
-exec "$out/native_tests"
+status=0
+shared=$objects
+for program in native_tests test_clique; do
+    objects=""
+    compile tests/$program.cpp ""
+    # shellcheck disable=SC2086
+    ${CXX:-g++} $flags $shared $objects -o "$out/$program"
+    "$out/$program" || status=1
+done
+exit $status
