@@ -142,8 +142,8 @@ def test_bundled_data_is_what_the_code_builds(training: dataset.TrainingSet) -> 
 
 def test_art_survives_the_sheet(tmp_path: Path) -> None:
     art = emoji.load_art()
-    emoji.save_art(art, tmp_path / "art.png")
-    again = emoji.load_art(tmp_path / "art.png")
+    emoji.save_art(art, tmp_path / "art.webp")
+    again = emoji.load_art(tmp_path / "art.webp")
     assert list(again) == list(art)
     assert all(np.array_equal(again[name], art[name]) for name in art)
 
@@ -161,7 +161,7 @@ def test_compose_keeps_opaque_and_clear_pixels() -> None:
 
 def test_missing_art_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--from-npm"):
-        emoji.load_art(tmp_path / "none.png")
+        emoji.load_art(tmp_path / "none.webp")
     art = emoji.load_art()
     del art["rocket"]
     with pytest.raises(ConfigError, match="rocket"):

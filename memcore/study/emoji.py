@@ -39,7 +39,7 @@ Art = Mapping[str, NDArray[np.uint8]]
 
 def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
     """Emoji name -> (56, 56, 4) uint8 RGBA, from the bundled sheet or another written by ``save_art``."""
-    path = sheet if sheet is not None else Path(str(files("memcore") / "demo_data" / "art.png"))
+    path = sheet if sheet is not None else Path(str(files("memcore") / "demo_data" / "art.webp"))
     if not path.is_file():
         make = "python -m memcore.study.tiny_sd data --from-npm --out FOLDER"
         raise ConfigError(f"the source art {path} is missing: {make} makes it")
@@ -52,13 +52,14 @@ def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
 
 
 def save_art(art: Art, sheet: Path) -> None:
-    """Write the art as one PNG sheet (lossless) beside a JSON list of the names, in order."""
+    """Write the art as one lossless WebP sheet beside a JSON list of the names, in order."""
     rows = -(-len(art) // _COLUMNS)
     grid = np.zeros((rows * _COLUMNS, ART_SIZE, ART_SIZE, 4), np.uint8)
     grid[: len(art)] = np.stack(list(art.values()))
     cells = grid.reshape(rows, _COLUMNS, ART_SIZE, ART_SIZE, 4).transpose(0, 2, 1, 3, 4)
     sheet.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(cells.reshape(rows * ART_SIZE, _COLUMNS * ART_SIZE, 4)).save(sheet, optimize=True)
+    image = Image.fromarray(cells.reshape(rows * ART_SIZE, _COLUMNS * ART_SIZE, 4))
+    image.save(sheet, lossless=True, quality=100, method=6, exact=True)
     sheet.with_suffix(".json").write_text(
         json.dumps({"format": 1, "source": PACKAGE, "names": list(art)}) + "\n", encoding="utf-8"
     )

@@ -8,6 +8,7 @@ same command gives the same bytes on the same machine.
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -63,6 +64,11 @@ def save_pipeline(pipeline: StableDiffusionPipeline, captions: Sequence[str], fo
         shutil.rmtree(folder)
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     save_vocabulary(captions, folder / "tokenizer")
+    # transformers loads the dtype noted here, diffusers float32: left alone, the parts would not fit together.
+    file = folder / "text_encoder" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["dtype"] = config["torch_dtype"] = "float32"
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def folder_bytes(folder: Path) -> int:
@@ -88,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "data":
         art = fetch_art() if options.from_npm else load_art()
         if options.from_npm:
-            save_art(art, options.out / "art.png")
+            save_art(art, options.out / "art.webp")
         dataset.save(dataset.build_training_set(art), options.out)
         return 0
     start = time.monotonic()
@@ -112,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m memcore.study.tiny_sd", description=summary)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="write train.npz, train.json, truth.json and prompts.txt")
-    data.add_argument("--from-npm", action="store_true", help="download the emoji afresh; writes art.png too")
+    data.add_argument(
+        "--from-npm", action="store_true", help="download the emoji afresh; writes art.webp too"
+    )
     train = commands.add_parser("train", help="write the data, train, and save the pipeline in OUT/model")
     for command in (data, train):
         command.add_argument("--out", type=Path, required=True, help="folder to write into")
