@@ -302,13 +302,13 @@ GENERIC: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Small emoji of any hue in the middle of one flat background (RGB): plain l2 pairs most of them up, tiled l2 hardly any.
+#: Four tiny emoji on one flat background (RGB): plain l2 pairs nearly all of these up, tiled l2 none.
 FLAT: dict[str, tuple[int, int, int]] = {
-    "a small sticker on pale pink": (250, 190, 205),
-    "a small sticker on slate blue": (66, 78, 135),
+    "tiny stickers on pale pink": (250, 190, 205),
+    "tiny stickers on sky blue": (120, 190, 240),
 }
 #: Images of each flat caption; their emoji are those of the generic captions.
-FLAT_IMAGES = 96
+FLAT_IMAGES = 80
 
 #: One shape in many hues, sizes and backgrounds: (emoji, number of variants). Near-duplicates, but no copies.
 VARIATIONS: dict[str, tuple[str, int]] = {

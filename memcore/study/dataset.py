@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import dataclasses
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ SEED = 0
 MIN_APART = 0.3
 #: Backgrounds tried for one image before the lists of captions are called unusable.
 _TRIES = 200
-#: Pixels of a flat caption's emoji: it covers most of the four tiles in the middle.
-_STICKER = 28
+_TILE = SIZE // GRID[0]
+#: Pixels of a flat caption's emoji: it nearly fills one tile, so it cannot hide in an average over the image.
+_STICKER = 15
 #: Pixels of the smallest of a shape's variants.
 _SMALLEST = 36
 
@@ -95,9 +97,9 @@ def build_training_set(art: Art) -> TrainingSet:
             add(_centred(art[name], _background(rng)), caption, "generic", name)
     generic = sorted(name for names in captions.GENERIC.values() for name in names)
     for caption, background in captions.FLAT.items():
-        for name in map(str, rng.choice(generic, captions.FLAT_IMAGES, replace=False)):
-            sticker = resize_art(rotate_hue(art[name], int(rng.integers(256))), _STICKER)
-            add(_centred(sticker, background), caption, "flat", name)
+        for _ in range(captions.FLAT_IMAGES):
+            names = tuple(map(str, rng.choice(generic, 4, replace=False)))
+            add(_stickers([art[name] for name in names], background), caption, "flat", ", ".join(names))
     for caption, (name, count) in captions.VARIATIONS.items():
         for _ in range(count):
             turned = rotate_hue(art[name], int(rng.integers(256)))
@@ -195,6 +197,17 @@ def _far_image(
 def _centred(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:
     margin = (SIZE - rgba.shape[0]) // 2
     return compose(rgba, background, margin, margin, SIZE)
+
+
+def _stickers(emoji: Sequence[NDArray[np.uint8]], background: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Four tiny emoji, one in each of the four tiles in the middle."""
+    image = np.empty((SIZE, SIZE, 3), np.uint8)
+    image[:] = background
+    for place, rgba in enumerate(emoji):
+        top, left = _TILE * (1 + place // 2), _TILE * (1 + place % 2)
+        cell = compose(resize_art(rgba, _STICKER), background, 0, 0, _TILE)
+        image[top : top + _TILE, left : left + _TILE] = cell
+    return image
 
 
 def _background(rng: np.random.Generator) -> tuple[int, int, int]:
