@@ -93,8 +93,8 @@ def test_planted_images_are_far_from_all_others(
 def test_flat_pairs_up_in_plain_l2_alone(training: dataset.TrainingSet, caption: str) -> None:
     images = _images_of(training, caption)
     pairs = np.triu_indices(len(images), 1)
-    assert within(max_tile_ssd(images, images, 1), 15, 1)[pairs].mean() > 0.7
-    assert within(max_tile_ssd(images, images, 4), 15, 4)[pairs].mean() < 0.05
+    assert within(max_tile_ssd(images, images, 1), 15, 1)[pairs].mean() > 0.9
+    assert not within(max_tile_ssd(images, images, 4), 15, 4)[pairs].any()
 
 
 @pytest.mark.parametrize("caption", captions.VARIATIONS)
@@ -141,7 +141,7 @@ def test_bundled_data_is_what_the_code_builds(training: dataset.TrainingSet) -> 
 
 
 def test_art_survives_the_sheet(tmp_path: Path) -> None:
-    art = emoji.load_art()
+    art = dict(list(emoji.load_art().items())[:20])  # one row and a part of the next
     emoji.save_art(art, tmp_path / "art.webp")
     again = emoji.load_art(tmp_path / "art.webp")
     assert list(again) == list(art)

@@ -70,7 +70,9 @@ def fetch_art(names: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]
     if shutil.which("npm") is None:
         raise ConfigError("npm was not found: install Node.js, or use the bundled art (leave out --from-npm)")
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["npm", "pack", PACKAGE, "--silent"], cwd=folder, check=True)
+        subprocess.run(
+            ["npm", "pack", PACKAGE, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL
+        )
         data = next(Path(folder).glob("*.tgz")).read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != TARBALL_SHA256:
