@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -114,7 +113,7 @@ class BuildCore(build_ext):
 
 
 if os.environ.get("MEMCORE_CUDA") == "1":
-    subprocess.run([sys.executable, str(CSRC / "cuda" / "build.py")], check=True)
+    sys.exit("MEMCORE_CUDA=1 was set, but this version has no CUDA part yet: unset MEMCORE_CUDA")
 
 setup(
     ext_modules=[
