@@ -26,7 +26,7 @@ lint: $(VENV)/.dev ## formatting, types, layers
 sanitize: $(VENV)/.dev ## the native tests under ASan + UBSan, and under TSan
 	csrc/tests/run.sh asan && csrc/tests/run.sh tsan
 
-bench: $(VENV)/.bench ## the kernels against their peers
+bench: $(VENV)/.dev ## the kernels against their peers
 	$(BIN)/memcore bench
 
 study: $(VENV)/.demo ## trains the bundled model again, into study-run/ (about half an hour)
@@ -52,9 +52,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,gpu,study,dev]'
-	touch $@
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(INSTALL) '.[bench]'
+	$(INSTALL) '.[audit,report,gpu,study,bench,dev]'
 	touch $@
