@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from memcore.errors import ConfigError, RunError
+from memcore.images import UnreadableImage, decode_file
 from memcore.jobs import files, launch_local
 from memcore.jobs.audit import audit, evaluate_run, filter_stored, match_run, summary
 from memcore.jobs.config import Config, difference, from_mapping
 from memcore.jobs.store import RunFolder
-from memcore.jobs.stored import UnreadableImage, decode_image
 from tests.synthetic import MEMORISED, PROMPTS, SyntheticSampler, write_stored, write_training_set
 
 GENERATIONS = 40
@@ -290,17 +290,17 @@ def test_decode_grey_palette_opaque_alpha_and_orientation(tmp_path: Path) -> Non
 
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert np.array_equal(decode_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(decode_file(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2))
     opaque = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    assert np.array_equal(decode_image(tmp_path / "opaque.png")[..., 0], grey)
+    assert np.array_equal(decode_file(tmp_path / "opaque.png")[..., 0], grey)
     turned = Image.fromarray(np.repeat(grey[..., None], 3, axis=2)[:8])
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)
-    assert decode_image(tmp_path / "turned.png").shape == (16, 8, 3)
+    assert decode_file(tmp_path / "turned.png").shape == (16, 8, 3)
     with pytest.raises(UnreadableImage):
-        decode_image(tmp_path / "missing.png")
+        decode_file(tmp_path / "missing.png")
 
 
 def test_match_and_evaluate(undisturbed: RunFolder, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from memcore.audit.evaluate import check_truth, evaluate
 from memcore.audit.match import Metric, match_findings
 from memcore.errors import ConfigError, RunError
+from memcore.images import decode_file
 from memcore.jobs.config import Config
 from memcore.jobs.files import write_atomic
 from memcore.jobs.launch_local import lock, processors, run_local
 from memcore.jobs.progress import Progress
 from memcore.jobs.store import MATCHES, RunFolder, parquet_bytes, png_bytes
-from memcore.jobs.stored import StoredPrompts, decode_image, load_training_set
+from memcore.jobs.stored import StoredPrompts, load_training_set
 from memcore.sampling.protocol import Sampler
 from memcore.types import DEFAULT_THRESHOLD, PromptStatus
 
@@ -244,5 +245,5 @@ def _members(folder: RunFolder, prompt_id: int, seeds: list[int]) -> NDArray[np.
     missing = [p for p in paths if not p.exists()]
     if missing:
         raise RunError(f"{missing[0]} is missing: the run's images were removed; repeat the audit")
-    images = [decode_image(p) for p in paths]
+    images = [decode_file(p) for p in paths]
     return np.stack(images)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,48 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import ConfigError, MissingExtraError
+from memcore.errors import ConfigError
+from memcore.images import IMAGE_SUFFIXES, UnreadableImage, decode_file
 from memcore.sampling.screens import flag_constant
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 Batch = tuple[NDArray[np.uint8], list[int], NDArray[np.bool_], list[dict[str, str]]]
-
-
-class UnreadableImage(Exception):
-    """A stored image that is not used, with a reason code: unreadable, depth, alpha, wrong-size."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        super().__init__(detail)
-
-
-def decode_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, or UnreadableImage. Nothing is resized, and nothing is lost silently.
-
-    Grey becomes three equal channels; the orientation that a camera noted is applied. More than 8 bits a channel
-    (Pillow would saturate them) and transparency (whose background is unknown) are refused.
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise MissingExtraError("pillow", "audit", "Reading images") from None
-    try:
-        data = path.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data))
-            image.load()
-    except Exception as error:  # Pillow's plugins raise many kinds, SyntaxError and struct.error among them
-        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
-    if image.mode.startswith(("I", "F")):
-        raise UnreadableImage("depth", f"mode {image.mode}: more than 8 bits a channel")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if alpha.min() < 255:
-            raise UnreadableImage(
-                "alpha", "transparent pixels, whose background is unknown: flatten the image first"
-            )
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 class StoredPrompts:
@@ -102,7 +63,7 @@ class StoredPrompts:
             images, seeds, broken = [], [], []
             for position, file in enumerate(files[start : start + batch_size], start):
                 try:
-                    image = decode_image(file)
+                    image = decode_file(file)
                     if image.shape != self.image_shape:
                         raise UnreadableImage(
                             "wrong-size", f"{image.shape} where {self.image_shape} is expected"
@@ -143,7 +104,7 @@ class StoredPrompts:
                     shape = (
                         np.load(file, mmap_mode="r").shape[1:]
                         if file.suffix == ".npy"
-                        else decode_image(file).shape
+                        else decode_file(file).shape
                     )
                 except (UnreadableImage, ValueError, OSError, EOFError):
                     continue
@@ -170,7 +131,7 @@ def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[di
     for file in files:
         name = str(file.relative_to(path))
         try:
-            image = decode_image(file)
+            image = decode_file(file)
             if read and image.shape != read[0].shape:
                 raise UnreadableImage("wrong-size", f"{image.shape} where {read[0].shape} is expected")
         except UnreadableImage as error:
