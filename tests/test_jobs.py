@@ -274,7 +274,7 @@ def test_unreadable_images_are_quarantined_by_name_and_reason(tmp_path: Path) ->
     reasons = {Path(q["source"]).name: q["reason"] for q in run_folder.quarantine()}
     assert reasons == {
         "100.png": "unreadable",
-        "101.png": "unreadable",
+        "101.png": "truncated",
         "102.png": "wrong-size",
         "103.png": "depth",
         "104.png": "alpha",

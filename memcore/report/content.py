@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memcore import images
 from memcore.report.pictures import Album, Picture
 from memcore.report.reader import Row, Run
 from memcore.report.wording import (
@@ -42,11 +43,8 @@ METRICS = {"l2": "l2", "tiled_l2": "tiled l2"}
 STAGES = {"sample": "sampling", "graph": "distances and graph", "clique": "cliques", "write": "writing"}
 REASONS = {
     "sampler": "the sampler raised for this prompt",
-    "unreadable": "damaged, truncated or no image",
-    "depth": "more than 8 bits a channel",
-    "alpha": "transparent pixels",
-    "wrong-size": "another size than the run's",
     "empty": "a prompt without a readable image",
+    **images.REASONS,
 }
 
 

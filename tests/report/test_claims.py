@@ -109,7 +109,10 @@ def test_cliques_that_are_not_extractions(page: Page) -> None:
 def test_what_was_left_out(page: Page) -> None:
     text = page.text("excluded")
     assert "6 black or constant images of 2 prompts" in text
-    assert "unreadable 2 damaged, truncated or no image 12/a.png : image file is truncated" in text
+    assert (
+        "unreadable 2 damaged, or no image of a format that is read 12/a.png : image file is truncated"
+        in text
+    )
     assert "sampler 1 the sampler raised for this prompt" in text
     assert "45 canyon at night sampler" in text
 

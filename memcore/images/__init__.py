@@ -1,0 +1,24 @@
+"""One stored image's bytes, decoded without surprises: every trap has a reason code, nothing is resized or cast silently."""
+
+from memcore.images.decode import (
+    IMAGE_SUFFIXES,
+    MAX_BYTES,
+    MAX_PIXELS,
+    Background,
+    decode,
+    decode_file,
+    decoder_versions,
+)
+from memcore.images.reasons import REASONS, UnreadableImage
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "REASONS",
+    "Background",
+    "UnreadableImage",
+    "decode",
+    "decode_file",
+    "decoder_versions",
+]

@@ -1,0 +1,134 @@
+"""The one way from an image's bytes to pixels: looks at the header, refuses what would lie, then decodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import MissingExtraError
+from memcore.images import jpeg, other, png
+from memcore.images.reasons import UnreadableImage
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+#: Pixels of the largest image that is decoded: 8192 x 8192. A small file can claim far more.
+MAX_PIXELS = 1 << 26
+#: Bytes of the largest file that is read.
+MAX_BYTES = 1 << 28
+
+Background: TypeAlias = tuple[int, int, int]
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+def decode(
+    data: bytes | memoryview,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    background: Background | None = None,
+) -> Pixels:
+    """(H, W, 3) uint8 of one PNG, JPEG, WebP, BMP, GIF or TIFF image.
+
+    Nothing is resized, and nothing is lost silently. Grey and palettes become RGB exactly, and the orientation that a
+    camera noted is applied; colour profiles are not. Refused are more than 8 bits a channel (Pillow would saturate or
+    cut them), transparent pixels (unless ``background``, an RGB colour of 0 to 255, is declared: then they are
+    composited onto it and rounded to nearest), colour spaces without a defined conversion, animations, and sizes over
+    ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), so is another size than that.
+
+    Raises UnreadableImage with a reason code; MissingExtraError without pillow or simplejpeg.
+
+    >>> import io, numpy as np
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.fromarray(np.full((2, 3), 7, np.uint8)).save(file, "png")
+    >>> decode(file.getvalue())[0, 0].tolist()
+    [7, 7, 7]
+    """
+    if len(data) > MAX_BYTES:
+        raise UnreadableImage("too-large", f"{len(data):,} bytes, at most {MAX_BYTES:,} are read")
+    data = bytes(data)
+    try:
+        height, width, orientation, read = _look(data)
+        if height * width > MAX_PIXELS:
+            raise UnreadableImage("too-large", f"{height} x {width} pixels, at most {MAX_PIXELS:,} are read")
+        if shape is not None:
+            turned = (width, height, 3) if orientation > 4 else (height, width, 3)
+            if turned != shape:
+                raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
+        return _upright(_flat(read(), background), orientation)
+    except (UnreadableImage, MissingExtraError):
+        raise
+    except MemoryError:
+        raise UnreadableImage("too-large", "it does not fit into memory") from None
+    except Exception as error:  # decoders raise many kinds, SyntaxError and struct.error among them
+        reason = "truncated" if _ends_early(error) else "unreadable"
+        raise UnreadableImage(reason, f"{type(error).__name__}: {error}") from None
+
+
+def decode_file(
+    path: Path, *, shape: tuple[int, int, int] | None = None, background: Background | None = None
+) -> Pixels:
+    """``decode`` of a file's bytes; one that cannot be opened or read is UnreadableImage("unreadable") as well."""
+    try:
+        with path.open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+            data = file.read()
+    except OSError as error:
+        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}") from None
+    return decode(data, shape=shape, background=background)
+
+
+def decoder_versions() -> dict[str, str]:
+    """What decodes each format, with versions: for a run's description.
+
+    >>> sorted(decoder_versions())
+    ['jpeg', 'png', 'webp, bmp, gif, tiff']
+    """
+    return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": other.version()}
+
+
+def _look(data: bytes) -> tuple[int, int, int, Callable[[], Pixels]]:
+    """(height, width, EXIF orientation, what decodes the pixels to (H, W, 3) or, with alpha, (H, W, 4))."""
+    if data.startswith(png.SIGNATURE):
+        return png.look(data)
+    if data.startswith(jpeg.SIGNATURE):
+        return jpeg.look(data)
+    return other.look(data)
+
+
+def _flat(pixels: Pixels, background: Background | None) -> Pixels:
+    """Without the alpha channel: opaque, or composited onto the declared background, or refused."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(pixels[..., :3])
+    if background is None:
+        raise UnreadableImage(
+            "alpha",
+            "transparent pixels, whose background is unknown: flatten the image first, or declare a background",
+        )
+    a = alpha.astype(np.uint32)
+    under = np.array(background, dtype=np.uint32)
+    return ((pixels[..., :3] * a + under * (255 - a) + 127) // 255).astype(np.uint8)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The image as EXIF orientation 1 to 8 says that it is to be shown."""
+    if orientation == 1:
+        return pixels
+    if orientation > 4:
+        pixels = pixels.transpose(1, 0, 2)
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(
+        orientation, (1, 1)
+    )
+    return np.ascontiguousarray(pixels[::down, ::right])
+
+
+def _ends_early(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("truncated", "premature", "unexpected end", "broken data stream"))

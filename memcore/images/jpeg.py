@@ -1,0 +1,85 @@
+"""JPEG through libjpeg-turbo, whose accurate transform and smooth upsampling are what Pillow uses as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import MissingExtraError
+from memcore.images.other import parse_orientation
+from memcore.images.reasons import UnreadableImage
+
+SIGNATURE = b"\xff\xd8"
+#: A progressive image has some ten scans; thousands of empty ones are an attack on the reader's time.
+MAX_SCANS = 500
+_START_OF_SCAN, _APP1, _END = 0xDA, 0xE1, b"\xff\xd9"
+_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_BARE = {0x01, *range(0xD0, 0xD9)}
+
+
+def version() -> str:
+    return f"simplejpeg {getattr(_simplejpeg(), '__version__', '')}, accurate DCT".replace("  ", " ")
+
+
+def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
+    """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+    library = _simplejpeg()
+    orientation, frame = 1, None
+    for marker, segment in _segments(data):
+        if marker == _APP1 and segment.startswith(b"Exif\0"):
+            orientation = parse_orientation(segment)
+        elif marker in _FRAMES:
+            frame = segment
+    if frame is None or len(frame) < 6:
+        raise UnreadableImage("truncated" if len(data) < 1024 else "unreadable", "no frame header was found")
+    bits, components = frame[0], frame[5]
+    height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
+    if bits != 8:
+        raise UnreadableImage("depth", f"{bits} bits a channel")
+    if components not in (1, 3):
+        raise UnreadableImage(
+            "colour", f"{components} components (CMYK or YCCK): convert the image to RGB first"
+        )
+    if not height or not width:
+        raise UnreadableImage("unreadable", f"{height} x {width} pixels")
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise UnreadableImage("too-large", f"more than {MAX_SCANS} scans")
+    return height, width, orientation, lambda: _pixels(library, data)
+
+
+def _pixels(library: Any, data: bytes) -> NDArray[np.uint8]:
+    """Strictly: where data are missing, Pillow fills the rest of the image with grey and says nothing."""
+    try:
+        pixels: NDArray[np.uint8] = library.decode_jpeg(data, "RGB", strict=True)
+    except ValueError as error:
+        ends = _END in data[-64:]  # a camera may pad its files
+        raise UnreadableImage("unreadable" if ends else "truncated", str(error)) from None
+    return pixels
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, content) of the segments before the first scan."""
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return
+        marker = data[position + 1]
+        if marker == 0xFF or marker in _BARE:
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker == _START_OF_SCAN:
+            return
+        length = int.from_bytes(data[position + 2 : position + 4])
+        yield marker, data[position + 4 : position + 2 + length]
+        position += 2 + max(length, 2)
+
+
+def _simplejpeg() -> Any:
+    try:
+        import simplejpeg
+    except ImportError:
+        raise MissingExtraError("simplejpeg", "audit", "Reading JPEG images") from None
+    return simplejpeg

@@ -1,0 +1,100 @@
+"""WebP, BMP, GIF and TIFF, and the rarer kinds of PNG, through Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import MissingExtraError
+from memcore.images.reasons import UnreadableImage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: What Pillow may try. Its other plugins are not asked: one of them starts another program, others are seldom tested.
+FORMATS = ("PNG", "WEBP", "BMP", "GIF", "TIFF")
+_EXACT = ("1", "L", "P", "RGB")
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_BITS_PER_SAMPLE = 258
+_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 0x0112
+
+
+def pillow() -> Any:
+    """PIL.Image, or MissingExtraError."""
+    try:
+        import PIL.Image
+    except ImportError:
+        raise MissingExtraError("pillow", "audit", "Reading images") from None
+    return PIL.Image
+
+
+def version() -> str:
+    import importlib.metadata
+
+    return f"pillow {importlib.metadata.version('pillow')}"
+
+
+def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
+    """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+    pil = pillow()
+    try:
+        image = pil.open(io.BytesIO(data), formats=FORMATS)
+    except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
+        raise UnreadableImage("too-large", str(error)) from None
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnreadableImage("animated", f"{image.n_frames} frames")
+    _check_depth(image)
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow turns these by itself, some releases even their size
+        width, height = int(image.tag_v2[_WIDTH]), int(image.tag_v2[_HEIGHT])
+    # A PNG's own orientation is read by png.look; asking Pillow for it would decode the image
+    orientation = 1 if image.format == "PNG" else orientation_of(image.getexif())
+    if image.format == "TIFF":
+        turned = orientation > 4
+        return (width if turned else height), (height if turned else width), 1, lambda: rgb(image)
+    return height, width, orientation, lambda: rgb(image)
+
+
+def rgb(image: Image) -> NDArray[np.uint8]:
+    """(H, W, 3), or (H, W, 4) where the image has transparency."""
+    image.load()
+    if image.format == "TIFF" and orientation_of(image.getexif()) != 1:
+        image = _transposed(image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))
+    if image.mode not in _EXACT:
+        raise UnreadableImage("colour", f"colour space {image.mode}: convert the image to RGB first")
+    return np.asarray(image.convert("RGB"))
+
+
+def _transposed(image: Image) -> Image:
+    """As its orientation says; Pillow has done so while loading unless it is an older release."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def orientation_of(exif: Any) -> int:
+    """EXIF's orientation, 1 to 8; 1 where it is absent or foreign."""
+    value = exif.get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def parse_orientation(block: bytes) -> int:
+    """The orientation in an EXIF block; a damaged block says nothing, as in every viewer."""
+    exif = pillow().Exif()
+    try:
+        exif.load(block)
+        return orientation_of(exif)
+    except Exception:  # Pillow's parser raises what struct and its own code raise
+        return 1
+
+
+def _check_depth(image: Image) -> None:
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+    if image.mode.startswith(("I", "F")) or max(bits) > 8:
+        raise UnreadableImage("depth", f"mode {image.mode}, {max(bits)} bits a channel: more than 8")

@@ -1,0 +1,23 @@
+"""Why a stored image is not used. The codes stand in quarantine files; docs/formats.md lists them."""
+
+from __future__ import annotations
+
+#: Reason code -> what it means, as the report shows it.
+REASONS = {
+    "unreadable": "damaged, or no image of a format that is read",
+    "truncated": "the file ends before the image does",
+    "wrong-size": "another size than the run's",
+    "depth": "more than 8 bits a channel",
+    "alpha": "transparent pixels and no declared background",
+    "colour": "a colour space whose conversion is not defined, such as CMYK",
+    "animated": "more than one frame or page",
+    "too-large": "more pixels or bytes than an image may have",
+}
+
+
+class UnreadableImage(Exception):
+    """A stored image that is not used; ``reason`` is one of ``REASONS``, the text says what was met."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
