@@ -8,10 +8,10 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint wheel sanitize bench study clean help
+.PHONY: demo test lint wheel sanitize aarch64 bench study clean help
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(VENV)/.demo ## the main job, end to end, on the bundled diffusion model: ends with the path of a page to open
 	$(BIN)/memcore demo --out demo-run
@@ -25,6 +25,9 @@ lint: $(VENV)/.dev ## formatting, types, layers
 
 sanitize: $(VENV)/.dev ## the native tests under ASan + UBSan, and under TSan
 	csrc/tests/run.sh asan && csrc/tests/run.sh tsan
+
+aarch64: ## the native tests, cross-compiled for AArch64 and run under emulation
+	csrc/tests/run.sh aarch64
 
 bench: $(VENV)/.dev ## the kernels against their peers
 	$(BIN)/memcore bench

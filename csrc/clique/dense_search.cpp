@@ -12,9 +12,6 @@
 namespace memcore::clique {
 namespace {
 
-// Vertices whose neighbours in the complement number at most this on average go to the independent-set
-// search.
-constexpr int kSparseComplementDegree = 6;
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.5;
 // The nodes after which a search goes on where it is although a larger clique was found.

@@ -2,6 +2,7 @@
 // csrc/tests/run.sh.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -196,9 +197,16 @@ void test_pool() {
 }  // namespace
 }  // namespace memcore::tests
 
-int main() {
+// With --isas, only says what the dispatch found.
+int main(int argc, char** argv) {
     using namespace memcore;
     using namespace memcore::tests;
+    if (argc == 2 && std::strcmp(argv[1], "--isas") == 0) {
+        for (const Isa* isa : available_isas())
+            std::printf("%s%s", isa == available_isas().front() ? "" : " ", isa->name);
+        std::printf("\n");
+        return 0;
+    }
     test_pool();
     for (const Isa* isa : available_isas()) {
         std::mt19937 random(20230130);

@@ -30,6 +30,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
         uint32x4_t sum = vld1q_u32(sums + group * 4), square = vld1q_u32(squares + group * 4);
         for (size_t k = 0; k < bytes; k += 16) {
             uint32x4_t r[4];
+#pragma GCC unroll 4
             for (size_t i = 0; i < 4; ++i) r[i] = load_step(first + i * row_stride + k);
             transpose(r);
             for (size_t s = 0; s < 4 && k + s * kStepBytes < bytes; ++s) {
@@ -45,10 +46,13 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 }
 
 // 4 rows x 16 columns: 16 sums, 4 columns and one vector that holds the four rows make 21 of 32 registers.
+// tests/test_native_asm.py reads the disassembly, and csrc/tests/run.sh aarch64 runs this under emulation.
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t steps, uint32_t* c,
                                             size_t c_stride) {
     uint32x4_t sum[4][4];
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) sum[i][q] = vdupq_n_u32(0);
     }
     for (size_t s = 0; s < steps; ++s) {
@@ -64,7 +68,9 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
             sum[3][q] = vdotq_laneq_u32(sum[3][q], column[q], rows, 3);
         }
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + q * 4;
             vst1q_u32(out, vaddq_u32(vld1q_u32(out), sum[i][q]));
@@ -103,6 +109,7 @@ uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdif
 
 uint64_t peak_products(uint64_t iterations) {
     uint32x4_t sum[16];
+#pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) sum[i] = vdupq_n_u32(0);
     const uint8x16_t a = vdupq_n_u8(3), b = vdupq_n_u8(5);
     for (uint64_t n = 0; n < iterations; ++n) {
