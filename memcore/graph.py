@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def tiled_l2_graph(
 
         edges, signed = gpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
         ssd = signed.astype(arrays.ssd_dtype(k))
-        stats: dict[str, float | int | str] = {}
+        stats: Mapping[str, float | int] = {}
     elif chosen == "reference":
         edges, ssd = reference.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max)
         stats = {}

@@ -1,13 +1,17 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
 #include "block_bounds/graph.hpp"
+#include "runtime/thread_pool.hpp"
+#include "tiled_l2/copy_image.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -37,50 +41,79 @@ block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid) 
     return {grid, set.channels, set.planar ? 1 : set.channels};
 }
 
-// The features of a growing set of images: PromptGraph.extend takes them while an image is in the cache.
+// A growing set of images, copied and looked at while each is in the cache: what PromptGraph.extend does.
 class Features {
   public:
     Features(long tile_height, long tile_width) : tile_height_(tile_height), tile_width_(tile_width) {}
 
-    void append(const py::array_t<std::uint8_t>& images, long threads) {
+    void append(const py::array_t<std::uint8_t>& images, long threads,
+                std::optional<py::array_t<std::uint8_t>> copies) {
         const Isa& isa = resolve_isa();
         const int workers = check_threads(threads);
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
         const ImageSet set = view_images(images, 1);
         const block_bounds::Shape shape =
             make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
-        if (!block_bounds::Pyramid::supports(shape)) throw py::value_error("tile: too large for block sums");
+        std::uint8_t* to = copies ? check_copies(*copies, images) : nullptr;
         const py::gil_scoped_release unlocked;
         const std::lock_guard lock(mutex_);
-        if (!pyramid_) pyramid_ = std::make_unique<block_bounds::Pyramid>(shape);
+        if (!shape_) {
+            shape_ = shape;
+            if (block_bounds::worth_bounds(shape)) pyramid_ = std::make_unique<block_bounds::Pyramid>(shape);
+        }
         check(shape);
         // The layout may differ from call to call; the sums do not.
-        pyramid_->append(*isa.block_bounds, set.images, shape, 0, set.images.count, workers);
+        if (pyramid_) {
+            pyramid_->append(*isa.block_bounds, set.images, shape, 0, set.images.count, workers, to);
+        } else if (to != nullptr) {
+            copy_all(set.images, to, workers);
+        }
+        size_ += set.images.count;
     }
 
     std::size_t size() {
         const std::lock_guard lock(mutex_);
-        return pyramid_ ? pyramid_->size() : 0;
+        return size_;
     }
 
+    // Calls use(pyramid), nullptr where bounds do not pay.
     template <class Use>
     auto with(const block_bounds::Shape& shape, std::size_t images, Use&& use) {
         const std::lock_guard lock(mutex_);
-        if (!pyramid_ || pyramid_->size() != images) {
+        if (!shape_ || size_ != images) {
             throw std::invalid_argument("features: taken from another number of images");
         }
         check(shape);
-        return use(*pyramid_);
+        return use(pyramid_.get());
     }
 
   private:
     void check(const block_bounds::Shape& shape) const {
-        if (!(pyramid_->shape() == shape))
-            throw std::invalid_argument("features: taken from images of another shape");
+        if (!(*shape_ == shape)) throw std::invalid_argument("features: taken from images of another shape");
+    }
+
+    static std::uint8_t* check_copies(py::array_t<std::uint8_t>& copies, const py::array& images) {
+        const bool shape =
+            copies.ndim() == 4 && std::equal(copies.shape(), copies.shape() + 4, images.shape());
+        if (!shape) throw py::value_error("copies must have the shape of images");
+        if (!(copies.flags() & py::array::c_style)) throw py::value_error("copies must be C-contiguous");
+        return copies.mutable_data();  // raises where it is read-only
+    }
+
+    static void copy_all(const tiled_l2::Images& images, std::uint8_t* to, int threads) {
+        constexpr std::size_t kBytesPerUnit = 1 << 20;
+        const std::size_t bytes = tiled_l2::image_bytes(images);
+        const std::size_t step = std::max<std::size_t>(1, kBytesPerUnit / bytes);
+        parallel_for((images.count + step - 1) / step, threads, [&](std::size_t unit, std::size_t) {
+            for (std::size_t i = unit * step; i < std::min(images.count, (unit + 1) * step); ++i)
+                tiled_l2::copy_image(images, i, to + i * bytes);
+        });
     }
 
     const long tile_height_, tile_width_;
     std::mutex mutex_;
+    std::size_t size_ = 0;
+    std::optional<block_bounds::Shape> shape_;  // of the first images
     std::unique_ptr<block_bounds::Pyramid> pyramid_;
 };
 
@@ -125,7 +158,7 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
         };
         edges = features == nullptr ? run(nullptr)
                                     : features->with(shape, set.images.count,
-                                                     [&](const auto& pyramid) { return run(&pyramid); });
+                                                     [&](const auto* pyramid) { return run(pyramid); });
     }
     return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
 }
@@ -135,7 +168,8 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
 void init_graph(py::module_& m) {
     py::class_<Features>(m, "Features")
         .def(py::init<long, long>(), py::arg("tile_h"), py::arg("tile_w"))
-        .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1)
+        .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1,
+             py::arg("copies").noconvert() = py::none())
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),
           py::arg("tile_w"), py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0,

@@ -1,6 +1,7 @@
 #include "block_bounds/dense_graph.hpp"
 
 #include <algorithm>
+#include <memory>
 
 #include "tiled_l2/tiled_l2.hpp"
 
@@ -25,41 +26,65 @@ Images part(const Images& images, std::size_t first, std::size_t count) {
     return view;
 }
 
+// The pairs of a block: images [row, row + rows) with [column, column + columns), or the first with
+// themselves.
+struct Block {
+    std::size_t row, rows, column, columns;
+    bool triangle;
+};
+
+// Those that hold every pair i < j with j >= since.
+std::vector<Block> blocks(std::size_t n, std::size_t since) {
+    std::vector<Block> all;
+    const auto cut = [&](std::size_t first, std::size_t end, auto&& each) {
+        for (std::size_t at = first; at < end; at += kBlockImages) each(at, std::min(kBlockImages, end - at));
+    };
+    since = std::min(since, n);
+    cut(0, since, [&](std::size_t row, std::size_t rows) {
+        cut(since, n, [&](std::size_t column, std::size_t columns) {
+            all.push_back({row, rows, column, columns, false});
+        });
+    });
+    cut(since, n, [&](std::size_t row, std::size_t rows) {
+        cut(row, n, [&](std::size_t column, std::size_t columns) {
+            all.push_back({row, rows, column, columns, row == column});
+        });
+    });
+    return all;
+}
+
 template <class Sum>
 std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid& grid, std::uint64_t ssd_max,
-                        int threads) {
+                        std::size_t since, int threads) {
     std::vector<Edge> edges;
-    const std::size_t n = images.count, block = std::min(n, kBlockImages);
-    std::vector<Sum> ssd(block * block);
-    for (std::size_t row = 0; row < n; row += block) {
-        const std::size_t rows = std::min(block, n - row);
-        for (std::size_t column = row; column < n; column += block) {
-            const std::size_t columns = std::min(block, n - column);
-            const Images other = part(images, column, columns);
-            tiled_l2::pairwise<Sum>(kernels, part(images, row, rows), row == column ? nullptr : &other, grid,
-                                    {ssd.data(), rows, columns}, threads);
-            for (std::size_t i = 0; i < rows; ++i) {
-                for (std::size_t j = row == column ? i + 1 : 0; j < columns; ++j) {
-                    const Sum value = ssd[i * columns + j];
-                    if (value > ssd_max) continue;
-                    edges.push_back(
-                        {static_cast<std::int32_t>(row + i), static_cast<std::int32_t>(column + j), value});
-                }
+    const std::vector<Block> all = blocks(images.count, since);
+    std::size_t largest = 0;
+    for (const Block& b : all) largest = std::max(largest, b.rows * b.columns);
+    const std::unique_ptr<Sum[]> ssd = std::make_unique_for_overwrite<Sum[]>(largest);
+    for (const Block& b : all) {
+        const Images other = part(images, b.column, b.columns);
+        tiled_l2::pairwise<Sum>(kernels, part(images, b.row, b.rows), b.triangle ? nullptr : &other, grid,
+                                {ssd.get(), b.rows, b.columns}, threads);
+        for (std::size_t i = 0; i < b.rows; ++i) {
+            const Sum* row = ssd.get() + i * b.columns;
+            for (std::size_t j = b.triangle ? i + 1 : 0; j < b.columns; ++j) {
+                if (row[j] > ssd_max) continue;
+                edges.push_back(
+                    {static_cast<std::int32_t>(b.row + i), static_cast<std::int32_t>(b.column + j), row[j]});
             }
         }
     }
-    if (n > block) std::sort(edges.begin(), edges.end());
+    if (all.size() > 1) std::sort(edges.begin(), edges.end());
     return edges;
 }
 
 }  // namespace
 
 std::vector<Edge> dense_graph(const Kernels& kernels, const Images& images, const Grid& grid,
-                              std::uint64_t ssd_max, int threads) {
-    if (images.count == 0) return {};
+                              std::uint64_t ssd_max, std::size_t since, int threads) {
     const bool narrow = grid.tile_bytes() <= tiled_l2::kMaxBytes32;
-    return narrow ? graph<std::uint32_t>(kernels, images, grid, ssd_max, threads)
-                  : graph<std::uint64_t>(kernels, images, grid, ssd_max, threads);
+    return narrow ? graph<std::uint32_t>(kernels, images, grid, ssd_max, since, threads)
+                  : graph<std::uint64_t>(kernels, images, grid, ssd_max, since, threads);
 }
 
 }  // namespace memcore::block_bounds

@@ -11,8 +11,9 @@
 
 namespace memcore::block_bounds {
 
-// All pairs of images of batch 0 whose largest tile's ssd is at most ssd_max, sorted.
+// All pairs i < j, j >= since, of images of batch 0 whose largest tile's ssd is at most ssd_max, sorted.
 std::vector<Edge> dense_graph(const tiled_l2::Kernels& kernels, const tiled_l2::Images& images,
-                              const tiled_l2::Grid& grid, std::uint64_t ssd_max, int threads);
+                              const tiled_l2::Grid& grid, std::uint64_t ssd_max, std::size_t since,
+                              int threads);
 
 }  // namespace memcore::block_bounds

@@ -42,6 +42,10 @@ void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) 
 
 }  // namespace
 
+bool worth_bounds(const Shape& shape) {
+    return shape.grid.tile_bytes() >= kSmallTileBytes && Pyramid::supports(shape);
+}
+
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
                         const Pyramid* features, const Request& request, Stats& stats) {
     const std::size_t n = images.count;
@@ -51,15 +55,13 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
         stats.dense = true;
         stats.dense_images = n;
         std::vector<Edge> edges =
-            dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.threads);
-        std::erase_if(edges, [&](const Edge& e) { return static_cast<std::size_t>(e.j) < request.since; });
+            dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.since, request.threads);
         keep_core(n, request.min_clique, edges);
         stats.verify_s = clock.lap();
         return edges;
     };
     if (stats.pairs == 0) return {};
-    if (features == nullptr &&
-        (n <= kDenseImages || shape.grid.tile_bytes() < kSmallTileBytes || !Pyramid::supports(shape))) {
+    if (features == nullptr && (n <= kDenseImages || !worth_bounds(shape))) {
         return dense();
     }
 

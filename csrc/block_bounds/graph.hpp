@@ -29,6 +29,10 @@ struct Request {
     int threads = 0;
 };
 
+// Whether tiles are large enough for bounds to cost less than the distances themselves, and not too large for
+// their sums.
+bool worth_bounds(const Shape& shape);
+
 // Pairs i < j of batch 0 whose largest tile's ssd is at most ssd_max, sorted, with that ssd. `features` holds
 // all images; where it is nullptr they are taken here.
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,

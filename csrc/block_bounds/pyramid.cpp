@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "runtime/thread_pool.hpp"
+#include "tiled_l2/copy_image.hpp"
 
 namespace memcore::block_bounds {
 namespace {
@@ -99,7 +100,7 @@ void Pyramid::reserve(std::size_t images) {
 }
 
 void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                     std::size_t first, std::size_t count, int threads) {
+                     std::size_t first, std::size_t count, int threads, std::uint8_t* copies) {
     reserve(size_ + count);
     constexpr std::size_t kImagesPerUnit = 4;
     const std::size_t units = (count + kImagesPerUnit - 1) / kImagesPerUnit;
@@ -109,6 +110,8 @@ void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, con
         const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
         for (std::size_t i = unit * kImagesPerUnit; i < end; ++i) {
             compute(kernels, images, layout, first + i, size_ + i, *scratches[worker]);
+            if (copies != nullptr)
+                tiled_l2::copy_image(images, first + i, copies + i * tiled_l2::image_bytes(images));
         }
     });
     size_ += count;

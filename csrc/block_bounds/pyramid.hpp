@@ -43,9 +43,10 @@ class Pyramid {
     }
 
     // Appends images [first, first + count) of batch 0, reading each once, in order. `layout` equals the
-    // pyramid's shape, but may say that channels lie the other way.
+    // pyramid's shape, but may say that channels lie the other way. Where `copies` is given, each image is
+    // copied there (copy_image) while it is in the cache.
     void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                std::size_t first, std::size_t count, int threads);
+                std::size_t first, std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }

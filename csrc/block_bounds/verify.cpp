@@ -114,7 +114,7 @@ class Verifier {
         selected.count = vertices.size();
         selected.selection = places.data();
         std::size_t p = 0;  // pairs and edges are both sorted
-        for (const Edge& edge : dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, threads_)) {
+        for (const Edge& edge : dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, 0, threads_)) {
             const Pair pair{vertices[static_cast<std::size_t>(edge.i)],
                             vertices[static_cast<std::size_t>(edge.j)]};
             const auto before = [&](const Pair& a) { return a.i != pair.i ? a.i < pair.i : a.j < pair.j; };

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.arrays import ImageArray
+from memcore.clique import max_clique
 from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
-from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.graph import tiled_l2_graph
 from memcore.types import (
     DEFAULT_MIN_CLIQUE,
@@ -23,12 +24,17 @@ from memcore.types import (
     Threshold,
 )
 
+if TYPE_CHECKING:
+    from memcore.backends.cpu import Features
+
 
 class PromptGraph:
     """The exact graph of one prompt's generations, extended batch by batch.
 
-    However the images are cut into batches, edges and findings are the same, bit for bit. Images are kept until the
-    graph is dropped, since each new one is compared with all before it; on a CUDA device they stay there.
+    However the images are cut into batches, edges and findings are the same, bit for bit. ``extend`` copies the images
+    and takes their block sums while they are in the cache; pairs are decided when the graph is asked for, each once.
+    Images are kept until the graph is dropped, since each new one is compared with all before it; on a CUDA device they
+    stay there.
 
     Parameters
     ----------
@@ -76,16 +82,22 @@ class PromptGraph:
         self.min_clique = arrays.check_count(min_clique, "min_clique", 2)
         self.node_limit = arrays.check_count(node_limit, "node_limit")
         self.n = 0
+        self.excluded = 0
         self._ssd_max = self.threshold.ssd_max(self.tile_bytes)
         self._channels = channels
         self._backend: Backend = backend
         self._threads = threads
+        self._workers = arrays.check_threads(threads)
         self._capacity = arrays.check_count(capacity, "capacity")
         self._pixels: Any = None
-        self._vertices = np.empty(0, dtype=np.int64)
-        self._edges: list[NDArray[np.int32]] = []
-        self._ssd: list[NDArray[Any]] = []
-        self.excluded = 0
+        self._features: Features | None = None
+        self._kept = 0
+        self._vertices: list[NDArray[np.int64]] = []
+        self._connected = 0
+        self._edges = np.empty((0, 2), dtype=np.int32)
+        self._ssd: NDArray[np.unsignedinteger[Any]] = np.empty(0, dtype=arrays.ssd_dtype(self.tile_bytes))
+        self._counts: dict[str, float | int] = {}
+        self._graph: Graph | None = None
 
     def __len__(self) -> int:
         return self.n
@@ -103,39 +115,53 @@ class PromptGraph:
                 f"images must have the shape {self.shape} (H, W, C), got {view.image_shape}"
             )
         backend = choose_backend(self._backend, view)
-        count = int(view.pixels.shape[1])
-        keep = np.ones(count, dtype=np.bool_)
+        pixels = view.pixels[0]
+        count = int(pixels.shape[0])
+        vertices = np.arange(self.n, self.n + count)
         if exclude is not None:
             mask = np.asarray(exclude)
             if mask.shape != (count,) or mask.dtype != np.bool_:
                 raise ArgumentValueError(
                     f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}"
                 )
-            keep = ~mask
-        vertices = self.n + np.nonzero(keep)[0]
+            if mask.any():
+                vertices = vertices[~mask]
+                pixels = pixels[~mask] if view.on_cpu else pixels[(~mask).tolist()]
         if len(vertices):
-            new = self._append(view, keep)
-            self._connect(new, vertices, backend)
-        self._vertices = np.concatenate([self._vertices, vertices])
+            self._keep(pixels, view, backend)
+            self._vertices.append(vertices)
+            self._kept += len(vertices)
         self.excluded += count - len(vertices)
         self.n += count
+        self._graph = None
 
     def graph(self) -> Graph:
-        """The graph of all generations so far."""
-        edges = np.concatenate([np.empty((0, 2), np.int32), *self._edges])
-        ssd = np.concatenate([np.empty(0, arrays.ssd_dtype(self.tile_bytes)), *self._ssd])
-        order = np.lexsort((edges[:, 1], edges[:, 0]))
-        edges, ssd = edges[order], ssd[order]
-        stats = {"pairs": self.n * (self.n - 1) // 2, "excluded": self.excluded}
-        return Graph(
-            self.n,
-            edges,
-            ssd,
-            ssd_to_distance(ssd, self.tile_bytes),
-            float(self.threshold.value),
-            self.tile_bytes,
-            stats=stats,
-        )
+        """The graph of all generations so far.
+
+        ``stats`` counts, over all calls, the pairs left by each stage and its seconds, and the excluded generations.
+        """
+        if self._graph is None:
+            self._connect()
+            self._graph = Graph(
+                self.n,
+                self._edges,
+                self._ssd,
+                ssd_to_distance(self._ssd, self.tile_bytes),
+                float(self.threshold.value),
+                self.tile_bytes,
+                stats={**self._counts, "pairs": self.n * (self.n - 1) // 2, "excluded": self.excluded},
+            )
+        return self._graph
+
+    def clique_size(self) -> int:
+        """Size of the largest clique so far: what a budget asks after each batch, cheaper than ``findings``.
+
+        Exact unless ``node_limit`` is used up; then a clique of this size exists, and a larger one may.
+        """
+        graph = self.graph()
+        if not len(graph):
+            return min(self._kept, 1)
+        return max_clique(graph, node_limit=self.node_limit).lower
 
     def findings(self) -> list[Finding]:
         """Vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""
@@ -145,55 +171,96 @@ class PromptGraph:
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """(H, W, C) of the generation with this index, copied to the CPU; excluded ones were not kept."""
-        position = int(np.searchsorted(self._vertices, index))
-        if position == len(self._vertices) or self._vertices[position] != index:
+        vertices = self._kept_vertices()
+        position = int(np.searchsorted(vertices, index))
+        if position == len(vertices) or vertices[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
         image = self._pixels[position]
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
-    def _append(self, view: ImageArray, keep: NDArray[np.bool_]) -> Any:
-        """Stores the kept images behind the others and returns them, (M, H, W, C)."""
-        have, count = len(self._vertices), int(keep.sum())
+    def _kept_vertices(self) -> NDArray[np.int64]:
+        """(kept,) the index of each kept generation, ascending."""
+        if len(self._vertices) != 1:
+            self._vertices = [np.concatenate([np.empty(0, np.int64), *self._vertices])]
+        return self._vertices[0]
+
+    def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
+        """Copies images (M, H, W, C) behind the others; on the native core their block sums are taken in passing."""
+        have, count = self._kept, int(pixels.shape[0])
         if self._pixels is None:
             self._pixels = self._room(view, max(self._capacity, count))
+        elif arrays.is_torch(self._pixels) == view.on_cpu:
+            raise DeviceError(f"images must stand where those before them stand, got {view.device}")
         elif have + count > len(self._pixels):
             larger = self._room(view, max(2 * len(self._pixels), have + count))
             larger[:have] = self._pixels[:have]
             self._pixels = larger
-        pixels = view.pixels[0]
-        if not keep.all():
-            pixels = pixels[keep] if view.on_cpu else pixels[keep.tolist()]
-        self._pixels[have : have + count] = pixels
-        return self._pixels[have : have + count]
+        place = self._pixels[have : have + count]
+        if backend != "cpu":
+            place[:] = pixels
+            return
+        if self._features is None:
+            from memcore.backends.cpu import Features
+
+            self._features = Features(*self.tile)
+        self._features.append(pixels, self._workers, place)
 
     def _room(self, view: ImageArray, count: int) -> Any:
         if view.on_cpu:
             return np.empty((count, *self.shape), dtype=np.uint8)
         return view.pixels.new_empty((count, *self.shape))
 
-    def _connect(self, new: Any, vertices: NDArray[np.int64], backend: Backend) -> None:
-        """Edges among the new images, and between them and all before."""
-        have = len(self._vertices)
-        inner = tiled_l2_graph(
-            new, self.threshold.value, tile=self.tile, channels="last", backend=backend, threads=self._threads
-        )
-        self._keep_edges(vertices[inner.edges], inner.ssd)
-        if not have:
+    def _connect(self) -> None:
+        """Decides the pairs with a generation that came since the last call."""
+        since, end = self._connected, self._kept
+        if since == end:
             return
-        ssd = pairwise_tiled_l2(
-            self._pixels[:have],
+        images = self._pixels[:end]
+        if self._features is not None:
+            from memcore.backends import cpu
+
+            edges, ssd, stats = cpu.tiled_l2_graph(
+                images, self.tile, self._ssd_max, self._workers, 0, self._features, since
+            )
+            for name, value in stats.items():
+                self._counts[name] = self._counts.get(name, 0) + value
+        else:
+            edges, ssd = self._connect_elsewhere(images, since)
+        if end != self.n:
+            edges = self._kept_vertices()[edges].astype(np.int32)
+        if since:
+            edges, ssd = np.concatenate([self._edges, edges]), np.concatenate([self._ssd, ssd])
+            order = np.lexsort((edges[:, 1], edges[:, 0]))
+            edges, ssd = edges[order], ssd[order]
+        self._edges, self._ssd = edges, ssd
+        self._connected = end
+
+    def _connect_elsewhere(
+        self, images: Any, since: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
+        """The same by the public functions: edges among the new images, and between them and all before."""
+        new = images[since:]
+        inner = tiled_l2_graph(
+            new,
+            self.threshold.value,
+            tile=self.tile,
+            channels="last",
+            backend=self._backend,
+            threads=self._threads,
+        )
+        assert inner.ssd is not None
+        if not since:
+            return inner.edges, inner.ssd
+        cross = pairwise_tiled_l2(
+            images[:since],
             new,
             tile=self.tile,
             output="ssd",
             channels="last",
-            backend=backend,
+            backend=self._backend,
             threads=self._threads,
         )
-        ssd = np.asarray(ssd.cpu() if arrays.is_torch(ssd) else ssd)
-        i, j = np.nonzero(ssd <= self._ssd_max)
-        self._keep_edges(np.stack([self._vertices[i], vertices[j]], axis=1), ssd[i, j])
-
-    def _keep_edges(self, edges: NDArray[Any], ssd: NDArray[Any] | None) -> None:
-        assert ssd is not None
-        self._edges.append(edges.astype(np.int32))
-        self._ssd.append(ssd.astype(arrays.ssd_dtype(self.tile_bytes)))
+        cross = np.asarray(cross.cpu() if arrays.is_torch(cross) else cross)
+        i, j = np.nonzero(cross <= self._ssd_max)
+        edges = np.concatenate([inner.edges + since, np.stack([i, j + since], axis=1)]).astype(np.int32)
+        return edges, np.concatenate([inner.ssd, cross[i, j].astype(inner.ssd.dtype)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from memcore import _core
 from memcore.arrays import ssd_dtype
 
+#: The block sums of a growing set of images, on which bounds of their distances stand.
+Features = _core.Features
 CliqueTuple = tuple[list[int], int, int, bool, int]
 
 
@@ -40,11 +43,19 @@ def tiled_l2_float(
 
 
 def tiled_l2_graph(
-    images: NDArray[np.uint8], tile: tuple[int, int], ssd_max: int, threads: int, min_clique: int
-) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], dict[str, float | int | str]]:
-    """(N, H, W, C) -> edges, ssd, statistics."""
-    edges, ssd, stats = _core.tiled_l2_graph(images, tile[0], tile[1], ssd_max, threads, min_clique)
-    return edges, ssd, {name: value for name, value in stats.items() if isinstance(value, float | int | str)}
+    images: NDArray[np.uint8],
+    tile: tuple[int, int],
+    ssd_max: int,
+    threads: int,
+    min_clique: int,
+    features: Features | None = None,
+    since: int = 0,
+) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], Mapping[str, float | int]]:
+    """(N, H, W, C) -> edges, ssd, statistics. ``features`` of all images; only pairs with j >= ``since``."""
+    edges, ssd, stats = _core.tiled_l2_graph(
+        images, tile[0], tile[1], ssd_max, threads, min_clique, features, since
+    )
+    return edges, ssd, cast("Mapping[str, float | int]", stats)
 
 
 def knn(

@@ -1,0 +1,19 @@
+// An image copied as a caller keeps it: channels last, without gaps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tiled_l2/images.hpp"
+
+namespace memcore::tiled_l2 {
+
+inline std::size_t image_bytes(const Images& images) {
+    return images.planes * images.height * images.row_bytes;
+}
+
+// Writes image_bytes(images) bytes of image `index` of batch 0, elements of one byte, in the order (row,
+// column, channel).
+void copy_image(const Images& images, std::size_t index, std::uint8_t* to);
+
+}  // namespace memcore::tiled_l2
