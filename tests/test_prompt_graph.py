@@ -66,9 +66,7 @@ def test_equals_brute_force_however_images_arrive(
         start = 0
         for cut, how, ask in zip(cuts, hows, asked, strict=False):
             part = slice(start, start + cut)
-            graph.extend(
-                as_given(given_images[part], "torch" if torch_only else how), exclude=excluded[part]
-            )
+            graph.extend(as_given(given_images[part], "torch" if torch_only else how), exclude=excluded[part])
             given_images[part] = 0  # the caller may use its memory again
             start += cut
             if ask:
@@ -145,7 +143,7 @@ def test_copies_are_checked() -> None:
     ]
     for copies in bad:
         features = _core.Features(4, 4)
-        with pytest.raises(ValueError, match="cop|writeable"):
+        with pytest.raises(ValueError, match=r"cop|writeable"):
             features.append(images, 1, copies)
         assert len(features) == 0
     with pytest.raises(TypeError):
