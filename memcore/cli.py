@@ -18,7 +18,10 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 3
 SAMPLING_FLAGS: list[tuple[str, type, str]] = [
     ("model", str, "folder or name of a diffusers pipeline"),
     ("prompts", str, "text file, one prompt a line"),
-    ("generations", int, "images a prompt"),
+    ("generations", int, "images a prompt; with budget sequential the most"),
+    ("budget", str, "fixed, or sequential: stop a prompt once it is decided"),
+    ("copy_rate", float, "for sequential: the smallest share of copies that must be found"),
+    ("miss_rate", float, "for sequential: the part of such prompts that may be given up"),
     ("seed", int, "the run's seed; each image's seed is a hash of it, the prompt's number and the image's"),
     ("steps", int, "denoising steps; no default, since they change the images"),
     ("guidance_scale", float, "classifier-free guidance; no default where the pipeline takes it"),

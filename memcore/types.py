@@ -149,6 +149,20 @@ class PromptStatus(enum.StrEnum):
     FAILED = "failed"
 
 
+class StopReason(enum.StrEnum):
+    """Why a prompt got no more images.
+
+    ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: its clique is so small that, at
+    the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the images that are left
+    cannot complete a clique.
+    """
+
+    ALL = "all"
+    FOUND = "found"
+    HOPELESS = "hopeless"
+    IMPOSSIBLE = "impossible"
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One image to sample: the prompt's number in the run, its text, and a seed in [0, 2^63)."""

@@ -16,14 +16,17 @@ from memcore.errors import ArgumentTypeError, ArgumentValueError, MemcoreError, 
 from memcore.sampling import (
     Budget,
     CallableSampler,
+    Decision,
     Fixed,
     Sampler,
+    StopReason,
     check_images,
     derive_seed,
     derive_seeds,
     flag_constant,
     interleave,
 )
+from memcore.sampling.budget import LargestClique
 from memcore.types import Images, Request
 
 REQUESTS = [Request(0, "a red dog", 11), Request(1, "blue cat", 12)]
@@ -64,20 +67,26 @@ def test_batches_are_full_and_in_order(generations: int, size: int, prompts: int
 class _UntilPair:
     """Two images at a time until a clique of two, at most six."""
 
-    def next(self, generated: int, clique_size: int) -> int:
-        return 0 if clique_size >= 2 or generated >= 6 else 2
+    def decide(self, generated: int, largest: LargestClique) -> Decision:
+        if generated >= 6:
+            return Decision(0, StopReason.ALL)
+        return Decision(0, StopReason.FOUND) if largest()[0] >= 2 else Decision(2)
 
 
 def test_a_budget_that_listens_ends_a_prompt_early_and_others_fill_its_place() -> None:
     assert isinstance(_UntilPair(), Budget)
     batches = interleave(PROMPTS, _UntilPair(), 4, run_seed=0)
     assert [r.prompt_id for r in next(batches)] == [5, 5, 2, 2]
-    batches.report(5, 2)
-    batches.report(2, 1)
+    assert batches.due() == [5, 2]
+    assert batches.decide(5, lambda: (2, 2)) is StopReason.FOUND
+    assert batches.decide(2, lambda: (1, 1)) is None
     assert [r.prompt_id for r in next(batches)] == [2, 2, 9, 9]
     batches.drop(2)
+    assert batches.decide(9, lambda: (0, 0)) is None
     assert [r.prompt_id for r in next(batches)] == [9, 9]
-    batches.report(9, 3)
+    with pytest.raises(ArgumentValueError, match="call decide"):
+        next(batches)
+    assert batches.decide(9, lambda: (3, 3)) is StopReason.FOUND
     assert list(batches) == []
 
 

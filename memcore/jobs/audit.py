@@ -132,7 +132,9 @@ def _run(
 ) -> None:
     each = folder.config.generations
     whole = total if total is not None else each * len(folder.prompts)
-    done = sum(int(m["generated"]) for m in folder.manifests())
+    manifests = folder.manifests()
+    # a prompt that stopped early counts in full: what it spared is not left to do
+    done = sum(int(m["generated"]) if total is not None else each * len(m["prompt_ids"]) for m in manifests)
     progress = Progress(whole, f"audit {folder.path.name}", done=done, quiet=quiet)
     try:
         run_local(folder, make, workers=workers, threads=threads, part=part, progress=progress)

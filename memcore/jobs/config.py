@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
 SOURCES = ("diffusers", "stored", "custom")
 DTYPES = ("float32", "float16", "bfloat16")
 KEEP = ("findings", "all")
+BUDGETS = ("fixed", "sequential")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Config:
 
     ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
     program hands in. ``steps`` and ``guidance_scale`` have no default where images are sampled: they change the images.
+    ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
+    copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``.
     """
 
     source: str = "diffusers"
@@ -31,6 +35,9 @@ class Config:
     images: str = ""
     prompts: str = ""
     generations: int = 500
+    budget: str = "fixed"
+    copy_rate: float = 0.1
+    miss_rate: float = 0.01
     seed: int = 0
     steps: int = 0
     guidance_scale: float | None = None
@@ -52,6 +59,7 @@ class Config:
         _one_of("source", self.source, SOURCES)
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("keep", self.keep, KEEP)
+        _one_of("budget", self.budget, BUDGETS)
         for name in ("generations", "batch_size", "node_limit", "shard_prompts"):
             _at_least(name, getattr(self, name), 1)
         _at_least("min_clique", self.min_clique, 2)
@@ -63,6 +71,7 @@ class Config:
             Threshold(self.threshold)
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
+        self._check_budget()
         if self.source == "diffusers":
             if not self.model:
                 raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
@@ -73,11 +82,39 @@ class Config:
         if self.source == "stored" and not self.images:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
+    def _check_budget(self) -> None:
+        if self.budget == "sequential" and self.source == "stored":
+            raise ConfigError(
+                "budget='sequential' saves sampling, but stored images are there already: use budget='fixed'"
+            )
+        try:
+            Sequential(self.copy_rate, self.miss_rate)
+        except (ArgumentValueError, ArgumentTypeError) as error:
+            raise ConfigError(str(error)) from None
+
+    def make_budget(self) -> Budget:
+        """The rule that says how many images each prompt gets."""
+        if self.budget == "fixed":
+            return Fixed(self.generations)
+        return Sequential(self.copy_rate, self.miss_rate, self.generations, self.min_clique)
+
+    def describe_budget(self) -> dict[str, Any]:
+        """What ``run.toml`` says of the budget: the names, and when the sequential rule gives a prompt up."""
+        told: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
+        rule = self.make_budget()
+        if isinstance(rule, Sequential):
+            told |= {"copy_rate": rule.copy_rate, "miss_rate": rule.miss_rate, "look_every": rule.look_every}
+            told["stops"] = list(rule.boundary.stops)
+        return told
+
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
         decisive = dataclasses.asdict(self)
         for path in ("model", "images", "prompts"):
             decisive.pop(path)
+        if self.budget == "fixed":  # its rates decide nothing
+            for rate in ("budget", "copy_rate", "miss_rate"):
+                decisive.pop(rate)
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 

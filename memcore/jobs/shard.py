@@ -20,11 +20,15 @@ from memcore.errors import MemcoreError, SamplerError
 from memcore.jobs.config import Config
 from memcore.jobs.store import RunFolder, Shard
 from memcore.jobs.stored import StoredPrompts
+from memcore.sampling.batches import interleave
 from memcore.sampling.protocol import Sampler, check_images
-from memcore.sampling.seeds import derive_seed
-from memcore.types import Finding, Images, PromptStatus, Request
+from memcore.types import Finding, Images, PromptStatus, Request, StopReason
 
 Progress = Callable[[int], None]
+#: Nodes of a clique search at a look. A search that needs more is not proven there, and its prompt goes on.
+LOOK_NODES = 100_000
+#: Images that a prompt which will probably stop early gets room for at first.
+ROOM = 64
 
 
 @dataclasses.dataclass
@@ -35,6 +39,7 @@ class _Prompt:
     prompt: str
     graph: PromptGraph
     seeds: list[int] = dataclasses.field(default_factory=list)
+    stop: StopReason = StopReason.ALL
 
 
 class _Stages:
@@ -63,7 +68,8 @@ def run_shard(
 ) -> None:
     """Does one shard and writes it. Exactly one of ``sampler`` and ``stored`` gives the generations.
 
-    ``progress`` is told the number of generations done. What cannot be sampled or read is quarantined with a reason.
+    ``progress`` is told the number of generations done or, where a prompt stopped early, spared. What cannot be sampled or
+    read is quarantined with a reason.
     """
     stages = _Stages()
     rows: list[dict[str, Any]] = []
@@ -94,7 +100,7 @@ def _new_prompt(
         node_limit=config.node_limit,
         channels="last",
         threads=threads,
-        capacity=config.generations,
+        capacity=min(config.generations, ROOM) if config.budget == "sequential" else config.generations,
     )
     return _Prompt(prompt_id, prompt, graph)
 
@@ -112,13 +118,9 @@ def _sample_prompts(
     config = folder.config
     alive: dict[int, _Prompt] = {}
     failed: set[int] = set()
-    wanted = ((i, index) for i in shard.prompt_ids for index in range(config.generations))
-    for group in _batches(wanted, config.batch_size):
-        requests = [
-            Request(i, folder.prompts[i], derive_seed(config.seed, i, index))
-            for i, index in group
-            if i not in failed
-        ]
+    named = ((i, folder.prompts[i]) for i in shard.prompt_ids)
+    batches = interleave(named, config.make_budget(), config.batch_size, run_seed=config.seed)
+    for requests in batches:
         for part, images in _sample(sampler, requests, stages, quarantine, failed):
             for prompt_id in dict.fromkeys(r.prompt_id for r in part):
                 if prompt_id not in alive:
@@ -126,22 +128,22 @@ def _sample_prompts(
                     alive[prompt_id] = _new_prompt(config, prompt_id, text, sampler.image_shape, threads)
                 _extend(folder, alive[prompt_id], images, part, stages)
             del images
-        tell(len(group))
-        for prompt_id in failed & set(alive):
-            alive.pop(prompt_id)
-        for prompt_id in [i for i, p in alive.items() if len(p.seeds) == config.generations]:
-            yield alive.pop(prompt_id)
+        tell(len(requests))
+        for prompt_id in failed:
+            alive.pop(prompt_id, None)
+            batches.drop(prompt_id)
+        for prompt_id in batches.due():
+            with stages.timed("clique"):
+                stop = batches.decide(prompt_id, functools.partial(_largest, config, alive[prompt_id]))
+            if stop is not None:
+                alive[prompt_id].stop = stop
+                tell(config.generations - len(alive[prompt_id].seeds))
+                yield alive.pop(prompt_id)
 
 
-def _batches(wanted: Iterator[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    group: list[tuple[int, int]] = []
-    for item in wanted:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+def _largest(config: Config, prompt: _Prompt) -> tuple[int, int]:
+    """Bounds of the prompt's largest clique so far, for its budget."""
+    return prompt.graph.largest_clique(min(config.node_limit, LOOK_NODES))
 
 
 def _sample(
@@ -268,6 +270,7 @@ def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, An
         "proven": first["proven"] if first else True,
         "upper": first["upper"] if first else folder.config.min_clique - 1,
         "cliques": cliques,
+        "stop": prompt.stop,
         "reason": None,
     }
 
@@ -282,6 +285,7 @@ def _failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:
         "medoid_seed": None,
         "proven": False,
         "upper": 0,
+        "stop": None,
         "reason": reason,
         **empty,
     }

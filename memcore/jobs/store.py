@@ -51,6 +51,7 @@ FINDINGS = pa.schema(
         ("proven", pa.bool_()),
         ("upper", pa.int32()),
         ("cliques", pa.list_(_CLIQUE)),
+        ("stop", pa.string()),
         ("reason", pa.string()),
     ]
 )
@@ -134,7 +135,7 @@ class RunFolder:
                 "grid": list(config.grid),
                 "min_clique": config.min_clique,
             },
-            "budget": {"generations": config.generations},
+            "budget": config.describe_budget(),
             "prompts": {
                 "count": len(prompts),
                 "source": config.prompts or config.images,

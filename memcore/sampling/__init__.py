@@ -5,30 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memcore.sampling.batches import Batches, interleave
-from memcore.sampling.budget import Budget, Fixed
+from memcore.sampling.boundary import Boundary, Outcome, find_boundary, outcome
+from memcore.sampling.budget import Budget, Decision, Fixed, Sequential
 from memcore.sampling.callables import CallableSampler
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.screens import flag_constant
 from memcore.sampling.seeds import derive_seed, derive_seeds
-from memcore.types import Images, Request
+from memcore.types import Images, Request, StopReason
 
 if TYPE_CHECKING:
     from memcore.sampling.diffusers import DiffusersSampler
 
 __all__ = [
     "Batches",
+    "Boundary",
     "Budget",
     "CallableSampler",
+    "Decision",
     "DiffusersSampler",
     "Fixed",
     "Images",
+    "Outcome",
     "Request",
     "Sampler",
+    "Sequential",
+    "StopReason",
     "check_images",
     "derive_seed",
     "derive_seeds",
+    "find_boundary",
     "flag_constant",
     "interleave",
+    "outcome",
 ]
 
 

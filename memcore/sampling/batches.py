@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from memcore import arrays
 from memcore.errors import ArgumentValueError
-from memcore.sampling.budget import Budget
+from memcore.sampling.budget import Budget, LargestClique
 from memcore.sampling.seeds import derive_seed
-from memcore.types import Request
+from memcore.types import Request, StopReason
 
 
 @dataclasses.dataclass
@@ -20,11 +20,10 @@ class _Open:
     prompt: str
     generated: int = 0
     allowance: int = 0
-    clique_size: int = 0
 
 
 class Batches:
-    """An iterator over batches of Requests, made by ``interleave``. Between two batches it may be told of results."""
+    """An iterator over batches of Requests, made by ``interleave``. Between two batches it is told of results."""
 
     def __init__(
         self, prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, run_seed: int
@@ -40,8 +39,10 @@ class Batches:
         return self
 
     def __next__(self) -> tuple[Request, ...]:
+        for prompt_id in self.due():
+            self.decide(prompt_id, _untold)
         batch: list[Request] = []
-        for prompt in list(self._open.values()):
+        for prompt in self._open.values():
             self._take(prompt, batch)
         while len(batch) < self._size and (begun := self._begin()) is not None:
             self._take(begun, batch)
@@ -49,10 +50,20 @@ class Batches:
             raise StopIteration
         return tuple(batch)
 
-    def report(self, prompt_id: int, clique_size: int) -> None:
-        """The largest clique among the prompt's images so far; the budget is asked with it before the next batch."""
-        if prompt_id in self._open:
-            self._open[prompt_id].clique_size = clique_size
+    def due(self) -> list[int]:
+        """Prompts whose images so far have all been handed out: each must be decided on before its next one."""
+        return [prompt.prompt_id for prompt in self._open.values() if not prompt.allowance]
+
+    def decide(self, prompt_id: int, largest: LargestClique) -> StopReason | None:
+        """Asks the budget about a prompt that is due; a reason means that it has ended. A budget that need not know does
+        not call ``largest``, so it may be left to the next batch to ask.
+        """
+        prompt = self._open[prompt_id]
+        decision = self._budget.decide(prompt.generated, largest)
+        prompt.allowance = decision.images
+        if decision.stop is not None:
+            del self._open[prompt_id]
+        return decision.stop
 
     def drop(self, prompt_id: int) -> None:
         """No more images of this prompt, for example because it cannot be sampled."""
@@ -63,19 +74,13 @@ class Batches:
             if prompt_id in self._begun:
                 raise ArgumentValueError(f"prompts holds the prompt_id {prompt_id} twice")
             self._begun.add(prompt_id)
-            self._open[prompt_id] = _Open(prompt_id, prompt)
-            return self._open[prompt_id]
+            begun = self._open[prompt_id] = _Open(prompt_id, prompt)
+            if self.decide(prompt_id, _no_clique) is None:
+                return begun
         return None
 
     def _take(self, prompt: _Open, batch: list[Request]) -> None:
-        """Fills the batch from this prompt; the budget is asked only when all that it granted has been sampled."""
-        if len(batch) == self._size:
-            return
-        if not prompt.allowance:
-            prompt.allowance = self._budget.next(prompt.generated, prompt.clique_size)
-            if prompt.allowance <= 0:
-                del self._open[prompt.prompt_id]
-                return
+        """Fills the batch with what the budget granted this prompt, as far as there is room."""
         count = min(prompt.allowance, self._size - len(batch))
         for index in range(prompt.generated, prompt.generated + count):
             seed = derive_seed(self._seed, prompt.prompt_id, index)
@@ -84,13 +89,25 @@ class Batches:
         prompt.allowance -= count
 
 
+def _no_clique() -> tuple[int, int]:
+    return 0, 0
+
+
+def _untold() -> tuple[int, int]:
+    raise ArgumentValueError(
+        "the budget asks for the largest clique: between two batches, call decide(prompt_id, largest) for every prompt "
+        "that is due()"
+    )
+
+
 def interleave(
     prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, *, run_seed: int
 ) -> Batches:
     """Batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
     The order is that of the prompts, then of the index within a prompt, and depends on nothing but the arguments and what
-    is reported. With ``Fixed`` nothing needs to be reported and only the very last batch is short.
+    the budget decides. A prompt that waits for a decision leaves its place in the batch to the next one. With ``Fixed``
+    nothing needs to be told and only the very last batch is short.
 
     Raises ArgumentTypeError or ArgumentValueError for a batch size or seed that cannot be, or a prompt_id that comes twice.
 
