@@ -158,27 +158,24 @@ class PromptGraph:
 
         Exact unless ``node_limit`` is used up; then a clique of this size exists, and a larger one may.
         """
+        return self.largest_clique()[0]
+
+    def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
+        """Bounds (lower, upper) of the size of the largest clique so far; one generation is a clique of one.
+
+        Equal where the search was proven within ``node_limit`` nodes (by default the graph's). Cheap while edges are few.
+        """
         graph = self.graph()
         if not len(graph):
-            return min(self._kept, 1)
-        return max_clique(graph, node_limit=self.node_limit).lower
+            return min(self._kept, 1), min(self._kept, 1)
+        clique = max_clique(graph, node_limit=node_limit or self.node_limit)
+        return clique.lower, clique.upper
 
     def findings(self) -> list[Finding]:
         """Vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""
         from memcore.audit.findings import findings
 
         return findings(self.graph(), self.min_clique, node_limit=self.node_limit)
-
-    def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
-        """Bounds (lower, upper) of the size of the largest clique so far; one image is a clique of one.
-
-        Equal where the search was proven within ``node_limit`` nodes (by default the graph's). Cheap while edges are few.
-        """
-        kept = len(self._vertices)
-        if not any(len(edges) for edges in self._edges):
-            return min(kept, 1), min(kept, 1)
-        clique = max_clique(self.graph(), node_limit=node_limit or self.node_limit)
-        return clique.lower, clique.upper
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """(H, W, C) of the generation with this index, copied to the CPU; excluded ones were not kept."""
