@@ -21,10 +21,11 @@ test: $(VENV)/.dev ## all tests
 
 lint: $(VENV)/.dev ## formatting, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
-	git ls-files '*.cpp' '*.hpp' '*.h' '*.inl' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
+	git ls-files '*.cpp' '*.cu' '*.hpp' '*.h' '*.inl' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
 
 sanitize: $(VENV)/.dev ## the native tests under ASan + UBSan, and under TSan
 	csrc/tests/run.sh asan && csrc/tests/run.sh tsan
+	csrc/tests/simt/run.sh asan && csrc/tests/simt/run.sh tsan
 
 aarch64: ## the native tests, cross-compiled for AArch64 and run under emulation
 	csrc/tests/run.sh aarch64

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -38,18 +41,63 @@ BASE = (
 SANITIZE = os.environ.get("MEMCORE_SANITIZE", "")
 
 
-def sources() -> list[Path]:
-    """All of csrc except other machines' instruction sets and the CUDA part that is not being built."""
-    cuda = os.environ.get("MEMCORE_CUDA") == "1"
-    if cuda and shutil.which("nvcc") is None:
+CUDA = os.environ.get("MEMCORE_CUDA") == "1"
+# Machine code for the A100, the H100 and the B200; all others from 8.0 on compile the PTX when they load it.
+CUDA_TARGETS = (
+    "arch=compute_80,code=[sm_80,compute_80]",
+    "arch=compute_90a,code=sm_90a",
+    "arch=compute_100,code=sm_100",
+)
+CUDA_FLAGS = [
+    *(
+        "-std=c++20",
+        "-O3",
+        "-Werror",
+        "all-warnings",
+        "-Xcompiler",
+        "-fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror",
+    ),
+    *(f"-gencode={target}" for target in CUDA_TARGETS),
+]
+
+
+def find_nvcc() -> Path:
+    """The compiler that NVCC names, the one on PATH, or that of the PyPI packages in this environment."""
+    named = os.environ.get("NVCC") or shutil.which("nvcc")
+    packaged = sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/nvcc"))
+    found = Path(named) if named else packaged[-1] if packaged else None
+    if found is None or not found.is_file():
         sys.exit(
-            "MEMCORE_CUDA=1 was set but nvcc is not on PATH: install CUDA 12.4 or later, or unset MEMCORE_CUDA"
+            f"MEMCORE_CUDA=1 was set but there is no nvcc {'at ' + named if named else 'on PATH'}: install CUDA 12.4 or "
+            "later, or pip install 'nvidia-cuda-nvcc==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-nvvm==13.0.*' "
+            "'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cccl==13.0.*', or unset MEMCORE_CUDA"
         )
+    return found
+
+
+def cuda_runtime(nvcc: Path) -> Path:
+    """The static CUDA runtime of this compiler. Static, so that the core loads where there is no CUDA."""
+    told = subprocess.run(
+        [nvcc, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False
+    ).stderr
+    top = re.search(r"^#\$ TOP=(.*)$", told, re.MULTILINE)
+    root = Path(top[1] if top else nvcc.resolve().parent.parent)
+    folders = [root / "lib64", root / "lib", *sorted(root.glob("targets/*/lib"))]
+    for library in (folder / "libcudart_static.a" for folder in folders):
+        if library.is_file():
+            return library
+    sys.exit(
+        f"MEMCORE_CUDA=1 was set and {nvcc} found, but no libcudart_static.a under {root}: install the CUDA runtime"
+    )
+
+
+def sources() -> list[Path]:
+    """All of csrc except other machines' instruction sets and, with CUDA, its stub."""
     kept = []
     for path in sorted(CSRC.rglob("*.cpp")):
         if path.stem in ISA_FLAGS and path.stem not in ISAS:
             continue
-        if path.name == "no_cuda.cpp" and cuda:
+        if path.name == "no_cuda.cpp" and CUDA:
             continue
         if "tests" in path.parts:
             continue
@@ -67,6 +115,20 @@ def is_fresh(built: Path, flags: list[str]) -> bool:
     names = dependencies.read_text().partition(":")[2].replace("\\\n", " ").split()
     made = built.stat().st_mtime
     return all(Path(name).exists() and Path(name).stat().st_mtime < made for name in names)
+
+
+def compile_cuda(nvcc: Path, source: Path, temp: Path) -> str:
+    built = (temp / source.relative_to(ROOT)).with_suffix(".cu.o")
+    flags = [str(nvcc), *CUDA_FLAGS, f"-I{CSRC}", "-MMD", "-MF", str(built.with_suffix(".d"))]
+    if not is_fresh(built, flags):
+        built.parent.mkdir(parents=True, exist_ok=True)
+        built.with_suffix(".flags").unlink(missing_ok=True)
+        print(f"nvcc {source.relative_to(ROOT)}: {', '.join(CUDA_TARGETS)}")
+        done = subprocess.run([*flags, "-c", str(source), "-o", str(built)], check=False)
+        if done.returncode != 0:
+            sys.exit(f"nvcc could not compile {source}")
+        built.with_suffix(".flags").write_text(repr(flags))
+    return str(built)
 
 
 class BuildCore(build_ext):
@@ -99,6 +161,10 @@ class BuildCore(build_ext):
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
+        if CUDA:
+            nvcc = find_nvcc()
+            objects += [compile_cuda(nvcc, source, temp) for source in sorted(CSRC.rglob("*.cu"))]
+            objects += [str(cuda_runtime(nvcc)), "-ldl", "-lrt"]
         link = [] if MSVC else ["-pthread", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
         self.compiler.link_shared_object(
             objects,
@@ -112,8 +178,8 @@ class BuildCore(build_ext):
         )
 
 
-if os.environ.get("MEMCORE_CUDA") == "1":
-    sys.exit("MEMCORE_CUDA=1 was set, but this version has no CUDA part yet: unset MEMCORE_CUDA")
+if CUDA:
+    find_nvcc()  # before anything else is compiled
 
 setup(
     ext_modules=[

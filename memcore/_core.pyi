@@ -81,6 +81,20 @@ def knn(
 
 # bind/cuda.cpp
 def cuda_status() -> CudaStatus: ...
+def cuda_error(error: int) -> str: ...
+def cuda_max_clique_workspace(device: int, n: int, graphs: int) -> int: ...
+def cuda_max_clique(
+    device: int,
+    stream: int,
+    adjacency: int,
+    n: int,
+    graphs: int,
+    min_size: int,
+    node_limit: int,
+    members: int,
+    bounds: int,
+    workspace: int,
+) -> int: ...
 
 # bind/clique.cpp: an answer is (members, lower, upper, proven, nodes)
 _Clique = tuple[list[int], int, int, bool, int]

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
-from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.backends import gpu_clique
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Graph
+
+_DIAGONAL = "graph must have nothing on its diagonal: a vertex is not its own neighbour"
+_ASYMMETRIC = "graph must be symmetric; use graph | graph.T if one direction is enough for an edge"
 
 
 def max_clique(
@@ -25,7 +29,10 @@ def max_clique(
         Branch-and-bound nodes, a measure of work that is the same on every machine. When they are used up the answer
         has ``proven=False`` and true bounds: lower <= clique number <= upper.
     backend
-        "auto" or "cpu": the native solver. "reference": enumeration in Python, for small graphs.
+        "auto": a matrix on a CUDA device is solved there, if the core was built with CUDA and n <= 1,024; anything else
+        by the native solver on the CPU. "cpu", "gpu": that one or an error. "reference": enumeration in Python, for small
+        graphs. A proven answer is the same everywhere, ``nodes`` aside. What the GPU leaves unproven, the CPU tries with
+        the same limit.
 
     Returns
     -------
@@ -46,6 +53,11 @@ def max_clique(
     """
     limit = arrays.check_count(node_limit, "node_limit")
     _check_backend(backend)
+    if (bits := _bits_on_gpu(graph, backend)) is not None:
+        found = gpu_clique.to_host(*gpu_clique.max_cliques(bits[None], min_size=0, node_limit=limit))[0]
+        if found.proven:
+            return _clique(found)
+        backend = "cpu"
     if isinstance(graph, Graph):
         if backend == "reference":
             return _proven(_reference(graph.adjacency()))
@@ -83,6 +95,11 @@ def find_cliques(
     limit = arrays.check_count(node_limit, "node_limit")
     size = arrays.check_count(min_size, "min_size", 2)
     _check_backend(backend)
+    if (bits := _bits_on_gpu(graph, backend)) is not None:
+        disjoint = gpu_clique.find_cliques(bits, size, limit)
+        if disjoint is not None:
+            return [_clique(found) for found in disjoint]
+        backend = "cpu"
     if isinstance(graph, Graph):
         floor = int(graph.stats.get("min_clique", 0))
         if graph.partial and floor > size:
@@ -121,8 +138,52 @@ def _reference(adjacency: NDArray[np.bool_]) -> tuple[int, ...]:
 
 
 def _check_backend(backend: str) -> None:
-    if backend not in ("auto", "cpu", "reference"):
-        raise ArgumentValueError(f"backend must be 'auto', 'cpu' or 'reference' for cliques, got {backend!r}")
+    if backend not in ("auto", "cpu", "gpu", "reference"):
+        raise ArgumentValueError(f"backend must be 'auto', 'cpu', 'gpu' or 'reference', got {backend!r}")
+
+
+def _bits_on_gpu(graph: Any, backend: Backend) -> Any:
+    """(n, W) bits of a matrix that is to be solved on its CUDA device; None where the CPU solves it."""
+    on_device = arrays.is_torch(graph) and graph.is_cuda
+    if backend == "gpu":
+        if not on_device:
+            raise DeviceError(
+                "backend='gpu' needs an adjacency matrix on a CUDA device; call graph.cuda() first"
+            )
+        usable, reason = gpu_clique.available()
+        if not usable:
+            raise DeviceError(f"backend='gpu' needs the core's CUDA part for cliques: {reason}")
+        if len(graph) > gpu_clique.MAX_VERTICES:
+            raise ArgumentValueError(
+                f"graph must have at most {gpu_clique.MAX_VERTICES} vertices on a GPU, got {len(graph)}; "
+                "backend='cpu' takes more"
+            )
+    elif not (
+        backend == "auto"
+        and on_device
+        and len(graph) <= gpu_clique.MAX_VERTICES
+        and gpu_clique.available()[0]
+    ):
+        return None
+    return gpu_clique.pack(_check_tensor(graph))
+
+
+def _check_tensor(graph: Any) -> Any:
+    """As ``_check_adjacency``, on the tensor's device."""
+    import torch
+
+    if graph.dtype not in (torch.bool, torch.uint8):
+        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {graph.dtype}")
+    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
+        raise ArgumentValueError(
+            f"graph must be an adjacency matrix of shape (n, n), got {tuple(graph.shape)}"
+        )
+    edges = graph != 0
+    if bool(edges.diagonal().any()):
+        raise ArgumentValueError(_DIAGONAL)
+    if not torch.equal(edges, edges.mT):
+        raise ArgumentValueError(_ASYMMETRIC)
+    return edges
 
 
 def _check_adjacency(graph: Any) -> NDArray[np.bool_]:
@@ -138,9 +199,7 @@ def _check_adjacency(graph: Any) -> NDArray[np.bool_]:
         raise ArgumentValueError(f"graph must be an adjacency matrix of shape (n, n), got {graph.shape}")
     adjacency = graph.astype(np.bool_, copy=False)
     if adjacency.diagonal().any():
-        raise ArgumentValueError("graph must have nothing on its diagonal: a vertex is not its own neighbour")
+        raise ArgumentValueError(_DIAGONAL)
     if not np.array_equal(adjacency, adjacency.T):
-        raise ArgumentValueError(
-            "graph must be symmetric; use graph | graph.T if one direction is enough for an edge"
-        )
+        raise ArgumentValueError(_ASYMMETRIC)
     return adjacency

@@ -57,13 +57,13 @@ def _version(name: str) -> str | None:
 
 def info_lines(result: dict[str, Any]) -> list[str]:
     """The same for a person."""
-    instruction = result["isa"]
+    instruction, cliques = result["isa"], result["cuda_library"]
     lines = [
         f"memcore {result['memcore']}, Python {result['python']}, {result['machine']}, {result['processors']} processors",
         f"CPU: {instruction['active']} runs (available: {', '.join(instruction['available'])}"
         + (f"; MEMCORE_ISA={instruction['override']})" if instruction["override"] else ")"),
         f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}",
-        f"GPU, CUDA library: {result['cuda_library']['reason']}",
+        f"GPU, cliques: {'run on CUDA tensors' if cliques['available'] else 'on the CPU, ' + cliques['reason']}",
     ]
     for extra, packages in result["packages"].items():
         missing = [name for name, version in packages.items() if version is None]

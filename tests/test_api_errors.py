@@ -245,9 +245,9 @@ CLIQUES: list[tuple[Call, type, str]] = [
     (lambda: memcore.max_clique(TRIANGLE, node_limit=0), VALUE, "node_limit must be >= 1, got 0"),
     (lambda: memcore.max_clique(TRIANGLE, node_limit=1e6), TYPE, "node_limit must be an integer, got float"),
     (
-        lambda: memcore.max_clique(TRIANGLE, backend="gpu"),
+        lambda: memcore.max_clique(TRIANGLE, backend="tpu"),
         VALUE,
-        "backend must be 'auto', 'cpu' or 'reference' for cliques, got 'gpu'",
+        "backend must be 'auto', 'cpu', 'gpu' or 'reference', got 'tpu'",
     ),
     (lambda: memcore.find_cliques(TRIANGLE, 1), VALUE, "min_size must be >= 2, got 1"),
     (lambda: memcore.find_cliques(TRIANGLE, True), TYPE, "min_size must be an integer, got bool"),

@@ -1,22 +1,26 @@
 // Maximum cliques on a GPU: one warp a graph, sets of vertices as bits, word l of a set in lane l's register.
 //
-// The answer is the CPU solver's (max_clique.hpp): the lexicographically smallest maximum clique. That names one
-// set, so that the two searches need not take the same path to it, and do not: their counts of nodes differ.
-// Where the node limit ends a search, bounds hold and `proven` is 0, here as there.
+// The answer is the CPU solver's (max_clique.hpp): the lexicographically smallest maximum clique. That names
+// one set, so that the two searches need not take the same path to it, and do not: their counts of nodes
+// differ. Where the node limit ends a search, bounds hold and `proven` is 0, here as there.
 //
 // A warp takes graphs from a common counter until none is left. For each:
-//   1. peel      drop vertices with fewer than min_size - 1 neighbours, until none is left to drop. Most graphs
+//   1. peel      drop vertices with fewer than min_size - 1 neighbours, until none is left to drop. Most
+//   graphs
 //                of an audit end here, after each row was read once.
-//   2. greedy    a clique to begin with: the vertex with the most neighbours, and with it at once all that are
+//   2. greedy    a clique to begin with: the vertex with the most neighbours, and with it at once all that
+//   are
 //                neighbours of all others.
-//   3. search    branch and bound for a larger one; the bound is a greedy colouring. With k colours for what is
-//                left, no clique has more than k vertices, so only vertices that do not fit into as many colours
-//                as are needed to beat the best are branched on.
+//   3. search    branch and bound for a larger one; the bound is a greedy colouring. With k colours for what
+//   is
+//                left, no clique has more than k vertices, so only vertices that do not fit into as many
+//                colours as are needed to beat the best are branched on.
 //   4. canonise  decide on the vertices in ascending order: is there a clique of this size with those taken?
 //
-// Memory: the two sets of each level of the search (candidates, branching vertices) lie in shared memory for as
-// many levels as fit there, and in the workspace below them. A lane reads and writes its own word only. What
-// lanes share, the vertices chosen and the bound at each level, is written by lane 0 and ordered by __syncwarp.
+// Memory: the two sets of each level of the search (candidates, branching vertices) lie in shared memory for
+// as many levels as fit there, and in the workspace below them. A lane reads and writes its own word only.
+// What lanes share, the vertices chosen and the bound at each level, is written by lane 0 and ordered by
+// __syncwarp.
 #include "cuda/device.hpp"
 //
 #include <cstddef>
@@ -28,9 +32,11 @@ namespace memcore::cuda {
 namespace {
 
 constexpr int kWarps = 4;
-// 32-bit words of shared memory for the levels of a warp: with them, three blocks of four warps fit on an A100's
-// multiprocessor and four on an H100's.
+// 32-bit words of shared memory for the levels of a warp: with them, three blocks of four warps fit on an
+// A100's multiprocessor and four on an H100's.
 constexpr int kLevelWords = 3072;
+// What shared memory allows at most. Told so, the compiler takes registers enough not to spill.
+constexpr int kBlocks = 4;
 constexpr int kWordBits = 32;
 static_assert(MEMCORE_CUDA_MAX_VERTICES == kWordBits * kWarpLanes, "a lane holds a word of a set");
 
@@ -172,7 +178,8 @@ class WarpSolver {
         return clique;
     }
 
-    // The vertices that a greedy colouring leaves over after `colours` colours; the others hold no larger clique.
+    // The vertices that a greedy colouring leaves over after `colours` colours; the others hold no larger
+    // clique.
     __device__ uint32_t uncoloured(uint32_t set, int colours) const {
         for (int colour = 0; colour < colours && !none(set); ++colour) set = without_a_colour(set);
         return set;
@@ -194,9 +201,10 @@ class WarpSolver {
     // This lane's word of the candidates of a level; that of its branching vertices is `words` further on.
     __device__ uint32_t* level(int depth) const {
         const int stride = level_words(launch_.words);
-        uint32_t* const base = depth < launch_.shared_levels
-                                   ? levels_ + depth * stride
-                                   : deep_levels_ + static_cast<int64_t>(depth - launch_.shared_levels) * stride;
+        uint32_t* const base =
+            depth < launch_.shared_levels
+                ? levels_ + depth * stride
+                : deep_levels_ + static_cast<int64_t>(depth - launch_.shared_levels) * stride;
         return base + lane_;
     }
     __device__ void enter(int depth, uint32_t candidates, uint32_t branching, int bound) {
@@ -215,8 +223,8 @@ class WarpSolver {
         return true;
     }
 
-    // A clique of more than `lower` vertices, the largest or the first of `stop_at`: returns its size and sets
-    // *found, or returns `lower`. *finished is false where the node limit ended it. 0 <= lower.
+    // A clique of more than `lower` vertices, the largest or the first of `stop_at`: returns its size and
+    // sets *found, or returns `lower`. *finished is false where the node limit ended it. 0 <= lower.
     __device__ int search(uint32_t candidates, int lower, int stop_at, uint32_t* found, bool* finished) {
         int best = lower;
         *finished = take_node();
@@ -265,9 +273,10 @@ class WarpSolver {
         return best;
     }
 
-    // Turns a maximum clique of the candidates into the lexicographically smallest one; false where the node limit
-    // left that open. A vertex of the clique is taken. Another can replace the one that it is not adjacent to, or
-    // else the question is whether its neighbours among the candidates hold a clique of what is still needed.
+    // Turns a maximum clique of the candidates into the lexicographically smallest one; false where the node
+    // limit left that open. A vertex of the clique is taken. Another can replace the one that it is not
+    // adjacent to, or else the question is whether its neighbours among the candidates hold a clique of what
+    // is still needed.
     __device__ bool canonise(uint32_t candidates, uint32_t* clique, int needed) {
         uint32_t taken = 0;
         uint32_t rest = *clique;
@@ -322,7 +331,7 @@ class WarpSolver {
     int64_t nodes_ = 0;
 };
 
-__global__ void __launch_bounds__(kWarps* kWarpLanes) max_clique_kernel(Launch launch) {
+__global__ void __launch_bounds__(kWarps* kWarpLanes, kBlocks) max_clique_kernel(Launch launch) {
     MEMCORE_SHARED_WORDS(shared);
     const int warp = static_cast<int>(threadIdx.x) / kWarpLanes;
     const int64_t warp_of_grid = static_cast<int64_t>(blockIdx.x) * kWarps + warp;
@@ -366,8 +375,7 @@ class OnDevice {
 constexpr int64_t kTicketBytes = 16;  // the counter, and what keeps the levels aligned behind it
 
 bool in_range(int n, int64_t graphs) {
-    return n >= 0 && n <= MEMCORE_CUDA_MAX_VERTICES && graphs >= 0 &&
-           graphs <= static_cast<int64_t>(1) << 40;
+    return n >= 0 && n <= MEMCORE_CUDA_MAX_VERTICES && graphs >= 0 && graphs <= static_cast<int64_t>(1) << 40;
 }
 
 int words_of(int n) { return (n + kWordBits - 1) / kWordBits; }
@@ -423,7 +431,8 @@ int memcore_cuda_max_clique(int device, void* stream, const uint32_t* adjacency,
                             int min_size, int64_t node_limit, uint32_t* members, int64_t* bounds,
                             void* workspace) {
     using namespace memcore::cuda;
-    if (!in_range(n, graphs) || min_size < 0 || node_limit < 0) return static_cast<int>(cudaErrorInvalidValue);
+    if (!in_range(n, graphs) || min_size < 0 || node_limit < 0)
+        return static_cast<int>(cudaErrorInvalidValue);
     if (graphs == 0) return static_cast<int>(cudaSuccess);
     const OnDevice on(device);
     if (on.error() != cudaSuccess) return static_cast<int>(on.error());

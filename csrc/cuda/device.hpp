@@ -1,5 +1,5 @@
-// What a .cu file includes first: CUDA where nvcc compiles it, and nothing where csrc/tests/simt runs the same
-// file on the CPU, whose header comes before it.
+// What a .cu file includes first: CUDA where nvcc compiles it, and nothing where csrc/tests/simt runs the
+// same file on the CPU, whose header comes before it.
 #pragma once
 
 #ifdef __CUDACC__

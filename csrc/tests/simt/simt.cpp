@@ -136,13 +136,14 @@ const std::function<void()>* launched = nullptr;
 std::vector<void*> spare_stacks;
 
 [[noreturn]] void stop(const char* why, const Block* block) {
-    std::fprintf(stderr, "simt: %s (SIMT_SEED=%llu)\n", why, static_cast<unsigned long long>(settings().seed));
+    std::fprintf(stderr, "simt: %s (SIMT_SEED=%llu)\n", why,
+                 static_cast<unsigned long long>(settings().seed));
     if (block != nullptr) {
         for (const Thread& thread : block->threads) {
             if (thread.ended) continue;
-            std::fprintf(stderr, "  block %u thread %u: %s, mask %08x, called from %p\n", thread.place.block.x,
-                         thread.index, kNames[static_cast<std::size_t>(thread.operation)], thread.mask,
-                         thread.site);
+            std::fprintf(stderr, "  block %u thread %u: %s, mask %08x, called from %p\n",
+                         thread.place.block.x, thread.index,
+                         kNames[static_cast<std::size_t>(thread.operation)], thread.mask, thread.site);
         }
     }
     std::abort();
@@ -185,14 +186,17 @@ void* new_stack() {
         FOR_ASAN(ASAN_UNPOISON_MEMORY_REGION(stack, kStackBytes);)
         return stack;
     }
-    void* const stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stack == MAP_FAILED || mprotect(stack, kGuardBytes, PROT_NONE) != 0) stop("no memory for a stack", nullptr);
+    void* const stack =
+        mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED || mprotect(stack, kGuardBytes, PROT_NONE) != 0)
+        stop("no memory for a stack", nullptr);
     return stack;
 }
 
 void start(Thread& thread) {
     thread.context.stack = new_stack();
-    // As simt_switch leaves it: six registers below the address to go on at. The stack is aligned as at a call.
+    // As simt_switch leaves it: six registers below the address to go on at. The stack is aligned as at a
+    // call.
     auto** top = reinterpret_cast<void**>(static_cast<char*>(thread.context.stack) + kStackBytes - 64);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(&begin);

@@ -2,12 +2,13 @@
 //
 //     g++ -std=c++20 -x c++ -include tests/simt/simt.hpp kernel.cu
 //
-// The runtime (simt.cpp) leaves a fiber only at collectives, barriers, atomics and fences, in an order drawn from
-// SIMT_SEED, with SIMT_RESIDENT blocks alive at once, and stops the program where CUDA would be undefined: masks
-// that name absent lanes, lanes that meet in different collectives, diverged barriers, deadlock, more shared
-// memory than the launch gave. Shared memory is filled with junk for each block. Built with sanitizers
-// (-DSIMT_ASAN, -DSIMT_TSAN), a stray access and an unsynchronised one are errors: votes and shuffles order no
-// memory, as in CUDA; only __syncwarp, __syncthreads and the end of a launch do.
+// The runtime (simt.cpp) leaves a fiber only at collectives, barriers, atomics and fences, in an order drawn
+// from SIMT_SEED, with SIMT_RESIDENT blocks alive at once, and stops the program where CUDA would be
+// undefined: masks that name absent lanes, lanes that meet in different collectives, diverged barriers,
+// deadlock, more shared memory than the launch gave. Shared memory is filled with junk for each block. Built
+// with sanitizers
+// (-DSIMT_ASAN, -DSIMT_TSAN), a stray access and an unsynchronised one are errors: votes and shuffles order
+// no memory, as in CUDA; only __syncwarp, __syncthreads and the end of a launch do.
 //
 // Only what the kernels here use is offered.
 #pragma once
@@ -24,7 +25,8 @@
 #define __launch_bounds__(...)
 #define __restrict__
 
-#define MEMCORE_SHARED_WORDS(name) std::uint32_t* const name = static_cast<std::uint32_t*>(simt::shared_memory())
+#define MEMCORE_SHARED_WORDS(name) \
+    std::uint32_t* const name = static_cast<std::uint32_t*>(simt::shared_memory())
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -89,9 +91,7 @@ inline constexpr simt::Coordinates<&simt::Place::grid> gridDim{};
 #define SIMT_COLLECTIVE __attribute__((noinline)) inline
 #define SIMT_SITE __builtin_extract_return_addr(__builtin_return_address(0))
 
-SIMT_COLLECTIVE void __syncthreads() {
-    simt::collective(simt::Operation::kBarrier, 0, 0, 0, SIMT_SITE);
-}
+SIMT_COLLECTIVE void __syncthreads() { simt::collective(simt::Operation::kBarrier, 0, 0, 0, SIMT_SITE); }
 SIMT_COLLECTIVE void __syncwarp(unsigned mask = 0xffffffffu) {
     simt::collective(simt::Operation::kSyncWarp, mask, 0, 0, SIMT_SITE);
 }
@@ -113,8 +113,8 @@ SIMT_COLLECTIVE T __shfl_sync(unsigned mask, T value, int lane) {
 }
 template <class T>
 SIMT_COLLECTIVE T __reduce_add_sync(unsigned mask, T value) {
-    return static_cast<T>(simt::collective(simt::Operation::kReduceAdd, mask, static_cast<std::int64_t>(value), 0,
-                                           SIMT_SITE));
+    return static_cast<T>(
+        simt::collective(simt::Operation::kReduceAdd, mask, static_cast<std::int64_t>(value), 0, SIMT_SITE));
 }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
@@ -172,7 +172,9 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, i
     *blocks = 2;
     return cudaSuccess;
 }
-inline const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "error"; }
+inline const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaSuccess ? "no error" : "error";
+}
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* configuration, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {

@@ -26,8 +26,9 @@ int failed = 0;
 
 void check(bool holds, const std::string& what) {
     holds ? ++passed : ++failed;
-    if (!holds) std::printf("FAILED: %s (SIMT_SEED=%llu)\n", what.c_str(),
-                            static_cast<unsigned long long>(simt::settings().seed));
+    if (!holds)
+        std::printf("FAILED: %s (SIMT_SEED=%llu)\n", what.c_str(),
+                    static_cast<unsigned long long>(simt::settings().seed));
 }
 
 struct Graphs {
@@ -67,8 +68,8 @@ std::vector<Answer> on_fibers(const Graphs& graphs, int min_size, std::int64_t n
     const std::int64_t bytes = memcore_cuda_max_clique_workspace(0, graphs.n, count);
     check(bytes >= 16 && bytes % 8 == 0, "workspace");
     std::vector<std::uint64_t> workspace(static_cast<std::size_t>(bytes) / 8, 0xCDCDCDCDCDCDCDCDu);
-    const int error = memcore_cuda_max_clique(0, nullptr, adjacency.data(), graphs.n, count, min_size, node_limit,
-                                              members.data(), bounds.data(), workspace.data());
+    const int error = memcore_cuda_max_clique(0, nullptr, adjacency.data(), graphs.n, count, min_size,
+                                              node_limit, members.data(), bounds.data(), workspace.data());
     check(error == 0, "launch");
     // Each warp that ends has drawn a ticket in vain, every graph one that was not.
     const std::uint64_t warps = workspace[0] - graphs.edges.size();
@@ -101,9 +102,11 @@ Clique on_cpu(const Graphs& graphs, std::size_t g, int min_size) {
 bool is_clique(const Graphs& graphs, std::size_t g, const std::vector<int>& members) {
     std::vector<char> adjacent(static_cast<std::size_t>(graphs.n) * static_cast<std::size_t>(graphs.n));
     const auto at = [&](int u, int v) -> char& {
-        return adjacent[static_cast<std::size_t>(u) * static_cast<std::size_t>(graphs.n) + static_cast<std::size_t>(v)];
+        return adjacent[static_cast<std::size_t>(u) * static_cast<std::size_t>(graphs.n) +
+                        static_cast<std::size_t>(v)];
     };
-    for (std::size_t e = 0; e < graphs.edges[g].size(); e += 2) at(graphs.edges[g][e], graphs.edges[g][e + 1]) = 1;
+    for (std::size_t e = 0; e < graphs.edges[g].size(); e += 2)
+        at(graphs.edges[g][e], graphs.edges[g][e + 1]) = 1;
     for (std::size_t i = 0; i < members.size(); ++i) {
         for (std::size_t j = i + 1; j < members.size(); ++j) {
             if (!at(members[i], members[j])) return false;
@@ -131,7 +134,8 @@ void compare_limited(const Graphs& graphs, std::int64_t limit, int min_size, con
         // Where nothing is as large as min_size, the CPU's bounds are 0 and min_size - 1.
         check(answer.nodes <= limit && answer.lower == static_cast<std::int64_t>(answer.members.size()) &&
                   is_clique(graphs, g, answer.members) && answer.lower <= expected.lower &&
-                  expected.lower <= answer.upper && (answer.proven == 0 || answer.members == expected.members),
+                  expected.lower <= answer.upper &&
+                  (answer.proven == 0 || answer.members == expected.members),
               what + " at a limit of " + std::to_string(limit) + ", graph " + std::to_string(g));
     }
 }
@@ -166,7 +170,8 @@ Graphs known_families(int n) {
     graphs.edges.push_back(edges_where(n, [](int i, int j) { return std::popcount(unsigned(i ^ j)) >= 2; }));
     graphs.edges.push_back(edges_where(n, [&](int i, int j) { return j - i != 1 && j - i != n - 1; }));
     graphs.edges.push_back(edges_where(n, [](int i, int j) { return (i % 4 == j % 4) && i / 20 == j / 20; }));
-    graphs.edges.push_back(edges_where(n, [](int i, int j) { return i < 3 ? j % 3 == i : i >= 7 && j < 14; }));
+    graphs.edges.push_back(
+        edges_where(n, [](int i, int j) { return i < 3 ? j % 3 == i : i >= 7 && j < 14; }));
     return graphs;
 }
 
@@ -209,15 +214,18 @@ int main(int count, char** arguments) {
         compare(random_graphs(70, 8, 3), 0, "random graphs on 70");
         compare(known_families(65), 0, "known families on 65");
         Graphs prompts{200, {}};
-        for (unsigned g = 0; g < 6; ++g) prompts.edges.push_back(planted(200, 12 + 4 * static_cast<int>(g), 5, 0.02 * g, g));
+        for (unsigned g = 0; g < 6; ++g)
+            prompts.edges.push_back(planted(200, 12 + 4 * static_cast<int>(g), 5, 0.02 * g, g));
         compare(prompts, 10, "prompts");
         // More levels than fit in shared memory: 64 of 24 words each.
         const auto nearly_all = [](int i, int j) { return i % 6 != 0 && j % 6 != 0 && j - i != 1; };
-        compare({768, {edges_where(768, [&](int i, int j) { return i < 240 && j < 240 && nearly_all(i, j); })}}, 0,
-                "many levels");
+        compare(
+            {768, {edges_where(768, [&](int i, int j) { return i < 240 && j < 240 && nearly_all(i, j); })}},
+            0, "many levels");
         compare({1024, {planted(1024, 30, 31, 0.0, 5)}}, 10, "1,024 vertices");
         check(memcore_cuda_max_clique_workspace(0, 1025, 1) == -1, "1,025 vertices");
-        check(memcore_cuda_max_clique(0, nullptr, nullptr, 1025, 1, 0, 0, nullptr, nullptr, nullptr) == 1, "refused");
+        check(memcore_cuda_max_clique(0, nullptr, nullptr, 1025, 1, 0, 0, nullptr, nullptr, nullptr) == 1,
+              "refused");
     }
     std::printf("%d passed, %d failed, %llu switches of fibers\n", passed, failed,
                 static_cast<unsigned long long>(simt::settings().switches));

@@ -1,0 +1,149 @@
+"""Cliques of graphs that stand on a CUDA device, by the CUDA part of the core. torch loads inside functions only.
+
+Graphs come as bits: (G, n, W) int32, W = ceil(n / 32), bit u % 32 of word u // 32 of row v for the edge (v, u), which
+is what ``memcore_kernels.threshold_graph`` writes. Answers stay on the device until somebody asks for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from memcore import _core
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+#: Largest graph that the kernel takes: a set of vertices is one 32-bit word for each of a warp's 32 lanes.
+MAX_VERTICES = 1024
+WORD_BITS = 32
+
+
+class Found(NamedTuple):
+    """One graph's answer on the host, as the CPU solver gives it."""
+
+    members: tuple[int, ...]
+    lower: int
+    upper: int
+    proven: bool
+    nodes: int
+
+
+def available() -> tuple[bool, str]:
+    """Whether this build can solve cliques on a CUDA device here, or why not."""
+    status = _core.cuda_status()
+    return status["available"], status["reason"]
+
+
+def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(G, n, W) int32 -> members (G, W) int32 as bits, bounds (G, 4) int64: lower, upper, proven, nodes.
+
+    Queued on the current stream of the tensor's device; this returns before it is done. ``min_size``, ``node_limit``
+    and the bounds as in ``csrc/cuda/memcore_cuda.h``. Raises DeviceError where the core has no CUDA part or the device
+    does not answer, ArgumentTypeError and ArgumentValueError, naming the argument.
+    """
+    import torch
+
+    if bits.dtype != torch.int32:
+        raise ArgumentTypeError(f"bits must be torch.int32, got {bits.dtype}")
+    _, n, words = bits.shape
+    if n > MAX_VERTICES or words != -(-n // WORD_BITS):
+        raise ArgumentValueError(
+            f"bits must be (G, n, ceil(n / 32)) with n <= {MAX_VERTICES}, got shape {tuple(bits.shape)}"
+        )
+    if not bits.is_cuda:
+        raise DeviceError(f"bits must stand on a CUDA device, got {bits.device}")
+    usable, reason = available()
+    if not usable:
+        raise DeviceError(f"cliques on {bits.device} need the core's CUDA part: {reason}")
+    stream = torch.cuda.current_stream(bits.device).cuda_stream
+    return launch(_core, bits.contiguous(), bits.device.index, stream, min_size, node_limit)
+
+
+def launch(
+    library: Any, bits: torch.Tensor, device: int, stream: int, min_size: int, node_limit: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Calls ``library``, the core or what stands in for it, with the addresses of contiguous tensors."""
+    graphs, n, words = bits.shape
+    members = bits.new_empty((graphs, words))
+    bounds = bits.new_empty((graphs, 4)).long()
+    size = library.cuda_max_clique_workspace(device, n, graphs)
+    if size < 0:
+        raise DeviceError(
+            f"device {device} does not answer: no workspace for {graphs} graphs on {n} vertices"
+        )
+    # The allocator gives memory out in the order of the stream, so that this may go before the kernel has run.
+    workspace = bits.new_empty((size // 4,))
+    error = library.cuda_max_clique(
+        device,
+        stream,
+        bits.data_ptr(),
+        n,
+        graphs,
+        min_size,
+        node_limit,
+        members.data_ptr(),
+        bounds.data_ptr(),
+        workspace.data_ptr(),
+    )
+    if error:
+        raise DeviceError(
+            f"the clique kernel did not start on device {device}: {library.cuda_error(error)} ({error})"
+        )
+    return members, bounds
+
+
+def to_host(members: torch.Tensor, bounds: torch.Tensor) -> list[Found]:
+    """One transfer for all graphs; waits for the device."""
+    import torch
+
+    words = members.shape[1]
+    rows = torch.cat([members.long(), bounds], dim=1).cpu().tolist()
+    return [
+        Found(_members(row[:words]), row[words], row[words + 1], bool(row[words + 2]), row[words + 3])
+        for row in rows
+    ]
+
+
+def find_cliques(bits: torch.Tensor, min_size: int, node_limit: int) -> list[Found] | None:
+    """Vertex-disjoint cliques of one graph (n, W), largest first; None where the node limit left one unproven.
+
+    A launch and a transfer of a few bytes for each clique, and one more to see that none is left.
+    """
+    bits = bits[None].clone()
+    cliques: list[Found] = []
+    while True:
+        members, bounds = max_cliques(bits, min_size=min_size, node_limit=node_limit)
+        (found,) = to_host(members, bounds)
+        if not found.proven:
+            return None
+        if not found.members:
+            return cliques
+        cliques.append(found)
+        node_limit -= found.nodes
+        bits &= ~members[:, None, :]
+        bits[:, list(found.members)] = 0
+
+
+def pack(adjacency: torch.Tensor) -> torch.Tensor:
+    """(..., n, n) bool or uint8 -> (..., n, W) int32 bits, on the same device."""
+    import torch
+
+    n = adjacency.shape[-1]
+    words = -(-n // WORD_BITS)
+    padded = torch.nn.functional.pad((adjacency != 0).to(torch.int32), (0, words * WORD_BITS - n))
+    weights = torch.arange(WORD_BITS, dtype=torch.int32, device=adjacency.device)
+    grouped = padded.reshape(*adjacency.shape[:-1], words, WORD_BITS)
+    return (grouped << weights).sum(-1, dtype=torch.int32)
+
+
+def unpack(bits: torch.Tensor, n: int) -> torch.Tensor:
+    """(..., W) int32 bits -> (..., n) bool, on the same device."""
+    import torch
+
+    shifts = torch.arange(WORD_BITS, dtype=torch.int32, device=bits.device)
+    return ((bits[..., None] >> shifts) & 1).flatten(-2)[..., :n].to(torch.bool)
+
+
+def _members(words: list[int]) -> tuple[int, ...]:
+    return tuple(WORD_BITS * w + b for w, word in enumerate(words) for b in range(WORD_BITS) if word >> b & 1)
