@@ -30,6 +30,13 @@ SAMPLING_FLAGS: list[tuple[str, type, str]] = [
     ("dtype", str, "float32, float16 or bfloat16"),
     ("device", str, "cpu or cuda"),
 ]
+STORED_FLAGS: list[tuple[str, type, str]] = [
+    (
+        "background",
+        str,
+        "colour, as #ffffff, that transparent pixels stand on; without it they are quarantined",
+    ),
+]
 GRAPH_FLAGS: list[tuple[str, type, str]] = [
     ("batch_size", int, "images at a time"),
     ("threshold", float, "tiled l2 of an edge, in [0, 1]"),
@@ -74,9 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
         "run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with"
     )
     stored.add_argument(
-        "--images", help="folder with a folder of images or an .npy a prompt, or one .npy file"
+        "--images",
+        help="folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
     )
-    _configuration(stored, GRAPH_FLAGS)
+    _configuration(stored, STORED_FLAGS + GRAPH_FLAGS)
     _workers(stored)
     _parts(stored)
 
@@ -253,7 +261,7 @@ def _filter(arguments: argparse.Namespace) -> int:
     _positive(arguments, "workers", "threads")
     folder = filter_stored(
         arguments.run,
-        _config(arguments, "stored", GRAPH_FLAGS),
+        _config(arguments, "stored", STORED_FLAGS + GRAPH_FLAGS),
         workers=arguments.workers,
         threads=arguments.threads,
         part=_part(arguments),

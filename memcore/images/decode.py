@@ -29,6 +29,7 @@ def decode(
     *,
     shape: tuple[int, int, int] | None = None,
     background: Background | None = None,
+    out: Pixels | None = None,
 ) -> Pixels:
     """(H, W, 3) uint8 of one PNG, JPEG, WebP, BMP, GIF or TIFF image.
 
@@ -37,6 +38,7 @@ def decode(
     cut them), transparent pixels (unless ``background``, an RGB colour of 0 to 255, is declared: then they are
     composited onto it and rounded to nearest), colour spaces without a defined conversion, animations, and sizes over
     ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), so is another size than that.
+    The image is decoded into ``out`` if that is given, C-contiguous and of ``shape``; its content is lost if it is refused.
 
     Raises UnreadableImage with a reason code; MissingExtraError without pillow or simplejpeg.
 
@@ -58,7 +60,11 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        return _upright(_flat(read(), background), orientation)
+        pixels = _upright(_flat(read(out if orientation == 1 else None), background), orientation)
+        if out is None or pixels is out:
+            return pixels
+        out[:] = pixels
+        return out
     except (UnreadableImage, MissingExtraError):
         raise
     except MemoryError:
@@ -91,8 +97,8 @@ def decoder_versions() -> dict[str, str]:
     return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": other.version()}
 
 
-def _look(data: bytes) -> tuple[int, int, int, Callable[[], Pixels]]:
-    """(height, width, EXIF orientation, what decodes the pixels to (H, W, 3) or, with alpha, (H, W, 4))."""
+def _look(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
+    """(height, width, EXIF orientation, what decodes to (H, W, 3), into an array if it can, or to (H, W, 4))."""
     if data.startswith(png.SIGNATURE):
         return png.look(data)
     if data.startswith(jpeg.SIGNATURE):

@@ -24,7 +24,7 @@ def version() -> str:
     return f"simplejpeg {getattr(_simplejpeg(), '__version__', '')}, accurate DCT".replace("  ", " ")
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
+def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
     library = _simplejpeg()
     orientation, frame = 1, None
@@ -47,17 +47,17 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
         raise UnreadableImage("unreadable", f"{height} x {width} pixels")
     if data.count(b"\xff\xda") > MAX_SCANS:
         raise UnreadableImage("too-large", f"more than {MAX_SCANS} scans")
-    return height, width, orientation, lambda: _pixels(library, data)
+    return height, width, orientation, lambda out: _pixels(library, data, out)
 
 
-def _pixels(library: Any, data: bytes) -> NDArray[np.uint8]:
+def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Strictly: where data are missing, Pillow fills the rest of the image with grey and says nothing."""
     try:
-        pixels: NDArray[np.uint8] = library.decode_jpeg(data, "RGB", strict=True)
+        pixels: NDArray[np.uint8] = library.decode_jpeg(data, "RGB", buffer=out, strict=True)
     except ValueError as error:
         ends = _END in data[-64:]  # a camera may pad its files
         raise UnreadableImage("unreadable" if ends else "truncated", str(error)) from None
-    return pixels
+    return pixels if out is None else out
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -38,7 +38,7 @@ def version() -> str:
     return f"pillow {importlib.metadata.version('pillow')}"
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
+def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
     pil = pillow()
     try:
@@ -55,8 +55,8 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
     orientation = 1 if image.format == "PNG" else orientation_of(image.getexif())
     if image.format == "TIFF":
         turned = orientation > 4
-        return (width if turned else height), (height if turned else width), 1, lambda: rgb(image)
-    return height, width, orientation, lambda: rgb(image)
+        return (width if turned else height), (height if turned else width), 1, lambda out: rgb(image)
+    return height, width, orientation, lambda out: rgb(image)
 
 
 def rgb(image: Image) -> NDArray[np.uint8]:

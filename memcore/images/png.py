@@ -17,7 +17,7 @@ def version() -> str:
     return other.version()
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
+def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
     orientation, ended = 1, False
     header = b""
@@ -37,7 +37,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[], NDArray[np.uint8]]]:
         raise UnreadableImage("depth", f"{depth} bits a channel")
     if not ended:
         raise UnreadableImage("truncated", "the file ends before its last chunk")
-    return height, width, orientation, lambda: other.look(data)[3]()
+    return height, width, orientation, lambda out: other.look(data)[3](out)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -11,6 +11,8 @@ REASONS = {
     "alpha": "transparent pixels and no declared background",
     "colour": "a colour space whose conversion is not defined, such as CMYK",
     "animated": "more than one frame or page",
+    "dtype": "an array that does not hold uint8",
+    "path": "a name in an archive that leads out of it, or no plain file",
     "too-large": "more pixels or bytes than an image may have",
 }
 

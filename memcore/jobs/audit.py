@@ -20,7 +20,7 @@ from memcore.jobs.files import write_atomic
 from memcore.jobs.launch_local import lock, processors, run_local
 from memcore.jobs.progress import Progress
 from memcore.jobs.store import MATCHES, RunFolder, parquet_bytes, png_bytes
-from memcore.jobs.stored import StoredPrompts, load_training_set
+from memcore.jobs.stored import load_training_set, stored_prompts
 from memcore.sampling.protocol import Sampler
 from memcore.types import DEFAULT_THRESHOLD, PromptStatus
 
@@ -92,7 +92,7 @@ def filter_stored(
     quiet: bool = False,
 ) -> RunFolder:
     """The same over stored generations (see ``StoredPrompts`` for the layout that is read)."""
-    stored = StoredPrompts(Path(config.images))
+    stored = stored_prompts(config)
     count = workers or processors()
     with lock(run):
         folder = RunFolder.create(run, config, stored.fingerprint, stored.describe(), stored.prompts)

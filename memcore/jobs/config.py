@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +29,13 @@ class Config:
     program hands in. ``steps`` and ``guidance_scale`` have no default where images are sampled: they change the images.
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``.
+    ``background`` is the colour, as #rrggbb, that transparent pixels of stored images stand on; without it they are refused.
     """
 
     source: str = "diffusers"
     model: str = ""
     images: str = ""
+    background: str = ""
     prompts: str = ""
     generations: int = 500
     budget: str = "fixed"
@@ -79,6 +82,8 @@ class Config:
                 raise ConfigError(
                     "steps is missing: the number of denoising steps changes the images, so say it"
                 )
+        if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
+            raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
         if self.source == "stored" and not self.images:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
@@ -106,6 +111,13 @@ class Config:
             told |= {"copy_rate": rule.copy_rate, "miss_rate": rule.miss_rate, "look_every": rule.look_every}
             told["stops"] = list(rule.boundary.stops)
         return told
+
+    def background_colour(self) -> tuple[int, int, int] | None:
+        """``background`` as red, green and blue; None where none is declared."""
+        if not self.background:
+            return None
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
 
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""

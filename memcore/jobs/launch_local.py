@@ -26,7 +26,7 @@ from memcore.jobs.files import remove_temporary
 from memcore.jobs.progress import Progress
 from memcore.jobs.shard import run_shard
 from memcore.jobs.store import RunFolder, Shard, check_startable
-from memcore.jobs.stored import StoredPrompts
+from memcore.jobs.stored import stored_prompts
 from memcore.sampling.protocol import Sampler
 
 MakeSampler = Callable[[], Sampler | None]
@@ -85,7 +85,7 @@ def run_local(
     tell = progress.advance if progress else (lambda count: None)
     if workers == 1:
         sampler = make_sampler()
-        stored = StoredPrompts(Path(folder.config.images)) if sampler is None else None
+        stored = stored_prompts(folder.config, threads) if sampler is None else None
         for shard in shards:
             run_shard(folder, shard, sampler, stored=stored, threads=threads, progress=tell)
         return
@@ -155,7 +155,7 @@ def _worker(
     try:
         folder = RunFolder.open(path)
         sampler = make_sampler()
-        stored = StoredPrompts(Path(folder.config.images)) if sampler is None else None
+        stored = stored_prompts(folder.config, threads) if sampler is None else None
         while (shard := todo.get()) is not None:
             run_shard(
                 folder,

@@ -218,7 +218,7 @@ def _read_prompts(
     """The same from stored generations, a batch of images at a time."""
     for prompt_id in shard.prompt_ids:
         prompt = _new_prompt(folder.config, prompt_id, folder.prompts[prompt_id], stored.image_shape, threads)
-        batches = stored.read(prompt_id, folder.config.batch_size)
+        batches = stored.read(prompt_id)
         while True:
             with stages.timed("sample"):
                 batch = next(batches, None)

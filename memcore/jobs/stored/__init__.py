@@ -1,0 +1,14 @@
+"""Stored images, read without surprises: generations of an earlier run, and training sets."""
+
+from pathlib import Path
+
+from memcore.jobs.config import Config
+from memcore.jobs.stored.prompts import Batch, StoredPrompts
+from memcore.jobs.stored.training import load_training_set
+
+__all__ = ["Batch", "StoredPrompts", "load_training_set", "stored_prompts"]
+
+
+def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
+    """What a configuration with ``source = "stored"`` reads; ``threads`` decode."""
+    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)

@@ -1,0 +1,322 @@
+"""Generations on disk as a run reads them: prompt after prompt, into one buffer that all prompts share."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError
+from memcore.images import Background, UnreadableImage, decode, decoder_versions
+from memcore.jobs.stored.arrays import Header, Shape, read_header, read_into
+from memcore.jobs.stored.folders import ImageFolder, images_in
+from memcore.jobs.stored.items import Collection, Item, check_listing, shown
+from memcore.jobs.stored.tables import ParquetSet
+from memcore.jobs.stored.tars import TarSet
+from memcore.sampling.screens import flag_constant
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Broken: TypeAlias = dict[str, str]
+#: (pixels (N, H, W, C), seeds, which are constant, what could not be read)
+Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[Broken]]
+
+#: Bytes of images that are read before they are compared: they are then still in the cache.
+CHUNK_BYTES = 2 << 20
+#: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
+_LOOKED_AT, _OF_EACH = 25, 5
+_CONSTANT, _BROKEN = 1, 2
+_ARCHIVES: dict[str, Callable[[Sequence[Path], Path], Collection]] = {".tar": TarSet, ".parquet": ParquetSet}
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+
+
+class ArrayPrompts:
+    """One .npy file: the prompts in it, and its header, read when it is first needed."""
+
+    def __init__(self, path: Path, root: Path, *, alone: bool) -> None:
+        self.path = path
+        self.files = [path]
+        self._label = shown(path.relative_to(root)) if path != root else shown(path.name)
+        prompts = 1
+        if alone:  # of many files each is one prompt; only a single one may hold an array of prompts
+            try:
+                prompts = read_header(path).prompts
+            except UnreadableImage as error:
+                raise ConfigError(f"images={shown(path)} cannot be read: {error}") from None
+        stem = shown(path.stem)
+        self.prompts = [stem] if prompts == 1 else [f"{stem} {i}" for i in range(prompts)]
+
+    def header(self) -> Header:
+        return read_header(self.path)
+
+    def label(self, first: int | None = None, last: int | None = None) -> str:
+        return self._label if first is None else f"{self._label}[{first}:{last}]"
+
+
+class StoredPrompts:
+    """The prompts in ``path``: a folder with an .npy file (N, H, W, C) or a folder of images a prompt; a folder of
+    images; one .npy file, (P, N, H, W, C) for P prompts; tar archives as of webdataset; Parquet files.
+
+    docs/formats.md says how prompts and seeds are named in each. ``shape`` (H, W, C) is what every image must have; by
+    default the most common one among the first images. ``background`` is what transparent pixels stand on. ``threads``
+    decode while the caller compares.
+
+    Raises ConfigError where ``path`` holds nothing that can be read, or two layouts at once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        shape: Shape | None = None,
+        background: Background | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.path = path
+        self.threads = threads
+        self._background = background
+        self._collections = _collections(path)
+        self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
+        names = [name for c in self._collections for name in c.prompts]
+        listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
+        self.prompts: list[str] = check_listing(listing, len(names), path) or names
+        self.image_shape = shape or self._common_shape()
+        self._room = np.empty((0, *self.image_shape), dtype=np.uint8)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the names and sizes of all files: what tells one stored set from another."""
+        digest = hashlib.sha256()
+        for collection in self._collections:
+            for file in collection.files:
+                name = os.fsencode(file.relative_to(self.path.parent))
+                digest.update(name + f":{file.stat().st_size}\n".encode())
+        return f"stored:{digest.hexdigest()}"
+
+    def describe(self) -> dict[str, str]:
+        h, w, c = self.image_shape
+        decoders = {f"decoder.{kind}": version for kind, version in decoder_versions().items()}
+        return {
+            "kind": "stored generations",
+            "prompts": str(len(self._where)),
+            "image_shape": f"{h}x{w}x{c}",
+            **decoders,
+        }
+
+    def count(self, prompt_id: int) -> int:
+        """Images of the prompt, broken ones included; 0 where its file cannot be read."""
+        collection, index = self._where[prompt_id]
+        if not isinstance(collection, ArrayPrompts):
+            return collection.count(index)
+        try:
+            return collection.header().images
+        except UnreadableImage:
+            return 0
+
+    def room(self, count: int) -> Pixels:
+        """(>= count, H, W, C): the one buffer that every prompt is read into, grown where it is too small."""
+        if len(self._room) < count:
+            self._room = np.empty((0,), dtype=np.uint8)  # never two at once
+            self._room = np.empty((count, *self.image_shape), dtype=np.uint8)
+        return self._room
+
+    def read(self, prompt_id: int) -> Iterator[Batch]:
+        """The prompt's images in order, a few at a time.
+
+        Pixels of images that are not constant lie one after the other in ``room(count(prompt_id))``, from its start,
+        and stay there until the next prompt is read; those of constant ones do not.
+        """
+        collection, index = self._where[prompt_id]
+        if isinstance(collection, ArrayPrompts):
+            yield from self._read_array(collection, index)
+        else:
+            yield from self._read_items(collection, index)
+
+    def _read_array(self, array: ArrayPrompts, index: int) -> Iterator[Batch]:
+        try:
+            header = array.header()
+            if header.image_shape != self.image_shape:
+                raise UnreadableImage(
+                    "wrong-size", f"images of {header.image_shape} where {self.image_shape} is expected"
+                )
+        except UnreadableImage as error:
+            yield self._nothing([_broken(array.label(), error)])
+            return
+        count = header.images
+        room = self.room(count)
+        used = done = 0
+
+        def targets() -> Iterator[Pixels]:
+            while done < count:
+                yield room[used : used + min(self._chunk, count - done)]
+
+        for got in read_into(array.path, header, index, targets()):
+            if isinstance(got, UnreadableImage):
+                yield self._nothing([_broken(array.label(done, count), got)])
+                return
+            chunk = _Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
+            used += len(chunk.pixels)
+            done += got
+            yield from chunk.batches()
+
+    def _read_items(self, collection: Collection, index: int) -> Iterator[Batch]:
+        room = self.room(collection.count(index))
+        items = collection.items(index)
+        used = 0
+        step = max(self._chunk, 4 * self.threads if self.threads > 1 else 1)
+
+        def start() -> list[tuple[Item, Future[Broken | None]]]:
+            part = list(itertools.islice(items, step))
+            slots = room[used : used + len(part)]
+            return [
+                (item, pool.submit(self._decode, item, slot)) for item, slot in zip(part, slots, strict=True)
+            ]
+
+        with ThreadPoolExecutor(self.threads) if self.threads > 1 else _Inline() as pool:
+            coming = start()
+            while coming:
+                seeds = [item.seed for item, _ in coming]
+                broken = [future.result() for _, future in coming]
+                chunk = _Chunk(room[used : used + len(coming)], seeds, broken)
+                used += len(chunk.pixels)
+                if self.threads > 1:
+                    coming = start()  # decoded while the caller compares this chunk
+                yield from chunk.batches()
+                if self.threads == 1:
+                    coming = start()  # not before: this chunk would have left the cache
+
+    def _decode(self, item: Item, slot: Pixels) -> Broken | None:
+        """Fills ``slot``; what is wrong with the image, if anything is."""
+        try:
+            decode(item.read(), shape=self.image_shape, background=self._background, out=slot)
+        except UnreadableImage as error:
+            return _broken(item.source, error)
+        return None
+
+    @property
+    def _chunk(self) -> int:
+        return max(1, CHUNK_BYTES // int(np.prod(self.image_shape)))
+
+    def _nothing(self, broken: list[Broken]) -> Batch:
+        return np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), broken
+
+    def _common_shape(self) -> Shape:
+        shapes: Counter[Shape] = Counter()
+        for shape in itertools.islice(self._shapes(), _LOOKED_AT):
+            shapes[shape] += 1
+        if not shapes:
+            raise ConfigError(f"images={shown(self.path)} holds not one readable image")
+        return shapes.most_common(1)[0][0]
+
+    def _shapes(self) -> Iterator[Shape]:
+        """Sizes of the first images that can be read, a few of each prompt."""
+        for collection, index in self._where:
+            if isinstance(collection, ArrayPrompts):
+                with contextlib.suppress(UnreadableImage):
+                    yield collection.header().image_shape
+                continue
+            for item in itertools.islice(collection.items(index), _OF_EACH):
+                with contextlib.suppress(UnreadableImage):
+                    h, w, c = decode(item.read(), background=self._background or (0, 0, 0)).shape
+                    yield h, w, c
+
+
+class _Chunk:
+    """Images just read, in order: the good ones closed up in ``pixels``, the others told apart."""
+
+    def __init__(self, pixels: Pixels, seeds: list[int], broken: Sequence[Broken | None]) -> None:
+        gone = np.array([entry is not None for entry in broken], dtype=np.bool_)
+        constant = flag_constant(pixels) & ~gone
+        self._colours = pixels[:, 0, 0].copy()
+        self._seeds = seeds
+        self._broken = broken
+        self._kinds = np.where(gone, 2, constant.astype(int)).tolist()
+        kept = np.nonzero(~(gone | constant))[0].tolist()
+        for to, at in enumerate(kept):
+            if to != at:
+                pixels[to] = pixels[at]
+        self.pixels = pixels[: len(kept)]
+
+    def batches(self) -> Iterator[Batch]:
+        """Runs of one kind, so that good images stay where they are."""
+        used = at = 0
+        shape = self.pixels.shape[1:]
+        for kind, group in itertools.groupby(self._kinds):
+            count = sum(1 for _ in group)
+            span = slice(at, at + count)
+            at += count
+            if kind == _BROKEN:
+                broken = [entry for entry in self._broken[span] if entry is not None]
+                yield np.empty((0, *shape), np.uint8), [], np.empty(0, np.bool_), broken
+            elif kind == _CONSTANT:
+                flat = np.broadcast_to(self._colours[span, None, None], (count, *shape))
+                yield flat, self._seeds[span], np.ones(count, np.bool_), []
+            else:
+                yield self.pixels[used : used + count], self._seeds[span], np.zeros(count, np.bool_), []
+                used += count
+
+
+class _Inline:
+    """One thread: the work is done where it is asked for."""
+
+    def __enter__(self) -> _Inline:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def submit(
+        self, work: Callable[[Item, Pixels], Broken | None], item: Item, slot: Pixels
+    ) -> Future[Broken | None]:
+        done: Future[Broken | None] = Future()
+        done.set_result(work(item, slot))
+        return done
+
+
+def _broken(source: str, error: UnreadableImage) -> Broken:
+    return {"source": source, "reason": error.reason, "detail": str(error)}
+
+
+def _collections(path: Path) -> list[ArrayPrompts | Collection]:
+    """What lies at ``path``, sorted by name."""
+    if path.is_file():
+        if path.suffix == ".npy":
+            return [ArrayPrompts(path, path, alone=True)]
+        if path.suffix in _ARCHIVES:
+            return [_ARCHIVES[path.suffix]([path], path.parent)]
+    if not path.is_dir():
+        raise ConfigError(
+            f"images must be a folder, or an .npy, .tar or .parquet file, got {shown(path)}, which is none of these"
+        )
+    files = sorted(path.iterdir(), key=lambda p: os.fsencode(p.name))
+    found: dict[str, list[ArrayPrompts | Collection]] = {}
+    for suffix, kind in _ARCHIVES.items():
+        if archives := [f for f in files if f.suffix == suffix]:
+            found[f"{suffix} files"] = [kind(archives, path)]
+    entries: list[ArrayPrompts | Collection] = []
+    for file in files:
+        if file.suffix == ".npy":
+            entries.append(ArrayPrompts(file, path, alone=False))
+        elif file.is_dir() and images_in(file):
+            entries.append(ImageFolder(file, path))
+    if entries:
+        found[".npy files or folders of images"] = entries
+    if images_in(path):
+        found["images"] = [ImageFolder(path, path)]
+    if len(found) > 1:
+        raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
+    if not found:
+        packed = next((f.name for f in files if f.name.endswith(_COMPRESSED)), None)
+        hint = f"; unpack {packed}: compressed archives cannot be read at random" if packed else ""
+        raise ConfigError(
+            f"images={shown(path)} holds neither images nor folders of images, .npy, .tar or .parquet{hint}"
+        )
+    return next(iter(found.values()))
