@@ -35,7 +35,10 @@ WRONG: list[tuple[list[str], str]] = [
     (["audit", "{tmp}/new", "--steps", "many"], "argument --steps: invalid int value: 'many'"),
     (["audit", "{tmp}/new", "--config", "{tmp}/none.toml"], "none.toml does not exist"),
     (["filter", "{tmp}/new"], "images is missing"),
-    (["filter", "{tmp}/new", "--images", "{tmp}/none"], "images must be a folder, or an .npy, .tar or .parquet file"),
+    (
+        ["filter", "{tmp}/new", "--images", "{tmp}/none"],
+        "images must be a folder, or an .npy, .tar or .parquet file",
+    ),
     (["filter", "{run}", "--images", "{stored}", "--threshold", "0.2"], "threshold: 0.15 -> 0.2"),
     (
         ["filter", "{run}", "--images", "{stored}", "--threshold", "7"],
