@@ -22,6 +22,14 @@ SAMPLING_FLAGS: list[tuple[str, type, str]] = [
     ("budget", str, "fixed, or sequential: stop a prompt once it is decided"),
     ("copy_rate", float, "for sequential: the smallest share of copies that must be found"),
     ("miss_rate", float, "for sequential: the part of such prompts that may be given up"),
+    ("screen", str, "none, or score prompts by one step: noise_magnitude, one_step"),
+    (
+        "screen_threshold",
+        float,
+        "prompts with a lower score are not sampled; 0: all are, scores are recorded",
+    ),
+    ("screen_seeds", int, "images a prompt that the screen looks at"),
+    ("screen_guidance", float, "guidance of the screen"),
     ("seed", int, "the run's seed; each image's seed is a hash of it, the prompt's number and the image's"),
     ("steps", int, "denoising steps; no default, since they change the images"),
     ("guidance_scale", float, "classifier-free guidance; no default where the pipeline takes it"),
@@ -42,6 +50,7 @@ GRAPH_FLAGS: list[tuple[str, type, str]] = [
     ("threshold", float, "tiled l2 of an edge, in [0, 1]"),
     ("min_clique", int, "generations that make a finding"),
     ("node_limit", int, "branch-and-bound nodes a clique search may use"),
+    ("edges_up_to", float, "store pairs up to this distance, for memcore evaluate's sweep; 0: none"),
     ("keep", str, "images to store: findings or all"),
     ("shard_prompts", int, "prompts a shard: what is repeated after a kill"),
 ]
@@ -228,6 +237,13 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         f"{result['done']} of {result['prompts']} prompts, {result['generated']} images: "
         f"{result['candidates']} prompts with a clique"
     ]
+    if result["screened"]:
+        lines.append(
+            f"{result['screened']} prompts were screened out: not sampled, their first step scored too low"
+        )
+    early = {name: count for name, count in result["stops"].items() if name not in ("all", "screened")}
+    if early:
+        lines.append("stopped early: " + ", ".join(f"{count} {name}" for name, count in early.items()))
     if result["excluded"]:
         lines.append(f"{result['excluded']} black or constant images were left out")
     if result["quarantined"]:

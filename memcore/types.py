@@ -78,6 +78,28 @@ class Graph:
     def __len__(self) -> int:
         return len(self.edges)
 
+    def within(self, threshold: float) -> Graph:
+        """The graph at a smaller threshold: the same edges, bit for bit, as if it had been asked for at once.
+
+        Raises ArgumentValueError for a larger threshold, a partial graph or one of float images.
+        """
+        limit = Threshold(threshold)
+        if limit.fraction > Threshold(self.threshold).fraction:
+            raise ArgumentValueError(
+                f"threshold must be at most the graph's {self.threshold!r}, got {threshold!r}"
+            )
+        if self.ssd is None or self.partial:
+            raise ArgumentValueError(
+                "a partial graph, or one of float images, has no part at a smaller threshold"
+            )
+        if threshold == self.threshold:
+            return self
+        kept = self.ssd <= limit.ssd_max(self.tile_bytes)
+        edges, ssd, distances = self.edges[kept], self.ssd[kept], self.distances[kept]
+        return dataclasses.replace(
+            self, edges=edges, ssd=ssd, distances=distances, threshold=float(limit.value)
+        )
+
     def adjacency(self) -> NDArray[np.bool_]:
         """(n, n) bool, symmetric, False on the diagonal."""
         a = np.zeros((self.n, self.n), dtype=np.bool_)
@@ -147,6 +169,7 @@ class PromptStatus(enum.StrEnum):
     FINDING = "finding"
     NONE = "none"
     FAILED = "failed"
+    SCREENED = "screened"
 
 
 class StopReason(enum.StrEnum):
@@ -154,13 +177,14 @@ class StopReason(enum.StrEnum):
 
     ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: its clique is so small that, at
     the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the images that are left
-    cannot complete a clique.
+    cannot complete a clique. SCREENED: it was not sampled, since its first denoising step scored too low.
     """
 
     ALL = "all"
     FOUND = "found"
     HOPELESS = "hopeless"
     IMPOSSIBLE = "impossible"
+    SCREENED = "screened"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memcore.clique import find_cliques
+from memcore.clique import find_cliques, max_clique
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Clique, Finding, Graph
 
 
@@ -26,6 +26,18 @@ def findings(
     (0, 1, 2)
     """
     return [describe(graph, clique) for clique in find_cliques(graph, min_size, node_limit=node_limit)]
+
+
+def largest_clique(graph: Graph, *, node_limit: int = DEFAULT_NODE_LIMIT) -> tuple[int, int]:
+    """Bounds (lower, upper) of the size of the graph's largest clique; one generation that is not excluded is one of one.
+
+    Equal where the search was proven within ``node_limit`` nodes. Cheap while edges are few.
+    """
+    if not len(graph):
+        one = min(graph.n - int(graph.stats.get("excluded", 0)), 1)
+        return one, one
+    clique = max_clique(graph, node_limit=node_limit)
+    return clique.lower, clique.upper
 
 
 def describe(graph: Graph, clique: Clique) -> Finding:

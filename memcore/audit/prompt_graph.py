@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.arrays import ImageArray
-from memcore.clique import max_clique
 from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.graph import tiled_l2_graph
@@ -161,15 +160,12 @@ class PromptGraph:
         return self.largest_clique()[0]
 
     def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
-        """Bounds (lower, upper) of the size of the largest clique so far; one generation is a clique of one.
-
-        Equal where the search was proven within ``node_limit`` nodes (by default the graph's). Cheap while edges are few.
+        """Bounds (lower, upper) of the size of the largest clique so far, equal where it is proven within ``node_limit``
+        nodes (by default the graph's).
         """
-        graph = self.graph()
-        if not len(graph):
-            return min(self._kept, 1), min(self._kept, 1)
-        clique = max_clique(graph, node_limit=node_limit or self.node_limit)
-        return clique.lower, clique.upper
+        from memcore.audit.findings import largest_clique
+
+        return largest_clique(self.graph(), node_limit=node_limit or self.node_limit)
 
     def findings(self) -> list[Finding]:
         """Vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""

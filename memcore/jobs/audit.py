@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "excluded": sum(int(row["excluded"]) for row in findings),
         "candidates": status.count(PromptStatus.FINDING),
         "failed": status.count(PromptStatus.FAILED),
+        "screened": status.count(PromptStatus.SCREENED),
+        "stops": dict(sorted(Counter(str(row["stop"]) for row in findings if row["stop"]).items())),
         "quarantined": len(folder.quarantine()),
         "seconds": _seconds(folder.manifests()),
     }

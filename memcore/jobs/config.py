@@ -13,12 +13,14 @@ from typing import Any
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
 from memcore.sampling.budget import Budget, Fixed, Sequential
+from memcore.sampling.first_step import SCORES
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
 SOURCES = ("diffusers", "stored", "custom")
 DTYPES = ("float32", "float16", "bfloat16")
 KEEP = ("findings", "all")
 BUDGETS = ("fixed", "sequential")
+SCREENS = ("none", *SCORES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``.
     ``background`` is the colour, as #rrggbb, that transparent pixels of stored images stand on; without it they are refused.
+
+    copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
+    denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
+    sampled (at 0, all are, and the scores are recorded). ``edges_up_to`` above 0 stores each prompt's pairs up to that
+    distance, so that other thresholds can be evaluated later.
     """
 
     source: str = "diffusers"
@@ -41,6 +48,10 @@ class Config:
     budget: str = "fixed"
     copy_rate: float = 0.1
     miss_rate: float = 0.01
+    screen: str = "none"
+    screen_threshold: float = 0.0
+    screen_seeds: int = 4
+    screen_guidance: float = 7.5
     seed: int = 0
     steps: int = 0
     guidance_scale: float | None = None
@@ -53,6 +64,7 @@ class Config:
     grid: tuple[int, int] = (4, 4)
     min_clique: int = DEFAULT_MIN_CLIQUE
     node_limit: int = DEFAULT_NODE_LIMIT
+    edges_up_to: float = 0.0
     keep: str = "findings"
     shard_prompts: int = 4
 
@@ -75,6 +87,12 @@ class Config:
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
         self._check_budget()
+        self._check_screen()
+        if self.edges_up_to and not self.threshold <= self.edges_up_to <= 1:
+            raise ConfigError(
+                f"edges_up_to must lie between threshold={self.threshold:g} and 1, or be 0 to store none, got "
+                f"{self.edges_up_to:g}"
+            )
         if self.source == "diffusers":
             if not self.model:
                 raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
@@ -87,6 +105,13 @@ class Config:
         if self.source == "stored" and not self.images:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
+    def _idle(self) -> list[str]:
+        """Names that decide nothing as things are set."""
+        idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
+        if self.screen == "none":
+            idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
+        return idle if self.edges_up_to else [*idle, "edges_up_to"]
+
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
             raise ConfigError(
@@ -96,6 +121,16 @@ class Config:
             Sequential(self.copy_rate, self.miss_rate)
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
+
+    def _check_screen(self) -> None:
+        _one_of("screen", self.screen, SCREENS)
+        if self.screen != "none" and self.source == "stored":
+            raise ConfigError("screen saves sampling, but stored images are there already: use screen='none'")
+        if self.screen == "none" and self.screen_threshold:
+            raise ConfigError("screen_threshold is set, but screen is 'none': say which score it is of")
+        if not self.screen_threshold >= 0:
+            raise ConfigError(f"screen_threshold must be at least 0, got {self.screen_threshold}")
+        _at_least("screen_seeds", self.screen_seeds, 1)
 
     def make_budget(self) -> Budget:
         """The rule that says how many images each prompt gets."""
@@ -119,14 +154,24 @@ class Config:
         red, green, blue = bytes.fromhex(self.background[1:])
         return red, green, blue
 
+    def describe_screen(self) -> dict[str, Any]:
+        """What ``run.toml`` says of the screen; nothing where there is none."""
+        if self.screen == "none":
+            return {}
+        return {
+            "score": self.screen,
+            "threshold": self.screen_threshold,
+            "seeds": self.screen_seeds,
+            "guidance": self.screen_guidance,
+        }
+
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
         decisive = dataclasses.asdict(self)
         for path in ("model", "images", "prompts"):
             decisive.pop(path)
-        if self.budget == "fixed":  # its rates decide nothing
-            for rate in ("budget", "copy_rate", "miss_rate"):
-                decisive.pop(rate)
+        for name in self._idle():
+            decisive.pop(name)
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 

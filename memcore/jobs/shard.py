@@ -9,20 +9,23 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.audit.findings import findings, largest_clique
 from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import MemcoreError, SamplerError
 from memcore.jobs.config import Config
+from memcore.jobs.screening import screen_prompts
 from memcore.jobs.store import RunFolder, Shard
 from memcore.jobs.stored import StoredPrompts
 from memcore.sampling.batches import interleave
+from memcore.sampling.first_step import SCORES
 from memcore.sampling.protocol import Sampler, check_images
-from memcore.types import Finding, Images, PromptStatus, Request, StopReason
+from memcore.types import Finding, Graph, Images, PromptStatus, Request, StopReason
 
 Progress = Callable[[int], None]
 #: Nodes of a clique search at a look. A search that needs more is not proven there, and its prompt goes on.
@@ -40,13 +43,18 @@ class _Prompt:
     graph: PromptGraph
     seeds: list[int] = dataclasses.field(default_factory=list)
     stop: StopReason = StopReason.ALL
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def within(self, threshold: float) -> Graph:
+        """Its graph at the run's threshold; the stored one may reach further."""
+        return self.graph.graph().within(threshold)
 
 
 class _Stages:
     """Seconds spent in each stage of a shard."""
 
     def __init__(self) -> None:
-        self.seconds = {"sample": 0.0, "graph": 0.0, "clique": 0.0, "write": 0.0}
+        self.seconds = {"screen": 0.0, "sample": 0.0, "graph": 0.0, "clique": 0.0, "write": 0.0}
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -94,7 +102,7 @@ def _new_prompt(
 ) -> _Prompt:
     graph = PromptGraph(
         shape,
-        config.threshold,
+        config.edges_up_to or config.threshold,
         grid=config.grid,
         min_clique=config.min_clique,
         node_limit=config.node_limit,
@@ -118,7 +126,15 @@ def _sample_prompts(
     config = folder.config
     alive: dict[int, _Prompt] = {}
     failed: set[int] = set()
-    named = ((i, folder.prompts[i]) for i in shard.prompt_ids)
+    with stages.timed("screen"):
+        screened = screen_prompts(config, {i: folder.prompts[i] for i in shard.prompt_ids}, sampler)
+    for prompt_id in [i for i, s in screened.items() if s.out]:
+        prompt = _new_prompt(config, prompt_id, folder.prompts[prompt_id], sampler.image_shape, threads)
+        prompt.stop, prompt.scores = StopReason.SCREENED, screened[prompt_id].scores
+        tell(config.generations)
+        yield prompt
+    wanted = [i for i in shard.prompt_ids if i not in screened or not screened[i].out]
+    named = ((i, folder.prompts[i]) for i in wanted)
     batches = interleave(named, config.make_budget(), config.batch_size, run_seed=config.seed)
     for requests in batches:
         for part, images in _sample(sampler, requests, stages, quarantine, failed):
@@ -126,6 +142,8 @@ def _sample_prompts(
                 if prompt_id not in alive:
                     text = folder.prompts[prompt_id]
                     alive[prompt_id] = _new_prompt(config, prompt_id, text, sampler.image_shape, threads)
+                    if prompt_id in screened:
+                        alive[prompt_id].scores = screened[prompt_id].scores
                 _extend(folder, alive[prompt_id], images, part, stages)
             del images
         tell(len(requests))
@@ -143,7 +161,7 @@ def _sample_prompts(
 
 def _largest(config: Config, prompt: _Prompt) -> tuple[int, int]:
     """Bounds of the prompt's largest clique so far, for its budget."""
-    return prompt.graph.largest_clique(min(config.node_limit, LOOK_NODES))
+    return largest_clique(prompt.within(config.threshold), node_limit=min(config.node_limit, LOOK_NODES))
 
 
 def _sample(
@@ -238,7 +256,9 @@ def _read_prompts(
 def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, Any]:
     """The prompt's row; the members of its cliques are written as PNG."""
     with stages.timed("clique"):
-        found: list[Finding] = prompt.graph.findings()
+        config = folder.config
+        graph = prompt.within(config.threshold)
+        found: list[Finding] = findings(graph, config.min_clique, node_limit=config.node_limit)
     seeds = prompt.seeds
     cliques = [
         {
@@ -259,10 +279,10 @@ def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, An
     return {
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.prompt,
-        "status": PromptStatus.FINDING if first else PromptStatus.NONE,
+        "status": _status(prompt, bool(first)),
         "generated": prompt.graph.n,
         "excluded": prompt.graph.excluded,
-        "edges": len(prompt.graph.graph()),
+        "edges": len(graph),
         "size": found[0].size if found else 0,
         "mean_distance": first["mean_distance"] if first else None,
         "medoid_seed": first["medoid_seed"] if first else None,
@@ -271,8 +291,25 @@ def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, An
         "upper": first["upper"] if first else folder.config.min_clique - 1,
         "cliques": cliques,
         "stop": prompt.stop,
+        **{name: prompt.scores.get(name) for name in SCORES},
+        "pairs": _pairs(prompt.graph.graph()) if folder.config.edges_up_to else None,
         "reason": None,
     }
+
+
+def _status(prompt: _Prompt, found: bool) -> PromptStatus:
+    if prompt.stop == StopReason.SCREENED:
+        return PromptStatus.SCREENED
+    return PromptStatus.FINDING if found else PromptStatus.NONE
+
+
+def _pairs(graph: Graph) -> list[dict[str, int]]:
+    """All edges of the widest graph, for other thresholds later."""
+    assert graph.ssd is not None
+    return [
+        {"i": i, "j": j, "ssd": ssd}
+        for (i, j), ssd in zip(graph.edges.tolist(), graph.ssd.tolist(), strict=True)
+    ]
 
 
 def _failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:

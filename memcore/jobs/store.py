@@ -52,6 +52,9 @@ FINDINGS = pa.schema(
         ("upper", pa.int32()),
         ("cliques", pa.list_(_CLIQUE)),
         ("stop", pa.string()),
+        ("noise_magnitude", pa.float64()),
+        ("one_step", pa.float64()),
+        ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
         ("reason", pa.string()),
     ]
 )
@@ -136,6 +139,7 @@ class RunFolder:
                 "min_clique": config.min_clique,
             },
             "budget": config.describe_budget(),
+            "screen": config.describe_screen(),
             "prompts": {
                 "count": len(prompts),
                 "source": config.prompts or config.images,

@@ -8,6 +8,7 @@ from memcore.sampling.batches import Batches, interleave
 from memcore.sampling.boundary import Boundary, Outcome, find_boundary, outcome
 from memcore.sampling.budget import Budget, Decision, Fixed, Sequential
 from memcore.sampling.callables import CallableSampler
+from memcore.sampling.first_step import FirstStep, FirstStepSampler
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.screens import flag_constant
 from memcore.sampling.seeds import derive_seed, derive_seeds
@@ -23,6 +24,8 @@ __all__ = [
     "CallableSampler",
     "Decision",
     "DiffusersSampler",
+    "FirstStep",
+    "FirstStepSampler",
     "Fixed",
     "Images",
     "Outcome",

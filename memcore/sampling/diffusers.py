@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
+from memcore.sampling.first_step import SCORES, FirstStep, watch_first_step
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screens import flag_constant
 from memcore.types import Images, Request
@@ -215,6 +216,31 @@ class DiffusersSampler:
         self._shape = shape
         return images
 
+    def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
+        """Scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
+
+        ``guidance_scale`` must turn guidance on (above 1 for most pipelines), whatever that of the images is. Raises
+        SamplerError for pipelines without classifier-free guidance, for example Flux.
+        """
+        if not requests:
+            raise ArgumentValueError("requests must hold at least one request")
+        scales = dict.fromkeys(self._stages(_GUIDANCE), _check_guidance(guidance_scale))
+        size = self.cpu_batch if self._on_cpu else self.batch_size
+        parts: list[tuple[FirstStep, int]] = []
+        for start in range(0, len(requests), size):
+            group = requests[start : start + size]
+            arguments = self._batch_arguments(group, size) | scales
+            try:
+                with torch.inference_mode(), self._repeatable():
+                    parts.append((watch_first_step(self._pipe, arguments, size), len(group)))
+            except SamplerError:
+                raise
+            except Exception as error:
+                raise SamplerError(
+                    f"the pipeline raised {type(error).__name__} in a screen: {error}"
+                ) from error
+        return FirstStep(*(np.concatenate([getattr(p, n)[:count] for p, count in parts]) for n in SCORES))
+
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
         """Samples two requests together and the second one alone; raises SamplerError unless its bytes are the same.
 
@@ -240,10 +266,9 @@ class DiffusersSampler:
     def _on_cpu(self) -> bool:
         return self._device.type == "cpu"
 
-    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
-        """(count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
-        name, count = type(self._pipe).__name__, len(requests)
-        padded = [*requests, *[requests[-1]] * (size - count)]
+    def _batch_arguments(self, requests: Sequence[Request], size: int) -> dict[str, Any]:
+        """The arguments of one call of the pipeline; the last request fills up what is missing."""
+        padded = [*requests, *[requests[-1]] * (size - len(requests))]
         arguments = dict(self._call)
         if self._conditional:
             arguments["prompt"] = [r.prompt for r in padded]
@@ -256,6 +281,12 @@ class DiffusersSampler:
         arguments["generator"] = (
             generators if size > 1 else generators[0]
         )  # some take no list, for example aMUSEd
+        return arguments
+
+    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
+        """(count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+        name, count = type(self._pipe).__name__, len(requests)
+        arguments = self._batch_arguments(requests, size)
         try:
             with torch.inference_mode(), self._repeatable():
                 answer = self._pipe(**arguments)
