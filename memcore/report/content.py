@@ -40,7 +40,13 @@ TRAINING_SIDE = 400
 COPY_SIDE = 200
 
 METRICS = {"l2": "l2", "tiled_l2": "tiled l2"}
-STAGES = {"sample": "sampling", "graph": "distances and graph", "clique": "cliques", "write": "writing"}
+STAGES = {
+    "screen": "screening",
+    "sample": "sampling",
+    "graph": "distances and graph",
+    "clique": "cliques",
+    "write": "writing",
+}
 REASONS = {
     "sampler": "the sampler raised for this prompt",
     "empty": "a prompt without a readable image",
@@ -252,6 +258,8 @@ def _article(noun: str) -> str:
 def _generations(run: Run) -> str:
     planned = run.settings.get("budget", {}).get("generations")
     images = f"{planned:,} images" if isinstance(planned, int) else "many images"
+    if run.settings.get("budget", {}).get("rule") == "sequential":
+        return f"up to {images} were made, each from its own noise, and no more than it took to decide"
     if run.settings.get("sampler", {}).get("kind") == "stored":
         return f"up to {images} were read"
     return f"{images} were made, each from its own noise"
@@ -280,10 +288,9 @@ def _false_alarms(others: int, extracted: int) -> list[str]:
 def key_figures(run: Run) -> list[Figure]:
     failed = f"{len(run.failures):,} failed" if run.failures else "all sampled"
     left = run.prompts - run.done
-    per_prompt = run.settings.get("budget", {}).get("generations")
     figures = [
         Figure(f"{run.done:,}", "prompts", f"{left:,} still to do" if left > 0 else failed),
-        Figure(f"{run.generated:,}", "generations", f"{per_prompt} a prompt" if per_prompt else ""),
+        Figure(f"{run.generated:,}", "generations", _per_prompt(run)),
         Figure(f"{len(run.findings):,}", "candidates", f"prompts with a clique of {run.min_clique} or more"),
     ]
     extracted = extracted_prompts(run)
@@ -301,6 +308,13 @@ def key_figures(run: Run) -> list[Figure]:
                 )
             )
     return figures
+
+
+def _per_prompt(run: Run) -> str:
+    told = run.settings.get("budget", {})
+    if not told.get("generations"):
+        return ""
+    return f"{'up to ' if told.get('rule') == 'sequential' else ''}{told['generations']} a prompt"
 
 
 def missed(run: Run) -> list[Row]:
@@ -323,7 +337,7 @@ def cost(run: Run) -> dict[str, Any]:
             "part": s / total,
         }
         for name, s in run.seconds.items()
-        if total
+        if total and (s or name != "screen")
     ]
     return {
         "rows": rows,

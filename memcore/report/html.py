@@ -12,7 +12,7 @@ from typing import Any
 
 from memcore.errors import MissingExtraError
 from memcore.jobs.files import write_atomic
-from memcore.report import content, plots, wording
+from memcore.report import budget, content, plots, wording
 from memcore.report.pictures import Album
 from memcore.report.reader import Run, read_run
 
@@ -96,6 +96,7 @@ def _context(run: Run, others: Sequence[Run]) -> dict[str, Any]:
         "reasons": content.REASONS,
         "examples": content.EXAMPLES,
         "cost": content.cost(run),
+        "budget": budget.budget(run),
         "settings": wording.flattened({k: v for k, v in run.settings.items() if k != "config"}),
         "config": wording.flattened(run.settings.get("config", {})),
         "metric": content.metric(run),
@@ -147,6 +148,17 @@ def _plots(run: Run, findings: Sequence[content.Finding]) -> list[dict[str, str]
                 "svg": plots.histogram(values, run.threshold),
                 "title": "How alike the copies are",
                 "text": "The ranking key: the smaller the mean distance, the surer the finding.",
+            }
+        )
+    curves = budget.screen_curves(run)
+    if curves:
+        best = next(iter(curves.values()))
+        drawn.append(
+            {
+                "svg": plots.screens(curves),
+                "title": "One step against the full attack",
+                "text": f"Of the first: a threshold of {best['keep_all']:.4g} would have lost no candidate and spared "
+                f"{wording.percent(best['spared'])} of the {best['negatives']:,} other prompts.",
             }
         )
     return drawn

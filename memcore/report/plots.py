@@ -182,5 +182,27 @@ def clique_against_match(
     return axes.svg()
 
 
+def screens(curves: Mapping[str, Mapping[str, Any]]) -> str:
+    """The ROC of each screen; the first is drawn full, others faint and named at their middle."""
+    areas = "; ".join(f"{name}: area {curve['area']:.3f}" for name, curve in curves.items())
+    axes = Axes(
+        "plot-screens",
+        f"ROC of the screens against the full attack. {areas}.",
+        x=(0, 1.02),
+        y=(0, 1.02),
+        x_label="share of the other prompts kept",
+        y_label="share of the candidates kept",
+    )
+    axes.ticks_x(fraction_ticks())
+    axes.ticks_y(fraction_ticks())
+    axes.line([(0, 0), (1, 1)], "rule")
+    for number, (name, curve) in enumerate(curves.items()):
+        points = [(float(p["fpr"]), float(p["tpr"])) for p in curve["points"]]
+        steps = [q for a, b in itertools.pairwise(points) for q in ((a[0], a[1]), (a[0], b[1]), b)]
+        axes.line(thinned(steps), "curve" if number == 0 else "curve faint")
+        axes.note(0.98, 0.16 - 0.08 * number, f"{name}: area {curve['area']:.3f}", "note", "end")
+    return axes.svg()
+
+
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from memcore.audit.findings import rank
 from memcore.errors import MissingExtraError, RunError
+from memcore.sampling.first_step import SCORES
 
 Row: TypeAlias = dict[str, Any]
 
@@ -43,6 +44,14 @@ class Quarantined:
     detail: str
 
 
+@dataclasses.dataclass
+class ScreenScores:
+    """The scores of the screened prompts that were sampled, and whether the full attack found them."""
+
+    scores: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    found: list[bool] = dataclasses.field(default_factory=list)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A run as the report sees it: counts over all prompts, and rows only of those that found something or failed.
@@ -65,6 +74,8 @@ class Run:
     evaluation: Row | None
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
+    stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    screen: ScreenScores | None = None
 
     @property
     def threshold(self) -> float:
@@ -93,6 +104,8 @@ def read_run(path: Path) -> Run:
     rows: list[Row] = []
     seconds: dict[str, float] = {}
     quarantine: dict[str, Quarantined] = {}
+    stops: dict[str, tuple[int, int]] = {}
+    screen = ScreenScores()
     for manifest_path in sorted(
         (path / "manifest").glob("shard-*.json")
     ):  # a shard without a manifest is not done
@@ -101,7 +114,7 @@ def read_run(path: Path) -> Run:
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
         shard = path / "findings" / f"{manifest_path.stem}.parquet"
         _check_digest(shard, manifest.get("sha256"))
-        rows.extend(_shard_rows(shard, totals))
+        rows.extend(_shard_rows(shard, totals, stops, screen))
         _add_quarantine(path / "quarantine" / shard.name, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
@@ -121,6 +134,8 @@ def read_run(path: Path) -> Run:
         evaluation=_evaluation(path / "evaluation.json"),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
+        stops=stops,
+        screen=screen if screen.found else None,
     )
 
 
@@ -146,7 +161,9 @@ def _settings(path: Path) -> Row:
     return settings
 
 
-def _shard_rows(file: Path, totals: Counter[str]) -> Iterator[Row]:
+def _shard_rows(
+    file: Path, totals: Counter[str], stops: dict[str, tuple[int, int]], screen: ScreenScores
+) -> Iterator[Row]:
     """Rows with a finding or a failure; the others are only counted, so that a run of 350,000 prompts is read in seconds."""
     table = _table(file, (*_TOTALS, *_ROW))
     import pyarrow.compute as pc
@@ -155,7 +172,37 @@ def _shard_rows(file: Path, totals: Counter[str]) -> Iterator[Row]:
     for name in ("generated", "excluded"):
         totals[name] += pc.sum(table[name]).as_py() or 0
     totals["excluded_prompts"] += pc.sum(pc.greater(table["excluded"], 0)).as_py() or 0
-    yield from table.filter(pc.not_equal(table["status"], "none")).to_pylist()
+    _add_stops(table, stops)
+    _add_scores(table, screen)
+    told = pc.is_in(table["status"], value_set=_strings("finding", "failed"))
+    yield from table.filter(told).select([n for n in table.column_names if n != "pairs"]).to_pylist()
+
+
+def _strings(*values: str) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _add_stops(table: Any, stops: dict[str, tuple[int, int]]) -> None:
+    """Prompts and their images by the reason why they ended; runs from before there were reasons have none."""
+    if "stop" not in table.column_names:
+        return
+    grouped = table.group_by("stop").aggregate([("generated", "sum"), ("prompt_id", "count")])
+    for row in grouped.to_pylist():
+        if row["stop"] is not None:
+            prompts, images = stops.get(row["stop"], (0, 0))
+            stops[row["stop"]] = (prompts + row["prompt_id_count"], images + (row["generated_sum"] or 0))
+
+
+def _add_scores(table: Any, screen: ScreenScores) -> None:
+    names = [name for name in SCORES if name in table.column_names]
+    rows = table.select(["status", *names]).to_pylist() if names else []
+    for row in rows:
+        if row["status"] in ("finding", "none") and all(row[name] is not None for name in names):
+            screen.found.append(row["status"] == "finding")
+            for name in names:
+                screen.scores.setdefault(name, []).append(float(row[name]))
 
 
 def _add_quarantine(file: Path, reasons: dict[str, Quarantined]) -> None:

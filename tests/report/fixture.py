@@ -79,6 +79,10 @@ FINDINGS = pa.schema(
         ("proven", pa.bool_()),
         ("upper", pa.int32()),
         ("cliques", pa.list_(CLIQUE)),
+        ("stop", pa.string()),
+        ("noise_magnitude", pa.float64()),
+        ("one_step", pa.float64()),
+        ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
         ("reason", pa.string()),
     ]
 )
@@ -182,6 +186,10 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **ot
         "proven": largest["proven"] if largest else True,
         "upper": largest["upper"] if largest else 0,
         "cliques": cliques,
+        "stop": "all",
+        "noise_magnitude": None,
+        "one_step": None,
+        "pairs": None,
         "reason": None,
         **other,
     }
@@ -349,7 +357,7 @@ def write_run(
         excluded = 3 if prompt_id in (4, 41) else 0
         if prompt_id == 45:
             run.rows.append(
-                finding_row(prompt_id, prompt, [], status="failed", generated=0, reason="sampler")
+                finding_row(prompt_id, prompt, [], status="failed", stop=None, generated=0, reason="sampler")
             )
         elif size == 0:
             run.rows.append(finding_row(prompt_id, prompt, [], excluded=excluded))

@@ -1,0 +1,62 @@
+"""The page of runs that stop early or screen their prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from memcore.jobs.audit import audit
+from memcore.jobs.config import Config
+from memcore.report.budget import budget, screen_curves
+from memcore.report.reader import read_run
+from tests.report.page import page_of
+from tests.synthetic import PROMPTS
+from tests.test_budget import COPY_RATES, RatedSampler
+from tests.test_screens import Screenable
+
+
+def sequential_run(path: Path) -> Path:
+    config = Config(source="custom", budget="sequential", generations=200, copy_rate=0.2, batch_size=32)
+    return audit(path, config, sampler=RatedSampler(), prompts=list(COPY_RATES), quiet=True).path
+
+
+def test_stops_and_savings_are_those_of_the_findings(tmp_path: Path) -> None:
+    run = sequential_run(tmp_path / "run")
+    told = budget(read_run(run))
+    assert told is not None
+    assert {row["stop"]: row["prompts"] for row in told["rows"]} == {"found": 3, "hopeless": 9}
+    assert told["of"] == 12 * 200
+    assert told["images"] == sum(row["images"] for row in told["rows"])
+    text = page_of(run).text("budget")
+    assert f"{told['images']:,} images were made where the fixed rule makes 2,400" in text
+    assert f"{100 * (1 - told['images'] / 2400):.0f} % were saved" in text
+    assert "in at least 20 % of their images" in text
+    assert "at most 1.0 % are expected to be lost" in text
+    assert "Prompts with fewer copies have no such bound" in text
+
+
+def test_a_fixed_run_has_no_budget_section(audited: Path) -> None:
+    assert budget(read_run(audited)) is None
+    assert 'id="budget"' not in page_of(audited).html
+
+
+def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> None:
+    options = {"source": "custom", "generations": 40, "batch_size": 16, "screen": "noise_magnitude"}
+    recorded = Config(**options)  # type: ignore[arg-type]
+    run = audit(tmp_path / "all", recorded, sampler=Screenable(), prompts=PROMPTS, quiet=True).path
+    curves = screen_curves(read_run(run))
+    assert {name: curve["area"] for name, curve in curves.items()} == {
+        "noise magnitude": 1.0,
+        "one-step": 1.0,
+    }
+    page = page_of(run)
+    assert "only recorded its scores; it left no prompt out" in page.text("budget")
+    assert "One step against the full attack" in page.html
+    assert (
+        "a threshold of 3.5 would have lost no candidate and spared 100 % of the 5 other prompts" in page.html
+    )
+    applied = Config(**options, screen_threshold=2.0)  # type: ignore[arg-type]
+    run = audit(tmp_path / "some", applied, sampler=Screenable(), prompts=PROMPTS, quiet=True).path
+    text = page_of(run).text("budget")
+    assert "The screen left out 5 prompts with a noise magnitude score below 2" in text
+    assert "What it may have lost is not known" in text
+    assert screen_curves(read_run(run)) == {}
