@@ -108,9 +108,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     match.add_argument("--threads", type=int, help="threads (default: all processors)")
 
-    evaluate = _command(commands, "evaluate", "precision and recall against planted truth", _evaluate)
+    evaluate = _command(commands, "evaluate", "precision and recall, and other thresholds", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN")
-    evaluate.add_argument("--truth", type=Path, required=True, help="truth.json: what was planted")
+    held = evaluate.add_mutually_exclusive_group(required=True)
+    held.add_argument("--truth", type=Path, help="truth.json: what was planted")
+    held.add_argument(
+        "--against", choices=["matches", "annotations"], help="the run's extractions, or what people said"
+    )
 
     report = _command(commands, "report", "one HTML file that opens without a network", _report)
     report.add_argument("run", type=Path, metavar="RUN")
@@ -308,7 +312,7 @@ def _match(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from memcore.jobs.audit import evaluate_run
 
-    result = evaluate_run(arguments.run, arguments.truth)
+    result = evaluate_run(arguments.run, arguments.truth, against=arguments.against or "truth")
     _print(arguments, result, evaluation_lines(result))
     return DONE
 
@@ -324,6 +328,11 @@ def evaluation_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name}: {', '.join(shown)}, average precision {stage['average_precision']:.3f}, "
             f"recall at zero false positives {stage['recall_at_zero_fp']:.3f}"
+        )
+    if best := result.get("sweep", {}).get("best"):
+        lines.append(
+            f"largest recall at zero false positives of all thresholds and sizes: {best['recall_at_zero_fp']:.3f}, at "
+            f"threshold {best['threshold']:g} and cliques of {best['min_clique']}"
         )
     return lines
 

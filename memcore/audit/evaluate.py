@@ -95,11 +95,12 @@ def evaluate(
                 "tiled_l2": float(match["tiled_l2"]) if match else None,
             }
         )
-    stages = {"candidates": _stage(prompts, [p["mean_distance"] is not None for p in prompts])}
+    stages = {"candidates": score(prompts, [p["mean_distance"] is not None for p in prompts])}
     if matches is not None:
-        stages["extracted"] = _stage(prompts, [p["extracted"] for p in prompts])
+        stages["extracted"] = score(prompts, [p["extracted"] for p in prompts])
     return {
         "format": FORMAT,
+        "against": "truth",
         "confidence": CONFIDENCE,
         "positives": sum(p["expected"] is True for p in prompts),
         "negatives": sum(p["expected"] is False for p in prompts),
@@ -118,8 +119,11 @@ def _best_matches(matches: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str
     return best
 
 
-def _stage(prompts: Sequence[Mapping[str, Any]], said: Sequence[bool]) -> dict[str, Any]:
-    """Counts, intervals and the curve of one stage; ``said`` marks the prompts that it calls memorised."""
+def score(prompts: Sequence[Mapping[str, Any]], said: Sequence[bool]) -> dict[str, Any]:
+    """Counts, intervals and the curve of one stage; ``said`` marks the prompts that it calls memorised.
+
+    Each prompt has prompt_id, expected (None: not counted), right_image, and mean_distance, by which it is ranked.
+    """
     scored = [(p, s) for p, s in zip(prompts, said, strict=True) if p["expected"] is not None]
     order = rank([p["mean_distance"] if s else None for p, s in scored], [p["prompt_id"] for p, _ in scored])
     positives = sum(bool(p["expected"]) for p, _ in scored)

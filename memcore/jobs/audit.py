@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.audit.evaluate import check_truth, evaluate
+from memcore.audit.labels import as_truth, from_annotations, from_matches
 from memcore.audit.match import Metric, match_findings
+from memcore.audit.sweep import grid_of, sweep
 from memcore.errors import ConfigError, RunError
 from memcore.images import decode_file
+from memcore.jobs.annotations import ANNOTATORS, Annotations
 from memcore.jobs.config import Config
 from memcore.jobs.files import write_atomic
 from memcore.jobs.launch_local import lock, processors, run_local
@@ -200,17 +203,57 @@ def match_run(
     return rows
 
 
-def evaluate_run(run: Path, truth: Path) -> dict[str, Any]:
-    """Writes evaluation.json from the run's findings, its matches if any, and the planted truth; returns it."""
+def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> dict[str, Any]:
+    """Writes evaluation.json and returns it: precision and recall against planted ``truth``, "matches" or "annotations".
+
+    With ``edges_up_to`` in the run's configuration, other thresholds and clique sizes are evaluated too.
+    """
     folder = RunFolder.open(run)
     folder.require_complete("evaluate")
+    findings = folder.findings()
+    if against == "truth":
+        entries = _planted(truth, folder.prompts)
+        result = evaluate(findings, folder.matches(), entries)
+    else:
+        entries = as_truth(findings, _expected(folder, findings, against))
+        result = {**evaluate(findings, None, entries), "against": against}
+    config = folder.config
+    if config.edges_up_to:
+        early = config.budget == "sequential"
+        # a prompt that stopped when its clique was complete says nothing of larger cliques
+        largest = config.min_clique if early else None
+        thresholds, sizes = grid_of(config.edges_up_to, config.threshold, config.min_clique, largest)
+        expected = [entry["expected"] for entry in entries]
+        cells = sweep(
+            findings, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
+        )
+        result["sweep"] = {**cells, "stopped_early": early}
+    write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
+    return result
+
+
+def _planted(truth: Path | None, prompts: list[str]) -> list[dict[str, Any]]:
+    if truth is None:
+        raise ConfigError("truth is missing: a truth.json, or evaluate against 'matches' or 'annotations'")
     try:
         planted = json.loads(truth.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"truth={truth} cannot be read: {error}") from None
-    result = evaluate(folder.findings(), folder.matches(), check_truth(planted, folder.prompts))
-    write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
-    return result
+    return check_truth(planted, prompts)
+
+
+def _expected(folder: RunFolder, findings: list[dict[str, Any]], against: str) -> list[bool | None]:
+    if against == "matches":
+        matches = folder.matches()
+        if matches is None:
+            raise RunError(f"{folder.path} was not matched: give memcore match first")
+        return from_matches(findings, matches)
+    if against != "annotations":
+        raise ConfigError(f"against must be truth, matches or annotations, got {against!r}")
+    with Annotations.open(folder.path, folder.digest) as annotations:
+        items = {item.item: item.prompt_id for item in annotations.items()}
+        said = [(items[i], label) for a in ANNOTATORS for i, label in annotations.labels(a).items()]
+    return from_annotations(findings, said)
 
 
 def summary(folder: RunFolder) -> dict[str, Any]:

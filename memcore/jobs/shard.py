@@ -292,6 +292,7 @@ def _finish(folder: RunFolder, stages: _Stages, prompt: _Prompt) -> dict[str, An
         "cliques": cliques,
         "stop": prompt.stop,
         **{name: prompt.scores.get(name) for name in SCORES},
+        "tile_bytes": prompt.graph.tile_bytes if folder.config.edges_up_to else None,
         "pairs": _pairs(prompt.graph.graph()) if folder.config.edges_up_to else None,
         "reason": None,
     }

@@ -54,6 +54,7 @@ FINDINGS = pa.schema(
         ("stop", pa.string()),
         ("noise_magnitude", pa.float64()),
         ("one_step", pa.float64()),
+        ("tile_bytes", pa.int64()),
         ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
         ("reason", pa.string()),
     ]

@@ -77,6 +77,19 @@ class Axes:
         where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
         self._mark(f'<rect class="{css}" {where}', tip, "rect")
 
+    def cell(self, left: float, right: float, bottom: float, top: float, strength: float, tip: str) -> None:
+        """A field of a map; ``strength`` in [0, 1] is how full its colour is."""
+        x, y = self.x(left) + 0.5, self.y(top) + 0.5
+        width, height = self.x(right) - self.x(left) - 1, self.y(bottom) - self.y(top) - 1
+        where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        self._mark(f'<rect class="cell" fill-opacity="{strength:.3f}" {where}', tip, "rect")
+
+    def frame(self, left: float, right: float, bottom: float, top: float, css: str) -> None:
+        """An outline around a field."""
+        x, y = self.x(left), self.y(top)
+        where = f'x="{x:.1f}" y="{y:.1f}" width="{self.x(right) - x:.1f}" height="{self.y(bottom) - y:.1f}"'
+        self.parts.append(f'<rect class="{css}" {where}/>')
+
     def rule_x(self, value: float, text: str, *, end: bool = True) -> None:
         """A vertical reference line, its text on the left of it (``end``) or on the right."""
         x = self.x(value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memcore import images
+from memcore.report.evaluation import against
 from memcore.report.pictures import Album, Picture
 from memcore.report.reader import Row, Run
 from memcore.report.wording import (
@@ -245,7 +246,7 @@ def verdict(run: Run, findings: Sequence[Finding]) -> list[str]:
     if stage:
         precision, recall = stage["precision"], stage["recall"]
         sentences.append(
-            f"Against what was planted, precision is {proportion(precision['value'])} ({confidence(run)} interval "
+            f"Against {against(run.evaluation)}, precision is {proportion(precision['value'])} ({confidence(run)} interval "
             f"{interval(precision)}) and recall {proportion(recall['value'])} ({interval(recall)})."
         )
     return sentences

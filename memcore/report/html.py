@@ -12,7 +12,7 @@ from typing import Any
 
 from memcore.errors import MissingExtraError
 from memcore.jobs.files import write_atomic
-from memcore.report import budget, content, plots, wording
+from memcore.report import budget, content, evaluation, plots, wording
 from memcore.report.pictures import Album
 from memcore.report.reader import Run, read_run
 
@@ -97,6 +97,11 @@ def _context(run: Run, others: Sequence[Run]) -> dict[str, Any]:
         "examples": content.EXAMPLES,
         "cost": content.cost(run),
         "budget": budget.budget(run),
+        "screens": _screens(run),
+        "against": evaluation.against(run.evaluation),
+        "counted": evaluation.lead(run.evaluation) if run.evaluation else "",
+        "planted": evaluation.planted(run.evaluation),
+        "sweep": evaluation.sweep(run.evaluation, run.threshold, run.min_clique),
         "settings": wording.flattened({k: v for k, v in run.settings.items() if k != "config"}),
         "config": wording.flattened(run.settings.get("config", {})),
         "metric": content.metric(run),
@@ -134,6 +139,7 @@ def _plots(run: Run, findings: Sequence[content.Finding]) -> list[dict[str, str]
                 f"{content.confidence(run)} intervals where the curve ends.",
             }
         )
+    if run.evaluation and evaluation.planted(run.evaluation):
         drawn.append(
             {
                 "svg": plots.share_against_copies(run.evaluation["prompts"]),
@@ -150,18 +156,22 @@ def _plots(run: Run, findings: Sequence[content.Finding]) -> list[dict[str, str]
                 "text": "The ranking key: the smaller the mean distance, the surer the finding.",
             }
         )
-    curves = budget.screen_curves(run)
-    if curves:
-        best = next(iter(curves.values()))
-        drawn.append(
-            {
-                "svg": plots.screens(curves),
-                "title": "One step against the full attack",
-                "text": f"Of the first: a threshold of {best['keep_all']:.4g} would have lost no candidate and spared "
-                f"{wording.percent(best['spared'])} of the {best['negatives']:,} other prompts.",
-            }
-        )
     return drawn
+
+
+def _screens(run: Run) -> dict[str, str] | None:
+    """The ROC of the screens; None without scores."""
+    curves = budget.screen_curves(run)
+    if not curves:
+        return None
+    name, first = next(iter(curves.items()))
+    return {
+        "title": "One step against the full attack",
+        "svg": plots.screens(curves),
+        "text": f"Candidates of the full attack against all other prompts. With the {name}, a threshold of "
+        f"{first['keep_all']:.4g} would have lost no candidate and spared {wording.percent(first['spared'])} of the "
+        f"{first['negatives']:,} other prompts.",
+    }
 
 
 def _compared_plot(

@@ -33,7 +33,7 @@ def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) ->
     last = stages[shown]
     summary = (
         f"Precision-recall curve of {shown}: ends at precision {_number(last['precision']['value'])} and recall "
-        f"{_number(last['recall']['value'])} of {positives} planted prompts; "
+        f"{_number(last['recall']['value'])} of {positives} prompts to be found; "
         f"average precision {last['average_precision']:.3f}."
     )
     axes = Axes("plot-precision", summary, x=(0, 1.02), y=(0, 1.02), x_label="recall", y_label="precision")

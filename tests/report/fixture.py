@@ -82,6 +82,7 @@ FINDINGS = pa.schema(
         ("stop", pa.string()),
         ("noise_magnitude", pa.float64()),
         ("one_step", pa.float64()),
+        ("tile_bytes", pa.int64()),
         ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
         ("reason", pa.string()),
     ]
@@ -189,6 +190,7 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **ot
         "stop": "all",
         "noise_magnitude": None,
         "one_step": None,
+        "tile_bytes": None,
         "pairs": None,
         "reason": None,
         **other,

@@ -81,7 +81,7 @@ def test_an_unproven_clique_states_its_bound(page: Page) -> None:
 def test_plots(page: Page) -> None:
     svgs = [a["aria-labelledby"] for a in page.all("svg") if "aria-labelledby" in a]
     assert svgs == ["plot-precision", "plot-share", "plot-distances", "plot-compared-0"]
-    assert "ends at precision 1.000 and recall 0.938 of 16 planted prompts" in page.text("plot-precision")
+    assert "ends at precision 1.000 and recall 0.938 of 16 prompts to be found" in page.text("plot-precision")
     assert "1: 0 %; 10: 5.7 %; 50: 34 %; 200: 65 %" in page.text("plot-share")
     assert "18 cliques: median 0.0" in page.text("plot-distances")
     assert "22 cliques; 4 lie farther than delta 0.15 from every training image" in page.text(
