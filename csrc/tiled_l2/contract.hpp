@@ -72,7 +72,8 @@ struct Kernels {
     // multiple of 16.
     void (*float_ssd)(const float* x, const float* y, size_t y_stride, size_t rows, size_t n, float* sums);
 
-    // Runs register-only multiply-adds and returns how many byte products were made: the ceiling of `dot`.
+    // Runs multiply-adds on registers (plain C++: on the first-level cache) and returns how many byte
+    // products were made: the ceiling of `dot`.
     uint64_t (*peak_products)(uint64_t iterations);
     // A read of the bytes at full width; the answer only keeps the compiler from leaving it out.
     uint64_t (*read_bytes)(const uint8_t* data, size_t bytes);

@@ -59,15 +59,17 @@ uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdif
     return sum;
 }
 
+// What the compiler makes of `dot` is all that this unit has, so its ceiling is `dot` itself on panels that
+// stay in the first-level cache.
 uint64_t peak_products(uint64_t iterations) {
-    uint32_t sum = 0;
-    for (uint64_t i = 0; i < iterations; ++i) {
-        uint32_t x = 3, y = 5;
-        __asm__ volatile("" : "+r"(x), "+r"(y));
-        sum += x * y;
-    }
-    __asm__ volatile("" : : "r"(sum));
-    return iterations;
+    constexpr size_t kSteps = 64;
+    uint8_t panel[kSteps * kPanelStep];
+    for (size_t k = 0; k < sizeof(panel); ++k) panel[k] = static_cast<uint8_t>(k * 37);
+    uint32_t c[kPanelImages * kPanelImages] = {};
+    for (uint64_t n = 0; n < iterations; ++n)
+        dot(panel, 0, kPanelImages, panel, 0, 1, kSteps, c, kPanelImages);
+    __asm__ volatile("" : : "r"(c) : "memory");
+    return iterations * kSteps * kStepBytes * kPanelImages * kPanelImages;
 }
 
 uint64_t read_bytes(const uint8_t* data, size_t bytes) {

@@ -14,11 +14,12 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-constexpr std::size_t kChunkBytes = 1536;        // of a tile, worked on at once
+constexpr std::size_t kChunkSteps = 384;         // of a tile, worked on at once
 constexpr std::size_t kBlockImages = 528;        // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kPanelBudget = 8UL << 20;  // bytes of packed panels a worker
 constexpr std::size_t kUnitsPerThread = 4;       // enough to even out threads of unequal speed
 constexpr std::size_t kFewImages = 8;            // a last panel with so few images is used as rows
+constexpr std::size_t kFusedPanels = 4;          // of columns, at least, between two looks at the answer
 
 // A block of pairs: rows [row, row + rows) with columns [column, column + columns).
 struct Block {
@@ -44,14 +45,20 @@ struct Triangle {
     }
 };
 
+// Tiles [first, first + count) of a row of tiles.
+struct TileRun {
+    std::size_t row, first, count;
+};
+
+// The tiles of a block that a worker takes on: runs [first_run, first_run + runs).
 struct Unit {
-    std::size_t batch, block, tile_row, tile_column, tiles;
+    std::size_t batch, block, first_run, runs;
 };
 
 // What one worker needs, made when it gets its first unit.
 struct Workspace {
     Panels rows, columns;
-    AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels
+    AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels; or of one row panel
     AlignedArray<std::uint64_t>
         wide;  // ssd of the segments so far; only where one segment does not hold a tile
 };
@@ -68,7 +75,8 @@ class Dense {
           grid_(grid),
           out_(out),
           threads_(threads),
-          chunks_(make_chunks(grid, kChunkBytes)) {
+          chunks_(make_chunks(grid, kChunkSteps * kernels.step_bytes)),
+          fused_(sizeof(Sum) == sizeof(std::uint32_t) && chunks_.size() == 1) {
         for (const Chunk& chunk : chunks_) chunk_bytes_ = std::max(chunk_bytes_, chunk.size());
         plan();
     }
@@ -89,25 +97,28 @@ class Dense {
     }
 
   private:
-    // Units are (block of pairs, row of tiles, some neighbouring tiles). Neighbouring tiles share their image
-    // rows, so wide units read memory in order; narrow ones and small blocks give many threads enough to do.
+    // Units are a block of pairs and some neighbouring tiles, which share their image rows: wide units read
+    // memory in order; narrow ones and small blocks give many threads enough to do. Where a tile is one chunk
+    // its products go straight into the answer (`fused`), so a unit owns its block: it takes all tiles.
     void plan() {
         const std::size_t workers = worker_count(SIZE_MAX, threads_);
         const std::size_t wanted = workers == 1 ? 1 : workers * kUnitsPerThread;
         const std::size_t side = std::max(out_.rows, out_.columns);
         std::size_t block = kBlockImages;
-        tiles_ = chunks_.size() == 1 ? 1 : grid_.tile_columns;
+        tiles_ = grid_.tile_columns;
         const auto units = [&] {
             const std::size_t across = (out_.rows + block - 1) / block,
                               down = (out_.columns + block - 1) / block;
             const std::size_t blocks = symmetric_ ? across * (across + 1) / 2 : across * down;
-            return a_.batches * blocks * grid_.tile_rows * ((grid_.tile_columns + tiles_ - 1) / tiles_);
+            const std::size_t runs = grid_.tile_rows * ((grid_.tile_columns + tiles_ - 1) / tiles_);
+            return a_.batches * blocks * (fused_ ? 1 : runs);
         };
         const auto panel_bytes = [&] {
             return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) *
                    (symmetric_ ? 1 : 2);
         };
-        while (tiles_ > 1 && (units() < wanted || panel_bytes() > kPanelBudget)) tiles_ = (tiles_ + 1) / 2;
+        while (tiles_ > 1 && ((!fused_ && units() < wanted) || panel_bytes() > kPanelBudget))
+            tiles_ = (tiles_ + 1) / 2;
         while (block > 6 * kPanelImages && units() < wanted) block = round_up(block / 2, kPanelImages);
 
         for (std::size_t i = 0; i < out_.rows; i += block) {
@@ -121,13 +132,15 @@ class Dense {
             block_columns_ = std::max(block_columns_, b.columns);
             has_rectangles_ |= !b.triangle;
         }
+        for (std::size_t ty = 0; ty < grid_.tile_rows; ++ty) {
+            for (std::size_t tx = 0; tx < grid_.tile_columns; tx += tiles_)
+                runs_.push_back({ty, tx, std::min(tiles_, grid_.tile_columns - tx)});
+        }
+        const std::size_t together = fused_ ? runs_.size() : 1;
         for (std::size_t b = 0; b < a_.batches; ++b) {
             for (std::size_t k = 0; k < blocks_.size(); ++k) {
-                for (std::size_t ty = 0; ty < grid_.tile_rows; ++ty) {
-                    for (std::size_t tx = 0; tx < grid_.tile_columns; tx += tiles_) {
-                        units_.push_back({b, k, ty, tx, std::min(tiles_, grid_.tile_columns - tx)});
-                    }
-                }
+                for (std::size_t r = 0; r < runs_.size(); r += together)
+                    units_.push_back({b, k, r, together});
             }
         }
     }
@@ -137,40 +150,136 @@ class Dense {
         space->rows = Panels(kernels_, block_rows_, tiles_, chunk_bytes_);
         if (has_rectangles_) space->columns = Panels(kernels_, block_columns_, tiles_, chunk_bytes_);
         const std::size_t elements =
-            tiles_ * round_up(block_rows_, kPanelImages) * round_up(block_columns_, kPanelImages);
+            fused_ ? kPanelImages * fused_panels() * kPanelImages
+                   : tiles_ * round_up(block_rows_, kPanelImages) * round_up(block_columns_, kPanelImages);
         space->products = AlignedArray<std::uint32_t>(elements);
         if (grid_.tile_bytes() > kMaxBytes32) space->wide = AlignedArray<std::uint64_t>(elements);
         return space;
     }
 
     void run_unit(const Unit& unit, Workspace& space) {
+        for (std::size_t r = unit.first_run; r < unit.first_run + unit.runs; ++r) {
+            if constexpr (sizeof(Sum) == sizeof(std::uint32_t)) {
+                if (fused_) {
+                    run_fused(unit, runs_[r], space);
+                    continue;
+                }
+            }
+            run_chunks(unit, runs_[r], space);
+        }
+    }
+
+    Panels& columns_of(const Block& block, Workspace& space) const {
+        return block.triangle ? space.rows : space.columns;
+    }
+
+    void pack(const Unit& unit, const TileRun& run, const Chunk& chunk, Workspace& space) const {
         const Block& block = blocks_[unit.block];
-        Panels& columns = block.triangle ? space.rows : space.columns;
+        space.rows.pack(a_, grid_, unit.batch, block.row, block.rows, run.row, run.first, run.count, chunk);
+        if (block.triangle) return;
+        space.columns.pack(b_, grid_, unit.batch, block.column, block.columns, run.row, run.first, run.count,
+                           chunk);
+    }
+
+    // Calls visit(row panel, its rows, first column panel, last) for all products of a block, `width` panels
+    // of columns at a time, so that they stay in the cache.
+    template <class Visit>
+    void for_each_product(const Block& block, std::size_t width, Visit&& visit) const {
+        if (!block.triangle) {
+            const std::size_t row_panels = round_up(block.rows, kPanelImages) / kPanelImages;
+            const std::size_t panels = round_up(block.columns, kPanelImages) / kPanelImages;
+            for (std::size_t first = 0; first < panels; first += width) {
+                for (std::size_t p = 0; p < row_panels; ++p) {
+                    visit(p, std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages), first,
+                          std::min(first + width, panels));
+                }
+            }
+            return;
+        }
+        const Triangle triangle(block.rows);
+        const std::size_t panels = triangle.full_panels;
+        for (std::size_t first = 0; first < panels; first += width) {
+            const std::size_t last = std::min(first + width, panels);
+            for (std::size_t p = 0; p < last; ++p) {
+                const std::size_t rows = std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages);
+                visit(p, rows, std::max(first, p), last);
+            }
+            if (triangle.tail != 0) visit(panels, triangle.tail, first, last);
+        }
+        if (triangle.tail != 0) visit(panels, triangle.tail, panels, panels + 1);
+    }
+
+    // Tiles of one chunk: the products of a row panel go into the answer while they are in the cache.
+    void run_fused(const Unit& unit, const TileRun& run, Workspace& space) const {
+        const Block& block = blocks_[unit.block];
+        const Panels& columns = columns_of(block, space);
+        const Triangle triangle(block.rows);
+        space.rows.clear_sums();
+        space.columns.clear_sums();
+        pack(unit, run, chunks_.front(), space);
+        for_each_product(
+            block, fused_panels(), [&](std::size_t p, std::size_t rows, std::size_t first, std::size_t last) {
+                const std::size_t stride = (last - first) * kPanelImages, begin = first * kPanelImages;
+                std::uint32_t* products = space.products.data();
+                for (std::size_t t = 0; t < run.count; ++t) {
+                    std::fill_n(products, kPanelImages * stride, 0U);
+                    kernels_.dot(space.rows.panel(t, p), 0, static_cast<int>(round_up(rows, 4)),
+                                 columns.panel(t, first), columns.stride(), static_cast<int>(last - first),
+                                 columns.steps(), products, stride);
+                    for (std::size_t r = 0; r < rows; ++r) {
+                        const std::size_t i = p * kPanelImages + r;
+                        auto [from, to] =
+                            block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
+                        from = std::max(from, begin);
+                        to = std::min(to, begin + stride);
+                        if (from >= to) continue;
+                        kernels_.max_ssd(products + r * stride + (from - begin), row_term(space.rows, t, i),
+                                         columns.squares(t) + from, to - from,
+                                         out_.row(unit.batch, block.row + i) + block.column + from);
+                    }
+                }
+            });
+    }
+
+    void run_chunks(const Unit& unit, const TileRun& run, Workspace& space) {
+        const Block& block = blocks_[unit.block];
+        Panels& columns = columns_of(block, space);
         clear_products(space);
         std::size_t segment = 0;
         bool flushed = false;
         for (const Chunk& chunk : chunks_) {
             if (segment + chunk.size() > kMaxBytes32) {
-                add_segment(unit, block, space, columns);
+                add_segment(run, block, space, columns);
                 clear_products(space);
                 segment = 0;
                 flushed = true;
             }
             segment += chunk.size();
-            space.rows.pack(a_, grid_, unit.batch, block.row, block.rows, unit.tile_row, unit.tile_column,
-                            unit.tiles, chunk);
-            if (!block.triangle) {
-                columns.pack(b_, grid_, unit.batch, block.column, block.columns, unit.tile_row,
-                             unit.tile_column, unit.tiles, chunk);
-            }
-            for (std::size_t t = 0; t < unit.tiles; ++t) {
-                block.triangle ? multiply_triangle(block, space, t) : multiply_rectangle(block, space, t);
+            pack(unit, run, chunk, space);
+            for (std::size_t t = 0; t < run.count; ++t) {
+                for_each_product(block, static_cast<std::size_t>(kernels_.column_panels),
+                                 [&](std::size_t p, std::size_t rows, std::size_t first, std::size_t last) {
+                                     kernels_.dot(space.rows.panel(t, p), 0,
+                                                  static_cast<int>(round_up(rows, 4)),
+                                                  columns.panel(t, first), columns.stride(),
+                                                  static_cast<int>(last - first), columns.steps(),
+                                                  products(space, t, p * kPanelImages, first * kPanelImages),
+                                                  product_stride());
+                                 });
             }
         }
-        if (flushed) add_segment(unit, block, space, columns);
-        merge(unit, block, space, columns, flushed);
+        if (flushed) add_segment(run, block, space, columns);
+        merge(unit, run, block, space, columns, flushed);
     }
 
+    // Enough columns that a row's way into the answer costs little; a multiple of what `dot` takes at once.
+    std::size_t fused_panels() const {
+        const std::size_t width = static_cast<std::size_t>(kernels_.column_panels);
+        return round_up(kFusedPanels, width);
+    }
+    std::uint32_t row_term(const Panels& rows, std::size_t tile, std::size_t i) const {
+        return rows.squares(tile)[i] - 2 * kernels_.bias * rows.sums(tile)[i];
+    }
     std::size_t product_stride() const { return round_up(block_columns_, kPanelImages); }
     std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
         return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() +
@@ -185,62 +294,24 @@ class Dense {
         space.columns.clear_sums();
     }
 
-    // Rows [0, rows) of one panel against panels [first, last), a few at a time so that they stay in the
-    // cache.
-    void multiply(Workspace& space, const Panels& columns, std::size_t tile, std::size_t row_panel,
-                  std::size_t rows, std::size_t first, std::size_t last) const {
-        kernels_.dot(space.rows.panel(tile, row_panel), 0, static_cast<int>(round_up(rows, 4)),
-                     columns.panel(tile, first), columns.stride(), static_cast<int>(last - first),
-                     columns.steps(), products(space, tile, row_panel * kPanelImages, first * kPanelImages),
-                     product_stride());
-    }
-
-    void multiply_triangle(const Block& block, Workspace& space, std::size_t tile) const {
-        const Triangle triangle(block.rows);
-        const std::size_t panels = triangle.full_panels,
-                          width = static_cast<std::size_t>(kernels_.column_panels);
-        for (std::size_t first = 0; first < panels; first += width) {
-            const std::size_t last = std::min(first + width, panels);
-            for (std::size_t p = 0; p < last; ++p) {
-                multiply(space, space.rows, tile, p, kPanelImages, std::max(first, p), last);
-            }
-            if (triangle.tail != 0) multiply(space, space.rows, tile, panels, triangle.tail, first, last);
-        }
-        if (triangle.tail != 0) multiply(space, space.rows, tile, panels, triangle.tail, panels, panels + 1);
-    }
-
-    void multiply_rectangle(const Block& block, Workspace& space, std::size_t tile) const {
-        const std::size_t row_panels = round_up(block.rows, kPanelImages) / kPanelImages;
-        const std::size_t panels = round_up(block.columns, kPanelImages) / kPanelImages;
-        const std::size_t width = static_cast<std::size_t>(kernels_.column_panels);
-        for (std::size_t first = 0; first < panels; first += width) {
-            for (std::size_t p = 0; p < row_panels; ++p) {
-                const std::size_t rows = std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages);
-                multiply(space, space.columns, tile, p, rows, first, std::min(first + width, panels));
-            }
-        }
-    }
-
     // Calls visit(tile, i, first column, number of columns, row term, column terms, products) for each
     // computed row.
     template <class Visit>
-    void for_each_row(const Unit& unit, const Block& block, Workspace& space, const Panels& columns,
+    void for_each_row(const TileRun& run, const Block& block, Workspace& space, const Panels& columns,
                       Visit&& visit) const {
         const Triangle triangle(block.rows);
-        for (std::size_t t = 0; t < unit.tiles; ++t) {
+        for (std::size_t t = 0; t < run.count; ++t) {
             for (std::size_t i = 0; i < block.rows; ++i) {
                 const auto [first, last] =
                     block.triangle ? triangle.span(i) : std::pair(std::size_t{0}, block.columns);
-                const std::uint32_t row =
-                    space.rows.squares(t)[i] - 2 * kernels_.bias * space.rows.sums(t)[i];
-                visit(t, i, first, last - first, row, columns.squares(t) + first,
+                visit(t, i, first, last - first, row_term(space.rows, t, i), columns.squares(t) + first,
                       products(space, t, i, first));
             }
         }
     }
 
-    void add_segment(const Unit& unit, const Block& block, Workspace& space, const Panels& columns) const {
-        for_each_row(unit, block, space, columns,
+    void add_segment(const TileRun& run, const Block& block, Workspace& space, const Panels& columns) const {
+        for_each_row(run, block, space, columns,
                      [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
                          const std::uint32_t* column, const std::uint32_t* product) {
                          std::uint64_t* sum = wide(space, t, i) + first;
@@ -250,10 +321,10 @@ class Dense {
     }
 
     // Takes the maximum into the answer. Other workers may hold other tiles of the same block.
-    void merge(const Unit& unit, const Block& block, Workspace& space, const Panels& columns,
-               bool from_wide) {
+    void merge(const Unit& unit, const TileRun& run, const Block& block, Workspace& space,
+               const Panels& columns, bool from_wide) {
         const std::lock_guard lock(merging_[(unit.batch * blocks_.size() + unit.block) % merging_.size()]);
-        for_each_row(unit, block, space, columns,
+        for_each_row(run, block, space, columns,
                      [&](std::size_t t, std::size_t i, std::size_t first, std::size_t n, std::uint32_t row,
                          const std::uint32_t* column, const std::uint32_t* product) {
                          Sum* out = out_.row(unit.batch, block.row + i) + block.column + first;
@@ -296,9 +367,11 @@ class Dense {
     const Matrix<Sum> out_;
     const int threads_;
     const std::vector<Chunk> chunks_;
+    const bool fused_;
     std::size_t chunk_bytes_ = 0, tiles_ = 1, block_rows_ = 0, block_columns_ = 0;
     bool has_rectangles_ = false;
     std::vector<Block> blocks_;
+    std::vector<TileRun> runs_;
     std::vector<Unit> units_;
     std::array<std::mutex, 64> merging_;
 };
