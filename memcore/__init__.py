@@ -7,16 +7,17 @@ Importing memcore loads NumPy and nothing heavier.
 
 from memcore import errors, isa, types
 from memcore.audit.prompt_graph import PromptGraph
-from memcore.clique import find_cliques, max_clique
+from memcore.clique import find_cliques, max_clique, max_cliques
 from memcore.distance import pairwise_tiled_l2, to_uint8
 from memcore.graph import tiled_l2_graph
 from memcore.knn import knn
-from memcore.types import Clique, Finding, Graph, Images, Neighbors, Request, Threshold
+from memcore.types import Clique, Cliques, Finding, Graph, Images, Neighbors, Request, Threshold
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Clique",
+    "Cliques",
     "Finding",
     "Graph",
     "Images",
@@ -30,6 +31,7 @@ __all__ = [
     "isa",
     "knn",
     "max_clique",
+    "max_cliques",
     "pairwise_tiled_l2",
     "tiled_l2_graph",
     "to_uint8",

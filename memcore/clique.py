@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.backends import gpu_clique
-from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Graph
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError, MemcoreError
+from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Cliques, Graph
 
 _DIAGONAL = "graph must have nothing on its diagonal: a vertex is not its own neighbour"
 _ASYMMETRIC = "graph must be symmetric; use graph | graph.T if one direction is enough for an edge"
@@ -78,12 +79,16 @@ def find_cliques(
     *,
     node_limit: int = DEFAULT_NODE_LIMIT,
     backend: Backend = "auto",
-) -> list[Clique]:
+) -> Cliques:
     """Vertex-disjoint cliques of at least ``min_size``, largest first.
 
     The first is the maximum clique; each next one is the maximum clique of the vertices that remain. A prompt that
     reproduces two training images gives two findings. Arguments and errors as in ``max_clique``; ``min_size`` >= 2.
     A ``partial`` graph is refused when its ``min_clique`` was larger than ``min_size``, since edges may be missing.
+
+    ``node_limit`` is for all of them together. The answer is a list with two facts about the vertices that are left:
+    ``proven`` says that no clique of ``min_size`` is among them, ``upper`` is the most members that one could have. So
+    an empty list with ``proven=False`` means that the limit ended the search, not that there is no clique.
 
     >>> import numpy as np, memcore
     >>> a = np.zeros((5, 5), dtype=bool)
@@ -91,6 +96,8 @@ def find_cliques(
     >>> np.fill_diagonal(a, False)
     >>> [c.members for c in memcore.find_cliques(a, 2)]
     [(0, 1, 2), (3, 4)]
+    >>> memcore.find_cliques(a, 4), memcore.find_cliques(a, 4).proven
+    ([], True)
     """
     limit = arrays.check_count(node_limit, "node_limit")
     size = arrays.check_count(min_size, "min_size", 2)
@@ -98,15 +105,10 @@ def find_cliques(
     if (bits := _bits_on_gpu(graph, backend)) is not None:
         disjoint = gpu_clique.find_cliques(bits, size, limit)
         if disjoint is not None:
-            return [_clique(found) for found in disjoint]
+            return Cliques(map(_clique, disjoint), size - 1, size)
         backend = "cpu"
     if isinstance(graph, Graph):
-        floor = int(graph.stats.get("min_clique", 0))
-        if graph.partial and floor > size:
-            raise ArgumentValueError(
-                f"min_size must be at least the graph's min_clique={floor}, since the graph is partial, got {size}; "
-                f"build the graph with min_clique={size}"
-            )
+        _check_floor(graph, size, "min_size", "graph")
         n, edges = graph.n, graph.edges
     else:
         adjacency = _check_adjacency(graph)
@@ -116,15 +118,87 @@ def find_cliques(
         from memcore.backends import reference
 
         whole = Graph(n, edges, None, np.empty(0, np.float32), 0.0, 0).adjacency()
-        return [_proven(members) for members in reference.find_cliques(whole, size)]
+        return Cliques(map(_proven, reference.find_cliques(whole, size)), size - 1, size)
     from memcore.backends import cpu
 
-    return [_clique(found) for found in cpu.find_cliques(n, edges, size, limit)]
+    found, upper = cpu.find_cliques(n, edges, size, limit)
+    return Cliques(map(_clique, found), upper, size)
+
+
+def max_cliques(
+    graphs: Iterable[Graph | Any],
+    *,
+    min_size: int = 1,
+    node_limit: int = DEFAULT_NODE_LIMIT,
+    threads: int | None = None,
+) -> list[Clique]:
+    """``max_clique`` of many graphs in one call, in parallel: the native solver on the CPU.
+
+    Parameters
+    ----------
+    graphs
+        ``Graph`` objects or adjacency matrices as in ``max_clique``, also mixed, or a stack of matrices (G, n, n).
+    min_size
+        Where a graph has no clique of this size, its answer may be the empty clique with ``upper = min_size - 1``: most
+        graphs of prompts are done by peeling then.
+    node_limit
+        For each graph, as in ``max_clique``.
+    threads
+        CPU threads; by default all that the process may use. The answers do not depend on it.
+
+    Returns
+    -------
+    list[Clique]
+        One for each graph, in order.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+
+    Source: Carlini et al. 2023, section 4.2.1.
+
+    >>> import numpy as np, memcore
+    >>> pair = np.array([[False, True], [True, False]])
+    >>> [c.members for c in memcore.max_cliques([pair, np.zeros((3, 3), dtype=bool)])]
+    [(0, 1), (0,)]
+    """
+    limit = arrays.check_count(node_limit, "node_limit")
+    size = arrays.check_count(min_size, "min_size", 1)
+    workers = arrays.check_threads(threads)
+    if isinstance(graphs, Graph):
+        raise ArgumentTypeError("graphs must be several graphs, got one Graph; max_clique() takes one")
+    sizes: list[int] = []
+    edges: list[NDArray[np.int32]] = []
+    for number, graph in enumerate(graphs):
+        if isinstance(graph, Graph):
+            _check_floor(graph, size, "min_size", f"graphs[{number}]")
+            sizes.append(graph.n)
+            edges.append(graph.edges)
+            continue
+        try:
+            adjacency = _check_adjacency(graph)
+        except MemcoreError as error:
+            raise type(error)(f"graphs[{number}]: {error}") from None
+        sizes.append(len(adjacency))
+        edges.append(np.stack(np.nonzero(np.triu(adjacency, 1)), axis=1).astype(np.int32))
+    from memcore.backends import cpu
+
+    return list(map(_clique, cpu.max_cliques(sizes, edges, size if size > 1 else 0, limit, workers)))
+
+
+def _check_floor(graph: Graph, size: int, name: str, what: str) -> None:
+    """A partial graph shows all cliques only from its ``min_clique`` on."""
+    floor = int(graph.stats.get("min_clique", 0))
+    if graph.partial and floor > size:
+        raise ArgumentValueError(
+            f"{name} must be at least the {what}'s min_clique={floor}, since the graph is partial, got {size}; "
+            f"build the graph with min_clique={size}"
+        )
 
 
 def _clique(found: tuple[Any, int, int, bool, int]) -> Clique:
     members, lower, upper, proven, nodes = found
-    return Clique(tuple(int(v) for v in members), int(lower), int(upper), bool(proven), int(nodes))
+    return Clique(tuple(map(int, members)), int(lower), int(upper), bool(proven), int(nodes))
 
 
 def _proven(members: tuple[int, ...]) -> Clique:

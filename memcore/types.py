@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -129,6 +129,19 @@ class Clique:
 
     def __len__(self) -> int:
         return len(self.members)
+
+
+class Cliques(list[Clique]):
+    """Vertex-disjoint cliques, largest first, and what is known of the vertices that they leave.
+
+    ``upper``: a clique among those has at most so many members. ``proven``: none of the size asked for is left. Without
+    it the node limit ended the search: an empty list then means "none found", not "there is none".
+    """
+
+    def __init__(self, cliques: Iterable[Clique], upper: int, min_size: int) -> None:
+        super().__init__(cliques)
+        self.upper = upper
+        self.proven = upper < min_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ PUBLIC = (
     "pairwise_tiled_l2",
     "tiled_l2_graph",
     "max_clique",
+    "max_cliques",
     "find_cliques",
     "knn",
     "PromptGraph",

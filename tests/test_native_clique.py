@@ -118,8 +118,9 @@ def test_find_cliques_equals_repeated_enumeration(adjacency, min_size):
             break
         expected.append(found)
         left = [v for v in left if v not in found]
-    answers = _core.find_cliques(len(adjacency), edges_of(adjacency), min_size, NO_LIMIT)
+    answers, upper = _core.find_cliques(len(adjacency), edges_of(adjacency), min_size, NO_LIMIT)
     assert [a[0] for a in answers] == expected
+    assert upper == min_size - 1
     assert all(a[3] and a[1] == a[2] == len(a[0]) for a in answers)
 
 
@@ -300,8 +301,8 @@ def test_empty():
     none = np.empty((0, 2), np.int32)
     assert _core.max_clique(0, none, 5) == ([], 0, 0, True, 0)
     assert _core.max_clique(7, none, 5) == ([0], 1, 1, True, 0)
-    assert _core.find_cliques(7, none, 2, 5) == []
-    assert [a[0] for a in _core.find_cliques(3, none, 1, 5)] == [[0], [1], [2]]
+    assert _core.find_cliques(7, none, 2, 5) == ([], 1)
+    assert [a[0] for a in _core.find_cliques(3, none, 1, 5)[0]] == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("row", [(-1, 2), (2, 2), (3, 1), (0, 4), (4, 5), (0, 2**31 - 1)])

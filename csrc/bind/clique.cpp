@@ -94,14 +94,17 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
         clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
 }
 
-std::vector<Answer> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size,
-                                 std::int64_t node_limit) {
+// The cliques, and the largest that one among the vertices left could be.
+std::pair<std::vector<Answer>, int> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size,
+                                                 std::int64_t node_limit) {
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
     const int size = check_min_size(min_size);
     const py::gil_scoped_release unlocked;
     check_edges(list);
-    return answers(clique::find_cliques(list, size, node_limit));
+    Clique rest;
+    std::vector<Answer> found = answers(clique::find_cliques(list, size, node_limit, &rest));
+    return {std::move(found), rest.upper};
 }
 
 std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_style>& sizes,

@@ -52,14 +52,18 @@ Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size) 
     return clique;
 }
 
-std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit) {
+std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit,
+                                 Clique* rest_of) {
     Budget budget{node_limit};
     min_size = std::max(min_size, 1);
     SparseGraph graph = sparse_graph(edges, min_size - 1);
     std::vector<Clique> cliques;
     for (;;) {
         Clique clique = canonical_maximum(graph, min_size, budget);
-        if (clique.members.empty()) return cliques;
+        if (clique.members.empty()) {
+            if (rest_of != nullptr) *rest_of = std::move(clique);
+            return cliques;
+        }
         std::vector<int> rest;
         for (int v = 0; v < graph.n(); ++v) {
             if (!std::binary_search(clique.members.begin(), clique.members.end(), v)) rest.push_back(v);

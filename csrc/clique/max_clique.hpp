@@ -44,8 +44,11 @@ Clique max_clique(const EdgeList& edges, std::int64_t node_limit, int min_size =
 
 // Vertex-disjoint cliques of at least min_size: the canonical maximum clique, then that of the vertices that
 // remain, and so on. node_limit is for all of them together; one that the limit left unproven is still
-// disjoint from the others.
-std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit);
+// disjoint from the others. `rest`, if given, is what is known of the vertices that they leave: a clique
+// among them has at most rest->upper members, and rest->upper < min_size exactly where the limit was not
+// needed.
+std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64_t node_limit,
+                                 Clique* rest = nullptr);
 
 // max_clique of each graph, on `threads` threads (0: all usable CPUs); node_limit is for each graph.
 std::vector<Clique> max_cliques(std::span<const EdgeList> graphs, std::int64_t node_limit, int min_size,

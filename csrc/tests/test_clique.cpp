@@ -263,7 +263,18 @@ void test_find_cliques() {
     for (const Clique& c : cliques) all.insert(all.end(), c.members.begin(), c.members.end());
     std::sort(all.begin(), all.end());
     check(std::adjacent_find(all.begin(), all.end()) == all.end(), "disjoint");
-    check(memcore::clique::find_cliques(graph.list(), 21, kNoLimit).empty(), "none of 21");
+    Clique rest;
+    check(memcore::clique::find_cliques(graph.list(), 21, kNoLimit, &rest).empty() && rest.upper == 20,
+          "none of 21");
+    // Without nodes to spend, what might be left has a bound that holds.
+    const TestGraph hard = random_graph(90, 0.8, 4);
+    const std::size_t largest = solve(hard).members.size();
+    const int too_large = static_cast<int>(largest) + 1;
+    check(memcore::clique::find_cliques(hard.list(), too_large, 0, &rest).empty() && rest.upper >= too_large,
+          "unproven that none is left");
+    check(memcore::clique::find_cliques(hard.list(), too_large, kNoLimit, &rest).empty() &&
+              rest.upper < too_large,
+          "proven that none is left");
 }
 
 void test_batch() {

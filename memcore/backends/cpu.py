@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -75,9 +75,21 @@ def max_clique_adjacency(adjacency: NDArray[np.bool_], node_limit: int) -> Cliqu
     return _core.max_clique_adjacency(np.ascontiguousarray(adjacency), node_limit)
 
 
-def find_cliques(n: int, edges: NDArray[np.int32], min_size: int, node_limit: int) -> list[CliqueTuple]:
-    """Vertex-disjoint cliques, largest first."""
+def find_cliques(
+    n: int, edges: NDArray[np.int32], min_size: int, node_limit: int
+) -> tuple[list[CliqueTuple], int]:
+    """Vertex-disjoint cliques, largest first, and the most members that one among the vertices left may have."""
     return _core.find_cliques(n, np.ascontiguousarray(edges, dtype=np.int32), min_size, node_limit)
+
+
+def max_cliques(
+    sizes: Sequence[int], edges: Sequence[NDArray[np.int32]], min_size: int, node_limit: int, threads: int
+) -> list[CliqueTuple]:
+    """``max_clique`` of many graphs of ``sizes`` vertices, in parallel."""
+    offsets = np.zeros(len(edges) + 1, dtype=np.int64)
+    np.cumsum([len(e) for e in edges], out=offsets[1:])
+    together = np.concatenate([np.empty((0, 2), np.int32), *edges]).astype(np.int32, copy=False)
+    return _core.max_cliques(np.array(sizes, np.int32), offsets, together, node_limit, threads, min_size)
 
 
 def first_outside_unit_interval(images: NDArray[Any], bfloat16: bool) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import memcore
-from memcore import _core, isa
+from memcore import isa
 from memcore.backends import reference
 from memcore.bench import graphs
 from memcore.bench.child import environment
@@ -26,7 +26,7 @@ from memcore.bench.clique_peer import PEERS
 from memcore.bench.peers import missing
 from memcore.bench.rows import MS_A_GRAPH, Row, Target, figure
 from memcore.bench.timing import Pairs, Spread, WrongAnswerError, alone, measure
-from memcore.types import DEFAULT_NODE_LIMIT, Clique, Graph
+from memcore.types import Clique, Graph
 
 #: Graph -> Clique: what is timed; a test hands in a wrong one.
 Kernel = Callable[[Graph], Clique]
@@ -225,23 +225,8 @@ def many_graphs(count: int, rounds: int) -> Row:
     made = [graphs.memorised(500, seed) for seed in range(count)]
     target = Target("thresholded graphs of 500 vertices in one call, ms a graph", "<=", 0.3)
     work = f"{count} graphs of 500 vertices, memorisation-like"
-    if hasattr(_core, "max_cliques"):
-        sizes = np.full(count, 500, dtype=np.int32)
-        offsets = np.cumsum([0] + [len(graph) for graph in made]).astype(np.int64)
-        edges = np.concatenate([graph.edges for graph in made])
-
-        def call() -> list[tuple[int, ...]]:
-            answers = _core.max_cliques(sizes, offsets, edges, DEFAULT_NODE_LIMIT, 1)
-            return [tuple(answer[0]) for answer in answers]
-
-        note = "one call"
-    else:
-
-        def call() -> list[tuple[int, ...]]:
-            return [memcore.max_clique(graph).members for graph in made]
-
-        note = "one call a graph"
-    found = call()
+    call = functools.partial(memcore.max_cliques, made, threads=1)
+    found = [clique.members for clique in call()]
     for number in range(0, count, max(1, count // 25)):
         graph = made[number]
         verify(f"memorised graph {number}", graph)
@@ -251,7 +236,7 @@ def many_graphs(count: int, rounds: int) -> Row:
     return Row(
         "clique",
         work,
-        note,
+        "one call",
         isa.active(),
         MS_A_GRAPH,
         value=Spread.of(milliseconds),
