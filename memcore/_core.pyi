@@ -78,6 +78,15 @@ def tiled_l2_graph(
 def knn(
     queries: NDArray[np.uint8], corpus: NDArray[np.uint8], k: int, threads: int = 0
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]: ...
+def knn_extend(
+    queries: NDArray[np.uint8],
+    corpus: NDArray[np.uint8],
+    ssd: NDArray[np.unsignedinteger[Any]],
+    index: NDArray[np.int64],
+    have: int,
+    rows: int,
+    threads: int = 0,
+) -> int: ...
 
 # bind/cuda.cpp
 def cuda_status() -> CudaStatus: ...

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
+from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.types import Backend, Neighbors
+
+#: Bytes of a corpus that all queries are held against before the next are read: a memory map is read once, in order.
+_BLOCK_BYTES = 256 << 20
 
 
 def knn(
@@ -20,9 +26,12 @@ def knn(
 
     Parameters
     ----------
-    queries, corpus
-        (Q, D) and (N, D) uint8, or images (Q, H, W, C) and (N, H, W, C), which are compared as flat rows, pixel for
-        pixel: both must have the same shape, and so the same order of channels. NumPy (memory maps too) or torch, CPU.
+    queries
+        (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, CPU.
+    corpus
+        (N, D) or (N, H, W, C) of the same rows, in the same order of channels. A corpus larger than memory is a NumPy
+        memory map, or an iterator of such arrays, any number of rows in each: neither is ever held as a whole, each
+        row is read once, and indices count the rows in the order in which they come.
     k
         1 <= k <= N.
     backend, threads
@@ -31,7 +40,8 @@ def knn(
     Returns
     -------
     Neighbors
-        distances (Q, k) float32: l2 = sqrt(ssd / (D * 255^2)) in [0, 1]; indices (Q, k) int64; ssd (Q, k).
+        distances (Q, k) float32: l2 = sqrt(ssd / (D * 255^2)) in [0, 1]; indices (Q, k) int64; ssd (Q, k). They do not
+        depend on how the corpus is cut.
 
     Raises
     ------
@@ -43,9 +53,45 @@ def knn(
     >>> corpus = np.array([[0, 0], [255, 255], [10, 0]], dtype=np.uint8)
     >>> memcore.knn(corpus[:1], corpus, 2).indices
     array([[0, 2]])
+    >>> memcore.knn(corpus[:1], iter([corpus[:2], corpus[2:]]), 2).indices
+    array([[0, 2]])
     """
     workers = arrays.check_threads(threads)
-    left, right = arrays.as_rows(queries, "queries"), arrays.as_rows(corpus, "corpus")
+    left = arrays.as_rows(queries, "queries")
+    chosen = choose_backend(backend, left)
+    count = arrays.check_count(k, "k", 1)
+    q, d = left.pixels.shape
+    ssd = np.empty((q, count), dtype=arrays.ssd_dtype(d))
+    indices = np.empty((q, count), dtype=np.int64)
+    have = rows = 0
+    for block in _blocks(corpus, count):
+        part = arrays.as_rows(block, "corpus")
+        _check_block(left, part)
+        if chosen == "reference":
+            have = _reference(left.pixels, part.pixels, ssd, indices, have, rows)
+        else:
+            from memcore.backends import cpu
+
+            have = cpu.knn_extend(left.pixels, part.pixels, ssd, indices, have, rows, workers)
+        rows += len(part.pixels)
+    if have < count:
+        raise ArgumentValueError(_too_many(rows, count))
+    return Neighbors(left.give_back(ssd_to_distance(ssd, d)), left.give_back(indices), left.give_back(ssd))
+
+
+def _blocks(corpus: Any, k: int) -> Iterable[Any]:
+    """The corpus in parts. What has a length is checked before any work is done."""
+    if isinstance(corpus, Iterator):
+        return corpus
+    if isinstance(corpus, np.ndarray) and corpus.ndim >= 2 and corpus.size:
+        if len(corpus) < k:
+            raise ArgumentValueError(_too_many(len(corpus), k))
+        step = max(1, _BLOCK_BYTES // (corpus.nbytes // len(corpus)))
+        return (corpus[start : start + step] for start in range(0, len(corpus), step))
+    return iter((corpus,))
+
+
+def _check_block(left: ImageArray, right: ImageArray) -> None:
     if left.library != right.library:
         raise ArgumentTypeError(
             f"corpus must be of the library of queries ({left.library}), got {right.library}"
@@ -55,17 +101,27 @@ def knn(
             f"corpus must have rows of the shape of queries {tuple(left.source.shape[1:])}, "
             f"got {tuple(right.source.shape[1:])}"
         )
-    chosen = choose_backend(backend, left)
-    count = arrays.check_count(k, "k", 1)
-    n, d = right.pixels.shape
-    if count > n:
-        raise ArgumentValueError(f"k must be at most the number of rows of corpus, {n}, got {count}")
-    if chosen == "reference":
-        ssd, indices = reference.knn(left.pixels, right.pixels, count)
-    else:
-        from memcore.backends import cpu
 
-        ssd, indices = cpu.knn(left.pixels, right.pixels, count, workers)
-    return Neighbors(
-        left.give_back(ssd_to_distance(ssd, d)), left.give_back(np.asarray(indices)), left.give_back(ssd)
-    )
+
+def _reference(
+    queries: NDArray[np.uint8],
+    part: NDArray[np.uint8],
+    ssd: NDArray[Any],
+    indices: NDArray[np.int64],
+    have: int,
+    rows: int,
+) -> int:
+    """As ``cpu.knn_extend``: earlier rows stand first, and a stable sort keeps them there in a tie."""
+    k = ssd.shape[1]
+    new, place = reference.knn(queries, part, min(k, len(part)))
+    every = np.concatenate([ssd[:, :have], new.astype(ssd.dtype)], axis=1)
+    index = np.concatenate([indices[:, :have], place + rows], axis=1)
+    order = np.argsort(every, axis=1, kind="stable")[:, :k]
+    have = order.shape[1]
+    ssd[:, :have] = np.take_along_axis(every, order, 1)
+    indices[:, :have] = np.take_along_axis(index, order, 1)
+    return have
+
+
+def _too_many(rows: int, k: int) -> str:
+    return f"k must be at most the number of rows of corpus, {rows}, got {k}"

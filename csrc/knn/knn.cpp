@@ -44,6 +44,12 @@ class Best {
   public:
     explicit Best(std::size_t k) : k_(k) {}
 
+    // Takes over `count` earlier ones, all of smaller index than those to come.
+    void begin_with(const Sum* ssd, const std::int64_t* index, std::size_t count) {
+        for (std::size_t r = 0; r < count; ++r) kept_.push_back({ssd[r], index[r]});
+        cut();
+    }
+
     // A candidate whose ssd is above this cannot be among the k smallest, provided that its index is above
     // all others'.
     bool wants_more() const { return !limited_ || worst_ssd_ > 0; }
@@ -89,14 +95,15 @@ template <class Sum>
 class Search {
   public:
     Search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
-           Sum* ssd, std::int64_t* index, int threads)
+           Sum* ssd, std::int64_t* index, int threads, Before before)
         : kernels_(kernels),
           queries_(view(queries, dimension)),
           corpus_(view(corpus, dimension)),
           k_(k),
           ssd_(ssd),
           index_(index),
-          threads_(threads) {
+          threads_(threads),
+          before_(before) {
         grid_.line_bytes = dimension;
         const std::size_t segment = std::min(dimension, kMaxBytes32 / kPanelStep * kPanelStep);
         segments_ =
@@ -115,7 +122,12 @@ class Search {
             run_unit(unit / parts_, unit % parts_, *spaces[worker]);
         });
         if (parts_ > 1) {
-            for (std::size_t q = 0; q < queries_.count; ++q) write(q, merged_[q]);
+            for (std::size_t q = 0; q < queries_.count; ++q) {
+                // Only here, so that no part offers them twice.
+                for (std::size_t r = 0; r < before_.have; ++r)
+                    merged_[q].offer({ssd_[q * k_ + r], index_[q * k_ + r]});
+                write(q, merged_[q]);
+            }
         }
     }
 
@@ -163,6 +175,10 @@ class Search {
         const std::size_t corpus_blocks = (corpus_.count + kCorpusRows - 1) / kCorpusRows;
         const std::size_t begin = corpus_blocks * part / parts_, end = corpus_blocks * (part + 1) / parts_;
         std::vector<Best<Sum>> best(count, Best<Sum>(k_));
+        if (parts_ == 1) {
+            for (std::size_t q = 0; q < count; ++q)
+                best[q].begin_with(ssd_ + (first + q) * k_, index_ + (first + q) * k_, before_.have);
+        }
         if (segments_.size() == 1) pack(queries_, first, count, segments_[0], space.queries);
         for (std::size_t c = begin; c < end; ++c) {
             const std::size_t column = c * kCorpusRows,
@@ -243,7 +259,7 @@ class Search {
                 for (std::size_t j = 0; j < columns; ++j) {
                     const auto value = static_cast<Sum>(sum[j]);
                     if (kept.wants_more() && value <= kept.limit()) {
-                        kept.offer({value, static_cast<std::int64_t>(column + j)});
+                        kept.offer({value, before_.rows + static_cast<std::int64_t>(column + j)});
                     }
                 }
                 continue;
@@ -253,7 +269,7 @@ class Search {
                 space.products.data() + q * product_stride(), row_term(space, q), space.corpus.squares(0),
                 columns, limit, space.ssd.data(), space.index.data());
             for (std::size_t f = 0; f < found; ++f) {
-                kept.offer({space.ssd[f], static_cast<std::int64_t>(column + space.index[f])});
+                kept.offer({space.ssd[f], before_.rows + static_cast<std::int64_t>(column + space.index[f])});
             }
         }
         if (segments_.size() > 1) space.wide.clear();
@@ -273,6 +289,7 @@ class Search {
     Sum* const ssd_;
     std::int64_t* const index_;
     const int threads_;
+    const Before before_;
     tiled_l2::Grid grid_;
     std::vector<Chunk> segments_;
     std::size_t segment_bytes_ = 0, query_block_ = 0, parts_ = 1;
@@ -284,14 +301,14 @@ class Search {
 
 template <class Sum>
 void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
-            Sum* ssd, std::int64_t* index, int threads) {
-    if (queries.count == 0 || k == 0) return;
-    Search<Sum>(kernels, queries, corpus, dimension, k, ssd, index, threads).run();
+            Sum* ssd, std::int64_t* index, int threads, Before before) {
+    if (queries.count == 0 || corpus.count == 0 || k == 0) return;
+    Search<Sum>(kernels, queries, corpus, dimension, k, ssd, index, threads, before).run();
 }
 
 template void search<std::uint32_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
-                                    std::uint32_t*, std::int64_t*, int);
+                                    std::uint32_t*, std::int64_t*, int, Before);
 template void search<std::uint64_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
-                                    std::uint64_t*, std::int64_t*, int);
+                                    std::uint64_t*, std::int64_t*, int, Before);
 
 }  // namespace memcore::knn

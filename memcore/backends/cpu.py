@@ -65,6 +65,20 @@ def knn(
     return _core.knn(queries, corpus, k, threads)
 
 
+def knn_extend(
+    queries: NDArray[np.uint8],
+    part: NDArray[np.uint8],
+    ssd: NDArray[np.unsignedinteger[Any]],
+    indices: NDArray[np.int64],
+    have: int,
+    rows: int,
+    threads: int,
+) -> int:
+    """The next part of a corpus, after ``rows`` rows: updates ssd and indices (Q, k) in place, of which ``have`` places
+    are filled, and returns how many are now."""
+    return _core.knn_extend(queries, part, ssd, indices, have, rows, threads)
+
+
 def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> CliqueTuple:
     """(members, lower, upper, proven, nodes)."""
     return _core.max_clique(n, np.ascontiguousarray(edges, dtype=np.int32), node_limit)
