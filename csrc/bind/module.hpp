@@ -9,6 +9,7 @@ void init_isa(pybind11::module_& m);
 void init_tiled_l2(pybind11::module_& m);
 void init_graph(pybind11::module_& m);
 void init_knn(pybind11::module_& m);
+void init_index(pybind11::module_& m);
 void init_cuda(pybind11::module_& m);
 
 }  // namespace memcore::bind

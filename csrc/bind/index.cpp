@@ -1,0 +1,144 @@
+#include <string>
+
+#include "bind/arrays.hpp"
+#include "bind/module.hpp"
+#include "index/contract.hpp"
+#include "index/range.hpp"
+#include "index/sketch.hpp"
+
+namespace memcore::bind {
+namespace {
+
+using Bytes = py::array_t<std::uint8_t>;
+using Places = py::array_t<std::int64_t>;
+using Limits = py::array_t<std::uint32_t>;
+
+void require_contiguous(const py::array& array, py::ssize_t dimensions, const char* name) {
+    if (array.ndim() != dimensions || !(array.flags() & py::array::c_style)) {
+        throw py::value_error(std::string(name) + " must be C-contiguous with " + std::to_string(dimensions) +
+                              " dimensions");
+    }
+}
+
+index::Rows view_rows(const Bytes& array, const char* name) {
+    require_contiguous(array, 2, name);
+    if (array.shape(1) < 1 || static_cast<std::size_t>(array.shape(1)) > index::kMaxNumbers) {
+        throw py::value_error(std::string(name) + " must have rows of 1 to " +
+                              std::to_string(index::kMaxNumbers) + " bytes");
+    }
+    return {array.data(), static_cast<std::size_t>(array.shape(0)), static_cast<std::size_t>(array.shape(1))};
+}
+
+Bytes sketch(const Bytes& images, long rows, long columns, long threads) {
+    require_contiguous(images, 4, "images");
+    const int workers = check_threads(threads);
+    if (rows < 1 || columns < 1 || rows > images.shape(1) || columns > images.shape(2))
+        throw py::value_error("rows and columns must be at least 1 and at most the image's sides");
+    if (images.shape(3) < 1 || images.shape(3) > 4) throw py::value_error("images must have 1 to 4 channels");
+    const index::SketchShape shape{static_cast<std::size_t>(images.shape(1)),
+                                   static_cast<std::size_t>(images.shape(2)),
+                                   static_cast<std::size_t>(images.shape(3)), static_cast<std::size_t>(rows),
+                                   static_cast<std::size_t>(columns)};
+    const std::size_t numbers = shape.blocks() + index::kResidualCopies;
+    if (numbers > index::kMaxNumbers)
+        throw py::value_error("a sketch may have at most " + std::to_string(index::kMaxNumbers) + " numbers");
+    if (!index::fits(shape)) throw py::value_error("images are too large for a sketch of this shape");
+    Bytes out({images.shape(0), static_cast<py::ssize_t>(numbers)});
+    std::uint8_t* data = out.mutable_data();
+    {
+        const py::gil_scoped_release unlocked;
+        index::sketch(images.data(), static_cast<std::size_t>(images.shape(0)), shape, data, workers);
+    }
+    return out;
+}
+
+py::object range(const Bytes& centres, const Limits& centre_limits, const Bytes& points,
+                 const Places& offsets, const Limits& limits, const Bytes& corpus, std::size_t max_hits,
+                 long threads) {
+    const Isa& isa = resolve_isa();
+    const int workers = check_threads(threads);
+    const index::Rows c = view_rows(centres, "centres"), p = view_rows(points, "points"),
+                      rows = view_rows(corpus, "corpus");
+    require_contiguous(centre_limits, 1, "centre_limits");
+    require_contiguous(offsets, 1, "offsets");
+    require_contiguous(limits, 1, "limits");
+    if (c.width != rows.width || p.width != rows.width)
+        throw py::value_error("centres, points and corpus must have rows of one length");
+    if (static_cast<std::size_t>(centre_limits.shape(0)) != c.count ||
+        static_cast<std::size_t>(offsets.shape(0)) != c.count + 1 ||
+        static_cast<std::size_t>(limits.shape(0)) != p.count || p.count > UINT32_MAX)
+        throw py::value_error("centre_limits, offsets and limits must fit centres and points");
+    const std::int64_t* offset = offsets.data();
+    if (offset[0] != 0 || offset[c.count] != static_cast<std::int64_t>(p.count))
+        throw py::value_error("offsets must run from 0 to the number of points");
+    for (std::size_t g = 0; g < c.count; ++g) {
+        if (offset[g] > offset[g + 1]) throw py::value_error("offsets must ascend");
+    }
+    const index::Groups groups{c, p, centre_limits.data(), offset, limits.data()};
+    std::vector<index::Hit> hits;
+    bool complete = false;
+    {
+        const py::gil_scoped_release unlocked;
+        complete = index::range_search(*isa.tiled_l2, groups, rows, max_hits, hits, workers);
+    }
+    if (!complete) return py::none();
+    const auto count = static_cast<py::ssize_t>(hits.size());
+    Limits point(count), ssd(count);
+    Places row(count);
+    for (py::ssize_t h = 0; h < count; ++h) {
+        const index::Hit& hit = hits[static_cast<std::size_t>(h)];
+        point.mutable_data()[h] = hit.point;
+        row.mutable_data()[h] = hit.row;
+        ssd.mutable_data()[h] = hit.ssd;
+    }
+    return py::make_tuple(point, row, ssd);
+}
+
+index::Rows view_tiles(const Bytes& array, const char* name) {
+    require_contiguous(array, 3, name);
+    return {array.data(), static_cast<std::size_t>(array.shape(0)),
+            static_cast<std::size_t>(array.shape(1) * array.shape(2))};
+}
+
+void require_inside(const Places& places, std::size_t count, const char* name) {
+    require_contiguous(places, 1, name);
+    for (py::ssize_t p = 0; p < places.shape(0); ++p) {
+        const std::int64_t place = places.data()[p];
+        if (place < 0 || static_cast<std::size_t>(place) >= count)
+            throw py::value_error(std::string(name) + " points outside its array");
+    }
+}
+
+py::array_t<std::uint64_t> pair_ssd(const Bytes& left, const Bytes& right, const Places& i, const Places& j,
+                                    long threads) {
+    const Isa& isa = resolve_isa();
+    const int workers = check_threads(threads);
+    const index::Rows a = view_tiles(left, "left"), b = view_tiles(right, "right");
+    if (left.shape(1) != right.shape(1) || left.shape(2) != right.shape(2) || a.width == 0)
+        throw py::value_error("left and right must have tiles of one shape, of at least one byte");
+    require_inside(i, a.count, "i");
+    require_inside(j, b.count, "j");
+    if (i.shape(0) != j.shape(0)) throw py::value_error("i and j must have the same length");
+    py::array_t<std::uint64_t> out(i.shape(0));
+    std::uint64_t* data = out.mutable_data();
+    {
+        const py::gil_scoped_release unlocked;
+        index::pair_ssd(*isa.tiled_l2, a, b, static_cast<std::size_t>(left.shape(1)), i.data(), j.data(),
+                        static_cast<std::size_t>(i.shape(0)), data, workers);
+    }
+    return out;
+}
+
+}  // namespace
+
+void init_index(py::module_& m) {
+    m.def("index_sketch", &sketch, py::arg("images").noconvert(), py::arg("rows"), py::arg("columns"),
+          py::arg("threads") = 0);
+    m.def("index_range", &range, py::arg("centres").noconvert(), py::arg("centre_limits").noconvert(),
+          py::arg("points").noconvert(), py::arg("offsets").noconvert(), py::arg("limits").noconvert(),
+          py::arg("corpus").noconvert(), py::arg("max_hits"), py::arg("threads") = 0);
+    m.def("index_pair_ssd", &pair_ssd, py::arg("left").noconvert(), py::arg("right").noconvert(),
+          py::arg("i").noconvert(), py::arg("j").noconvert(), py::arg("threads") = 0);
+}
+
+}  // namespace memcore::bind

@@ -1,0 +1,45 @@
+// Every row of a corpus within a given ssd of given points; and the ssd of listed pairs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::index {
+
+// Contiguous rows of `width` bytes.
+struct Rows {
+    const std::uint8_t* data;
+    std::size_t count, width;
+    const std::uint8_t* row(std::size_t i) const { return data + i * width; }
+};
+
+// Points in groups: group g has the centre row g and the points [offsets[g], offsets[g + 1]).
+// centre_limits[g] must be so large that no corpus row within limits[p] of a point p of the group exceeds it:
+// the search looks at a group's points only where the centre is that near.
+struct Groups {
+    Rows centres, points;
+    const std::uint32_t* centre_limits;
+    const std::int64_t* offsets;
+    const std::uint32_t* limits;
+};
+
+struct Hit {
+    std::int64_t row;
+    std::uint32_t point, ssd;
+};
+
+// All (point, row) with ssd <= the point's limit, ordered by blocks of rows, then group, row and point.
+// False, with `hits` cut short, where more than `max_hits` were found: search fewer rows at once.
+bool range_search(const tiled_l2::Kernels& kernels, const Groups& groups, const Rows& corpus,
+                  std::size_t max_hits, std::vector<Hit>& hits, int threads);
+
+// out[p] = the largest ssd of the `tiles` tiles, tile_bytes long and one after another, of rows left[i[p]]
+// and right[j[p]].
+void pair_ssd(const tiled_l2::Kernels& kernels, const Rows& left, const Rows& right, std::size_t tiles,
+              const std::int64_t* i, const std::int64_t* j, std::size_t pairs, std::uint64_t* out,
+              int threads);
+
+}  // namespace memcore::index
