@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.jobs.audit import audit, match_run
+from memcore.index.run import match_run
+from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
 from memcore.report import write_report
 from memcore.sampling import CallableSampler

@@ -88,6 +88,28 @@ def knn_extend(
     threads: int = 0,
 ) -> int: ...
 
+# bind/index.cpp
+def index_sketch(
+    images: NDArray[np.uint8], rows: int, columns: int, threads: int = 0
+) -> NDArray[np.uint8]: ...
+def index_range(
+    centres: NDArray[np.uint8],
+    centre_limits: NDArray[np.uint32],
+    points: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    limits: NDArray[np.uint32],
+    corpus: NDArray[np.uint8],
+    max_hits: int,
+    threads: int = 0,
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]] | None: ...
+def index_pair_ssd(
+    left: NDArray[np.uint8],
+    right: NDArray[np.uint8],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    threads: int = 0,
+) -> NDArray[np.uint64]: ...
+
 # bind/cuda.cpp
 def cuda_status() -> CudaStatus: ...
 def cuda_error(error: int) -> str: ...

@@ -97,16 +97,9 @@ def build_parser() -> argparse.ArgumentParser:
     _workers(stored)
     _parts(stored)
 
-    match = _command(commands, "match", "hold the findings against a training set", _match)
-    match.add_argument("run", type=Path, metavar="RUN")
-    match.add_argument("--training", type=Path, required=True, help="folder of images, .npy or .npz")
-    match.add_argument(
-        "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
-    )
-    match.add_argument(
-        "--distance", choices=["l2", "tiled_l2"], default="l2", help="default: %(default)s, the paper's"
-    )
-    match.add_argument("--threads", type=int, help="threads (default: all processors)")
+    from memcore.commands import index
+
+    index.register(commands, _command, _print)
 
     evaluate = _command(commands, "evaluate", "precision and recall, and other thresholds", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN")
@@ -290,23 +283,6 @@ def _filter(arguments: argparse.Namespace) -> int:
     result = summary(folder)
     _print(arguments, result, _run_lines(result))
     return FAILED if result["failed"] else DONE
-
-
-def _match(arguments: argparse.Namespace) -> int:
-    from memcore.jobs.audit import match_run
-
-    _positive(arguments, "threads")
-    rows = match_run(
-        arguments.run,
-        arguments.training,
-        delta=arguments.delta,
-        metric=arguments.distance,
-        threads=arguments.threads,
-    )
-    extracted = sum(bool(row["extracted"]) for row in rows)
-    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
-    _print(arguments, result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
-    return DONE
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from memcore.audit.match import Metric
-from memcore.jobs.audit import audit, evaluate_run, match_run, summary
+from memcore.index.run import match_run
+from memcore.jobs.audit import audit, evaluate_run, summary
 from memcore.jobs.config import Config
 from memcore.report import write_report
 

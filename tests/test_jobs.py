@@ -17,8 +17,9 @@ import pytest
 
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decode_file
+from memcore.index.run import match_run
 from memcore.jobs import files, launch_local
-from memcore.jobs.audit import audit, evaluate_run, filter_stored, match_run, summary
+from memcore.jobs.audit import audit, evaluate_run, filter_stored, summary
 from memcore.jobs.config import Config, difference, from_mapping
 from memcore.jobs.store import RunFolder
 from tests.synthetic import MEMORISED, PROMPTS, SyntheticSampler, write_stored, write_training_set

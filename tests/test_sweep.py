@@ -17,8 +17,9 @@ from memcore.audit.labels import from_annotations, from_matches
 from memcore.audit.sweep import grid_of, sweep
 from memcore.cli import main
 from memcore.errors import ArgumentValueError, ConfigError, RunError
+from memcore.index.run import match_run
 from memcore.jobs.annotations import Annotations
-from memcore.jobs.audit import audit, evaluate_run, match_run
+from memcore.jobs.audit import audit, evaluate_run
 from memcore.jobs.config import Config, from_mapping
 from memcore.jobs.store import RunFolder
 from memcore.types import Images, Request

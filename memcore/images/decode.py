@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -71,7 +72,9 @@ def decode(
         raise UnreadableImage("too-large", "it does not fit into memory") from None
     except Exception as error:  # decoders raise many kinds, SyntaxError and struct.error among them
         reason = "truncated" if _ends_early(error) else "unreadable"
-        raise UnreadableImage(reason, f"{type(error).__name__}: {error}") from None
+        # Pillow names the buffer by its address, which differs from run to run
+        detail = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", str(error))
+        raise UnreadableImage(reason, f"{type(error).__name__}: {detail}") from None
 
 
 def decode_file(

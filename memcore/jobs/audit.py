@@ -9,24 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from memcore.audit.evaluate import check_truth, evaluate
 from memcore.audit.labels import as_truth, from_annotations, from_matches
-from memcore.audit.match import Metric, match_findings
 from memcore.audit.sweep import grid_of, sweep
 from memcore.errors import ConfigError, RunError
-from memcore.images import decode_file
 from memcore.jobs.annotations import ANNOTATORS, Annotations
 from memcore.jobs.config import Config
 from memcore.jobs.files import write_atomic
 from memcore.jobs.launch_local import lock, processors, run_local
 from memcore.jobs.progress import Progress
-from memcore.jobs.store import MATCHES, RunFolder, parquet_bytes, png_bytes
-from memcore.jobs.stored import load_training_set, stored_prompts
+from memcore.jobs.store import RunFolder
+from memcore.jobs.stored import stored_prompts
 from memcore.sampling.protocol import Sampler
-from memcore.types import DEFAULT_THRESHOLD, PromptStatus
+from memcore.types import PromptStatus
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -146,63 +141,6 @@ def _run(
         progress.close()
 
 
-def match_run(
-    run: Path,
-    training: Path,
-    *,
-    delta: float = DEFAULT_THRESHOLD,
-    metric: Metric = "l2",
-    threads: int | None = None,
-) -> list[dict[str, Any]]:
-    """Writes matches.parquet, match.json and the matched training images; returns the rows."""
-    folder = RunFolder.open(run)
-    folder.require_complete("match")
-    images, names, broken = load_training_set(training)
-    cliques = [
-        (row, number, clique) for row in folder.findings() for number, clique in enumerate(row["cliques"])
-    ]
-    members = [_members(folder, int(row["prompt_id"]), clique["seeds"]) for row, _, clique in cliques]
-    medoids = [m[c["seeds"].index(c["medoid_seed"])] for m, (_, _, c) in zip(members, cliques, strict=True)]
-    stacked = np.stack(medoids) if medoids else np.empty((0, *images.shape[1:]), np.uint8)
-    found = match_findings(
-        stacked, members, images, delta=delta, metric=metric, grid=folder.config.grid, threads=threads
-    )
-    rows: list[dict[str, Any]] = []
-    for (row, number, clique), match in zip(cliques, found, strict=True):
-        rows.append(
-            {
-                "prompt_id": row["prompt_id"],
-                "clique": number,
-                "size": len(clique["seeds"]),
-                "mean_distance": clique["mean_distance"],
-                "medoid_seed": clique["medoid_seed"],
-                "training_index": match.index,
-                "training_name": names[match.index],
-                "l2": match.l2,
-                "tiled_l2": match.tiled_l2,
-                "extracted": match.extracted,
-                "copies": match.copies,
-                "eidetic": match.eidetic,
-                "neighbors": [{"index": i, "name": names[i], "l2": d} for i, d in match.neighbors],
-            }
-        )
-        write_atomic(
-            folder.path / "training" / f"{match.index:08d}.png", png_bytes(np.asarray(images[match.index]))
-        )
-    import pyarrow as pa
-
-    write_atomic(folder.path / "matches.parquet", parquet_bytes(pa.Table.from_pylist(rows, schema=MATCHES)))
-    about = {
-        "training": str(training),
-        "count": len(images),
-        "delta": delta,
-        "distance": metric,
-        "unreadable": broken,
-    }
-    write_atomic(folder.path / "match.json", json.dumps(about, indent=1).encode())
-    return rows
-
-
 def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> dict[str, Any]:
     """Writes evaluation.json and returns it: precision and recall against planted ``truth``, "matches" or "annotations".
 
@@ -286,12 +224,3 @@ def _seconds(manifests: list[dict[str, Any]]) -> Mapping[str, float]:
         for stage, seconds in manifest["seconds"].items():
             total[stage] = round(total.get(stage, 0.0) + float(seconds), 3)
     return total
-
-
-def _members(folder: RunFolder, prompt_id: int, seeds: list[int]) -> NDArray[np.uint8]:
-    paths = [folder.image_path(prompt_id, seed) for seed in seeds]
-    missing = [p for p in paths if not p.exists()]
-    if missing:
-        raise RunError(f"{missing[0]} is missing: the run's images were removed; repeat the audit")
-    images = [decode_file(p) for p in paths]
-    return np.stack(images)

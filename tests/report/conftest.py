@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from memcore.jobs.audit import audit, evaluate_run, match_run
+from memcore.index.run import match_run
+from memcore.jobs.audit import audit, evaluate_run
 from memcore.jobs.config import Config
 from tests.report.fixture import write_guidance_run, write_run
 from tests.report.page import Page, page_of

@@ -108,6 +108,12 @@ MATCHES = pa.schema(
             "neighbors",
             pa.list_(pa.struct([("index", pa.int64()), ("name", pa.string()), ("l2", pa.float64())])),
         ),
+        ("adaptive", pa.float64()),
+        ("members_extracted", pa.int32()),
+        ("closest_seed", pa.int64()),
+        ("closest_index", pa.int64()),
+        ("closest_name", pa.string()),
+        ("closest_distance", pa.float64()),
     ]
 )
 
@@ -257,6 +263,7 @@ class RunWriter:
                     }
                     for i in range(4)
                 ],
+                "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
             }
         )
 

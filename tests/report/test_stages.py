@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memcore.index.run import match_run
 from memcore.jobs import store
-from memcore.jobs.audit import audit, match_run
+from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
 from tests.report import fixture as report_fixture
 from tests.report.fixture import RunWriter, finding_row, near_copies, picture

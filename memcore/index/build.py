@@ -1,0 +1,377 @@
+"""A source becomes an index: decoded in order, sketched, written shard by shard; killed at will and gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError, RunError
+from memcore.images import UnreadableImage, decode, decoder_versions
+from memcore.index import layout, parquet
+from memcore.index.layout import IndexMeta
+from memcore.index.resize import Resize
+from memcore.index.sketch import Level
+from memcore.index.sources import Batch, FileParts, Part, Payload, Source
+from memcore.jobs.files import TEMPORARY
+from memcore.jobs.launch_local import processors
+
+COARSE, FINE, SHARD_IMAGES = 4, 8, 65536
+#: Decoded images are sketched this many bytes at a time.
+_SKETCH_BYTES = 1 << 24
+_AHEAD = 2  # batches that are being decoded while one is sketched
+
+Progress = Callable[[int, int], None]
+
+
+def build_index(
+    folder: Path,
+    source: Source,
+    *,
+    resize: Resize | None = None,
+    background: tuple[int, int, int] | None = None,
+    coarse: int = COARSE,
+    fine: int = FINE,
+    shard_images: int = SHARD_IMAGES,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> IndexMeta:
+    """Writes, goes on with, or adds to the index in ``folder``; returns its description.
+
+    Without ``resize`` every image must have the size of the first one that is readable; others are quarantined. A source
+    that an index holds already is not read again; a set of files that has grown is read where it has.
+    ``progress(images, quarantined)`` is called now and then. Memory: one shard's sketches and a few batches of images.
+
+    Raises ConfigError (a source without a readable image, one that changed, other settings than the index has), RunError.
+    """
+    if coarse < 1 or fine < 1 or shard_images < 1:
+        raise ConfigError("coarse, fine and shard_images must be at least 1")
+    workers = threads or processors()
+    with _lock(folder):
+        for left in folder.glob(f"{TEMPORARY}*"):
+            _remove(left)
+        reader = _Reader(source, resize, background, workers)
+        if (folder / layout.META).exists():
+            meta = IndexMeta.read(folder)
+            _require_same(folder, meta, resize, background, coarse, fine, shard_images)
+        else:
+            shape = reader.first_shape()
+            meta = IndexMeta(
+                shape,
+                coarse,
+                fine,
+                shard_images,
+                resize.as_dict() if resize else None,
+                list(background) if background else None,
+                decoder_versions(),
+                [],
+            )
+        reader.shape = meta.image_shape
+        entry = _entry(folder, meta, source)
+        if entry is None:
+            return meta
+        meta.write(folder)
+        _fill(folder, meta, entry, source, reader, progress)
+        meta.write(folder)
+    return meta
+
+
+def _entry(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | None:
+    """The source's entry in ``meta``, found or added; None if it is complete. A grown source is cut to what is new."""
+    _reopen(meta, layout.shard_count(folder))
+    if meta.sources and "images" not in meta.sources[-1]:
+        last = meta.sources[-1]
+        if last["path"] == source.path and isinstance(source, FileParts) and last["skipped"]:
+            source.keep(range(last["skipped"], len(source.parts)))
+        if last["path"] != source.path or last["identity"] != source.identity():
+            raise ConfigError(
+                f"{folder} was begun with {last['path']}, which is not read to its end yet, and {source.path} is not "
+                "the same or has changed since: give back the old one to go on, or another folder to start anew"
+            )
+        if last["options"] != source.options:
+            raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
+        return last
+    skipped = 0
+    for held in meta.sources:
+        if held["path"] != source.path:
+            continue
+        parts = [Part(**part) for part in held["parts"]]
+        if held["skipped"] == skipped and isinstance(source, FileParts):
+            if list(source.parts[skipped : skipped + len(parts)]) == parts:
+                skipped += len(parts)
+                continue
+        elif held["identity"] == source.identity():
+            return None
+        raise ConfigError(
+            f"{source.path} has changed since it was indexed: only files that sort behind the old ones may be added; "
+            "index it anew in another folder"
+        )
+    if skipped and isinstance(source, FileParts):
+        if skipped == len(source.parts):
+            return None
+        source.keep(range(skipped, len(source.parts)))
+    entry = {
+        "kind": source.kind,
+        "path": source.path,
+        "identity": source.identity(),
+        "options": dict(source.options),
+        "skipped": skipped,
+        "parts": [{"name": part.name, "bytes": part.bytes} for part in source.parts],
+        "first_shard": layout.shard_count(folder),
+    }
+    meta.sources.append(entry)
+    return entry
+
+
+def _reopen(meta: IndexMeta, shards: int) -> None:
+    """A source whose last shards were removed, being damaged, is unfinished again, and what came after it is not there."""
+    for i, held in enumerate(meta.sources):
+        if "images" in held and held["first_shard"] + held["shards"] > shards:
+            for key in ("images", "shards", "quarantined"):
+                del held[key]
+            del meta.sources[i + 1 :]
+            return
+
+
+def _fill(
+    folder: Path,
+    meta: IndexMeta,
+    entry: dict[str, Any],
+    source: Source,
+    reader: _Reader,
+    progress: Progress | None,
+) -> None:
+    number, first = layout.shard_count(folder), int(entry["first_shard"])
+    done = [layout.read_shard_meta(folder, n) for n in range(first, number)]
+    images, broken = sum(int(d["images"]) for d in done), sum(int(d["quarantined"]) for d in done)
+    part, position = done[-1]["end"] if done else (0, 0)
+    shard = _Shard(meta, (part, position))
+    for p in range(part, len(source.parts)):
+        for batch, decoded in reader.read(p, position if p == part else 0):
+            start = 0
+            while start < len(batch):
+                stop = min(len(batch), start + meta.shard_images - shard.entries)
+                shard.add(batch, decoded, start, stop, (p, int(batch.after[stop - 1])), reader.threads)
+                start = stop
+                if shard.entries == meta.shard_images:
+                    images, broken = images + shard.images, broken + len(shard.broken)
+                    shard.write(folder, number)
+                    shard, number = _Shard(meta, shard.end), number + 1
+            if progress:
+                progress(images + shard.images, broken + len(shard.broken))
+    if shard.entries:
+        images, broken = images + shard.images, broken + len(shard.broken)
+        shard.write(folder, number)
+        number += 1
+    entry.update(shards=number - first, images=images, quarantined=broken)
+
+
+class _Reader:
+    """Batches of a source, decoded a few ahead by threads (decoders release the interpreter's lock)."""
+
+    def __init__(
+        self, source: Source, resize: Resize | None, background: tuple[int, int, int] | None, threads: int
+    ) -> None:
+        self.source, self.resize, self.background, self.threads = source, resize, background, threads
+        self.shape: tuple[int, int, int] | None = None
+
+    def first_shape(self) -> tuple[int, int, int]:
+        for part in range(len(self.source.parts)):
+            for batch in self.source.read(part, 0):
+                for payload in batch.payloads:
+                    pixels = self._decode(payload)
+                    if not isinstance(pixels, UnreadableImage):
+                        return int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2])
+        raise ConfigError(f"{self.source.path} holds not one readable image")
+
+    def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
+        with ThreadPoolExecutor(self.threads) as pool:
+            waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
+            for batch in self.source.read(part, position):
+                waiting.append((batch, self._submit(batch, pool)))
+                if len(waiting) > _AHEAD:
+                    yield self._collect(*waiting.popleft())
+            while waiting:
+                yield self._collect(*waiting.popleft())
+
+    def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
+        pixels = batch.payloads
+        if isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8:
+            return pixels
+        return [pool.submit(self._decode, payload) for payload in pixels]
+
+    def _collect(self, batch: Batch, work: Decoded | list[Future[Any]]) -> tuple[Batch, Decoded]:
+        if isinstance(work, np.ndarray):
+            return batch, work
+        return batch, [w.result() if isinstance(w, Future) else w for w in work]
+
+    def _decode(self, payload: Payload) -> NDArray[np.uint8] | UnreadableImage:
+        return decode_payload(payload, self.resize, self.background, self.shape)
+
+
+Decoded = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | UnreadableImage]
+
+
+def decode_payload(
+    payload: Payload,
+    resize: Resize | None,
+    background: tuple[int, int, int] | None,
+    shape: tuple[int, int, int] | None,
+) -> NDArray[np.uint8] | UnreadableImage:
+    """The pixels that are indexed and compared: decoded, resized if that was declared, of the index's shape."""
+    try:
+        if isinstance(payload, UnreadableImage):
+            return payload
+        pixels = payload if isinstance(payload, np.ndarray) else decode(payload, background=background)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3:
+            return UnreadableImage(
+                "unreadable", f"{pixels.dtype} {pixels.shape} where uint8 (H, W, C) is meant"
+            )
+        if resize is not None:
+            pixels = resize.apply(pixels)
+    except UnreadableImage as error:
+        return error
+    if shape is not None and pixels.shape != shape:
+        return UnreadableImage("wrong-size", f"{pixels.shape} where {shape} is expected")
+    return pixels
+
+
+class _Shard:
+    """One shard being filled."""
+
+    def __init__(self, meta: IndexMeta, start: tuple[int, int]) -> None:
+        self.start = self.end = start
+        self.levels = [Level.of(meta.image_shape, side) for side in (meta.coarse, meta.fine)]
+        self.entries = self.images = 0
+        self.sketches: list[list[NDArray[np.uint8]]] = [[], []]
+        self.places: list[NDArray[Any]] = []
+        self.names: list[str | None] = []
+        self.captions: list[str | None] = []
+        self.broken: list[dict[str, str]] = []
+
+    def add(
+        self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
+    ) -> None:
+        """Entries [start, stop) of a batch, after which the source stands at ``end``."""
+        kept = list(range(start, stop))
+        if not isinstance(decoded, np.ndarray):
+            for i in kept:
+                pixels = decoded[i]
+                if isinstance(pixels, UnreadableImage):
+                    name = batch.names[i] if batch.names is not None else str(batch.places["offset"][i])
+                    self.broken.append({"source": name, "reason": pixels.reason, "detail": str(pixels)})
+            kept = [i for i in kept if not isinstance(decoded[i], UnreadableImage)]
+        step = max(1, _SKETCH_BYTES // int(np.prod(self.levels[0].shape)))
+        for first in range(0, len(kept), step):
+            images = np.stack([np.asarray(decoded[i]) for i in kept[first : first + step]])
+            for level, parts in zip(self.levels, self.sketches, strict=True):
+                parts.append(level.sketch(images, threads))
+        self.places.append(batch.places[kept])
+        if batch.names is not None:
+            self.names.extend(batch.names[i] for i in kept)
+        if batch.captions is not None:
+            self.captions.extend(batch.captions[i] for i in kept)
+        self.entries += stop - start
+        self.images += len(kept)
+        self.end = end
+
+    def write(self, folder: Path, number: int) -> None:
+        files: dict[str, bytes] = {}
+        for name, level, parts in zip((layout.COARSE, layout.FINE), self.levels, self.sketches, strict=True):
+            empty = np.empty((0, level.numbers), np.uint8)
+            files[name] = _npy_bytes(np.concatenate([empty, *parts]))
+        files[layout.PLACES] = _npy_bytes(np.concatenate(self.places))
+        if self.names or self.captions:
+            columns = {"name": self.names, "caption": self.captions}
+            filled = {k: v or [None] * self.images for k, v in columns.items()}
+            files[layout.TEXT] = parquet.to_bytes(parquet.strings(filled), 8192)
+        if self.broken:
+            columns_of = {k: [row[k] for row in self.broken] for k in ("source", "reason", "detail")}
+            files[layout.QUARANTINE] = parquet.to_bytes(parquet.strings(columns_of))
+        meta = {
+            "shard": number,
+            "images": self.images,
+            "quarantined": len(self.broken),
+            "start": list(self.start),
+            "end": list(self.end),
+        }
+        layout.write_shard(folder, number, files, meta)
+
+
+def _npy_bytes(array: NDArray[Any]) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, array, allow_pickle=False)
+    return sink.getvalue()
+
+
+def _require_same(
+    folder: Path,
+    meta: IndexMeta,
+    resize: Resize | None,
+    background: tuple[int, int, int] | None,
+    coarse: int,
+    fine: int,
+    shard_images: int,
+) -> None:
+    was = {
+        "resize": meta.resize,
+        "background": meta.background,
+        "coarse": meta.coarse,
+        "fine": meta.fine,
+        "shard_images": meta.shard_images,
+    }
+    now = {
+        "resize": resize.as_dict() if resize else None,
+        "background": list(background) if background else None,
+        "coarse": coarse,
+        "fine": fine,
+        "shard_images": shard_images,
+    }
+    lines = [f"{name}: {was[name]!r} -> {now[name]!r}" for name in was if was[name] != now[name]]
+    versions = decoder_versions()
+    unfinished = bool(meta.sources) and "images" not in meta.sources[-1]
+    if (meta.resize is not None or unfinished) and versions != meta.decoders:
+        lines.append(f"decoders: {meta.decoders} -> {versions}")
+    if lines:
+        raise ConfigError(
+            f"{folder} was made with other settings and stays as it is (old -> new):\n  "
+            + "\n  ".join(lines)
+            + "\nGive the old ones to go on or to add to it, or another folder to start anew."
+        )
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file: choose a folder for the index")
+    held = folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir())
+    if held and not (folder / layout.META).exists():
+        raise RunError(f"{folder} is not empty and holds no {layout.META}: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # no flock on this system; shards are written atomically all the same
+        except OSError:
+            raise RunError(
+                f"another memcore process is at work on {folder}: wait for it, or end it"
+            ) from None
+        yield
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

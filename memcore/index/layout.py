@@ -1,0 +1,119 @@
+"""The files of an index. docs/formats.md describes them; everything is there whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memcore.errors import RunError
+from memcore.jobs.files import TEMPORARY, sync_folder, write_atomic
+
+FORMAT = 1
+META = "index.json"
+SHARD_META = "shard.json"
+COARSE, FINE, PLACES, TEXT, QUARANTINE = (
+    "coarse.npy",
+    "fine.npy",
+    "places.npy",
+    "text.parquet",
+    "quarantine.parquet",
+)
+
+
+@dataclasses.dataclass
+class IndexMeta:
+    """``index.json``: what the whole index has in common, and its sources in the order in which they were added.
+
+    A source: kind, path, identity, options, parts (name, bytes), and, once it is read to its end, shards and images.
+    """
+
+    image_shape: tuple[int, int, int]
+    coarse: int
+    fine: int
+    shard_images: int
+    resize: dict[str, Any] | None
+    background: list[int] | None
+    decoders: dict[str, str]
+    sources: list[dict[str, Any]]
+
+    def write(self, folder: Path) -> None:
+        data = {"format": FORMAT, **dataclasses.asdict(self)}
+        write_atomic(folder / META, json.dumps(data, indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> IndexMeta:
+        """RunError if ``folder`` is no index, of another format, or damaged."""
+        try:
+            data = json.loads((folder / META).read_text("utf-8"))
+            found = data.pop("format")
+            if found == FORMAT:
+                meta = cls(**data)
+                meta.image_shape = (
+                    int(meta.image_shape[0]),
+                    int(meta.image_shape[1]),
+                    int(meta.image_shape[2]),
+                )
+                return meta
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{folder} is no index: it holds no {META} (memcore index makes one)") from None
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise RunError(f"{folder / META} is damaged: {type(error).__name__}: {error}") from None
+        raise RunError(f"{folder} has the index format {found!r}, this memcore reads format {FORMAT}")
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:06d}"
+
+
+def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
+    """Writes a shard's folder under a temporary name, synced, and moves it into place."""
+    temporary = folder / f"{TEMPORARY}{shard_name(number)}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        sizes = {name: len(data) for name, data in files.items()}
+        text = json.dumps({"format": FORMAT, **meta, "bytes": sizes, "sha256": sums}, indent=1)
+        for name, data in {**files, SHARD_META: text.encode()}.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+        os.rename(temporary, folder / shard_name(number))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder)
+
+
+def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
+    """``shard.json``; RunError if it is damaged or of another format."""
+    path = folder / shard_name(number) / SHARD_META
+    try:
+        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if data["format"] == FORMAT and data["shard"] == number:
+            return data
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{path} is damaged ({type(error).__name__}): remove {path.parent}, and every later shard, and give the "
+            "memcore index command again"
+        ) from None
+    raise RunError(f"{path} is not shard {number} of index format {FORMAT}")
+
+
+def shard_count(folder: Path) -> int:
+    """Shards from 0 on without a gap; RunError where one is missing."""
+    numbers = sorted(int(p.name[6:]) for p in folder.glob("shard-*") if p.name[6:].isdecimal())
+    if numbers != list(range(len(numbers))):
+        missing = next(n for n in range(len(numbers) + 1) if n not in numbers)
+        raise RunError(
+            f"{folder} lacks {shard_name(missing)}: remove the later shards, and give memcore index again"
+        )
+    return len(numbers)

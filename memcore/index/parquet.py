@@ -1,0 +1,38 @@
+"""Columns of strings in Parquet: names, captions, quarantine, prompts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memcore.errors import MissingExtraError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "An index") from None
+
+
+def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
+    """The same table gives the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=3, row_group_size=row_group)
+    return sink.getvalue()
+
+
+def strings(columns: Mapping[str, Sequence[str | None]]) -> pa.Table:
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def take(path: Path, column: str, rows: Any) -> list[str | None]:
+    """The values of some rows of a column."""
+    values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
+    return values

@@ -1,0 +1,273 @@
+"""An index, opened: checked against its checksums, mapped into memory, and able to read any training image again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import RunError
+from memcore.images import UnreadableImage
+from memcore.index import layout, parquet
+from memcore.index.build import decode_payload
+from memcore.index.layout import IndexMeta
+from memcore.index.resize import Resize
+from memcore.index.sketch import Level
+from memcore.index.sources import FileParts, Source, open_source
+from memcore.jobs.launch_local import processors
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShardFiles:
+    """One shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
+
+    folder: Path
+    number: int
+    source: int
+    start: int
+    images: int
+    quarantined: int
+
+    @functools.cached_property
+    def coarse(self) -> NDArray[np.uint8]:
+        return self._map(layout.COARSE)
+
+    @functools.cached_property
+    def fine(self) -> NDArray[np.uint8]:
+        return self._map(layout.FINE)
+
+    @functools.cached_property
+    def places(self) -> NDArray[Any]:
+        return self._map(layout.PLACES)
+
+    def _map(self, name: str) -> NDArray[Any]:
+        path = self.folder / name
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise _damaged(path, str(error)) from None
+        if len(array) != self.images:
+            raise _damaged(path, f"{len(array)} rows where {self.images} are expected")
+        return array
+
+
+class Index:
+    """Rows are numbered from 0 in the order in which their images were read, over all shards.
+
+    >>> import numpy as np, tempfile, pathlib
+    >>> from memcore.index import Index, build_index, open_source
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> np.save(folder / "train.npy", np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8))
+    >>> _ = build_index(folder / "index", open_source(folder / "train.npy"))
+    >>> len(Index.open(folder / "index"))
+    9
+    """
+
+    def __init__(
+        self, path: Path, meta: IndexMeta, shards: list[ShardFiles], sources: list[Source], digest: str
+    ) -> None:
+        self.path, self.meta, self.shards, self.digest = path, meta, shards, digest
+        self.coarse = Level.of(meta.image_shape, meta.coarse)
+        self.fine = Level.of(meta.image_shape, meta.fine)
+        self._sources = sources
+        self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
+        self._resize = Resize(**meta.resize) if meta.resize else None
+        self.fetched = 0
+
+    @classmethod
+    def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
+        """Reads an index that is complete. ``verify`` compares every shard with its checksums: a damaged sketch would
+        otherwise miss images silently. ``sources``: a program's own, in the order in which they were added.
+
+        Raises RunError that says what is wrong and what to do.
+        """
+        meta = IndexMeta.read(path)
+        unfinished = [s for s in meta.sources if "images" not in s]
+        if unfinished or not meta.sources:
+            raise RunError(f"{path} is not finished: give the same memcore index command again, it goes on")
+        count = layout.shard_count(path)
+        shards: list[ShardFiles] = []
+        metas = [layout.read_shard_meta(path, n) for n in range(count)]
+        start = 0
+        for number, about in enumerate(metas):
+            source = sum(int(s["first_shard"]) <= number for s in meta.sources) - 1
+            folder = path / layout.shard_name(number)
+            shards.append(
+                ShardFiles(folder, number, source, start, int(about["images"]), int(about["quarantined"]))
+            )
+            start += int(about["images"])
+        for s, entry in enumerate(meta.sources):
+            held = [shard for shard in shards if shard.source == s]
+            if len(held) != entry["shards"] or sum(x.images for x in held) != entry["images"]:
+                raise RunError(
+                    f"{path} lacks shards of {entry['path']}: {len(held)} of {entry['shards']} are there; "
+                    "index it anew in another folder"
+                )
+        _check_files(path, metas, verify)
+        digest = hashlib.sha256()
+        for about in metas:
+            digest.update(repr(sorted(about["sha256"].items())).encode())
+        opened = list(sources) if sources is not None else []
+        return cls(path, meta, shards, opened, digest.hexdigest())
+
+    def __len__(self) -> int:
+        return self.shards[-1].start + self.shards[-1].images if self.shards else 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.meta.image_shape
+
+    def describe(self) -> dict[str, Any]:
+        """What a match records of the index that it was made with."""
+        return {
+            "index": str(self.path),
+            "digest": self.digest,
+            "count": len(self),
+            "sources": [s["path"] for s in self.meta.sources],
+            "resize": self.meta.resize,
+            "background": self.meta.background,
+            "unreadable": sum(s.quarantined for s in self.shards),
+        }
+
+    def quarantine(self) -> Iterator[dict[str, str]]:
+        """What could not be read when the index was made: source, reason, detail."""
+        for shard in self.shards:
+            if shard.quarantined:
+                yield from parquet.read_rows(shard.folder / layout.QUARANTINE)
+
+    def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
+
+        Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
+        """
+        out = np.empty((len(rows), *self.image_shape), np.uint8)
+        which = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(which):
+            shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
+            inside = rows[chosen] - shard.start
+            payloads = self._source(shard.source).fetch(shard.places[inside])
+            if (
+                isinstance(payloads, np.ndarray)
+                and payloads.shape[1:] == self.image_shape
+                and payloads.dtype == np.uint8
+            ):
+                out[chosen] = payloads
+            else:
+                for place, payload in zip(chosen, payloads, strict=True):
+                    out[place] = self._decoded(payload, int(rows[place]))
+            same = (self.fine.sketch(out[chosen], 1) == shard.fine[inside]).all(axis=1)
+            if not same.all():
+                raise self._changed(
+                    int(rows[chosen[int(np.flatnonzero(~same)[0])]]), "its pixels are not the same"
+                )
+        self.fetched += len(rows)
+        return out
+
+    def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(len(rows), numbers) of the finer level."""
+        out = np.empty((len(rows), self.fine.numbers), np.uint8)
+        which = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(which):
+            chosen = which == number
+            shard = self.shards[int(number)]
+            out[chosen] = shard.fine[rows[chosen] - shard.start]
+        return out
+
+    def names(self, rows: Sequence[int]) -> list[str]:
+        """The training images' names: paths, members of tars, rows of Parquet files, or numbers."""
+        found = self._text(rows, "name")
+        for i, row in enumerate(rows):
+            if found[i] is None:
+                shard = self.shards[int(np.searchsorted(self._starts, row, side="right")) - 1]
+                found[i] = str(int(shard.places["offset"][row - shard.start]))
+        return [name or "" for name in found]
+
+    def captions(self, rows: Sequence[int]) -> list[str | None]:
+        return self._text(rows, "caption")
+
+    def _text(self, rows: Sequence[int], column: str) -> list[str | None]:
+        wanted = np.asarray(rows, dtype=np.int64)
+        found: list[str | None] = [None] * len(wanted)
+        which = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(which):
+            shard = self.shards[int(number)]
+            path = shard.folder / layout.TEXT
+            if not path.exists():
+                continue
+            chosen = np.flatnonzero(which == number)
+            values = parquet.take(path, column, wanted[chosen] - shard.start)
+            for i, value in zip(chosen, values, strict=True):
+                found[i] = value
+        return found
+
+    def _source(self, number: int) -> Source:
+        while len(self._sources) <= number:
+            entry = self.meta.sources[len(self._sources)]
+            try:
+                source = open_source(entry["path"], entry["kind"], **entry["options"])
+            except Exception as error:
+                raise RunError(
+                    f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
+                    f"cannot be opened: {error}"
+                ) from None
+            if entry["skipped"] or (
+                isinstance(source, FileParts) and len(source.parts) > len(entry["parts"])
+            ):
+                names = [p["name"] for p in entry["parts"]]
+                positions = {p.name: i for i, p in enumerate(source.parts)}
+                if isinstance(source, FileParts) and all(n in positions for n in names):
+                    source.keep([positions[n] for n in names])
+            if source.identity() != entry["identity"]:
+                raise RunError(
+                    f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
+                )
+            self._sources.append(source)
+        return self._sources[number]
+
+    def _decoded(self, payload: Any, row: int) -> NDArray[np.uint8]:
+        background = tuple(self.meta.background) if self.meta.background else None
+        pixels = decode_payload(payload, self._resize, background, self.image_shape)  # type: ignore[arg-type]
+        if isinstance(pixels, UnreadableImage):
+            raise self._changed(row, f"{pixels.reason}: {pixels}")
+        return pixels
+
+    def _changed(self, row: int, what: str) -> RunError:
+        name = self.names([row])[0]
+        return RunError(
+            f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
+            "version of a decoder reads it. Index it anew in another folder"
+        )
+
+
+def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
+    jobs = []
+    for number, about in enumerate(metas):
+        for name, size in about["bytes"].items():
+            file = path / layout.shard_name(number) / name
+            if not file.exists() or file.stat().st_size != size:
+                raise _damaged(file, f"it is missing or has another size than {size} bytes")
+            jobs.append((file, about["sha256"][name]))
+
+    def check(job: tuple[Path, str]) -> Path | None:
+        with job[0].open("rb") as stream:
+            return None if hashlib.file_digest(stream, "sha256").hexdigest() == job[1] else job[0]
+
+    if verify:
+        with ThreadPoolExecutor(processors()) as pool:
+            for broken in pool.map(check, jobs):
+                if broken is not None:
+                    raise _damaged(broken, "its sha256 is not the one in shard.json")
+
+
+def _damaged(file: Path, what: str) -> RunError:
+    return RunError(
+        f"{file} is damaged: {what}. Remove {file.parent}, and every later shard, and give the memcore index command "
+        "again: it makes them anew"
+    )

@@ -1,0 +1,139 @@
+"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/index/contract.hpp."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import _core
+
+_UINT32 = 2**32 - 1
+#: Of a sketch: half the residual norm, four times.
+RESIDUALS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One resolution: ``rows`` x ``columns`` blocks a channel over images (height, width, channels)."""
+
+    shape: tuple[int, int, int]
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], side: int) -> Level:
+        """``side`` x ``side`` blocks, or as many as the image has pixels."""
+        return cls(shape, min(side, shape[0]), min(side, shape[1]))
+
+    @property
+    def pixels(self) -> int:
+        """m, the pixels of a block."""
+        return (self.shape[0] // self.rows) * (self.shape[1] // self.columns)
+
+    @property
+    def blocks(self) -> int:
+        return self.rows * self.columns * self.shape[2]
+
+    @property
+    def numbers(self) -> int:
+        """n, the bytes of a sketch."""
+        return self.blocks + RESIDUALS
+
+    def sketch(self, images: NDArray[np.uint8], threads: int = 0) -> NDArray[np.uint8]:
+        """(N, H, W, C) uint8 to (N, numbers) uint8."""
+        return _core.index_sketch(np.ascontiguousarray(images), self.rows, self.columns, threads)
+
+    def limit(self, ssd_max: int) -> int:
+        """Largest ssd of two sketches whose images may have an ssd of at most ``ssd_max``; at most 2^32 - 1.
+
+        >>> level = Level.of((32, 32, 3), 4)
+        >>> level.limit(0)  # identical images have identical sketches; the proof allows for 52 roundings
+        52
+        """
+        return min(_bound(ssd_max, self.pixels, self.numbers), _UINT32)
+
+    def surely_within(
+        self,
+        left: NDArray[np.uint8],
+        right: NDArray[np.uint8],
+        ssd: NDArray[np.uint64],
+        ssd_max: NDArray[np.float64] | float,
+    ) -> NDArray[np.bool_]:
+        """Pairs of sketches (P, numbers) with sketch ssd ``ssd`` whose images certainly have an ssd of at most ``ssd_max``.
+
+        |x - y|^2 <= m (|mu_x - mu_y|^2 + (rho_x + rho_y)^2); the margin of 1e-9 covers every float rounding here.
+        """
+        a, b = (side[:, -1].astype(np.float64) for side in (left, right))
+        means = ssd.astype(np.float64) - RESIDUALS * (a - b) ** 2
+        upper = (np.sqrt(means) + math.sqrt(self.blocks)) ** 2 + (2 * a + 1 + 2 * b + 1) ** 2
+        known = (a < 255) & (b < 255)  # 255 stands for all that is larger
+        sure: NDArray[np.bool_] = known & (upper * self.pixels * (1 + 1e-9) <= ssd_max)
+        return sure
+
+    def tiles(self, grid: tuple[int, int]) -> Tiles | None:
+        """The bound of each tile of ``grid``; None unless every tile is made of whole blocks."""
+        fits = (
+            self.rows % grid[0] == 0
+            and self.columns % grid[1] == 0
+            and self.shape[0] % self.rows == 0
+            and self.shape[1] % self.columns == 0
+        )
+        return Tiles(self, grid) if fits else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """The block means of each tile: what they prove about a tiled distance."""
+
+    level: Level
+    grid: tuple[int, int]
+
+    def cut(self, sketches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(N, numbers) to (N, tiles, numbers of a tile)."""
+        level, (gr, gc) = self.level, self.grid
+        means = sketches[:, : level.blocks].reshape(
+            -1, gr, level.rows // gr, gc, level.columns // gc, level.shape[2]
+        )
+        return np.ascontiguousarray(means.transpose(0, 1, 3, 2, 4, 5)).reshape(len(sketches), gr * gc, -1)
+
+    def limit(self, ssd_max: int) -> int:
+        """Largest ssd of two tiles' means whose tiles may have an ssd of at most ``ssd_max``."""
+        return _bound(ssd_max, self.level.pixels, self.level.blocks // (self.grid[0] * self.grid[1]))
+
+
+def reach(limit: int, apart: int) -> int:
+    """floor((sqrt(limit) + sqrt(apart))^2): how far from a centre a row may lie that is within ``limit`` of a point which
+    is ``apart`` from the centre, all as ssd (triangle inequality); at most 2^32 - 1.
+
+    >>> reach(100, 25), reach(2, 3)
+    (225, 9)
+    """
+    return min(limit + apart + math.isqrt(4 * limit * apart), _UINT32)
+
+
+def cut_tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
+    """(N, H, W, C) to (N, tiles, bytes of a tile)."""
+    n, h, w, c = images.shape
+    tiles = images.reshape(n, grid[0], h // grid[0], grid[1], w // grid[1], c).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(tiles).reshape(n, grid[0] * grid[1], -1)
+
+
+def pair_ssd(left: Any, right: Any, i: Any, j: Any, threads: int = 0) -> NDArray[np.uint64]:
+    """ssd of the largest tile of each pair (left[i], right[j]) of arrays (N, tiles, bytes)."""
+    return _core.index_pair_ssd(
+        np.ascontiguousarray(left),
+        np.ascontiguousarray(right),
+        np.ascontiguousarray(i, dtype=np.int64),
+        np.ascontiguousarray(j, dtype=np.int64),
+        threads,
+    )
+
+
+def _bound(ssd_max: int, m: int, n: int) -> int:
+    """floor((sqrt(ssd_max / m) + sqrt(n))^2) in integers: m s <= A + n m + 2 sqrt(A n m) for the largest whole s."""
+    a = int(ssd_max)
+    return (a + n * m + math.isqrt(4 * a * n * m)) // m
