@@ -109,6 +109,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--against", choices=["matches", "annotations"], help="the run's extractions, or what people said"
     )
 
+    from memcore.annotate import command as annotate
+
+    annotate.add_arguments(
+        _command(commands, "annotate", "let two people judge the findings, in a browser", annotate.run)
+    )
+
     report = _command(commands, "report", "one HTML file that opens without a network", _report)
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument(

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ class Annotations:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._lock = threading.Lock()  # a transaction belongs to the connection, not to a thread
         self.path = path
 
     @classmethod
@@ -154,7 +156,7 @@ class Annotations:
             raise ArgumentValueError(f"label must be one of {', '.join(LABELS)}, or null, got {label!r}")
         if not key or len(key) > 64:
             raise ArgumentValueError("key must have 1 to 64 characters")
-        with _errors(self.path):
+        with self._lock, _errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:
                 if not self._connection.execute("SELECT 1 FROM items WHERE item = ?", (item,)).fetchone():
@@ -195,7 +197,7 @@ class Annotations:
             raise RunError(f"{self.path} belongs to another run: move it away to annotate this one")
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with _errors(self.path):
+        with self._lock, _errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
 

@@ -1,0 +1,93 @@
+"""What an annotator is shown of each finding: pictures by number, never by path, and nothing of the machine's verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from memcore.errors import RunError
+from memcore.report.reader import Row, Run, read_run
+
+#: Findings to look at, generations shown of each, and training images beside them.
+TOP, GENERATIONS, TRAINING = 1000, 16, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """One item: its prompt, how many generations repeat each other, and the numbers of its pictures."""
+
+    prompt_id: int
+    clique: int
+    prompt: str
+    size: int
+    generations: tuple[int, ...]
+    training: tuple[int, ...]
+
+
+class Gallery:
+    """The first ``top`` findings of a run in rank order: cliques by ascending mean distance, ties by prompt and clique."""
+
+    def __init__(self, run: Path, *, top: int = TOP) -> None:
+        self.run: Run = read_run(run)
+        if self.run.done < self.run.prompts:
+            raise RunError(
+                f"annotate needs a finished run, but {self.run.prompts - self.run.done} of {self.run.prompts} prompts of "
+                f"{run} are missing: give the same memcore command again, it goes on where it stopped"
+            )
+        if self.run.matches is None:
+            raise RunError(
+                f"annotate shows findings beside their nearest training images: memcore match {run} --training ... first"
+            )
+        ranked = _ranked(self.run)
+        if not ranked:
+            raise RunError(f"{run} has no findings: there is nothing to annotate")
+        self._paths: list[Path] = []
+        self.items = [self._item(row, clique) for row, clique in ranked[:top]]
+
+    @property
+    def digest(self) -> str:
+        return str(self.run.settings["run"].get("digest", ""))
+
+    def path(self, number: int) -> Path | None:
+        """The file of a picture; None for a number that no item shows."""
+        return self._paths[number] if 0 <= number < len(self._paths) else None
+
+    def _item(self, row: Row, number: int) -> Shown:
+        prompt_id, clique = int(row["prompt_id"]), row["cliques"][number]
+        medoid = int(clique["medoid_seed"])
+        seeds = [medoid, *(int(s) for s in clique["seeds"] if int(s) != medoid)]
+        generations = [self.run.image_path(prompt_id, seed) for seed in seeds[:GENERATIONS]]
+        matches = (self.run.matches or {}).get(prompt_id, [])
+        match = next((m for m in matches if int(m["clique"]) == number), None)
+        near = (
+            [int(match["training_index"]), *(int(n["index"]) for n in match.get("neighbors") or [])]
+            if match
+            else []
+        )
+        training = [self.run.training_path(index) for index in dict.fromkeys(near)]
+        return Shown(
+            prompt_id,
+            number,
+            str(row["prompt"]),
+            len(seeds),
+            self._numbers(generations),
+            self._numbers(training[:TRAINING]),
+        )
+
+    def _numbers(self, paths: list[Path]) -> tuple[int, ...]:
+        """Numbers of the pictures that are there."""
+        there = [path for path in paths if path.is_file()]
+        first = len(self._paths)
+        self._paths.extend(there)
+        return tuple(range(first, first + len(there)))
+
+
+def _ranked(run: Run) -> list[tuple[Row, int]]:
+    """(row, number of the clique) of all findings, the strongest first."""
+    found = [
+        (float(clique["mean_distance"]), int(row["prompt_id"]), number)
+        for row in run.findings
+        for number, clique in enumerate(row["cliques"])
+    ]
+    by_id = {int(row["prompt_id"]): row for row in run.findings}
+    return [(by_id[prompt_id], number) for _, prompt_id, number in sorted(found)]

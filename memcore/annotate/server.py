@@ -1,0 +1,152 @@
+"""The server: a page, its pictures, and one way to write."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from memcore.annotate.gallery import TOP, Gallery
+from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.jobs.annotations import ANNOTATORS, Annotations
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, HTTPException
+    from fastapi.responses import FileResponse, HTMLResponse, Response
+    from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+    from starlette.requests import Request
+except ImportError as error:
+    raise MissingExtraError(error.name or "fastapi", "annotate", "The annotation page") from None
+
+from memcore.annotate.access import Access
+
+_STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
+_ENTERED = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/"><title>memcore</title>'
+_CLOSED = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>memcore</title><link rel="stylesheet" href="/page.css">'
+    '<main class="end"><h1>Open your own link</h1><p>Each annotator has a link of their own, which memcore annotate '
+    "prints when it starts. It changes with every start; answers that wait in this browser are sent when you open the "
+    "new one.</p></main></html>"
+)
+
+
+class Event(BaseModel):
+    """What the page sends: an answer for an item, or null to take it back. ``key`` makes a repetition harmless."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: StrictStr = Field(min_length=1, max_length=64)
+    item: StrictInt
+    label: StrictStr | None
+
+
+def application(gallery: Gallery, annotations: Annotations, access: Access) -> FastAPI:
+    """The routes. Each annotator sees the items and their own answers, and nothing else."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.middleware("http")(access.guard)
+
+    def who(request: Request) -> int:
+        annotator = access.annotator(request)
+        if annotator is None:
+            raise HTTPException(403, "Open the link that memcore annotate printed.")
+        return annotator
+
+    @app.get("/enter")
+    def enter(token: str = "") -> Response:
+        annotator = access.enter(token)
+        if annotator is None:
+            return HTMLResponse(_CLOSED, 403)
+        # The next request starts from this page, so that a strict cookie goes with it wherever the link was opened.
+        response = HTMLResponse(_ENTERED)
+        response.set_cookie(
+            access.cookie, access.session(annotator), httponly=True, samesite="strict", path="/"
+        )
+        return response
+
+    @app.get("/")
+    def page(request: Request) -> Response:
+        if access.annotator(request) is None:
+            return HTMLResponse(_CLOSED, 403)
+        return HTMLResponse(_static("page.html"))
+
+    @app.get("/page.{kind}")
+    def static(kind: str) -> Response:
+        name = f"page.{kind}"
+        if name not in _STATIC:
+            raise HTTPException(404)
+        return Response(_static(name), media_type=_STATIC[name])
+
+    @app.get("/state")
+    def state(request: Request) -> dict[str, Any]:
+        annotator = who(request)
+        items = [
+            {"prompt": s.prompt, "size": s.size, "generations": s.generations, "training": s.training}
+            for s in gallery.items
+        ]
+        given = [[item, label] for item, label in annotations.labels(annotator).items() if item < len(items)]
+        return {"annotator": annotator, "run": gallery.digest, "items": items, "given": given}
+
+    @app.get("/image/{number:int}")
+    def image(number: int, request: Request) -> Response:
+        who(request)
+        path = gallery.path(number)
+        if path is None or not path.is_file():
+            raise HTTPException(404)
+        return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+    @app.post("/event")
+    def event(sent: Event, request: Request) -> dict[str, bool]:
+        annotator = who(request)
+        try:
+            annotations.append(sent.key, annotator, sent.item, sent.label)
+        except ArgumentValueError as error:
+            raise HTTPException(422, str(error)) from None
+        except RunError as error:  # a full disk, a lock: the page keeps the answer and sends it again
+            raise HTTPException(503, str(error)) from None
+        return {"saved": True}
+
+    return app
+
+
+def serve(
+    run: Path, *, port: int = 0, top: int = TOP, ready: Callable[[dict[int, str]], None] = lambda links: None
+) -> None:
+    """Serves the page on 127.0.0.1 until it is interrupted. ``ready`` is told each annotator's link.
+
+    ``port`` 0 takes a free one. Raises RunError (no finished and matched run, nothing found, another run's file, a port
+    that is taken), MissingExtraError.
+    """
+    gallery = Gallery(Path(run), top=top)
+    order = [(shown.prompt_id, shown.clique) for shown in gallery.items]
+    with Annotations.create(Path(run), gallery.digest, order) as annotations, _listening(port) as listener:
+        access = Access(int(listener.getsockname()[1]))
+        app = application(gallery, annotations, access)
+        # No access log: it would hold the links.
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        ready({annotator: access.link(annotator) for annotator in ANNOTATORS})
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RunError(
+                f"port {port} cannot be used ({error.strerror}): choose another with --port"
+            ) from None
+        listener.listen(64)
+        yield listener
+
+
+def _static(name: str) -> str:
+    return files("memcore.annotate").joinpath(name).read_text("utf-8")
