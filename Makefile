@@ -56,5 +56,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,gpu,study,bench,dev]'
+	$(INSTALL) '.[audit,report,annotate,gpu,study,bench,dev]'
 	touch $@

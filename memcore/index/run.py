@@ -109,7 +109,7 @@ class _Members(Sequence[NDArray[np.uint8]]):
 def _from_index(
     index: Index, found: Sequence[Match]
 ) -> tuple[dict[str, Any], dict[int, NDArray[np.uint8]], dict[int, str]]:
-    chosen = sorted({m.index for m in found})
+    chosen = sorted({i for m in found for i in _indices(m)})  # annotators see them side by side
     pictures = {row: index.fetch(np.array([row]))[0] for row in chosen}
     wanted = sorted({i for m in found for i in _indices(m)})
     return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))
