@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ def match_run(
         medoids = np.concatenate(stacked) if stacked else np.empty((0, *images.shape[1:]), np.uint8)
         found = match_findings(medoids, members, images, **options)
         about = {"training": str(training), "count": len(images), "unreadable": broken}
-        pictures = {m.index: np.asarray(images[m.index]) for m in found}
+        pictures = ((i, np.asarray(images[i])) for i in sorted({i for m in found for i in _indices(m)}))
         names = {i: all_names[i] for m in found for i in _indices(m)}
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
-    for position, pixels in pictures.items():
+    for position, pixels in pictures:  # annotators see them side by side
         write_atomic(folder.path / "training" / f"{position:08d}.png", png_bytes(pixels))
     table = MATCHES.empty_table().from_pylist(rows, schema=MATCHES)
     write_atomic(folder.path / "matches.parquet", parquet_bytes(table))
@@ -108,10 +108,9 @@ class _Members(Sequence[NDArray[np.uint8]]):
 
 def _from_index(
     index: Index, found: Sequence[Match]
-) -> tuple[dict[str, Any], dict[int, NDArray[np.uint8]], dict[int, str]]:
-    chosen = sorted({i for m in found for i in _indices(m)})  # annotators see them side by side
-    pictures = {row: index.fetch(np.array([row]))[0] for row in chosen}
+) -> tuple[dict[str, Any], Iterator[tuple[int, NDArray[np.uint8]]], dict[int, str]]:
     wanted = sorted({i for m in found for i in _indices(m)})
+    pictures = ((row, index.fetch(np.array([row]))[0]) for row in wanted)  # one at a time: they may be many
     return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))
 
 
