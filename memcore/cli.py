@@ -127,6 +127,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench = _command(commands, "bench", "the kernels against their peers, as ratios", _bench)
     bench.add_argument("--quick", action="store_true", help="small inputs: a minute instead of several")
+    bench.add_argument("--isa", help="the instruction set to measure (default: the strongest; memcore info)")
+    bench.add_argument(
+        "--part",
+        action="append",
+        choices=["dense", "graph", "clique", "knn"],
+        help="only this part; may be repeated",
+    )
 
     _command(commands, "info", "what is installed and what would run", _info)
     return parser
@@ -355,7 +362,7 @@ def _study(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from memcore.bench import run_all, table
 
-    results = run_all(quick=arguments.quick)
+    results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part)
     _print(arguments, {"results": results}, table(results))
     return FAILED if any(row.get("refused") for row in results) else DONE
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import memcore
 from memcore import bench
-from memcore.bench import clique, dense, graph, graphs, kinds, knn, peers, rows, timing
-from memcore.errors import ArgumentValueError, MissingExtraError
+from memcore.bench import child, clique, dense, graph, graphs, kinds, knn, peers, rows, timing
+from memcore.errors import ArgumentValueError, IsaError, MissingExtraError
 from memcore.types import Clique, Graph, Neighbors
 
 N, SIZE = 40, 64
@@ -347,3 +347,30 @@ def test_results_are_plain_json() -> None:
 )
 def test_figures_have_three_digits(value: float, text: str) -> None:
     assert rows.figure(value) == text
+
+
+# --- one instruction set, one part
+
+
+@pytest.mark.parametrize("name", memcore.isa.available())
+def test_a_part_is_measured_on_the_instruction_set_asked_for(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def run(quick: bool) -> list[rows.Row]:
+        seen.append((memcore.isa.active(), child.environment()["MEMCORE_ISA"], quick))
+        return [rows.Row("knn", "work", "peer", memcore.isa.active())]
+
+    monkeypatch.setattr(knn, "run", run)
+    results = bench.run_all(True, isa=name, parts=["knn"])
+    assert seen == [(name, name, True)]
+    assert [result["section"] for result in results] == ["machine", "knn"]
+    assert results[0]["isa"] == results[1]["isa"] == name
+
+
+def test_unknown_parts_and_instruction_sets_are_refused() -> None:
+    with pytest.raises(ArgumentValueError, match="part must be one of dense, graph, clique, knn, got 'gpu'"):
+        bench.run_all(True, parts=["gpu"])
+    with pytest.raises(IsaError, match="available: scalar"):
+        bench.run_all(True, isa="avx1024", parts=[])

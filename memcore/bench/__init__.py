@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from memcore.bench.timing import WrongAnswerError
+from memcore.errors import ArgumentValueError
 
-__all__ = ["WrongAnswerError", "run_all", "table"]
+__all__ = ["PARTS", "WrongAnswerError", "run_all", "table"]
 
 
-def run_all(quick: bool) -> list[dict[str, Any]]:
+#: What can be measured alone, in the order in which it is.
+PARTS = ("dense", "graph", "clique", "knn")
+
+
+def run_all(
+    quick: bool, *, isa: str | None = None, parts: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """The machine, then one dict a measurement (see ``rows.Row``), of plain JSON types.
 
-    ``quick`` takes small inputs: about a minute. A part whose answer is wrong is not timed: it gives one row
-    with ``refused`` set and the reason in ``note``, and the other parts go on.
+    ``quick`` takes small inputs: about a minute. ``isa`` measures that instruction set instead of the strongest,
+    ``parts`` some of ``PARTS``. A part whose answer is wrong is not timed: it gives one row with ``refused`` set and
+    the reason in ``note``, and the other parts go on. Raises IsaError and ArgumentValueError.
     """
+    from memcore import isa as instruction_sets
     from memcore.bench import clique, dense, graph, knn, machine
     from memcore.bench.timing import one_thread
 
-    results = [machine.describe(quick)]
-    with one_thread():
-        for section, rows in (
-            ("dense", dense.run(quick)),
-            ("graph", graph.run(quick)),
-            ("clique", clique.run(quick)),
-            ("knn", knn.run(quick)),
-        ):
-            results += collect(section, rows)
+    runs: dict[str, Callable[[bool], Iterable[Any]]] = {
+        "dense": dense.run,
+        "graph": graph.run,
+        "clique": clique.run,
+        "knn": knn.run,
+    }
+    wanted = PARTS if parts is None else tuple(parts)
+    for part in wanted:
+        if part not in runs:
+            raise ArgumentValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+    with contextlib.nullcontext() if isa is None else instruction_sets.using(isa):
+        results = [machine.describe(quick)]
+        with one_thread():
+            for part in wanted:
+                results += collect(part, runs[part](quick))
     return results
 
 

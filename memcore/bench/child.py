@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import memcore
+from memcore import isa
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with this memcore on the path and one thread for OpenMP and BLAS pools."""
+    """This process's environment, with this memcore and its instruction set, and one thread for all pools."""
     here = str(Path(memcore.__file__).parents[1])
     path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
     pools = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **pools, "PYTHONPATH": path}
+    return {**os.environ, **pools, "PYTHONPATH": path, "MEMCORE_ISA": isa.active()}

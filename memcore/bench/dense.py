@@ -120,7 +120,8 @@ def run(quick: bool, *, kernel: Kernel = memcore_kernel) -> Iterator[Row]:
     # The weaker ones take up to a hundred times as long, and their ratios hardly depend on N.
     fewer = images if quick else images[: n // 4]
     work_fewer = work.replace(str(n), str(len(fewer)), 1)
-    for name in reversed([name for name in isa.available() if name != active]):
+    weaker = isa.available()[: isa.available().index(active)]
+    for name in reversed(weaker):
         with isa.using(name):
             yield from against_peers(
                 fewer, work_fewer, peers.DENSE[:2], rounds, budget_s, kernel=kernel, aimed=False
