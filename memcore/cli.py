@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memcore.errors import ConfigError, MemcoreError, SamplerError, WorkerError
+from memcore.errors import ConfigError, MemcoreError, SamplerError, StoreError, WorkerError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 3
 
 #: Flags of a run's configuration: name, type, unit and meaning. The names are those of the TOML file.
 SAMPLING_FLAGS: list[tuple[str, type, str]] = [
     ("model", str, "folder or name of a diffusers pipeline"),
-    ("prompts", str, "text file, one prompt a line"),
+    ("sampler", str, "module:attribute of a Python sampler, instead of a model"),
+    ("sampler_options", str, "JSON object to make it with; env:NAME takes a value from the environment"),
+    ("prompts", str, "text file, one prompt a line, or Parquet with a column prompt or caption"),
     ("generations", int, "images a prompt; with budget sequential the most"),
     ("budget", str, "fixed, or sequential: stop a prompt once it is decided"),
     ("copy_rate", float, "for sequential: the smallest share of copies that must be found"),
@@ -52,7 +55,11 @@ GRAPH_FLAGS: list[tuple[str, type, str]] = [
     ("node_limit", int, "branch-and-bound nodes a clique search may use"),
     ("edges_up_to", float, "store pairs up to this distance, for memcore evaluate's sweep; 0: none"),
     ("keep", str, "images to store: findings or all"),
-    ("shard_prompts", int, "prompts a shard: what is repeated after a kill"),
+    (
+        "shard_prompts",
+        int,
+        "prompts a shard, each a few files; 0: 64 shards or more, of 1000 prompts at most",
+    ),
 ]
 
 
@@ -78,17 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
     _workers(demo)
 
     audit = _command(commands, "audit", "sample a model, build graphs, find cliques", _audit)
-    audit.add_argument(
-        "run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with"
-    )
+    audit.add_argument("run", metavar="RUN", help="the run's folder or URL; one that exists is gone on with")
     _configuration(audit, SAMPLING_FLAGS + GRAPH_FLAGS)
     _workers(audit)
     _parts(audit)
 
     stored = _command(commands, "filter", "the same over stored generations", _filter)
-    stored.add_argument(
-        "run", type=Path, metavar="RUN", help="the run's folder; one that exists is gone on with"
-    )
+    stored.add_argument("run", metavar="RUN", help="the run's folder or URL; one that exists is gone on with")
     stored.add_argument(
         "--images",
         help="folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
@@ -100,6 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
     from memcore.commands import index
 
     index.register(commands, _command, _print)
+    from memcore.jobs.commands import add_commands
+
+    add_commands(lambda name, about, run: _command(commands, name, about, run))
 
     evaluate = _command(commands, "evaluate", "precision and recall, and other thresholds", _evaluate)
     evaluate.add_argument("run", type=Path, metavar="RUN")
@@ -171,7 +177,13 @@ def _workers(parser: argparse.ArgumentParser) -> None:
 
 
 def _parts(parser: argparse.ArgumentParser) -> None:
+    from memcore.jobs.commands import add_launch_flags
+
+    add_launch_flags(parser)
     parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    parser.add_argument(
+        "--retry", action="store_true", help="do shards again that failed three times and were put aside"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -181,14 +193,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed what was wrong
         return int(stop.code or 0)
+    arguments.argv = list(argv if argv is not None else sys.argv[1:])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return int(arguments.run_command(arguments))
     except KeyboardInterrupt:
-        again = " ".join(["memcore", *(argv if argv is not None else sys.argv[1:])])
+        again = shlex.join(["memcore", *arguments.argv])
         print(f"\nmemcore: interrupted; what is finished stays. To go on: {again}", file=sys.stderr)
         return INTERRUPTED
-    except (SamplerError, WorkerError) as error:
+    except (SamplerError, StoreError, WorkerError) as error:
         print(f"memcore: {error}", file=sys.stderr)
         return FAILED
     except MemcoreError as error:
@@ -207,16 +220,25 @@ def _interrupt(number: int, frame: Any) -> None:
 def _config(arguments: argparse.Namespace, source: str, flags: Sequence[tuple[str, type, str]]) -> Any:
     """Configuration from the run that exists, the TOML file, and the flags, each stronger than the one before."""
     from memcore.jobs.config import from_mapping, read_toml
+    from memcore.jobs.storage import open_storage
     from memcore.jobs.store import RunFolder
 
     names = [name for name, _, _ in flags] + ["grid", "images"]
     values: dict[str, Any] = {}
-    if (arguments.run / "run.toml").exists():
+    started = open_storage(arguments.run).exists("run.toml")
+    if started:
         values.update(RunFolder.open(arguments.run).config.as_dict())
+        values.pop("sampler")  # code to run is never taken from a run's folder, which others may write
     if arguments.config:
         values.update(read_toml(arguments.config))
     given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
-    return from_mapping({**values, **given, "source": source})
+    values |= given
+    if started and values.get("source") == "custom" and not values.get("sampler"):
+        raise ConfigError(
+            f"{arguments.run} samples with a program of yours, whose name is not taken from the folder: "
+            "give --sampler module:attribute again"
+        )
+    return from_mapping({**values, "source": "custom" if values.get("sampler") else source})
 
 
 def _part(arguments: argparse.Namespace) -> tuple[int, int] | None:
@@ -260,14 +282,33 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         lines.append(f"{result['quarantined']} entries were quarantined (see {result['run']}/quarantine)")
     if result["failed"]:
         lines.append(f"{result['failed']} prompts failed")
+    if result["shards_given_up"]:
+        lines.append(
+            f"{result['shards_given_up']} shards failed three times and were put aside; --retry does them again"
+        )
     return lines
+
+
+def _submitted(arguments: argparse.Namespace) -> bool:
+    """Whether the run was given to SLURM, which does it elsewhere and later."""
+    from memcore.jobs.commands import check_launch_flags, submit_array
+
+    _positive(arguments, "workers", "threads", "tasks")
+    check_launch_flags(arguments)
+    if arguments.launcher != "slurm":
+        return False
+    told = submit_array(arguments, arguments.argv)
+    follow = f"memcore status {shlex.quote(str(arguments.run))} shows how far it is"
+    _print(arguments, dict(told), [f"job {told['job']} submitted ({told['script']}); {follow}"])
+    return True
 
 
 def _audit(arguments: argparse.Namespace) -> int:
     from memcore.jobs.audit import audit, summary
 
-    _positive(arguments, "workers", "threads")
     config = _config(arguments, "diffusers", SAMPLING_FLAGS + GRAPH_FLAGS)
+    if _submitted(arguments):
+        return DONE
     folder = audit(
         arguments.run,
         config,
@@ -275,6 +316,9 @@ def _audit(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         part=_part(arguments),
         quiet=arguments.quiet,
+        retry=arguments.retry,
+        launcher=arguments.launcher,
+        ray_address=arguments.ray_address,
     )
     result = summary(folder)
     _print(arguments, result, _run_lines(result))
@@ -292,6 +336,9 @@ def _filter(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         part=_part(arguments),
         quiet=arguments.quiet,
+        retry=arguments.retry,
+        launcher=arguments.launcher,
+        ray_address=arguments.ray_address,
     )
     result = summary(folder)
     _print(arguments, result, _run_lines(result))

@@ -42,6 +42,10 @@ class RunError(MemcoreError, RuntimeError):
     """A run folder is missing, of another format, or not far enough for what was asked of it."""
 
 
+class StoreError(RunError):
+    """A run's file could not be written: the disk is full or broken, or the store cannot be reached."""
+
+
 class SamplerError(MemcoreError, RuntimeError):
     """A sampler broke its contract: wrong count, wrong shape, wrong dtype, or it raised."""
 

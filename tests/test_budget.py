@@ -19,7 +19,6 @@ from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MemcoreError
 from memcore.jobs.audit import audit
 from memcore.jobs.config import Config, from_mapping
-from memcore.jobs.launch_local import run_local
 from memcore.jobs.store import RunFolder
 from memcore.sampling import Budget, Sequential, StopReason, find_boundary, interleave, outcome
 from memcore.sampling.boundary import Boundary
@@ -271,18 +270,17 @@ def test_same_findings_with_another_batch_size(
     assert image_digest(other) == image_digest(undisturbed)
 
 
-def make_rated() -> RatedSampler:
-    return RatedSampler()
-
-
 @pytest.mark.parametrize("workers", [2, 3])
 def test_same_findings_with_more_workers(undisturbed: RunFolder, tmp_path: Path, workers: int) -> None:
-    config = Config(**{**undisturbed.config.as_dict(), "shard_prompts": 6, "grid": (4, 4)})
-    sampler = RatedSampler()
-    folder = RunFolder.create(
-        tmp_path / "run", config, sampler.fingerprint, sampler.describe(), list(COPY_RATES)
+    options = {**undisturbed.config.as_dict(), "sampler": "tests.test_budget:RatedSampler"}
+    folder = audit(
+        tmp_path / "run",
+        Config(**options),
+        prompts=list(COPY_RATES),
+        workers=workers,
+        threads=1,
+        quiet=True,
     )
-    run_local(folder, make_rated, workers=workers, threads=1)
     assert findings_bytes(folder) == findings_bytes(undisturbed)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,127 +16,160 @@ from memcore.errors import ConfigError, RunError
 from memcore.jobs.annotations import ANNOTATORS, Annotations
 from memcore.jobs.config import Config
 from memcore.jobs.files import write_atomic
-from memcore.jobs.launch_local import lock, processors, run_local
+from memcore.jobs.launch_local import LocalPool, processors
 from memcore.jobs.progress import Progress
-from memcore.jobs.store import RunFolder
+from memcore.jobs.prompts import prompts_of
+from memcore.jobs.schedule import Pool, pending_of, run_here, run_pool
+from memcore.jobs.source import Identity, identity_of
+from memcore.jobs.storage import Part, open_storage
+from memcore.jobs.store import RunFolder, shard_size
 from memcore.jobs.stored import stored_prompts
 from memcore.sampling.protocol import Sampler
 from memcore.types import PromptStatus
 
 
-def read_prompts(path: Path) -> list[str]:
-    """One prompt a line, UTF-8; empty lines are refused, since a prompt's number is its line."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"prompts={path} cannot be read: {error}") from None
-    empty = [n for n, line in enumerate(lines, 1) if not line.strip()]
-    if empty:
-        raise ConfigError(f"prompts={path} has an empty line, number {empty[0]}: remove it")
-    if not lines:
-        raise ConfigError(f"prompts={path} holds not a single prompt")
-    return lines
-
-
 def audit(
-    run: Path,
+    run: str | Path,
     config: Config,
     *,
     sampler: Sampler | None = None,
-    prompts: list[str] | None = None,
+    prompts: Sequence[str] | None = None,
     workers: int | None = None,
     threads: int | None = None,
-    part: tuple[int, int] | None = None,
+    part: Part | None = None,
     quiet: bool = False,
+    retry: bool = False,
+    launcher: str = "local",
+    ray_address: str | None = None,
 ) -> RunFolder:
     """Samples, graphs and searches every prompt that is not done yet, and returns the run's folder.
 
     With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
     process, with ``Config(source="custom", ...)``. Otherwise ``config`` says what to load, once a worker process.
-    ``workers`` defaults to the processors on a CPU and to one on a GPU; ``threads`` are threads a worker.
+    ``run`` is a path, or a URL that fsspec knows. ``workers`` defaults to the processors on a CPU and to one on a GPU;
+    ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` does shards again that were put
+    aside because they failed three times. ``launcher`` "ray" has the workers on the cluster at ``ray_address``, or on one
+    that is started here.
 
-    Raises ConfigError (a changed configuration, with its difference), RunError, WorkerError.
+    Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
     """
-    if config.source == "custom":
+    if config.source == "custom" and not config.sampler:
         if sampler is None or prompts is None:
-            raise ConfigError("source='custom' needs sampler and prompts")
-        described: dict[str, str] = getattr(sampler, "describe", dict)()
-        with lock(run):
-            folder = RunFolder.create(run, config, sampler.fingerprint, described, prompts)
-            _run(folder, lambda: sampler, 1, threads, part, quiet)
+            raise ConfigError(
+                "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
+            )
+        identity = identity_of(sampler)
+        with open_storage(run).lock(part):
+            folder = _started(run, config, prompts, retry, identity)
+            with _progress(folder, None, quiet) as tell:
+                run_here(folder, pending_of(folder, part), sampler, threads, tell)
+            folder.tidy()
         return folder
-    if prompts is None:
-        if not config.prompts:
-            raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = read_prompts(Path(config.prompts))
-    count = workers or (processors() if config.device == "cpu" else 1)
-    per_worker = threads or (max(1, processors() // count) if config.device == "cpu" else None)
-    own = make_sampler(config)
-    with lock(run):
-        folder = RunFolder.create(run, config, own.fingerprint, own.describe(), prompts)
-        make = functools.partial(make_sampler, config) if count > 1 else (lambda: own)
-        if count > 1:
-            del own  # the workers load their own; this process keeps no second model in memory
-        _run(folder, make, count, per_worker, part, quiet)
-    return folder
+    if not config.prompts and prompts is None:
+        raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
+    named = prompts if prompts is not None else prompts_of(Path(config.prompts))
+    most = processors() if config.device == "cpu" else 1
+    return _launch(run, config, named, workers or most, threads, part, quiet, retry, (launcher, ray_address))
 
 
 def filter_stored(
-    run: Path,
+    run: str | Path,
     config: Config,
     *,
     workers: int | None = None,
     threads: int | None = None,
-    part: tuple[int, int] | None = None,
+    part: Part | None = None,
     quiet: bool = False,
+    retry: bool = False,
+    launcher: str = "local",
+    ray_address: str | None = None,
 ) -> RunFolder:
     """The same over stored generations (see ``StoredPrompts`` for the layout that is read)."""
     stored = stored_prompts(config)
-    count = workers or processors()
-    with lock(run):
-        folder = RunFolder.create(run, config, stored.fingerprint, stored.describe(), stored.prompts)
-        total = sum(stored.count(i) for i in range(len(stored.prompts)))
-        _run(folder, no_sampler, count, threads or 1, part, quiet, total)
-    return folder
-
-
-def no_sampler() -> None:
-    """What makes a worker read stored generations instead of sampling."""
-
-
-def make_sampler(config: Config) -> Any:
-    """The diffusers pipeline that the configuration names, as a Sampler."""
-    from memcore.sampling.diffusers import DiffusersSampler
-
-    return DiffusersSampler.load(
-        config.model,
-        dtype=config.dtype,
-        device=config.device,
-        steps=config.steps,
-        guidance_scale=config.guidance_scale,
-        batch_size=config.batch_size,
-        height=config.height or None,
-        width=config.width or None,
+    total = sum(stored.count(i) for i in range(len(stored.prompts)))
+    named = stored.prompts
+    where = (launcher, ray_address)
+    return _launch(
+        run, config, named, workers or processors(), threads or 1, part, quiet, retry, where, total
     )
 
 
-def _run(
-    folder: RunFolder,
-    make: Any,
+def _launch(
+    run: str | Path,
+    config: Config,
+    prompts: Iterable[str],
     workers: int,
     threads: int | None,
-    part: tuple[int, int] | None,
+    part: Part | None,
     quiet: bool,
+    retry: bool,
+    where: tuple[str, str | None],
     total: int | None = None,
-) -> None:
+) -> RunFolder:
+    """Has worker processes do what is not done yet."""
+    count = min(workers, _shards_left(run, config, prompts, part, retry))
+    if threads is None and config.device == "cpu":
+        threads = max(1, processors() // count)
+    with open_storage(run).lock(part), contextlib.ExitStack() as stack:
+        tell: list[Callable[[int], None]] = []
+
+        def opened(identity: Identity) -> RunFolder:
+            folder = _started(run, config, prompts, retry, identity)
+            tell.append(stack.enter_context(_progress(folder, total, quiet)))
+            return folder
+
+        pool = _pool(config, threads, *where)
+        folder = run_pool(pool, count, opened, part, lambda more: tell[0](more))
+        folder.tidy()
+    return folder
+
+
+def _pool(config: Config, threads: int | None, launcher: str, ray_address: str | None) -> Pool:
+    if launcher == "ray":
+        from memcore.jobs.launch_ray import RayPool
+
+        return RayPool(config, threads, ray_address)
+    if launcher != "local":
+        raise ConfigError(f"launcher must be local or ray, got {launcher!r} (slurm is of the command line)")
+    return LocalPool(config, threads)
+
+
+def _shards_left(
+    run: str | Path, config: Config, prompts: Iterable[str], part: Part | None, retry: bool
+) -> int:
+    """How many workers can have something to do; one at least, which finds out whether the run is still the same."""
+    if not open_storage(run).exists("run.toml"):
+        n = sum(1 for _ in prompts)
+        shards = -(-n // shard_size(config, n)) if n else 1
+        return max(1, -(-shards // part[1]) if part else shards)
+    folder = RunFolder.open(run)
+    again = len(folder.given_up()) if retry else 0
+    return max(1, len(pending_of(folder, part)) + again)
+
+
+def _started(
+    run: str | Path, config: Config, prompts: Iterable[str], retry: bool, identity: Identity
+) -> RunFolder:
+    """The run's folder, created or opened, with nothing in it that killed writers left."""
+    folder = RunFolder.create(run, config, identity.fingerprint, identity.describe, prompts)
+    folder.storage.clean()
+    if retry:
+        for shard in folder.given_up():
+            folder.forget(shard)
+    return folder
+
+
+@contextlib.contextmanager
+def _progress(folder: RunFolder, total: int | None, quiet: bool) -> Iterator[Callable[[int], None]]:
     each = folder.config.generations
     whole = total if total is not None else each * len(folder.prompts)
-    manifests = folder.manifests()
     # a prompt that stopped early counts in full: what it spared is not left to do
-    done = sum(int(m["generated"]) if total is not None else each * len(m["prompt_ids"]) for m in manifests)
-    progress = Progress(whole, f"audit {folder.path.name}", done=done, quiet=quiet)
+    done = sum(
+        int(m["generated"]) if total is not None else each * int(m["prompts"]) for m in folder.manifests()
+    )
+    progress = Progress(whole, f"audit {folder.place.rstrip('/').rpartition('/')[2]}", done=done, quiet=quiet)
     try:
-        run_local(folder, make, workers=workers, threads=threads, part=part, progress=progress)
+        yield progress.advance
     finally:
         progress.close()
 
@@ -170,7 +203,7 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
     return result
 
 
-def _planted(truth: Path | None, prompts: list[str]) -> list[dict[str, Any]]:
+def _planted(truth: Path | None, prompts: Sequence[str]) -> list[dict[str, Any]]:
     if truth is None:
         raise ConfigError("truth is missing: a truth.json, or evaluate against 'matches' or 'annotations'")
     try:
@@ -196,23 +229,32 @@ def _expected(folder: RunFolder, findings: list[dict[str, Any]], against: str) -
 
 def summary(folder: RunFolder) -> dict[str, Any]:
     """Counts of a run, as ``--json`` prints them."""
-    findings = folder.findings()
-    matches = folder.matches()
-    status = [row["status"] for row in findings]
+    count: Counter[str] = Counter()
+    stops: Counter[str] = Counter()
+    for row in folder.iter_findings(["status", "generated", "excluded", "stop"]):
+        count["done"] += 1
+        count[row["status"]] += 1
+        count["generated"] += int(row["generated"])
+        count["excluded"] += int(row["excluded"])
+        if row["stop"]:
+            stops[str(row["stop"])] += 1
+    manifests = folder.manifests()
     result: dict[str, Any] = {
-        "run": str(folder.path),
+        "run": folder.place,
         "digest": folder.digest,
         "prompts": len(folder.prompts),
-        "done": len(findings),
-        "generated": sum(int(row["generated"]) for row in findings),
-        "excluded": sum(int(row["excluded"]) for row in findings),
-        "candidates": status.count(PromptStatus.FINDING),
-        "failed": status.count(PromptStatus.FAILED),
-        "screened": status.count(PromptStatus.SCREENED),
-        "stops": dict(sorted(Counter(str(row["stop"]) for row in findings if row["stop"]).items())),
-        "quarantined": len(folder.quarantine()),
-        "seconds": _seconds(folder.manifests()),
+        "done": count["done"],
+        "generated": count["generated"],
+        "excluded": count["excluded"],
+        "candidates": count[PromptStatus.FINDING],
+        "failed": count[PromptStatus.FAILED],
+        "screened": count[PromptStatus.SCREENED],
+        "stops": dict(sorted(stops.items())),
+        "quarantined": sum(1 for _ in folder.iter_quarantine()),
+        "shards_given_up": len(folder.given_up()),
+        "seconds": _seconds(manifests),
     }
+    matches = folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
     return result

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.jobs.secrets import parse_options
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.first_step import SCORES
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
@@ -28,7 +29,10 @@ class Config:
     """Everything that decides what a run finds. What does not (threads, workers, progress) is not in here.
 
     ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
-    program hands in. ``steps`` and ``guidance_scale`` have no default where images are sampled: they change the images.
+    program hands in, or the one that ``sampler`` names as module:attribute, made with ``sampler_options``, a JSON object
+    whose values may be ``env:NAME`` to be taken from the environment. ``shard_prompts`` 0 leaves it to the number of
+    prompts: 64 shards or more, of 1,000 prompts at most. ``steps`` and ``guidance_scale`` have no default where images
+    are sampled: they change the images.
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``.
     ``background`` is the colour, as #rrggbb, that transparent pixels of stored images stand on; without it they are refused.
@@ -43,6 +47,8 @@ class Config:
     model: str = ""
     images: str = ""
     background: str = ""
+    sampler: str = ""
+    sampler_options: str = ""
     prompts: str = ""
     generations: int = 500
     budget: str = "fixed"
@@ -66,7 +72,7 @@ class Config:
     node_limit: int = DEFAULT_NODE_LIMIT
     edges_up_to: float = 0.0
     keep: str = "findings"
-    shard_prompts: int = 4
+    shard_prompts: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -75,10 +81,10 @@ class Config:
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("keep", self.keep, KEEP)
         _one_of("budget", self.budget, BUDGETS)
-        for name in ("generations", "batch_size", "node_limit", "shard_prompts"):
+        for name in ("generations", "batch_size", "node_limit"):
             _at_least(name, getattr(self, name), 1)
         _at_least("min_clique", self.min_clique, 2)
-        for name in ("seed", "steps", "height", "width"):
+        for name in ("seed", "steps", "height", "width", "shard_prompts"):
             _at_least(name, getattr(self, name), 0)
         if self.grid[0] < 1 or self.grid[1] < 1:
             raise ConfigError(f"grid must be two positive integers, got {list(self.grid)}")
@@ -102,6 +108,9 @@ class Config:
                 )
         if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
             raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        parse_options(self.sampler_options)
+        if self.sampler_options and not self.sampler:
+            raise ConfigError("sampler_options are given, but no sampler to make with them")
         if self.source == "stored" and not self.images:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
@@ -168,7 +177,7 @@ class Config:
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
         decisive = dataclasses.asdict(self)
-        for path in ("model", "images", "prompts"):
+        for path in ("model", "images", "prompts", "sampler"):
             decisive.pop(path)
         for name in self._idle():
             decisive.pop(name)

@@ -1,35 +1,29 @@
-"""Runs a run's shards on this machine: one process a core (or a GPU), each with its own sampler."""
+"""Workers on this machine: one process a core, or one for a GPU, each with its own source."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
-import queue
 import signal
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from memcore.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    ConfigError,
-    MemcoreError,
-    RunError,
-    WorkerError,
-)
-from memcore.jobs.files import remove_temporary
-from memcore.jobs.progress import Progress
-from memcore.jobs.shard import run_shard
-from memcore.jobs.store import RunFolder, Shard, check_startable
-from memcore.jobs.stored import stored_prompts
-from memcore.sampling.protocol import Sampler
+from memcore.errors import MemcoreError
+from memcore.jobs.config import Config
+from memcore.jobs.schedule import Event, classify, do_shard
+from memcore.jobs.secrets import redact
+from memcore.jobs.source import identity_of, make_source
+from memcore.jobs.store import RunFolder, Shard
 
-MakeSampler = Callable[[], Sampler | None]
+#: Seconds that an interrupted worker has to write its checkpoint.
+GRACE_SECONDS = 10.0
+#: Seconds between two words of progress of a worker.
+PROGRESS_SECONDS = 0.5
 
 
 def processors() -> int:
@@ -37,149 +31,143 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Holds the run's folder; RunError if another process of this machine holds it. The system frees it on a kill."""
-    check_startable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            import fcntl
+class LocalPool:
+    """Processes, each at the other end of a pipe of its own.
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # no flock on this system; shards are written atomically all the same
-        except OSError:
-            raise RunError(
-                f"another memcore process is at work on {folder}: wait for it, or end it"
-            ) from None
-        yield
-
-
-def select_part(shards: Sequence[Shard], part: tuple[int, int] | None) -> list[Shard]:
-    """The k-th of n parts of the run's shards, k from 1; all of them without ``part``."""
-    if part is None:
-        return list(shards)
-    k, n = part
-    return [shard for position, shard in enumerate(shards) if position % n == k - 1]
-
-
-def run_local(
-    folder: RunFolder,
-    make_sampler: MakeSampler,
-    *,
-    workers: int = 1,
-    threads: int | None = None,
-    part: tuple[int, int] | None = None,
-    progress: Progress | None = None,
-) -> None:
-    """Does every shard that is not done. Raises WorkerError if a worker died or raised; what was finished stays.
-
-    ``make_sampler`` is called once in each worker (once here with one worker) and must be picklable with several;
-    it returns None for stored generations.
+    A shared queue would not do: a process killed while it holds the queue's lock stops all the others.
     """
-    remove_temporary(folder.path)
-    shards = [shard for shard in select_part(folder.shards(), part) if not folder.is_done(shard)]
-    if not shards:
-        return
-    tell = progress.advance if progress else (lambda count: None)
-    if workers == 1:
-        sampler = make_sampler()
-        stored = stored_prompts(folder.config, threads) if sampler is None else None
-        for shard in shards:
-            run_shard(folder, shard, sampler, stored=stored, threads=threads, progress=tell)
-        return
-    _run_workers(folder, shards, make_sampler, min(workers, len(shards)), threads, tell)
 
+    def __init__(self, config: Config, threads: int | None) -> None:
+        self._config = config
+        self._threads = threads
+        self._context = multiprocessing.get_context("spawn")
+        self._numbers = itertools.count()
+        self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._ended: set[int] = set()
 
-def _run_workers(
-    folder: RunFolder,
-    shards: Sequence[Shard],
-    make_sampler: MakeSampler,
-    workers: int,
-    threads: int | None,
-    tell: Callable[[int], None],
-) -> None:
-    context = multiprocessing.get_context("spawn")
-    todo: Queue[Any] = context.Queue()
-    said: Queue[Any] = context.Queue()
-    for shard in shards:
-        todo.put(shard)
-    for _ in range(workers):
-        todo.put(None)
-    arguments = (folder.path, make_sampler, threads, todo, said)
-    processes: list[BaseProcess] = [
-        context.Process(target=_worker, args=arguments, daemon=True, name=f"memcore-{i}")
-        for i in range(workers)
-    ]
-    for process in processes:
+    def start(self) -> None:
+        number = next(self._numbers)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work,
+            args=(theirs, self._config, self._threads, os.getpid()),
+            daemon=True,
+            name=f"memcore-{number}",
+        )
         process.start()
-    try:
-        running = workers
-        while running:
+        theirs.close()  # so that the pipe ends when the worker does
+        self._workers[number] = (process, ours)
+
+    def give(self, worker: int, place: str, shard: Shard, checkpoint_seconds: float) -> None:
+        with contextlib.suppress(OSError):  # a worker that has died is found by events()
+            self._workers[worker][1].send((place, shard, checkpoint_seconds))
+
+    def events(self) -> list[Event]:
+        numbers = {connection: number for number, (_, connection) in self._workers.items()}
+        events = []
+        for connection in cast("list[Connection]", wait(list(numbers), timeout=1.0)):
+            number = numbers[connection]
             try:
-                kind, value = said.get(timeout=1.0)
-            except queue.Empty:
-                dead = [p for p in processes if p.exitcode not in (None, 0)]
-                if dead:
-                    raise WorkerError(
-                        f"worker {dead[0].name} died with exit code {dead[0].exitcode}; finished shards are safe, "
-                        "the same command goes on"
-                    ) from None
-                continue
-            if kind == "progress":
-                tell(value)
-            elif kind == "usage":
-                raise ConfigError(value)
-            elif kind == "error":
-                raise WorkerError(value)
+                kind, value = connection.recv()
+            except (EOFError, OSError):
+                process, _ = self._workers.pop(number)
+                process.join(GRACE_SECONDS)
+                connection.close()
+                if number not in self._ended:
+                    events.append(Event(number, "died", _cause(process)))
             else:
-                running -= 1
-    except BaseException:
+                events.append(Event(number, kind, value))
+        return events
+
+    def end(self, worker: int) -> None:
+        self._ended.add(worker)
+        with contextlib.suppress(OSError):
+            self._workers[worker][1].send(None)
+
+    def close(self) -> None:
+        processes = [process for process, _ in self._workers.values()]
         for process in processes:
             process.terminate()
-        raise
-    finally:
+        deadline = time.monotonic() + GRACE_SECONDS
         for process in processes:
-            process.join(timeout=10)
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for _, connection in self._workers.values():
+            connection.close()
+        self._workers.clear()
 
 
-def _worker(
-    path: Path, make_sampler: MakeSampler, threads: int | None, todo: Queue[Any], said: Queue[Any]
-) -> None:
-    """One process: loads its sampler once, then takes shards until there are none."""
+def _cause(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    return f"ended with exit code {code}"
+
+
+class _Stop(BaseException):
+    """The launcher wants this worker to write its checkpoint and go."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Stop
+
+
+def _work(connection: Connection, config: Config, threads: int | None, launcher: int) -> None:
+    """One process: makes its source once, then does the shards that it is given until there are none."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the launcher ends its workers
-    _leave_with_parent()
-    try:
-        folder = RunFolder.open(path)
-        sampler = make_sampler()
-        stored = stored_prompts(folder.config, threads) if sampler is None else None
-        while (shard := todo.get()) is not None:
-            run_shard(
-                folder,
-                shard,
-                sampler,
-                stored=stored,
-                threads=threads,
-                progress=lambda count: said.put(("progress", count)),
-            )
-        said.put(("done", None))
-    except (ArgumentTypeError, ArgumentValueError, ConfigError) as error:
-        said.put(("usage", str(error)))
-    except MemcoreError as error:
-        said.put(("error", str(error)))
-    except Exception:
-        said.put(("error", f"a worker failed:\n{traceback.format_exc()}"))
+    signal.signal(signal.SIGTERM, _stop)
+    _leave_with(launcher)
+    with contextlib.suppress(_Stop, EOFError, BrokenPipeError):
+        try:
+            source = make_source(config, threads)
+        except Exception as error:
+            kind, text = classify(error)
+            if kind == "failed":
+                kind, text = "load", redact(str(error)) if isinstance(error, MemcoreError) else text
+            connection.send((kind, text))
+            return
+        connection.send(("ready", identity_of(source)))
+        folder: RunFolder | None = None
+        while (given := connection.recv()) is not None:
+            place, shard, checkpoint_seconds = given
+            folder = folder or RunFolder.open(place)
+            try:
+                with _throttled(connection) as tell:
+                    done = do_shard(folder, shard, source, threads, tell, checkpoint_seconds)
+            except Exception as error:
+                connection.send(classify(error))
+            else:
+                connection.send(("done", done))
 
 
-def _leave_with_parent() -> None:
+@contextlib.contextmanager
+def _throttled(connection: Connection) -> Iterator[Any]:
+    """A counter that speaks now and then: a cheap sampler would fill the pipe."""
+    count, last = 0, time.monotonic()
+
+    def tell(more: int) -> None:
+        nonlocal count, last
+        count += more
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            connection.send(("progress", count))
+            count, last = 0, time.monotonic()
+
+    yield tell
+    connection.send(("progress", count))
+
+
+def _leave_with(launcher: int) -> None:
     """A worker must not outlive a launcher that was killed with SIGKILL: it would go on writing into the run."""
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
 
         pr_set_pdeathsig = 1
         ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != launcher:  # it was killed before the system was asked
             os._exit(1)

@@ -1,6 +1,7 @@
 """The worker: one shard's prompts sampled (or read), graphed, searched, and written. A pure function of its arguments.
 
-Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done.
+Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done, and maybe a
+checkpoint of the prompts that are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from memcore.audit.findings import findings, largest_clique
 from memcore.audit.prompt_graph import PromptGraph
-from memcore.errors import MemcoreError, SamplerError
+from memcore.errors import MemcoreError, SamplerError, StoreError
 from memcore.jobs.config import Config
 from memcore.jobs.screening import screen_prompts
-from memcore.jobs.store import RunFolder, Shard
+from memcore.jobs.secrets import redact
+from memcore.jobs.store import RunFolder, Shard, ShardRecord
 from memcore.jobs.stored import StoredPrompts
 from memcore.sampling.batches import interleave
 from memcore.sampling.first_step import SCORES
@@ -32,6 +34,8 @@ Progress = Callable[[int], None]
 LOOK_NODES = 100_000
 #: Images that a prompt which will probably stop early gets room for at first.
 ROOM = 64
+#: What a kill costs at most, but for the prompts at work.
+CHECKPOINT_SECONDS = 60.0
 
 
 @dataclasses.dataclass
@@ -53,8 +57,10 @@ class _Prompt:
 class _Stages:
     """Seconds spent in each stage of a shard."""
 
-    def __init__(self) -> None:
-        self.seconds = {"screen": 0.0, "sample": 0.0, "graph": 0.0, "clique": 0.0, "write": 0.0}
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        for stage in ("screen", "sample", "graph", "clique", "write"):
+            seconds.setdefault(stage, 0.0)
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -73,28 +79,82 @@ def run_shard(
     stored: StoredPrompts | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> None:
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> dict[str, Any]:
     """Does one shard and writes it. Exactly one of ``sampler`` and ``stored`` gives the generations.
 
     ``progress`` is told the number of generations done or, where a prompt stopped early, spared. What cannot be sampled or
     read is quarantined with a reason.
+    Finished prompts are written to the shard's checkpoint from time to time, and when the shard is interrupted or fails,
+    so that whoever does it next goes on from there. Returns counts: prompts, generated, findings.
     """
-    stages = _Stages()
-    rows: list[dict[str, Any]] = []
-    quarantine: list[dict[str, Any]] = []
+    record = folder.read_partial(shard)
+    resumed = record.generated
+    stages = _Stages(record.seconds)
     tell = progress or (lambda count: None)
+    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
+    tell(resumed if stored is not None else folder.config.generations * len(finished))
+    todo = [i for i in shard.prompt_ids if i not in finished]
     if stored is not None:
-        source = _read_prompts(folder, shard, stored, stages, quarantine, threads, tell)
+        source = _read_prompts(folder, todo, stored, stages, record.quarantine, threads, tell)
     else:
         assert sampler is not None
-        source = _sample_prompts(folder, shard, sampler, stages, quarantine, threads, tell)
-    # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
-    rows.extend(map(functools.partial(_finish, folder, stages), source))
-    failed = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in rows}
-    reasons = {int(q["prompt_id"]): str(q["reason"]) for q in quarantine if q["prompt_id"] is not None}
-    rows.extend(_failed_row(i, folder.prompts[i], reasons.get(i, "empty")) for i in failed)
-    rows.sort(key=lambda row: int(row["prompt_id"]))
-    folder.write_shard(shard, rows, quarantine, stages.seconds)
+        source = _sample_prompts(folder, todo, sampler, stages, record.quarantine, threads, tell)
+    saved = time.monotonic()
+    try:
+        # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
+        for row in map(functools.partial(_finish, folder, stages), source):
+            record.rows.append(row)
+            if time.monotonic() - saved >= checkpoint_seconds:
+                _checkpoint(folder, shard, record)
+                saved = time.monotonic()
+    except StoreError:
+        raise
+    except BaseException:
+        _checkpoint(folder, shard, record)
+        raise
+    complete(folder, shard, record, "empty")
+    folder.write_shard(shard, record)
+    return {
+        "prompts": len(record.rows),
+        "generated": record.generated - resumed,
+        "findings": sum(row["status"] == PromptStatus.FINDING for row in record.rows),
+    }
+
+
+def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> None:
+    """Writes a shard that failed too often: what its checkpoint holds stays, its other prompts are failed.
+
+    ``reason`` is the code and ``detail`` the traceback that stand in the quarantine.
+    """
+    record = folder.read_partial(shard)
+    complete(folder, shard, record, reason)
+    record.quarantine.append(
+        {"prompt_id": None, "source": f"shard {shard.id}", "reason": reason, "detail": redact(detail)}
+    )
+    folder.write_shard(shard, record, given_up=True)
+
+
+def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) -> None:
+    """Adds a failed row for every prompt of the shard that has none, and puts all in order."""
+    missing = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in record.rows}
+    reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
+    record.rows.extend(_failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
+    record.rows.sort(key=lambda row: int(row["prompt_id"]))
+    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else int(q["prompt_id"]))
+
+
+def _failed(record: ShardRecord) -> set[int]:
+    """Prompts that the sampler refused: their rows are made when the shard is complete."""
+    return {int(q["prompt_id"]) for q in record.quarantine if q["reason"] == "sampler"}
+
+
+def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
+    """Only finished prompts are kept, and of the quarantine what belongs to them: the others are done again."""
+    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
+    if finished:
+        quarantine = [q for q in record.quarantine if q["prompt_id"] in finished]
+        folder.write_partial(shard, dataclasses.replace(record, quarantine=quarantine))
 
 
 def _new_prompt(
@@ -115,7 +175,7 @@ def _new_prompt(
 
 def _sample_prompts(
     folder: RunFolder,
-    shard: Shard,
+    todo: Sequence[int],
     sampler: Sampler,
     stages: _Stages,
     quarantine: list[dict[str, Any]],
@@ -127,13 +187,13 @@ def _sample_prompts(
     alive: dict[int, _Prompt] = {}
     failed: set[int] = set()
     with stages.timed("screen"):
-        screened = screen_prompts(config, {i: folder.prompts[i] for i in shard.prompt_ids}, sampler)
+        screened = screen_prompts(config, {i: folder.prompts[i] for i in todo}, sampler)
     for prompt_id in [i for i, s in screened.items() if s.out]:
         prompt = _new_prompt(config, prompt_id, folder.prompts[prompt_id], sampler.image_shape, threads)
         prompt.stop, prompt.scores = StopReason.SCREENED, screened[prompt_id].scores
         tell(config.generations)
         yield prompt
-    wanted = [i for i in shard.prompt_ids if i not in screened or not screened[i].out]
+    wanted = [i for i in todo if i not in screened or not screened[i].out]
     named = ((i, folder.prompts[i]) for i in wanted)
     batches = interleave(named, config.make_budget(), config.batch_size, run_seed=config.seed)
     for requests in batches:
@@ -193,7 +253,12 @@ def _sample(
         except SamplerError as error:
             failed.add(prompt_id)
             quarantine.append(
-                {"prompt_id": prompt_id, "source": part[0].prompt, "reason": "sampler", "detail": str(error)}
+                {
+                    "prompt_id": prompt_id,
+                    "source": part[0].prompt,
+                    "reason": "sampler",
+                    "detail": redact(str(error)),
+                }
             )
         else:
             yield part, images
@@ -226,7 +291,7 @@ def _extend(
 
 def _read_prompts(
     folder: RunFolder,
-    shard: Shard,
+    todo: Sequence[int],
     stored: StoredPrompts,
     stages: _Stages,
     quarantine: list[dict[str, Any]],
@@ -234,7 +299,7 @@ def _read_prompts(
     tell: Progress,
 ) -> Iterator[_Prompt]:
     """The same from stored generations, a batch of images at a time."""
-    for prompt_id in shard.prompt_ids:
+    for prompt_id in todo:
         prompt = _new_prompt(folder.config, prompt_id, folder.prompts[prompt_id], stored.image_shape, threads)
         batches = stored.read(prompt_id)
         while True:

@@ -1,4 +1,4 @@
-"""The run folder: what is written where, in which schema, and how it is read back. docs/formats.md describes it."""
+"""The run folder: what is written where, and how it is read back. docs/formats.md describes it."""
 
 from __future__ import annotations
 
@@ -7,88 +7,36 @@ import datetime
 import hashlib
 import io
 import json
+import os
+import socket
+import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.jobs.config import Config, difference, from_mapping
-from memcore.jobs.files import write_atomic
+from memcore.jobs.prompts import Prompts, count_and_digest, prompts_parquet
+from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes
+from memcore.jobs.storage import LocalStorage, Storage, check_startable, open_storage
 
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ImportError:
-    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+__all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "parquet_bytes", "png_bytes"]
 
-FORMAT = 1
+#: 2: shards may be long, so that unfinished ones have a checkpoint; a manifest says from which to which prompt it goes.
+FORMAT = 2
+READABLE = (1, 2)
 
-_CLIQUE = pa.struct(
-    [
-        ("seeds", pa.list_(pa.int64())),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("proven", pa.bool_()),
-        ("upper", pa.int32()),
-    ]
-)
-FINDINGS = pa.schema(
-    [
-        ("prompt_id", pa.int64()),
-        ("prompt", pa.string()),
-        ("status", pa.string()),
-        ("generated", pa.int32()),
-        ("excluded", pa.int32()),
-        ("edges", pa.int64()),
-        ("size", pa.int32()),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("seeds", pa.list_(pa.int64())),
-        ("proven", pa.bool_()),
-        ("upper", pa.int32()),
-        ("cliques", pa.list_(_CLIQUE)),
-        ("stop", pa.string()),
-        ("noise_magnitude", pa.float64()),
-        ("one_step", pa.float64()),
-        ("tile_bytes", pa.int64()),
-        ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
-        ("reason", pa.string()),
-    ]
-)
-QUARANTINE = pa.schema(
-    [("prompt_id", pa.int64()), ("source", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
-)
-PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
-MATCHES = pa.schema(
-    [
-        ("prompt_id", pa.int64()),
-        ("clique", pa.int32()),
-        ("size", pa.int32()),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("training_index", pa.int64()),
-        ("training_name", pa.string()),
-        ("l2", pa.float64()),
-        ("tiled_l2", pa.float64()),
-        ("extracted", pa.bool_()),
-        ("copies", pa.int32()),
-        ("eidetic", pa.int32()),
-        (
-            "neighbors",
-            pa.list_(pa.struct([("index", pa.int64()), ("name", pa.string()), ("l2", pa.float64())])),
-        ),
-        ("adaptive", pa.float64()),
-        ("members_extracted", pa.int32()),
-        ("closest_seed", pa.int64()),
-        ("closest_index", pa.int64()),
-        ("closest_name", pa.string()),
-        ("closest_distance", pa.float64()),
-    ]
-)
+#: Shards of a run whose configuration leaves their size open: enough of them to share out, and few enough files.
+SHARDS_WANTED = 64
+LARGEST_SHARD = 1000
+
+Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,198 +44,328 @@ class Shard:
     """The prompts that one worker does at a time; its id names its files."""
 
     id: str
-    prompt_ids: tuple[int, ...]
+    prompt_ids: range
+
+
+@dataclasses.dataclass
+class ShardRecord:
+    """What is known of a shard so far: rows of its finished prompts, what was put aside, and seconds a stage."""
+
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    quarantine: list[Row] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    started: float = dataclasses.field(default_factory=time.time)
+
+    @property
+    def generated(self) -> int:
+        return sum(int(row["generated"]) for row in self.rows)
+
+
+def shard_size(config: Config, prompts: int) -> int:
+    """Prompts a shard: what the configuration says, or what suits the number of prompts.
+
+    >>> config = Config(source="custom")
+    >>> [shard_size(config, n) for n in (7, 1_000, 350_000)]
+    [1, 16, 1000]
+    """
+    return config.shard_prompts or max(1, min(LARGEST_SHARD, -(-prompts // SHARDS_WANTED)))
 
 
 class RunFolder:
     """One audit's folder, opened. ``create`` starts it or goes on with it; ``open`` only reads."""
 
     def __init__(
-        self, path: Path, config: Config, digest: str, meta: Mapping[str, Any], prompts: list[str]
+        self, storage: Storage, config: Config, digest: str, meta: Mapping[str, Any], prompts: Prompts
     ) -> None:
-        self.path = path
+        self.storage = storage
         self.config = config
         self.digest = digest
         self.meta = meta
         self.prompts = prompts
+        self._shards: list[Shard] = []
+
+    @property
+    def place(self) -> str:
+        """The folder's path or URL, as text."""
+        return self.storage.place
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine; RunError for a run that stands in an object store."""
+        if isinstance(self.storage, LocalStorage):
+            return self.storage.path
+        raise RunError(
+            f"{self.place} is no folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
+        )
 
     @classmethod
     def create(
-        cls, path: Path, config: Config, fingerprint: str, describe: Mapping[str, str], prompts: Sequence[str]
+        cls,
+        place: str | Path,
+        config: Config,
+        fingerprint: str,
+        describe: Mapping[str, str],
+        prompts: Iterable[str],
     ) -> RunFolder:
-        """Starts the run in ``path``, or goes on with the one that stands there if its configuration is the same.
+        """Starts the run in ``place``, or goes on with the one that stands there if its configuration is the same.
 
-        Raises ConfigError with the lines that differ, and RunError if ``path`` holds something else.
+        Raises ConfigError with the lines that differ, and RunError if ``place`` holds something else.
         """
-        if not prompts:
+        storage = open_storage(place)
+        count, prompts_digest = count_and_digest(prompts)
+        if not count:
             raise ConfigError("there is not a single prompt")
-        prompts_digest = hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()
         digest = config.digest(fingerprint, prompts_digest)
-        if (path / "run.toml").exists():
-            old = cls.open(path)
-            if old.digest != digest:
-                raise ConfigError(_refusal(path, old, config, describe, prompts_digest))
-            return old
-        check_startable(path)
-        import memcore
-
-        meta = {
-            "run": {
-                "format": FORMAT,
-                "digest": digest,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "memcore": memcore.__version__,
-                "seed": config.seed,
-            },
-            "config": config.as_dict(),
-            "graph": {
-                "threshold": config.threshold,
-                "grid": list(config.grid),
-                "min_clique": config.min_clique,
-            },
-            "budget": config.describe_budget(),
-            "screen": config.describe_screen(),
-            "prompts": {
-                "count": len(prompts),
-                "source": config.prompts or config.images,
-                "digest": prompts_digest,
-            },
-            "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
-        }
-        table = pa.table({"prompt_id": range(len(prompts)), "prompt": list(prompts)}, schema=PROMPTS)
-        write_atomic(path / "prompts.parquet", parquet_bytes(table))
-        write_atomic(path / "run.toml", _toml_bytes(meta))
-        return cls(path, config, digest, meta, list(prompts))
+        if not storage.exists("run.toml"):
+            check_startable(storage)
+            meta = _meta(config, digest, fingerprint, describe, count, prompts_digest)
+            storage.write("prompts.parquet", prompts_parquet(prompts))
+            storage.write_new("run.toml", _toml_bytes(meta))  # another launcher may have been faster
+        run = cls.open(place)
+        found = run.meta["run"]["format"]
+        if found != FORMAT:
+            raise RunError(
+                f"{place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
+                "read, but only that version goes on with it. Finish it there, or start anew in another folder"
+            )
+        if run.digest != digest:
+            raise ConfigError(_refusal(run, config, describe, prompts_digest))
+        return run
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """Reads ``run.toml`` and the prompts; RunError if ``path`` is no run folder or of another format."""
-        file = path / "run.toml"
+    def open(cls, place: str | Path) -> RunFolder:
+        """Reads ``run.toml``; RunError if ``place`` is no run folder or of a format that this memcore does not read."""
+        storage = open_storage(place)
+        meta = _read_meta(storage)
         try:
-            meta = tomllib.loads(file.read_text("utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise RunError(
-                f"{path} is no run folder: it holds no run.toml (memcore audit makes one)"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{file} is damaged: {error}") from None
-        found = meta.get("run", {}).get("format")
-        if found != FORMAT:
-            raise RunError(f"{path} has the run format {found!r}, this memcore reads format {FORMAT}")
-        config = from_mapping(meta["config"])
-        prompts = pq.read_table(path / "prompts.parquet").column("prompt").to_pylist()
-        return cls(path, config, str(meta["run"]["digest"]), meta, prompts)
+            config = from_mapping(meta["config"])
+            prompts = Prompts(
+                lambda: storage.open("prompts.parquet"), int(meta["prompts"]["count"]), storage.place
+            )
+            return cls(storage, config, str(meta["run"]["digest"]), meta, prompts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{place}/run.toml is damaged: {type(error).__name__} {error}") from None
 
     def shards(self) -> list[Shard]:
         """All shards, in order of their prompts."""
-        step = self.config.shard_prompts
-        groups = [
-            tuple(range(i, min(i + step, len(self.prompts)))) for i in range(0, len(self.prompts), step)
-        ]
-        return [Shard(self._shard_id(ids), ids) for ids in groups]
+        if not self._shards:
+            count = len(self.prompts)
+            step = shard_size(self.config, count)
+            groups = [range(i, min(i + step, count)) for i in range(0, count, step)]
+            self._shards = [Shard(self._shard_id(ids), ids) for ids in groups]
+        return self._shards
 
-    def _shard_id(self, prompt_ids: tuple[int, ...]) -> str:
+    def _shard_id(self, prompt_ids: range) -> str:
         name = hashlib.sha256(f"{self.digest}:{','.join(map(str, prompt_ids))}".encode()).hexdigest()
         return f"{prompt_ids[0]:07d}-{name[:12]}"
 
     def is_done(self, shard: Shard) -> bool:
-        return self.manifest_path(shard).exists()
+        return self.storage.exists(_manifest(shard))
+
+    def done(self) -> list[Shard]:
+        """The shards with a manifest, in order of their prompts, found by one listing."""
+        names = set(self.storage.names("manifest"))
+        return [shard for shard in self.shards() if _manifest(shard).partition("/")[2] in names]
 
     def pending(self) -> list[Shard]:
-        return [shard for shard in self.shards() if not self.is_done(shard)]
-
-    def manifest_path(self, shard: Shard) -> Path:
-        return self.path / "manifest" / f"shard-{shard.id}.json"
+        names = set(self.storage.names("manifest"))
+        return [shard for shard in self.shards() if _manifest(shard).partition("/")[2] not in names]
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
-        return self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png"
+        return self.path / _image(prompt_id, seed)
 
-    def write_shard(
-        self,
-        shard: Shard,
-        findings: Sequence[Mapping[str, Any]],
-        quarantine: Sequence[Mapping[str, Any]],
-        seconds: Mapping[str, float],
-    ) -> None:
+    def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(pa.Table.from_pylist(list(findings), schema=FINDINGS))
-        write_atomic(self.path / "findings" / f"shard-{shard.id}.parquet", data)
-        broken = self.path / "quarantine" / f"shard-{shard.id}.parquet"
-        if quarantine:
-            write_atomic(broken, parquet_bytes(pa.Table.from_pylist(list(quarantine), schema=QUARANTINE)))
+        data = parquet_bytes(pa.Table.from_pylist(record.rows, schema=FINDINGS))
+        self.storage.write(f"findings/shard-{shard.id}.parquet", data)
+        if record.quarantine:
+            broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
+            self.storage.write(f"quarantine/shard-{shard.id}.parquet", broken)
         manifest = {
             "shard": shard.id,
-            "prompt_ids": list(shard.prompt_ids),
-            "generated": sum(int(row["generated"]) for row in findings),
-            "seconds": {name: round(value, 4) for name, value in seconds.items()},
+            "first_prompt": shard.prompt_ids[0],
+            "prompts": len(shard.prompt_ids),
+            "generated": record.generated,
+            "findings": sum(row["status"] == "finding" for row in record.rows),
+            "failed": sum(row["status"] == "failed" for row in record.rows),
+            "given_up": given_up,
+            "started": round(record.started, 3),
+            "finished": round(time.time(), 3),
+            "writer": f"{socket.gethostname()}:{os.getpid()}",
+            "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        write_atomic(self.manifest_path(shard), json.dumps(manifest, indent=1).encode())
+        self.storage.write(_manifest(shard), json.dumps(manifest, indent=1).encode())
+        self.storage.remove(_partial(shard))
+
+    def given_up(self) -> list[Shard]:
+        """Shards that were put aside because they failed too often."""
+        return [shard for shard in self.done() if self._manifest_of(shard).get("given_up")]
+
+    def forget(self, shard: Shard) -> None:
+        """The shard is no longer done, so that it is done again; first of all its manifest goes."""
+        self.storage.remove(_manifest(shard))
+        self.storage.remove(f"quarantine/shard-{shard.id}.parquet")
+
+    def write_partial(self, shard: Shard, record: ShardRecord) -> None:
+        """A checkpoint of an unfinished shard, which whoever does it next goes on from."""
+        about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
+        table = pa.Table.from_pylist(record.rows, schema=FINDINGS)
+        table = table.replace_schema_metadata({"memcore": json.dumps(about)})
+        self.storage.write(_partial(shard), parquet_bytes(table))
+
+    def read_partial(self, shard: Shard) -> ShardRecord:
+        """The shard's checkpoint; an empty record if there is none, or one that cannot be used."""
+        try:
+            table = pq.read_table(io.BytesIO(self.storage.read(_partial(shard))))
+            about = json.loads(table.schema.metadata[b"memcore"])
+            rows = table.to_pylist()
+            if table.schema.names != FINDINGS.names:
+                return ShardRecord()
+            if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
+                return ShardRecord()
+            return ShardRecord(
+                rows, list(about["quarantine"]), dict(about["seconds"]), float(about["started"])
+            )
+        except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
+            return ShardRecord()
+
+    def tidy(self) -> None:
+        """Removes what killed workers left, and checkpoints that a second launcher wrote of shards that are done."""
+        self.storage.clean()
+        done = {_partial(shard) for shard in self.done()}
+        for name in self.storage.names("partial"):
+            if f"partial/{name}" in done:
+                self.storage.remove(f"partial/{name}")
 
     def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
-        write_atomic(self.image_path(prompt_id, seed), png_bytes(pixels))
+        self.storage.write(_image(prompt_id, seed), png_bytes(pixels))
 
-    def findings(self) -> list[dict[str, Any]]:
-        """Rows of all finished shards, by prompt id."""
-        rows = [
-            row for shard in self.shards() if self.is_done(shard) for row in self._read("findings", shard)
-        ]
-        return sorted(rows, key=lambda row: int(row["prompt_id"]))
+    def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
+        """Rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
+        for shard in self.done():
+            yield from self._read("findings", shard, columns)
 
-    def quarantine(self) -> list[dict[str, Any]]:
-        return [
-            row for shard in self.shards() if self.is_done(shard) for row in self._read("quarantine", shard)
-        ]
+    def findings(self) -> list[Row]:
+        """The same as a list: for runs that fit."""
+        return list(self.iter_findings())
+
+    def iter_quarantine(self) -> Iterator[Row]:
+        """Entries of all finished shards, a shard at a time."""
+        names = set(self.storage.names("quarantine"))
+        for shard in self.done():
+            if f"shard-{shard.id}.parquet" in names:
+                yield from self._read("quarantine", shard, None)
+
+    def quarantine(self) -> list[Row]:
+        return list(self.iter_quarantine())
 
     def manifests(self) -> list[dict[str, Any]]:
-        paths = [self.manifest_path(shard) for shard in self.shards() if self.is_done(shard)]
-        return [json.loads(path.read_text("utf-8")) for path in paths]
+        return [self._manifest_of(shard) for shard in self.done()]
 
-    def _read(self, kind: str, shard: Shard) -> Iterator[dict[str, Any]]:
-        path = self.path / kind / f"shard-{shard.id}.parquet"
-        if kind == "quarantine" and not path.exists():
-            return
-        yield from pq.read_table(path).to_pylist()
+    def _manifest_of(self, shard: Shard) -> dict[str, Any]:
+        try:
+            found = json.loads(self.storage.read(_manifest(shard)))
+            return {"generated": int(found.pop("generated")), "seconds": dict(found.pop("seconds")), **found}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.place}/{_manifest(shard)} is damaged: {error}; remove it, and the same command does its shard again"
+            ) from None
 
-    def matches(self) -> list[dict[str, Any]] | None:
+    def _read(self, kind: str, shard: Shard, columns: Sequence[str] | None) -> Iterator[Row]:
+        name = f"{kind}/shard-{shard.id}.parquet"
+        try:
+            table = pq.read_table(
+                io.BytesIO(self.storage.read(name)), columns=list(columns) if columns else None
+            )
+        except (FileNotFoundError, pa.ArrowException) as error:
+            raise RunError(
+                f"{self.place}/{name} cannot be read although its manifest says that the shard is done: {error}; "
+                f"remove {self.place}/{_manifest(shard)}, and the same command does it again"
+            ) from None
+        for batch in table.to_batches(1000):
+            yield from batch.to_pylist()
+
+    def matches(self) -> list[Row] | None:
         """Rows of matches.parquet, or None if the run was not matched yet."""
-        path = self.path / "matches.parquet"
-        return pq.read_table(path).to_pylist() if path.exists() else None
+        if not self.storage.exists("matches.parquet"):
+            return None
+        rows: list[Row] = pq.read_table(io.BytesIO(self.storage.read("matches.parquet"))).to_pylist()
+        return rows
 
     def require_complete(self, what: str) -> None:
         left = len(self.pending())
         if left:
             raise RunError(
-                f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.path} are missing: "
+                f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.place} are missing: "
                 "give the same memcore command again, it goes on where it stopped"
             )
 
 
-def check_startable(path: Path) -> None:
-    """Raises RunError unless a run may be started or gone on with in ``path``: nothing foreign is ever written into."""
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file: choose a folder for the run")
-    if not path.exists() or (path / "run.toml").exists():
-        return
-    ours = {"prompts.parquet"}  # a run that was killed before its run.toml stood
-    if any(p.name not in ours and not p.name.startswith(".") for p in path.iterdir()):
-        raise RunError(f"{path} is not empty and holds no run.toml: choose another folder for the run")
+def _manifest(shard: Shard) -> str:
+    return f"manifest/shard-{shard.id}.json"
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """The same table gives the same bytes: no times, no compression that depends on the build."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
-    return sink.getvalue()
+def _partial(shard: Shard) -> str:
+    return f"partial/shard-{shard.id}.parquet"
 
 
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """(H, W, C) uint8 as PNG, lossless."""
-    from PIL import Image
+def _image(prompt_id: int, seed: int) -> str:
+    return f"images/{prompt_id:06d}/{seed}.png"
 
-    sink = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(sink, "png", compress_level=1)
-    return sink.getvalue()
+
+def _meta(
+    config: Config,
+    digest: str,
+    fingerprint: str,
+    describe: Mapping[str, str],
+    count: int,
+    prompts_digest: str,
+) -> dict[str, Any]:
+    import memcore
+
+    return {
+        "run": {
+            "format": FORMAT,
+            "digest": digest,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "memcore": memcore.__version__,
+            "seed": config.seed,
+        },
+        "config": config.as_dict(),
+        "graph": {
+            "threshold": config.threshold,
+            "grid": list(config.grid),
+            "min_clique": config.min_clique,
+        },
+        "budget": config.describe_budget(),
+        "screen": config.describe_screen(),
+        "prompts": {"count": count, "source": config.prompts or config.images, "digest": prompts_digest},
+        "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
+    }
+
+
+def _read_meta(storage: Storage) -> dict[str, Any]:
+    try:
+        meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunError(
+            f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{storage.place}/run.toml is damaged: {error}") from None
+    head = meta.get("run")
+    found = head.get("format") if isinstance(head, dict) else None
+    if type(found) is int and found > FORMAT:
+        raise RunError(
+            f"{storage.place} has the run format {found}, which a newer memcore made; this one reads up to format "
+            f"{FORMAT}: install that version"
+        )
+    if found not in READABLE:
+        raise RunError(
+            f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
+        )
+    return meta
 
 
 def _toml_bytes(meta: Mapping[str, Any]) -> bytes:
@@ -298,18 +376,16 @@ def _toml_bytes(meta: Mapping[str, Any]) -> bytes:
     return tomli_w.dumps(meta).encode()
 
 
-def _refusal(
-    path: Path, old: RunFolder, config: Config, describe: Mapping[str, str], prompts_digest: str
-) -> str:
+def _refusal(old: RunFolder, config: Config, describe: Mapping[str, str], prompts_digest: str) -> str:
     was = {**old.meta["sampler"]["describe"], **old.config.as_dict()}
     now = {**describe, **config.as_dict()}
-    for name in ("model", "images", "prompts"):
+    for name in ("model", "images", "prompts", "sampler"):
         was.pop(name, None), now.pop(name, None)
     lines = difference(was, now)
     if old.meta["prompts"]["digest"] != prompts_digest:
         lines.append("prompts: another list of prompts")
     listing = "\n  ".join(lines) or "the sampler's fingerprint"
     return (
-        f"{path} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
+        f"{old.place} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
         "Give the old values to go on, or another folder to start anew."
     )

@@ -17,7 +17,7 @@ from memcore.sampling.first_step import SCORES
 
 Row: TypeAlias = dict[str, Any]
 
-FORMAT = 1
+FORMATS = (1, 2)
 EVALUATION_FORMAT = 1
 _TOTALS = ("generated", "excluded", "status")
 _ROW = ("prompt_id", "prompt", "mean_distance", "cliques", "reason")
@@ -148,8 +148,10 @@ def _settings(path: Path) -> Row:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{file} cannot be read: {error}") from None
     found = settings.get("run", {}).get("format")
-    if found != FORMAT:
-        raise RunError(f"{path} has the run format {found!r}, this memcore reads format {FORMAT}")
+    if found not in FORMATS:
+        raise RunError(
+            f"{path} has the run format {found!r}, this memcore reads {' and '.join(map(str, FORMATS))}"
+        )
     for table, name in (
         ("graph", "threshold"),
         ("graph", "grid"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from memcore import arrays
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Budget, LargestClique
-from memcore.sampling.seeds import derive_seed
+from memcore.sampling.seeds import derive_seeds
 from memcore.types import Request, StopReason
 
 
@@ -82,9 +82,8 @@ class Batches:
     def _take(self, prompt: _Open, batch: list[Request]) -> None:
         """Fills the batch with what the budget granted this prompt, as far as there is room."""
         count = min(prompt.allowance, self._size - len(batch))
-        for index in range(prompt.generated, prompt.generated + count):
-            seed = derive_seed(self._seed, prompt.prompt_id, index)
-            batch.append(Request(prompt.prompt_id, prompt.prompt, seed))
+        seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated)
+        batch.extend(Request(prompt.prompt_id, prompt.prompt, seed) for seed in seeds.tolist())
         prompt.generated += count
         prompt.allowance -= count
 

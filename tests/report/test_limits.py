@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from memcore.errors import MissingExtraError, RunError
+from memcore.errors import MissingExtraError, RunError, StoreError
 from memcore.report import plots, write_report
 from memcore.report.axes import Axes
 from memcore.report.pictures import Album
@@ -82,7 +82,7 @@ def test_the_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StoreError, match="no space"):
         write_report(tmp_path)
     assert target.read_bytes() == before
     assert [p.name for p in target.parent.iterdir()] == ["index.html"]
@@ -109,7 +109,7 @@ def damage(run: Path, name: str) -> None:
     shard = sorted((run / "findings").iterdir())[0]
     toml = run / "run.toml"
     if name == "format":
-        toml.write_text(toml.read_text().replace("format = 1", "format = 2"))
+        toml.write_text(toml.read_text().replace("format = 1", "format = 3"))
     elif name == "toml":
         toml.write_text("[run")
     elif name == "setting":
@@ -139,7 +139,7 @@ def damage(run: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("format", "has the run format 2, this memcore reads format 1"),
+        ("format", "has the run format 3, this memcore reads 1 and 2"),
         ("toml", r"run\.toml cannot be read"),
         ("setting", r"has no 'min_clique' in its table \[graph\]"),
         ("digest", "its sha256 differs"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memcore.index.run import match_run
-from memcore.jobs import store
+from memcore.jobs import schemas, store
 from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
 from tests.report import fixture as report_fixture
@@ -120,7 +120,7 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
 def test_a_run_written_by_the_store(tmp_path: Path) -> None:
     folder = store.RunFolder.create(
         tmp_path / "run",
-        Config(source="custom", generations=64),
+        Config(source="custom", generations=64, shard_prompts=4),
         "print",
         {"kind": "callable"},
         ["one", "two"],
@@ -130,7 +130,7 @@ def test_a_run_written_by_the_store(tmp_path: Path) -> None:
     for seed, image in enumerate(pictures):
         folder.write_image(0, seed, image)
     rows = [finding_row(0, "one", [clique]), finding_row(1, "two", [])]
-    folder.write_shard(folder.shards()[0], rows, [], {"sample": 1.0})
+    folder.write_shard(folder.shards()[0], store.ShardRecord(rows, [], {"sample": 1.0}))
     page = page_of(folder.path)
     assert "1 of 2 prompts repeats one picture" in page.text()
     assert len(page.all("img")) == 10
@@ -173,4 +173,4 @@ def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["FINDINGS", "QUARANTINE", "MATCHES"])
 def test_the_fixture_has_the_formats_of_the_store(name: str) -> None:
-    assert getattr(report_fixture, name).equals(getattr(store, name))
+    assert getattr(report_fixture, name).equals(getattr(schemas, name))

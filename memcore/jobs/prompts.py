@@ -1,0 +1,180 @@
+"""A run's prompts, of which there may be more than a process should hold: read a piece at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, overload
+
+from memcore.errors import ConfigError, MissingExtraError, RunError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+
+PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
+#: Prompts a row group, the piece that is read at a time: less than a megabyte of text.
+ROW_GROUP = 4096
+_COLUMNS = ("prompt", "caption", "text")
+
+
+class TextPrompts:
+    """One prompt a line, UTF-8; a prompt's number is its line, so that empty lines are refused. Read anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with self.path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    prompt = line.rstrip("\n")
+                    if not prompt.strip():
+                        raise ConfigError(
+                            f"prompts={self.path} has an empty line, number {number}: remove it"
+                        )
+                    yield prompt
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+
+
+class ParquetPrompts:
+    """The column ``prompt``, ``caption`` or ``text`` of a Parquet file, a batch of rows at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with pq.ParquetFile(self.path) as file:
+                column = next((c for c in _COLUMNS if c in file.schema_arrow.names), None)
+                if column is None:
+                    raise ConfigError(
+                        f"prompts={self.path} has none of the columns {', '.join(_COLUMNS)}; "
+                        f"it has {', '.join(file.schema_arrow.names)}"
+                    )
+                row = 0
+                for batch in file.iter_batches(ROW_GROUP, columns=[column]):
+                    for prompt in batch.column(0).to_pylist():
+                        if not isinstance(prompt, str) or not prompt.strip():
+                            raise ConfigError(
+                                f"prompts={self.path} has an empty prompt in row {row}: remove it"
+                            )
+                        row += 1
+                        yield prompt
+        except (OSError, pa.ArrowException) as error:
+            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+
+
+def prompts_of(path: Path) -> Iterable[str]:
+    """The prompts of a text or Parquet file, to be gone through as often as needed, never held as a whole."""
+    return ParquetPrompts(path) if path.suffix == ".parquet" else TextPrompts(path)
+
+
+def count_and_digest(prompts: Iterable[str]) -> tuple[int, str]:
+    """How many there are, and the sha256 of their JSON list, found in one pass.
+
+    >>> count_and_digest(["a dog"]) == (1, hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest())
+    True
+    """
+    count = 0
+    digest = hashlib.sha256(b"[")
+    for prompt in prompts:
+        digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
+        count += 1
+    digest.update(b"]")
+    return count, digest.hexdigest()
+
+
+def prompts_parquet(prompts: Iterable[str]) -> bytes:
+    """The content of prompts.parquet, in row groups that can be read one by one."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, PROMPTS, compression="zstd", compression_level=3) as writer:
+        first = 0
+        for group in _groups(prompts, ROW_GROUP):
+            ids = range(first, first + len(group))
+            writer.write_table(pa.table({"prompt_id": ids, "prompt": group}, schema=PROMPTS))
+            first += len(group)
+    return sink.getvalue()
+
+
+def _groups(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class Prompts(Sequence[str]):
+    """prompts.parquet as a sequence that holds two row groups at most.
+
+    ``open_file`` gives the file with seek; it is opened once and left open while this lives.
+    """
+
+    def __init__(self, open_file: Callable[[], IO[bytes]], count: int, place: str) -> None:
+        self._open_file = open_file
+        self._count = count
+        self._place = place
+        self._file: Any = None
+        self._starts: list[int] = []
+        self._held: dict[int, list[str]] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if index < 0:
+            index += self._count
+        if not 0 <= index < self._count:
+            raise IndexError(f"prompt {index} of {self._count}")
+        import bisect
+
+        if self._file is None:
+            self._open()
+        group = bisect.bisect_right(self._starts, index) - 1
+        if group not in self._held:
+            while len(self._held) > 1:
+                self._held.pop(next(iter(self._held)))
+            self._held[group] = self._file.read_row_group(group, ["prompt"]).column(0).to_pylist()
+        return self._held[group][index - self._starts[group]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[i] for i in range(self._count))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _open(self) -> None:
+        try:
+            self._file = pq.ParquetFile(self._open_file())
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{self._place}/prompts.parquet cannot be read: {error}") from None
+        start = 0
+        for group in range(self._file.num_row_groups):
+            self._starts.append(start)
+            start += self._file.metadata.row_group(group).num_rows
+        if start != self._count:
+            raise RunError(
+                f"{self._place}/prompts.parquet has {start} prompts where run.toml says {self._count}"
+            )

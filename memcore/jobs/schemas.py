@@ -1,0 +1,94 @@
+"""The columns of a run's files, and how tables and pictures become bytes. docs/formats.md describes them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import MissingExtraError
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+
+_CLIQUE = pa.struct(
+    [
+        ("seeds", pa.list_(pa.int64())),
+        ("mean_distance", pa.float64()),
+        ("medoid_seed", pa.int64()),
+        ("proven", pa.bool_()),
+        ("upper", pa.int32()),
+    ]
+)
+FINDINGS = pa.schema(
+    [
+        ("prompt_id", pa.int64()),
+        ("prompt", pa.string()),
+        ("status", pa.string()),
+        ("generated", pa.int32()),
+        ("excluded", pa.int32()),
+        ("edges", pa.int64()),
+        ("size", pa.int32()),
+        ("mean_distance", pa.float64()),
+        ("medoid_seed", pa.int64()),
+        ("seeds", pa.list_(pa.int64())),
+        ("proven", pa.bool_()),
+        ("upper", pa.int32()),
+        ("cliques", pa.list_(_CLIQUE)),
+        ("stop", pa.string()),
+        ("noise_magnitude", pa.float64()),
+        ("one_step", pa.float64()),
+        ("tile_bytes", pa.int64()),
+        ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
+        ("reason", pa.string()),
+    ]
+)
+QUARANTINE = pa.schema(
+    [("prompt_id", pa.int64()), ("source", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
+)
+MATCHES = pa.schema(
+    [
+        ("prompt_id", pa.int64()),
+        ("clique", pa.int32()),
+        ("size", pa.int32()),
+        ("mean_distance", pa.float64()),
+        ("medoid_seed", pa.int64()),
+        ("training_index", pa.int64()),
+        ("training_name", pa.string()),
+        ("l2", pa.float64()),
+        ("tiled_l2", pa.float64()),
+        ("extracted", pa.bool_()),
+        ("copies", pa.int32()),
+        ("eidetic", pa.int32()),
+        (
+            "neighbors",
+            pa.list_(pa.struct([("index", pa.int64()), ("name", pa.string()), ("l2", pa.float64())])),
+        ),
+        ("adaptive", pa.float64()),
+        ("members_extracted", pa.int32()),
+        ("closest_seed", pa.int64()),
+        ("closest_index", pa.int64()),
+        ("closest_name", pa.string()),
+        ("closest_distance", pa.float64()),
+    ]
+)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The same table gives the same bytes: no times, no compression that depends on the build."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=3)
+    return sink.getvalue()
+
+
+def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W, C) uint8 as PNG, lossless."""
+    from PIL import Image
+
+    sink = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(sink, "png", compress_level=1)
+    return sink.getvalue()
