@@ -194,3 +194,25 @@ def test_many_python_threads_at_once(name: str) -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_a_growing_set_that_is_all_alike(name: str) -> None:
+    """What no bound decides: each batch is compared by the dense kernel, with those before and with itself, once."""
+    images = make_images("near", 90, (64, 64, 3), 6)
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    pairs = np.sort(ssd[np.triu_indices(90, 1)])
+    for ssd_max in (int(pairs[len(pairs) // 2]), int(pairs[-1])):
+        expected, expected_ssd = oracle.edges(ssd, ssd_max)
+        with isa.using(name):
+            features = _core.Features(16, 16)
+            since = 0
+            for end in (1, 9, 40, 89, 90):
+                features.append(images[since:end])
+                edges, values, stats = _core.tiled_l2_graph(
+                    images[:end], 16, 16, ssd_max, 1, features=features, since=since
+                )
+                asked = (expected[:, 1] >= since) & (expected[:, 1] < end)
+                assert np.array_equal(edges, expected[asked])
+                assert np.array_equal(values, expected_ssd[asked])
+                since = end
+        assert stats["pairs"] == 89

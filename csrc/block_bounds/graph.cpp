@@ -88,7 +88,7 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
     stats.bounds_s = clock.lap();
 
     std::vector<Edge> edges =
-        verify(isa, images, shape, *features, pairs, request.ssd_max, request.threads, stats);
+        verify(isa, images, shape, *features, pairs, request.ssd_max, request.since, request.threads, stats);
     keep_core(n, request.min_clique, edges);
     stats.verify_s = clock.lap();
     return edges;

@@ -21,18 +21,19 @@ constexpr double kSmallShare = 0.15, kLargeShare = 0.4;
 class Verifier {
   public:
     Verifier(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
-             std::uint64_t ssd_max, int threads, Stats& stats)
+             std::uint64_t ssd_max, std::size_t since, int threads, Stats& stats)
         : isa_(isa),
           images_(images),
           pyramid_(pyramid),
           grid_(shape.grid),
           ssd_max_(ssd_max),
+          since_(since),
           threads_(threads),
           stats_(stats),
           image_kilobytes_(static_cast<double>(grid_.tile_bytes() * shape.tiles()) / 1024.0) {}
 
     void run(const Component& component, std::vector<Edge>& edges) {
-        const double dense = dense_ns(component.vertices.size());
+        const double dense = dense_ns(component.vertices);
         const double check = static_cast<double>(component.pairs.size()) * pair_ns() / tiles();
         if (check > kSmallShare * dense && (check > kLargeShare * dense || !sample_dies(component))) {
             run_dense(component, edges);
@@ -43,8 +44,7 @@ class Verifier {
         std::vector<Pair> left = check_likely_tile(component.pairs);
         for (const Component& part : components(images_count(), left)) {
             const double pairwise = static_cast<double>(part.pairs.size()) * pair_ns();
-            pairwise < dense_ns(part.vertices.size()) ? run_pairwise(part.pairs, edges)
-                                                      : run_dense(part, edges);
+            pairwise < dense_ns(part.vertices) ? run_pairwise(part.pairs, edges) : run_dense(part, edges);
         }
     }
 
@@ -54,10 +54,17 @@ class Verifier {
     std::size_t images_count() const { return pyramid_.size(); }
     double tiles() const { return static_cast<double>(pyramid_.shape().tiles()); }
     double pair_ns() const { return image_kilobytes_ * static_cast<double>(isa_.tiled_l2->pair_ns); }
-    double dense_ns(std::size_t images) const {
-        const double n = static_cast<double>(images);
-        const double products = n * (n + 32.0) / 2.0 * static_cast<double>(isa_.tiled_l2->dot_ns);
-        return image_kilobytes_ * (products + n * kPackNs);
+    // How many of the images, ascending, are old: pairs of two of them were decided before.
+    std::size_t old_among(const std::vector<std::uint32_t>& vertices) const {
+        return static_cast<std::size_t>(std::lower_bound(vertices.begin(), vertices.end(), since_) -
+                                        vertices.begin());
+    }
+    double dense_ns(const std::vector<std::uint32_t>& vertices) const {
+        const double old = static_cast<double>(old_among(vertices));
+        const double fresh = static_cast<double>(vertices.size()) - old;
+        const double pairs = fresh * (fresh + 32.0) / 2.0 + fresh * old;
+        return image_kilobytes_ *
+               (pairs * static_cast<double>(isa_.tiled_l2->dot_ns) + (fresh + old) * kPackNs);
     }
 
     bool sample_dies(const Component& component) {
@@ -114,7 +121,8 @@ class Verifier {
         selected.count = vertices.size();
         selected.selection = places.data();
         std::size_t p = 0;  // pairs and edges are both sorted
-        for (const Edge& edge : dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, 0, threads_)) {
+        for (const Edge& edge :
+             dense_graph(*isa_.tiled_l2, selected, grid_, ssd_max_, old_among(vertices), threads_)) {
             const Pair pair{vertices[static_cast<std::size_t>(edge.i)],
                             vertices[static_cast<std::size_t>(edge.j)]};
             const auto before = [&](const Pair& a) { return a.i != pair.i ? a.i < pair.i : a.j < pair.j; };
@@ -140,6 +148,7 @@ class Verifier {
     const Pyramid& pyramid_;
     const tiled_l2::Grid& grid_;
     const std::uint64_t ssd_max_;
+    const std::size_t since_;
     const int threads_;
     Stats& stats_;
     const double image_kilobytes_;
@@ -150,9 +159,9 @@ class Verifier {
 
 std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
                          const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max,
-                         int threads, Stats& stats) {
+                         std::size_t since, int threads, Stats& stats) {
     std::vector<Edge> edges;
-    Verifier verifier(isa, images, shape, pyramid, ssd_max, threads, stats);
+    Verifier verifier(isa, images, shape, pyramid, ssd_max, since, threads, stats);
     for (const Component& component : components(pyramid.size(), pairs)) verifier.run(component, edges);
     verifier.finish();
     std::sort(edges.begin(), edges.end());
