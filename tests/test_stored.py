@@ -425,3 +425,33 @@ def test_prompt_files_must_fit(tmp_path: Path) -> None:
         StoredPrompts(root)
     (root / "prompts.txt").write_text("one\ntwo\nthree")
     assert StoredPrompts(root).prompts == ["one", "two", "three"]
+
+
+def test_images_are_compared_where_they_were_read(tmp_path: Path) -> None:
+    """The graph of a reused room is that of copies, also after a larger prompt, and with constant images in between."""
+    from memcore import PromptGraph, tiled_l2_graph
+
+    rng = np.random.default_rng(0)
+    root = tmp_path / "set"
+    root.mkdir()
+    whole = {}
+    for name, count in (("a", 40), ("b", 90), ("c", 12)):
+        images = rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+        images[5:9] = images[4]
+        images[7] = 9
+        whole[name] = images
+        np.save(root / f"{name}.npy", images)
+    stored = StoredPrompts(root)
+    for prompt_id, name in enumerate(stored.prompts):
+        room = stored.room(stored.count(prompt_id))
+        graph = PromptGraph(stored.image_shape, 0.2, channels="last", room=room)
+        for pixels, _, constant, _ in stored.read(prompt_id):
+            graph.extend(pixels, exclude=constant)
+        edges = tiled_l2_graph(whole[name], 0.2, channels="last").edges
+        expected = edges[(edges != 7).all(axis=1)]
+        assert len(expected) == 6
+        assert np.array_equal(graph.graph().edges, expected)
+        assert np.array_equal(room[:7], whole[name][:7]), "nothing was copied elsewhere"
+        assert np.array_equal(room[7], whole[name][8])
+        assert np.array_equal(graph.pixels(8), whole[name][8])
+        assert np.shares_memory(graph._pixels, room)

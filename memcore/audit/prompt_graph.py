@@ -45,6 +45,10 @@ class PromptGraph:
         Cliques of at least this size are findings.
     capacity
         Images to make room for at once; the room grows when more arrive.
+    room
+        (M, H, W, C) uint8, C-contiguous: the caller's array to keep images in, for prompts that come one after the other.
+        Images that were read into it, each behind the one before, are not copied. It belongs to the graph until that is
+        dropped.
 
     Raises
     ------
@@ -71,6 +75,7 @@ class PromptGraph:
         backend: Backend = "auto",
         threads: int | None = None,
         capacity: int = 64,
+        room: NDArray[np.uint8] | None = None,
     ) -> None:
         if len(shape) != 3:
             raise ArgumentValueError(f"shape must be (height, width, channels), got {shape!r}")
@@ -88,6 +93,13 @@ class PromptGraph:
         self._threads = threads
         self._workers = arrays.check_threads(threads)
         self._capacity = arrays.check_count(capacity, "capacity")
+        if room is not None and (
+            room.dtype != np.uint8 or room.shape[1:] != self.shape or not room.flags.c_contiguous
+        ):
+            raise ArgumentValueError(
+                f"room must be C-contiguous uint8 of shape (M, {self.shape}), got {room.dtype} {room.shape}"
+            )
+        self._caller_room = room
         self._pixels: Any = None
         self._features: Features | None = None
         self._kept = 0
@@ -192,7 +204,9 @@ class PromptGraph:
         """Copies images (M, H, W, C) behind the others; on the native core their block sums are taken in passing."""
         have, count = self._kept, int(pixels.shape[0])
         if self._pixels is None:
-            self._pixels = self._room(view, max(self._capacity, count))
+            given = self._caller_room
+            fits = given is not None and view.on_cpu and len(given) >= count
+            self._pixels = given if fits else self._room(view, max(self._capacity, count))
         elif arrays.is_torch(self._pixels) == view.on_cpu:
             raise DeviceError(f"images must stand where those before them stand, got {view.device}")
         elif have + count > len(self._pixels):
@@ -203,11 +217,12 @@ class PromptGraph:
         if backend != "cpu":
             place[:] = pixels
             return
+        there = pixels.ctypes.data == place.ctypes.data and pixels.strides == place.strides
         if self._features is None:
             from memcore.backends.cpu import Features
 
             self._features = Features(*self.tile)
-        self._features.append(pixels, self._workers, place)
+        self._features.append(pixels, self._workers, None if there else place)
 
     def _room(self, view: ImageArray, count: int) -> Any:
         if view.on_cpu:

@@ -158,7 +158,12 @@ def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
 
 
 def _new_prompt(
-    config: Config, prompt_id: int, prompt: str, shape: tuple[int, int, int], threads: int | None
+    config: Config,
+    prompt_id: int,
+    prompt: str,
+    shape: tuple[int, int, int],
+    threads: int | None,
+    room: NDArray[np.uint8] | None = None,
 ) -> _Prompt:
     graph = PromptGraph(
         shape,
@@ -169,6 +174,7 @@ def _new_prompt(
         channels="last",
         threads=threads,
         capacity=min(config.generations, ROOM) if config.budget == "sequential" else config.generations,
+        room=room,
     )
     return _Prompt(prompt_id, prompt, graph)
 
@@ -300,7 +306,10 @@ def _read_prompts(
 ) -> Iterator[_Prompt]:
     """The same from stored generations, a batch of images at a time."""
     for prompt_id in todo:
-        prompt = _new_prompt(folder.config, prompt_id, folder.prompts[prompt_id], stored.image_shape, threads)
+        # The reader's buffer is the graph's: images are compared where they were read, in the same memory each time
+        room = stored.room(stored.count(prompt_id))
+        text = folder.prompts[prompt_id]
+        prompt = _new_prompt(folder.config, prompt_id, text, stored.image_shape, threads, room)
         batches = stored.read(prompt_id)
         while True:
             with stages.timed("sample"):

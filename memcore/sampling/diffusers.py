@@ -142,10 +142,11 @@ class DiffusersSampler:
         """
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
-        chosen = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
+        chosen: dict[str, Any] = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
         try:
             with _quiet():
-                pipe = DiffusionPipeline.from_pretrained(model, torch_dtype=getattr(torch, dtype), **chosen)
+                chosen[_dtype_argument()] = getattr(torch, dtype)
+                pipe = DiffusionPipeline.from_pretrained(model, **chosen)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
@@ -428,6 +429,11 @@ def _quiet() -> Iterator[None]:
         for logger, verbosity in zip(loggers, before, strict=True):
             logger.set_verbosity(verbosity)
             logger.enable_progress_bar()
+
+
+def _dtype_argument() -> str:
+    """What the installed release calls it: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
+    return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
 
 
 def _memcore_version() -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.annotate.browser import chromium
-from tests.report.fixture import RunWriter, finding_row, near_copies, picture
+from tests.report.drawn import near_copies, picture
+from tests.report.fixture import RunWriter, finding_row
 
 FINDINGS = 60
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from tests.report import fixture as report_fixture
-from tests.report.fixture import RunWriter, finding_row, near_copies, picture
+from tests.report.drawn import near_copies, picture
+from tests.report.fixture import RunWriter, finding_row
 from tests.report.page import PAPER, Page, assert_inert, empty_run, page_of
 
 

@@ -14,7 +14,8 @@ from memcore.jobs import schemas, store
 from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
 from tests.report import fixture as report_fixture
-from tests.report.fixture import RunWriter, finding_row, near_copies, picture
+from tests.report.drawn import near_copies, picture
+from tests.report.fixture import RunWriter, finding_row
 from tests.report.page import assert_inert, copy_of, empty_run, page_of
 from tests.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 

@@ -30,7 +30,7 @@ Broken: TypeAlias = dict[str, str]
 Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[Broken]]
 
 #: Bytes of images that are read before they are compared: they are then still in the cache.
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 8 << 20
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
 _LOOKED_AT, _OF_EACH = 25, 5
 _CONSTANT, _BROKEN = 1, 2
