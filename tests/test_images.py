@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.images import MAX_PIXELS, REASONS, UnreadableImage, decode, decode_file
+from memcore.images import png as png_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 
@@ -113,6 +114,24 @@ def test_orientation_is_applied_as_pillow_does(picture: Pixels, kind: str, orien
     shape = (32, 24, 3) if orientation > 4 else (24, 32, 3)
     assert decode(data, shape=shape).shape == shape
     assert reason(data, shape=(shape[1], shape[0], 3)) == "wrong-size"
+
+
+@pytest.mark.skipif(png_module._fast is None, reason="kornia-rs is not installed: memcore-audit[fast]")
+@pytest.mark.parametrize("damage", [None, 40, 60, 0.5])
+def test_the_fast_decoder_of_png_says_what_pillow_says(
+    picture: Pixels, damage: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(encoded(picture, "png"))
+    if damage is not None:
+        data[int(damage * len(data)) if damage < 1 else int(damage)] ^= 0x10
+    fast = outcome(bytes(data))
+    out = np.empty_like(picture)
+    if damage is None:
+        assert decode(bytes(data), out=out) is out
+        assert np.array_equal(out, picture)
+    monkeypatch.setattr(png_module, "_fast", None)
+    slow = outcome(bytes(data))
+    assert np.array_equal(fast, slow)
 
 
 def test_a_damaged_orientation_says_nothing(picture: Pixels) -> None:

@@ -23,6 +23,8 @@ DensePeer = Callable[[NDArray[np.uint8], tuple[int, int]], Matrix]
 
 #: Import name -> distribution that pip installs.
 DISTRIBUTIONS = {
+    "kornia_rs": "kornia-rs",
+    "simplejpeg": "simplejpeg",
     "PIL": "pillow",
     "cliquematch": "cliquematch",
     "faiss": "faiss-cpu",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +15,60 @@ from memcore.images import other
 from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_RGB = 2
+
+#: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
+#: pixels are the same, since PNG loses nothing, and a run's fingerprint names it in case damaged files are not.
+_fast: Callable[[bytes, tuple[int, int], str], Any] | None = None
+with contextlib.suppress(ImportError):
+    import kornia_rs
+
+    _fast = kornia_rs.io.decode_image_png_u8
 
 
 def version() -> str:
-    return other.version()
+    return other.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
 
 
 def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
-    orientation, ended = 1, False
+    orientation, ended, plain = 1, False, True
     header = b""
-    for name, content in _chunks(data):
+    for name, content, checksum in _chunks(data):
+        if _fast is None and name[:1].isupper() and zlib.crc32(content, zlib.crc32(name)) != checksum:
+            raise UnreadableImage(
+                "unreadable", f"the checksum of {name!r} is wrong"
+            )  # Pillow skips some of them
         if name == b"IHDR":
             header = bytes(content)
         elif name == b"acTL" and int.from_bytes(content[:4]) > 1:
             raise UnreadableImage("animated", f"{int.from_bytes(content[:4])} frames")
+        elif name == b"tRNS":
+            plain = False
         elif name == b"eXIf":
             orientation = other.parse_orientation(bytes(content))
         elif name == b"IEND":
             ended = True
     if len(header) != 13:
         raise UnreadableImage("unreadable", "no header")
-    width, height, depth = int.from_bytes(header[:4]), int.from_bytes(header[4:8]), header[8]
+    width, height, depth, colour = (
+        int.from_bytes(header[:4]),
+        int.from_bytes(header[4:8]),
+        header[8],
+        header[9],
+    )
     if depth > 8:
         raise UnreadableImage("depth", f"{depth} bits a channel")
     if not ended:
         raise UnreadableImage("truncated", "the file ends before its last chunk")
+    if _fast is not None and plain and (depth, colour, header[12]) == (8, _RGB, 0):
+        decode = _fast
+        return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
     return height, width, orientation, lambda out: other.look(data)[3](out)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """(name, content) of each whole chunk."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
+    """(name, content, checksum) of each whole chunk."""
     view = memoryview(data)
     position = len(SIGNATURE)
     while position + 12 <= len(data):
@@ -50,7 +77,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if end > len(data):
             return
         name = bytes(view[position + 4 : position + 8])
-        yield name, view[position + 8 : end - 4]
+        yield name, view[position + 8 : end - 4], int.from_bytes(view[end - 4 : end])
         if name == b"IEND":
             return
         position = end

@@ -142,7 +142,9 @@ class DiffusersSampler:
         """
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
-        chosen: dict[str, Any] = {k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None}
+        chosen: dict[str, Any] = {
+            k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
+        }
         try:
             with _quiet():
                 chosen[_dtype_argument()] = getattr(torch, dtype)

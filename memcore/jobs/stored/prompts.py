@@ -93,8 +93,9 @@ class StoredPrompts:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the names and sizes of all files: what tells one stored set from another."""
-        digest = hashlib.sha256()
+        """sha256 over the names and sizes of all files and the names of the decoders."""
+        decoders = [version.split()[0] for version in decoder_versions().values()]
+        digest = hashlib.sha256(" ".join(decoders).encode())
         for collection in self._collections:
             for file in collection.files:
                 name = os.fsencode(file.relative_to(self.path.parent))
