@@ -17,6 +17,7 @@ SIGNATURE = b"\xff\xd8"
 MAX_SCANS = 500
 _START_OF_SCAN, _APP1, _END = 0xDA, 0xE1, b"\xff\xd9"
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _BARE = {0x01, *range(0xD0, 0xD9)}
 
 
@@ -27,12 +28,14 @@ def version() -> str:
 def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
     library = _simplejpeg()
-    orientation, frame = 1, None
+    orientation, frame, several = 1, None, False
     for marker, segment in _segments(data):
         if marker == _APP1 and segment.startswith(b"Exif\0"):
             orientation = parse_orientation(segment)
         elif marker in _FRAMES:
-            frame = segment
+            frame, several = segment, marker in _PROGRESSIVE
+        elif marker == _START_OF_SCAN and frame is not None:
+            several = several or segment[:1] != frame[5:6]  # a scan of some components: others must follow
     if frame is None or len(frame) < 6:
         raise UnreadableImage("truncated" if len(data) < 1024 else "unreadable", "no frame header was found")
     bits, components = frame[0], frame[5]
@@ -45,7 +48,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
         )
     if not height or not width:
         raise UnreadableImage("unreadable", f"{height} x {width} pixels")
-    if data.count(b"\xff\xda") > MAX_SCANS:
+    if several and data.count(b"\xff\xda") > MAX_SCANS:
         raise UnreadableImage("too-large", f"more than {MAX_SCANS} scans")
     return height, width, orientation, lambda out: _pixels(library, data, out)
 
@@ -61,7 +64,7 @@ def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of the segments before the first scan."""
+    """(marker, content) of the segments up to the header of the first scan."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -70,10 +73,10 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         if marker == 0xFF or marker in _BARE:
             position += 1 if marker == 0xFF else 2
             continue
-        if marker == _START_OF_SCAN:
-            return
         length = int.from_bytes(data[position + 2 : position + 4])
         yield marker, data[position + 4 : position + 2 + length]
+        if marker == _START_OF_SCAN:
+            return
         position += 2 + max(length, 2)
 
 
