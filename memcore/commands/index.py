@@ -70,6 +70,30 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
     )
     match.add_argument("--threads", type=int, help="threads (default: all processors)")
 
+    prompts = add(commands, "prompts", "the captions of the most-duplicated training images", runs(_prompts))
+    prompts.add_argument("out", type=Path, metavar="OUT.parquet", help="for memcore audit --prompts")
+    prompts.add_argument(
+        "--index", type=Path, help="group by the images themselves: an index of memcore index"
+    )
+    prompts.add_argument(
+        "--embeddings", type=Path, help="or by cosine: .npy (N, D), a row for each entry of --source"
+    )
+    prompts.add_argument("--source", type=Path, help=f"with --embeddings: {_SOURCE_HELP}")
+    _source_options(prompts)
+    prompts.add_argument(
+        "--distance", choices=["l2", "tiled_l2"], default="tiled_l2", help="of images (default: %(default)s)"
+    )
+    prompts.add_argument(
+        "--threshold",
+        type=float,
+        help="largest distance (default: 0.05), or least cosine (default: 0.95), of duplicates",
+    )
+    prompts.add_argument("--top", type=int, default=350_000, help="most prompts (default: %(default)s)")
+    prompts.add_argument(
+        "--min-count", type=int, default=2, help="least copies of a prompt (default: %(default)s)"
+    )
+    prompts.add_argument("--threads", type=int, help="threads (default: all processors)")
+
 
 _SOURCE_HELP = "a folder of images, a .tar, .parquet, .npy or .npz file, or a folder of one of these"
 
@@ -158,6 +182,49 @@ def _match(arguments: argparse.Namespace, show: Print) -> int:
     extracted = sum(bool(row["extracted"]) for row in rows)
     result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
     show(arguments, result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
+    return 0
+
+
+def _prompts(arguments: argparse.Namespace, show: Print) -> int:
+    from memcore.index import prompts
+
+    if (arguments.index is None) == (arguments.embeddings is None):
+        raise ConfigError("give either index, or embeddings with source")
+    options: dict[str, Any] = {"top": arguments.top, "min_count": arguments.min_count}
+    if arguments.threshold is not None:
+        options["threshold"] = arguments.threshold
+    if arguments.index is not None:
+        from memcore.index import Index
+
+        result = prompts.prompts_from_index(
+            Index.open(arguments.index),
+            arguments.out,
+            metric=arguments.distance,
+            threads=arguments.threads,
+            **options,
+        )
+    else:
+        import numpy as np
+
+        if arguments.source is None:
+            raise ConfigError(f"source is missing: {_SOURCE_HELP}")
+        try:
+            embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
+        result = prompts.prompts_from_embeddings(
+            embeddings, open_described(arguments), arguments.out, **options
+        )
+    lines = [
+        f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "
+        f"{result['largest']} images"
+    ]
+    if result["without_caption"] or result["repeated_captions"]:
+        lines.append(
+            f"left out: {result['without_caption']} groups without a caption, "
+            f"{result['repeated_captions']} captions that were there already"
+        )
+    show(arguments, result, lines)
     return 0
 
 

@@ -27,6 +27,16 @@ def strings(columns: Mapping[str, Sequence[str | None]]) -> pa.Table:
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
+def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Prompts: the columns count and training_index are whole numbers, the others text."""
+    return pa.table(
+        {
+            name: pa.array(values, pa.int64() if name in ("count", "training_index") else pa.string())
+            for name, values in rows.items()
+        }
+    )
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows

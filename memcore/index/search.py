@@ -102,7 +102,7 @@ def check_shape(index: Index, images: NDArray[np.uint8]) -> None:
 
 
 def candidates(
-    index: Index, points: Points, ssd_max: NDArray[np.int64], threads: int = 0
+    index: Index, points: Points, ssd_max: NDArray[np.int64], threads: int = 0, first_shard: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], ShardFiles]]:
     """(points, rows, ssd of the fine sketches, shard), a shard or less at a time: every pair of a point and a training
     image with an ssd of at most ``ssd_max[point]`` is among them, and few others. ``ssd_max`` is read anew for each shard.
@@ -111,7 +111,7 @@ def candidates(
         return
     centres = np.ascontiguousarray(points.coarse[points.centres])
     used: NDArray[np.int64] | None = None
-    for shard in index.shards:
+    for shard in index.shards[first_shard:]:
         if used is None or not np.array_equal(used, ssd_max):
             used = ssd_max.copy()
             limits = limits_of(index.coarse, used).astype(np.uint32)
