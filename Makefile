@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test lint wheel sanitize aarch64 bench study clean help
+.PHONY: proof-scale demo test lint wheel sanitize aarch64 bench study clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,9 @@ aarch64: ## the native tests, cross-compiled for AArch64 and run under emulation
 bench: $(VENV)/.dev ## the kernels against their peers
 	$(BIN)/memcore bench
 
+proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit, killed five times and resumed
+	$(BIN)/python benchmarks/proof_scale.py
+
 study: $(VENV)/.demo ## trains the bundled model again, into study-run/ (about half an hour)
 	$(BIN)/memcore study study-run
 
@@ -56,5 +59,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,annotate,gpu,study,bench,dev]'
+	$(INSTALL) '.[audit,report,annotate,gpu,ray,s3,study,bench,dev]'
 	touch $@

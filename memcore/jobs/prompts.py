@@ -51,7 +51,7 @@ class ParquetPrompts:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:
                 column = next((c for c in _COLUMNS if c in file.schema_arrow.names), None)
                 if column is None:
                     raise ConfigError(
@@ -59,7 +59,7 @@ class ParquetPrompts:
                         f"it has {', '.join(file.schema_arrow.names)}"
                     )
                 row = 0
-                for batch in file.iter_batches(ROW_GROUP, columns=[column]):
+                for batch in file.iter_batches(ROW_GROUP, columns=[column], use_threads=False):
                     for prompt in batch.column(0).to_pylist():
                         if not isinstance(prompt, str) or not prompt.strip():
                             raise ConfigError(
@@ -152,7 +152,9 @@ class Prompts(Sequence[str]):
         if group not in self._held:
             while len(self._held) > 1:
                 self._held.pop(next(iter(self._held)))
-            self._held[group] = self._file.read_row_group(group, ["prompt"]).column(0).to_pylist()
+            self._held[group] = (
+                self._file.read_row_group(group, ["prompt"], use_threads=False).column(0).to_pylist()
+            )
         return self._held[group][index - self._starts[group]]
 
     def __iter__(self) -> Iterator[str]:
@@ -167,7 +169,7 @@ class Prompts(Sequence[str]):
 
     def _open(self) -> None:
         try:
-            self._file = pq.ParquetFile(self._open_file())
+            self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
             raise RunError(f"{self._place}/prompts.parquet cannot be read: {error}") from None
         start = 0

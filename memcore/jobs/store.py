@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import io
 import json
 import os
 import socket
@@ -17,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.jobs.config import Config, difference, from_mapping
 from memcore.jobs.prompts import Prompts, count_and_digest, prompts_parquet
-from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes
+from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes, read_parquet
 from memcore.jobs.storage import LocalStorage, Storage, check_startable, open_storage
 
 __all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "parquet_bytes", "png_bytes"]
@@ -217,7 +215,7 @@ class RunFolder:
     def read_partial(self, shard: Shard) -> ShardRecord:
         """The shard's checkpoint; an empty record if there is none, or one that cannot be used."""
         try:
-            table = pq.read_table(io.BytesIO(self.storage.read(_partial(shard))))
+            table = read_parquet(self.storage.read(_partial(shard)))
             about = json.loads(table.schema.metadata[b"memcore"])
             rows = table.to_pylist()
             if table.schema.names != FINDINGS.names:
@@ -275,9 +273,7 @@ class RunFolder:
     def _read(self, kind: str, shard: Shard, columns: Sequence[str] | None) -> Iterator[Row]:
         name = f"{kind}/shard-{shard.id}.parquet"
         try:
-            table = pq.read_table(
-                io.BytesIO(self.storage.read(name)), columns=list(columns) if columns else None
-            )
+            table = read_parquet(self.storage.read(name), columns)
         except (FileNotFoundError, pa.ArrowException) as error:
             raise RunError(
                 f"{self.place}/{name} cannot be read although its manifest says that the shard is done: {error}; "
@@ -290,7 +286,7 @@ class RunFolder:
         """Rows of matches.parquet, or None if the run was not matched yet."""
         if not self.storage.exists("matches.parquet"):
             return None
-        rows: list[Row] = pq.read_table(io.BytesIO(self.storage.read("matches.parquet"))).to_pylist()
+        rows: list[Row] = read_parquet(self.storage.read("matches.parquet")).to_pylist()
         return rows
 
     def require_complete(self, what: str) -> None:
