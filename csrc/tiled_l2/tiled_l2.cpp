@@ -19,6 +19,7 @@ constexpr std::size_t kBlockImages = 528;        // on each side of a block of p
 constexpr std::size_t kPanelBudget = 8UL << 20;  // bytes of packed panels a worker
 constexpr std::size_t kUnitsPerThread = 4;       // enough to even out threads of unequal speed
 constexpr std::size_t kFewImages = 8;            // a last panel with so few images is used as rows
+constexpr std::size_t kDirectImages = 4;         // so few are compared pair by pair
 constexpr std::size_t kFusedPanels = 4;          // of columns, at least, between two looks at the answer
 
 // A block of pairs: rows [row, row + rows) with columns [column, column + columns).
@@ -376,6 +377,28 @@ class Dense {
     std::array<std::mutex, 64> merging_;
 };
 
+// So few images would be lost in panels of 16: each pair by direct differences.
+template <class Sum>
+void pairs_one_by_one(const Kernels& kernels, const Images& images, const Grid& grid, const Matrix<Sum>& out,
+                      int threads) {
+    const std::size_t n = images.count;
+    parallel_for(images.batches, threads, [&](std::size_t batch, std::size_t) {
+        Images set = images;
+        set.data += static_cast<std::ptrdiff_t>(batch) * images.batch_stride;
+        for (std::size_t i = 0; i < n; ++i) {
+            out.row(batch, i)[i] = 0;
+            for (std::size_t j = i + 1; j < n; ++j) {
+                std::uint64_t largest = 0;
+                for (std::size_t tile = 0; tile < grid.tile_rows * grid.tile_columns; ++tile) {
+                    largest = std::max(largest, tile_ssd(kernels, set, i, j, grid, tile / grid.tile_columns,
+                                                         tile % grid.tile_columns, UINT64_MAX));
+                }
+                out.row(batch, i)[j] = out.row(batch, j)[i] = static_cast<Sum>(largest);
+            }
+        }
+    });
+}
+
 }  // namespace
 
 template <class Sum>
@@ -384,6 +407,10 @@ void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, 
     if (out.rows == 0 || out.columns == 0 || a.batches == 0) return;
     Images b = other == nullptr ? Images{} : *other;
     join_lines(a, other == nullptr ? nullptr : &b, grid);
+    if (other == nullptr && a.count <= kDirectImages) {
+        pairs_one_by_one(kernels, a, grid, out, threads);
+        return;
+    }
     Dense<Sum>(kernels, a, other == nullptr ? nullptr : &b, grid, out, threads).run();
 }
 
