@@ -43,12 +43,12 @@ wheel: $(VENV)/.dev ## the wheel, into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## what was built here
-	rm -rf build dist memcore/_core*.so *.egg-info
+	rm -rf build dist memcore/_core*.so memcore/lib memcore/include *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') setup.py pyproject.toml
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') $(wildcard csrc/package/*) setup.py pyproject.toml
 
 # Without build isolation the core is compiled once, and a second install finds its objects again.
 INSTALL := $(BIN)/pip install -q --no-build-isolation -e

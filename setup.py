@@ -18,7 +18,9 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
+# On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe has not.
 MSVC = sys.platform == "win32"
+MACOS = sys.platform == "darwin"
 
 # The suffix of a file is its instruction set. Never -march=native: the wheel must run on every machine of its family,
 # the dispatch picks at run time. No LTO: it would let an AVX-512 copy of a shared inline function be the one kept.
@@ -32,9 +34,11 @@ ISAS = (
 )
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
-WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", "-Werror"]
+# A warning of a compiler that this was never tried with must not stop a wheel or an install from a source distribution.
+WERROR = not ("CIBUILDWHEEL" in os.environ or (ROOT / "PKG-INFO").exists())
+WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", *(["-Werror"] if WERROR else [])]
 BASE = (
-    ["/std:c++20", "/O2"]
+    ["/std:c++20", "/O2", "/EHsc", "-Wno-psabi", *(f"/clang:{flag}" for flag in FLOATS), "-DMEMCORE_BUILD"]
     if MSVC
     else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
 )
@@ -131,8 +135,71 @@ def compile_cuda(nvcc: Path, source: Path, temp: Path) -> str:
     return str(built)
 
 
+# Wheels hold no symbolic links, so the library stands there twice: under the name that linkers look for, and under the
+# one that programs look for when they start.
+ABI = 1  # MEMCORE_ABI_VERSION
+LIBRARY, SONAME = (
+    ("memcore.dll", "memcore.dll")
+    if MSVC
+    else ("libmemcore.dylib", f"@rpath/libmemcore.{ABI}.dylib")
+    if MACOS
+    else ("libmemcore.so", f"libmemcore.so.{ABI}")
+)
+
+
+def library_flags() -> list[str]:
+    """Only memcore_* is exported. Never unloaded, where that can be said: its threads outlive a dlclose."""
+    if MACOS:
+        return ["-dynamiclib", f"-Wl,-install_name,{SONAME}", "-Wl,-exported_symbol,_memcore_*"]
+    script = CSRC / "package" / "memcore.map"
+    return ["-shared", f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={script}", "-Wl,-z,nodelete", "-Wl,-s"]
+
+
+def write_configuration(package: Path, version: str) -> None:
+    """The header, and what pkg-config and CMake read, all relative to where they stand."""
+    places = {
+        "memcore.pc": package / "lib" / "pkgconfig",
+        "memcoreConfig.cmake": package / "lib" / "cmake" / "memcore",
+        "memcoreConfigVersion.cmake": package / "lib" / "cmake" / "memcore",
+    }
+    for name, folder in places.items():
+        text = (CSRC / "package" / f"{name}.in").read_text()
+        for word, value in (("VERSION", version), ("LIBRARY", LIBRARY), ("SONAME", SONAME)):
+            text = text.replace(f"@{word}@", value)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (package / "include").mkdir(exist_ok=True)
+    shutil.copyfile(CSRC / "include" / "memcore.h", package / "include" / "memcore.h")
+
+
 class BuildCore(build_ext):
-    """Compiles each source with the flags of its instruction set, in parallel."""
+    """Compiles each source with the flags of its instruction set, in parallel, and links the objects twice: with the
+    bindings as memcore._core, and with the C ABI as a library. _core could use that library instead, but then each
+    platform's way of finding one library beside another would stand between a wheel and its import.
+    """
+
+    def build_library(self, objects: list[str], package: Path) -> None:
+        folder = package / "lib"
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / LIBRARY
+        if MSVC:
+            self.compiler.link_shared_object(
+                objects, str(target), extra_postargs=[f"/IMPLIB:{folder / 'memcore.lib'}"], target_lang="c++"
+            )
+        else:
+            extra = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
+            compiler = self.compiler.compiler_cxx
+            self.spawn([*compiler, *library_flags(), *objects, "-pthread", *extra, "-o", str(target)])
+            shutil.copyfile(target, folder / SONAME.rpartition("/")[2])
+        write_configuration(package, self.distribution.get_version())
+
+    def copy_extensions_to_source(self) -> None:
+        """For an install in place: beside the extension, the library and its header."""
+        super().copy_extensions_to_source()
+        built = Path(self.build_lib) / "memcore"
+        source = Path(self.get_finalized_command("build_py").get_package_dir("memcore"))
+        for folder in ("include", "lib"):
+            shutil.copytree(built / folder, source / folder, dirs_exist_ok=True)
 
     def build_extension(self, ext: Pybind11Extension) -> None:
         from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +207,11 @@ class BuildCore(build_ext):
         defines = [f"-DMEMCORE_HAVE_{isa.upper()}=1" for isa in ISAS]
         extra = [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
         temp = Path(self.build_temp)
+        if MSVC:
+            self.compiler.initialize()
+            self.compiler.cc = shutil.which("clang-cl") or sys.exit(
+                "clang-cl is not on PATH: install LLVM, or Visual Studio's 'C++ Clang tools for Windows'"
+            )
 
         def compile_one(source: str) -> list[str]:
             relative = os.path.relpath(source, ROOT)
@@ -161,6 +233,10 @@ class BuildCore(build_ext):
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
+        # Nothing but the bindings needs bind/ and cuda/, and nothing but the library needs capi/.
+        library = [o for o in objects if not {"bind", "cuda"} & set(Path(o).parts)]
+        objects = [o for o in objects if "capi" not in Path(o).parts]
+        self.build_library(library, Path(self.get_ext_fullpath(ext.name)).parent)
         if CUDA:
             nvcc = find_nvcc()
             objects += [compile_cuda(nvcc, source, temp) for source in sorted(CSRC.rglob("*.cu"))]

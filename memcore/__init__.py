@@ -9,6 +9,7 @@ from memcore import errors, isa, types
 from memcore.audit.prompt_graph import PromptGraph
 from memcore.clique import find_cliques, max_clique, max_cliques
 from memcore.distance import pairwise_tiled_l2, to_uint8
+from memcore.embedding import get_include, get_library
 from memcore.graph import tiled_l2_graph
 from memcore.knn import knn
 from memcore.types import Clique, Cliques, Finding, Graph, Images, Neighbors, Request, Threshold
@@ -28,6 +29,8 @@ __all__ = [
     "__version__",
     "errors",
     "find_cliques",
+    "get_include",
+    "get_library",
     "isa",
     "knn",
     "max_clique",

@@ -23,6 +23,10 @@ class IsaError(MemcoreError, RuntimeError):
     """An instruction set was asked for that is unknown or that this CPU does not have."""
 
 
+class LibraryNotBuiltError(MemcoreError, FileNotFoundError):
+    """The C header or library is asked for in a source tree whose native part was not built."""
+
+
 class MissingExtraError(MemcoreError, ImportError):
     """An optional dependency is not installed; the message holds the command that installs it."""
 

@@ -32,10 +32,22 @@ def info() -> dict[str, Any]:
             "active": isa.active(),
             "override": os.environ.get("MEMCORE_ISA"),
         },
+        "embedding": _embedding(),
         "cuda_library": dict(_core.cuda_status()),
         "gpu": _gpu(),
         "packages": {extra: {name: _version(name) for name in names} for extra, names in OPTIONAL.items()},
     }
+
+
+def _embedding() -> dict[str, Any]:
+    """Where the C header and library stand; None for each where they were not built."""
+    from memcore import embedding, errors
+
+    try:
+        include, library = embedding.get_include(), embedding.get_library()
+    except errors.LibraryNotBuiltError as error:
+        return {"include": None, "library": None, "reason": str(error)}
+    return {"include": include, "library": library, "reason": ""}
 
 
 def _gpu() -> dict[str, Any]:
@@ -57,13 +69,15 @@ def _version(name: str) -> str | None:
 
 def info_lines(result: dict[str, Any]) -> list[str]:
     """The same for a person."""
-    instruction, cliques = result["isa"], result["cuda_library"]
+    instruction, cliques, embedded = result["isa"], result["cuda_library"], result["embedding"]
     lines = [
         f"memcore {result['memcore']}, Python {result['python']}, {result['machine']}, {result['processors']} processors",
         f"CPU: {instruction['active']} runs (available: {', '.join(instruction['available'])}"
         + (f"; MEMCORE_ISA={instruction['override']})" if instruction["override"] else ")"),
         f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}",
         f"GPU, cliques: {'run on CUDA tensors' if cliques['available'] else 'on the CPU, ' + cliques['reason']}",
+        f"C library: {embedded['library'] or embedded['reason']}",
+        *([f"C header: {embedded['include']}/memcore.h"] if embedded["include"] else []),
     ]
     for extra, packages in result["packages"].items():
         missing = [name for name, version in packages.items() if version is None]

@@ -22,6 +22,8 @@ PUBLIC = (
     "knn",
     "PromptGraph",
     "to_uint8",
+    "get_include",
+    "get_library",
 )
 
 

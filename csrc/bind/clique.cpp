@@ -5,19 +5,22 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <stdexcept>
-#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "arguments/edges.hpp"
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
 
 namespace memcore::bind {
 namespace {
 
+using arguments::check_edges;
+using arguments::check_min_size;
+using arguments::check_n;
+using arguments::check_node_limit;
 using clique::Clique;
 using clique::EdgeList;
 using Edges = py::array_t<std::int32_t, py::array::c_style>;
@@ -34,37 +37,9 @@ std::vector<Answer> answers(std::vector<Clique>&& found) {
     return all;
 }
 
-int check_n(std::int64_t n) {
-    if (n < 0 || n > std::numeric_limits<std::int32_t>::max() - 1) {
-        throw py::value_error("n must be in [0, 2^31 - 2], got " + std::to_string(n));
-    }
-    return static_cast<int>(n);
-}
-
-int check_min_size(std::int64_t min_size) {
-    if (min_size < 0 || min_size > std::numeric_limits<std::int32_t>::max()) {
-        throw py::value_error("min_size must be in [0, 2^31 - 1], got " + std::to_string(min_size));
-    }
-    return static_cast<int>(min_size);
-}
-
-void check_node_limit(std::int64_t node_limit) {
-    if (node_limit < 0)
-        throw py::value_error("node_limit must be at least 0, got " + std::to_string(node_limit));
-}
-
 const std::int32_t* check_shape(const Edges& edges) {
     if (edges.ndim() != 2 || edges.shape(1) != 2) throw py::value_error("edges must have shape (E, 2)");
     return edges.data();
-}
-
-void check_edges(const EdgeList& list, std::int64_t first_row = 0) {
-    const std::int64_t bad = clique::first_bad_edge(list);
-    if (bad < 0) return;
-    throw std::invalid_argument("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) +
-                                " is (" + std::to_string(list.edges[2 * bad]) + ", " +
-                                std::to_string(list.edges[2 * bad + 1]) + ") and n is " +
-                                std::to_string(list.n));
 }
 
 Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {

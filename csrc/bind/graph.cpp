@@ -37,10 +37,6 @@ py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict&
                           stats);
 }
 
-block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid) {
-    return {grid, set.channels, set.planar ? 1 : set.channels};
-}
-
 // A growing set of images, copied and looked at while each is in the cache: what PromptGraph.extend does.
 class Features {
   public:
@@ -148,7 +144,7 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
     const ImageSet set = view_images(images, 1);
     const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width, 1);
     const block_bounds::Shape shape = make_shape(set, grid);
-    if (set.images.count > 0x7fffffffU) throw py::value_error("images: more than 2^31 - 1");
+    arguments::check_vertices(set);
     std::vector<Edge> edges;
     block_bounds::Stats stats;
     {

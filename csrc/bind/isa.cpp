@@ -19,11 +19,7 @@ std::vector<std::string> available() {
 }
 
 void set(const std::optional<std::string>& name) {
-    const Isa* isa = name ? find_isa(*name) : nullptr;
-    if (name && isa == nullptr) {
-        throw py::value_error("instruction set '" + *name + "' is unknown or not supported by this CPU");
-    }
-    set_isa_override(isa);
+    set_isa_override(name ? &arguments::resolve_isa(*name) : nullptr);
 }
 
 std::optional<std::string> override_name() {

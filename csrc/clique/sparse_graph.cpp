@@ -8,6 +8,8 @@
 namespace memcore::clique {
 namespace {
 
+constexpr int kSparseVertices = 1 << 16;
+
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 
 using Edge = std::pair<std::int32_t, std::int32_t>;
@@ -35,9 +37,29 @@ std::vector<std::int32_t> sorted_unique(const EdgeList& edges) {
     return flat;
 }
 
+// The same graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
+std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int32_t>& used) {
+    std::vector<std::int32_t> flat(edges.edges, edges.edges + 2 * edges.count);
+    used = flat;
+    std::sort(used.begin(), used.end());
+    used.erase(std::unique(used.begin(), used.end()), used.end());
+    for (std::int32_t& v : flat)
+        v = static_cast<std::int32_t>(std::lower_bound(used.begin(), used.end(), v) - used.begin());
+    return flat;
+}
+
 }  // namespace
 
 SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
+    // Memory follows the edges, whatever n a caller gives: 2^31 vertices with one edge are no 16 GB.
+    if (min_degree > 0 && list.n > kSparseVertices && list.n / 8 > list.count) {
+        std::vector<std::int32_t> used;
+        const std::vector<std::int32_t> flat = renumbered(list, used);
+        SparseGraph graph =
+            sparse_graph({static_cast<int>(used.size()), flat.data(), list.count}, min_degree);
+        for (int& name : graph.names) name = used[at(name)];
+        return graph;
+    }
     EdgeList edges = list;
     std::vector<std::int32_t> sorted;
     if (!strictly_ascending(edges.edges, edges.count)) {

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64]. Objects go to build/native-tests/ of the
-# repository. aarch64 cross-compiles (g++-aarch64-linux-gnu) and runs under emulation (qemu-user).
+# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64|fuzz [SECONDS]]. Objects go to
+# build/native-tests/ of the repository. aarch64 cross-compiles (g++-aarch64-linux-gnu) and runs under emulation
+# (qemu-user); fuzz runs libFuzzer on the C ABI (clang).
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1:-plain}
@@ -25,8 +26,17 @@ aarch64)
         }
     done
     ;;
+fuzz)
+    cxx=clang++
+    sanitize="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+    link="-fsanitize=fuzzer"
+    command -v $cxx >/dev/null || {
+        echo "run.sh fuzz: clang++ is missing: apt-get install clang libclang-rt-dev" >&2
+        exit 3
+    }
+    ;;
 *)
-    echo "usage: run.sh [plain|asan|tsan|aarch64]" >&2
+    echo "usage: run.sh [plain|asan|tsan|aarch64|fuzz [SECONDS]]" >&2
     exit 2
     ;;
 esac
@@ -51,8 +61,9 @@ isa_flags() {
 }
 object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
-sources="" programs="native_tests test_clique"
-for source in tiled_l2/*.cpp block_bounds/*.cpp knn/*.cpp runtime/*.cpp clique/*.cpp; do
+sources="" programs="native_tests test_clique test_capi"
+[ $mode = fuzz ] && programs=fuzz_capi
+for source in tiled_l2/*.cpp block_bounds/*.cpp knn/*.cpp runtime/*.cpp clique/*.cpp arguments/*.cpp capi/*.cpp; do
     case $source in
     */avx2.cpp | */avx512vnni.cpp | */neon_dotprod.cpp)
         isa=$(basename "$source" .cpp)
@@ -71,7 +82,10 @@ status=0
 for program in $programs; do
     # shellcheck disable=SC2086
     $cxx $flags $link $shared "$(object "tests/$program.cpp")" -o "$out/$program"
-    $emulator "$out/$program" || status=1
+    case $mode in
+    fuzz) "$out/$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 || status=1 ;;
+    *) $emulator "$out/$program" || status=1 ;;
+    esac
 done
 if [ $mode = aarch64 ]; then
     # The dispatch must find the dot product where the CPU has it, and must not where it has not.

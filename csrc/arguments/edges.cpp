@@ -1,0 +1,37 @@
+#include "arguments/edges.hpp"
+
+#include <limits>
+#include <string>
+
+#include "arguments/error.hpp"
+
+namespace memcore::arguments {
+
+int check_n(std::int64_t n) {
+    if (n < 0 || n > std::numeric_limits<std::int32_t>::max() - 1)
+        throw ArgumentError("n must be in [0, 2^31 - 2], got " + std::to_string(n));
+    return static_cast<int>(n);
+}
+
+int check_min_size(std::int64_t min_size, int least) {
+    if (min_size < least || min_size > std::numeric_limits<std::int32_t>::max()) {
+        throw ArgumentError("min_size must be in [" + std::to_string(least) + ", 2^31 - 1], got " +
+                            std::to_string(min_size));
+    }
+    return static_cast<int>(min_size);
+}
+
+void check_node_limit(std::int64_t node_limit) {
+    if (node_limit < 0)
+        throw ArgumentError("node_limit must be at least 0, got " + std::to_string(node_limit));
+}
+
+void check_edges(const clique::EdgeList& list, std::int64_t first_row) {
+    const std::int64_t bad = clique::first_bad_edge(list);
+    if (bad < 0) return;
+    throw ArgumentError("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) + " is (" +
+                        std::to_string(list.edges[2 * bad]) + ", " + std::to_string(list.edges[2 * bad + 1]) +
+                        ") and n is " + std::to_string(list.n));
+}
+
+}  // namespace memcore::arguments

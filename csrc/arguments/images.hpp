@@ -1,0 +1,37 @@
+// Images as callers describe them, checked and made into the views that the core works on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "block_bounds/pyramid.hpp"
+#include "tiled_l2/images.hpp"
+
+namespace memcore::arguments {
+
+// (batches, count, height, width, channels) elements with any strides, in bytes; data is the first element.
+struct Layout {
+    const std::uint8_t* data = nullptr;
+    std::size_t batches = 1, count = 0, height = 0, width = 0, channels = 0;
+    std::ptrdiff_t batch_stride = 0, image_stride = 0, row_stride = 0, column_stride = 0, channel_stride = 0;
+};
+
+struct ImageSet {
+    tiled_l2::Images images;
+    std::size_t width = 0, channels = 0;
+    bool planar = false;  // channels first in memory
+};
+
+// Throws unless tiles can be read in place: rows of interleaved pixels, or of one channel, are contiguous.
+ImageSet view(const Layout& layout, std::size_t element_bytes);
+
+// Throws unless tiles of that many pixels cut the images, and both sets lie alike.
+tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
+                         std::int64_t tile_width, std::size_t element_bytes);
+
+block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid);
+
+// Throws where the graph's int32 vertices would not do.
+void check_vertices(const ImageSet& set);
+
+}  // namespace memcore::arguments

@@ -1,0 +1,87 @@
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "arguments/edges.hpp"
+#include "capi/status.hpp"
+#include "clique/max_clique.hpp"
+
+struct memcore_cliques {
+    std::vector<memcore::clique::Clique> found;
+};
+
+using namespace memcore;
+using namespace memcore::capi;
+
+namespace {
+
+clique::EdgeList view(std::int64_t n, const std::int32_t* edges, std::size_t edge_count,
+                      std::int64_t node_limit) {
+    arguments::check_node_limit(node_limit);
+    clique::EdgeList list;
+    list.n = arguments::check_n(n);
+    if (edge_count == 0) return list;
+    check_pointer(edges, "edges");
+    // An array cannot be longer than the address space: a larger count is no count.
+    if (product(edge_count, 2 * sizeof(*edges), "edges") > static_cast<std::size_t>(PTRDIFF_MAX)) {
+        throw ArgumentError("edges: " + std::to_string(edge_count) + " pairs do not fit an address",
+                            Fault::kOverflow);
+    }
+    list.edges = edges;
+    list.count = static_cast<std::int64_t>(edge_count);
+    arguments::check_edges(list);
+    return list;
+}
+
+}  // namespace
+
+extern "C" {
+
+memcore_status memcore_max_clique(int64_t n, const int32_t* edges, size_t edge_count, int64_t node_limit,
+                                  memcore_cliques** cliques) {
+    if (cliques != nullptr) *cliques = nullptr;
+    return guarded([&] {
+        check_pointer(cliques, "cliques");
+        auto made = std::make_unique<memcore_cliques>();
+        made->found.push_back(clique::max_clique(view(n, edges, edge_count, node_limit), node_limit));
+        *cliques = made.release();
+    });
+}
+
+memcore_status memcore_find_cliques(int64_t n, const int32_t* edges, size_t edge_count, int64_t min_size,
+                                    int64_t node_limit, memcore_cliques** cliques) {
+    if (cliques != nullptr) *cliques = nullptr;
+    return guarded([&] {
+        check_pointer(cliques, "cliques");
+        const int least = arguments::check_min_size(min_size, 2);
+        auto made = std::make_unique<memcore_cliques>();
+        made->found = clique::find_cliques(view(n, edges, edge_count, node_limit), least, node_limit);
+        *cliques = made.release();
+    });
+}
+
+size_t memcore_cliques_count(const memcore_cliques* cliques) {
+    return cliques == nullptr ? 0 : cliques->found.size();
+}
+
+memcore_status memcore_cliques_get(const memcore_cliques* cliques, size_t index, memcore_clique* clique) {
+    return guarded([&] {
+        check_pointer(cliques, "cliques");
+        check_pointer(clique, "clique");
+        check_struct_size(clique->struct_size, sizeof(memcore_clique), "memcore_clique");
+        if (index >= cliques->found.size()) {
+            throw ArgumentError("index must be below the number of cliques, " +
+                                std::to_string(cliques->found.size()) + ", got " + std::to_string(index));
+        }
+        const clique::Clique& found = cliques->found[index];
+        clique->members = found.members.data();
+        clique->size = found.members.size();
+        clique->lower = found.lower;
+        clique->upper = found.upper;
+        clique->proven = found.proven ? 1 : 0;
+        clique->nodes = found.nodes;
+    });
+}
+
+void memcore_cliques_free(memcore_cliques* cliques) { delete cliques; }
+}

@@ -1,0 +1,41 @@
+// The border that no exception crosses.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <string>
+
+#include "arguments/error.hpp"
+#include "include/memcore.h"
+
+namespace memcore::capi {
+
+// Keeps the text for memcore_last_error and gives the status that stands for the exception.
+memcore_status fail(std::exception_ptr error) noexcept;
+
+// Runs the body of a function of the C ABI.
+template <class Body>
+memcore_status guarded(Body&& body) noexcept {
+    try {
+        body();
+        return MEMCORE_OK;
+    } catch (...) {
+        return fail(std::current_exception());
+    }
+}
+
+// Throws where the pointer is NULL.
+void check_pointer(const void* pointer, const char* name);
+
+// Throws unless the structure is the one that this library knows.
+void check_struct_size(std::size_t got, std::size_t wanted, const char* type);
+
+// a * b; throws where it does not fit.
+std::size_t product(std::size_t a, std::size_t b, const char* what);
+
+// Throws unless an array of `rows` x `columns` elements fits the capacity that the caller gave.
+void check_capacity(std::size_t capacity, std::size_t rows, std::size_t columns, const char* name);
+
+}  // namespace memcore::capi

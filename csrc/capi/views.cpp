@@ -1,0 +1,175 @@
+#include "capi/views.hpp"
+
+#include <string>
+
+#include "capi/status.hpp"
+
+namespace memcore::capi {
+namespace {
+
+constexpr std::size_t kMaxChannels = 4;
+
+// Offsets that a view reaches, from its first element.
+class Reach {
+  public:
+    explicit Reach(const char* name) : name_(name) {}
+
+    void add(std::size_t length, std::ptrdiff_t stride, const char* dimension, const char* what) {
+        if (length == 0) throw ArgumentError(name_ + ": " + dimension + " must be at least 1, got 0");
+        if (length == 1) return;
+        if (stride == 0) {
+            throw ArgumentError(name_ + ": " + what + " must not be 0 for " + std::to_string(length) +
+                                    " of them; memcore_*_init sets strides without gaps",
+                                Fault::kStrides);
+        }
+        std::ptrdiff_t far = 0;
+        std::ptrdiff_t& end = stride < 0 ? low_ : high_;
+        if (length - 1 > static_cast<std::size_t>(PTRDIFF_MAX) ||
+            __builtin_mul_overflow(static_cast<std::ptrdiff_t>(length - 1), stride, &far) ||
+            __builtin_add_overflow(end, far, &end)) {
+            throw ArgumentError(name_ + ": " + dimension + " " + std::to_string(length) + " x " + what + " " +
+                                    std::to_string(stride) + " does not fit an address",
+                                Fault::kOverflow);
+        }
+    }
+
+    // Throws unless data[offset + low .. offset + high] lies within data[0 .. bytes).
+    void check(std::size_t offset, std::size_t bytes) const {
+        const auto below = static_cast<std::size_t>(-(low_ + 1)) + 1;  // -low without overflow
+        const auto above = static_cast<std::size_t>(high_);
+        if (offset < bytes && below <= offset && above < bytes - offset) return;
+        throw ArgumentError(name_ + ": sizes and strides reach from " + std::to_string(low_) + " to " +
+                                std::to_string(high_) + " around offset " + std::to_string(offset) +
+                                ", beyond data_bytes = " + std::to_string(bytes),
+                            Fault::kExtent);
+    }
+
+  private:
+    const std::string name_;
+    std::ptrdiff_t low_ = 0, high_ = 0;
+};
+
+}  // namespace
+
+arguments::ImageSet view(const memcore_images* images, const char* name) {
+    check_pointer(images, name);
+    check_struct_size(images->struct_size, sizeof(memcore_images), "memcore_images");
+    check_pointer(images->data, (std::string(name) + ".data").c_str());
+    if (images->channels < 1 || images->channels > kMaxChannels) {
+        throw ArgumentError(std::string(name) + ": channels must be in [1, 4], got " +
+                            std::to_string(images->channels));
+    }
+    Reach reach(name);
+    reach.add(images->count, images->image_stride, "count", "image_stride");
+    reach.add(images->height, images->row_stride, "height", "row_stride");
+    reach.add(images->width, images->column_stride, "width", "column_stride");
+    reach.add(images->channels, images->channel_stride, "channels", "channel_stride");
+    reach.check(images->offset, images->data_bytes);
+
+    arguments::Layout layout;
+    layout.data = images->data + images->offset;
+    layout.count = images->count;
+    layout.height = images->height;
+    layout.width = images->width;
+    layout.channels = images->channels;
+    layout.image_stride = images->image_stride;
+    layout.row_stride = images->row_stride;
+    layout.column_stride = images->column_stride;
+    layout.channel_stride = images->channel_stride;
+    return arguments::view(layout, 1);
+}
+
+tiled_l2::Grid make_grid(const arguments::ImageSet& a, const arguments::ImageSet* other,
+                         std::size_t tile_height, std::size_t tile_width) {
+    const auto check = [](std::size_t tile, std::size_t image, const char* name) {
+        if (tile >= 1 && tile <= image) return;
+        throw ArgumentError(std::string(name) + " must be in [1, " + std::to_string(image) + "], got " +
+                            std::to_string(tile));
+    };
+    check(tile_height, a.images.height, "tile_height");
+    check(tile_width, a.width, "tile_width");
+    // Rows may overlap, so a tile can have more bytes than the images' memory.
+    const std::size_t bytes = product(product(tile_height, tile_width, "tile"), a.channels, "tile");
+    if (bytes > kMaxTileBytes64) {
+        throw ArgumentError(
+            "tile: the sum of " + std::to_string(bytes) + " squared differences does not fit 64 bits",
+            Fault::kOverflow);
+    }
+    return arguments::make_grid(a, other, static_cast<std::int64_t>(tile_height),
+                                static_cast<std::int64_t>(tile_width), 1);
+}
+
+knn::Rows view(const memcore_rows* rows, const char* name) {
+    check_pointer(rows, name);
+    check_struct_size(rows->struct_size, sizeof(memcore_rows), "memcore_rows");
+    check_pointer(rows->data, (std::string(name) + ".data").c_str());
+    Reach reach(name);
+    reach.add(rows->count, rows->stride, "count", "stride");
+    reach.add(rows->dimension, 1, "dimension", "element");
+    reach.check(rows->offset, rows->data_bytes);
+    return {rows->data + rows->offset, rows->count, rows->stride};
+}
+
+}  // namespace memcore::capi
+
+using memcore::ArgumentError;
+using namespace memcore::capi;
+
+extern "C" {
+
+memcore_status memcore_images_init(memcore_images* images, const uint8_t* data, size_t count, size_t height,
+                                   size_t width, size_t channels, int32_t layout) {
+    return guarded([&] {
+        check_pointer(images, "images");
+        check_pointer(data, "data");
+        if (layout != MEMCORE_CHANNELS_LAST && layout != MEMCORE_CHANNELS_FIRST) {
+            throw ArgumentError(
+                "layout must be MEMCORE_CHANNELS_LAST (0) or MEMCORE_CHANNELS_FIRST (1), got " +
+                std::to_string(layout));
+        }
+        const std::size_t row = product(width, layout == MEMCORE_CHANNELS_LAST ? channels : 1, "row bytes");
+        const std::size_t plane = product(height, row, "plane bytes");
+        const std::size_t image =
+            layout == MEMCORE_CHANNELS_LAST ? plane : product(plane, channels, "image bytes");
+        const std::size_t all = product(count, image, "bytes of all images");
+        if (all > static_cast<std::size_t>(PTRDIFF_MAX)) {
+            throw ArgumentError("bytes of all images: " + std::to_string(all) + " does not fit an address",
+                                memcore::Fault::kOverflow);
+        }
+        memcore_images made = {};
+        made.struct_size = sizeof(made);
+        made.data = data;
+        made.data_bytes = all;
+        made.count = count;
+        made.height = height;
+        made.width = width;
+        made.channels = channels;
+        made.image_stride = static_cast<ptrdiff_t>(image);
+        made.row_stride = static_cast<ptrdiff_t>(row);
+        made.column_stride = layout == MEMCORE_CHANNELS_LAST ? static_cast<ptrdiff_t>(channels) : 1;
+        made.channel_stride = layout == MEMCORE_CHANNELS_LAST ? 1 : static_cast<ptrdiff_t>(plane);
+        view(&made, "images");
+        *images = made;
+    });
+}
+
+memcore_status memcore_rows_init(memcore_rows* rows, const uint8_t* data, size_t count, size_t dimension) {
+    return guarded([&] {
+        check_pointer(rows, "rows");
+        check_pointer(data, "data");
+        memcore_rows made = {};
+        made.struct_size = sizeof(made);
+        made.data = data;
+        made.data_bytes = product(count, dimension, "bytes of all rows");
+        made.count = count;
+        made.dimension = dimension;
+        if (dimension > static_cast<std::size_t>(PTRDIFF_MAX)) {
+            throw ArgumentError("dimension: " + std::to_string(dimension) + " does not fit an address",
+                                memcore::Fault::kOverflow);
+        }
+        made.stride = static_cast<ptrdiff_t>(dimension);
+        view(&made, "rows");
+        *rows = made;
+    });
+}
+}

@@ -1,0 +1,219 @@
+/*
+ * memcore: exact tiled l2 distances, graphs, cliques and nearest neighbours of uint8 images, from C.
+ *
+ * Nothing is to be set up: any function may be called from any thread at any time, also in a child after
+ * fork. Each function that can fail returns a memcore_status; memcore_last_error() then says in words what
+ * was wrong. No exception leaves the library, no argument is changed, and nothing is printed.
+ *
+ * Every argument is checked before anything is read or written: each structure says how many bytes may be
+ * read, and each array that is written how many elements it has. A call whose arguments do not fit gives an
+ * error, never an access outside of what was given. Where a call fails, pointers to results are set to NULL.
+ *
+ * All answers are exact integers, and canonical: the same on every machine, instruction set and number of
+ * threads.
+ */
+#ifndef MEMCORE_H
+#define MEMCORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The release that this header belongs to; memcore_version() gives that of the library. */
+#define MEMCORE_VERSION "0.1.0"
+/* Changes when a program that was compiled before could not run any more; it is in the library's SONAME. */
+#define MEMCORE_ABI_VERSION 1
+
+#if defined(_WIN32) && defined(MEMCORE_BUILD)
+#define MEMCORE_API __declspec(dllexport)
+#elif defined(_WIN32)
+#define MEMCORE_API __declspec(dllimport)
+#elif defined(__GNUC__)
+#define MEMCORE_API __attribute__((visibility("default")))
+#else
+#define MEMCORE_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a call returns. New codes may be added, so treat every value but MEMCORE_OK as an error. */
+typedef int32_t memcore_status;
+enum {
+    MEMCORE_OK = 0,
+    MEMCORE_ERROR_NULL = 1,     /* a pointer that is needed is NULL */
+    MEMCORE_ERROR_VALUE = 2,    /* a number is out of its range, or two arguments do not fit each other */
+    MEMCORE_ERROR_OVERFLOW = 3, /* a product of sizes does not fit 64 bits */
+    MEMCORE_ERROR_EXTENT = 4,   /* sizes and strides reach beyond the bytes or elements that were given */
+    MEMCORE_ERROR_STRIDES = 5,  /* lines of a tile are not contiguous: copy the images first */
+    MEMCORE_ERROR_ISA = 6,      /* an instruction set that is unknown, or that this CPU lacks */
+    MEMCORE_ERROR_MEMORY = 7,   /* not enough memory */
+    MEMCORE_ERROR_INTERNAL = 8  /* a fault of the library; please report it */
+};
+
+/* The constant's name, such as "MEMCORE_ERROR_VALUE"; "unknown" for other numbers. */
+MEMCORE_API const char* memcore_status_name(memcore_status status);
+
+/* What was wrong in the calling thread's last call that failed: the argument, what was got, what would do.
+ * Empty before the first. Valid until the thread's next failure. */
+MEMCORE_API const char* memcore_last_error(void);
+
+MEMCORE_API const char* memcore_version(void);
+/* Compare with MEMCORE_ABI_VERSION where the library was loaded by hand. */
+MEMCORE_API int32_t memcore_abi_version(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * instruction sets */
+
+/* The instruction sets that this build has and this CPU can run, weakest first: "scalar", "avx2",
+ * "avx512vnni", "neon_dotprod". memcore_isa_name gives NULL for index >= memcore_isa_count(). */
+MEMCORE_API size_t memcore_isa_count(void);
+MEMCORE_API const char* memcore_isa_name(size_t index);
+/* The one that the calling thread's next call will use: its own choice, else the environment's MEMCORE_ISA,
+ * else the strongest. MEMCORE_ERROR_ISA where MEMCORE_ISA names one that cannot run. */
+MEMCORE_API memcore_status memcore_isa_active(const char** name);
+/* The calling thread's own choice, for tests and measurements; NULL removes it. */
+MEMCORE_API memcore_status memcore_isa_select(const char* name);
+/* NULL where the thread made no choice. */
+MEMCORE_API const char* memcore_isa_selected(void);
+
+/* CPUs that the calling thread may run on: what `threads` = 0 stands for below. */
+MEMCORE_API int32_t memcore_usable_cpus(void);
+
+/* ----------------------------------------------------------------------------------------------------------
+ * images */
+
+/*
+ * A set of `count` images of height x width pixels of `channels` bytes (1 to 4), read where it stands.
+ * The byte (image i, row y, column x, channel c) stands at
+ *     data[offset + i * image_stride + y * row_stride + x * column_stride + c * channel_stride],
+ * and all of them must lie in data[0 .. data_bytes). Strides are bytes and may be negative, but not 0 where
+ * there is more than one. Pixels must be interleaved (channel_stride 1, column_stride `channels`) or each row
+ * of a channel contiguous (column_stride 1).
+ */
+typedef struct memcore_images {
+    size_t struct_size; /* sizeof(memcore_images) */
+    const uint8_t* data;
+    size_t data_bytes;
+    size_t offset;
+    size_t count, height, width, channels;
+    ptrdiff_t image_stride, row_stride, column_stride, channel_stride;
+} memcore_images;
+
+enum { MEMCORE_CHANNELS_LAST = 0, MEMCORE_CHANNELS_FIRST = 1 };
+
+/* Describes images that follow one another without gaps: (count, height, width, channels), or with
+ * MEMCORE_CHANNELS_FIRST (count, channels, height, width). */
+MEMCORE_API memcore_status memcore_images_init(memcore_images* images, const uint8_t* data, size_t count,
+                                               size_t height, size_t width, size_t channels, int32_t layout);
+
+/* --------------------------------------------------------------------------------------------------
+ * distances */
+
+/*
+ * For each pair of images the largest tile's ssd, the sum of squared differences of its bytes. Tiles of
+ * tile_height x tile_width pixels cut the images without a rest; K = tile_height * tile_width * channels is a
+ * tile's number of bytes. Without `other` (NULL): ssd[i * count + j], symmetric. With it: ssd[i *
+ * other->count + j]. `capacity` is the number of elements of ssd; threads 0 stands for all usable CPUs.
+ */
+MEMCORE_API memcore_status memcore_tiled_l2_ssd(const memcore_images* images, const memcore_images* other,
+                                                size_t tile_height, size_t tile_width, uint64_t* ssd,
+                                                size_t capacity, int32_t threads);
+/* The same in half the memory, for K <= 66051, where every ssd fits. */
+MEMCORE_API memcore_status memcore_tiled_l2_ssd32(const memcore_images* images, const memcore_images* other,
+                                                  size_t tile_height, size_t tile_width, uint32_t* ssd,
+                                                  size_t capacity, int32_t threads);
+
+/* sqrt(ssd / (K * 255^2)) in [0, 1]; NaN for K = 0. */
+MEMCORE_API float memcore_distance(uint64_t ssd, uint64_t tile_bytes);
+/* The largest ssd whose distance is at most `threshold` in [0, 1], by exact arithmetic:
+ * floor(threshold^2 * 255^2 * K). The number stands for the shortest decimal that reads back as it, so 0.15
+ * is 15/100. */
+MEMCORE_API memcore_status memcore_ssd_max(double threshold, uint64_t tile_bytes, uint64_t* ssd_max);
+
+/* ----------------------------------------------------------------------------------------------------------
+ * graphs */
+
+/* Edges of a thresholded graph; made by memcore_tiled_l2_graph, given back by memcore_graph_free. */
+typedef struct memcore_graph memcore_graph;
+
+/*
+ * The pairs i < j whose largest tile's ssd is at most ssd_max. Most pairs are sorted out by bounds on block
+ * sums, the rest is decided in integers: the same edges as from all distances, for a fraction of the work.
+ * min_clique: 0 for all edges. From 3 on, edges that cannot lie in a clique of that many images are left out.
+ */
+MEMCORE_API memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_height,
+                                                  size_t tile_width, uint64_t ssd_max, size_t min_clique,
+                                                  int32_t threads, memcore_graph** graph);
+MEMCORE_API size_t memcore_graph_edge_count(const memcore_graph* graph);
+/* edge_count pairs (i, j), i < j, ascending; valid until the graph is freed. NULL where there are none. */
+MEMCORE_API const int32_t* memcore_graph_edges(const memcore_graph* graph);
+/* The ssd of each edge, in the same order. */
+MEMCORE_API const uint64_t* memcore_graph_ssd(const memcore_graph* graph);
+/* NULL is allowed, here and in the three functions above. */
+MEMCORE_API void memcore_graph_free(memcore_graph* graph);
+
+/* ---------------------------------------------------------------------------------------------------------
+ * cliques */
+
+/* What is known of a clique and of the largest one: lower <= clique number <= upper. */
+typedef struct memcore_clique {
+    size_t struct_size;     /* sizeof(memcore_clique) */
+    const int32_t* members; /* ascending; valid until the memcore_cliques are freed */
+    size_t size;
+    int64_t lower, upper;
+    int32_t proven; /* 1: none is larger, and members are the lexicographically smallest of the largest */
+    int64_t nodes;  /* of the search: its work */
+} memcore_clique;
+
+typedef struct memcore_cliques memcore_cliques;
+
+/*
+ * The largest clique of the graph on vertices 0 .. n - 1 with the edges (edges[2e], edges[2e + 1]), where
+ * 0 <= first < second < n, in any order. One clique, with size 0 where n is 0.
+ * node_limit ends the search: a measure of work that is the same on every machine. 10,000,000 is plenty.
+ */
+MEMCORE_API memcore_status memcore_max_clique(int64_t n, const int32_t* edges, size_t edge_count,
+                                              int64_t node_limit, memcore_cliques** cliques);
+/* Vertex-disjoint cliques of at least min_size >= 2, largest first: the largest, then the largest of the
+ * vertices that remain, and so on. node_limit is for all of them together. */
+MEMCORE_API memcore_status memcore_find_cliques(int64_t n, const int32_t* edges, size_t edge_count,
+                                                int64_t min_size, int64_t node_limit,
+                                                memcore_cliques** cliques);
+/* 0 for NULL. */
+MEMCORE_API size_t memcore_cliques_count(const memcore_cliques* cliques);
+/* Fills `clique`, whose struct_size must be set. */
+MEMCORE_API memcore_status memcore_cliques_get(const memcore_cliques* cliques, size_t index,
+                                               memcore_clique* clique);
+/* NULL is allowed. */
+MEMCORE_API void memcore_cliques_free(memcore_cliques* cliques);
+
+/* ---------------------------------------------------------------------------------------------- nearest
+ * neighbours */
+
+/* `count` rows of `dimension` bytes; byte k of row i stands at data[offset + i * stride + k]. */
+typedef struct memcore_rows {
+    size_t struct_size; /* sizeof(memcore_rows) */
+    const uint8_t* data;
+    size_t data_bytes;
+    size_t offset;
+    size_t count, dimension;
+    ptrdiff_t stride;
+} memcore_rows;
+
+/* Describes rows that follow one another without gaps. */
+MEMCORE_API memcore_status memcore_rows_init(memcore_rows* rows, const uint8_t* data, size_t count,
+                                             size_t dimension);
+
+/*
+ * The k rows of `corpus` nearest to each query, nearest first, ties by the smaller index: ssd[q * k + r] and
+ * indices[q * k + r]. 1 <= k <= corpus->count; `capacity` is the number of elements of both arrays.
+ */
+MEMCORE_API memcore_status memcore_knn(const memcore_rows* queries, const memcore_rows* corpus, size_t k,
+                                       uint64_t* ssd, int64_t* indices, size_t capacity, int32_t threads);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MEMCORE_H */

@@ -1,0 +1,198 @@
+"""memcore.h through ctypes: structures, signatures, and calls that turn a status into an exception."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import (
+    POINTER,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_ssize_t,
+    c_uint64,
+    c_void_p,
+)
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import memcore
+
+
+class Images(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        *((name, c_size_t) for name in ("data_bytes", "offset", "count", "height", "width", "channels")),
+        *((name, c_ssize_t) for name in ("image_stride", "row_stride", "column_stride", "channel_stride")),
+    )
+
+
+class Rows(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        *((name, c_size_t) for name in ("data_bytes", "offset", "count", "dimension")),
+        ("stride", c_ssize_t),
+    )
+
+
+class Clique(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", c_size_t),
+        ("members", POINTER(c_int32)),
+        ("size", c_size_t),
+        ("lower", c_int64),
+        ("upper", c_int64),
+        ("proven", c_int32),
+        ("nodes", c_int64),
+    )
+
+
+STATUSES = ("OK", "NULL", "VALUE", "OVERFLOW", "EXTENT", "STRIDES", "ISA", "MEMORY", "INTERNAL")
+SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "status_name": (c_char_p, (c_int32,)),
+    "last_error": (c_char_p, ()),
+    "version": (c_char_p, ()),
+    "abi_version": (c_int32, ()),
+    "isa_count": (c_size_t, ()),
+    "isa_name": (c_char_p, (c_size_t,)),
+    "isa_active": (c_int32, (POINTER(c_char_p),)),
+    "isa_select": (c_int32, (c_char_p,)),
+    "isa_selected": (c_char_p, ()),
+    "usable_cpus": (c_int32, ()),
+    "images_init": (c_int32, (POINTER(Images), c_void_p, *[c_size_t] * 4, c_int32)),
+    "tiled_l2_ssd": (
+        c_int32,
+        (POINTER(Images), POINTER(Images), c_size_t, c_size_t, c_void_p, c_size_t, c_int32),
+    ),
+    "tiled_l2_ssd32": (
+        c_int32,
+        (POINTER(Images), POINTER(Images), c_size_t, c_size_t, c_void_p, c_size_t, c_int32),
+    ),
+    "distance": (c_float, (c_uint64, c_uint64)),
+    "ssd_max": (c_int32, (c_double, c_uint64, POINTER(c_uint64))),
+    "tiled_l2_graph": (
+        c_int32,
+        (POINTER(Images), c_size_t, c_size_t, c_uint64, c_size_t, c_int32, POINTER(c_void_p)),
+    ),
+    "graph_edge_count": (c_size_t, (c_void_p,)),
+    "graph_edges": (POINTER(c_int32), (c_void_p,)),
+    "graph_ssd": (POINTER(c_uint64), (c_void_p,)),
+    "graph_free": (None, (c_void_p,)),
+    "max_clique": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, POINTER(c_void_p))),
+    "find_cliques": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, c_int64, POINTER(c_void_p))),
+    "cliques_count": (c_size_t, (c_void_p,)),
+    "cliques_get": (c_int32, (c_void_p, c_size_t, POINTER(Clique))),
+    "cliques_free": (None, (c_void_p,)),
+    "rows_init": (c_int32, (POINTER(Rows), c_void_p, c_size_t, c_size_t)),
+    "knn": (c_int32, (POINTER(Rows), POINTER(Rows), c_size_t, c_void_p, c_void_p, c_size_t, c_int32)),
+}
+
+
+def load() -> Any:
+    library = ctypes.CDLL(memcore.get_library())
+    for name, (answer, arguments) in SIGNATURES.items():
+        function = getattr(library, f"memcore_{name}")
+        function.restype, function.argtypes = answer, arguments
+    return library
+
+
+LIBRARY = load()
+
+
+class CError(Exception):
+    def __init__(self, status: int) -> None:
+        self.status = STATUSES[status]
+        super().__init__(f"{self.status}: {LIBRARY.memcore_last_error().decode()}")
+
+
+def check(status: int) -> None:
+    if status:
+        raise CError(status)
+
+
+def images_of(array: NDArray[np.uint8], buffer: NDArray[np.uint8] | None = None) -> Images:
+    """(N, H, W, C), any strides; ``buffer`` is the memory that it is a view of."""
+    owner = array if buffer is None else buffer
+    start = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return Images(
+        ctypes.sizeof(Images), owner.ctypes.data, owner.nbytes, start, *array.shape, *map(int, array.strides)
+    )
+
+
+def rows_of(array: NDArray[np.uint8]) -> Rows:
+    return Rows(ctypes.sizeof(Rows), array.ctypes.data, array.nbytes, 0, *array.shape, array.strides[0])
+
+
+def ssd(a: Images, b: Images | None, tile: tuple[int, int], threads: int = 1) -> NDArray[np.uint64]:
+    out = np.full((a.count, (b or a).count), 7, np.uint64)
+    check(
+        LIBRARY.memcore_tiled_l2_ssd(
+            ctypes.byref(a), ctypes.byref(b) if b else None, *tile, out.ctypes.data, out.size, threads
+        )
+    )
+    return out
+
+
+def graph(
+    a: Images, tile: tuple[int, int], ssd_max: int, min_clique: int = 0
+) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    made = c_void_p()
+    check(LIBRARY.memcore_tiled_l2_graph(ctypes.byref(a), *tile, ssd_max, min_clique, 1, ctypes.byref(made)))
+    n = LIBRARY.memcore_graph_edge_count(made)
+    try:
+        if n == 0:
+            return np.empty((0, 2), np.int32), np.empty(0, np.uint64)
+        edges = np.ctypeslib.as_array(LIBRARY.memcore_graph_edges(made), (n, 2)).copy()
+        return edges, np.ctypeslib.as_array(LIBRARY.memcore_graph_ssd(made), (n,)).copy()
+    finally:
+        LIBRARY.memcore_graph_free(made)
+
+
+def cliques(
+    n: int, edges: NDArray[np.int32], min_size: int | None = None, node_limit: int = 10_000_000
+) -> list[tuple[list[int], int, int, bool, int]]:
+    """memcore_find_cliques, or without ``min_size`` memcore_max_clique; tuples as memcore._core gives them."""
+    made = c_void_p()
+    data = edges.ctypes.data if len(edges) else None
+    middle = () if min_size is None else (min_size,)
+    call = LIBRARY.memcore_max_clique if min_size is None else LIBRARY.memcore_find_cliques
+    check(call(n, data, len(edges), *middle, node_limit, ctypes.byref(made)))
+    found = []
+    for k in range(LIBRARY.memcore_cliques_count(made)):
+        clique = Clique(ctypes.sizeof(Clique))
+        check(LIBRARY.memcore_cliques_get(made, k, ctypes.byref(clique)))
+        members = clique.members[: clique.size]
+        found.append((members, clique.lower, clique.upper, bool(clique.proven), clique.nodes))
+    LIBRARY.memcore_cliques_free(made)
+    return found
+
+
+def knn(
+    queries: Rows, corpus: Rows, k: int, threads: int = 1
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    ssd = np.zeros((queries.count, k), np.uint64)
+    index = np.zeros((queries.count, k), np.int64)
+    check(
+        LIBRARY.memcore_knn(
+            ctypes.byref(queries),
+            ctypes.byref(corpus),
+            k,
+            ssd.ctypes.data,
+            index.ctypes.data,
+            ssd.size,
+            threads,
+        )
+    )
+    return ssd, index
+
+
+def ssd_max(threshold: float, tile_bytes: int) -> int:
+    answer = c_uint64()
+    check(LIBRARY.memcore_ssd_max(threshold, tile_bytes, ctypes.byref(answer)))
+    return answer.value
