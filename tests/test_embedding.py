@@ -185,13 +185,14 @@ def test_only_the_c_abi_is_exported() -> None:
     header = (Path(memcore.get_include()) / "memcore.h").read_text()
     declared = set(re.findall(r"\b(memcore_\w+)\(", re.sub(r"/\*.*?\*/", "", header, flags=re.S)))
     symbols = re.findall(r"^[0-9a-f]+ (\S) (\S+)$", run(nm, "-D", "--defined-only", LIBRARY), re.M)
-    abi = f"MEMCORE_{re.search(r'MEMCORE_ABI_VERSION (\d+)', header)[1]}"  # type: ignore[index]
+    number = re.search(r"MEMCORE_ABI_VERSION (\d+)", header)[1]  # type: ignore[index]
+    abi = f"MEMCORE_{number}"
     assert {name for kind, name in symbols if kind != "A"} == {f"{name}@@{abi}" for name in declared}
     assert {kind for kind, name in symbols if kind != "A"} == {"T"}
     dynamic = run(readelf, "-d", LIBRARY)
-    assert f"[libmemcore.so.{abi[-1]}]" in dynamic
+    assert f"[libmemcore.so.{number}]" in dynamic
     assert "python" not in dynamic
-    assert LIBRARY.read_bytes() == LIBRARY.with_name(f"libmemcore.so.{abi[-1]}").read_bytes()
+    assert LIBRARY.read_bytes() == LIBRARY.with_name(f"libmemcore.so.{number}").read_bytes()
 
 
 @LINUX

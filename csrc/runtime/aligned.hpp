@@ -9,6 +9,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 namespace memcore {
@@ -33,19 +35,27 @@ class ZeroedBytes {
             return data;
         }
 #endif
+#if defined(_WIN32)
+        void* data = _aligned_malloc(bytes, kAlignment);
+#else
         void* data = std::aligned_alloc(kAlignment, bytes);
+#endif
         if (data == nullptr) throw std::bad_alloc();
         std::memset(data, 0, bytes);
         return data;
     }
-    static void release(void* data, std::size_t bytes) {
+    static void release(void* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__)
         if (bytes >= kHugePage) {
             munmap(data, round_up(bytes, kHugePage));
             return;
         }
 #endif
+#if defined(_WIN32)
+        _aligned_free(data);
+#else
         std::free(data);
+#endif
     }
 
   private:

@@ -1,7 +1,5 @@
 #include "runtime/thread_pool.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -10,12 +8,44 @@
 #include <mutex>
 #include <thread>
 
+#if defined(_WIN32)
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <windows.h>
+#else
+#include <unistd.h>
+#endif
 #if defined(__linux__)
 #include <sched.h>
+#elif defined(__APPLE__)
+#include <dlfcn.h>
 #endif
 
 namespace memcore {
 namespace {
+
+#if defined(_WIN32)
+using ProcessId = int;
+ProcessId process_id() { return 0; }  // there is no fork
+#else
+using ProcessId = pid_t;
+ProcessId process_id() { return getpid(); }
+#endif
+
+// The pool's threads wait for ever, so a library that holds their code must never be unloaded. On Linux the
+// linker says so (-z nodelete).
+void keep_loaded() {
+#if defined(_WIN32)
+    HMODULE module;
+    GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                       reinterpret_cast<LPCWSTR>(&keep_loaded), &module);
+#elif defined(__APPLE__)
+    Dl_info info;
+    if (dladdr(reinterpret_cast<const void*>(&keep_loaded), &info) != 0)
+        dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
+}
 
 #if defined(__linux__)
 
@@ -82,8 +112,8 @@ struct Job {
 
 class Pool {
   public:
-    explicit Pool(pid_t pid) : pid_(pid) {}
-    pid_t pid() const { return pid_; }
+    explicit Pool(ProcessId pid) : pid_(pid) {}
+    ProcessId pid() const { return pid_; }
 
     void run(Job& job, std::size_t workers) {
         {
@@ -136,7 +166,7 @@ class Pool {
         }
     }
 
-    const pid_t pid_;
+    const ProcessId pid_;
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<Job*> jobs_;
@@ -147,9 +177,10 @@ class Pool {
 // perhaps a locked mutex, so it leaves the old pool alone and makes its own.
 Pool& pool() {
     static std::atomic<Pool*> current{nullptr};
-    const pid_t pid = getpid();
+    const ProcessId pid = process_id();
     Pool* seen = current.load(std::memory_order_acquire);
     while (seen == nullptr || seen->pid() != pid) {
+        keep_loaded();
         Pool* made = new Pool(pid);
         if (current.compare_exchange_strong(seen, made, std::memory_order_acq_rel)) return *made;
         delete made;

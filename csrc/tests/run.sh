@@ -1,14 +1,21 @@
 #!/bin/sh
-# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64|fuzz [SECONDS]]. Objects go to
+# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]]. Objects go to
 # build/native-tests/ of the repository. aarch64 cross-compiles (g++-aarch64-linux-gnu) and runs under emulation
-# (qemu-user); fuzz runs libFuzzer on the C ABI (clang).
+# (qemu-user); windows cross-compiles with clang (lld, g++-mingw-w64-x86-64-posix) and runs under wine64; fuzz runs
+# libFuzzer on the C ABI (clang).
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1:-plain}
 machine=$(uname -m)
 cxx=${CXX:-g++}
 optimise=-O1
-sanitize="" link="" emulator=""
+sanitize="" link="" emulator="" suffix=""
+need() { # command, package
+    command -v "$1" >/dev/null || {
+        echo "run.sh $mode: $1 is missing: apt-get install $2" >&2
+        exit 3
+    }
+}
 case $mode in
 plain) ;;
 asan) sanitize="-fsanitize=address,undefined -fno-sanitize-recover=all" ;;
@@ -19,24 +26,32 @@ aarch64)
     optimise=-O3 # as in a wheel: what is emulated is what would run
     link=-static # so that the emulator needs no other machine's libraries
     emulator=qemu-aarch64
-    for tool in $cxx $emulator; do
-        command -v $tool >/dev/null || {
-            echo "run.sh aarch64: $tool is missing: apt-get install g++-aarch64-linux-gnu qemu-user" >&2
-            exit 3
-        }
-    done
+    need $cxx g++-aarch64-linux-gnu
+    need $emulator qemu-user
+    ;;
+windows)
+    machine=x86_64
+    optimise=-O2
+    need clang++ clang
+    need ld.lld lld
+    need x86_64-w64-mingw32-g++-posix g++-mingw-w64-x86-64-posix
+    emulator=/usr/lib/wine/wine64
+    need $emulator wine64
+    gcc=$(dirname "$(x86_64-w64-mingw32-g++-posix -print-libgcc-file-name)")
+    headers="-stdlib++-isystem $gcc/include/c++ -cxx-isystem $gcc/include/c++/x86_64-w64-mingw32"
+    cxx="clang++ --target=x86_64-w64-windows-gnu $headers -DMEMCORE_BUILD -Wno-unused-command-line-argument"
+    link="-static -L$gcc -fuse-ld=lld -lpthread"
+    suffix=.exe
+    export WINEDEBUG=-all WINEPREFIX="${TMPDIR:-/tmp}/memcore-wine.$(id -u)"
     ;;
 fuzz)
     cxx=clang++
     sanitize="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
     link="-fsanitize=fuzzer"
-    command -v $cxx >/dev/null || {
-        echo "run.sh fuzz: clang++ is missing: apt-get install clang libclang-rt-dev" >&2
-        exit 3
-    }
+    need $cxx "clang libclang-rt-dev"
     ;;
 *)
-    echo "usage: run.sh [plain|asan|tsan|aarch64|fuzz [SECONDS]]" >&2
+    echo "usage: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]]" >&2
     exit 2
     ;;
 esac
@@ -81,10 +96,10 @@ shared=$(for source in $sources; do object "$source"; done)
 status=0
 for program in $programs; do
     # shellcheck disable=SC2086
-    $cxx $flags $link $shared "$(object "tests/$program.cpp")" -o "$out/$program"
+    $cxx $flags $shared "$(object "tests/$program.cpp")" $link -o "$out/$program$suffix"
     case $mode in
     fuzz) "$out/$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 || status=1 ;;
-    *) $emulator "$out/$program" || status=1 ;;
+    *) $emulator "$out/$program$suffix" || status=1 ;;
     esac
 done
 if [ $mode = aarch64 ]; then
