@@ -233,8 +233,8 @@ class BuildCore(build_ext):
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
-        # Nothing but the bindings needs bind/ and cuda/, and nothing but the library needs capi/.
-        library = [o for o in objects if not {"bind", "cuda"} & set(Path(o).parts)]
+        # Nothing but the bindings needs bind/, cuda/ and index/, and nothing but the library needs capi/.
+        library = [o for o in objects if not {"bind", "cuda", "index"} & set(Path(o).parts)]
         objects = [o for o in objects if "capi" not in Path(o).parts]
         self.build_library(library, Path(self.get_ext_fullpath(ext.name)).parent)
         if CUDA:

@@ -87,6 +87,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "max_clique": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, POINTER(c_void_p))),
     "find_cliques": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, c_int64, POINTER(c_void_p))),
     "cliques_count": (c_size_t, (c_void_p,)),
+    "cliques_upper_of_rest": (c_int64, (c_void_p,)),
     "cliques_get": (c_int32, (c_void_p, c_size_t, POINTER(Clique))),
     "cliques_free": (None, (c_void_p,)),
     "rows_init": (c_int32, (POINTER(Rows), c_void_p, c_size_t, c_size_t)),
@@ -156,8 +157,9 @@ def graph(
 
 def cliques(
     n: int, edges: NDArray[np.int32], min_size: int | None = None, node_limit: int = 10_000_000
-) -> list[tuple[list[int], int, int, bool, int]]:
-    """memcore_find_cliques, or without ``min_size`` memcore_max_clique; tuples as memcore._core gives them."""
+) -> tuple[list[tuple[list[int], int, int, bool, int]], int]:
+    """memcore_find_cliques, or without ``min_size`` memcore_max_clique; tuples as memcore._core gives them, and the
+    upper bound of the rest."""
     made = c_void_p()
     data = edges.ctypes.data if len(edges) else None
     middle = () if min_size is None else (min_size,)
@@ -169,8 +171,9 @@ def cliques(
         check(LIBRARY.memcore_cliques_get(made, k, ctypes.byref(clique)))
         members = clique.members[: clique.size]
         found.append((members, clique.lower, clique.upper, bool(clique.proven), clique.nodes))
+    rest = LIBRARY.memcore_cliques_upper_of_rest(made)
     LIBRARY.memcore_cliques_free(made)
-    return found
+    return found, rest
 
 
 def knn(

@@ -93,8 +93,10 @@ def test_a_graph_for_cliques_equals_that_of_python() -> None:
         assert np.array_equal(edges, ours.edges)
         assert np.array_equal(ssd, ours.ssd)
         size = max(min_clique, 10)
-        found = c_abi.cliques(40, edges, size)
-        assert [tuple(c[0]) for c in found] == [c.members for c in memcore.find_cliques(ours, size)]
+        found, rest = c_abi.cliques(40, edges, size)
+        cliques = memcore.find_cliques(ours, size)
+        assert [tuple(c[0]) for c in found] == [c.members for c in cliques]
+        assert rest == cliques.upper
 
 
 @settings(max_examples=100)
@@ -102,7 +104,8 @@ def test_a_graph_for_cliques_equals_that_of_python() -> None:
 def test_cliques_equal_those_of_python(n: int, bits: list[bool], node_limit: int) -> None:
     i, j = np.triu_indices(n, 1)
     edges = np.stack([i, j], 1)[np.array(bits[: len(i)], bool)].astype(np.int32)
-    assert c_abi.cliques(n, edges, None, node_limit) == [_core.max_clique(n, edges, node_limit)]
+    largest = _core.max_clique(n, edges, node_limit)
+    assert c_abi.cliques(n, edges, None, node_limit) == ([largest], largest[2])
     assert c_abi.cliques(n, edges, 2, node_limit) == _core.find_cliques(n, edges, 2, node_limit)
 
 

@@ -8,6 +8,7 @@
 
 struct memcore_cliques {
     std::vector<memcore::clique::Clique> found;
+    std::int64_t upper_of_rest = 0;
 };
 
 using namespace memcore;
@@ -44,6 +45,7 @@ memcore_status memcore_max_clique(int64_t n, const int32_t* edges, size_t edge_c
         check_pointer(cliques, "cliques");
         auto made = std::make_unique<memcore_cliques>();
         made->found.push_back(clique::max_clique(view(n, edges, edge_count, node_limit), node_limit));
+        made->upper_of_rest = made->found.front().upper;
         *cliques = made.release();
     });
 }
@@ -55,13 +57,19 @@ memcore_status memcore_find_cliques(int64_t n, const int32_t* edges, size_t edge
         check_pointer(cliques, "cliques");
         const int least = arguments::check_min_size(min_size, 2);
         auto made = std::make_unique<memcore_cliques>();
-        made->found = clique::find_cliques(view(n, edges, edge_count, node_limit), least, node_limit);
+        clique::Clique rest;
+        made->found = clique::find_cliques(view(n, edges, edge_count, node_limit), least, node_limit, &rest);
+        made->upper_of_rest = rest.upper;
         *cliques = made.release();
     });
 }
 
 size_t memcore_cliques_count(const memcore_cliques* cliques) {
     return cliques == nullptr ? 0 : cliques->found.size();
+}
+
+int64_t memcore_cliques_upper_of_rest(const memcore_cliques* cliques) {
+    return cliques == nullptr ? 0 : cliques->upper_of_rest;
 }
 
 memcore_status memcore_cliques_get(const memcore_cliques* cliques, size_t index, memcore_clique* clique) {

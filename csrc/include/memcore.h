@@ -182,6 +182,10 @@ MEMCORE_API memcore_status memcore_find_cliques(int64_t n, const int32_t* edges,
                                                 memcore_cliques** cliques);
 /* 0 for NULL. */
 MEMCORE_API size_t memcore_cliques_count(const memcore_cliques* cliques);
+/* The most members that a clique of the vertices not in `cliques` could have. After memcore_find_cliques,
+ * below min_size exactly where node_limit did not end the search: no further clique was missed. 0 for NULL.
+ */
+MEMCORE_API int64_t memcore_cliques_upper_of_rest(const memcore_cliques* cliques);
 /* Fills `clique`, whose struct_size must be set. */
 MEMCORE_API memcore_status memcore_cliques_get(const memcore_cliques* cliques, size_t index,
                                                memcore_clique* clique);

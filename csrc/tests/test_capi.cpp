@@ -99,7 +99,7 @@ void test_cliques_and_neighbours(std::mt19937& random) {
     memcore_clique clique = {};
     clique.struct_size = sizeof(clique);
     CHECK(memcore_find_cliques(6, edges, 5, 2, 1000, &cliques) == MEMCORE_OK);
-    CHECK(memcore_cliques_count(cliques) == 2);
+    CHECK(memcore_cliques_count(cliques) == 2 && memcore_cliques_upper_of_rest(cliques) < 2);
     CHECK(memcore_cliques_get(cliques, 1, &clique) == MEMCORE_OK);
     CHECK(clique.size == 2 && clique.members[0] == 3 && clique.members[1] == 4 && clique.proven);
     CHECK_FAILS(memcore_cliques_get(cliques, 2, &clique), MEMCORE_ERROR_VALUE, "index");
