@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -152,7 +153,11 @@ def library_flags() -> list[str]:
     if MACOS:
         return ["-dynamiclib", f"-Wl,-install_name,{SONAME}", "-Wl,-exported_symbol,_memcore_*"]
     script = CSRC / "package" / "memcore.map"
-    return ["-shared", f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={script}", "-Wl,-z,nodelete", "-Wl,-s"]
+    complete = (
+        [] if SANITIZE else ["-Wl,-z,defs"]
+    )  # a symbol that is missing shows here, not in somebody's program
+    named = [f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={script}", "-Wl,-z,nodelete", "-Wl,-s"]
+    return ["-shared", *named, *complete]
 
 
 def write_configuration(package: Path, version: str) -> None:
@@ -222,12 +227,14 @@ class BuildCore(build_ext):
             if not self.force and is_fresh(built, flags):
                 return [str(built)]
             built.with_suffix(".flags").unlink(missing_ok=True)
+            started = time.time()
             objects = self.compiler.compile(
                 [relative],
                 output_dir=str(temp),
                 include_dirs=[str(CSRC), *ext.include_dirs],
                 extra_postargs=flags,
             )
+            os.utime(built, (started, started))  # what was edited meanwhile is newer
             built.with_suffix(".flags").write_text(repr(flags))
             return objects
 
