@@ -153,9 +153,8 @@ def library_flags() -> list[str]:
     if MACOS:
         return ["-dynamiclib", f"-Wl,-install_name,{SONAME}", "-Wl,-exported_symbol,_memcore_*"]
     script = CSRC / "package" / "memcore.map"
-    complete = (
-        [] if SANITIZE else ["-Wl,-z,defs"]
-    )  # a symbol that is missing shows here, not in somebody's program
+    # A symbol that is missing shows here, not in somebody's program.
+    complete = [] if SANITIZE else ["-Wl,-z,defs"]
     named = [f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={script}", "-Wl,-z,nodelete", "-Wl,-s"]
     return ["-shared", *named, *complete]
 
