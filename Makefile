@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale demo test lint wheel sanitize aarch64 bench study clean help
+.PHONY: proof-scale demo test lint wheel sanitize aarch64 bench study clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,6 +35,9 @@ bench: $(VENV)/.dev ## the kernels against their peers
 
 proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit, killed five times and resumed
 	$(BIN)/python benchmarks/proof_scale.py
+
+budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
+	$(BIN)/python benchmarks/budget_misses.py
 
 study: $(VENV)/.demo ## trains the bundled model again, into study-run/ (about half an hour)
 	$(BIN)/memcore study study-run

@@ -141,6 +141,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="only this part; may be repeated",
     )
 
+    from memcore.commands import plan
+
+    plan.register(commands, _command, _print)
     _command(commands, "info", "what is installed and what would run", _info)
     return parser
 

@@ -52,11 +52,18 @@ def sweep(evaluation: Mapping[str, Any] | None, threshold: float, min_clique: in
     if not swept or not swept.get("cells"):
         return None
     thresholds, sizes, best = swept["thresholds"], swept["sizes"], swept["best"]
-    text = (
-        f"The largest is {best['recall_at_zero_fp']:.3f}, at threshold {best['threshold']:g} and cliques of "
-        f"{best['min_clique']} (dashed); the run's own setting has the solid frame. Found from stored pairs, up to "
-        f"{swept['ceiling']:g}; no image was made again."
+    own = next(
+        (c for c in swept["cells"] if (c["threshold"], c["min_clique"]) == (threshold, min_clique)), None
     )
+    if own is not None and own["recall_at_zero_fp"] == best["recall_at_zero_fp"]:
+        best = own
+        found = f"No setting does better than the run's own ({best['recall_at_zero_fp']:.3f}, framed)."
+    else:
+        found = (
+            f"The largest is {best['recall_at_zero_fp']:.3f}, at threshold {best['threshold']:.3g} and cliques of "
+            f"{best['min_clique']} (dashed); the run's own setting has the solid frame."
+        )
+    text = f"{found} Found from stored pairs, up to {swept['ceiling']:g}; no image was made again."
     if swept.get("stopped_early"):
         text += " Prompts stopped early, at the run's setting: with another one some would have gone on, and found more."
     return {

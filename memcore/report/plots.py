@@ -200,7 +200,8 @@ def screens(curves: Mapping[str, Mapping[str, Any]]) -> str:
         points = [(float(p["fpr"]), float(p["tpr"])) for p in curve["points"]]
         steps = [q for a, b in itertools.pairwise(points) for q in ((a[0], a[1]), (a[0], b[1]), b)]
         axes.line(thinned(steps), "curve" if number == 0 else "curve faint")
-        axes.note(0.98, 0.16 - 0.08 * number, f"{name}: area {curve['area']:.3f}", "note", "end")
+        dashed = " (dashed)" if number else ""
+        axes.note(0.98, 0.16 - 0.08 * number, f"{name}{dashed}: area {curve['area']:.3f}", "note", "end")
     return axes.svg()
 
 
