@@ -37,10 +37,10 @@ def _plan(arguments: argparse.Namespace, show: Print) -> int:
     import math
 
     from memcore.errors import ConfigError
-    from memcore.jobs.audit import read_prompts
     from memcore.jobs.config import from_mapping, read_toml
     from memcore.jobs.launch_local import processors
     from memcore.jobs.plan import MEMORISED, estimate, measure
+    from memcore.jobs.prompts import prompts_of
     from memcore.jobs.stored import stored_prompts
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
@@ -56,7 +56,7 @@ def _plan(arguments: argparse.Namespace, show: Print) -> int:
     else:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = list(read_prompts(Path(config.prompts)))
+        prompts = list(prompts_of(Path(config.prompts)))
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,

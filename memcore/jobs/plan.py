@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import ArgumentValueError, ConfigError
-from memcore.jobs.audit import make_sampler
 from memcore.jobs.config import Config
-from memcore.jobs.store import png_bytes
-from memcore.jobs.stored import StoredPrompts, stored_prompts
+from memcore.jobs.schemas import png_bytes
+from memcore.jobs.source import make_source
+from memcore.jobs.store import shard_size
+from memcore.jobs.stored import StoredPrompts
 from memcore.sampling.boundary import outcome
 from memcore.sampling.budget import Sequential
 from memcore.sampling.seeds import derive_seed
@@ -62,27 +63,25 @@ class Measured:
 def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> Measured:
     """Loads what the configuration names and works for about ``seconds`` after a warm-up.
 
-    Raises ConfigError for source "custom", which only its own program can measure.
+    Raises ConfigError for source "custom" without a ``sampler``, which only its own program can measure.
     """
-    if config.source == "custom":
+    if config.source == "custom" and not config.sampler:
         raise ConfigError(
             "a plan needs a model or stored images; source='custom' is known only to its program"
         )
     start = time.perf_counter()
     decoder: list[float] = []
     screen: Callable[[], float] | None = None
-    if config.source == "diffusers":
-        sampler = make_sampler(config)
-        load = time.perf_counter() - start
-        batches = _sampled(sampler, config, prompts)
-        watched: Any = _decoder_watched(getattr(sampler, "_pipe", None), decoder)
-        if config.screen != "none":
-            screen = _screening(sampler, config, prompts)
+    source = make_source(config)
+    load = time.perf_counter() - start
+    watched: Any = contextlib.nullcontext()
+    if isinstance(source, StoredPrompts):
+        batches = _read(source, config)
     else:
-        stored = stored_prompts(config)
-        load = time.perf_counter() - start
-        batches = _read(stored, config)
-        watched = contextlib.nullcontext()
+        batches = _sampled(source, config, prompts)
+        watched = _decoder_watched(getattr(source, "_pipe", None), decoder)
+        if config.screen != "none":
+            screen = _screening(source, config, prompts)
     with watched:
         spent, pixels = _timed(batches, seconds, decoder)
     per_image = sorted(s / n for s, n in spent)
@@ -241,7 +240,7 @@ def estimate(
     rule = Sequential(config.copy_rate, config.miss_rate, config.generations, config.min_clique)
     most = float(config.generations) if images is None else images / count
     budgets = {"fixed": most}
-    if config.source == "diffusers":
+    if config.source != "stored":
         budgets["sequential"] = _sequential_images(rule, memorised)
     result: dict[str, Any] = {
         "prompts": count,
@@ -278,7 +277,7 @@ def _work(
     config: Config, measured: Measured, count: int, per_prompt: float, memorised: float
 ) -> tuple[float, dict[str, float]]:
     """Seconds of one worker for everything, and by stage."""
-    verb = "sample" if config.source == "diffusers" else "read"
+    verb = "read" if config.source == "stored" else "sample"
     written = per_prompt if config.keep == "all" else memorised * config.min_clique
     stages = {
         verb: count * per_prompt * measured.image,
@@ -309,7 +308,7 @@ def _stored(
 
 def shard_count(config: Config, prompts: int) -> int:
     """Shards that the run is cut into."""
-    return -(-prompts // config.shard_prompts)
+    return -(-prompts // shard_size(config, prompts))
 
 
 def _text_bytes(prompts: Sequence[str]) -> int:
