@@ -124,8 +124,6 @@ def as_rows(x: Any, name: str) -> ImageArray:
         raise ArgumentValueError(
             f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}"
         )
-    if device != "cpu":
-        raise DeviceError(f"{name} stands on {device}; knn runs on the CPU, call {name}.cpu() first")
     return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
 
 

@@ -12,7 +12,7 @@ from memcore import arrays
 from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.distance import choose_backend, ssd_to_distance
-from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.types import Backend, Neighbors
 
 #: Bytes of a corpus that all queries are held against before the next are read: a memory map is read once, in order.
@@ -27,15 +27,16 @@ def knn(
     Parameters
     ----------
     queries
-        (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, CPU.
+        (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, on the CPU or a
+        CUDA device.
     corpus
         (N, D) or (N, H, W, C) of the same rows, in the same order of channels. A corpus larger than memory is a NumPy
         memory map, or an iterator of such arrays, any number of rows in each: neither is ever held as a whole, each
         row is read once, and indices count the rows in the order in which they come.
     k
-        1 <= k <= N.
+        1 <= k <= N; at most 128 on a CUDA device, where the corpus is one tensor.
     backend, threads
-        As in ``pairwise_tiled_l2``; "cpu" or "reference".
+        As in ``pairwise_tiled_l2``.
 
     Returns
     -------
@@ -60,6 +61,8 @@ def knn(
     left = arrays.as_rows(queries, "queries")
     chosen = choose_backend(backend, left)
     count = arrays.check_count(k, "k", 1)
+    if chosen == "gpu":
+        return _on_gpu(left, corpus, count)
     q, d = left.pixels.shape
     ssd = np.empty((q, count), dtype=arrays.ssd_dtype(d))
     indices = np.empty((q, count), dtype=np.int64)
@@ -91,7 +94,22 @@ def _blocks(corpus: Any, k: int) -> Iterable[Any]:
     return iter((corpus,))
 
 
+def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
+    """Both on one CUDA device; the corpus as a whole."""
+    from memcore.backends import gpu
+
+    right = arrays.as_rows(corpus, "corpus")
+    _check_block(left, right)
+    n, d = right.pixels.shape
+    if n < k:
+        raise ArgumentValueError(_too_many(n, k))
+    ssd, indices = gpu.knn(left.pixels, right.pixels, k)
+    return Neighbors((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+
+
 def _check_block(left: ImageArray, right: ImageArray) -> None:
+    if left.device != right.device:
+        raise DeviceError(f"corpus must stand on the device of queries ({left.device}), got {right.device}")
     if left.library != right.library:
         raise ArgumentTypeError(
             f"corpus must be of the library of queries ({left.library}), got {right.library}"

@@ -95,11 +95,30 @@ def knn_kernel(
 
 def kept_for(k: int) -> int:
     """Length of the list that a program keeps: a power of two, and columns enough for the matrix unit."""
-    return max(32, triton.next_power_of_2(k))
+    return max(32, 1 << (k - 1).bit_length())
 
 
 def block_k_for(align: int) -> int:
     return 128 if align == 16 else 64 if align >= 4 else 32
+
+
+def warps_for(kept: int) -> int:
+    """More of them share a longer list."""
+    return 8 if kept > 32 else 4
+
+
+def constants(d: int, align: int, segment: int, segments: int, block_k: int, kept: int) -> dict[str, int]:
+    """The compile-time arguments of ``knn_kernel``, less PACKED_XOR."""
+    return {
+        "K": d,
+        "ALIGN": align,
+        "SEGMENT": segment,
+        "SEGMENTS": segments,
+        "BLOCK_K": block_k,
+        "STAGES": 3 if align >= 4 else 2,
+        "QUERIES": QUERIES,
+        "KEPT": kept,
+    }
 
 
 def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,14 +134,18 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
             raise TypeError(f"{name} must be torch.uint8, got {x.dtype}")
         if x.dim() != 2 or not x.shape[0] or not x.shape[1]:
             raise ValueError(f"{name} must be (rows, bytes), neither 0, got shape {tuple(x.shape)}")
-    (count, d), rows = queries.shape, len(corpus)
+    d, rows = queries.shape[1], len(corpus)
     if corpus.shape[1] != d or corpus.device != queries.device:
-        raise ValueError(f"corpus must be (N, {d}) on {queries.device}, got {tuple(corpus.shape)} on {corpus.device}")
+        raise ValueError(
+            f"corpus must be (N, {d}) on {queries.device}, got {tuple(corpus.shape)} on {corpus.device}"
+        )
     if not 1 <= k <= min(rows, MAX_K):
         raise ValueError(f"k must be 1 to {min(rows, MAX_K)}, got {k}")
     shift = rows.bit_length()
     if (d * 255**2) << shift >= NO_KEY:
-        raise ValueError(f"corpus must have fewer rows, or shorter ones: {rows} of {d} bytes need keys of over 63 bits")
+        raise ValueError(
+            f"corpus must have fewer rows, or shorter ones: {rows} of {d} bytes need keys of over 63 bits"
+        )
     if not (queries.is_cuda or INTERPRETED):
         raise ValueError(f"queries must be on a CUDA device, got {queries.device}")
     queries, corpus = (x if x.stride(1) == 1 or d == 1 else x.contiguous() for x in (queries, corpus))
@@ -176,11 +199,8 @@ def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) 
         shift,
         strides[0] // align,
         strides[1] // align,
-        **row,
-        STAGES=3 if align >= 4 else 2,
-        QUERIES=QUERIES,
-        KEPT=kept,
+        **constants(d, align, segment, segments, block_k, kept),
         PACKED_XOR=PACKED_XOR,
-        num_warps=8 if kept > 32 else 4,
+        num_warps=warps_for(kept),
     )
     return keys

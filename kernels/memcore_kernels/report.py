@@ -25,13 +25,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from memcore_kernels.plan import NORM_ROWS, NORM_WARPS, Channels, Launch, plan
-from memcore_kernels.tiled_l2 import INTERPRETED, tile_norms_kernel, tiled_l2_kernel
+from memcore_kernels.programs import Program, programs
+from memcore_kernels.tiled_l2 import INTERPRETED
 
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
 #: What multiplies int8 matrices: mma.sync, wgmma, tcgen05.
@@ -40,41 +39,6 @@ TABLE_START = "<!-- memcore_kernels.report -->"
 TABLE_END = "<!-- end -->"
 #: What Triton notes of pointers (those of torch's allocator are aligned) and integers, by itself at a launch.
 MULTIPLE_OF_16 = [["tt.divisibility", 16]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A shape that stands for a configuration: n images (height, width, channels), tiles in pixels."""
-
-    name: str
-    n: int
-    size: tuple[int, int, int]
-    tile: tuple[int, int]
-    channels: Channels = "last"
-    m: int | None = None
-
-    def launch(self) -> Launch:
-        height, width, channel_count = self.size
-        last = self.channels == "last"
-        image = (height, width, channel_count) if last else (channel_count, height, width)
-        images = torch.empty(self.n, *image, dtype=torch.uint8, device="meta")
-        other = None if self.m is None else torch.empty(self.m, *image, dtype=torch.uint8, device="meta")
-        return plan(images, other, self.tile, self.channels)[1]
-
-
-CASES = (
-    Case("512 px, interleaved", 500, (512, 512, 3), (128, 128)),
-    Case("512 px, planes", 500, (512, 512, 3), (128, 128), "first"),
-    Case("512 px, N <= 64", 64, (512, 512, 3), (128, 128)),
-    Case("512 px, N x M", 500, (512, 512, 3), (128, 128), m=1000),
-    Case("1024 px, 64-bit sums", 500, (1024, 1024, 3), (256, 256)),
-    Case("32 px, lines of 24", 500, (32, 32, 3), (8, 8)),
-    Case("32 px, N <= 64", 64, (32, 32, 3), (8, 8)),
-    Case("300 px, lines of 4 n, tail", 500, (300, 400, 3), (75, 100)),
-    Case("300 px, lines of 4 n, 64-bit sums", 500, (300, 400, 3), (300, 100)),
-    Case("250 px, odd lines, tail", 500, (250, 250, 3), (125, 125)),
-    Case("250 px, odd lines, 64-bit sums", 500, (500, 250, 3), (500, 125)),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +60,10 @@ class MachineCode:
     loop_matrix_instructions: int
 
 
-def compile_kernel(
-    kernel: Any, arguments: dict[str, int], constants: dict[str, Any], warps: int, architecture: int
-) -> Any:
+def compile_program(program: Program, architecture: int) -> Any:
     """Triton's compiled kernel for one compute capability, specialised as at a launch; needs no driver."""
-    fixed = constants | {name: value for name, value in arguments.items() if value == 1}
+    kernel, arguments = program.kernel, program.arguments
+    fixed = program.constants | {name: value for name, value in arguments.items() if value == 1}
     types: dict[str, str] = {}
     attributes = {}
     for position, name in enumerate(kernel.arg_names):
@@ -109,35 +72,17 @@ def compile_kernel(
         elif name in arguments:
             types[name] = "i32" if arguments[name] < 2**31 else "i64"
         else:
-            types[name] = _pointer_type(name, constants)
+            types[name] = program.pointers[name]
         if name not in fixed and arguments.get(name, 0) % 16 == 0:
             attributes[(position,)] = MULTIPLE_OF_16
     source = ASTSource(fn=kernel, signature=types, constexprs=fixed, attrs=attributes)
-    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
+    target = GPUTarget("cuda", architecture, 32)
+    return triton.compile(source, target=target, options={"num_warps": program.warps})
 
 
-def _pointer_type(name: str, constants: dict[str, Any]) -> str:
-    if name == "out_ptr":
-        return "*u32" if constants["SEGMENTS"] == 1 else "*i64"
-    return "*i32" if name.endswith("norm_ptr") else "*u8"
-
-
-def inspect(case: Case, architecture: int, norms: bool = False) -> MachineCode:
-    """Compiles one kernel of a case and counts."""
-    launch = case.launch()
-    config = launch.config
-    kernel: Any
-    if norms:
-        kernel, arguments, constants = tile_norms_kernel, launch.norm_arguments(0), launch.norm_constants
-        warps, block = NORM_WARPS, f"{NORM_ROWS}x{config.block_k}"
-    else:
-        kernel, arguments, constants = (
-            tiled_l2_kernel,
-            launch.arguments,
-            launch.constants | {"PACKED_XOR": True},
-        )
-        warps, block = config.warps, f"{config.block_m}x{config.block_n}x{config.block_k}"
-    compiled = compile_kernel(kernel, arguments, constants, warps, architecture)
+def inspect(program: Program, architecture: int) -> MachineCode:
+    """Compiles one kernel and counts."""
+    compiled = compile_program(program, architecture)
     usage, disassembly = _disassemble(compiled.asm["cubin"])
     opcodes = collections.Counter(_opcodes(disassembly.splitlines()))
     loop = collections.Counter(_matrix_loop(disassembly))
@@ -146,11 +91,11 @@ def inspect(case: Case, architecture: int, norms: bool = False) -> MachineCode:
         return {name: n for name, n in sorted(counter.items()) if name.startswith(prefixes)}
 
     return MachineCode(
-        kernel=kernel.__name__,
-        case=case.name,
+        kernel=program.kernel.__name__,
+        case=program.case,
         architecture=ARCHITECTURES[architecture],
-        block=block,
-        warps=warps,
+        block=program.block,
+        warps=program.warps,
         registers=int(usage["REG"]),
         shared_bytes=compiled.metadata.shared,
         stack_bytes=int(usage["STACK"]),
@@ -202,12 +147,6 @@ def _matrix_loop(disassembly: str) -> list[str]:
             if any(opcode.startswith(MATRIX_INSTRUCTIONS) for opcode in body):
                 loops.append(body)
     return min(loops, key=len, default=[])
-
-
-def _kernels_to_compile() -> list[tuple[Case, bool]]:
-    """(case, whether its norms), the norms once where cases share them."""
-    norms = {str(case.launch().norm_constants): case for case in reversed(CASES)}
-    return [(case, False) for case in CASES] + [(case, True) for case in CASES if case in norms.values()]
 
 
 def markdown_row(row: MachineCode) -> str:
@@ -272,8 +211,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRITON_CACHE_DIR"] = cache  # always compiled anew: the report never shows an older kernel
         rows = []
-        for architecture, (case, norms) in itertools.product(arguments.arch, _kernels_to_compile()):
-            rows.append(inspect(case, architecture, norms))
+        for architecture, program in itertools.product(arguments.arch, programs()):
+            rows.append(inspect(program, architecture))
             if arguments.json:
                 print(json.dumps(dataclasses.asdict(rows[-1])), flush=True)
     if arguments.write:

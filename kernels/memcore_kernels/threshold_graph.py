@@ -11,8 +11,8 @@ Three launches, and no matrix of distances:
    ``tiled_l2``; pairs above ssd_max lose their bit, by an atomic AND. It ends early where no pair is left.
 
 A block's 64 columns are two whole words of a row, and its mirror image two of the other rows: blocks share no word, so
-that 2 stores plainly (on the diagonal, where the mirror image is the block itself, twice the same) and the programs of 3, which may share a block (each with its own tiles), meet in ANDs only, whose
-order does not matter.
+that 2 stores plainly (on the diagonal, where the mirror image is the block itself, twice the same). The programs of 3 that
+share a block, each with its own tiles, meet in ANDs only, whose order does not matter.
 
 Bytes: per new image D + 20 a tile (launch 1); 64 * 2 * tiles * G for a block of pairs (launch 2); 64 * 2 * D for a block
 in the list (launch 3), through the L2 cache. Written: the bits.
@@ -23,7 +23,9 @@ in the list (launch 3), through the L2 cache. Written: the bits.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from typing import Any
 
 import torch
 import triton
@@ -103,8 +105,12 @@ def candidates_kernel(
         edges = (i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :])
         if BOUNDED:
             g = tl.arange(0, STORED)
-            a_rows = mean_ptr + (slot.to(tl.int64) * capacity + tl.where(i < end, i, 0))[:, None] * tiles * STORED
-            b_rows = mean_ptr + (slot.to(tl.int64) * capacity + tl.where(j < end, j, 0))[:, None] * tiles * STORED
+            a_rows = (
+                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(i < end, i, 0))[:, None] * tiles * STORED
+            )
+            b_rows = (
+                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(j < end, j, 0))[:, None] * tiles * STORED
+            )
             for t in range(tiles):
                 a = (tl.load(a_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
                 b = (tl.load(b_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
@@ -184,9 +190,15 @@ def verify_kernel(
                 dot = tl.zeros((PAIRS, PAIRS), tl.int32)
                 for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
                     first = segment * SEGMENT + step
-                    a = _load_block(a_tile, first, plane_stride, row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED)
-                    b = _load_block(b_tile, first, plane_stride, row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED)
-                    dot = tl.dot(_flip(a, PACKED_XOR), tl.trans(_flip(b, PACKED_XOR)), dot, out_dtype=tl.int32)
+                    a = _load_block(
+                        a_tile, first, plane_stride, row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED
+                    )
+                    b = _load_block(
+                        b_tile, first, plane_stride, row_stride, K, ROWS, LINE, ALIGN, BLOCK_K, MASKED
+                    )
+                    dot = tl.dot(
+                        _flip(a, PACKED_XOR), tl.trans(_flip(b, PACKED_XOR)), dot, out_dtype=tl.int32
+                    )
                 a_norm = tl.load(a_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
                 b_norm = tl.load(b_norms + t * SEGMENTS + segment).to(tl.uint32, bitcast=True)
                 part = a_norm[:, None] + b_norm[None, :] - 2 * dot.to(tl.uint32, bitcast=True)
@@ -215,15 +227,22 @@ def degrees_kernel(bits_ptr, degree_ptr, rows, words, ROWS: tl.constexpr, WORDS:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Bytes a step of the exact product, and stages of its copies: by shape alone, as ``plan.choose_config``."""
+    """Bytes a step of the exact product, stages of its copies, warps: by shape alone, as ``plan.choose_config``."""
 
     block_k: int
     stages: int
+    warps: int = WARPS
 
 
-def choose_config(align: int) -> Config:
-    """Shorter steps where a copy moves fewer bytes at once; no pipeline where copies are not asynchronous."""
-    return Config(128, 4) if align == 16 else Config(64, 4) if align >= 4 else Config(32, 2)
+def choose_config(align: int, tile_bytes: int) -> Config:
+    """Shorter steps where a copy moves fewer bytes at once; no pipeline where copies are not asynchronous.
+
+    Eight warps share what four cannot hold in registers: addresses of single bytes, sums of 64 bits.
+    """
+    if align < 4:
+        return Config(32, 2, warps=8)
+    warps = 8 if tile_bytes > raster.MAX_SEGMENT_BYTES else WARPS
+    return Config(128 if align == 16 else 64, 4, warps)
 
 
 class DeviceGraphs:
@@ -256,7 +275,7 @@ class DeviceGraphs:
         # Channels last, which is how a decoder of images leaves them and what reads in the longest lines.
         self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
         self.lines = raster.describe([self.images.movedim(-1, 2)], tile)
-        self.config = choose_config(self.lines.align)
+        self.config = choose_config(self.lines.align, self.lines.tile_bytes)
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = raster.segments(self.lines.tile_bytes, self.config.block_k)
         rows, tiles = slots * capacity, self.lines.tiles
@@ -280,7 +299,11 @@ class DeviceGraphs:
         Pairs of an old and a new image are decided, and those of two new ones; of two old ones only those that share a
         block of 64 x 64 with a new one. Raises ValueError where a slot is full or ``images`` is of another shape.
         """
-        if images.dtype != torch.uint8 or images.shape[1:] != self.images.shape[2:] or len(slots) != len(images):
+        if (
+            images.dtype != torch.uint8
+            or images.shape[1:] != self.images.shape[2:]
+            or len(slots) != len(images)
+        ):
             raise ValueError(
                 f"images must be uint8 of shape {(len(slots), *self.images.shape[2:])}, one a slot, got "
                 f"{images.dtype} of {tuple(images.shape)}"
@@ -308,16 +331,24 @@ class DeviceGraphs:
         self._ends[table[0].long()] = table[2]
         for slot, count in end.items():
             self.counts[slot] = count
-        self._measure(where)
-        self._connect(table, since, end)
+        with _current(self.device):
+            self._measure(where)
+            self._connect(table, since, end)
 
     def degrees(self) -> torch.Tensor:
         """(slots, capacity) int32: neighbours of each image."""
         degrees = torch.empty(self.bits.shape[:2], dtype=torch.int32, device=self.device)
         rows = degrees.numel()
-        degrees_kernel[(-(-rows // 64),)](
-            self.bits, degrees, rows, self.words, ROWS=64, WORDS=triton.next_power_of_2(self.words), num_warps=WARPS
-        )
+        with _current(self.device):
+            degrees_kernel[(-(-rows // 64),)](
+                self.bits,
+                degrees,
+                rows,
+                self.words,
+                ROWS=64,
+                WORDS=triton.next_power_of_2(self.words),
+                num_warps=WARPS,
+            )
         return degrees
 
     def _measure(self, where: torch.Tensor) -> None:
@@ -343,7 +374,7 @@ class DeviceGraphs:
             image,
             plane,
             row,
-            **self._tile_constants(),
+            **self.tile_constants(),
             BLOCK_N=NORM_ROWS,
             num_warps=NORM_WARPS,
         )
@@ -394,11 +425,11 @@ class DeviceGraphs:
             image,
             plane,
             row,
-            **self._tile_constants(),
+            **self.tile_constants(),
             STAGES=self.config.stages,
             PAIRS=PAIRS,
             PACKED_XOR=PACKED_XOR,
-            num_warps=WARPS,
+            num_warps=self.config.warps,
         )
 
     def schedule(self, blocks: int) -> tuple[int, int]:
@@ -412,7 +443,8 @@ class DeviceGraphs:
         tiles = -(-self.lines.tiles // groups)
         return min(at_once, blocks * -(-self.lines.tiles // tiles)), tiles
 
-    def _tile_constants(self) -> dict[str, int]:
+    def tile_constants(self) -> dict[str, int]:
+        """The compile-time arguments of the kernels that read tiles byte for byte."""
         return {
             "K": self.lines.tile_bytes,
             "ROWS": self.lines.rows,
@@ -422,6 +454,11 @@ class DeviceGraphs:
             "SEGMENTS": self.segments[1],
             "BLOCK_K": self.config.block_k,
         }
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Kernels start on the current device: this one, for a while."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _processors(device: torch.device) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import DeviceError, MissingExtraError
+from memcore.errors import ArgumentValueError, DeviceError, MissingExtraError
 from memcore.types import Channels
 
 if TYPE_CHECKING:
@@ -55,6 +55,33 @@ def tiled_l2_graph(
     """(N, H, W, C) uint8 -> edges (E, 2) with i < j, sorted, and their ssd: only these leave the device."""
     edges, ssd = edges_within(tiled_l2_ssd(images, None, tile, channels), ssd_max)
     return edges.cpu().numpy(), ssd.cpu().numpy()
+
+
+def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(Q, D), (N, D) uint8 -> ssd and indices (Q, k) int64 on the same device, nearest first, ties by index.
+
+    Queued on the current stream: this returns before it is done.
+    """
+    _kernels(queries)
+    from memcore_kernels import knn as kernel
+
+    if k > kernel.MAX_K:
+        raise ArgumentValueError(
+            f"k must be at most {kernel.MAX_K} on a GPU, got {k}; queries.cpu() and corpus.cpu() take any"
+        )
+    ssd, indices = kernel.knn(queries, corpus, k)
+    return ssd, indices
+
+
+def device_graphs(
+    slots: int, capacity: int, shape: tuple[int, int, int], tile: tuple[int, int], ssd_max: int, device: str
+) -> Any:
+    """``memcore_kernels.DeviceGraphs``, once it is sure that there are kernels for it."""
+    if importlib.util.find_spec("triton") is None:
+        raise MissingExtraError("triton", "gpu", "graphs on a CUDA device")
+    import memcore_kernels
+
+    return memcore_kernels.DeviceGraphs(slots, capacity, shape, tile=tile, ssd_max=ssd_max, device=device)
 
 
 def edges_within(ssd: torch.Tensor, ssd_max: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import memcore
+from memcore.backends import gpu_clique
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.gpu
@@ -135,3 +136,47 @@ def test_every_device() -> None:
 def test_float_images_are_refused() -> None:
     with pytest.raises(memcore.errors.ArgumentTypeError, match="images on cuda:0 must be uint8"):
         memcore.pairwise_tiled_l2(torch.rand(2, 3, 8, 8, device="cuda"))
+
+
+def test_nearest_rows() -> None:
+    queries, corpus = random_images(70, 3, 32, 32), random_images(3000, 3, 32, 32)
+    corpus[7] = corpus[1900] = queries[3]
+    for k in (1, 10, 50, 128):
+        found = memcore.knn(queries.cuda(), corpus.cuda(), k)
+        expected = memcore.knn(queries, corpus, k)
+        assert found.indices.is_cuda
+        assert torch.equal(found.indices.cpu(), expected.indices)
+        assert torch.equal(found.ssd.cpu(), expected.ssd)
+        assert torch.equal(found.distances.cpu(), expected.distances)
+
+
+def test_cliques() -> None:
+    available, reason = gpu_clique.available()
+    if not available:
+        pytest.skip(f"the core's CUDA part is needed: {reason}")
+    rng = np.random.default_rng(3)
+    for n, p in ((1, 0.0), (40, 0.5), (500, 0.01), (500, 0.2), (1024, 0.02)):
+        upper = np.triu(rng.random((n, n)) < p, 1)
+        graph = torch.from_numpy(upper | upper.T)
+        graph[: n // 30, : n // 30] = True
+        graph.fill_diagonal_(False)
+        assert memcore.max_clique(graph.cuda(), backend="gpu").members == memcore.max_clique(graph).members
+        found, expected = (memcore.find_cliques(g, 5) for g in (graph.cuda(), graph))
+        assert [c.members for c in found] == [c.members for c in expected]
+
+
+def test_graphs_of_many_prompts() -> None:
+    from memcore_kernels import DeviceGraphs
+
+    images = near_duplicates(60, 64).movedim(1, -1).contiguous()
+    ssd_max = memcore.types.Threshold(0.15).ssd_max(16 * 16 * 3)
+    graphs = DeviceGraphs(3, 100, (64, 64, 3), tile=(16, 16), ssd_max=ssd_max, device="cuda")
+    for start in range(0, len(images), 7):
+        batch = images[start : start + 7].cuda()
+        graphs.extend(torch.cat([batch, batch]), [0] * len(batch) + [2] * len(batch))
+    expected = torch.zeros(100, 100, dtype=torch.bool)
+    for i, j in memcore.tiled_l2_graph(images.movedim(-1, 1), 0.15).edges:
+        expected[i, j] = expected[j, i] = True
+    for slot in (0, 2):
+        assert torch.equal(gpu_clique.unpack(graphs.bits[slot], 100).cpu(), expected)
+    assert not graphs.bits[1].any()

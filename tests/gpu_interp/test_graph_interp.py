@@ -10,7 +10,12 @@ from memcore_kernels import raster, threshold_graph
 from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
 from memcore_kernels.threshold_graph import DeviceGraphs
 
-from memcore.backends import gpu_clique, reference
+import memcore
+from memcore.audit.device_prompts import DevicePrompts
+from memcore.backends import gpu, gpu_clique, reference
+from memcore.errors import ArgumentValueError
+from memcore.sampling.budget import Sequential
+from tests import fibers
 from tests.interpreter_check import watched
 
 
@@ -131,7 +136,7 @@ def test_extreme_thresholds(ssd_max: int) -> None:
 
 def test_large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """K = 49,152, whose largest ssd exceeds int32; and K = 67,584 in two segments, summed in 64 bits."""
-    monkeypatch.setattr(threshold_graph, "choose_config", lambda _: threshold_graph.Config(1024, 2))
+    monkeypatch.setattr(threshold_graph, "choose_config", lambda *_: threshold_graph.Config(1024, 2))
     for shape in ((128, 128, 3), (176, 128, 3)):
         images = torch.zeros(3, *shape, dtype=torch.uint8)
         images[1] = 255
@@ -196,6 +201,16 @@ def test_nearest_rows(q: int, n: int, d: int, k: int, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("few_queries")
+def test_the_gpu_backend_finds_nearest_rows() -> None:
+    rows = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (9, 24), dtype=np.uint8))
+    ssd, indices = gpu.knn(rows[:2], rows, 3)
+    expected = reference.knn(rows[:2].numpy(), rows.numpy(), 3)
+    assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
+    with pytest.raises(ArgumentValueError, match="k must be at most 128 on a GPU, got 129"):
+        gpu.knn(rows, rows, 129)
+
+
+@pytest.mark.usefixtures("few_queries")
 def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     whole = torch.from_numpy(rng.integers(0, 256, (50, 96), dtype=np.uint8))
@@ -215,10 +230,26 @@ def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: DeviceGraphs(1, 1025, (8, 8, 3), tile=(4, 4), ssd_max=1, device="cpu"), ValueError, "capacity must"),
-        (lambda: DeviceGraphs(0, 5, (8, 8, 3), tile=(4, 4), ssd_max=1, device="cpu"), ValueError, "slots must"),
-        (lambda: DeviceGraphs(1, 5, (8, 8, 3), tile=(3, 4), ssd_max=1, device="cpu"), ValueError, "tile must"),
-        (lambda: knn_kernels.knn(torch.zeros(2, 3), torch.zeros(2, 3), 1), TypeError, "queries must be torch.uint8"),
+        (
+            lambda: DeviceGraphs(1, 1025, (8, 8, 3), tile=(4, 4), ssd_max=1, device="cpu"),
+            ValueError,
+            "capacity must",
+        ),
+        (
+            lambda: DeviceGraphs(0, 5, (8, 8, 3), tile=(4, 4), ssd_max=1, device="cpu"),
+            ValueError,
+            "slots must",
+        ),
+        (
+            lambda: DeviceGraphs(1, 5, (8, 8, 3), tile=(3, 4), ssd_max=1, device="cpu"),
+            ValueError,
+            "tile must",
+        ),
+        (
+            lambda: knn_kernels.knn(torch.zeros(2, 3), torch.zeros(2, 3), 1),
+            TypeError,
+            "queries must be torch.uint8",
+        ),
     ],
 )
 def test_wrong_calls_name_the_argument(call: object, error: type[Exception], text: str) -> None:
@@ -236,3 +267,36 @@ def test_a_full_slot_is_refused_and_left_alone() -> None:
     with pytest.raises(ValueError, match="images must be uint8 of shape"):
         graphs.extend(images[:2], [0])
     assert graphs.counts == [0]
+
+
+def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images to budget: graphs in the interpreter, cliques on fibers; as PromptGraph has it on the CPU."""
+    if fibers.missing():
+        pytest.skip(fibers.missing())
+    monkeypatch.setattr(
+        gpu_clique,
+        "max_cliques",
+        lambda bits, *, min_size, node_limit: gpu_clique.launch(
+            fibers.library(), bits.contiguous(), 0, 0, min_size, node_limit
+        ),
+    )
+    rng = np.random.default_rng(11)
+    shape = (8, 16, 3)
+    whole = [prompt(rng, 36, shape, copies) for copies in (8, 1, 0)]
+    whole[2] = torch.from_numpy(rng.integers(0, 256, (36, *shape), dtype=np.uint8))
+    prompts = DevicePrompts(3, 40, shape, device="cpu")
+    on_cpu = [memcore.PromptGraph(shape, min_clique=5) for _ in whole]
+    budget = Sequential(0.2, 0.05, generations=40, min_clique=5)
+    for start in (0, 12, 24):
+        for slot, images in enumerate(whole):
+            prompts.extend(images[start : start + 12], [slot] * 12)
+            on_cpu[slot].extend(images[start : start + 12].numpy())
+        for found, graph in zip(prompts.largest(), on_cpu, strict=True):
+            expected = memcore.max_clique(graph.graph())
+            assert found[:4] == (expected.members, expected.lower, expected.upper, True)
+            bounds = (found.lower, found.upper)
+            assert budget.decide(start + 12, lambda b=bounds: b) == budget.decide(
+                start + 12, graph.largest_clique
+            )
+    assert [len(found.members) for found in prompts.largest(min_size=5)][2] == 0
+    assert torch.equal(prompts.images(1), whole[1])
