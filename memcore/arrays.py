@@ -124,6 +124,10 @@ def as_rows(x: Any, name: str) -> ImageArray:
         raise ArgumentValueError(
             f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}"
         )
+    if device != "cpu" and not device.startswith("cuda"):
+        raise DeviceError(
+            f"{name} must stand on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
+        )
     return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
 
 

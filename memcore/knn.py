@@ -27,8 +27,8 @@ def knn(
     Parameters
     ----------
     queries
-        (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, on the CPU or a
-        CUDA device.
+        (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, on the
+        CPU or a CUDA device.
     corpus
         (N, D) or (N, H, W, C) of the same rows, in the same order of channels. A corpus larger than memory is a NumPy
         memory map, or an iterator of such arrays, any number of rows in each: neither is ever held as a whole, each

@@ -301,7 +301,7 @@ KNN: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.knn(torch.zeros(2, 8, dtype=torch.uint8, device="meta"), ROWS, 1),
         DEVICE,
-        "queries stands on meta; knn runs on the CPU, call queries.cpu() first",
+        "queries must stand on the CPU or a CUDA device, got meta; call queries.cpu() first",
     ),
     (
         lambda: memcore.knn(ROWS, ROWS, 1, threads=0),
