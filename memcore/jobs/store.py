@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
@@ -23,6 +22,11 @@ from memcore.jobs.config import Config, difference, from_mapping
 from memcore.jobs.prompts import Prompts, count_and_digest, prompts_parquet
 from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes, read_parquet
 from memcore.jobs.storage import LocalStorage, Storage, check_startable, open_storage
+
+try:
+    import pyarrow as pa
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 __all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "parquet_bytes", "png_bytes"]
 
