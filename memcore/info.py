@@ -9,9 +9,20 @@ import platform
 from typing import Any
 
 OPTIONAL = {
-    "audit": ("pyarrow", "pillow", "tqdm", "tomli-w", "scipy", "torch", "diffusers", "transformers"),
+    "audit": (
+        "pyarrow",
+        "pillow",
+        "tqdm",
+        "tomli-w",
+        "scipy",
+        "torch",
+        "diffusers",
+        "transformers",
+        "simplejpeg",
+    ),
     "gpu": ("torch", "triton"),
     "report": ("jinja2",),
+    "fast": ("kornia-rs",),
     "bench": ("faiss-cpu", "numkong", "networkx", "igraph"),
 }
 

@@ -109,7 +109,7 @@ def tiled_l2_graph(
 def max_clique(
     adjacency: torch.Tensor, *, node_limit: int = DEFAULT_NODE_LIMIT
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``memcore.max_clique`` of an (n, n) matrix; solved on the CPU, wherever the matrix stands."""
+    """``memcore.max_clique`` of an (n, n) matrix, solved where that function solves it: on the matrix's device if it can."""
     clique = _max_clique(adjacency, node_limit=node_limit)
     bounds = (clique.lower, clique.upper, int(clique.proven), clique.nodes)
     members = np.array(clique.members, dtype=np.int64)

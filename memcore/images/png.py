@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
+import importlib.util
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +20,9 @@ _RGB = 2
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
 #: pixels are the same, since PNG loses nothing, and a run's fingerprint names it in case damaged files are not.
 _fast: Callable[[bytes, tuple[int, int], str], Any] | None = None
-with contextlib.suppress(ImportError):
+if (
+    importlib.util.find_spec("kornia_rs") is not None
+):  # not `except ImportError`: a broken one must be heard of
     import kornia_rs
 
     _fast = kornia_rs.io.decode_image_png_u8
