@@ -12,8 +12,9 @@ namespace {
 
 constexpr double kHopelessShare =
     0.75;  // of pairs left: computing them all at once costs less than looking on
-constexpr std::size_t kDenseImages = 8;       // so few images are not worth bounds
-constexpr std::size_t kSmallTileBytes = 768;  // nor are so small tiles: their block sums are nearly as large
+constexpr std::size_t kDenseImages = 8;  // so few images are not worth bounds
+constexpr std::size_t kSmallTileBytes =
+    108;  // nor are tiles below 6 x 6 pixels: a block sum is as large as its pixels
 constexpr std::size_t kSampleFrom = 64;
 
 class Clock {

@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kSample = 32;        // pairs whose likely tile is tried before all are
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
 constexpr double kPackNs = 100.0;          // to pack 1,024 bytes of an image
+constexpr double kTileNs = 40.0;           // to begin with a tile of a pair, however small it is
 // Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
 // share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
 // computation.
@@ -53,7 +54,9 @@ class Verifier {
   private:
     std::size_t images_count() const { return pyramid_.size(); }
     double tiles() const { return static_cast<double>(pyramid_.shape().tiles()); }
-    double pair_ns() const { return image_kilobytes_ * static_cast<double>(isa_.tiled_l2->pair_ns); }
+    double pair_ns() const {
+        return image_kilobytes_ * static_cast<double>(isa_.tiled_l2->pair_ns) + tiles() * kTileNs;
+    }
     // How many of the images, ascending, are old: pairs of two of them were decided before.
     std::size_t old_among(const std::vector<std::uint32_t>& vertices) const {
         return static_cast<std::size_t>(std::lower_bound(vertices.begin(), vertices.end(), since_) -
@@ -76,7 +79,6 @@ class Verifier {
     }
 
     std::uint64_t ssd(const Pair& pair, std::size_t tile) {
-        tiles_checked_.fetch_add(1, std::memory_order_relaxed);
         return tiled_l2::tile_ssd(*isa_.tiled_l2, images_, pair.i, pair.j, grid_, tile / grid_.tile_columns,
                                   tile % grid_.tile_columns, ssd_max_);
     }
@@ -90,6 +92,7 @@ class Verifier {
             // Padding lanes are zero on both sides, so one is named only where all tiles look alike.
             const std::size_t tile = std::min(lane, pyramid_.shape().tiles() - 1);
             keep[p] = ssd(pairs[p], tile) <= ssd_max_;
+            return std::size_t{1};
         });
         std::vector<Pair> left;
         for (std::size_t p = 0; p < pairs.size(); ++p) {
@@ -101,9 +104,10 @@ class Verifier {
     void run_pairwise(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
         std::vector<std::uint64_t> largest(pairs.size(), 0);
         for_each(pairs.size(), [&](std::size_t p) {
-            for (std::size_t tile = 0; tile < pyramid_.shape().tiles() && largest[p] <= ssd_max_; ++tile) {
+            std::size_t tile = 0;
+            for (; tile < pyramid_.shape().tiles() && largest[p] <= ssd_max_; ++tile)
                 largest[p] = std::max(largest[p], ssd(pairs[p], tile));
-            }
+            return tile;
         });
         for (std::size_t p = 0; p < pairs.size(); ++p) {
             if (largest[p] > ssd_max_) continue;
@@ -133,13 +137,16 @@ class Verifier {
         }
     }
 
+    // `each` returns how many tiles it looked at.
     template <class Each>
     void for_each(std::size_t count, Each&& each) {
         parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_,
                      [&](std::size_t unit, std::size_t) {
+                         std::size_t tiles = 0;
                          for (std::size_t p = unit * kPairsPerUnit;
                               p < std::min(count, (unit + 1) * kPairsPerUnit); ++p)
-                             each(p);
+                             tiles += each(p);
+                         tiles_checked_.fetch_add(tiles, std::memory_order_relaxed);
                      });
     }
 
