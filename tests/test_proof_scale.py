@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from memcore.study.synthetic import NEGATIVES, prompts
 
@@ -20,7 +21,7 @@ def test_every_kind_is_there() -> None:
     assert min(kinds[k] for k in NEGATIVES) >= 10
 
 
-def test_small(tmp_path: Path) -> None:
+def proof(tmp_path: Path, *more: str) -> dict[str, Any]:
     words = [
         sys.executable,
         str(ROOT / "benchmarks" / "proof_scale.py"),
@@ -30,10 +31,22 @@ def test_small(tmp_path: Path) -> None:
         "10",
     ]
     words += ["--workers", "2", "--kills", "2", "--folder", str(tmp_path / "proof"), "--shard-prompts", "100"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run([*words, *more], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
+    record: dict[str, Any] = json.loads(done.stdout)
     assert (record["found"], record["wrong"], record["killed_identical"]) == (10, 0, True)
     assert record["sample_identical"] == 20
     assert record["max_rss_mib"] < 1024
+    return record
+
+
+def test_small(tmp_path: Path) -> None:
+    record = proof(tmp_path)
+    assert record["saved"] == 0
     assert record["files"] < 20 + 20 + 10 * 16 + 5
+
+
+def test_small_with_a_sequential_budget(tmp_path: Path) -> None:
+    budget = ["--budget", "sequential", "--copy-rate", "0.1", "--miss-rate", "0.01"]
+    record = proof(tmp_path, "--kinds", "frequent", *budget)
+    assert record["saved"] > 0.85

@@ -10,6 +10,8 @@ kind        what its generations are                                            
 memorised   10 to 16 copies of one image with a little noise, among others       yes
 hubbed      the same, and a hub with 40 spokes beside it: a greedy search ends   yes
             at the hub
+frequent    each one is a copy with a probability of 0.15: what a sequential     yes
+            budget promises to find
 nine        nine copies: one too few                                             no
 hub         a hub that is near 40 images which are far from each other           no
 miss        40 copies with so much noise that their pairs lie just too far       no
@@ -22,6 +24,7 @@ plain       images that have nothing in common                                  
 
 from __future__ import annotations
 
+import functools
 import itertools
 import zlib
 from collections.abc import Iterator, Sequence
@@ -38,8 +41,10 @@ from memcore.types import Images, Request
 SHAPE = (16, 16, 3)
 _BYTES = 16 * 16 * 3
 #: Kinds whose prompts must be found; all others must not.
-FOUND = ("memorised", "hubbed")
+FOUND = ("memorised", "hubbed", "frequent")
 NEGATIVES = ("nine", "hub", "miss", "flat", "black", "constant")
+#: Of the generations of a frequent prompt, so many in 256 are copies.
+FREQUENT = 38
 #: Largest noise of a copy, in levels: pairs of copies lie within 0.05 of each other.
 COPY_NOISE = 7
 #: Noise of a near miss: a tile's two copies lie about 0.16 apart, the worst of 16 tiles about 0.2.
@@ -101,11 +106,14 @@ class SyntheticSampler:
         if kind == "flat":
             return _flat(seeds, own)
         images = _plain(seeds)
+        if kind == "frequent":
+            copied = _random_words(seeds, 1, 7)[:, 0] % np.uint64(256) < FREQUENT
+            images[copied] = _near(_base(own), seeds[copied], COPY_NOISE)
         copies, spokes = _planted(kind, int(own))
         if copies or spokes:
             index_of = self._index_of(prompt_id)
             indices = np.array([index_of.get(int(s), self.generations) for s in seeds])
-            base = _plain(np.array([own], np.uint64) ^ np.uint64(0xA5A5))[0].clip(64, 191)
+            base = _base(own)
             hub = _plain(np.array([own], np.uint64) ^ np.uint64(0x5A5A))[0].clip(64, 191)
             noise = MISS_NOISE if kind == "miss" else COPY_NOISE
             # A stride that is coprime to the number of generations scatters the planted ones among the others.
@@ -127,9 +135,11 @@ class SyntheticSampler:
         return self._roles[1]
 
 
-def prompts(count: int, planted: int = 94, *, negatives: int = 7) -> Iterator[str]:
-    """``count`` prompts: ``planted`` memorised ones (every other one with a hub) and, of each kind of negative, about one in
-    ``negatives`` times eight, scattered evenly; the rest plain.
+def prompts(
+    count: int, planted: int = 94, *, negatives: int = 7, kinds: Sequence[str] = ("memorised", "hubbed")
+) -> Iterator[str]:
+    """``count`` prompts: ``planted`` ones of the ``kinds`` that must be found, in turn, and, of each kind of negative, about
+    one in ``negatives`` times eight, scattered evenly; the rest plain.
 
     Raises ArgumentValueError unless there is room for what is planted.
 
@@ -143,7 +153,7 @@ def prompts(count: int, planted: int = 94, *, negatives: int = 7) -> Iterator[st
     step = count // planted if planted else count + 1
     for i in range(count):
         if i % step == step // 2 and i // step < planted:
-            yield f"{FOUND[i // step % 2]} {i}"
+            yield f"{kinds[i // step % len(kinds)]} {i}"
         elif i % negatives == 0:
             yield f"{NEGATIVES[i // negatives % 8] if i // negatives % 8 < len(NEGATIVES) else 'plain'} {i}"
         else:
@@ -167,13 +177,15 @@ def _coprime(n: int) -> int:
     return next(k for k in range(n * 5 // 8, 2 * n) if math.gcd(k, n) == 1)
 
 
+@functools.lru_cache
+def _steps(count: int, salt: int) -> _Words:
+    golden = 0x9E3779B97F4A7C15
+    return np.array([(golden * (i + 1) + salt * 0xD1342543DE82EF95) % 2**64 for i in range(count)], np.uint64)
+
+
 def _random_words(seeds: _Words, count: int, salt: int) -> _Words:
     """(N, count) random words, each a hash (splitmix64) of its seed and its position."""
-    golden = 0x9E3779B97F4A7C15
-    steps = np.array(
-        [(golden * (i + 1) + salt * 0xD1342543DE82EF95) % 2**64 for i in range(count)], np.uint64
-    )
-    x = (seeds * np.uint64(0xFF51AFD7ED558CCD))[:, None] + steps
+    x = (seeds * np.uint64(0xFF51AFD7ED558CCD))[:, None] + _steps(count, salt)
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)
     x ^= x >> np.uint64(27)
@@ -193,6 +205,11 @@ def _plain(seeds: _Words) -> NDArray[np.uint8]:
     rows = np.repeat(colours // 8 * 7, 4, axis=2).reshape(-1, 4, 1, 48)  # 0 to 217
     grain = (_noise(seeds, 2) & np.uint8(31)).reshape(-1, 4, 4, 48)
     return (rows + grain).reshape(-1, *SHAPE)
+
+
+def _base(own: np.uint64) -> NDArray[np.uint8]:
+    """The prompt's memorised image."""
+    return _plain(np.array([own], np.uint64) ^ np.uint64(0xA5A5))[0].clip(64, 191)
 
 
 def _flat(seeds: _Words, own: np.uint64) -> NDArray[np.uint8]:
