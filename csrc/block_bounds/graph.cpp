@@ -10,11 +10,13 @@
 namespace memcore::block_bounds {
 namespace {
 
-constexpr double kHopelessShare =
-    0.75;  // of pairs left: computing them all at once costs less than looking on
-constexpr std::size_t kDenseImages = 8;  // so few images are not worth bounds
-constexpr std::size_t kSmallTileBytes =
-    108;  // nor are tiles below 6 x 6 pixels: a block sum is as large as its pixels
+// Of pairs left by the bounds: with more, computing all at once costs less than looking on.
+constexpr double kHopelessShare = 0.75;
+// The same where a tile is no larger than 6 x 6 pixels: there a block sum is as large as its pixels, and a
+// pair that is left costs as much as many that are computed together.
+constexpr double kHopelessShareSmall = 0.02;
+constexpr std::size_t kSmallTileBytes = 108, kTinyTileBytes = 48;  // below the latter no bounds are tried
+constexpr std::size_t kDenseImages = 8;                            // so few images are not worth bounds
 constexpr std::size_t kSampleFrom = 64;
 
 class Clock {
@@ -41,10 +43,14 @@ void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) 
     if (min_clique > 2) keep_within(core(n, edges, min_clique - 1), edges);
 }
 
+double hopeless_share(const Shape& shape) {
+    return shape.grid.tile_bytes() <= kSmallTileBytes ? kHopelessShareSmall : kHopelessShare;
+}
+
 }  // namespace
 
 bool worth_bounds(const Shape& shape) {
-    return shape.grid.tile_bytes() >= kSmallTileBytes && Pyramid::supports(shape);
+    return shape.grid.tile_bytes() >= kTinyTileBytes && Pyramid::supports(shape);
 }
 
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
@@ -75,7 +81,7 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
     stats.features_s = clock.lap();
 
     if (n >= kSampleFrom && request.since == 0 &&
-        sample_candidates(*isa.block_bounds, *features, request.ssd_max) > kHopelessShare) {
+        sample_candidates(*isa.block_bounds, *features, request.ssd_max) > hopeless_share(shape)) {
         stats.bounds_s = clock.lap();
         return dense();
     }
