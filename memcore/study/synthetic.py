@@ -209,7 +209,8 @@ def _plain(seeds: _Words) -> NDArray[np.uint8]:
 
 def _base(own: np.uint64) -> NDArray[np.uint8]:
     """The prompt's memorised image."""
-    return _plain(np.array([own], np.uint64) ^ np.uint64(0xA5A5))[0].clip(64, 191)
+    image: NDArray[np.uint8] = _plain(np.array([own], np.uint64) ^ np.uint64(0xA5A5))[0].clip(64, 191)
+    return image
 
 
 def _flat(seeds: _Words, own: np.uint64) -> NDArray[np.uint8]:
