@@ -1,7 +1,8 @@
 """The proof of scale: 350,000 prompts x 500 images through the real ``memcore audit``, killed five times and resumed.
 
 ``make proof-scale`` runs it whole; ``--prompts 2000`` runs it small. The record for docs/scale.md is printed as JSON.
-What it does not know goes to the audit: ``--kinds frequent --budget sequential --copy-rate 0.1 --miss-rate 0.01``.
+``--stage`` does one of its three runs, for a machine that is not free for all of them at once. What it does not know goes
+to the audit: ``--kinds frequent --budget sequential --copy-rate 0.1 --miss-rate 0.01``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from memcore.study.synthetic import FOUND, prompts
 SAMPLER = "memcore.study.synthetic:SyntheticSampler"
 PLANTED = 94
 GENERATIONS = 500
+STAGES = ("sample", "killed", "run")
 MIB = 2**20
 
 
@@ -80,9 +82,11 @@ def run_once(words: list[str]) -> tuple[float, list[tuple[float, int]]]:
     return time.monotonic() - start, watch.samples
 
 
-def run_killed(words: list[str], kills: int, seconds: float, rng: random.Random) -> float:
-    """The same with SIGKILL at ``kills`` random moments of about ``seconds`` of work, then to its end."""
-    start = time.monotonic()
+def run_killed(words: list[str], kills: int, seconds: float, rng: random.Random) -> tuple[float, int]:
+    """The same with SIGKILL at ``kills`` random moments of about ``seconds`` of work, then to its end: its time and how many
+    kills there were before it had ended by itself.
+    """
+    start, killed = time.monotonic(), 0
     for _ in range(kills):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         try:
@@ -91,8 +95,9 @@ def run_killed(words: list[str], kills: int, seconds: float, rng: random.Random)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+            killed += 1
     run_once(words)
-    return time.monotonic() - start
+    return time.monotonic() - start, killed
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -122,54 +127,84 @@ def check_findings(run: Path) -> dict[str, int]:
     return {"found": found, "wrong": 0, "generated": generated}
 
 
-def proof(lines: list[str], workers: int, kills: int, folder: Path, more: list[str]) -> dict[str, Any]:
-    """Runs it and returns the record."""
-    count = len(lines)
-    folder.mkdir(parents=True, exist_ok=True)
-    listing, sample_listing = folder / "prompts.txt", folder / "sample.txt"
-    listing.write_text("".join(f"{p}\n" for p in lines), "utf-8")
-    # The first 2 % of the prompts: they keep their numbers, on which their seeds depend.
-    sample_listing.write_text("".join(f"{p}\n" for p in lines[: max(1, count // 50)]), "utf-8")
+class Proof:
+    """Three runs in one folder: the first 2 % of the prompts, all of them with kills, and all of them undisturbed."""
 
-    run = folder / "run"
-    seconds, memory = run_once(command(run, listing, workers, more))
-    result = check_findings(run)
-    files = sum(1 for p in run.rglob("*") if p.is_file())
-    after_a_tenth = [rss for at, rss in memory if at > 0.1 * seconds] or [rss for _, rss in memory]
-    half = len(after_a_tenth) // 2
+    def __init__(self, folder: Path, lines: list[str], workers: int, kills: int, more: list[str]) -> None:
+        self.folder, self.lines, self.workers, self.kills, self.more = folder, lines, workers, kills, more
+        folder.mkdir(parents=True, exist_ok=True)
+        # The first prompts keep their numbers, on which their seeds depend.
+        self.first = lines[: max(1, len(lines) // 50)]
+        for name, part in (("prompts.txt", lines), ("sample.txt", self.first)):
+            (folder / name).write_text("".join(f"{line}\n" for line in part), "utf-8")
 
-    killed = folder / "killed"
-    killed_seconds = run_killed(command(killed, listing, workers, more), kills, seconds, random.Random(count))
-    if digests(killed) != digests(run):
-        raise SystemExit("the killed and resumed run differs from the undisturbed one")
+    def _command(self, stage: str, listing: str, workers: int) -> list[str]:
+        shutil.rmtree(self.folder / stage, ignore_errors=True)
+        return command(self.folder / stage, self.folder / listing, workers, self.more)
 
-    sample = folder / "sample"
-    run_once(command(sample, sample_listing, 1, more))
-    ours = {r["prompt_id"]: r for r in RunFolder.open(sample).iter_findings()}
-    theirs = {r["prompt_id"]: r for r in RunFolder.open(run).iter_findings() if r["prompt_id"] in ours}
-    if ours != theirs:
-        raise SystemExit("the sample's findings differ from the run's")
-    return {
-        "prompts": count,
-        "images": count * GENERATIONS,
-        "kinds": dict(Counter(line.split()[0] for line in lines)),
-        "audit_options": more,
-        "workers": workers,
-        "seconds": round(seconds, 1),
-        "ms_a_prompt_and_worker": round(1e3 * seconds * workers / count, 3),
-        **result,
-        "saved": round(1 - result["generated"] / (count * GENERATIONS), 4),
-        "files": files,
-        "bytes": sum(p.stat().st_size for p in run.rglob("*") if p.is_file()),
-        "max_rss_mib": round(max(rss for _, rss in memory) / MIB, 1),
-        "rss_first_half_mib": round(max(after_a_tenth[: half or 1]) / MIB, 1),
-        "rss_second_half_mib": round(max(after_a_tenth[half:]) / MIB, 1),
-        "kills": kills,
-        "killed_seconds": round(killed_seconds, 1),
-        "killed_identical": True,
-        "sample_identical": len(ours),
-        "cpu": _cpu(),
-    }
+    def sample(self) -> dict[str, Any]:
+        seconds, _ = run_once(self._command("sample", "sample.txt", 1))
+        return {"sample_seconds": round(seconds, 1)}
+
+    def killed(self) -> dict[str, Any]:
+        a_prompt = self.measured("sample")["sample_seconds"] / len(self.first)
+        words = self._command("killed", "prompts.txt", self.workers)
+        rng = random.Random(len(self.lines))
+        seconds, kills = run_killed(words, self.kills, a_prompt * len(self.lines) / self.workers, rng)
+        return {"kills": kills, "killed_seconds": round(seconds, 1)}
+
+    def run(self) -> dict[str, Any]:
+        seconds, memory = run_once(self._command("run", "prompts.txt", self.workers))
+        after_a_tenth = [rss for at, rss in memory if at > 0.1 * seconds] or [rss for _, rss in memory]
+        half = len(after_a_tenth) // 2
+        return {
+            "seconds": round(seconds, 1),
+            "ms_a_prompt_and_worker": round(1e3 * seconds * self.workers / len(self.lines), 3),
+            "max_rss_mib": round(max(rss for _, rss in memory) / MIB, 1),
+            "rss_first_half_mib": round(max(after_a_tenth[: half or 1]) / MIB, 1),
+            "rss_second_half_mib": round(max(after_a_tenth[half:]) / MIB, 1),
+            "load": os.getloadavg()[1],
+        }
+
+    def measure(self, stage: str) -> None:
+        """Does one of the runs, and keeps its figures beside it."""
+        figures = getattr(self, stage)()
+        (self.folder / f"{stage}.json").write_text(json.dumps(figures), "utf-8")
+
+    def measured(self, stage: str) -> dict[str, Any]:
+        path = self.folder / f"{stage}.json"
+        if not path.exists():
+            raise SystemExit(f"{path} is missing: run --stage {stage} first")
+        figures: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return figures
+
+    def record(self) -> dict[str, Any]:
+        """Compares the three runs; SystemExit if anything in them is wrong."""
+        figures = {name: value for stage in STAGES for name, value in self.measured(stage).items()}
+        run, count = self.folder / "run", len(self.lines)
+        result = check_findings(run)
+        if digests(self.folder / "killed") != digests(run):
+            raise SystemExit("the killed and resumed run differs from the undisturbed one")
+        ours = {r["prompt_id"]: r for r in RunFolder.open(self.folder / "sample").iter_findings()}
+        theirs = {r["prompt_id"]: r for r in RunFolder.open(run).iter_findings() if r["prompt_id"] in ours}
+        if ours != theirs:
+            raise SystemExit("the sample's findings differ from the run's")
+        files = [p for p in run.rglob("*") if p.is_file()]
+        return {
+            "prompts": count,
+            "images": count * GENERATIONS,
+            "kinds": dict(Counter(line.split()[0] for line in self.lines)),
+            "audit_options": self.more,
+            "workers": self.workers,
+            **result,
+            "saved": round(1 - result["generated"] / (count * GENERATIONS), 4),
+            "files": len(files),
+            "bytes": sum(p.stat().st_size for p in files),
+            **figures,
+            "killed_identical": True,
+            "sample_identical": len(ours),
+            "cpu": _cpu(),
+        }
 
 
 def _cpu() -> str:
@@ -188,14 +223,19 @@ def main() -> int:
     parser.add_argument("--negatives", type=int, default=7, help="of so many prompts one is no plain one")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument(
+        "--stage", choices=STAGES, help="only this one, in this order (default: all, in turn)"
+    )
     parser.add_argument("--folder", type=Path, default=Path("proof-scale"))
     arguments, more = parser.parse_known_args()
-    shutil.rmtree(arguments.folder, ignore_errors=True)
     lines = list(
         prompts(arguments.prompts, arguments.planted, negatives=arguments.negatives, kinds=arguments.kinds)
     )
-    record = proof(lines, arguments.workers, arguments.kills, arguments.folder, more)
-    print(json.dumps(record, indent=1))
+    proof = Proof(arguments.folder, lines, arguments.workers, arguments.kills, more)
+    for stage in [arguments.stage] if arguments.stage else STAGES:
+        proof.measure(stage)
+    if arguments.stage in (None, STAGES[-1]):
+        print(json.dumps(proof.record(), indent=1))
     return 0
 
 

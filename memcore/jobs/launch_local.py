@@ -123,7 +123,7 @@ def _work(connection: Connection, config: Config, threads: int | None, launcher:
     )  # Ctrl-C reaches the whole group; the launcher ends its workers
     signal.signal(signal.SIGTERM, _stop)
     _leave_with(launcher)
-    with contextlib.suppress(_Stop, EOFError, BrokenPipeError):
+    with contextlib.suppress(_Stop, EOFError, ConnectionError):  # the launcher has gone
         try:
             source = make_source(config, threads)
         except Exception as error:
