@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -242,7 +243,13 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{name} must be a number, got {value!r}")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer of more digits than a float has
+            number = math.inf
+        if not math.isfinite(number):
+            raise ConfigError(f"{name} must be a finite number, got {value!r}")
+        return number
     if kind == "int" and type(value) is not int:
         raise ConfigError(f"{name} must be an integer, got {value!r}")
     if kind == "str" and not isinstance(value, str):

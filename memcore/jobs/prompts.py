@@ -79,16 +79,30 @@ def prompts_of(path: Path) -> Iterable[str]:
 def count_and_digest(prompts: Iterable[str]) -> tuple[int, str]:
     """How many there are, and the sha256 of their JSON list, found in one pass.
 
+    ConfigError for a prompt that is no text, or that UTF-8 cannot hold.
+
     >>> count_and_digest(["a dog"]) == (1, hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest())
     True
     """
     count = 0
     digest = hashlib.sha256(b"[")
     for prompt in prompts:
+        _check(prompt, count)
         digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
         count += 1
     digest.update(b"]")
     return count, digest.hexdigest()
+
+
+def _check(prompt: Any, number: int) -> None:
+    if not isinstance(prompt, str):
+        raise ConfigError(f"prompt {number} must be a text, got {prompt!r} ({type(prompt).__name__})")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"prompt {number} is no text that UTF-8 can hold: {prompt!r} ({error.reason})"
+        ) from None
 
 
 def prompts_parquet(prompts: Iterable[str]) -> bytes:
@@ -152,9 +166,7 @@ class Prompts(Sequence[str]):
         if group not in self._held:
             while len(self._held) > 1:
                 self._held.pop(next(iter(self._held)))
-            self._held[group] = (
-                self._file.read_row_group(group, ["prompt"], use_threads=False).column(0).to_pylist()
-            )
+            self._held[group] = self._read(group)
         return self._held[group][index - self._starts[group]]
 
     def __iter__(self) -> Iterator[str]:
@@ -167,11 +179,22 @@ class Prompts(Sequence[str]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _read(self, group: int) -> list[str]:
+        try:
+            table = self._file.read_row_group(group, ["prompt"], use_threads=False)
+            held: list[str] = table["prompt"].to_pylist()
+        except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from None
+        return held
+
+    def _unreadable(self, error: Exception) -> RunError:
+        return RunError(f"{self._place}/prompts.parquet cannot be read: {error}")
+
     def _open(self) -> None:
         try:
             self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{self._place}/prompts.parquet cannot be read: {error}") from None
+            raise self._unreadable(error) from None
         start = 0
         for group in range(self._file.num_row_groups):
             self._starts.append(start)

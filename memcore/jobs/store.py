@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import time
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,14 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.jobs.config import Config, difference, from_mapping
 from memcore.jobs.prompts import Prompts, count_and_digest, prompts_parquet
+from memcore.jobs.reading import (
+    FORMAT,
+    findings_table,
+    matches_table,
+    quarantine_table,
+    read_manifest,
+    read_meta,
+)
 from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes, read_parquet
 from memcore.jobs.storage import LocalStorage, Storage, check_startable, open_storage
 
@@ -29,10 +36,6 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 __all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "parquet_bytes", "png_bytes"]
-
-#: 2: shards may be long, so that unfinished ones have a checkpoint; a manifest says from which to which prompt it goes.
-FORMAT = 2
-READABLE = (1, 2)
 
 #: Shards of a run whose configuration leaves their size open: enough of them to share out, and few enough files.
 SHARDS_WANTED = 64
@@ -138,7 +141,7 @@ class RunFolder:
     def open(cls, place: str | Path) -> RunFolder:
         """Reads ``run.toml``; RunError if ``place`` is no run folder or of a format that this memcore does not read."""
         storage = open_storage(place)
-        meta = _read_meta(storage)
+        meta = read_meta(storage)
         try:
             config = from_mapping(meta["config"])
             prompts = Prompts(
@@ -246,7 +249,8 @@ class RunFolder:
     def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
         for shard in self.done():
-            yield from self._read("findings", shard, columns)
+            for batch in findings_table(self.storage, f"shard-{shard.id}", columns).to_batches(1000):
+                yield from batch.to_pylist()
 
     def findings(self) -> list[Row]:
         """The same as a list: for runs that fit."""
@@ -257,7 +261,7 @@ class RunFolder:
         names = set(self.storage.names("quarantine"))
         for shard in self.done():
             if f"shard-{shard.id}.parquet" in names:
-                yield from self._read("quarantine", shard, None)
+                yield from quarantine_table(self.storage, f"shard-{shard.id}").to_pylist()
 
     def quarantine(self) -> list[Row]:
         return list(self.iter_quarantine())
@@ -266,32 +270,12 @@ class RunFolder:
         return [self._manifest_of(shard) for shard in self.done()]
 
     def _manifest_of(self, shard: Shard) -> dict[str, Any]:
-        try:
-            found = json.loads(self.storage.read(_manifest(shard)))
-            return {"generated": int(found.pop("generated")), "seconds": dict(found.pop("seconds")), **found}
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.place}/{_manifest(shard)} is damaged: {error}; remove it, and the same command does its shard again"
-            ) from None
-
-    def _read(self, kind: str, shard: Shard, columns: Sequence[str] | None) -> Iterator[Row]:
-        name = f"{kind}/shard-{shard.id}.parquet"
-        try:
-            table = read_parquet(self.storage.read(name), columns)
-        except (FileNotFoundError, pa.ArrowException) as error:
-            raise RunError(
-                f"{self.place}/{name} cannot be read although its manifest says that the shard is done: {error}; "
-                f"remove {self.place}/{_manifest(shard)}, and the same command does it again"
-            ) from None
-        for batch in table.to_batches(1000):
-            yield from batch.to_pylist()
+        return read_manifest(self.storage, f"shard-{shard.id}")
 
     def matches(self) -> list[Row] | None:
         """Rows of matches.parquet, or None if the run was not matched yet."""
-        if not self.storage.exists("matches.parquet"):
-            return None
-        rows: list[Row] = read_parquet(self.storage.read("matches.parquet")).to_pylist()
-        return rows
+        table = matches_table(self.storage)
+        return None if table is None else list(table.to_pylist())
 
     def require_complete(self, what: str) -> None:
         left = len(self.pending())
@@ -343,29 +327,6 @@ def _meta(
         "prompts": {"count": count, "source": config.prompts or config.images, "digest": prompts_digest},
         "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
     }
-
-
-def _read_meta(storage: Storage) -> dict[str, Any]:
-    try:
-        meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(
-            f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{storage.place}/run.toml is damaged: {error}") from None
-    head = meta.get("run")
-    found = head.get("format") if isinstance(head, dict) else None
-    if type(found) is int and found > FORMAT:
-        raise RunError(
-            f"{storage.place} has the run format {found}, which a newer memcore made; this one reads up to format "
-            f"{FORMAT}: install that version"
-        )
-    if found not in READABLE:
-        raise RunError(
-            f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
-        )
-    return meta
 
 
 def _toml_bytes(meta: Mapping[str, Any]) -> bytes:

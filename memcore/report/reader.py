@@ -1,11 +1,9 @@
-"""Reads what the report needs from a run folder. The only file of the report that knows the formats (docs/formats.md)."""
+"""Gathers what the report shows of a run, a shard at a time. The only file of the report that knows the formats."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,10 +15,7 @@ from memcore.sampling.first_step import SCORES
 
 Row: TypeAlias = dict[str, Any]
 
-FORMATS = (1, 2)
 EVALUATION_FORMAT = 1
-_TOTALS = ("generated", "excluded", "status")
-_ROW = ("prompt_id", "prompt", "mean_distance", "cliques", "reason")
 _MATCH = (
     "prompt_id",
     "clique",
@@ -99,23 +94,26 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """The run in ``path``, at whatever stage it is. RunError says which file is missing, damaged or foreign."""
-    settings = _settings(path)
+    _needs_pyarrow()
+    from memcore.jobs import reading
+    from memcore.jobs.schemas import FINDINGS
+    from memcore.jobs.storage import LocalStorage
+
+    storage = LocalStorage(path)
+    columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
+    settings = reading.read_meta(storage)
+    _check_settings(settings, storage.place)
     totals: Counter[str] = Counter()
     rows: list[Row] = []
     seconds: dict[str, float] = {}
     quarantine: dict[str, Quarantined] = {}
     stops: dict[str, tuple[int, int]] = {}
     screen = ScreenScores()
-    for manifest_path in sorted(
-        (path / "manifest").glob("shard-*.json")
-    ):  # a shard without a manifest is not done
-        manifest = _json(manifest_path)
-        for stage, value in manifest.get("seconds", {}).items():
+    for shard in reading.finished(storage):  # a shard without a manifest is not done
+        for stage, value in reading.read_manifest(storage, shard)["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        shard = path / "findings" / f"{manifest_path.stem}.parquet"
-        _check_digest(shard, manifest.get("sha256"))
-        rows.extend(_shard_rows(shard, totals, stops, screen))
-        _add_quarantine(path / "quarantine" / shard.name, quarantine)
+        rows.extend(_shard_rows(reading.findings_table(storage, shard, columns), totals, stops, screen))
+        _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     match_file = path / "match.json"
@@ -129,7 +127,9 @@ def read_run(path: Path) -> Run:
         excluded_prompts=totals["excluded_prompts"],
         findings=[found[i] for i in order],
         failures=sorted((r for r in rows if r["status"] == "failed"), key=lambda r: int(r["prompt_id"])),
-        matches=_matches(path / "matches.parquet", {int(row["prompt_id"]): row for row in found}),
+        matches=_matches(
+            reading.matches_table(storage), storage.place, {int(row["prompt_id"]): row for row in found}
+        ),
         match=_json(match_file) if match_file.exists() else {},
         evaluation=_evaluation(path / "evaluation.json"),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
@@ -139,19 +139,7 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _settings(path: Path) -> Row:
-    file = path / "run.toml"
-    try:
-        settings = tomllib.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunError(f"{path} is no run folder: it holds no run.toml (memcore audit makes one)") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from None
-    found = settings.get("run", {}).get("format")
-    if found not in FORMATS:
-        raise RunError(
-            f"{path} has the run format {found!r}, this memcore reads {' and '.join(map(str, FORMATS))}"
-        )
+def _check_settings(settings: Row, place: str) -> None:
     for table, name in (
         ("graph", "threshold"),
         ("graph", "grid"),
@@ -159,15 +147,13 @@ def _settings(path: Path) -> Row:
         ("prompts", "count"),
     ):
         if name not in settings.get(table, {}):
-            raise RunError(f"{file} has no {name!r} in its table [{table}]")
-    return settings
+            raise RunError(f"{place}/run.toml has no {name!r} in its table [{table}]")
 
 
 def _shard_rows(
-    file: Path, totals: Counter[str], stops: dict[str, tuple[int, int]], screen: ScreenScores
+    table: Any, totals: Counter[str], stops: dict[str, tuple[int, int]], screen: ScreenScores
 ) -> Iterator[Row]:
     """Rows with a finding or a failure; the others are only counted, so that a run of 350,000 prompts is read in seconds."""
-    table = _table(file, (*_TOTALS, *_ROW))
     import pyarrow.compute as pc
 
     totals["done"] += table.num_rows
@@ -177,7 +163,7 @@ def _shard_rows(
     _add_stops(table, stops)
     _add_scores(table, screen)
     told = pc.is_in(table["status"], value_set=_strings("finding", "failed"))
-    yield from table.filter(told).select([n for n in table.column_names if n != "pairs"]).to_pylist()
+    yield from table.filter(told).to_pylist()
 
 
 def _strings(*values: str) -> Any:
@@ -188,8 +174,6 @@ def _strings(*values: str) -> Any:
 
 def _add_stops(table: Any, stops: dict[str, tuple[int, int]]) -> None:
     """Prompts and their images by the reason why they ended; runs from before there were reasons have none."""
-    if "stop" not in table.column_names:
-        return
     grouped = table.group_by("stop").aggregate([("generated", "sum"), ("prompt_id", "count")])
     for row in grouped.to_pylist():
         if row["stop"] is not None:
@@ -198,35 +182,33 @@ def _add_stops(table: Any, stops: dict[str, tuple[int, int]]) -> None:
 
 
 def _add_scores(table: Any, screen: ScreenScores) -> None:
-    names = [name for name in SCORES if name in table.column_names]
-    rows = table.select(["status", *names]).to_pylist() if names else []
-    for row in rows:
-        if row["status"] in ("finding", "none") and all(row[name] is not None for name in names):
+    if all(table[name].null_count == table.num_rows for name in SCORES):
+        return
+    for row in table.select(["status", *SCORES]).to_pylist():
+        if row["status"] in ("finding", "none") and all(row[name] is not None for name in SCORES):
             screen.found.append(row["status"] == "finding")
-            for name in names:
+            for name in SCORES:
                 screen.scores.setdefault(name, []).append(float(row[name]))
 
 
-def _add_quarantine(file: Path, reasons: dict[str, Quarantined]) -> None:
-    if not file.exists():
-        return
-    for entry in _table(file, ("source", "reason", "detail")).to_pylist():
+def _add_quarantine(table: Any, reasons: dict[str, Quarantined]) -> None:
+    for entry in table.to_pylist():
         reason, source, detail = (str(entry[name] or "") for name in ("reason", "source", "detail"))
         before = reasons.get(reason, Quarantined(reason, 0, source, detail))
         reasons[reason] = dataclasses.replace(before, count=before.count + 1)
 
 
-def _matches(file: Path, findings: Mapping[int, Row]) -> dict[int, list[Row]] | None:
+def _matches(table: Any, place: str, findings: Mapping[int, Row]) -> dict[int, list[Row]] | None:
     """Each prompt's matches, the strongest first: extracted before others, then larger cliques."""
-    if not file.exists():
+    if table is None:
         return None
     grouped: dict[int, list[Row]] = {}
-    for match in _table(file, _MATCH).to_pylist():
+    for match in table.select(list(_MATCH)).to_pylist():
         prompt_id, clique = int(match["prompt_id"]), int(match["clique"])
         cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
         if not 0 <= clique < len(cliques):
             raise RunError(
-                f"{file} names clique {clique} of prompt {prompt_id}, which this run does not have: "
+                f"{place}/matches.parquet names clique {clique} of prompt {prompt_id}, which this run does not have: "
                 "it belongs to an earlier state of the run, so give memcore match again"
             )
         grouped.setdefault(prompt_id, []).append(match)
@@ -244,27 +226,11 @@ def _evaluation(file: Path) -> Row | None:
     return evaluation
 
 
-def _table(file: Path, columns: tuple[str, ...]) -> Any:
+def _needs_pyarrow() -> None:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow  # noqa: F401
     except ImportError:
         raise MissingExtraError("pyarrow", "report", "The report") from None
-    try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{file} cannot be read: {error}") from None
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        raise RunError(f"{file} has no column {missing[0]!r}")
-    return table
-
-
-def _check_digest(file: Path, expected: str | None) -> None:
-    if not file.exists():
-        raise RunError(f"{file} is missing although its manifest says that the shard is done")
-    if expected and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-        raise RunError(f"{file} is not the file that its manifest was written for: its sha256 differs")
 
 
 def _json(file: Path) -> Row:
