@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from memcore.audit.findings import rank
@@ -10,6 +12,8 @@ from memcore.errors import ConfigError, MissingExtraError
 
 FORMAT = 1
 CONFIDENCE = 0.95
+#: Prompts with nothing to show that an evaluation lists; of more it lists none.
+LISTED = 10_000
 KIND_FIELDS = ("prompt", "copies", "expected")
 
 
@@ -56,45 +60,33 @@ def check_truth(truth: Any, prompts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def evaluate(
-    findings: Sequence[Mapping[str, Any]],
+    findings: Iterable[Mapping[str, Any]],
     matches: Sequence[Mapping[str, Any]] | None,
-    truth: Sequence[Mapping[str, Any]],
+    truth: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The content of evaluation.json.
 
     ``findings`` and ``matches`` are the run's rows, ``truth`` one entry a prompt. A prompt whose ``expected`` is null is
     in between (some copies, maybe too few): it is shown, and counted neither as right nor as wrong. Two stages are
     scored: "candidates", prompts with a clique, and "extracted", those whose clique also matches a training image.
-    A match with another image than those planted under that prompt is wrong.
+    A match with another image than those planted under that prompt is wrong. ``findings`` and ``truth`` are gone through
+    once; of more than 10,000 prompts that are neither expected nor found, "prompts" lists none: they are only counted.
 
     Source: Carlini et al. 2023, section 4.2.2: precision-recall over the ranking by mean distance.
     """
     best = _best_matches(matches or [])
-    prompts = []
+    expected: Counter[bool | None] = Counter()
+    groups: dict[int, _Group] = {}
+    prompts, quiet = [], 0
     for row, entry in zip(findings, truth, strict=True):
-        match = best.get(int(row["prompt_id"]))
-        planted = entry.get("training_images")
-        extracted = bool(match and match["extracted"])
-        right_image = not planted or match is None or int(match["training_index"]) in planted
-        generated = int(row["generated"])
-        copies = int(match["copies"]) if match and extracted else 0
-        prompts.append(
-            {
-                "prompt_id": int(row["prompt_id"]),
-                "prompt": str(row["prompt"]),
-                "kind": str(entry.get("kind", "")),
-                "copies": int(entry["copies"]),
-                "expected": entry["expected"],
-                "size": int(row["size"]),
-                "generated": generated,
-                "share": copies / generated if generated else 0.0,
-                "mean_distance": row["mean_distance"],
-                "extracted": extracted,
-                "right_image": right_image,
-                "l2": float(match["l2"]) if match else None,
-                "tiled_l2": float(match["tiled_l2"]) if match else None,
-            }
-        )
+        prompt = _prompt(row, entry, best.get(int(row["prompt_id"])))
+        expected[prompt["expected"]] += 1
+        groups.setdefault(prompt["copies"], _Group()).add(prompt)
+        quiet += _quiet(prompt)
+        if quiet <= LISTED or not _quiet(prompt):
+            prompts.append(prompt)
+    if quiet > LISTED:
+        prompts = [p for p in prompts if not _quiet(p)]
     stages = {"candidates": score(prompts, [p["mean_distance"] is not None for p in prompts])}
     if matches is not None:
         stages["extracted"] = score(prompts, [p["extracted"] for p in prompts])
@@ -102,13 +94,60 @@ def evaluate(
         "format": FORMAT,
         "against": "truth",
         "confidence": CONFIDENCE,
-        "positives": sum(p["expected"] is True for p in prompts),
-        "negatives": sum(p["expected"] is False for p in prompts),
-        "ignored": sum(p["expected"] is None for p in prompts),
+        "positives": expected[True],
+        "negatives": expected[False],
+        "ignored": expected[None],
         "stages": stages,
         "prompts": prompts,
-        "by_copies": _by_copies(prompts),
+        "not_listed": quiet if quiet > LISTED else 0,
+        "by_copies": [{"copies": copies, **groups[copies].told()} for copies in sorted(groups)],
     }
+
+
+def _prompt(
+    row: Mapping[str, Any], entry: Mapping[str, Any], match: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    planted = entry.get("training_images")
+    extracted = bool(match and match["extracted"])
+    generated = int(row["generated"])
+    copies = int(match["copies"]) if match and extracted else 0
+    return {
+        "prompt_id": int(row["prompt_id"]),
+        "prompt": str(row["prompt"]),
+        "kind": str(entry.get("kind", "")),
+        "copies": int(entry["copies"]),
+        "expected": entry["expected"],
+        "size": int(row["size"]),
+        "generated": generated,
+        "share": copies / generated if generated else 0.0,
+        "mean_distance": row["mean_distance"],
+        "extracted": extracted,
+        "right_image": not planted or match is None or int(match["training_index"]) in planted,
+        "l2": float(match["l2"]) if match else None,
+        "tiled_l2": float(match["tiled_l2"]) if match else None,
+    }
+
+
+def _quiet(prompt: Mapping[str, Any]) -> bool:
+    """Neither to be found nor found: it counts, and there is nothing to show of it."""
+    return prompt["expected"] is not True and prompt["mean_distance"] is None and not prompt["extracted"]
+
+
+@dataclasses.dataclass
+class _Group:
+    """Prompts with as many planted copies."""
+
+    prompts: int = 0
+    found: int = 0
+    shares: float = 0.0
+
+    def add(self, prompt: Mapping[str, Any]) -> None:
+        self.prompts += 1
+        self.found += bool(prompt["extracted"])
+        self.shares += float(prompt["share"])
+
+    def told(self) -> dict[str, Any]:
+        return {"prompts": self.prompts, "found": self.found, "mean_share": self.shares / self.prompts}
 
 
 def _best_matches(matches: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
@@ -162,18 +201,3 @@ def score(prompts: Sequence[Mapping[str, Any]], said: Sequence[bool]) -> dict[st
 def _proportion(successes: int, trials: int) -> dict[str, float | None]:
     low, high = clopper_pearson(successes, trials)
     return {"value": successes / trials if trials else None, "low": low, "high": high}
-
-
-def _by_copies(prompts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for copies in sorted({int(p["copies"]) for p in prompts}):
-        group = [p for p in prompts if p["copies"] == copies]
-        rows.append(
-            {
-                "copies": copies,
-                "prompts": len(group),
-                "found": sum(bool(p["extracted"]) for p in group),
-                "mean_share": sum(float(p["share"]) for p in group) / len(group),
-            }
-        )
-    return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -10,7 +10,7 @@ Expected = bool | None
 
 
 def from_matches(
-    findings: Sequence[Mapping[str, Any]], matches: Sequence[Mapping[str, Any]]
+    findings: Iterable[Mapping[str, Any]], matches: Iterable[Mapping[str, Any]]
 ) -> list[Expected]:
     """A prompt with an extracted clique is right, a matched one without wrong; what was never matched is unknown.
 
@@ -25,7 +25,7 @@ def from_matches(
 
 
 def from_annotations(
-    findings: Sequence[Mapping[str, Any]], said: Iterable[tuple[int, str]]
+    findings: Iterable[Mapping[str, Any]], said: Iterable[tuple[int, str]]
 ) -> list[Expected]:
     """``said`` are (prompt_id, label) of all annotators. "copy" and no "no": right. "no" and no "copy": wrong.
 
@@ -46,9 +46,6 @@ def _agreed(labels: set[str]) -> Expected:
     return "copy" in labels
 
 
-def as_truth(findings: Sequence[Mapping[str, Any]], expected: Sequence[Expected]) -> list[dict[str, Any]]:
+def as_truth(expected: Iterable[Expected]) -> Iterator[dict[str, Any]]:
     """Entries as ``evaluate`` takes them."""
-    return [
-        {"prompt": row["prompt"], "copies": 0, "expected": e}
-        for row, e in zip(findings, expected, strict=True)
-    ]
+    return ({"copies": 0, "expected": e} for e in expected)

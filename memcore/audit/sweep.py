@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,8 @@ def grid_of(
 
 
 def sweep(
-    findings: Sequence[Mapping[str, Any]],
-    expected: Sequence[bool | None],
+    findings: Iterable[Mapping[str, Any]],
+    expected: Iterable[bool | None],
     thresholds: Sequence[float],
     sizes: Sequence[int],
     *,
@@ -44,7 +44,8 @@ def sweep(
     """For each threshold and clique size: right, wrong and missed prompts, precision, recall with intervals, average
     precision, and the recall down the ranking before the first wrong prompt.
 
-    ``findings`` are a run's rows with their pairs up to ``ceiling``, ``expected`` one entry a row. A prompt is reported if
+    ``findings`` are a run's rows with their pairs up to ``ceiling``, ``expected`` one entry a row; both are gone through
+    once, and one row's pairs are held at a time. A prompt is reported if
     its largest clique has at least so many members, and ranked by that clique's mean distance. ``best`` is the cell with the
     largest recall at zero false positives, ties by the smaller threshold and the larger size.
 
@@ -52,21 +53,16 @@ def sweep(
     """
     if any(t > ceiling for t in thresholds):
         raise ArgumentValueError(f"thresholds must be at most ceiling={ceiling:g}, got {max(thresholds):g}")
-    counted = [(row, e) for row, e in zip(findings, expected, strict=True) if e is not None]
-    graphs = [_graph(row, ceiling) for row, _ in counted]
+    shown = [
+        _Prompt(int(row["prompt_id"]), e, [_largest(graph, t, node_limit) for t in thresholds])
+        for row, e in zip(findings, expected, strict=True)
+        # a prompt without a pair that must not be found is right in every cell: it is not held
+        if e is not None and ((graph := _graph(row, ceiling)) is not None or e)
+    ]
     cells = []
-    for threshold in thresholds:
-        cliques = [_largest(graph, threshold, node_limit) for graph in graphs]
+    for column, threshold in enumerate(thresholds):
         for size in sizes:
-            prompts = [
-                {
-                    "prompt_id": int(row["prompt_id"]),
-                    "expected": e,
-                    "right_image": True,
-                    "mean_distance": mean if found >= size else None,
-                }
-                for (row, e), (found, mean) in zip(counted, cliques, strict=True)
-            ]
+            prompts = [p.at(column, size) for p in shown]
             stage = score(prompts, [p["mean_distance"] is not None for p in prompts])
             stage.pop("curve")
             cells.append({"threshold": threshold, "min_clique": size, **stage})
@@ -79,6 +75,24 @@ def sweep(
         "cells": cells,
         "best": chosen,
     }
+
+
+class _Prompt(NamedTuple):
+    """A prompt and, for each threshold, the size and the mean distance of its largest clique."""
+
+    prompt_id: int
+    expected: bool
+    largest: list[tuple[int, float | None]]
+
+    def at(self, column: int, size: int) -> dict[str, Any]:
+        """The prompt as ``score`` takes it, at a threshold and a smallest clique."""
+        found, mean = self.largest[column]
+        return {
+            "prompt_id": self.prompt_id,
+            "expected": self.expected,
+            "right_image": True,
+            "mean_distance": mean if found >= size else None,
+        }
 
 
 def _graph(row: Mapping[str, Any], ceiling: float) -> Graph | None:

@@ -174,6 +174,9 @@ def _progress(folder: RunFolder, total: int | None, quiet: bool) -> Iterator[Cal
         progress.close()
 
 
+_SCORED = ("prompt_id", "prompt", "size", "generated", "mean_distance")
+
+
 def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> dict[str, Any]:
     """Writes evaluation.json and returns it: precision and recall against planted ``truth``, "matches" or "annotations".
 
@@ -181,22 +184,25 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
     """
     folder = RunFolder.open(run)
     folder.require_complete("evaluate")
-    findings = folder.findings()
     if against == "truth":
         entries = _planted(truth, folder.prompts)
-        result = evaluate(findings, folder.matches(), entries)
+        expected = [entry["expected"] for entry in entries]
+        result = evaluate(folder.iter_findings(_SCORED), folder.matches(), entries)
     else:
-        entries = as_truth(findings, _expected(folder, findings, against))
-        result = {**evaluate(findings, None, entries), "against": against}
+        expected = _expected(folder, against)
+        result = {
+            **evaluate(folder.iter_findings(_SCORED), None, as_truth(expected)),
+            "against": against,
+        }
     config = folder.config
     if config.edges_up_to:
         early = config.budget == "sequential"
         # a prompt that stopped when its clique was complete says nothing of larger cliques
         largest = config.min_clique if early else None
         thresholds, sizes = grid_of(config.edges_up_to, config.threshold, config.min_clique, largest)
-        expected = [entry["expected"] for entry in entries]
+        swept = folder.iter_findings(("prompt_id", "generated", "tile_bytes", "pairs"))
         cells = sweep(
-            findings, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
+            swept, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
         )
         result["sweep"] = {**cells, "stopped_early": early}
     write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
@@ -213,18 +219,26 @@ def _planted(truth: Path | None, prompts: Sequence[str]) -> list[dict[str, Any]]
     return check_truth(planted, prompts)
 
 
-def _expected(folder: RunFolder, findings: list[dict[str, Any]], against: str) -> list[bool | None]:
+def _expected(folder: RunFolder, against: str) -> list[bool | None]:
+    rows = folder.iter_findings(("prompt_id",))
     if against == "matches":
         matches = folder.matches()
         if matches is None:
             raise RunError(f"{folder.path} was not matched: give memcore match first")
-        return from_matches(findings, matches)
+        return from_matches(rows, matches)
     if against != "annotations":
         raise ConfigError(f"against must be truth, matches or annotations, got {against!r}")
     with Annotations.open(folder.path, folder.digest) as annotations:
         items = {item.item: item.prompt_id for item in annotations.items()}
         said = [(items[i], label) for a in ANNOTATORS for i, label in annotations.labels(a).items()]
-    return from_annotations(findings, said)
+    expected = from_annotations(rows, said)
+    if all(e is None for e in expected):
+        given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
+        raise RunError(
+            f"{folder.path}: {given} a single prompt, so that there is nothing to evaluate against: "
+            f"memcore annotate {folder.path} gives the page on which two people say copy or no"
+        )
+    return expected
 
 
 def summary(folder: RunFolder) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from memcore.errors import (
     StoreError,
     WorkerError,
 )
+from memcore.jobs.hopeless import Hopeless
 from memcore.jobs.secrets import redact
 from memcore.jobs.shard import CHECKPOINT_SECONDS, give_up_shard, run_shard
 from memcore.jobs.source import Identity, Source
@@ -100,18 +101,22 @@ def run_here(
     folder: RunFolder, shards: Sequence[Shard], source: Source, threads: int | None, tell: Tell
 ) -> None:
     """Does the shards one after the other in this process, for a sampler that a program hands in."""
+    hopeless = Hopeless()
     for shard in shards:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                do_shard(folder, shard, source, threads, tell, _interval(attempt))
-                break
+                done = do_shard(folder, shard, source, threads, tell, _interval(attempt))
             except Exception as error:
                 kind, text = classify(error)
                 if kind == "usage":
                     raise
                 stop_for(kind, text)
+                hopeless.failed(folder, shard, text)
                 if attempt == ATTEMPTS:
                     give_up_shard(folder, shard, "error", text)
+            else:
+                hopeless.done(folder, shard, done["prompts"], done["failed"])
+                break
 
 
 def do_shard(
@@ -147,7 +152,7 @@ def run_pool(
 
     A worker that dies is replaced. A shard that fails, or whose worker dies, is tried again, three times in all; then it
     is put aside with its traceback and the run goes on. ConfigError, StoreError and WorkerError end the run: wrong usage,
-    a store that cannot be written, and workers that die before they can do anything.
+    a store that cannot be written, and workers that die before they can do anything or of whose shards not one succeeds.
     """
     try:
         return _Schedule(pool, open_folder, part, tell).run(workers)
@@ -172,6 +177,7 @@ class _Schedule:
         self.ready: list[int] = []
         self.starting = 0
         self.early_deaths = 0
+        self.hopeless = Hopeless()
 
     def run(self, workers: int) -> RunFolder:
         for _ in range(workers):
@@ -211,7 +217,9 @@ class _Schedule:
             self.told[event.worker] = self.told.get(event.worker, 0) + event.value
             self.tell(event.value)
         elif event.kind == "done":
-            self.busy.pop(event.worker)
+            assert self.folder is not None
+            shard = self.busy.pop(event.worker)
+            self.hopeless.done(self.folder, shard, event.value["prompts"], event.value["failed"])
             self.ready.append(event.worker)
         elif event.kind == "failed":
             self._fail(event.worker, "error", str(event.value))
@@ -251,6 +259,7 @@ class _Schedule:
         assert self.folder is not None
         shard = self.busy.pop(worker)
         self.tell(-self.told.pop(worker))
+        self.hopeless.failed(self.folder, shard, text)
         if self.attempts[shard.id] < ATTEMPTS:
             self.pending.append(shard)  # last, so that one bad shard does not hold up the others
         else:

@@ -86,7 +86,7 @@ def run_shard(
     ``progress`` is told the number of generations done or, where a prompt stopped early, spared. What cannot be sampled or
     read is quarantined with a reason.
     Finished prompts are written to the shard's checkpoint from time to time, and when the shard is interrupted or fails,
-    so that whoever does it next goes on from there. Returns counts: prompts, generated, findings.
+    so that whoever does it next goes on from there. Returns counts: prompts, generated, findings, failed.
     """
     record = folder.read_partial(shard)
     resumed = record.generated
@@ -119,6 +119,7 @@ def run_shard(
         "prompts": len(record.rows),
         "generated": record.generated - resumed,
         "findings": sum(row["status"] == PromptStatus.FINDING for row in record.rows),
+        "failed": sum(row["status"] == PromptStatus.FAILED for row in record.rows),
     }
 
 

@@ -249,7 +249,9 @@ class RunFolder:
     def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
         for shard in self.done():
-            for batch in findings_table(self.storage, f"shard-{shard.id}", columns).to_batches(1000):
+            table = findings_table(self.storage, f"shard-{shard.id}", columns)
+            # a row may hold 100,000 pairs, each an object of its own
+            for batch in table.to_batches(8 if "pairs" in table.schema.names else 1000):
                 yield from batch.to_pylist()
 
     def findings(self) -> list[Row]:

@@ -16,17 +16,6 @@ from memcore.sampling.first_step import SCORES
 Row: TypeAlias = dict[str, Any]
 
 EVALUATION_FORMAT = 1
-_MATCH = (
-    "prompt_id",
-    "clique",
-    "training_index",
-    "training_name",
-    "l2",
-    "tiled_l2",
-    "extracted",
-    "copies",
-    "eidetic",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +192,7 @@ def _matches(table: Any, place: str, findings: Mapping[int, Row]) -> dict[int, l
     if table is None:
         return None
     grouped: dict[int, list[Row]] = {}
-    for match in table.select(list(_MATCH)).to_pylist():
+    for match in table.to_pylist():
         prompt_id, clique = int(match["prompt_id"]), int(match["clique"])
         cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
         if not 0 <= clique < len(cliques):
