@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
+#include <tuple>
 
 #include "block_bounds/dense_graph.hpp"
 #include "runtime/thread_pool.hpp"
@@ -12,12 +14,18 @@ namespace {
 
 constexpr std::size_t kSample = 32;        // pairs whose likely tile is tried before all are
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
-constexpr double kPackNs = 100.0;          // to pack 1,024 bytes of an image
-constexpr double kTileNs = 40.0;           // to begin with a tile of a pair, however small it is
+// Images that take more than this are read from memory, not from a cache; and so many bytes of them stay in
+// one.
+constexpr double kCacheBytes = 8.0 * (1 << 20);
+// What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
+// apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
+constexpr double kFarNs = 300.0;
+constexpr double kPackNs = 100.0;  // to pack 1,024 bytes of an image
+constexpr double kTileNs = 40.0;   // to begin with a tile of a pair, however small it is
 // Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
 // share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
 // computation.
-constexpr double kSmallShare = 0.15, kLargeShare = 0.4;
+constexpr double kSmallShare = 0.15, kLargeShare = 0.75;
 
 class Verifier {
   public:
@@ -54,8 +62,11 @@ class Verifier {
   private:
     std::size_t images_count() const { return pyramid_.size(); }
     double tiles() const { return static_cast<double>(pyramid_.shape().tiles()); }
+    double image_bytes() const { return 1024.0 * image_kilobytes_; }
+    bool far() const { return image_bytes() * static_cast<double>(images_count()) > kCacheBytes; }
     double pair_ns() const {
-        return image_kilobytes_ * static_cast<double>(isa_.tiled_l2->pair_ns) + tiles() * kTileNs;
+        const double near = static_cast<double>(isa_.tiled_l2->pair_ns);
+        return image_kilobytes_ * (near + (far() ? kFarNs : 0.0)) + tiles() * kTileNs;
     }
     // How many of the images, ascending, are old: pairs of two of them were decided before.
     std::size_t old_among(const std::vector<std::uint32_t>& vertices) const {
@@ -86,7 +97,7 @@ class Verifier {
     std::vector<Pair> check_likely_tile(const std::vector<Pair>& pairs) {
         const Level& finest = pyramid_.levels().back();
         std::vector<std::uint8_t> keep(pairs.size());
-        for_each(pairs.size(), [&](std::size_t p) {
+        for_each(pairs, [&](std::size_t p) {
             const std::size_t lane = isa_.block_bounds->likely_largest(
                 finest.image(pairs[p].i), finest.image(pairs[p].j), pyramid_.groups(), finest.rows);
             // Padding lanes are zero on both sides, so one is named only where all tiles look alike.
@@ -103,7 +114,7 @@ class Verifier {
 
     void run_pairwise(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
         std::vector<std::uint64_t> largest(pairs.size(), 0);
-        for_each(pairs.size(), [&](std::size_t p) {
+        for_each(pairs, [&](std::size_t p) {
             std::size_t tile = 0;
             for (; tile < pyramid_.shape().tiles() && largest[p] <= ssd_max_; ++tile)
                 largest[p] = std::max(largest[p], ssd(pairs[p], tile));
@@ -137,15 +148,33 @@ class Verifier {
         }
     }
 
-    // `each` returns how many tiles it looked at.
+    // The order in which pairs are looked at. Where the images do not fit the cache, a few rows of pairs are
+    // taken together, column by column: so an image is read once for several pairs, and the rows' images stay
+    // cached.
+    std::vector<std::uint32_t> order(const std::vector<Pair>& pairs) const {
+        std::vector<std::uint32_t> places(pairs.size());
+        std::iota(places.begin(), places.end(), 0U);
+        if (!far()) return places;
+        const auto rows = static_cast<std::uint32_t>(std::max(1.0, kCacheBytes / image_bytes()));
+        const auto key = [&](std::uint32_t p) {
+            return std::tuple(pairs[p].i / rows, pairs[p].j, pairs[p].i);
+        };
+        std::sort(places.begin(), places.end(),
+                  [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
+        return places;
+    }
+
+    // `each` gets a pair's place and returns how many tiles it looked at.
     template <class Each>
-    void for_each(std::size_t count, Each&& each) {
+    void for_each(const std::vector<Pair>& pairs, Each&& each) {
+        const std::vector<std::uint32_t> places = order(pairs);
+        const std::size_t count = pairs.size();
         parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_,
                      [&](std::size_t unit, std::size_t) {
                          std::size_t tiles = 0;
                          for (std::size_t p = unit * kPairsPerUnit;
                               p < std::min(count, (unit + 1) * kPairsPerUnit); ++p)
-                             tiles += each(p);
+                             tiles += each(places[p]);
                          tiles_checked_.fetch_add(tiles, std::memory_order_relaxed);
                      });
     }

@@ -197,7 +197,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{kStepBytes, 4,       0,          14.0F,    180.0F,    pack,
+constinit const Kernels kernels_avx2{kStepBytes, 4,       0,          17.0F,    80.0F,     pack,
                                      dot,        max_ssd, select_ssd, pair_ssd, float_ssd, peak_products,
                                      read_bytes};
 

@@ -40,8 +40,8 @@ struct Kernels {
     int column_panels;  // panels of columns that one pass over a row panel should take, so that the rows are
                         // read less often
     uint32_t bias;
-    // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd`, in nanoseconds. They choose
-    // between ways to the same answer, never the answer.
+    // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd` from a cache, in nanoseconds.
+    // They choose between ways to the same answer, never the answer.
     float dot_ns, pair_ns;
 
     // Packs `bytes` bytes of 16 rows into ceil(bytes / step_bytes) steps; adds each row's sum and sum of
