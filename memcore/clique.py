@@ -197,8 +197,8 @@ def _check_floor(graph: Graph, size: int, name: str, what: str) -> None:
 
 
 def _clique(found: tuple[Any, int, int, bool, int]) -> Clique:
-    members, lower, upper, proven, nodes = found
-    return Clique(tuple(map(int, members)), int(lower), int(upper), bool(proven), int(nodes))
+    members, lower, upper, proven, nodes = found  # the solvers give Python's own numbers
+    return Clique(tuple(members), lower, upper, proven, nodes)
 
 
 def _proven(members: tuple[int, ...]) -> Clique:
