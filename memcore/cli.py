@@ -131,18 +131,9 @@ def build_parser() -> argparse.ArgumentParser:
     study.add_argument("out", type=Path, metavar="FOLDER")
     study.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
 
-    bench = _command(commands, "bench", "the kernels against their peers, as ratios", _bench)
-    bench.add_argument("--quick", action="store_true", help="small inputs: a minute instead of several")
-    bench.add_argument("--isa", help="the instruction set to measure (default: the strongest; memcore info)")
-    bench.add_argument(
-        "--part",
-        action="append",
-        choices=["dense", "graph", "clique", "knn"],
-        help="only this part; may be repeated",
-    )
+    from memcore.commands import bench, plan
 
-    from memcore.commands import plan
-
+    bench.register(commands, _command, _print)
     plan.register(commands, _command, _print)
     _command(commands, "info", "what is installed and what would run", _info)
     return parser
@@ -407,14 +398,6 @@ def _study(arguments: argparse.Namespace) -> int:
     build(arguments.out, progress=lambda line: print(line, file=sys.stderr, flush=True), **options)
     _print(arguments, {"folder": str(arguments.out)}, [str(arguments.out)])
     return DONE
-
-
-def _bench(arguments: argparse.Namespace) -> int:
-    from memcore.bench import run_all, table
-
-    results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part)
-    _print(arguments, {"results": results}, table(results))
-    return FAILED if any(row.get("refused") for row in results) else DONE
 
 
 def _info(arguments: argparse.Namespace) -> int:

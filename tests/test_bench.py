@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -262,6 +263,25 @@ def test_both_sides_are_called_in_turn() -> None:
     pairs = timing.in_turn(lambda: order.append("a"), lambda: order.append("b"), 4)
     assert len(pairs.ours_s) == len(pairs.other_s) == 4
     assert {"a", "b"} == set(order)
+
+
+def test_a_budget_ends_the_rounds_but_never_before_three() -> None:
+    spent = timing.in_turn(lambda: None, lambda: None, 9, budget_s=0.0)
+    assert len(spent.ours_s) == len(spent.other_s) == timing.LEAST_ROUNDS == 3
+
+
+def test_each_row_is_told_when_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def two(quick: bool) -> Iterator[rows.Row]:
+        for name in ("one", "other"):
+            yield rows.Row("knn", "work", name)
+            assert told[-1] == f"knn: work: {name}"  # before the next is measured
+
+    monkeypatch.setattr(knn, "run", two)
+    results = bench.run_all(True, parts=["knn"], progress=told.append)
+    assert [result["name"] for result in results[1:]] == ["one", "other"]
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize(

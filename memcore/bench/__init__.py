@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from memcore.bench.timing import WrongAnswerError
@@ -17,13 +17,18 @@ PARTS = ("dense", "graph", "clique", "knn")
 
 
 def run_all(
-    quick: bool, *, isa: str | None = None, parts: Sequence[str] | None = None
+    quick: bool,
+    *,
+    isa: str | None = None,
+    parts: Sequence[str] | None = None,
+    progress: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
     """The machine, then one dict a measurement (see ``rows.Row``), of plain JSON types.
 
     ``quick`` takes small inputs: about a minute. ``isa`` measures that instruction set instead of the strongest,
     ``parts`` some of ``PARTS``. A part whose answer is wrong is not timed: it gives one row with ``refused`` set and
-    the reason in ``note``, and the other parts go on. Raises IsaError and ArgumentValueError.
+    the reason in ``note``, and the other parts go on. ``progress`` is told of each row when it is there, since the whole
+    takes minutes. Raises IsaError and ArgumentValueError.
     """
     from memcore import isa as instruction_sets
     from memcore.bench import clique, dense, graph, knn, machine
@@ -43,8 +48,15 @@ def run_all(
         results = [machine.describe(quick)]
         with one_thread():
             for part in wanted:
-                results += collect(part, runs[part](quick))
+                results += collect(part, _told(runs[part](quick), progress))
     return results
+
+
+def _told(rows: Iterable[Any], progress: Callable[[str], object] | None) -> Iterator[Any]:
+    for row in rows:
+        if progress is not None:
+            progress(f"{row.section}: {row.work}: {row.name}")
+        yield row
 
 
 def collect(section: str, rows: Iterable[Any]) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def verify(name: str, graph: Graph, kernel: Kernel = memcore.max_clique) -> Cliq
 
 def run(quick: bool, *, kernel: Kernel = memcore.max_clique) -> Iterator[Row]:
     """Every graph against every peer, then many graphs in one call."""
-    limit_s, rounds = (0.5, 3) if quick else (10.0, 7)
+    limit_s, rounds = (0.5, 3) if quick else (6.0, 7)
     made = {name: make() for name, make in makers(quick).items()}
     found = {name: verify(name, graph, kernel) for name, graph in made.items()}
     ours = {name: Spread.of(alone(functools.partial(kernel, graph), 3)) for name, graph in made.items()}

@@ -110,7 +110,7 @@ def multiply_adds(images: NDArray[np.uint8]) -> int:
 def run(quick: bool, *, kernel: Kernel = memcore_kernel) -> Iterator[Row]:
     """All rows: the active instruction set against all peers, then the weaker ones against the honest one."""
     n, size = (64, 256) if quick else (500, 512)
-    rounds, budget_s = (3, 1.0) if quick else (5, 30.0)
+    rounds, budget_s = (3, 1.0) if quick else (5, 10.0)
     images = kinds.images(KIND, n, size)
     work = f"N x N distances of {n} images {size}x{size}x3, {KIND}"
     active = isa.active()

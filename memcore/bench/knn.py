@@ -57,7 +57,7 @@ def verify(
 def run(quick: bool, *, kernel: Kernel = memcore_knn) -> Iterator[Row]:
     """Both k against all peers."""
     # 32 x 32 x 3: the rows of CIFAR-10, whose training set has 50,000.
-    n_queries, n_corpus, rounds, budget_s = (256, 4096, 3, 1.5) if quick else (1024, 50_000, 5, 45.0)
+    n_queries, n_corpus, rounds, budget_s = (256, 4096, 3, 1.5) if quick else (1024, 50_000, 5, 15.0)
     everything = kinds.rows(n_corpus + n_queries)
     corpus, queries = everything[:n_corpus], everything[n_corpus:]
     for k in NEIGHBORS:

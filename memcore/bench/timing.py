@@ -22,6 +22,8 @@ SHORTEST_SAMPLE_S = 0.005
 CLEAN = 1.05
 #: A sample that was not clean is taken again, up to this many times, unless it took longer than that.
 MOST_ATTEMPTS = 3
+#: Rounds of two sides in turn, however long they take: a median of fewer says nothing of the spread.
+LEAST_ROUNDS = 3
 LONGEST_AGAIN_S = 0.3
 
 
@@ -127,7 +129,7 @@ def alone(call: Call, rounds: int) -> list[float]:
 def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")) -> Pairs:
     """Times both sides in turn; every other round starts with the other side, so neither is always second.
 
-    At least one round, then as many of ``rounds`` as fit into ``budget_s`` seconds of the processor.
+    At least ``LEAST_ROUNDS``, then as many of ``rounds`` as fit into ``budget_s`` seconds of the processor.
     """
     started = time.process_time()
     ours_repeats, other_repeats = repeats_for(ours), repeats_for(other)
@@ -143,7 +145,7 @@ def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")
         pairs.ours_s.append(ours_s)
         pairs.other_s.append(other_s)
         now = time.process_time()
-        if now - started + (now - before) > budget_s:
+        if number + 1 >= LEAST_ROUNDS and now - started + (now - before) > budget_s:
             break
     return pairs
 

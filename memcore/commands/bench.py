@@ -1,0 +1,39 @@
+"""``memcore bench`` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from memcore.commands.index import AddCommand, Print
+
+_DONE, _FAILED = 0, 1
+
+
+def register(commands: Any, add: AddCommand, show: Print) -> None:
+    """Adds the command."""
+    bench = add(
+        commands, "bench", "the kernels against their peers, as ratios", lambda given: _bench(given, show)
+    )
+    bench.add_argument(
+        "--quick", action="store_true", help="small inputs: a minute instead of a quarter of an hour"
+    )
+    bench.add_argument("--isa", help="the instruction set to measure (default: the strongest; memcore info)")
+    bench.add_argument(
+        "--part",
+        action="append",
+        choices=["dense", "graph", "clique", "knn"],
+        help="only this part; may be repeated",
+    )
+
+
+def _bench(arguments: argparse.Namespace, show: Print) -> int:
+    from memcore.bench import run_all, table
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=tell)
+    show(arguments, {"results": results}, table(results))
+    return _FAILED if any(row.get("refused") for row in results) else _DONE
