@@ -51,6 +51,7 @@ def demo(
         steps=STEPS,
         guidance_scale=GUIDANCE,
         batch_size=BATCH,
+        screen="noise_magnitude",  # of threshold 0: nothing is left out, and the page has its ROC
     )
     options: dict[str, Any] = {"workers": workers, "threads": threads, "quiet": quiet}
     say(f"1/5 audit: {generations} images a prompt, {STEPS} steps, no guidance")
@@ -60,7 +61,9 @@ def demo(
     say("3/5 evaluate against what was planted")
     evaluation = evaluate_run(folder.path, data / "truth.json")
     say(f"4/5 the guidance trap: {len(TRAP_PROMPTS)} prompts at guidance {TRAP_GUIDANCE}")
-    trapped = dataclasses.replace(config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2)
+    trapped = dataclasses.replace(
+        config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2, screen="none"
+    )
     trap = audit(out / "run-guidance", trapped, prompts=list(TRAP_PROMPTS), **options)
     match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads)
     say("5/5 report")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import memcore
 from memcore.cli import main
-from memcore.errors import ArgumentValueError, ConfigError
+from memcore.errors import ArgumentValueError, ConfigError, MissingExtraError
 from memcore.index import Index, build_index, open_source
-from memcore.index.duplicates import Components, group_embeddings, group_images
+from memcore.index.duplicates import Components, Engine, group_embeddings, group_images
 from memcore.index.prompts import prompts_from_index
 from memcore.jobs.prompts import prompts_of
 from memcore.study.dataset import load_demo
@@ -53,7 +56,10 @@ def test_groups_of_images_are_components_of_the_exact_graph(
     assert 1 < len(set(want)) < 260 - 19
 
 
-def test_groups_of_embeddings_are_components(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["exact", "faiss"])
+def test_groups_of_embeddings_are_components(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+    if engine == "faiss":
+        pytest.importorskip("faiss", reason="faiss is not installed")
     from memcore.index import duplicates
 
     rng = np.random.default_rng(0)
@@ -64,15 +70,44 @@ def test_groups_of_embeddings_are_components(monkeypatch: pytest.MonkeyPatch) ->
     want = components_of(unit @ unit.T >= 0.95)
     for block in (4096, 17):
         monkeypatch.setattr(duplicates, "_BLOCK", block)
-        assert group_embeddings(x, 0.95).tolist() == want
+        assert group_embeddings(x, 0.95, engine=engine).tolist() == want
     assert len(set(want)) < 90
     # Exactly at the threshold: (3, 4) against (1, 0) has the cosine 0.6.
     pair = np.array([[5, 0], [3, 4]], np.float32)
-    assert group_embeddings(pair, 0.6).tolist() == [0, 0]
-    assert group_embeddings(pair, np.nextafter(0.6, 1)).tolist() == [0, 1]
+    assert group_embeddings(pair, 0.6, engine=engine).tolist() == [0, 0]
+    assert group_embeddings(pair, np.nextafter(0.6, 1), engine=engine).tolist() == [0, 1]
     x[5] = 0
     with pytest.raises(ArgumentValueError, match="got one at 5"):
-        group_embeddings(x, 0.9)
+        group_embeddings(x, 0.9, engine=engine)
+
+
+@given(
+    st.integers(2, 60),
+    st.integers(1, 9),
+    st.floats(-1, 1, width=32),
+    st.integers(0, 2**32 - 1),
+    st.integers(3, 70),
+)
+@settings(max_examples=40)
+def test_faiss_gives_the_groups_of_the_exact_path(
+    n: int, d: int, threshold: float, seed: int, block: int
+) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    x = np.random.default_rng(seed).integers(-2, 3, (n, d)).astype(np.float32)
+    x[~x.any(axis=1)] = 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memcore.index.duplicates._BLOCK", block)
+        exact, faiss = (group_embeddings(x, threshold, engine=e).tolist() for e in ("exact", "faiss"))
+    assert exact == faiss
+
+
+def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtraError, match=r"'faiss-cpu'.*pip install 'memcore-audit\[faiss\]'"):
+        group_embeddings(np.eye(3), 0.5, engine="faiss")
+    assert group_embeddings(np.eye(3), 0.5).tolist() == [0, 1, 2]
+    with pytest.raises(ArgumentValueError, match="engine must be one of exact, faiss, got 'cuvs'"):
+        group_embeddings(np.eye(3), 0.5, engine="cuvs")  # type: ignore[arg-type]
 
 
 def test_components_do_not_depend_on_the_order() -> None:

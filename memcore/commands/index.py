@@ -81,6 +81,12 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
     prompts.add_argument("--source", type=Path, help=f"with --embeddings: {_SOURCE_HELP}")
     _source_options(prompts)
     prompts.add_argument(
+        "--engine",
+        choices=["exact", "faiss"],
+        default="exact",
+        help="what multiplies embeddings; the groups are the same (default: %(default)s)",
+    )
+    prompts.add_argument(
         "--distance", choices=["l2", "tiled_l2"], default="tiled_l2", help="of images (default: %(default)s)"
     )
     prompts.add_argument(
@@ -190,6 +196,8 @@ def _prompts(arguments: argparse.Namespace, show: Print) -> int:
 
     if (arguments.index is None) == (arguments.embeddings is None):
         raise ConfigError("give either index, or embeddings with source")
+    if arguments.engine == "faiss" and arguments.embeddings is None:
+        raise ConfigError("engine faiss needs embeddings: images have an exact search of their own")
     options: dict[str, Any] = {"top": arguments.top, "min_count": arguments.min_count}
     if arguments.threshold is not None:
         options["threshold"] = arguments.threshold
@@ -213,7 +221,7 @@ def _prompts(arguments: argparse.Namespace, show: Print) -> int:
         except (OSError, ValueError, EOFError) as error:
             raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
         result = prompts.prompts_from_embeddings(
-            embeddings, open_described(arguments), arguments.out, **options
+            embeddings, open_described(arguments), arguments.out, engine=arguments.engine, **options
         )
     lines = [
         f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "

@@ -6,13 +6,14 @@ group is named by its smallest row. So the groups do not depend on any order, on
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.audit.match import Metric, check_metric
-from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from memcore.index.reader import Index
 from memcore.index.search import Points, candidates, exact_ssd, rounds
 from memcore.index.sketch import pair_ssd
@@ -20,6 +21,13 @@ from memcore.types import Threshold
 
 #: Rows that are held against all later ones at a time.
 _BLOCK = 4096
+
+Engine = Literal["exact", "faiss"]
+ENGINES: tuple[str, ...] = get_args(Engine)
+
+_Rows = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+#: Pairs (earlier row, later row) that may be near, and what gives either side's unit vectors.
+_Near = tuple[NDArray[np.int64], NDArray[np.int64], _Rows, _Rows]
 
 
 class Components:
@@ -96,13 +104,14 @@ def group_images(
     return groups.labels()
 
 
-def group_embeddings(embeddings: Any, threshold: float) -> NDArray[np.int64]:
+def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exact") -> NDArray[np.int64]:
     """(N,) int64: for each row of ``embeddings`` (N, D), a float array or memory map, the smallest row of its group.
 
     Rows are duplicates if their cosine is at least ``threshold``. float32 products with a margin for their rounding sort
-    out; what is left is decided by a float64 sum.
+    out; what is left is decided by a float64 sum. With ``engine`` "faiss" the products are those of faiss's flat index,
+    which holds all rows as float32; margin and decision are the same, and so are the groups.
 
-    Raises ArgumentTypeError, ArgumentValueError (a row of zeros or with NaN).
+    Raises ArgumentTypeError, ArgumentValueError (a row of zeros or with NaN), MissingExtraError without faiss.
 
     >>> import numpy as np
     >>> group_embeddings(np.array([[1, 0], [0, 1], [2, 0.1], [0, 3]], np.float32), 0.99).tolist()
@@ -115,30 +124,65 @@ def group_embeddings(embeddings: Any, threshold: float) -> NDArray[np.int64]:
     if not -1 <= threshold <= 1:
         raise ArgumentValueError(f"threshold must be a cosine in [-1, 1], got {threshold}")
     n, d = embeddings.shape
+    if engine not in ENGINES:
+        raise ArgumentValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     groups = Components(n)
     margin = (d + 4) * 2.0**-23  # a sum of d products of unit vectors, each factor rounded to float32
+    near_pairs = _faiss_pairs if engine == "faiss" else _pairs
+    for i, j, left, right in near_pairs(embeddings, threshold - margin):
+        apart = groups.find(i) != groups.find(j)
+        i, j = i[apart], j[apart]
+        for at in range(0, len(i), _BLOCK):
+            x, y = i[at : at + _BLOCK], j[at : at + _BLOCK]
+            near = (left(x) * right(y)).sum(axis=1) >= threshold
+            groups.connect(x[near], y[near])
+    return groups.labels()
+
+
+def _pairs(embeddings: NDArray[Any], least: float) -> Iterator[_Near]:
+    """Pairs of rows whose float32 product is at least ``least``, block against block."""
+    n = len(embeddings)
     for a in range(0, n, _BLOCK):
         left = _unit(embeddings, a)
         for b in range(a, n, _BLOCK):
             right = left if a == b else _unit(embeddings, b)
             products = left.astype(np.float32) @ right.astype(np.float32).T
-            i, j = np.nonzero(products >= threshold - margin)
+            i, j = np.nonzero(products >= least)
             later = j + b > i + a
-            i, j = i[later], j[later]
-            apart = groups.find(i + a) != groups.find(j + b)
-            i, j = i[apart], j[apart]
-            for at in range(0, len(i), _BLOCK):
-                x, y = i[at : at + _BLOCK], j[at : at + _BLOCK]
-                near = (left[x] * right[y]).sum(axis=1) >= threshold
-                groups.connect(x[near] + a, y[near] + b)
-    return groups.labels()
+            yield i[later] + a, j[later] + b, _rows_of(left, a), _rows_of(right, b)
+
+
+def _faiss_pairs(embeddings: NDArray[Any], least: float) -> Iterator[_Near]:
+    """The same from a flat index that grows block by block: each block is held against all rows up to its end."""
+    try:
+        import faiss
+    except ImportError:
+        raise MissingExtraError("faiss-cpu", "faiss", "engine='faiss'") from None
+    index = faiss.IndexFlatIP(embeddings.shape[1])
+    for a in range(0, len(embeddings), _BLOCK):
+        block = _unit(embeddings, a)
+        index.add(block.astype(np.float32))
+        # a search is strict, and takes its radius as float32: the one below it loses nothing
+        radius = np.nextafter(np.float32(least), np.float32(-2))
+        limits, _, found = index.range_search(block.astype(np.float32), float(radius))
+        j = np.repeat(np.arange(len(block), dtype=np.int64), (limits[1:] - limits[:-1]).astype(np.int64)) + a
+        earlier = found < j
+        yield found[earlier], j[earlier], lambda rows: _unit_rows(embeddings, rows), _rows_of(block, a)
+
+
+def _rows_of(block: NDArray[np.float64], start: int) -> _Rows:
+    return lambda rows: block[rows - start]
 
 
 def _unit(embeddings: NDArray[Any], start: int) -> NDArray[np.float64]:
-    rows = np.asarray(embeddings[start : start + _BLOCK], dtype=np.float64)
+    return _unit_rows(embeddings, np.arange(start, min(start + _BLOCK, len(embeddings))))
+
+
+def _unit_rows(embeddings: NDArray[Any], which: NDArray[np.int64]) -> NDArray[np.float64]:
+    rows = np.asarray(embeddings[which], dtype=np.float64)
     norms = np.sqrt((rows * rows).sum(axis=1))
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        raise ArgumentValueError(f"embeddings must have no row of zeros or NaN, got one at {start + bad[0]}")
+        raise ArgumentValueError(f"embeddings must have no row of zeros or NaN, got one at {which[bad[0]]}")
     unit: NDArray[np.float64] = rows / norms[:, None]
     return unit

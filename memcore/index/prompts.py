@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memcore.audit.match import Metric
 from memcore.errors import ConfigError
 from memcore.index import parquet
-from memcore.index.duplicates import group_embeddings, group_images
+from memcore.index.duplicates import Engine, group_embeddings, group_images
 from memcore.index.reader import Index
 from memcore.index.sources import Source
 from memcore.jobs.files import write_atomic
@@ -52,9 +52,13 @@ def prompts_from_embeddings(
     threshold: float = COSINE,
     top: int = TOP,
     min_count: int = 2,
+    engine: Engine = "exact",
 ) -> dict[str, Any]:
-    """The same by given embeddings: row i is that of the source's entry i, readable or not."""
-    labels = group_embeddings(embeddings, threshold)
+    """The same by given embeddings: row i is that of the source's entry i, readable or not.
+
+    ``engine`` "faiss" takes the products from faiss (extra faiss); the groups are the same.
+    """
+    labels = group_embeddings(embeddings, threshold, engine=engine)
     counts = np.bincount(labels, minlength=len(labels))
     wanted = counts[labels] >= min_count
     captions: dict[int, str | None] = {}

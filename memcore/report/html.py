@@ -12,7 +12,7 @@ from typing import Any
 
 from memcore.errors import MissingExtraError
 from memcore.jobs.files import write_atomic
-from memcore.report import budget, content, evaluation, plots, wording
+from memcore.report import budget, content, evaluation, people, plots, wording
 from memcore.report.pictures import Album
 from memcore.report.reader import Run, read_run
 
@@ -89,6 +89,7 @@ def _context(run: Run, others: Sequence[Run]) -> dict[str, Any]:
         "plots": _plots(run, findings),
         "evaluation": run.evaluation,
         "missed": content.missed(run),
+        "annotations": people.judgements(run),
         "compared": [
             {**section, "plot": _compared_plot(number, run, findings, other, section)}
             for number, (other, section) in enumerate(zip(others, compared, strict=True))
