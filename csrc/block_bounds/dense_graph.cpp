@@ -53,6 +53,12 @@ std::vector<Block> blocks(std::size_t n, std::size_t since) {
     return all;
 }
 
+// Calls visit(i, row, first column) for each row of a block's answers.
+template <class Sum, class Visit>
+void for_each_row(const Block& b, const Sum* ssd, Visit&& visit) {
+    for (std::size_t i = 0; i < b.rows; ++i) visit(i, ssd + i * b.columns, b.triangle ? i + 1 : 0);
+}
+
 template <class Sum>
 std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid& grid, std::uint64_t ssd_max,
                         std::size_t since, int threads) {
@@ -65,14 +71,19 @@ std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid
         const Images other = part(images, b.column, b.columns);
         tiled_l2::pairwise<Sum>(kernels, part(images, b.row, b.rows), b.triangle ? nullptr : &other, grid,
                                 {ssd.get(), b.rows, b.columns}, threads);
-        for (std::size_t i = 0; i < b.rows; ++i) {
-            const Sum* row = ssd.get() + i * b.columns;
-            for (std::size_t j = b.triangle ? i + 1 : 0; j < b.columns; ++j) {
+        // Counted first: nearly all pairs may be edges, which a growing vector would copy again and again.
+        std::size_t found = 0;
+        for_each_row(b, ssd.get(), [&](std::size_t, const Sum* row, std::size_t from) {
+            for (std::size_t j = from; j < b.columns; ++j) found += row[j] <= ssd_max;
+        });
+        edges.reserve(edges.size() + found);
+        for_each_row(b, ssd.get(), [&](std::size_t i, const Sum* row, std::size_t from) {
+            for (std::size_t j = from; j < b.columns; ++j) {
                 if (row[j] > ssd_max) continue;
                 edges.push_back(
                     {static_cast<std::int32_t>(b.row + i), static_cast<std::int32_t>(b.column + j), row[j]});
             }
-        }
+        });
     }
     if (all.size() > 1) std::sort(edges.begin(), edges.end());
     return edges;
