@@ -16,9 +16,7 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
     bench = add(
         commands, "bench", "the kernels against their peers, as ratios", lambda given: _bench(given, show)
     )
-    bench.add_argument(
-        "--quick", action="store_true", help="small inputs: a minute instead of a quarter of an hour"
-    )
+    bench.add_argument("--quick", action="store_true", help="small inputs: a minute instead of 15 to 20")
     bench.add_argument("--isa", help="the instruction set to measure (default: the strongest; memcore info)")
     bench.add_argument(
         "--part",
