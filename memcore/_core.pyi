@@ -92,16 +92,17 @@ def knn_extend(
 def index_sketch(
     images: NDArray[np.uint8], rows: int, columns: int, threads: int = 0
 ) -> NDArray[np.uint8]: ...
+
+# (centres, centre_limits, points, limits, corpus)
+_Level = tuple[NDArray[Any], ...]
+
 def index_range(
-    centres: NDArray[np.uint8],
-    centre_limits: NDArray[np.uint32],
-    points: NDArray[np.uint8],
+    coarse: _Level,
+    fine: _Level,
     offsets: NDArray[np.int64],
-    limits: NDArray[np.uint32],
-    corpus: NDArray[np.uint8],
     max_hits: int,
     threads: int = 0,
-) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]] | None: ...
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]] | None: ...
 def index_pair_ssd(
     left: NDArray[np.uint8],
     right: NDArray[np.uint8],

@@ -93,33 +93,41 @@ def test_reach_is_the_floor_of_the_triangle_inequality(a: int, b: int) -> None:
 @pytest.mark.parametrize("width", [5, 7, 16, 52, 67])
 def test_native_search_and_pairs_equal_the_oracle(isa: str, width: int) -> None:
     rng = np.random.default_rng(width)
-    corpus = rng.integers(0, 256, (1013, width), dtype=np.uint8)
-    corpus[::50] = 255
     sizes = np.array([1, 3, 1, 0, 17, 2])
-    points = rng.integers(0, 256, (sizes.sum(), width), dtype=np.uint8)
-    points[5], points[7] = 0, corpus[40]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    ssd = ((points[:, None].astype(np.int64) - corpus[None]) ** 2).sum(-1)
-    limits = np.sort(ssd, axis=1)[:, [0, 1, 20]][np.arange(len(points)), np.arange(len(points)) % 3]
-    limits = limits.astype(np.uint32)
-    limits[3] = max(0, int(limits[3]) - 1)  # one below the nearest
-    centres = points[np.minimum(offsets[:-1], len(points) - 1)]
-    wide = np.zeros(len(sizes), np.uint32)
-    for g in range(len(sizes)):
-        for p in range(offsets[g], offsets[g + 1]):
-            apart = ((centres[g].astype(np.int64) - points[p]) ** 2).sum()
-            wide[g] = max(wide[g], reach(int(limits[p]), int(apart)))
+    levels, within = [], []
+    for bytes_of_level, kept in ((width, [0, 1, 60]), (2 * width + 3, [0, 30, 90])):
+        corpus = rng.integers(0, 256, (1013, bytes_of_level), dtype=np.uint8)
+        corpus[::50] = 255
+        points = rng.integers(0, 256, (sizes.sum(), bytes_of_level), dtype=np.uint8)
+        points[5], points[7] = 0, corpus[40]
+        ssd = ((points[:, None].astype(np.int64) - corpus[None]) ** 2).sum(-1)
+        limits = np.sort(ssd, axis=1)[:, kept][np.arange(len(points)), np.arange(len(points)) % 3]
+        limits = limits.astype(np.uint32)
+        limits[3] = max(0, int(limits[3]) - 1)  # one below the nearest
+        limits[6] = 2**32 - 1  # no bound at all
+        centres = points[np.minimum(offsets[:-1], len(points) - 1)]
+        wide = np.zeros(len(sizes), np.uint32)
+        for g in range(len(sizes)):
+            for p in range(offsets[g], offsets[g + 1]):
+                apart = ((centres[g].astype(np.int64) - points[p]) ** 2).sum()
+                wide[g] = max(wide[g], reach(int(limits[p]), int(apart)))
+        levels.append((centres, wide, points, limits, corpus))
+        within.append(ssd <= limits[:, None])
+    want = {(int(p), int(r), int(ssd[p, r])) for p, r in np.argwhere(within[0] & within[1])}
+    assert len(want) > len(points)
     with memcore.isa.using(isa):
         for threads in (1, 2):
-            found = _core.index_range(centres, wide, points, offsets, limits, corpus, 1 << 30, threads)
+            found = _core.index_range(*levels, offsets, 1 << 30, threads)
             assert found is not None
-            got = set(zip(found[0].tolist(), found[1].tolist(), found[2].tolist(), strict=True))
-            want = {(int(p), int(r), int(ssd[p, r])) for p, r in np.argwhere(ssd <= limits[:, None])}
+            got = set(zip(*(values.tolist() for values in found), strict=True))
             assert got == want
             assert len(found[0]) == len(want)
-        assert _core.index_range(centres, wide, points, offsets, limits, corpus, 3, 2) is None
+        assert _core.index_range(*levels, offsets, 3, 2) is None
         i, j = rng.integers(0, len(points), 500), rng.integers(0, len(corpus), 500)
         assert (pair_ssd(points[:, None], corpus[:, None], i, j) == ssd[i, j].astype(np.uint64)).all()
+    with pytest.raises(ValueError, match="both levels"):
+        _core.index_range(levels[0], (*levels[1][:4], corpus[:-1]), offsets, 1)
 
 
 def test_pairs_of_large_tiles_are_summed_in_64_bits() -> None:

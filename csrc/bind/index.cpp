@@ -1,4 +1,5 @@
 #include <string>
+#include <tuple>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
@@ -52,44 +53,59 @@ Bytes sketch(const Bytes& images, long rows, long columns, long threads) {
     return out;
 }
 
-py::object range(const Bytes& centres, const Limits& centre_limits, const Bytes& points,
-                 const Places& offsets, const Limits& limits, const Bytes& corpus, std::size_t max_hits,
-                 long threads) {
+// (centres, centre_limits, points, limits, corpus) of one level.
+using LevelArrays = std::tuple<Bytes, Limits, Bytes, Limits, Bytes>;
+
+index::Level view_level(const LevelArrays& arrays, const std::string& name) {
+    const auto& [centres, centre_limits, points, limits, corpus] = arrays;
+    const index::Level level{
+        view_rows(centres, (name + " centres").c_str()), view_rows(points, (name + " points").c_str()),
+        view_rows(corpus, (name + " corpus").c_str()), centre_limits.data(), limits.data()};
+    require_contiguous(centre_limits, 1, "centre_limits");
+    require_contiguous(limits, 1, "limits");
+    if (level.centres.width != level.corpus.width || level.points.width != level.corpus.width)
+        throw py::value_error("centres, points and corpus must have rows of one length");
+    if (static_cast<std::size_t>(centre_limits.shape(0)) != level.centres.count ||
+        static_cast<std::size_t>(limits.shape(0)) != level.points.count || level.points.count > UINT32_MAX)
+        throw py::value_error("centre_limits and limits must fit centres and points");
+    return level;
+}
+
+py::object range(const LevelArrays& coarse, const LevelArrays& fine, const Places& offsets,
+                 std::size_t max_hits, long threads) {
     const Isa& isa = resolve_isa();
     const int workers = check_threads(threads);
-    const index::Rows c = view_rows(centres, "centres"), p = view_rows(points, "points"),
-                      rows = view_rows(corpus, "corpus");
-    require_contiguous(centre_limits, 1, "centre_limits");
+    const index::Search search{view_level(coarse, "coarse"), view_level(fine, "fine"), offsets.data()};
     require_contiguous(offsets, 1, "offsets");
-    require_contiguous(limits, 1, "limits");
-    if (c.width != rows.width || p.width != rows.width)
-        throw py::value_error("centres, points and corpus must have rows of one length");
-    if (static_cast<std::size_t>(centre_limits.shape(0)) != c.count ||
-        static_cast<std::size_t>(offsets.shape(0)) != c.count + 1 ||
-        static_cast<std::size_t>(limits.shape(0)) != p.count || p.count > UINT32_MAX)
-        throw py::value_error("centre_limits, offsets and limits must fit centres and points");
+    const std::size_t groups = search.coarse.centres.count, points = search.coarse.points.count;
+    if (search.fine.centres.count != groups || search.fine.points.count != points ||
+        search.fine.corpus.count != search.coarse.corpus.count)
+        throw py::value_error("both levels must have the same centres, points and corpus rows");
+    if (static_cast<std::size_t>(offsets.shape(0)) != groups + 1)
+        throw py::value_error("offsets must fit centres");
     const std::int64_t* offset = offsets.data();
-    if (offset[0] != 0 || offset[c.count] != static_cast<std::int64_t>(p.count))
+    if (offset[0] != 0 || offset[groups] != static_cast<std::int64_t>(points))
         throw py::value_error("offsets must run from 0 to the number of points");
-    for (std::size_t g = 0; g < c.count; ++g) {
+    for (std::size_t g = 0; g < groups; ++g) {
         if (offset[g] > offset[g + 1]) throw py::value_error("offsets must ascend");
     }
-    const index::Groups groups{c, p, centre_limits.data(), offset, limits.data()};
     std::vector<index::Hit> hits;
     bool complete = false;
     {
         const py::gil_scoped_release unlocked;
-        complete = index::range_search(*isa.tiled_l2, groups, rows, max_hits, hits, workers);
+        complete = index::range_search(*isa.tiled_l2, search, max_hits, hits, workers);
     }
     if (!complete) return py::none();
     const auto count = static_cast<py::ssize_t>(hits.size());
-    Limits point(count), ssd(count);
-    Places row(count);
-    for (py::ssize_t h = 0; h < count; ++h) {
-        const index::Hit& hit = hits[static_cast<std::size_t>(h)];
-        point.mutable_data()[h] = hit.point;
-        row.mutable_data()[h] = hit.row;
-        ssd.mutable_data()[h] = hit.ssd;
+    Places point(count), row(count);
+    py::array_t<std::uint64_t> ssd(count);
+    std::int64_t* const point_out = point.mutable_data();
+    std::int64_t* const row_out = row.mutable_data();
+    std::uint64_t* const ssd_out = ssd.mutable_data();
+    for (std::size_t h = 0; h < hits.size(); ++h) {
+        point_out[h] = hits[h].point;
+        row_out[h] = hits[h].row;
+        ssd_out[h] = hits[h].ssd;
     }
     return py::make_tuple(point, row, ssd);
 }
@@ -134,9 +150,8 @@ py::array_t<std::uint64_t> pair_ssd(const Bytes& left, const Bytes& right, const
 void init_index(py::module_& m) {
     m.def("index_sketch", &sketch, py::arg("images").noconvert(), py::arg("rows"), py::arg("columns"),
           py::arg("threads") = 0);
-    m.def("index_range", &range, py::arg("centres").noconvert(), py::arg("centre_limits").noconvert(),
-          py::arg("points").noconvert(), py::arg("offsets").noconvert(), py::arg("limits").noconvert(),
-          py::arg("corpus").noconvert(), py::arg("max_hits"), py::arg("threads") = 0);
+    m.def("index_range", &range, py::arg("coarse").noconvert(), py::arg("fine").noconvert(),
+          py::arg("offsets").noconvert(), py::arg("max_hits"), py::arg("threads") = 0);
     m.def("index_pair_ssd", &pair_ssd, py::arg("left").noconvert(), py::arg("right").noconvert(),
           py::arg("i").noconvert(), py::arg("j").noconvert(), py::arg("threads") = 0);
 }

@@ -16,9 +16,10 @@ namespace {
 using tiled_l2::kPanelImages;
 using tiled_l2::Panels;
 
-constexpr std::size_t kRowsPerBlock = 240;      // rows of the corpus that are packed and multiplied at once
-constexpr std::size_t kBlocksPerUnit = 16;      // blocks that a thread takes at a time
-constexpr std::size_t kCentresPerBlock = 1024;  // packed once and kept in the caches
+// Rows of the corpus that are packed and multiplied at once: with the products of one panel of centres they
+// stay in the first-level cache, their fine sketches in the second.
+constexpr std::size_t kRowsPerBlock = 192;
+constexpr std::size_t kBlocksPerUnit = 16;  // blocks that a thread takes at a time
 
 tiled_l2::Images view(const Rows& rows) {
     tiled_l2::Images images;
@@ -36,24 +37,24 @@ struct Workspace {
     std::vector<std::uint32_t> ssd, index;
 };
 
-class Search {
+class Searching {
   public:
-    Search(const tiled_l2::Kernels& kernels, const Groups& groups, const Rows& corpus)
-        : kernels_(kernels), groups_(groups), corpus_(corpus), images_(view(corpus)) {
-        grid_.line_bytes = corpus.width;
-        const tiled_l2::Images centres = view(groups.centres);
-        for (std::size_t first = 0; first < groups.centres.count; first += kCentresPerBlock) {
-            const std::size_t count = std::min(kCentresPerBlock, groups.centres.count - first);
-            Panels& panels = centres_.emplace_back(kernels, count, 1, corpus.width);
-            panels.clear_sums();
-            panels.pack(centres, grid_, 0, first, count, 0, 0, 1, chunk());
-        }
-        alone_.resize(groups.centres.count);
-        for (std::size_t g = 0; g < alone_.size(); ++g) alone_[g] = is_alone(g);
+    Searching(const tiled_l2::Kernels& kernels, const Search& search)
+        : kernels_(kernels),
+          coarse_(search.coarse),
+          fine_(search.fine),
+          offsets_(search.offsets),
+          images_(view(search.coarse.corpus)) {
+        grid_.line_bytes = coarse_.corpus.width;
+        centres_ = Panels(kernels, groups(), 1, coarse_.corpus.width);
+        centres_.clear_sums();
+        centres_.pack(view(coarse_.centres), grid_, 0, 0, groups(), 0, 0, 1, chunk());
+        alone_.resize(groups());
+        for (std::size_t g = 0; g < groups(); ++g) alone_[g] = is_alone(coarse_, g) && is_alone(fine_, g);
     }
 
     bool run(std::size_t max_hits, std::vector<Hit>& hits, int threads) {
-        const std::size_t blocks = (corpus_.count + kRowsPerBlock - 1) / kRowsPerBlock;
+        const std::size_t blocks = (rows() + kRowsPerBlock - 1) / kRowsPerBlock;
         const std::size_t units = (blocks + kBlocksPerUnit - 1) / kBlocksPerUnit;
         std::vector<std::vector<Hit>> found(units);
         std::vector<std::unique_ptr<Workspace>> spaces(worker_count(units, threads));
@@ -75,96 +76,98 @@ class Search {
     }
 
   private:
-    tiled_l2::Chunk chunk() const { return {0, 1, 0, corpus_.width}; }
+    std::size_t groups() const { return coarse_.centres.count; }
+    std::size_t rows() const { return coarse_.corpus.count; }
+    tiled_l2::Chunk chunk() const { return {0, 1, 0, coarse_.corpus.width}; }
 
     // A group whose one point is its centre needs no second look.
-    bool is_alone(std::size_t g) const {
-        const auto first = static_cast<std::size_t>(groups_.offsets[g]);
-        return groups_.offsets[g + 1] == groups_.offsets[g] + 1 &&
-               groups_.limits[first] == groups_.centre_limits[g] &&
-               std::memcmp(groups_.centres.row(g), groups_.points.row(first), corpus_.width) == 0;
+    bool is_alone(const Level& level, std::size_t g) const {
+        const auto first = static_cast<std::size_t>(offsets_[g]);
+        return offsets_[g + 1] == offsets_[g] + 1 && level.limits[first] == level.centre_limits[g] &&
+               std::memcmp(level.centres.row(g), level.points.row(first), level.centres.width) == 0;
     }
 
     std::unique_ptr<Workspace> make_workspace() const {
         auto space = std::make_unique<Workspace>();
-        space->corpus = Panels(kernels_, kRowsPerBlock, 1, corpus_.width);
-        space->products = AlignedArray<std::uint32_t>(
-            round_up(std::min(kCentresPerBlock, groups_.centres.count), kPanelImages) * kRowsPerBlock);
+        space->corpus = Panels(kernels_, kRowsPerBlock, 1, coarse_.corpus.width);
+        space->products = AlignedArray<std::uint32_t>(kPanelImages * kRowsPerBlock);
         space->ssd.resize(kRowsPerBlock);
         space->index.resize(kRowsPerBlock);
         return space;
     }
 
+    // One panel of centres after the other, so that its products are looked at while they are in the cache.
     void search_block(std::size_t row, Workspace& space, std::vector<Hit>& hits) const {
-        const std::size_t rows = std::min(kRowsPerBlock, corpus_.count - row);
+        const std::size_t count = std::min(kRowsPerBlock, rows() - row);
         space.corpus.clear_sums();
-        space.corpus.pack(images_, grid_, 0, row, rows, 0, 0, 1, chunk());
-        for (std::size_t b = 0; b < centres_.size(); ++b) {
-            const std::size_t first = b * kCentresPerBlock;
-            const std::size_t count = std::min(kCentresPerBlock, groups_.centres.count - first);
-            multiply(centres_[b], count, rows, space);
-            for (std::size_t c = 0; c < count; ++c) {
+        space.corpus.pack(images_, grid_, 0, row, count, 0, 0, 1, chunk());
+        for (std::size_t first = 0; first < groups(); first += kPanelImages) {
+            const std::size_t centres = std::min<std::size_t>(kPanelImages, groups() - first);
+            multiply(first / kPanelImages, centres, count, space);
+            for (std::size_t c = 0; c < centres; ++c) {
+                const std::size_t group = first + c;
                 const std::uint32_t term =
-                    centres_[b].squares(0)[c] - 2 * kernels_.bias * centres_[b].sums(0)[c];
+                    centres_.squares(0)[group] - 2 * kernels_.bias * centres_.sums(0)[group];
                 const std::size_t found = kernels_.select_ssd(
-                    space.products.data() + c * kRowsPerBlock, term, space.corpus.squares(0), rows,
-                    groups_.centre_limits[first + c], space.ssd.data(), space.index.data());
-                for (std::size_t f = 0; f < found; ++f) {
-                    look_at_points(first + c, row + space.index[f], space.ssd[f], hits);
-                }
+                    space.products.data() + c * kRowsPerBlock, term, space.corpus.squares(0), count,
+                    coarse_.centre_limits[group], space.ssd.data(), space.index.data());
+                for (std::size_t f = 0; f < found; ++f) look_closer(group, row + space.index[f], hits);
             }
         }
     }
 
-    void multiply(const Panels& centres, std::size_t count, std::size_t rows, Workspace& space) const {
-        std::memset(space.products.data(), 0,
-                    round_up(count, kPanelImages) * kRowsPerBlock * sizeof(std::uint32_t));
+    void multiply(std::size_t panel, std::size_t centres, std::size_t rows, Workspace& space) const {
+        space.products.clear();
         const std::size_t panels = (rows + kPanelImages - 1) / kPanelImages;
         const auto width = static_cast<std::size_t>(kernels_.column_panels);
         for (std::size_t p = 0; p < panels; p += width) {
-            for (std::size_t r = 0; r * kPanelImages < count; ++r) {
-                const std::size_t live = std::min<std::size_t>(kPanelImages, count - r * kPanelImages);
-                kernels_.dot(centres.panel(0, r), 0, static_cast<int>(round_up(live, 4)),
-                             space.corpus.panel(0, p), space.corpus.stride(),
-                             static_cast<int>(std::min(width, panels - p)), centres.steps(),
-                             space.products.data() + r * kPanelImages * kRowsPerBlock + p * kPanelImages,
-                             kRowsPerBlock);
-            }
+            kernels_.dot(centres_.panel(0, panel), 0, static_cast<int>(round_up(centres, 4)),
+                         space.corpus.panel(0, p), space.corpus.stride(),
+                         static_cast<int>(std::min(width, panels - p)), centres_.steps(),
+                         space.products.data() + p * kPanelImages, kRowsPerBlock);
         }
     }
 
-    void look_at_points(std::size_t group, std::size_t row, std::uint32_t ssd, std::vector<Hit>& hits) const {
-        const auto first = static_cast<std::size_t>(groups_.offsets[group]);
-        const auto end = static_cast<std::size_t>(groups_.offsets[group + 1]);
+    std::uint32_t ssd(const Rows& left, std::size_t i, const Rows& corpus, std::size_t row) const {
+        return kernels_.pair_ssd(left.row(i), 0, corpus.row(row), 0, 1, corpus.width);
+    }
+
+    // The fine sketch sorts out most of what the coarse one lets pass: it is asked first, of the centre and
+    // of each point.
+    void look_closer(std::size_t group, std::size_t row, std::vector<Hit>& hits) const {
+        const std::uint32_t to_centre = ssd(fine_.centres, group, fine_.corpus, row);
+        if (to_centre > fine_.centre_limits[group]) return;
+        const auto first = static_cast<std::size_t>(offsets_[group]);
+        const auto end = static_cast<std::size_t>(offsets_[group + 1]);
+        const auto place = static_cast<std::int64_t>(row);
         if (alone_[group]) {
-            hits.push_back({static_cast<std::int64_t>(row), static_cast<std::uint32_t>(first), ssd});
+            hits.push_back({place, static_cast<std::uint32_t>(first), to_centre});
             return;
         }
         for (std::size_t p = first; p < end; ++p) {
-            const std::uint32_t own =
-                kernels_.pair_ssd(groups_.points.row(p), 0, corpus_.row(row), 0, 1, corpus_.width);
-            if (own <= groups_.limits[p]) {
-                hits.push_back({static_cast<std::int64_t>(row), static_cast<std::uint32_t>(p), own});
+            const std::uint32_t own = ssd(fine_.points, p, fine_.corpus, row);
+            if (own <= fine_.limits[p] && ssd(coarse_.points, p, coarse_.corpus, row) <= coarse_.limits[p]) {
+                hits.push_back({place, static_cast<std::uint32_t>(p), own});
             }
         }
     }
 
     const tiled_l2::Kernels& kernels_;
-    const Groups& groups_;
-    const Rows corpus_;
+    const Level coarse_, fine_;
+    const std::int64_t* const offsets_;
     const tiled_l2::Images images_;
     tiled_l2::Grid grid_;
-    std::vector<Panels> centres_;
+    Panels centres_;
     std::vector<char> alone_;
 };
 
 }  // namespace
 
-bool range_search(const tiled_l2::Kernels& kernels, const Groups& groups, const Rows& corpus,
-                  std::size_t max_hits, std::vector<Hit>& hits, int threads) {
+bool range_search(const tiled_l2::Kernels& kernels, const Search& search, std::size_t max_hits,
+                  std::vector<Hit>& hits, int threads) {
     hits.clear();
-    if (groups.centres.count == 0 || corpus.count == 0) return true;
-    return Search(kernels, groups, corpus).run(max_hits, hits, threads);
+    if (search.coarse.centres.count == 0 || search.coarse.corpus.count == 0) return true;
+    return Searching(kernels, search).run(max_hits, hits, threads);
 }
 
 void pair_ssd(const tiled_l2::Kernels& kernels, const Rows& left, const Rows& right, std::size_t tiles,

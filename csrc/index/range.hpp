@@ -1,4 +1,5 @@
-// Every row of a corpus within a given ssd of given points; and the ssd of listed pairs.
+// Every row of a corpus within given ssd of given points, by sketches of two resolutions; and the ssd of
+// listed pairs.
 #pragma once
 
 #include <cstddef>
@@ -16,25 +17,30 @@ struct Rows {
     const std::uint8_t* row(std::size_t i) const { return data + i * width; }
 };
 
-// Points in groups: group g has the centre row g and the points [offsets[g], offsets[g + 1]).
-// centre_limits[g] must be so large that no corpus row within limits[p] of a point p of the group exceeds it:
-// the search looks at a group's points only where the centre is that near.
-struct Groups {
-    Rows centres, points;
+// Sketches of one resolution: of the corpus and of the points in groups, group g having the centre row g and
+// the points [offsets[g], offsets[g + 1]). centre_limits[g] must be so large that no corpus row within
+// limits[p] of a point p of the group exceeds it: the search looks at a group's points only where the centre
+// is that near.
+struct Level {
+    Rows centres, points, corpus;
     const std::uint32_t* centre_limits;
-    const std::int64_t* offsets;
     const std::uint32_t* limits;
+};
+
+struct Search {
+    Level coarse, fine;  // of the same groups, points and corpus rows
+    const std::int64_t* offsets;
 };
 
 struct Hit {
     std::int64_t row;
-    std::uint32_t point, ssd;
+    std::uint32_t point, ssd;  // of the fine sketches
 };
 
-// All (point, row) with ssd <= the point's limit, ordered by blocks of rows, then group, row and point.
-// False, with `hits` cut short, where more than `max_hits` were found: search fewer rows at once.
-bool range_search(const tiled_l2::Kernels& kernels, const Groups& groups, const Rows& corpus,
-                  std::size_t max_hits, std::vector<Hit>& hits, int threads);
+// All (point, row) within the point's limits at both levels, ordered by blocks of rows, then group, row and
+// point. False, with `hits` cut short, where more than `max_hits` were found: search fewer rows at once.
+bool range_search(const tiled_l2::Kernels& kernels, const Search& search, std::size_t max_hits,
+                  std::vector<Hit>& hits, int threads);
 
 // out[p] = the largest ssd of the `tiles` tiles, tile_bytes long and one after another, of rows left[i[p]]
 // and right[j[p]].

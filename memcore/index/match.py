@@ -126,6 +126,8 @@ class _Matching:
         is_medoid = np.zeros(len(self.finding), np.bool_)
         is_medoid[points.centres] = True
 
+        ssd_max = np.full(len(self.finding), self.limit * self.tiles)
+
         def compare(point: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
             ssd = self._exact(points, point, rows).astype(np.int64)
             extracted[point[ssd <= self.limit]] = True
@@ -133,16 +135,21 @@ class _Matching:
             mine = is_medoid[point]
             _lower(best, self.finding[point[mine]], ssd[mine], rows[mine], point[mine])
 
+        def lower_needs() -> None:
+            """An extracted member is only of interest where it comes nearer than what is known of its finding."""
+            own = np.where(is_medoid, best[self.finding, 0], closest[self.finding, 0])
+            needed = np.minimum(own, self.limit) * self.tiles
+            ssd_max[extracted] = needed[extracted]
+
         everyone = np.arange(len(self.finding))
         compare(np.repeat(everyone, near.shape[1]), near[self.finding].ravel())
-        ssd_max = np.full(len(self.finding), self.limit * self.tiles)
+        lower_needs()
         for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
             kept = self._tiles_allow(points, point, row)
             for p, r, s in rounds(point[kept], row[kept], ssd[kept]):
-                own = np.where(is_medoid[p], best[self.finding[p], 0], closest[self.finding[p], 0])
-                reachable = s <= limits_of(self.index.fine, np.minimum(own, self.limit) * self.tiles)
-                useful = ~extracted[p] | reachable
+                useful = s <= limits_of(self.index.fine, ssd_max[p])
                 compare(p[useful], r[useful])
+                lower_needs()
         return extracted, closest, best
 
     def _tiles_allow(

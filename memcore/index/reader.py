@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,9 @@ from memcore.index.resize import Resize
 from memcore.index.sketch import Level
 from memcore.index.sources import FileParts, Source, open_source
 from memcore.jobs.launch_local import processors
+
+#: Images that are worth a thread.
+_LEAST_PIECE = 128
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,12 +146,29 @@ class Index:
             if shard.quarantined:
                 yield from parquet.read_rows(shard.folder / layout.QUARANTINE)
 
-    def fetch(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
+    def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
+        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
+        many as there are processors) share the work.
 
         Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
         """
         out = np.empty((len(rows), *self.image_shape), np.uint8)
+        for number in np.unique(np.searchsorted(self._starts, rows, side="right") - 1):
+            self._source(self.shards[int(number)].source)  # opened here, not by two threads at once
+        # Neighbours stay together: they may share a file, or a group of rows that is read as a whole.
+        pieces = max(1, min(threads or processors(), len(rows) // _LEAST_PIECE))
+        edges = [len(rows) * i // pieces for i in range(pieces + 1)]
+        spans = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        if pieces == 1:
+            self._fetch_piece(rows, out)
+        else:
+            with ThreadPoolExecutor(pieces) as pool:
+                for done in [pool.submit(self._fetch_piece, rows[span], out[span]) for span in spans]:
+                    done.result()
+        self.fetched += len(rows)
+        return out
+
+    def _fetch_piece(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(which):
             shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
@@ -158,17 +179,17 @@ class Index:
                 and payloads.shape[1:] == self.image_shape
                 and payloads.dtype == np.uint8
             ):
-                out[chosen] = payloads
+                pixels = payloads
             else:
-                for place, payload in zip(chosen, payloads, strict=True):
-                    out[place] = self._decoded(payload, int(rows[place]))
-            same = (self.fine.sketch(out[chosen], 1) == shard.fine[inside]).all(axis=1)
+                pixels = np.empty((len(chosen), *self.image_shape), np.uint8)
+                for place, payload in enumerate(payloads):
+                    pixels[place] = self._decoded(payload, int(rows[chosen[place]]))
+            same = (self.fine.sketch(pixels, 1) == shard.fine[inside]).all(axis=1)
             if not same.all():
                 raise self._changed(
                     int(rows[chosen[int(np.flatnonzero(~same)[0])]]), "its pixels are not the same"
                 )
-        self.fetched += len(rows)
-        return out
+            out[chosen] = pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(len(rows), numbers) of the finer level."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,8 @@ _MAX_HITS = 1 << 23
 #: Below this many rows a search is not cut further.
 _LEAST_ROWS = 2048
 _PIXEL_BYTES = 1 << 26
+#: Of a large index, the nearest are guessed from about so many rows, so many times as many as are asked for.
+_GUESSED_FROM, _GUESSES = 1 << 19, 4
 
 
 #: Gives the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are asked for.
@@ -71,19 +72,6 @@ class Points:
         n = len(chosen)
         return Points(self.coarse[chosen], self.fine[chosen], load, np.arange(n), np.arange(n + 1))
 
-    @functools.cached_property
-    def _apart(self) -> NDArray[np.uint64]:
-        groups = np.repeat(np.arange(len(self.centres)), np.diff(self.offsets))
-        coarse = self.coarse[:, None]
-        return pair_ssd(coarse, coarse, self.centres[groups], np.arange(len(groups)))
-
-    def centre_limits(self, limits: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """How near a row must lie to a group's centre to be within ``limits`` of one of its points."""
-        wide = [
-            reach(limit, apart) for limit, apart in zip(limits.tolist(), self._apart.tolist(), strict=True)
-        ]
-        return np.maximum.reduceat(np.array(wide, dtype=np.uint32), self.offsets[:-1])
-
 
 def blocks(count: int, index: Index) -> Iterator[NDArray[np.int64]]:
     """0 to ``count`` in pieces of as many images as fit the memory that is meant for them."""
@@ -101,30 +89,54 @@ def check_shape(index: Index, images: NDArray[np.uint8]) -> None:
         )
 
 
+class _LevelSearch:
+    """What the native search reads of one level: the points, the groups' centres, and how near a row must lie to each."""
+
+    def __init__(self, level: Level, sketches: NDArray[np.uint8], points: Points) -> None:
+        self._level, self._points, self._firsts = level, sketches, points.offsets[:-1]
+        self._centres = np.ascontiguousarray(sketches[points.centres])
+        centre_of = points.centres[np.repeat(np.arange(len(points.centres)), np.diff(points.offsets))]
+        every = sketches[:, None]
+        self._apart = pair_ssd(every, every, centre_of, np.arange(len(sketches)))
+        self._limits, self._reaches = (np.zeros(len(sketches), np.uint32) for _ in range(2))
+
+    def update(self, changed: NDArray[np.int64], ssd_max: NDArray[np.int64]) -> None:
+        """Some points' ``ssd_max`` is now this."""
+        limits = limits_of(self._level, ssd_max)
+        self._limits[changed] = limits
+        pairs = zip(limits.tolist(), self._apart[changed].tolist(), strict=True)
+        self._reaches[changed] = [reach(limit, apart) for limit, apart in pairs]
+        self._centre_limits = np.maximum.reduceat(self._reaches, self._firsts)
+
+    def over(self, corpus: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        return self._centres, self._centre_limits, self._points, self._limits, corpus
+
+
 def candidates(
     index: Index, points: Points, ssd_max: NDArray[np.int64], threads: int = 0, first_shard: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], ShardFiles]]:
     """(points, rows, ssd of the fine sketches, shard), a shard or less at a time: every pair of a point and a training
-    image with an ssd of at most ``ssd_max[point]`` is among them, and few others. ``ssd_max`` is read anew for each shard.
+    image with an ssd of at most ``ssd_max[point]`` is among them, and few others. ``ssd_max`` is read anew for each shard:
+    the caller may lower it as he learns what he needs to know.
     """
     if not len(points.coarse):
         return
-    centres = np.ascontiguousarray(points.coarse[points.centres])
+    coarse = _LevelSearch(index.coarse, points.coarse, points)
+    fine = _LevelSearch(index.fine, points.fine, points)
     used: NDArray[np.int64] | None = None
     for shard in index.shards[first_shard:]:
-        if used is None or not np.array_equal(used, ssd_max):
+        changed = np.arange(len(ssd_max)) if used is None else np.flatnonzero(used != ssd_max)
+        if len(changed):
             used = ssd_max.copy()
-            limits = limits_of(index.coarse, used).astype(np.uint32)
-            wide, fine = points.centre_limits(limits), limits_of(index.fine, used)
+            coarse.update(changed, used[changed])
+            fine.update(changed, used[changed])
         start, step = 0, max(1, shard.images)
         while start < shard.images:
+            rows = slice(start, start + step)
             found = _core.index_range(
-                centres,
-                wide,
-                points.coarse,
+                coarse.over(shard.coarse[rows]),
+                fine.over(shard.fine[rows]),
                 points.offsets,
-                limits,
-                shard.coarse[start : start + step],
                 # with few rows left the answer has to hold whatever comes
                 _MAX_HITS if step > _LEAST_ROWS else 1 << 40,
                 threads,
@@ -132,13 +144,10 @@ def candidates(
             if found is None:
                 step = max(_LEAST_ROWS, step // 4)
                 continue
-            point, inside = found[0].astype(np.int64), found[1] + start
-            start += step
+            point, inside, ssd = found
             if len(point):
-                sketches, at = np.unique(inside, return_inverse=True)
-                ssd = pair_ssd(points.fine[:, None], shard.fine[sketches][:, None], point, at, threads)
-                kept = ssd <= fine[point]
-                yield point[kept], inside[kept] + shard.start, ssd[kept], shard
+                yield point, inside + (start + shard.start), ssd, shard
+            start += step
 
 
 def limits_of(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -161,7 +170,7 @@ def exact_ssd(
     order = np.argsort(at, kind="stable")
     bounds = np.searchsorted(at[order], np.arange(len(unique) + 1))
     for positions in blocks(len(unique), index):
-        pixels = cut_tiles(index.fetch(unique[positions]), cut)
+        pixels = cut_tiles(index.fetch(unique[positions], threads), cut)
         chosen = order[bounds[positions[0]] : bounds[positions[-1] + 1]]
         used, left = np.unique(point[chosen], return_inverse=True)
         for some in blocks(len(used), index):
@@ -185,24 +194,28 @@ def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | N
 
 
 def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Neighbors:
-    """``nearest`` of points. The k whose sketches are nearest are compared first; then every other image whose sketch does
-    not prove that it lies farther.
+    """``nearest`` of points. Some whose sketches are near are compared first; then every other image whose sketch does not
+    prove that it lies farther than the k-th best so far.
     """
     if not 1 <= k <= len(index):
         raise ArgumentValueError(f"k must be in [1, {len(index)}], the images of {index.path}, got {k}")
     q = len(points.coarse)
-    rows = _sketch_neighbors(index, points.coarse, k, threads)
+    rows, ssd = _first_guess(index, points, k, threads)
     best = Best(q, k)
-    flat = np.repeat(np.arange(q), k)
-    best.add(flat, rows.ravel(), exact_ssd(index, points, flat, rows.ravel(), threads=threads))
-    known = np.sort(flat * len(index) + rows.ravel())
-    for point, row, ssd, _ in candidates(index, points, best.limits, threads):
-        key = point * len(index) + row
-        new = known[np.minimum(np.searchsorted(known, key), len(known) - 1)] != key
-        for p, r, s in rounds(point[new], row[new], ssd[new]):
+    flat = np.repeat(np.arange(q), rows.shape[1])
+
+    def compare(point: NDArray[np.int64], row: NDArray[np.int64], ssd: NDArray[np.uint64]) -> None:
+        for p, r, s in rounds(point, row, ssd):
             near = s <= limits_of(index.fine, best.limits)[p]
             p, r = p[near], r[near]
             best.add(p, r, exact_ssd(index, points, p, r, threads=threads))
+
+    compare(flat, rows.ravel(), ssd.ravel())
+    known = np.sort(flat * len(index) + rows.ravel())
+    for point, row, of_sketches, _ in candidates(index, points, best.limits, threads):
+        key = point * len(index) + row
+        new = known[np.minimum(np.searchsorted(known, key), len(known) - 1)] != key
+        compare(point[new], row[new], of_sketches[new])
     d = int(np.prod(index.image_shape))
     return Neighbors(ssd_to_distance(best.ssd, d), best.rows, best.ssd)
 
@@ -242,16 +255,26 @@ class Best:
             self.limits[q] = min(int(self.ssd[q, -1]), np.iinfo(np.int64).max)
 
 
-def _sketch_neighbors(index: Index, coarse: NDArray[np.uint8], k: int, threads: int) -> NDArray[np.int64]:
-    """(Q, k) different rows with the nearest coarse sketches: no answer yet, but close to it."""
-    ssd = np.empty((len(coarse), 0), np.uint64)
-    rows = np.empty((len(coarse), 0), np.int64)
-    for shard in index.shards:
-        if shard.images:
-            some = _core.knn(coarse, shard.coarse, min(k, shard.images), threads)
-            ssd = np.concatenate([ssd, some[0].astype(np.uint64)], axis=1)
-            rows = np.concatenate([rows, some[1] + shard.start], axis=1)
-            if ssd.shape[1] > k:
-                kept = np.argpartition(ssd, k - 1, axis=1)[:, :k]
-                ssd, rows = np.take_along_axis(ssd, kept, 1), np.take_along_axis(rows, kept, 1)
-    return rows
+def _first_guess(
+    index: Index, points: Points, k: int, threads: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """(Q, k or more) different rows of a part of the index, near by both sketches, and their fine ssd: the closer they come to the answer, the
+    fewer images must be read for it.
+    """
+    held = [shard for shard in index.shards if shard.images]
+    stride = max(1, sum(shard.images for shard in held) // max(_GUESSED_FROM, k))
+    shards = held[::stride] if sum(s.images for s in held[::stride]) >= k else held
+    kept = min(_GUESSES * k, sum(min(_GUESSES * k, shard.images) for shard in shards))
+    q = len(points.coarse)
+    ssd, rows = np.empty((q, 0), np.uint64), np.empty((q, 0), np.int64)
+    for shard in shards:
+        near = _core.knn(points.coarse, shard.coarse, min(_GUESSES * k, shard.images), threads)[1]
+        flat = np.repeat(np.arange(q), near.shape[1])
+        unique, at = np.unique(near, return_inverse=True)
+        own = pair_ssd(points.fine[:, None], shard.fine[unique][:, None], flat, at.ravel(), threads)
+        ssd = np.concatenate([ssd, own.reshape(near.shape)], axis=1)
+        rows = np.concatenate([rows, near + shard.start], axis=1)
+        if rows.shape[1] > kept:
+            best = np.argpartition(ssd, kept - 1, axis=1)[:, :kept]
+            ssd, rows = np.take_along_axis(ssd, best, 1), np.take_along_axis(rows, best, 1)
+    return rows, ssd

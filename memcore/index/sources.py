@@ -62,7 +62,9 @@ class Source(Protocol):
         ...
 
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload] | NDArray[np.uint8]:
-        """The entries at these places, in order; used for the few images that are compared pixel by pixel."""
+        """The entries at these places, in order; used for the few images that are compared pixel by pixel. May be called from
+        several threads at once.
+        """
         ...
 
 
@@ -222,8 +224,9 @@ class ArraySource(FileParts):
         return [np.asarray(self._array(int(p["part"]))[int(p["offset"])]) for p in places]
 
     def _array(self, part: int) -> NDArray[np.uint8]:
-        if self._open is not None and self._open[0] == part:
-            return self._open[1]
+        held = self._open  # another thread may open the next one
+        if held is not None and held[0] == part:
+            return held[1]
         file = self.files[part]
         try:
             loaded: Any = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -233,7 +236,7 @@ class ArraySource(FileParts):
         if images.dtype != np.uint8 or images.ndim != 4:
             raise ConfigError(f"{file} must hold uint8 (N, H, W, C), got {images.dtype} {images.shape}")
         self._open = (part, images)
-        return self._open[1]
+        return np.asarray(images)
 
 
 def make_places(part: int, offsets: NDArray[np.int64], sizes: Any = 0) -> NDArray[Any]:
