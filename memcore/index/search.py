@@ -258,8 +258,8 @@ class Best:
 def _first_guess(
     index: Index, points: Points, k: int, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """(Q, k or more) different rows of a part of the index, near by both sketches, and their fine ssd: the closer they come to the answer, the
-    fewer images must be read for it.
+    """(Q, k or more) different rows of a part of the index, near by both sketches, and their fine ssd. The closer they come
+    to the answer, the fewer images must be read for it.
     """
     held = [shard for shard in index.shards if shard.images]
     stride = max(1, sum(shard.images for shard in held) // max(_GUESSED_FROM, k))

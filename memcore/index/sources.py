@@ -62,8 +62,9 @@ class Source(Protocol):
         ...
 
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload] | NDArray[np.uint8]:
-        """The entries at these places, in order; used for the few images that are compared pixel by pixel. May be called from
-        several threads at once.
+        """The entries at these places, in order; used for the few images that are compared pixel by pixel.
+
+        Several threads may ask at once.
         """
         ...
 
