@@ -11,17 +11,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from memcore.jobs import files
 from memcore.jobs.store import RunFolder
+from memcore.sampling.first_step import FirstStep
 from memcore.sampling.seeds import derive_seeds
 from tests.synthetic import SyntheticSampler
 from tests.test_jobs_faults import content
 
 PROMPTS = [f"{p} {n}" for n in range(4) for p in ("a red fox", "a green hill", "two boats", "a door")]
 KILLS = 24
+SPARING_KILLS = 6
 GENERATIONS = 32
 
 
@@ -34,6 +37,12 @@ class SlowSampler(SyntheticSampler):
 
     def _one(self, request):  # type: ignore[no-untyped-def]
         return super()._one(type(request)(request.prompt_id, request.prompt[:-2], request.seed))
+
+    def first_step(self, requests, *, guidance_scale):  # type: ignore[no-untyped-def]
+        """Scores that would spare the green hills, and depend on the seeds."""
+        time.sleep(0.02)
+        scores = np.array([(1.0 if "hill" in r.prompt else 3.0) + r.seed % 97 / 1000 for r in requests])
+        return FirstStep(scores, scores * guidance_scale)
 
 
 def command(run: Path, prompts: Path, *flags: str) -> list[str]:
@@ -81,15 +90,38 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def test_kills_at_random_moments(prompts: Path, undisturbed: dict[str, str]) -> None:
     """Launchers and workers, until there were enough kills; each unfinished state is gone on with."""
+    kills = _kill_runs(prompts, undisturbed, KILLS)
+    assert min(kills.values()) >= 5, kills
+
+
+@pytest.mark.parametrize(
+    ("flags", "stop"),
+    [
+        (["--budget", "sequential", "--copy-rate", "0.3", "--miss-rate", "0.05"], "found"),
+        (["--screen", "noise_magnitude", "--screen-threshold", "2", "--screen-seeds", "2"], "screened"),
+    ],
+    ids=["sequential", "screened"],
+)
+def test_kills_of_runs_that_spare_images(prompts: Path, tmp_path: Path, flags: list[str], stop: str) -> None:
+    """What was decided before a kill is decided the same after it."""
+    subprocess.run(command(tmp_path / "whole", prompts, *flags), check=True, capture_output=True)
+    rows = RunFolder.open(tmp_path / "whole").findings()
+    assert sum(row["stop"] == stop for row in rows) in range(1, len(rows))
+    assert sum(row["generated"] for row in rows) < GENERATIONS * len(rows)
+    kills = _kill_runs(prompts, content(tmp_path / "whole"), SPARING_KILLS, *flags)
+    assert sum(kills.values()) >= SPARING_KILLS
+
+
+def _kill_runs(prompts: Path, undisturbed: dict[str, str], wanted: int, *flags: str) -> dict[str, int]:
     rng = random.Random(20230130)
     kills = {"launcher": 0, "worker": 0}
     runs = 0
-    while sum(kills.values()) < KILLS:
-        run = prompts.parent / f"run-{runs}"
+    while sum(kills.values()) < wanted:
+        run = prompts.parent / f"run-{flags[0] if flags else ''}-{runs}"
         runs += 1
         while True:
-            process = subprocess.Popen(command(run, prompts, "--retry"), stderr=subprocess.DEVNULL)
-            _kill_some(process, rng, kills)
+            process = subprocess.Popen(command(run, prompts, "--retry", *flags), stderr=subprocess.DEVNULL)
+            _kill_some(process, rng, kills, wanted)
             if not (run / "run.toml").exists():
                 continue
             half = content(run)
@@ -101,15 +133,17 @@ def test_kills_at_random_moments(prompts: Path, undisturbed: dict[str, str]) -> 
         assert content(run) == undisturbed
         assert not list((run / "partial").glob("*"))
         assert not list(run.rglob(f"{files.TEMPORARY}*"))
-    assert min(kills.values()) >= 5, kills
+    return kills
 
 
-def _kill_some(process: subprocess.Popen[bytes], rng: random.Random, kills: dict[str, int]) -> None:
+def _kill_some(
+    process: subprocess.Popen[bytes], rng: random.Random, kills: dict[str, int], wanted: int
+) -> None:
     """Kills workers now and then, and at last maybe the launcher, until the run ends."""
     started = time.monotonic()
     while not workers_of(process) and process.poll() is None and time.monotonic() - started < 30:
         time.sleep(0.01)
-    while process.poll() is None and sum(kills.values()) < KILLS:
+    while process.poll() is None and sum(kills.values()) < wanted:
         time.sleep(rng.uniform(0.0, 1.2))
         workers = workers_of(process)
         if rng.random() < 0.35 and process.poll() is None:
