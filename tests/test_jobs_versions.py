@@ -120,3 +120,13 @@ def test_no_format_of_memcore(tmp_path: Path, number: str) -> None:
     toml.write_text(toml.read_text("utf-8").replace("format = 1", f"format = {number}"), "utf-8")
     with pytest.raises(RunError, match="has the run format"):
         RunFolder.open(run)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [["evaluate", "--against", "matches"], ["report"], ["match", "--train", "x.npy"], ["annotate"]],
+    ids=lambda r: r[0],
+)
+def test_commands_that_need_a_folder_say_how_to_get_one(rest: list[str], capsys: Any) -> None:
+    assert main([rest[0], "s3://bucket/run", *rest[1:]]) == 2
+    assert "memcore fetch s3://bucket/run FOLDER" in capsys.readouterr().err

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from memcore.errors import MissingExtraError, RunError
 from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, read_parquet
-from memcore.jobs.storage import Storage
+from memcore.jobs.storage import Storage, is_url
 
 try:
     import pyarrow as pa
@@ -48,6 +49,14 @@ def read_meta(storage: Storage) -> dict[str, Any]:
     try:
         meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        url = re.fullmatch(
+            r"([a-z][a-z0-9+]+):/+(.*)", storage.place
+        )  # a path has lost one of the URL's slashes
+        if url and not is_url(storage.place):
+            raise RunError(
+                f"{url[1]}://{url[2]} is no folder of this machine: copy it first, with memcore fetch "
+                f"{url[1]}://{url[2]} FOLDER"
+            ) from None
         raise RunError(
             f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
         ) from None
