@@ -24,14 +24,22 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
         choices=["dense", "graph", "clique", "knn"],
         help="only this part; may be repeated",
     )
+    bench.add_argument(
+        "--gpu", action="store_true", help="the kernels for CUDA tensors, against peers on the device"
+    )
 
 
 def _bench(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.bench import run_all, table
+    from memcore.bench import PARTS, run_all, table
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=tell)
+    if arguments.gpu:
+        from memcore.bench import gpu
+
+        results = gpu.run_all(arguments.quick, arguments.part or PARTS)
+    else:
+        results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=tell)
     show(arguments, {"results": results}, table(results))
     return _FAILED if any(row.get("refused") for row in results) else _DONE

@@ -67,7 +67,7 @@ def test_two_sets(n: int, m: int) -> None:
         ((12, 20), (4, 5)),  # lines of 5, 15 or 20 bytes: alignment 1 and 4
         ((10, 6), (2, 3)),
         ((7, 11), (7, 11)),  # nothing divides anything
-        ((32, 32), (1, 32)),  # tiles of one row
+        ((8, 32), (1, 32)),  # tiles of one row
         ((9, 48), (9, 16)),
     ],
 )
@@ -130,6 +130,19 @@ def black_and_white(*shape: int) -> torch.Tensor:
     return images
 
 
+@pytest.fixture
+def long_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter takes as long for a short step as for a long one: 1,024 bytes a step, 16 x 16 pairs."""
+    monkeypatch.setattr(plan, "choose_config", lambda *_: plan.Config(16, 16, 1024, warps=4, stages=2))
+
+
+@pytest.fixture
+def longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,096 bytes a step."""
+    monkeypatch.setattr(plan, "choose_config", lambda *_: plan.Config(16, 16, 4096, warps=4, stages=2))
+
+
+@pytest.mark.usefixtures("longer_steps")
 def test_largest_ssd_of_the_papers_tile() -> None:
     """K = 49,152: the ssd 3,196,108,800 exceeds int32 and fits uint32."""
     images = black_and_white(128, 128, 3)
@@ -137,12 +150,6 @@ def test_largest_ssd_of_the_papers_tile() -> None:
         answer = tiled_l2_ssd(images, tile=(128, 128), channels="last")
     assert 49152 * 255**2 > 2**31
     assert answer.tolist() == [[0, 49152 * 255**2], [49152 * 255**2, 0]]
-
-
-@pytest.fixture
-def long_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter takes as long for a short step as for a long one: 1,024 bytes a step, 16 x 16 pairs."""
-    monkeypatch.setattr(plan, "choose_config", lambda *_: plan.Config(16, 16, 1024, warps=4, stages=2))
 
 
 @pytest.mark.usefixtures("long_steps")
@@ -155,7 +162,7 @@ def test_both_sides_of_the_uint32_limit(rows: int) -> None:
     check(images, tile=(1, rows))
 
 
-@pytest.mark.usefixtures("long_steps")
+@pytest.mark.usefixtures("longer_steps")
 def test_wide_tiles() -> None:
     """256 x 256 x 3 = 196,608 bytes, three segments; and odd lines, where the last of two is not full."""
     images = torch.cat([black_and_white(256, 256, 3), random_images(1, 256, 256, 3)])
