@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,10 @@ class Program:
     multiplies: bool
     copies: bool
     max_registers: int
+    #: What the launch does, for ``roofline``: in words; multiply-adds with all padding; bytes it must read or write once.
+    work: str
+    multiply_adds: int
+    memory_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Case:
     tile: tuple[int, int]
     channels: Channels = "last"
     m: int | None = None
+
+    @property
+    def image_bytes(self) -> int:
+        return math.prod(self.size)
 
     def launch(self) -> Launch:
         height, width, channel_count = self.size
@@ -71,6 +80,8 @@ NEAREST = (
     ("rows of 3,072 bytes, k = 50", 3072, 50),
     ("rows of 786,432 bytes, k = 50", 786_432, 50),
 )
+QUERIES = 1001
+ROWS = 50_001
 #: Capacity and slots of the graphs that stand for an audit: the paper's 500 images a prompt.
 CAPACITY = 500
 SLOTS = 64
@@ -101,7 +112,10 @@ def _dense() -> Iterator[Program]:
             f"{config.block_m}x{config.block_n}x{config.block_k}",
             True,
             launch.lines.align >= 4,
-            255 if launch.tiles_per_program > 1 else 168,
+            255 if launch.tiles_per_program > 1 else 184,
+            f"{launch.n} x {launch.m} images" if case.m else f"{launch.n} images",
+            _multiply_adds(launch),
+            case.image_bytes * (launch.n + (case.m or 0)) + 4 * launch.n * launch.m,
         )
 
 
@@ -123,7 +137,19 @@ def _norms() -> Iterator[Program]:
             False,
             False,
             64,
+            f"{launch.n} images",
+            0,
+            case.image_bytes * launch.n,
         )
+
+
+def _multiply_adds(launch: Launch) -> int:
+    """Of all programs, with what is past the last image and the last byte of a tile."""
+    config, constants = launch.config, launch.constants
+    tile_bytes = constants["SEGMENT"] * constants["SEGMENTS"]
+    return (
+        launch.block_pairs * config.block_m * config.block_n * launch.lines.tiles * tile_bytes * launch.batch
+    )
 
 
 def _graph(case: Case) -> Iterator[Program]:
@@ -148,12 +174,17 @@ def _graph(case: Case) -> Iterator[Program]:
             False,
             False,
             128,
+            "64 new images",
+            0,
+            64 * case.image_bytes,
         )
     graph = {"capacity": CAPACITY, "words": graphs.words}
     pairs = f"{threshold_graph.PAIRS}x{threshold_graph.PAIRS}"
     names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr", "slot_ptr", "since_ptr", "end_ptr")
     ints = dict.fromkeys(names, "*i32")
     stored = blocks.stored if blocks else threshold_graph.PAIRS
+    sides = -(-CAPACITY // threshold_graph.PAIRS)
+    pairs_decided = sides * (sides + 1) // 2 * threshold_graph.PAIRS**2
     yield Program(
         threshold_graph.candidates_kernel,
         case.name,
@@ -165,6 +196,9 @@ def _graph(case: Case) -> Iterator[Program]:
         blocks is not None,
         False,
         168,
+        f"{CAPACITY} images from nothing",
+        pairs_decided * lines.tiles * stored if blocks else 0,
+        CAPACITY * lines.tiles * stored,
     )
     yield Program(
         threshold_graph.verify_kernel,
@@ -178,6 +212,9 @@ def _graph(case: Case) -> Iterator[Program]:
         True,
         lines.align >= 4,
         255,
+        f"{CAPACITY} images, no pair ruled out before",
+        pairs_decided * lines.tiles * graphs.segments[0] * graphs.segments[1],
+        CAPACITY * case.image_bytes,
     )
     if case is CASES[0]:
         yield Program(
@@ -191,6 +228,9 @@ def _graph(case: Case) -> Iterator[Program]:
             False,
             False,
             64,
+            f"{SLOTS} prompts",
+            0,
+            4 * SLOTS * CAPACITY * graphs.words,
         )
 
 
@@ -201,8 +241,8 @@ def _nearest(name: str, d: int, k: int) -> Program:
         knn.knn_kernel,
         name,
         {
-            "queries": 1001,
-            "rows": 50_001,
+            "queries": QUERIES,
+            "rows": ROWS,
             "rows_per_part": 3200,
             "shift": 17,
             "q_stride": d // 16,
@@ -215,4 +255,7 @@ def _nearest(name: str, d: int, k: int) -> Program:
         True,
         True,
         255,
+        f"{QUERIES:,} queries x {ROWS:,} rows; sorting left out",
+        -(-QUERIES // knn.QUERIES) * knn.QUERIES * -(-ROWS // kept) * kept * segment * segments,
+        (QUERIES + ROWS) * d,
     )

@@ -2,7 +2,8 @@
 
     python -m memcore_kernels.report                           # a Markdown table, sm_80, sm_90a and sm_100a
     python -m memcore_kernels.report --arch 80 90 --json       # one JSON object a line
-    python -m memcore_kernels.report --write docs/kernels.md   # into the documentation
+    python -m memcore_kernels.report --write docs/kernels.md --record tests/machine_code.jsonl
+    python -m memcore_kernels.report --check tests/machine_code.jsonl   # compiled anew, must be what was recorded
 
 Registers and stack are read from the cubin (``cuobjdump -res-usage``), instructions from its disassembly,
 both with the tools of Triton's own wheel. The launch of each case is planned from tensors without data
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -22,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +32,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from memcore_kernels import roofline
+from memcore_kernels.digest import digest
 from memcore_kernels.programs import Program, programs
 from memcore_kernels.tiled_l2 import INTERPRETED
 
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
 #: What multiplies int8 matrices: mma.sync, wgmma, tcgen05.
 MATRIX_INSTRUCTIONS = ("IMMA", "IGMMA", "UTCIMMA")
+GLOBAL_LOADS = ("LDG", "UTMALDG")
 TABLE_START = "<!-- memcore_kernels.report -->"
 TABLE_END = "<!-- end -->"
 #: What Triton notes of pointers (those of torch's allocator are aligned) and integers, by itself at a launch.
@@ -56,8 +62,18 @@ class MachineCode:
     spills: int
     matrix_instructions: dict[str, int]
     async_copies: int
-    loop_instructions: int
-    loop_matrix_instructions: int
+    #: Opcodes of the inner loop with the modifiers that say how wide they are; empty where there is no loop.
+    loop: dict[str, int]
+    #: ``digest`` of what it was compiled from.
+    digest: str
+
+    @property
+    def loop_instructions(self) -> int:
+        return sum(self.loop.values())
+
+    @property
+    def loop_matrix_instructions(self) -> int:
+        return sum(n for name, n in self.loop.items() if name.startswith(MATRIX_INSTRUCTIONS))
 
 
 def compile_program(program: Program, architecture: int) -> Any:
@@ -85,7 +101,8 @@ def inspect(program: Program, architecture: int) -> MachineCode:
     compiled = compile_program(program, architecture)
     usage, disassembly = _disassemble(compiled.asm["cubin"])
     opcodes = collections.Counter(_opcodes(disassembly.splitlines()))
-    loop = collections.Counter(_matrix_loop(disassembly))
+    wanted = MATRIX_INSTRUCTIONS if program.multiplies else GLOBAL_LOADS
+    loop = collections.Counter(_inner_loop(disassembly, wanted))
 
     def count(counter: collections.Counter[str], *prefixes: str) -> dict[str, int]:
         return {name: n for name, n in sorted(counter.items()) if name.startswith(prefixes)}
@@ -102,8 +119,8 @@ def inspect(program: Program, architecture: int) -> MachineCode:
         spills=sum(count(opcodes, "STL", "LDL").values()),
         matrix_instructions=count(opcodes, *MATRIX_INSTRUCTIONS),
         async_copies=sum(count(opcodes, "LDGSTS", "UTMALDG", "UBLKCP").values()),
-        loop_instructions=loop.total(),
-        loop_matrix_instructions=sum(count(loop, *MATRIX_INSTRUCTIONS).values()),
+        loop=dict(sorted(loop.items())),
+        digest=digest(program, ARCHITECTURES[architecture]),
     )
 
 
@@ -135,8 +152,8 @@ def _opcodes(lines: list[str]) -> list[str]:
     return [found[1] for line in lines if (found := _INSTRUCTION.match(line))]
 
 
-def _matrix_loop(disassembly: str) -> list[str]:
-    """Opcodes of the shortest loop (a branch to a label above) with a matrix instruction; empty if none."""
+def _inner_loop(disassembly: str, wanted: tuple[str, ...]) -> list[str]:
+    """Opcodes of the shortest loop (a branch to a label above) with a wanted instruction; empty if none."""
     lines = disassembly.splitlines()
     labels = {found[1]: at for at, line in enumerate(lines) if (found := re.match(r"\s*(\.L_\w+):", line))}
     loops = []
@@ -144,7 +161,7 @@ def _matrix_loop(disassembly: str) -> list[str]:
         branch = re.search(r"\bBRA\b.*`\((\.L_\w+)\)", line)
         if branch and labels.get(branch[1], at) < at:
             body = _opcodes(lines[labels[branch[1]] : at + 1])
-            if any(opcode.startswith(MATRIX_INSTRUCTIONS) for opcode in body):
+            if any(opcode.startswith(wanted) for opcode in body):
                 loops.append(body)
     return min(loops, key=len, default=[])
 
@@ -152,7 +169,9 @@ def _matrix_loop(disassembly: str) -> list[str]:
 def markdown_row(row: MachineCode) -> str:
     """One line of the table of docs/kernels.md."""
     instructions = ", ".join(f"{n} {name}" for name, n in row.matrix_instructions.items())
-    loop = f"{row.loop_matrix_instructions} of {row.loop_instructions}" if row.loop_instructions else ""
+    loop = (
+        f"{row.loop_matrix_instructions} of {row.loop_instructions}" if row.loop_matrix_instructions else ""
+    )
     cells = (
         row.kernel.removesuffix("_kernel"),
         row.case,
@@ -188,14 +207,31 @@ def markdown(rows: list[MachineCode]) -> str:
     return "\n".join([f"Triton {triton.__version__}:", "", *head, *map(markdown_row, rows)])
 
 
-def write_between_marks(path: Path, table: str) -> None:
-    """Replaces what stands between TABLE_START and TABLE_END in a file."""
+def record(path: Path, rows: list[MachineCode]) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
+
+
+def recorded(path: Path) -> list[MachineCode]:
+    """What ``record`` wrote."""
+    return [MachineCode(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def write_between_marks(path: Path, start: str, end: str, table: str) -> None:
+    """Replaces what stands between the lines ``start`` and ``end`` in a file."""
     text = path.read_text()
-    before, found, rest = text.partition(TABLE_START)
-    _, ended, after = rest.partition(TABLE_END)
+    before, found, rest = text.partition(start)
+    _, ended, after = rest.partition(end)
     if not (found and ended):
-        sys.exit(f"{path} must hold the lines {TABLE_START} and {TABLE_END}")
-    path.write_text(f"{before}{TABLE_START}\n\n{table}\n\n{TABLE_END}{after}")
+        sys.exit(f"{path} must hold the lines {start} and {end}")
+    path.write_text(f"{before}{start}\n\n{table}\n\n{end}{after}")
+
+
+def write_tables(path: Path, rows: list[MachineCode]) -> None:
+    """Both tables of docs/kernels.md."""
+    write_between_marks(path, TABLE_START, TABLE_END, markdown(rows))
+    loops = {(row.kernel, row.case): row.loop for row in rows if row.architecture == roofline.ARCHITECTURE}
+    write_between_marks(path, roofline.TABLE_START, roofline.TABLE_END, roofline.markdown(loops))
 
 
 def main() -> None:
@@ -204,21 +240,56 @@ def main() -> None:
     )
     parser.add_argument("--arch", type=int, nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between its marks in FILE")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the tables between their marks in FILE"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="one JSON object a line; what FILE has is kept"
+    )
+    parser.add_argument("--check", type=Path, metavar="FILE", help="fail where FILE holds something else")
+    parser.add_argument(
+        "--anew", action="store_true", help="compile what the record already has a row for, too"
+    )
     arguments = parser.parse_args()
     if INTERPRETED:
         sys.exit("TRITON_INTERPRET is set, nothing can be compiled: unset it")
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["TRITON_CACHE_DIR"] = cache  # always compiled anew: the report never shows an older kernel
-        rows = []
-        for architecture, program in itertools.product(arguments.arch, programs()):
-            rows.append(inspect(program, architecture))
-            if arguments.json:
-                print(json.dumps(dataclasses.asdict(rows[-1])), flush=True)
+    known = arguments.record and arguments.record.exists() and not arguments.anew
+    rows = compile_all(arguments.arch, recorded(arguments.record) if known else [])
+    if arguments.json:
+        for row in rows:
+            print(json.dumps(dataclasses.asdict(row)))
+    if arguments.record:
+        record(arguments.record, rows)
     if arguments.write:
-        write_between_marks(arguments.write, markdown(rows))
-    elif not arguments.json:
+        write_tables(arguments.write, rows)
+    if arguments.check and (wrong := [row for row in rows if row not in recorded(arguments.check)]):
+        sys.exit("\n".join(f"not what {arguments.check} holds: {row}" for row in wrong))
+    if not (arguments.json or arguments.record or arguments.write or arguments.check):
         print(markdown(rows))
+
+
+def compile_all(architectures: list[int], known: Sequence[MachineCode] = ()) -> list[MachineCode]:
+    """Every program for every architecture, never from Triton's cache; what ``known`` has a row for is not compiled."""
+    by_digest = {row.digest: row for row in known}
+    rows = []
+    with tempfile.TemporaryDirectory() as cache, _environment("TRITON_CACHE_DIR", cache):
+        for architecture, program in itertools.product(architectures, programs()):
+            row = by_digest.get(digest(program, ARCHITECTURES[architecture]))
+            rows.append(row or inspect(program, architecture))
+    return rows
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 if __name__ == "__main__":
