@@ -189,7 +189,7 @@ def test_screen_of_a_sampler_that_has_none(tmp_path: Path) -> None:
         ({"screen_threshold": 1.0}, "screen_threshold is set, but screen is 'none'"),
         (
             {"screen": "one_step", "screen_threshold": float("nan")},
-            "screen_threshold must be at least 0, got nan",
+            "screen_threshold must be a finite number, got nan",
         ),
         ({"screen": "one_step", "screen_seeds": 0}, "screen_seeds must be at least 1, got 0"),
         ({"source": "stored", "images": "x", "screen": "one_step"}, "stored images are there already"),

@@ -67,7 +67,7 @@ class ParquetPrompts:
                             )
                         row += 1
                         yield prompt
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
 
 
@@ -193,7 +193,7 @@ class Prompts(Sequence[str]):
     def _open(self) -> None:
         try:
             self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
         start = 0
         for group in range(self._file.num_row_groups):

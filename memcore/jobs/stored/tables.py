@@ -37,7 +37,7 @@ class ParquetSet:
         for file_id, file in enumerate(self.files):
             try:
                 self._scan(file_id, file, rows, seeds)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 label = shown(file.relative_to(root))
                 detail = f"{type(error).__name__}: {error}"
                 refused = Item(label, 0, functools.partial(_refuse, "unreadable", detail))
