@@ -76,6 +76,19 @@ def in_a_loop(sampler: NoiseSampler, texts: Sequence[str]) -> list[int]:
     return sizes
 
 
+def compared(work: str, ours: Sequence[float], other: Sequence[float], target: float) -> dict[str, Any]:
+    """Ratios of the pairs of one round."""
+    ratios = [a / b for a, b in zip(ours, other, strict=True)]
+    return {
+        "work": work,
+        "other_s": statistics.median(other),
+        "ratio": statistics.median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "target": target,
+    }
+
+
 def overhead(count: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Both in this process, one thread, in turn."""
     texts = [f"prompt {i}" for i in range(count)]
@@ -99,15 +112,8 @@ def overhead(count: int, rounds: int, folder: Path) -> dict[str, Any]:
         if turn:  # the first one warms up
             loop_seconds.append(seconds["loop"])
             audit_seconds.append(seconds["audit"])
-    ratios = [a / b for a, b in zip(audit_seconds, loop_seconds, strict=True)]
-    return {
-        "work": f"{count} prompts x {GENERATIONS} images of {SIDE}x{SIDE}x3, one thread",
-        "loop_s": statistics.median(loop_seconds),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
-        "target": 1.05,
-    }
+    work = f"{count} prompts x {GENERATIONS} images of {SIDE}x{SIDE}x3, one thread"
+    return compared(work, audit_seconds, loop_seconds, 1.05)
 
 
 def launchers(count: int, rounds: int, folder: Path) -> dict[str, Any]:
@@ -135,15 +141,8 @@ def launchers(count: int, rounds: int, folder: Path) -> dict[str, Any]:
             digests[name] = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in found]
         if digests["local"] != digests["ray"]:
             raise SystemExit("the findings of local and ray differ")
-    ratios = [a / b for a, b in zip(ray, local, strict=True)]
-    return {
-        "work": f"{count} prompts x {GENERATIONS} images of 16x16x3, a worker a processor, Ray's start included",
-        "local_s": statistics.median(local),
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
-        "target": 1.1,
-    }
+    work = f"{count} prompts x {GENERATIONS} images of 16x16x3, a worker a processor, Ray's start included"
+    return compared(work, ray, local, 1.1)
 
 
 def main() -> int:

@@ -61,9 +61,7 @@ def demo(
     say("3/5 evaluate against what was planted")
     evaluation = evaluate_run(folder.path, data / "truth.json")
     say(f"4/5 the guidance trap: {len(TRAP_PROMPTS)} prompts at guidance {TRAP_GUIDANCE}")
-    trapped = dataclasses.replace(
-        config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2, screen="none"
-    )
+    trapped = dataclasses.replace(config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2)
     trap = audit(out / "run-guidance", trapped, prompts=list(TRAP_PROMPTS), **options)
     match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads)
     say("5/5 report")
