@@ -32,6 +32,17 @@ class Images(ctypes.Structure):
     )
 
 
+class Batch(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        *((name, c_size_t) for name in ("data_bytes", "offset")),
+        ("type", c_int32),
+        *((name, c_size_t) for name in ("batches", "count", "height", "width", "channels")),
+        *((f"{name}_stride", c_ssize_t) for name in ("batch", "image", "row", "column", "channel")),
+    )
+
+
 class Rows(ctypes.Structure):
     _fields_ = (
         ("struct_size", c_size_t),
@@ -53,6 +64,7 @@ class Clique(ctypes.Structure):
     )
 
 
+TYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 STATUSES = ("OK", "NULL", "VALUE", "OVERFLOW", "EXTENT", "STRIDES", "ISA", "MEMORY", "INTERNAL")
 SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "status_name": (c_char_p, (c_int32,)),
@@ -66,6 +78,14 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "isa_selected": (c_char_p, ()),
     "usable_cpus": (c_int32, ()),
     "images_init": (c_int32, (POINTER(Images), c_void_p, *[c_size_t] * 4, c_int32)),
+    "batch_init": (c_int32, (POINTER(Batch), c_void_p, c_int32, *[c_size_t] * 5, c_int32)),
+    **{
+        f"batch_tiled_l2{suffix}": (
+            c_int32,
+            (POINTER(Batch), POINTER(Batch), c_size_t, c_size_t, c_void_p, c_size_t, c_int32),
+        )
+        for suffix in ("", "_ssd", "_ssd32")
+    },
     "tiled_l2_ssd": (
         c_int32,
         (POINTER(Images), POINTER(Images), c_size_t, c_size_t, c_void_p, c_size_t, c_int32),
@@ -84,6 +104,19 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "graph_edges": (POINTER(c_int32), (c_void_p,)),
     "graph_ssd": (POINTER(c_uint64), (c_void_p,)),
     "graph_free": (None, (c_void_p,)),
+    "graph_merge": (c_int32, (c_void_p, c_void_p, POINTER(c_void_p))),
+    "features_new": (c_int32, (c_size_t, c_size_t, POINTER(c_void_p))),
+    "features_append": (c_int32, (c_void_p, POINTER(Images), c_void_p, c_size_t, c_int32)),
+    "features_count": (c_size_t, (c_void_p,)),
+    "features_graph": (
+        c_int32,
+        (c_void_p, POINTER(Images), c_uint64, c_size_t, c_size_t, c_int32, POINTER(c_void_p)),
+    ),
+    "features_free": (None, (c_void_p,)),
+    "max_cliques": (
+        c_int32,
+        (c_size_t, c_void_p, c_void_p, c_void_p, c_size_t, c_int64, c_int64, c_int32, POINTER(c_void_p)),
+    ),
     "max_clique": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, POINTER(c_void_p))),
     "find_cliques": (c_int32, (c_int64, c_void_p, c_size_t, c_int64, c_int64, POINTER(c_void_p))),
     "cliques_count": (c_size_t, (c_void_p,)),
@@ -140,40 +173,134 @@ def ssd(a: Images, b: Images | None, tile: tuple[int, int], threads: int = 1) ->
     return out
 
 
+def batch_of(array: NDArray[Any], kind: str | None = None) -> Batch:
+    """(B, N, H, W, C), any strides; bfloat16 comes as uint16 with ``kind``."""
+    return Batch(
+        ctypes.sizeof(Batch),
+        array.ctypes.data,
+        array.nbytes,
+        0,
+        TYPES[kind or str(array.dtype)],
+        *array.shape,
+        *map(int, array.strides),
+    )
+
+
+def batch_distances(
+    a: Batch, b: Batch | None, tile: tuple[int, int], dtype: Any = np.float32, threads: int = 1
+) -> NDArray[Any]:
+    """Distances, or with an unsigned ``dtype`` the ssd."""
+    names = {np.float32: "", np.uint64: "_ssd", np.uint32: "_ssd32"}
+    out = np.full((a.batches, a.count, (b or a).count), 7, dtype)
+    call = getattr(LIBRARY, f"memcore_batch_tiled_l2{names[dtype]}")
+    check(call(ctypes.byref(a), ctypes.byref(b) if b else None, *tile, out.ctypes.data, out.size, threads))
+    return out
+
+
+def edges_of(made: c_void_p) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    n = LIBRARY.memcore_graph_edge_count(made)
+    if n == 0:
+        return np.empty((0, 2), np.int32), np.empty(0, np.uint64)
+    edges = np.ctypeslib.as_array(LIBRARY.memcore_graph_edges(made), (n, 2)).copy()
+    return edges, np.ctypeslib.as_array(LIBRARY.memcore_graph_ssd(made), (n,)).copy()
+
+
 def graph(
     a: Images, tile: tuple[int, int], ssd_max: int, min_clique: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
     made = c_void_p()
     check(LIBRARY.memcore_tiled_l2_graph(ctypes.byref(a), *tile, ssd_max, min_clique, 1, ctypes.byref(made)))
-    n = LIBRARY.memcore_graph_edge_count(made)
     try:
-        if n == 0:
-            return np.empty((0, 2), np.int32), np.empty(0, np.uint64)
-        edges = np.ctypeslib.as_array(LIBRARY.memcore_graph_edges(made), (n, 2)).copy()
-        return edges, np.ctypeslib.as_array(LIBRARY.memcore_graph_ssd(made), (n,)).copy()
+        return edges_of(made)
     finally:
         LIBRARY.memcore_graph_free(made)
 
 
-def cliques(
-    n: int, edges: NDArray[np.int32], min_size: int | None = None, node_limit: int = 10_000_000
-) -> tuple[list[tuple[list[int], int, int, bool, int]], int]:
-    """memcore_find_cliques, or without ``min_size`` memcore_max_clique; tuples as memcore._core gives them, and the
-    upper bound of the rest."""
-    made = c_void_p()
-    data = edges.ctypes.data if len(edges) else None
-    middle = () if min_size is None else (min_size,)
-    call = LIBRARY.memcore_max_clique if min_size is None else LIBRARY.memcore_find_cliques
-    check(call(n, data, len(edges), *middle, node_limit, ctypes.byref(made)))
+class GrowingGraph:
+    """What a C program does with memcore_features: PromptGraph without Python."""
+
+    def __init__(self, tile: tuple[int, int], ssd_max: int) -> None:
+        self.ssd_max, self.graph, self.features = ssd_max, c_void_p(), c_void_p()
+        check(LIBRARY.memcore_features_new(*tile, ctypes.byref(self.features)))
+
+    def extend(self, kept: NDArray[np.uint8], since: int, fresh: NDArray[np.uint8]) -> None:
+        """Copies ``fresh`` to where kept[since : since + len(fresh)] stands, and decides its pairs."""
+        place = kept[since : since + len(fresh)]
+        x, everything = images_of(fresh), images_of(kept[: since + len(fresh)])
+        check(
+            LIBRARY.memcore_features_append(
+                self.features, ctypes.byref(x), place.ctypes.data, place.nbytes, 2
+            )
+        )
+        new, merged = c_void_p(), c_void_p()
+        check(
+            LIBRARY.memcore_features_graph(
+                self.features, ctypes.byref(everything), self.ssd_max, since, 0, 1, ctypes.byref(new)
+            )
+        )
+        check(LIBRARY.memcore_graph_merge(self.graph, new, ctypes.byref(merged)))
+        LIBRARY.memcore_graph_free(self.graph)
+        LIBRARY.memcore_graph_free(new)
+        self.graph = merged
+
+    def close(self) -> None:
+        LIBRARY.memcore_graph_free(self.graph)
+        LIBRARY.memcore_features_free(self.features)
+
+
+Found = tuple[list[int], int, int, bool, int]
+
+
+def cliques_of(made: c_void_p) -> list[Found]:
+    """Tuples as memcore._core gives them."""
     found = []
     for k in range(LIBRARY.memcore_cliques_count(made)):
         clique = Clique(ctypes.sizeof(Clique))
         check(LIBRARY.memcore_cliques_get(made, k, ctypes.byref(clique)))
         members = clique.members[: clique.size]
         found.append((members, clique.lower, clique.upper, bool(clique.proven), clique.nodes))
-    rest = LIBRARY.memcore_cliques_upper_of_rest(made)
+    return found
+
+
+def cliques(
+    n: int, edges: NDArray[np.int32], min_size: int | None = None, node_limit: int = 10_000_000
+) -> tuple[list[Found], int]:
+    """memcore_find_cliques, or without ``min_size`` memcore_max_clique, and the upper bound of the rest."""
+    made = c_void_p()
+    data = edges.ctypes.data if len(edges) else None
+    middle = () if min_size is None else (min_size,)
+    call = LIBRARY.memcore_max_clique if min_size is None else LIBRARY.memcore_find_cliques
+    check(call(n, data, len(edges), *middle, node_limit, ctypes.byref(made)))
+    found, rest = cliques_of(made), LIBRARY.memcore_cliques_upper_of_rest(made)
     LIBRARY.memcore_cliques_free(made)
     return found, rest
+
+
+def max_cliques(
+    sizes: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    min_size: int = 0,
+    node_limit: int = 10_000_000,
+    threads: int = 1,
+) -> list[Found]:
+    made = c_void_p()
+    check(
+        LIBRARY.memcore_max_cliques(
+            len(sizes),
+            sizes.ctypes.data if len(sizes) else None,
+            offsets.ctypes.data,
+            edges.ctypes.data if len(edges) else None,
+            len(edges),
+            min_size,
+            node_limit,
+            threads,
+            ctypes.byref(made),
+        )
+    )
+    found = cliques_of(made)
+    LIBRARY.memcore_cliques_free(made)
+    return found
 
 
 def knn(

@@ -1,5 +1,6 @@
 #include "arguments/edges.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -32,6 +33,31 @@ void check_edges(const clique::EdgeList& list, std::int64_t first_row) {
     throw ArgumentError("edges must hold 0 <= i < j < n; row " + std::to_string(first_row + bad) + " is (" +
                         std::to_string(list.edges[2 * bad]) + ", " + std::to_string(list.edges[2 * bad + 1]) +
                         ") and n is " + std::to_string(list.n));
+}
+
+std::vector<clique::EdgeList> make_graphs(const std::int32_t* sizes, const std::int64_t* offsets,
+                                          std::size_t count, const std::int32_t* edges,
+                                          std::int64_t edge_count) {
+    if (offsets[0] != 0 || offsets[count] != edge_count) {
+        throw ArgumentError("offsets must begin with 0 and end with the number of edges, " +
+                            std::to_string(edge_count) + ", got " + std::to_string(offsets[0]) + " and " +
+                            std::to_string(offsets[count]));
+    }
+    // All of them before any is used: one that is too large would point behind the edges.
+    if (!std::is_sorted(offsets, offsets + count + 1)) throw ArgumentError("offsets must ascend");
+    std::vector<clique::EdgeList> graphs;
+    graphs.reserve(count);
+    for (std::size_t g = 0; g < count; ++g) {
+        if (sizes[g] < 0 || sizes[g] == std::numeric_limits<std::int32_t>::max()) {
+            throw ArgumentError("sizes must be at least 0 and below 2^31 - 1, got " +
+                                std::to_string(sizes[g]) + " for graph " + std::to_string(g));
+        }
+        // Without edges there may be no array to point into.
+        const std::int64_t length = offsets[g + 1] - offsets[g];
+        graphs.push_back({sizes[g], length == 0 ? nullptr : edges + 2 * offsets[g], length});
+        check_edges(graphs.back(), offsets[g]);
+    }
+    return graphs;
 }
 
 }  // namespace memcore::arguments

@@ -1,5 +1,5 @@
-// What is wrong with an argument, before any work: thrown by csrc/arguments/, caught at the borders (bind/
-// turns it into ValueError, capi/ into a status).
+// What is wrong with an argument, before any work: thrown by csrc/arguments/ and where images must fit those
+// before them, caught at the borders (bind/ turns it into ValueError, capi/ into a status).
 #pragma once
 
 #include <stdexcept>

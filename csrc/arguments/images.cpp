@@ -9,16 +9,16 @@ namespace memcore::arguments {
 ImageSet view(const Layout& layout, std::size_t element_bytes) {
     ImageSet set;
     set.images.data = layout.data;
+    // A dimension of length 1 has no stride to speak of: whatever is given there, even a pointer that is
+    // stepped beyond its end must not wrap around.
     set.images.batches = layout.batches;
-    set.images.batch_stride = layout.batch_stride;
+    set.images.batch_stride = layout.batches == 1 ? 0 : layout.batch_stride;
     set.images.count = layout.count;
     set.images.height = layout.height;
     set.width = layout.width;
     set.channels = layout.channels;
-    set.images.image_stride = layout.image_stride;
-    set.images.row_stride = layout.row_stride;
+    set.images.image_stride = layout.count == 1 ? 0 : layout.image_stride;
     const auto element = static_cast<std::ptrdiff_t>(element_bytes);
-    // A dimension of length 1 has no stride to speak of.
     const bool channels_adjacent = layout.channels == 1 || layout.channel_stride == element;
     const bool pixels_adjacent =
         layout.width == 1 || layout.column_stride == static_cast<std::ptrdiff_t>(layout.channels) * element;
@@ -35,6 +35,8 @@ ImageSet view(const Layout& layout, std::size_t element_bytes) {
             "strides: tiles cannot be read in place; rows of pixels or of one channel must be contiguous",
             Fault::kStrides);
     }
+    set.images.row_stride =
+        layout.height == 1 ? static_cast<std::ptrdiff_t>(set.images.row_bytes) : layout.row_stride;
     return set;
 }
 

@@ -3,9 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -94,22 +92,12 @@ std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_sty
     if (offsets.ndim() != 1 || offsets.shape(0) != sizes.shape(0) + 1) {
         throw py::value_error("offsets must have shape (G + 1,)");
     }
-    const std::int64_t* const begin = offsets.data();
-    const py::ssize_t count = sizes.shape(0);
-    if (begin[0] != 0 || begin[count] != edges.shape(0)) {
-        throw py::value_error("offsets must begin with 0 and end with the number of edges");
-    }
     const std::int32_t* const vertices = sizes.data();
+    const std::int64_t* const begin = offsets.data();
+    const auto count = static_cast<std::size_t>(sizes.shape(0));
+    const std::int64_t edge_count = edges.shape(0);
     const py::gil_scoped_release unlocked;
-    // All of them before any is used: one that is too large would point behind the edges.
-    if (!std::is_sorted(begin, begin + count + 1)) throw std::invalid_argument("offsets must ascend");
-    std::vector<EdgeList> graphs;
-    graphs.reserve(static_cast<std::size_t>(count));
-    for (py::ssize_t g = 0; g < count; ++g) {
-        if (vertices[g] < 0) throw std::invalid_argument("sizes must be at least 0");
-        graphs.push_back({vertices[g], data + 2 * begin[g], begin[g + 1] - begin[g]});
-        check_edges(graphs.back(), begin[g]);
-    }
+    const std::vector<EdgeList> graphs = arguments::make_graphs(vertices, begin, count, data, edge_count);
     return answers(clique::max_cliques(graphs, node_limit, size, workers));
 }
 

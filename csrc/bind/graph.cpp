@@ -1,17 +1,13 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <memory>
-#include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <vector>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "block_bounds/features.hpp"
 #include "block_bounds/graph.hpp"
-#include "runtime/thread_pool.hpp"
-#include "tiled_l2/copy_image.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -37,7 +33,7 @@ py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict&
                           stats);
 }
 
-// A growing set of images, copied and looked at while each is in the cache: what PromptGraph.extend does.
+// What PromptGraph.extend calls: images copied and looked at while each is in the cache.
 class Features {
   public:
     Features(long tile_height, long tile_width) : tile_height_(tile_height), tile_width_(tile_width) {}
@@ -52,42 +48,13 @@ class Features {
             make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         std::uint8_t* to = copies ? check_copies(*copies, images) : nullptr;
         const py::gil_scoped_release unlocked;
-        const std::lock_guard lock(mutex_);
-        if (!shape_) {
-            shape_ = shape;
-            if (block_bounds::worth_bounds(shape)) pyramid_ = std::make_unique<block_bounds::Pyramid>(shape);
-        }
-        check(shape);
-        // The layout may differ from call to call; the sums do not.
-        if (pyramid_) {
-            pyramid_->append(*isa.block_bounds, set.images, shape, 0, set.images.count, workers, to);
-        } else if (to != nullptr) {
-            copy_all(set.images, to, workers);
-        }
-        size_ += set.images.count;
+        features_.append(isa, set.images, shape, workers, to);
     }
 
-    std::size_t size() {
-        const std::lock_guard lock(mutex_);
-        return size_;
-    }
-
-    // Calls use(pyramid), nullptr where bounds do not pay.
-    template <class Use>
-    auto with(const block_bounds::Shape& shape, std::size_t images, Use&& use) {
-        const std::lock_guard lock(mutex_);
-        if (!shape_ || size_ != images) {
-            throw std::invalid_argument("features: taken from another number of images");
-        }
-        check(shape);
-        return use(pyramid_.get());
-    }
+    const block_bounds::Features& features() const { return features_; }
+    std::size_t size() const { return features_.size(); }
 
   private:
-    void check(const block_bounds::Shape& shape) const {
-        if (!(*shape_ == shape)) throw std::invalid_argument("features: taken from images of another shape");
-    }
-
     static std::uint8_t* check_copies(py::array_t<std::uint8_t>& copies, const py::array& images) {
         const bool shape =
             copies.ndim() == 4 && std::equal(copies.shape(), copies.shape() + 4, images.shape());
@@ -96,21 +63,8 @@ class Features {
         return copies.mutable_data();  // raises where it is read-only
     }
 
-    static void copy_all(const tiled_l2::Images& images, std::uint8_t* to, int threads) {
-        constexpr std::size_t kBytesPerUnit = 1 << 20;
-        const std::size_t bytes = tiled_l2::image_bytes(images);
-        const std::size_t step = std::max<std::size_t>(1, kBytesPerUnit / bytes);
-        parallel_for((images.count + step - 1) / step, threads, [&](std::size_t unit, std::size_t) {
-            for (std::size_t i = unit * step; i < std::min(images.count, (unit + 1) * step); ++i)
-                tiled_l2::copy_image(images, i, to + i * bytes);
-        });
-    }
-
     const long tile_height_, tile_width_;
-    std::mutex mutex_;
-    std::size_t size_ = 0;
-    std::optional<block_bounds::Shape> shape_;  // of the first images
-    std::unique_ptr<block_bounds::Pyramid> pyramid_;
+    block_bounds::Features features_;
 };
 
 py::dict to_dict(const block_bounds::Stats& stats) {
@@ -152,9 +106,7 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
         const auto run = [&](const block_bounds::Pyramid* pyramid) {
             return block_bounds::graph(isa, set.images, shape, pyramid, request, stats);
         };
-        edges = features == nullptr ? run(nullptr)
-                                    : features->with(shape, set.images.count,
-                                                     [&](const auto* pyramid) { return run(pyramid); });
+        edges = features == nullptr ? run(nullptr) : features->features().with(shape, set.images.count, run);
     }
     return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
 }

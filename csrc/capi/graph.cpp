@@ -1,16 +1,33 @@
-#include "block_bounds/graph.hpp"
+#include "capi/graph.hpp"
 
-#include <memory>
-#include <vector>
+#include <string>
+#include <utility>
 
 #include "arguments/call.hpp"
+#include "block_bounds/graph.hpp"
 #include "capi/status.hpp"
 #include "capi/views.hpp"
 
-struct memcore_graph {
-    std::vector<std::int32_t> edges;
-    std::vector<std::uint64_t> ssd;
-};
+namespace memcore::capi {
+
+std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges) {
+    auto made = std::make_unique<memcore_graph>();
+    made->edges.reserve(2 * edges.size());
+    made->ssd.reserve(edges.size());
+    for (const block_bounds::Edge& edge : edges) {
+        made->edges.push_back(edge.i);
+        made->edges.push_back(edge.j);
+        made->ssd.push_back(edge.ssd);
+    }
+    return made;
+}
+
+void check_min_clique(std::size_t min_clique) {
+    if (min_clique <= static_cast<std::size_t>(INT32_MAX)) return;
+    throw ArgumentError("min_clique must be in [0, 2^31 - 1], got " + std::to_string(min_clique));
+}
+
+}  // namespace memcore::capi
 
 using namespace memcore;
 using namespace memcore::capi;
@@ -31,20 +48,10 @@ memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_
         const arguments::ImageSet set = view(images, "images");
         const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width);
         arguments::check_vertices(set);
-        if (min_clique > static_cast<size_t>(INT32_MAX)) {
-            throw ArgumentError("min_clique must be in [0, 2^31 - 1], got " + std::to_string(min_clique));
-        }
+        check_min_clique(min_clique);
         block_bounds::Stats stats;
-        const std::vector<block_bounds::Edge> edges =
-            block_bounds::graph(isa, set.images, arguments::make_shape(set, grid), nullptr, request, stats);
-        auto made = std::make_unique<memcore_graph>();
-        made->edges.reserve(2 * edges.size());
-        made->ssd.reserve(edges.size());
-        for (const block_bounds::Edge& edge : edges) {
-            made->edges.push_back(edge.i);
-            made->edges.push_back(edge.j);
-            made->ssd.push_back(edge.ssd);
-        }
+        auto made = make_graph(
+            block_bounds::graph(isa, set.images, arguments::make_shape(set, grid), nullptr, request, stats));
         *graph = made.release();
     });
 }
@@ -59,6 +66,35 @@ const int32_t* memcore_graph_edges(const memcore_graph* graph) {
 
 const uint64_t* memcore_graph_ssd(const memcore_graph* graph) {
     return memcore_graph_edge_count(graph) == 0 ? nullptr : graph->ssd.data();
+}
+
+memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_graph* second,
+                                   memcore_graph** merged) {
+    if (merged != nullptr) *merged = nullptr;
+    return guarded([&] {
+        check_pointer(merged, "merged");
+        const size_t ends[] = {memcore_graph_edge_count(first), memcore_graph_edge_count(second)};
+        const memcore_graph* const graphs[] = {first, second};
+        auto made = std::make_unique<memcore_graph>();
+        made->edges.reserve(2 * (ends[0] + ends[1]));
+        made->ssd.reserve(ends[0] + ends[1]);
+        size_t at[] = {0, 0};
+        const auto next = [&](int side) {
+            const std::int32_t* edge = graphs[side]->edges.data() + 2 * at[side];
+            return std::pair(edge[0], edge[1]);
+        };
+        while (at[0] < ends[0] || at[1] < ends[1]) {
+            if (at[0] < ends[0] && at[1] < ends[1] && next(0) == next(1)) {
+                throw ArgumentError("second: edge (" + std::to_string(next(1).first) + ", " +
+                                    std::to_string(next(1).second) + ") is in first too");
+            }
+            const int side = at[1] == ends[1] || (at[0] < ends[0] && next(0) < next(1)) ? 0 : 1;
+            made->edges.push_back(next(side).first);
+            made->edges.push_back(next(side).second);
+            made->ssd.push_back(graphs[side]->ssd[at[side]++]);
+        }
+        *merged = made.release();
+    });
 }
 
 void memcore_graph_free(memcore_graph* graph) { delete graph; }

@@ -1,5 +1,5 @@
 /*
- * memcore: exact tiled l2 distances, graphs, cliques and nearest neighbours of uint8 images, from C.
+ * memcore: exact tiled l2 distances, graphs, cliques and nearest neighbours of images, from C.
  *
  * Nothing is to be set up: any function may be called from any thread at any time, also in a child after
  * fork. Each function that can fail returns a memcore_status; memcore_last_error() then says in words what
@@ -9,8 +9,8 @@
  * read, and each array that is written how many elements it has. A call whose arguments do not fit gives an
  * error, never an access outside of what was given. Where a call fails, pointers to results are set to NULL.
  *
- * All answers are exact integers, and canonical: the same on every machine, instruction set and number of
- * threads.
+ * Answers are canonical: the same on every machine, instruction set and number of threads. Those of uint8
+ * images are exact integers.
  */
 #ifndef MEMCORE_H
 #define MEMCORE_H
@@ -107,6 +107,34 @@ enum { MEMCORE_CHANNELS_LAST = 0, MEMCORE_CHANNELS_FIRST = 1 };
 MEMCORE_API memcore_status memcore_images_init(memcore_images* images, const uint8_t* data, size_t count,
                                                size_t height, size_t width, size_t channels, int32_t layout);
 
+/* What the elements of a memcore_batch are. */
+enum { MEMCORE_UINT8 = 0, MEMCORE_FLOAT32 = 1, MEMCORE_FLOAT16 = 2, MEMCORE_BFLOAT16 = 3 };
+
+/*
+ * `batches` sets of `count` images each, of uint8 or of numbers in [0, 1], read where they stand. As in
+ * memcore_images, offset and strides are bytes, the element (batch b, image i, row y, column x, channel c)
+ * begins at
+ *     data + offset + b * batch_stride + i * image_stride + y * row_stride + x * column_stride
+ *          + c * channel_stride,
+ * and all of them must lie in the data_bytes bytes from data on. Elements need no alignment. Pixels must be
+ * interleaved without gaps or each row of a channel contiguous.
+ */
+typedef struct memcore_batch {
+    size_t struct_size; /* sizeof(memcore_batch) */
+    const void* data;
+    size_t data_bytes;
+    size_t offset;
+    int32_t type; /* MEMCORE_UINT8, MEMCORE_FLOAT32, MEMCORE_FLOAT16 or MEMCORE_BFLOAT16 */
+    size_t batches, count, height, width, channels;
+    ptrdiff_t batch_stride, image_stride, row_stride, column_stride, channel_stride;
+} memcore_batch;
+
+/* Describes elements that follow one another without gaps: (batches, count, height, width, channels), or with
+ * MEMCORE_CHANNELS_FIRST (batches, count, channels, height, width). */
+MEMCORE_API memcore_status memcore_batch_init(memcore_batch* batch, const void* data, int32_t type,
+                                              size_t batches, size_t count, size_t height, size_t width,
+                                              size_t channels, int32_t layout);
+
 /* --------------------------------------------------------------------------------------------------
  * distances */
 
@@ -124,6 +152,26 @@ MEMCORE_API memcore_status memcore_tiled_l2_ssd32(const memcore_images* images, 
                                                   size_t tile_height, size_t tile_width, uint32_t* ssd,
                                                   size_t capacity, int32_t threads);
 
+/*
+ * The same for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or with `other`,
+ * which must have as many batches, ssd[(b * count + i) * other->count + j].
+ */
+MEMCORE_API memcore_status memcore_batch_tiled_l2_ssd(const memcore_batch* images, const memcore_batch* other,
+                                                      size_t tile_height, size_t tile_width, uint64_t* ssd,
+                                                      size_t capacity, int32_t threads);
+MEMCORE_API memcore_status memcore_batch_tiled_l2_ssd32(const memcore_batch* images,
+                                                        const memcore_batch* other, size_t tile_height,
+                                                        size_t tile_width, uint32_t* ssd, size_t capacity,
+                                                        int32_t threads);
+/*
+ * Distances of images of any type, in the same order. uint8: memcore_distance of each ssd. Float: the largest
+ * tile's sqrt(sum (x - y)^2 / K), by direct differences that are added in a fixed order. Both sides must have
+ * one type. MEMCORE_ERROR_VALUE where a float is NaN or outside [0, 1].
+ */
+MEMCORE_API memcore_status memcore_batch_tiled_l2(const memcore_batch* images, const memcore_batch* other,
+                                                  size_t tile_height, size_t tile_width, float* distances,
+                                                  size_t capacity, int32_t threads);
+
 /* sqrt(ssd / (K * 255^2)) in [0, 1]; NaN for K = 0. */
 MEMCORE_API float memcore_distance(uint64_t ssd, uint64_t tile_bytes);
 /* The largest ssd whose distance is at most `threshold` in [0, 1], by exact arithmetic:
@@ -134,7 +182,7 @@ MEMCORE_API memcore_status memcore_ssd_max(double threshold, uint64_t tile_bytes
 /* ----------------------------------------------------------------------------------------------------------
  * graphs */
 
-/* Edges of a thresholded graph; made by memcore_tiled_l2_graph, given back by memcore_graph_free. */
+/* Edges of a thresholded graph; made by the functions below, given back by memcore_graph_free. */
 typedef struct memcore_graph memcore_graph;
 
 /*
@@ -152,6 +200,52 @@ MEMCORE_API const int32_t* memcore_graph_edges(const memcore_graph* graph);
 MEMCORE_API const uint64_t* memcore_graph_ssd(const memcore_graph* graph);
 /* NULL is allowed, here and in the three functions above. */
 MEMCORE_API void memcore_graph_free(memcore_graph* graph);
+
+/*
+ * A graph that grows with its images. memcore_features holds the block sums of images that arrive one after
+ * the other; memcore_features_graph decides the pairs with those that are new; memcore_graph_merge puts the
+ * old edges and the new ones together:
+ *
+ *     for (;;) {
+ *         ... `count` images more stand behind the `seen` others; `fresh` describes them, `all` all of them
+ * ... memcore_features_append(features, &fresh, NULL, 0, threads); memcore_features_graph(features, &all,
+ * ssd_max, seen, 0, threads, &edges); memcore_graph_merge(graph, edges, &larger);
+ *         ... memcore_graph_free(graph), memcore_graph_free(edges) ...
+ *         graph = larger, seen += count;
+ *     }
+ */
+typedef struct memcore_features memcore_features;
+
+/* For tiles of that many pixels; given back by memcore_features_free. */
+MEMCORE_API memcore_status memcore_features_new(size_t tile_height, size_t tile_width,
+                                                memcore_features** features);
+/*
+ * Reads images once, in order, behind those of the calls before. All must have one height, width and number
+ * of channels; strides may differ. Where `copies` is not NULL they are also written there, one behind the
+ * other, channels last, while they are in the cache: count * height * width * channels bytes, at most
+ * `copies_bytes`, outside of what `images` describes. If the call fails, none was appended. Calls with the
+ * same features wait for one another.
+ */
+MEMCORE_API memcore_status memcore_features_append(memcore_features* features, const memcore_images* images,
+                                                   uint8_t* copies, size_t copies_bytes, int32_t threads);
+/* How many images were appended; 0 for NULL. */
+MEMCORE_API size_t memcore_features_count(const memcore_features* features);
+/*
+ * As memcore_tiled_l2_graph, by features that were taken before. `images` are all that were appended, in that
+ * order, with the same pixels. Only pairs i < j with j >= since are looked at, where since <= images->count;
+ * with since > 0 min_clique must be at most 2, since a part of the pairs says nothing of cliques.
+ */
+MEMCORE_API memcore_status memcore_features_graph(const memcore_features* features,
+                                                  const memcore_images* images, uint64_t ssd_max,
+                                                  size_t since, size_t min_clique, int32_t threads,
+                                                  memcore_graph** graph);
+/* NULL is allowed. */
+MEMCORE_API void memcore_features_free(memcore_features* features);
+
+/* The edges of both, ascending; NULL stands for a graph without edges. MEMCORE_ERROR_VALUE where an edge is
+ * in both. */
+MEMCORE_API memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_graph* second,
+                                               memcore_graph** merged);
 
 /* ---------------------------------------------------------------------------------------------------------
  * cliques */
@@ -180,11 +274,22 @@ MEMCORE_API memcore_status memcore_max_clique(int64_t n, const int32_t* edges, s
 MEMCORE_API memcore_status memcore_find_cliques(int64_t n, const int32_t* edges, size_t edge_count,
                                                 int64_t min_size, int64_t node_limit,
                                                 memcore_cliques** cliques);
+/*
+ * The largest clique of each of many graphs, in parallel: graph g has sizes[g] vertices, 0 .. sizes[g] - 1,
+ * and the edges offsets[g] .. offsets[g + 1] - 1, each as above. There are graph_count sizes and graph_count
+ * + 1 offsets, ascending from 0 to edge_count. Clique g of the answer is that of graph g. node_limit is for
+ * each graph. min_size 0 asks for the largest cliques whatever their size; from 2 on, a graph that has none
+ * of min_size may get the empty clique with upper = min_size - 1, mostly without a search.
+ */
+MEMCORE_API memcore_status memcore_max_cliques(size_t graph_count, const int32_t* sizes,
+                                               const int64_t* offsets, const int32_t* edges,
+                                               size_t edge_count, int64_t min_size, int64_t node_limit,
+                                               int32_t threads, memcore_cliques** cliques);
 /* 0 for NULL. */
 MEMCORE_API size_t memcore_cliques_count(const memcore_cliques* cliques);
 /* The most members that a clique of the vertices not in `cliques` could have. After memcore_find_cliques,
- * below min_size exactly where node_limit did not end the search: no further clique was missed. 0 for NULL.
- */
+ * below min_size exactly where node_limit did not end the search: no further clique was missed. After
+ * memcore_max_cliques the largest `upper` of all graphs. 0 for NULL. */
 MEMCORE_API int64_t memcore_cliques_upper_of_rest(const memcore_cliques* cliques);
 /* Fills `clique`, whose struct_size must be set. */
 MEMCORE_API memcore_status memcore_cliques_get(const memcore_cliques* cliques, size_t index,

@@ -76,7 +76,7 @@ isa_flags() {
 }
 object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
-sources="" programs="native_tests test_clique test_capi"
+sources="" programs="native_tests test_clique test_capi test_capi_batches test_capi_graphs"
 [ $mode = fuzz ] && programs=fuzz_capi
 for source in tiled_l2/*.cpp block_bounds/*.cpp knn/*.cpp runtime/*.cpp clique/*.cpp arguments/*.cpp capi/*.cpp; do
     case $source in

@@ -5,7 +5,7 @@
 #include <string>
 #include <thread>
 
-#include "check.hpp"
+#include "check_capi.hpp"
 #include "include/memcore.h"
 
 namespace memcore::tests {
@@ -19,15 +19,6 @@ memcore_images described(const ImageSet& set, bool planar, std::size_t tile_w) {
                               planar ? MEMCORE_CHANNELS_FIRST : MEMCORE_CHANNELS_LAST) == MEMCORE_OK);
     return images;
 }
-
-bool failed_with(memcore_status got, memcore_status wanted, const char* words) {
-    if (got == wanted && std::strstr(memcore_last_error(), words) != nullptr) return true;
-    std::fprintf(stderr, "got %s: %s\nwanted %s: %s\n", memcore_status_name(got), memcore_last_error(),
-                 memcore_status_name(wanted), words);
-    return false;
-}
-
-#define CHECK_FAILS(call, status, words) CHECK(failed_with((call), (status), (words)))
 
 void test_pairwise_and_graph(std::mt19937& random) {
     for (const bool planar : {false, true}) {

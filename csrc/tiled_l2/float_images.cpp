@@ -175,6 +175,26 @@ std::size_t first_outside_unit(FloatType type, const std::uint8_t* data, std::si
     return count;
 }
 
+std::optional<Element> first_outside_unit(FloatType type, const Images& images) {
+    const std::size_t size = element_bytes(type), count = images.row_bytes / size;
+    for (std::size_t b = 0; b < images.batches; ++b) {
+        for (std::size_t i = 0; i < images.count; ++i) {
+            for (std::size_t line = 0; line < images.planes * images.height; ++line) {
+                const std::size_t plane = line / images.height, row = line % images.height;
+                const std::uint8_t* data = images.image(b, i) +
+                                           static_cast<std::ptrdiff_t>(plane) * images.plane_stride +
+                                           static_cast<std::ptrdiff_t>(row) * images.row_stride;
+                const std::size_t at = first_outside_unit(type, data, count);
+                if (at == count) continue;
+                Element bad{b, i, row, at, 0};
+                to_float32(type, data + at * size, 1, &bad.value);
+                return bad;
+            }
+        }
+    }
+    return std::nullopt;
+}
+
 void pairwise_float(const Kernels& kernels, FloatType type, Images a, const Images* other, Grid grid,
                     Matrix<float> out, int threads) {
     if (out.rows == 0 || out.columns == 0 || a.batches == 0) return;

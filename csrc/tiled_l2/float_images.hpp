@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "tiled_l2/contract.hpp"
 #include "tiled_l2/images.hpp"
@@ -19,6 +20,15 @@ void to_float32(FloatType type, const std::uint8_t* from, std::size_t count, flo
 
 // Index of the first of `count` elements that is NaN or outside [0, 1], or `count`.
 std::size_t first_outside_unit(FloatType type, const std::uint8_t* data, std::size_t count);
+
+// Where an element stands; `element` counts those of the row, or of the channel's row.
+struct Element {
+    std::size_t batch = 0, image = 0, row = 0, element = 0;
+    float value = 0;
+};
+
+// The first element of the images that is NaN or outside [0, 1].
+std::optional<Element> first_outside_unit(FloatType type, const Images& images);
 
 // out[b][i][j] = max over tiles of sqrt(sum (x - y)^2 / K). Strides and row_bytes count bytes, as for uint8.
 void pairwise_float(const Kernels& kernels, FloatType type, Images a, const Images* other, Grid grid,

@@ -1,0 +1,62 @@
+#include "block_bounds/features.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "arguments/error.hpp"
+#include "runtime/thread_pool.hpp"
+#include "tiled_l2/copy_image.hpp"
+
+namespace memcore::block_bounds {
+namespace {
+
+void copy_all(const tiled_l2::Images& images, std::uint8_t* to, int threads) {
+    constexpr std::size_t kBytesPerUnit = 1 << 20;
+    const std::size_t bytes = tiled_l2::image_bytes(images);
+    const std::size_t step = std::max<std::size_t>(1, kBytesPerUnit / bytes);
+    parallel_for((images.count + step - 1) / step, threads, [&](std::size_t unit, std::size_t) {
+        for (std::size_t i = unit * step; i < std::min(images.count, (unit + 1) * step); ++i)
+            tiled_l2::copy_image(images, i, to + i * bytes);
+    });
+}
+
+}  // namespace
+
+void Features::append(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, int threads,
+                      std::uint8_t* copies) {
+    const std::lock_guard lock(mutex_);
+    std::unique_ptr<Pyramid> made;
+    if (shape_) {
+        check_shape(shape);
+    } else if (worth_bounds(shape)) {
+        made = std::make_unique<Pyramid>(shape);
+    }
+    if (Pyramid* pyramid = made ? made.get() : pyramid_.get(); pyramid != nullptr) {
+        pyramid->append(*isa.block_bounds, images, shape, 0, images.count, threads, copies);
+    } else if (copies != nullptr) {
+        copy_all(images, copies, threads);
+    }
+    if (made) pyramid_ = std::move(made);
+    shape_ = shape;
+    size_ += images.count;
+}
+
+std::size_t Features::size() const {
+    const std::lock_guard lock(mutex_);
+    return size_;
+}
+
+void Features::check_shape(const Shape& shape) const {
+    if (!(*shape_ == shape)) throw ArgumentError("features: taken from images of another shape");
+}
+
+void Features::check(const Shape& shape, std::size_t images) const {
+    if (!shape_ || size_ != images) {
+        throw ArgumentError("features: taken from another number of images, " + std::to_string(size_) +
+                            ", not " + std::to_string(images));
+    }
+    check_shape(shape);
+}
+
+}  // namespace memcore::block_bounds

@@ -1,0 +1,48 @@
+// A growing set of images, looked at as they come.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "block_bounds/graph.hpp"
+#include "block_bounds/pyramid.hpp"
+#include "runtime/isa.hpp"
+#include "tiled_l2/images.hpp"
+
+namespace memcore::block_bounds {
+
+// Block sums of images that arrive one after the other, taken while each is in the cache. Safe from many
+// threads.
+class Features {
+  public:
+    // Takes those of the images of batch 0. Where `copies` is given, they are copied there (copy_image), one
+    // behind the other. Throws where the shape is not that of the images before; the layout may differ. If it
+    // throws, nothing was appended.
+    void append(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, int threads,
+                std::uint8_t* copies);
+
+    std::size_t size() const;
+
+    // Calls use(pyramid), nullptr where bounds do not pay. Throws unless they were taken from that many
+    // images of that shape.
+    template <class Use>
+    auto with(const Shape& shape, std::size_t images, Use&& use) const {
+        const std::lock_guard lock(mutex_);
+        check(shape, images);
+        return use(static_cast<const Pyramid*>(pyramid_.get()));
+    }
+
+  private:
+    void check_shape(const Shape& shape) const;
+    void check(const Shape& shape, std::size_t images) const;
+
+    mutable std::mutex mutex_;
+    std::size_t size_ = 0;
+    std::optional<Shape> shape_;  // of the first images
+    std::unique_ptr<Pyramid> pyramid_;
+};
+
+}  // namespace memcore::block_bounds

@@ -1,0 +1,23 @@
+// The graph that a caller of the C ABI owns.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "block_bounds/edges.hpp"
+#include "include/memcore.h"
+
+struct memcore_graph {
+    std::vector<std::int32_t> edges;
+    std::vector<std::uint64_t> ssd;
+};
+
+namespace memcore::capi {
+
+std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges);
+
+// Throws where the number cannot be that of a clique's members.
+void check_min_clique(std::size_t min_clique);
+
+}  // namespace memcore::capi
