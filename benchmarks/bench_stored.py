@@ -46,8 +46,7 @@ def stored(
 
 def edges_of(stored: StoredPrompts) -> NDArray[np.int32]:
     """What ``memcore filter`` does with a prompt up to its graph."""
-    room = stored.room(stored.count(0))
-    graph = PromptGraph(stored.image_shape, THRESHOLD, channels="last", threads=1, room=room)
+    graph = PromptGraph(stored.image_shape, THRESHOLD, channels="last", threads=1, **stored.images_in(0))
     for pixels, _, constant, broken in stored.read(0):
         assert not broken
         graph.extend(pixels, exclude=constant)

@@ -38,6 +38,10 @@ class MissingExtraError(MemcoreError, ImportError):
         )
 
 
+class ImagesChangedError(MemcoreError, RuntimeError):
+    """An image that was read again is not the one that was there before: its file was changed in the meantime."""
+
+
 class ConfigError(MemcoreError, ValueError):
     """A run's configuration is incomplete, contradictory, or differs from the one that the run started with."""
 

@@ -216,3 +216,21 @@ def test_a_growing_set_that_is_all_alike(name: str) -> None:
                 assert np.array_equal(values, expected_ssd[asked])
                 since = end
         assert stats["pairs"] == 89
+
+
+@pytest.mark.parametrize(("th", "tw"), [(4, 16), (7, 16), (64, 128), (128, 128), (5, 32), (12, 48), (16, 64)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sums_of_blocks_of_many_widths(name: str, th: int, tw: int, channels: int) -> None:
+    """Images that are flat in each block have no residual, and the bounds are the distances: no pair too many is left."""
+    side = 8 if th >= 32 else 4 if th >= 16 else 2 if th >= 8 else 1
+    blocks = np.random.default_rng(0).integers(0, 256, (20, 2 * side, 3 * side, channels), dtype=np.uint8)
+    images = np.repeat(np.repeat(blocks, th // side, axis=1), tw // side, axis=2)
+    ssd = oracle.tile_ssd(images, images, (th, tw))
+    values = np.unique(ssd[np.triu_indices(20, 1)])
+    with isa.using(name):
+        features = _core.Features(th, tw)
+        features.append(images)
+        for at in range(0, len(values) - 1, 9):
+            ssd_max = int(values[at] + values[at + 1]) // 2
+            stats = check(images, (th, tw), ssd_max, ssd, features=features)
+            assert stats["candidates"] <= np.triu(ssd <= 1.002 * ssd_max, 1).sum(), "but for rounding"

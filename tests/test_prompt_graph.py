@@ -89,6 +89,85 @@ def test_equals_brute_force_however_images_arrive(
     assert np.array_equal(oracle_graph.graph().ssd, answer.ssd)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=25, deadline=None)
+@given(
+    side=st.sampled_from([4, 16, 64]),  # tiles of one pixel, which have no bounds, and larger ones
+    seed=st.integers(0, 2**32),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    asked=st.lists(st.booleans(), min_size=4, max_size=4),
+    room=st.sampled_from([0, 2, 500]),
+)
+def test_images_that_are_read_again_give_the_same_graph(
+    isa: str, side: int, seed: int, cuts: list[int], asked: list[bool], room: int
+) -> None:
+    n = sum(cuts)
+    images = near_images(n, 64, seed)[:, :: 64 // side, :: 64 // side]
+    excluded = np.random.default_rng(seed).random(n) < 0.2
+    again: list[int] = []
+
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        assert np.array_equal(indices, np.sort(indices))
+        again.extend(indices.tolist())
+        out[:] = images[indices]
+
+    with memcore.isa.using(isa):
+        kept = memcore.PromptGraph((side, side, 3), THRESHOLD, min_clique=2)
+        given_room = np.empty((room, side, side, 3), np.uint8) if room else None
+        graph = memcore.PromptGraph((side, side, 3), THRESHOLD, min_clique=2, reread=reread, room=given_room)
+        for (a, b), ask in zip(itertools.pairwise(np.cumsum([0, *cuts])), asked, strict=False):
+            passing = images[a:b].copy()
+            kept.extend(passing, exclude=excluded[a:b])
+            graph.extend(passing, exclude=excluded[a:b])
+            passing[:] = 0
+            if ask:
+                assert np.array_equal(graph.graph().edges, kept.graph().edges)
+        assert np.array_equal(graph.graph().edges, kept.graph().edges)
+        assert graph.graph().ssd is not None
+        assert np.array_equal(graph.graph().ssd, kept.graph().ssd)
+        assert graph.findings() == kept.findings()
+        assert len(again) == graph.graph().stats.get("read_again", 0)
+        for index in np.nonzero(~excluded)[0]:
+            assert np.array_equal(graph.pixels(int(index)), images[index])
+        with pytest.raises(memcore.errors.ArgumentValueError, match="not a kept generation"):
+            graph.pixels(n)
+        assert len(again) == len(set(again)), "each is read again once"
+        assert not excluded[again].any()
+
+
+def test_an_image_that_changed_is_refused_and_other_troubles_pass() -> None:
+    images = near_images(40, 64, 3, groups=1)
+    now = images.copy()
+
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        if 7 in indices and now[7, 0, 0, 0] == 99:
+            raise OSError("no such disk")
+        out[:] = now[indices]
+
+    graph = memcore.PromptGraph((64, 64, 3), 0.2, min_clique=2, reread=reread)
+    graph.extend(images)
+    now[7, 5, 6, 1] ^= 1
+    with pytest.raises(memcore.errors.ImagesChangedError, match="generation 7 is not the image that it was"):
+        graph.graph()
+    now[7] = 99
+    with pytest.raises(OSError, match="no such disk"):
+        graph.graph()
+    now[7] = images[7]
+    assert np.array_equal(graph.graph().edges, memcore.tiled_l2_graph(images, 0.2).edges)
+
+
+def test_other_backends_keep_images() -> None:
+    images = near_images(12, 16, 0)
+
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        raise AssertionError("nothing is read again")
+
+    graph = memcore.PromptGraph((16, 16, 3), backend="reference", reread=reread)
+    graph.extend(images)
+    assert np.array_equal(graph.graph().edges, memcore.tiled_l2_graph(images).edges)
+    assert np.array_equal(graph.pixels(3), images[3])
+
+
 def test_the_graph_is_made_once_until_images_arrive() -> None:
     graph = memcore.PromptGraph((16, 16, 3))
     assert len(graph.graph()) == 0
@@ -129,6 +208,36 @@ def test_features_copy_what_they_see(name: str, side: int, channels: int) -> Non
                 features.append(source, threads, copies)
                 assert np.array_equal(copies, source)
                 assert len(features) == 7
+
+
+def test_candidates_are_checked() -> None:
+    images = near_images(9, 16, 0)
+    features = _core.Features(4, 4)
+    with pytest.raises(ValueError, match="beyond"):
+        features.first_other(images[:1], np.array([0]))
+    features.append(images)
+    candidates = features.screen(1 << 30)
+    assert candidates.images.tolist() == list(range(9))
+    places = np.arange(9, dtype=np.uint32)
+    edges, _, _ = features.decide(candidates, images, places)
+    assert len(edges) == 36
+    assert features.first_other(images[[4, 2, 5]], np.array([4, 2, 4])) == 2
+    assert features.first_other(images, np.arange(9)) == 9
+    for bad_images, bad_places, text in (
+        (images, places[:8], "one number an image"),
+        (images[:8], places, "beyond"),
+        (images[:, :8], places, "another shape"),
+        (images[0], places, "shape"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            features.decide(candidates, bad_images, bad_places)
+    for bad in (np.array([9]), np.array([-1]), np.array([0, 1])):
+        with pytest.raises(ValueError, match=r"beyond|one number"):
+            features.first_other(images[:1], bad)
+    features.append(images)
+    with pytest.raises(ValueError, match="another number of images"):
+        features.decide(candidates, images, places)
+    assert _core.Features(4, 4).screen(5).images.tolist() == []
 
 
 def test_copies_are_checked() -> None:

@@ -33,6 +33,20 @@ py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict&
                           stats);
 }
 
+py::dict to_dict(const block_bounds::Stats& stats) {
+    py::dict d;
+    d["pairs"] = stats.pairs;
+    d["candidates"] = stats.candidates;
+    d["core"] = stats.core;
+    d["tiles_checked"] = stats.tiles_checked;
+    d["dense_images"] = stats.dense_images;
+    d["dense"] = stats.dense;
+    d["features_s"] = stats.features_s;
+    d["bounds_s"] = stats.bounds_s;
+    d["verify_s"] = stats.verify_s;
+    return d;
+}
+
 // What PromptGraph.extend calls: images copied and looked at while each is in the cache.
 class Features {
   public:
@@ -51,6 +65,60 @@ class Features {
         features_.append(isa, set.images, shape, workers, to);
     }
 
+    // The pairs that bounds leave, without a look at any image.
+    block_bounds::Candidates screen(std::uint64_t ssd_max, long threads, std::size_t since) {
+        const Isa& isa = resolve_isa();
+        block_bounds::Request request;
+        request.ssd_max = ssd_max;
+        request.since = since;
+        request.threads = check_threads(threads);
+        const py::gil_scoped_release unlocked;
+        return features_.screen(isa, request);
+    }
+
+    // Decides them. Image i is images[places[i]] if one of them has it; other places may be any.
+    py::tuple decide(const block_bounds::Candidates& left, const py::array_t<std::uint8_t>& images,
+                     const py::array_t<std::uint32_t, py::array::c_style>& places) {
+        const Isa& isa = resolve_isa();
+        if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
+        if (places.ndim() != 1 || static_cast<std::size_t>(places.size()) != left.size)
+            throw py::value_error("places must have one number an image");
+        ImageSet set = view_images(images, 1);
+        const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height_, tile_width_, 1);
+        const block_bounds::Shape shape = make_shape(set, grid);
+        for (const std::int64_t i : left.images) {
+            if (places.data()[i] >= set.images.count) throw py::value_error("places lead beyond images");
+        }
+        set.images.selection = places.data();
+        set.images.count = left.size;
+        arguments::check_vertices(set);
+        block_bounds::Stats stats = left.stats;
+        std::vector<Edge> edges;
+        {
+            const py::gil_scoped_release unlocked;
+            edges = features_.with(shape, left.size, [&](const block_bounds::Pyramid* pyramid) {
+                return block_bounds::decide(isa, set.images, shape, pyramid, left.screened, left.request,
+                                            stats);
+            });
+        }
+        return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
+    }
+
+    std::size_t first_other(const py::array_t<std::uint8_t>& images,
+                            const py::array_t<std::int64_t, py::array::c_style>& indices, long threads) {
+        const Isa& isa = resolve_isa();
+        const int workers = check_threads(threads);
+        if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
+        if (indices.ndim() != 1 || indices.size() != images.shape(0))
+            throw py::value_error("indices must have one number an image");
+        const ImageSet set = view_images(images, 1);
+        const block_bounds::Shape shape =
+            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const std::vector<std::size_t> places(indices.data(), indices.data() + indices.size());
+        const py::gil_scoped_release unlocked;
+        return features_.first_other(isa, set.images, shape, places, workers);
+    }
+
     const block_bounds::Features& features() const { return features_; }
     std::size_t size() const { return features_.size(); }
 
@@ -66,20 +134,6 @@ class Features {
     const long tile_height_, tile_width_;
     block_bounds::Features features_;
 };
-
-py::dict to_dict(const block_bounds::Stats& stats) {
-    py::dict d;
-    d["pairs"] = stats.pairs;
-    d["candidates"] = stats.candidates;
-    d["core"] = stats.core;
-    d["tiles_checked"] = stats.tiles_checked;
-    d["dense_images"] = stats.dense_images;
-    d["dense"] = stats.dense;
-    d["features_s"] = stats.features_s;
-    d["bounds_s"] = stats.bounds_s;
-    d["verify_s"] = stats.verify_s;
-    return d;
-}
 
 py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_height, long tile_width,
                          std::uint64_t ssd_max, long threads, long min_clique, Features* features,
@@ -114,10 +168,20 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
 }  // namespace
 
 void init_graph(py::module_& m) {
+    py::class_<block_bounds::Candidates>(m, "Candidates")
+        .def_property_readonly("images", [](const block_bounds::Candidates& left) {
+            return py::array_t<std::int64_t>(static_cast<py::ssize_t>(left.images.size()),
+                                             left.images.data());
+        });
     py::class_<Features>(m, "Features")
         .def(py::init<long, long>(), py::arg("tile_h"), py::arg("tile_w"))
         .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1,
              py::arg("copies").noconvert() = py::none())
+        .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)
+        .def("decide", &Features::decide, py::arg("candidates"), py::arg("images").noconvert(),
+             py::arg("places").noconvert())
+        .def("first_other", &Features::first_other, py::arg("images").noconvert(),
+             py::arg("indices").noconvert(), py::arg("threads") = 1)
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),
           py::arg("tile_w"), py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0,

@@ -36,9 +36,10 @@ struct Kernels {
     void (*column_sums)(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles,
                         size_t line_bytes, uint16_t* columns, size_t column_stride, uint32_t* squares);
 
-    // columns[i] = sum of columns[i + k * channels], k < width, for width a power of two; meant where i is
-    // the first column of a group. Reads up to width * channels elements beyond `count`. Sums must fit
-    // uint16.
+    // columns[i] = sum of columns[i + k * channels], k < width, for width a power of two and each i that is a
+    // multiple of width * channels; others are left undefined. columns is 64-byte aligned, and `count` (a
+    // tile's line) is rounded up to 32 where that helps. Reads up to width * channels elements beyond that.
+    // Sums must fit uint16.
     void (*fold)(uint16_t* columns, size_t count, size_t channels, size_t width);
 
     // features[row][lane] = sums[row][lane] * scale[row] with scale = 1 / sqrt(bytes of the block), and

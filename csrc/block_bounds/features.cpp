@@ -47,6 +47,35 @@ std::size_t Features::size() const {
     return size_;
 }
 
+Candidates Features::screen(const Isa& isa, const Request& request) const {
+    Candidates left;
+    left.request = request;
+    {
+        const std::lock_guard lock(mutex_);
+        left.size = size_;
+        left.screened = block_bounds::screen(isa, pyramid_.get(), size_, request, left.stats);
+    }
+    std::vector<std::uint8_t> needed(left.size, left.screened.all ? 1 : 0);
+    for (const Pair& pair : left.screened.pairs) needed[pair.i] = needed[pair.j] = 1;
+    for (std::size_t i = 0; i < left.size; ++i) {
+        if (needed[i] != 0) left.images.push_back(static_cast<std::int64_t>(i));
+    }
+    return left;
+}
+
+std::size_t Features::first_other(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                                  const std::vector<std::size_t>& indices, int threads) const {
+    if (indices.empty()) return 0;
+    const std::lock_guard lock(mutex_);
+    if (*std::max_element(indices.begin(), indices.end()) >= size_)
+        throw ArgumentError("indices lead beyond the images that were seen");
+    check_shape(shape);
+    if (!pyramid_) return indices.size();
+    Pyramid seen(shape);
+    seen.append(*isa.block_bounds, images, shape, 0, images.count, threads);
+    return pyramid_->first_other(seen, indices);
+}
+
 void Features::check_shape(const Shape& shape) const {
     if (!(*shape_ == shape)) throw ArgumentError("features: taken from images of another shape");
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <vector>
 
 #include "block_bounds/graph.hpp"
 #include "block_bounds/pyramid.hpp"
@@ -13,6 +14,15 @@
 #include "tiled_l2/images.hpp"
 
 namespace memcore::block_bounds {
+
+// What the bounds of the first `size` images leave to integers, and the images that these need, ascending.
+struct Candidates {
+    Screened screened;
+    Request request;
+    Stats stats;
+    std::size_t size = 0;
+    std::vector<std::int64_t> images;
+};
 
 // Block sums of images that arrive one after the other, taken while each is in the cache. Safe from many
 // threads.
@@ -25,6 +35,15 @@ class Features {
                 std::uint8_t* copies);
 
     std::size_t size() const;
+
+    // The pairs that bounds leave, without a look at any image: `decide` looks at those of
+    // `Candidates::images`.
+    Candidates screen(const Isa& isa, const Request& request) const;
+
+    // Position of the first of `images` whose sums are not those that image indices[position] had, bit for
+    // bit; their number where there is none. Where no sums are kept all are taken to be the same.
+    std::size_t first_other(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                            const std::vector<std::size_t>& indices, int threads) const;
 
     // Calls use(pyramid), nullptr where bounds do not pay. Throws unless they were taken from that many
     // images of that shape.

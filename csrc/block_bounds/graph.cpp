@@ -53,52 +53,61 @@ bool worth_bounds(const Shape& shape) {
     return shape.grid.tile_bytes() >= kTinyTileBytes && Pyramid::supports(shape);
 }
 
+Screened screen(const Isa& isa, const Pyramid* features, std::size_t images, const Request& request,
+                Stats& stats) {
+    Clock clock;
+    Screened screened;
+    stats.pairs = pair_count(images, request.since);
+    if (stats.pairs == 0) return screened;
+    screened.all = features == nullptr;
+    if (!screened.all && images >= kSampleFrom && request.since == 0) {
+        const double share = sample_candidates(*isa.block_bounds, *features, request.ssd_max);
+        screened.all = share > hopeless_share(features->shape());
+    }
+    if (!screened.all) {
+        screened.pairs =
+            candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads);
+        stats.candidates = stats.core = screened.pairs.size();
+        if (request.min_clique > 2) {
+            keep_within(core(images, screened.pairs, request.min_clique - 1), screened.pairs);
+            stats.core = screened.pairs.size();
+        }
+    }
+    stats.bounds_s = clock.lap();
+    return screened;
+}
+
+std::vector<Edge> decide(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                         const Pyramid* features, const Screened& screened, const Request& request,
+                         Stats& stats) {
+    Clock clock;
+    std::vector<Edge> edges;
+    if (screened.all) {
+        stats.dense = true;
+        stats.dense_images = images.count;
+        edges =
+            dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.since, request.threads);
+    } else if (!screened.pairs.empty()) {
+        edges = verify(isa, images, shape, *features, screened.pairs, request.ssd_max, request.since,
+                       request.threads, stats);
+    }
+    keep_core(images.count, request.min_clique, edges);
+    stats.verify_s = clock.lap();
+    return edges;
+}
+
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
                         const Pyramid* features, const Request& request, Stats& stats) {
-    const std::size_t n = images.count;
     Clock clock;
-    stats.pairs = pair_count(n, request.since);
-    const auto dense = [&] {
-        stats.dense = true;
-        stats.dense_images = n;
-        std::vector<Edge> edges =
-            dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.since, request.threads);
-        keep_core(n, request.min_clique, edges);
-        stats.verify_s = clock.lap();
-        return edges;
-    };
-    if (stats.pairs == 0) return {};
-    if (features == nullptr && (n <= kDenseImages || !worth_bounds(shape))) {
-        return dense();
-    }
-
     std::optional<Pyramid> own;
-    if (features == nullptr) {
+    if (features == nullptr && images.count > kDenseImages && worth_bounds(shape)) {
         own.emplace(shape);
-        own->append(*isa.block_bounds, images, shape, 0, n, request.threads);
+        own->append(*isa.block_bounds, images, shape, 0, images.count, request.threads);
         features = &*own;
     }
     stats.features_s = clock.lap();
-
-    if (n >= kSampleFrom && request.since == 0 &&
-        sample_candidates(*isa.block_bounds, *features, request.ssd_max) > hopeless_share(shape)) {
-        stats.bounds_s = clock.lap();
-        return dense();
-    }
-    std::vector<Pair> pairs =
-        candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads);
-    stats.candidates = stats.core = pairs.size();
-    if (request.min_clique > 2) {
-        keep_within(core(n, pairs, request.min_clique - 1), pairs);
-        stats.core = pairs.size();
-    }
-    stats.bounds_s = clock.lap();
-
-    std::vector<Edge> edges =
-        verify(isa, images, shape, *features, pairs, request.ssd_max, request.since, request.threads, stats);
-    keep_core(n, request.min_clique, edges);
-    stats.verify_s = clock.lap();
-    return edges;
+    const Screened screened = screen(isa, features, images.count, request, stats);
+    return decide(isa, images, shape, features, screened, request, stats);
 }
 
 }  // namespace memcore::block_bounds

@@ -33,6 +33,23 @@ struct Request {
 // their sums.
 bool worth_bounds(const Shape& shape);
 
+// What the bounds leave to integers.
+struct Screened {
+    std::vector<Pair> pairs;  // sorted
+    bool all = false;         // they say too little: every pair is to be computed
+};
+
+// The first half of `graph`, which needs features alone, not images. `features` is nullptr where bounds do
+// not pay; `images` are as many as were taken.
+Screened screen(const Isa& isa, const Pyramid* features, std::size_t images, const Request& request,
+                Stats& stats);
+
+// The second half. Only images of the pairs that are left are looked at: where `images` has a selection, the
+// places of others may be any.
+std::vector<Edge> decide(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                         const Pyramid* features, const Screened& screened, const Request& request,
+                         Stats& stats);
+
 // Pairs i < j of batch 0 whose largest tile's ssd is at most ssd_max, sorted, with that ssd. `features` holds
 // all images; where it is nullptr they are taken here.
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,

@@ -117,6 +117,18 @@ void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, con
     size_ += count;
 }
 
+std::size_t Pyramid::first_other(const Pyramid& other, const std::vector<std::size_t>& images) const {
+    std::size_t at = 0;
+    for (; at < other.size_; ++at) {
+        for (std::size_t l = 0; l < levels_.size(); ++l) {
+            const Level& mine = levels_[l];
+            const float* theirs = other.levels_[l].image(at);
+            if (std::memcmp(mine.image(images[at]), theirs, mine.stride * sizeof(float)) != 0) return at;
+        }
+    }
+    return at;
+}
+
 void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                          const std::uint8_t* image, Scratch& scratch) const {
     const tiled_l2::Grid& grid = layout.grid;
@@ -137,12 +149,11 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
             kernels.column_sums(data, images.row_stride, lines, grid.tile_columns, grid.line_bytes,
                                 scratch.columns.data(), column_stride, scratch.call_squares.data());
             const std::size_t width = fold_width(shape_.tile_width(), side, lines);
-            if (width > 1)
-                kernels.fold(scratch.columns.data(), grid.tile_columns * column_stride, step, width);
             for (std::size_t tx = 0; tx < grid.tile_columns; ++tx) {
                 const std::size_t tile = tile_row * grid.tile_columns + tx;
                 scratch.squares[tile] += scratch.call_squares[tx];
-                const std::uint16_t* columns = scratch.columns.data() + tx * column_stride;
+                std::uint16_t* columns = scratch.columns.data() + tx * column_stride;
+                if (width > 1) kernels.fold(columns, grid.line_bytes, step, width);
                 std::uint32_t* sums = scratch.sums.data() + tile / kLanes * blocks * kLanes + tile % kLanes;
                 std::uint32_t* sum = sums + (by * side * shape_.channels + plane) * kLanes;
                 for (std::size_t bx = 0; bx < side; ++bx, sum += shape_.channels * kLanes) {

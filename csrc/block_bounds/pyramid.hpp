@@ -48,6 +48,10 @@ class Pyramid {
     void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                 std::size_t first, std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
+    // Position of the first image of `other` whose sums are not those of image images[position] here, bit for
+    // bit; other.size() where all are the same.
+    std::size_t first_other(const Pyramid& other, const std::vector<std::size_t>& images) const;
+
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }
     const Shape& shape() const { return shape_; }

@@ -134,6 +134,9 @@ class Verifier {
         std::vector<std::uint32_t> places(vertices);
         tiled_l2::Images selected = images_;
         selected.count = vertices.size();
+        if (images_.selection != nullptr) {
+            for (std::uint32_t& place : places) place = images_.selection[place];
+        }
         selected.selection = places.data();
         std::size_t p = 0;  // pairs and edges are both sorted
         for (const Edge& edge :

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from memcore.types import (
 )
 
 if TYPE_CHECKING:
+    from memcore.audit.let_go import LetGo, Reread
     from memcore.backends.cpu import Features
 
 
@@ -33,7 +35,7 @@ class PromptGraph:
     However the images are cut into batches, edges and findings are the same, bit for bit. ``extend`` copies the images
     and takes their block sums while they are in the cache; pairs are decided when the graph is asked for, each once.
     Images are kept until the graph is dropped, since each new one is compared with all before it; on a CUDA device they
-    stay there.
+    stay there. Where they can be read again at little cost, ``reread`` spares that memory.
 
     Parameters
     ----------
@@ -49,10 +51,15 @@ class PromptGraph:
         (M, H, W, C) uint8, C-contiguous: the caller's array to keep images in, for prompts that come one after the other.
         Images that were read into it, each behind the one before, are not copied. It belongs to the graph until that is
         dropped.
+    reread
+        Reads generations again: called with their indices (k,) int64, ascending, and an array (k, H, W, C) to fill. Given
+        it, the native core does not keep images: ``extend`` takes their block sums, and the few that these leave undecided
+        are read again when the graph is asked for, each once, held against their sums, and kept, in ``room`` if that is
+        given and while it suffices. What it raises is passed on. Other backends keep images as without it.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError, DeviceError
+    ArgumentTypeError, ArgumentValueError, DeviceError; ImagesChangedError where an image that was read again differs.
 
     >>> import numpy as np, memcore
     >>> graph = memcore.PromptGraph((8, 8, 3), 0.15, min_clique=3)
@@ -76,6 +83,7 @@ class PromptGraph:
         threads: int | None = None,
         capacity: int = 64,
         room: NDArray[np.uint8] | None = None,
+        reread: Reread | None = None,
     ) -> None:
         if len(shape) != 3:
             raise ArgumentValueError(f"shape must be (height, width, channels), got {shape!r}")
@@ -100,6 +108,8 @@ class PromptGraph:
                 f"room must be C-contiguous uint8 of shape (M, {self.shape}), got {room.dtype} {room.shape}"
             )
         self._caller_room = room
+        self._reread = reread
+        self._let_go: LetGo | None = None
         self._pixels: Any = None
         self._features: Features | None = None
         self._kept = 0
@@ -191,6 +201,8 @@ class PromptGraph:
         position = int(np.searchsorted(vertices, index))
         if position == len(vertices) or vertices[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
+        if self._let_go is not None:
+            return self._let_go.image(position, vertices).copy()
         image = self._pixels[position]
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
@@ -203,6 +215,17 @@ class PromptGraph:
     def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
         """Copies images (M, H, W, C) behind the others; on the native core their block sums are taken in passing."""
         have, count = self._kept, int(pixels.shape[0])
+        if self._reread is not None and not have and backend == "cpu":
+            from memcore.audit.let_go import LetGo
+
+            given = self._caller_room
+            room = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
+            self._let_go = LetGo(self.tile, self._reread, self._workers, room)
+        if self._let_go is not None:
+            if backend != "cpu":
+                raise DeviceError(f"images must stand where those before them stand, got {view.device}")
+            self._let_go.append(pixels)
+            return
         if self._pixels is None:
             given = self._caller_room
             fits = given is not None and view.on_cpu and len(given) >= count
@@ -234,17 +257,19 @@ class PromptGraph:
         since, end = self._connected, self._kept
         if since == end:
             return
-        images = self._pixels[:end]
-        if self._features is not None:
+        stats: Mapping[str, float | int] = {}
+        if self._let_go is not None:
+            edges, ssd, stats = self._let_go.connect(self._ssd_max, since, self._kept_vertices())
+        elif self._features is not None:
             from memcore.backends import cpu
 
             edges, ssd, stats = cpu.tiled_l2_graph(
-                images, self.tile, self._ssd_max, self._workers, 0, self._features, since
+                self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
             )
-            for name, value in stats.items():
-                self._counts[name] = self._counts.get(name, 0) + value
         else:
-            edges, ssd = self._connect_elsewhere(images, since)
+            edges, ssd = self._connect_elsewhere(self._pixels[:end], since)
+        for name, value in stats.items():
+            self._counts[name] = self._counts.get(name, 0) + value
         if end != self.n:
             edges = self._kept_vertices()[edges].astype(np.int32)
         if since:

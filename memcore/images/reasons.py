@@ -14,6 +14,7 @@ REASONS = {
     "dtype": "an array that does not hold uint8",
     "path": "a name in an archive that leads out of it, or no plain file",
     "too-large": "more pixels or bytes than an image may have",
+    "changed": "a file that was changed while it was read",
 }
 
 

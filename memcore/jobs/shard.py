@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from memcore.audit.findings import findings, largest_clique
 from memcore.audit.prompt_graph import PromptGraph
-from memcore.errors import MemcoreError, SamplerError, StoreError
+from memcore.errors import ImagesChangedError, MemcoreError, SamplerError, StoreError
+from memcore.images import UnreadableImage
 from memcore.jobs.config import Config
 from memcore.jobs.screening import screen_prompts
 from memcore.jobs.secrets import redact
@@ -164,7 +165,7 @@ def _new_prompt(
     prompt: str,
     shape: tuple[int, int, int],
     threads: int | None,
-    room: NDArray[np.uint8] | None = None,
+    **images_in: Any,
 ) -> _Prompt:
     graph = PromptGraph(
         shape,
@@ -175,7 +176,7 @@ def _new_prompt(
         channels="last",
         threads=threads,
         capacity=min(config.generations, ROOM) if config.budget == "sequential" else config.generations,
-        room=room,
+        **images_in,
     )
     return _Prompt(prompt_id, prompt, graph)
 
@@ -307,10 +308,10 @@ def _read_prompts(
 ) -> Iterator[_Prompt]:
     """The same from stored generations, a batch of images at a time."""
     for prompt_id in todo:
-        # The reader's buffer is the graph's: images are compared where they were read, in the same memory each time
-        room = stored.room(stored.count(prompt_id))
         text = folder.prompts[prompt_id]
-        prompt = _new_prompt(folder.config, prompt_id, text, stored.image_shape, threads, room)
+        prompt = _new_prompt(
+            folder.config, prompt_id, text, stored.image_shape, threads, **stored.images_in(prompt_id)
+        )
         batches = stored.read(prompt_id)
         while True:
             with stages.timed("sample"):
@@ -324,7 +325,18 @@ def _read_prompts(
                     prompt.graph.extend(pixels, exclude=flagged)
                 prompt.seeds.extend(seeds)
             tell(len(seeds) + len(broken))
-        if prompt.seeds:
+        if not prompt.seeds:
+            continue
+        try:
+            with stages.timed("graph"):
+                prompt.graph.graph()
+        except (ImagesChangedError, UnreadableImage) as error:
+            reason = getattr(error, "reason", "changed")
+            source = stored.label(prompt_id)
+            quarantine.append(
+                {"prompt_id": prompt_id, "source": source, "reason": reason, "detail": str(error)}
+            )
+        else:
             yield prompt
 
 

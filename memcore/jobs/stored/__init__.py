@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from memcore.jobs.config import Config
-from memcore.jobs.stored.prompts import Batch, StoredPrompts
+from memcore.jobs.stored.chunks import Batch
+from memcore.jobs.stored.prompts import StoredPrompts
 from memcore.jobs.stored.training import load_training_set
 
 __all__ = ["Batch", "StoredPrompts", "load_training_set", "stored_prompts"]

@@ -1,12 +1,12 @@
-"""Arrays of whole prompts in .npy files: read straight to where they are compared, a few images at a time."""
+"""Arrays of whole prompts in .npy files: read a few images at a time, straight to where they are looked at."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from memcore.images import UnreadableImage
 
 Shape = tuple[int, int, int]
+#: Bytes of one prompt that are picked out of a column-major file at a time.
+_BLOCK_BYTES = 8 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,48 +62,96 @@ def read_header(path: Path) -> Header:
     return Header(tuple(int(s) for s in shape), offset, bool(fortran))
 
 
-def read_into(
-    path: Path, header: Header, index: int, targets: Iterator[NDArray[np.uint8]]
-) -> Iterator[int | UnreadableImage]:
-    """Fills each array (k, H, W, C) of ``targets`` with the next images of the prompt ``index``.
+class StoredArray:
+    """The images of one prompt of an .npy file of uint8, which is read as often as is asked for."""
 
-    Yields the whole images read into each, and after one that is cut short why, as the last.
-    """
-    if header.fortran:
-        yield from _read_mapped(path, header, index, targets)
-        return
-    image_bytes = int(np.prod(header.image_shape))
-    start = header.offset + index * header.images * image_bytes
-    try:
-        with path.open("rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):  # the system reads ahead while images are compared
-                os.posix_fadvise(file.fileno(), start, header.images * image_bytes, os.POSIX_FADV_SEQUENTIAL)
-            file.seek(start)
-            for target in targets:
-                wanted = target.reshape(-1).data
-                done = 0
-                while done < len(wanted) and (got := file.readinto(wanted[done:])):
-                    done += got
-                yield done // image_bytes
-                if done < len(wanted):
-                    yield UnreadableImage("truncated", "the file ends early")
-                    return
-    except OSError as error:
-        yield UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}")
+    def __init__(self, path: Path, header: Header, index: int) -> None:
+        self._path = path
+        self._header = header
+        self._index = index
+        self._image_bytes = int(np.prod(header.image_shape))
+        self.count = header.images
+        self.scattered = header.fortran
+        self._start = header.offset + index * header.images * self._image_bytes
+
+    def read_into(self, targets: Iterator[NDArray[np.uint8]]) -> Iterator[int | UnreadableImage]:
+        """Fills each array (k, H, W, C) of ``targets`` with the next images of the prompt.
+
+        Yields the whole images read into each, and after one that is cut short why, as the last.
+        """
+        if self._header.fortran:
+            yield from self._read_scattered(targets)
+            return
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                if hasattr(os, "posix_fadvise"):  # the system reads ahead while images are compared
+                    length = self._header.images * self._image_bytes
+                    os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
+                file.seek(self._start)
+                for target in targets:
+                    done = _fill(file, target)
+                    yield done // self._image_bytes
+                    if done < target.nbytes:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+        except OSError as error:
+            yield _unreadable(error)
+
+    def read_again(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Fills ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.
+
+        Raises UnreadableImage where the file is no longer what it was.
+        """
+        runs = np.split(np.arange(len(positions)), np.nonzero(np.diff(positions) != 1)[0] + 1)
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                for run in runs:
+                    if not len(run):
+                        continue
+                    file.seek(self._start + int(positions[run[0]]) * self._image_bytes)
+                    target = out[run[0] : run[-1] + 1]
+                    if _fill(file, target) < target.nbytes:
+                        raise UnreadableImage("changed", "the file became shorter while it was read")
+        except OSError as error:
+            raise _unreadable(error) from None
+
+    def _read_scattered(self, targets: Iterator[NDArray[np.uint8]]) -> Iterator[int | UnreadableImage]:
+        """Column-major files, which NumPy writes of transposed arrays: the bytes of all their images are mixed.
+
+        They are read once through and sorted. Never mapped: a file that is cut while it is mapped ends the process.
+        """
+        header = self._header
+        count = header.images * self._image_bytes
+        flat = np.empty(count, dtype=np.uint8)
+        block = np.empty((min(count, _BLOCK_BYTES), header.prompts), dtype=np.uint8)
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(header.offset)
+                for begin in range(0, count, len(block)):
+                    part = block[: count - begin]
+                    if _fill(file, part) < part.nbytes:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+                    flat[begin : begin + len(part)] = part[:, self._index]
+        except OSError as error:
+            yield _unreadable(error)
+            return
+        images = flat.reshape((header.images, *header.image_shape), order="F")
+        done = 0
+        for target in targets:
+            target[:] = images[done : done + len(target)]
+            done += len(target)
+            yield len(target)
 
 
-def _read_mapped(
-    path: Path, header: Header, index: int, targets: Iterator[NDArray[np.uint8]]
-) -> Iterator[int | UnreadableImage]:
-    """Column-major files, which NumPy writes of transposed arrays: their images lie scattered."""
-    try:
-        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        yield UnreadableImage("truncated", f"{type(error).__name__}: {error}")
-        return
-    images = mapped[index] if mapped.ndim == 5 else mapped
+def _fill(file: FileIO, target: NDArray[np.uint8]) -> int:
+    """Bytes read into a contiguous array: fewer than it has only where the file ends."""
+    wanted = target.reshape(-1).data
     done = 0
-    for target in targets:
-        target[:] = images[done : done + len(target)]
-        done += len(target)
-        yield len(target)
+    while done < len(wanted) and (got := file.readinto(wanted[done:])):
+        done += got
+    return done
+
+
+def _unreadable(error: OSError) -> UnreadableImage:
+    return UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Generations on disk as a run reads them: prompt after prompt, into one buffer that all prompts share."""
+"""Generations on disk as a run reads them: prompt after prompt, through memory that all prompts share."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
-from memcore.jobs.stored.arrays import Header, Shape, read_header, read_into
+from memcore.jobs.stored.arrays import Header, Shape, StoredArray, read_header
+from memcore.jobs.stored.chunks import Batch, Broken, Chunk, Pixels, pages
 from memcore.jobs.stored.folders import ImageFolder, images_in
 from memcore.jobs.stored.items import Collection, Item, check_listing, shown
 from memcore.jobs.stored.tables import ParquetSet
 from memcore.jobs.stored.tars import TarSet
-from memcore.sampling.screens import flag_constant
 
-Pixels: TypeAlias = NDArray[np.uint8]
-Broken: TypeAlias = dict[str, str]
-#: (pixels (N, H, W, C), seeds, which are constant, what could not be read)
-Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[Broken]]
-
-#: Bytes of images that are read before they are compared: they are then still in the cache.
+#: Bytes of images that are read before they are looked at: they are then still in the cache.
 CHUNK_BYTES = 8 << 20
+#: The same where they are let go afterwards: in so little memory the next ones overwrite them before they leave the cache.
+WINDOW_BYTES = 4 << 20
+#: Memory for images that are read again, which most prompts do with.
+AGAIN_BYTES = 64 << 20
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
 _LOOKED_AT, _OF_EACH = 25, 5
-_CONSTANT, _BROKEN = 1, 2
 _ARCHIVES: dict[str, Callable[[Sequence[Path], Path], Collection]] = {".tar": TarSet, ".parquet": ParquetSet}
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
@@ -89,7 +86,8 @@ class StoredPrompts:
         listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
         self.prompts: list[str] = check_listing(listing, len(names), path) or names
         self.image_shape = shape or self._common_shape()
-        self._room = np.empty((0, *self.image_shape), dtype=np.uint8)
+        self._room = pages((0, *self.image_shape))
+        self._window = self._room
 
     @property
     def fingerprint(self) -> str:
@@ -122,18 +120,38 @@ class StoredPrompts:
         except UnreadableImage:
             return 0
 
+    def images_in(self, prompt_id: int) -> dict[str, Any]:
+        """Where a ``PromptGraph`` finds the prompt's images: its arguments ``room`` and, maybe, ``reread``.
+
+        To read an array's bytes twice costs less than to bring all of them to memory and back. A prompt that fits the
+        cache, an encoded image and a column-major array are read once.
+        """
+        source, index = self._where[prompt_id]
+        if isinstance(source, ArrayPrompts):
+            with contextlib.suppress(UnreadableImage):
+                array = self._array(source, index)
+                if self._may_let_go(array):
+                    return {"reread": array.read_again, "room": self.room(self._again)}
+        return {"room": self.room(self.count(prompt_id))}
+
+    def label(self, prompt_id: int) -> str:
+        """The prompt's file, for people."""
+        source, _ = self._where[prompt_id]
+        return source.label() if isinstance(source, ArrayPrompts) else self.prompts[prompt_id]
+
     def room(self, count: int) -> Pixels:
         """(>= count, H, W, C): the one buffer that every prompt is read into, grown where it is too small."""
         if len(self._room) < count:
-            self._room = np.empty((0,), dtype=np.uint8)  # never two at once
-            self._room = np.empty((count, *self.image_shape), dtype=np.uint8)
+            self._room = pages((0, *self.image_shape))  # never two at once
+            self._room = pages((count, *self.image_shape))
         return self._room
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
         """The prompt's images in order, a few at a time.
 
-        Pixels of images that are not constant lie one after the other in ``room(count(prompt_id))``, from its start,
-        and stay there until the next prompt is read; those of constant ones do not.
+        Where they can be read again (``images_in``) a batch's pixels are good until the next batch is asked for.
+        Elsewhere those of images that are not constant lie one after the other in ``room(count(prompt_id))``, from its
+        start, and stay there until the next prompt is read; those of constant ones do not.
         """
         collection, index = self._where[prompt_id]
         if isinstance(collection, ArrayPrompts):
@@ -141,30 +159,38 @@ class StoredPrompts:
         else:
             yield from self._read_items(collection, index)
 
-    def _read_array(self, array: ArrayPrompts, index: int) -> Iterator[Batch]:
+    def _array(self, array: ArrayPrompts, index: int) -> StoredArray:
+        header = array.header()
+        if header.image_shape != self.image_shape:
+            raise UnreadableImage(
+                "wrong-size", f"images of {header.image_shape} where {self.image_shape} is expected"
+            )
+        return StoredArray(array.path, header, index)
+
+    def _may_let_go(self, array: StoredArray) -> bool:
+        return not array.scattered and array.count > self._chunk
+
+    def _read_array(self, source: ArrayPrompts, index: int) -> Iterator[Batch]:
         try:
-            header = array.header()
-            if header.image_shape != self.image_shape:
-                raise UnreadableImage(
-                    "wrong-size", f"images of {header.image_shape} where {self.image_shape} is expected"
-                )
+            array = self._array(source, index)
         except UnreadableImage as error:
-            yield self._nothing([_broken(array.label(), error)])
+            yield self._nothing([_broken(source.label(), error)])
             return
-        count = header.images
-        room = self.room(count)
+        let_go = self._may_let_go(array)
+        step = self._few if let_go else self._chunk
+        room = self._small_room(step) if let_go else self.room(array.count)
         used = done = 0
 
         def targets() -> Iterator[Pixels]:
-            while done < count:
-                yield room[used : used + min(self._chunk, count - done)]
+            while done < array.count:
+                yield room[used : used + min(step, array.count - done)]
 
-        for got in read_into(array.path, header, index, targets()):
+        for got in array.read_into(targets()):
             if isinstance(got, UnreadableImage):
-                yield self._nothing([_broken(array.label(done, count), got)])
+                yield self._nothing([_broken(source.label(done, array.count), got)])
                 return
-            chunk = _Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
-            used += len(chunk.pixels)
+            chunk = Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
+            used += 0 if let_go else len(chunk.pixels)
             done += got
             yield from chunk.batches()
 
@@ -186,7 +212,7 @@ class StoredPrompts:
             while coming:
                 seeds = [item.seed for item, _ in coming]
                 broken = [future.result() for _, future in coming]
-                chunk = _Chunk(room[used : used + len(coming)], seeds, broken)
+                chunk = Chunk(room[used : used + len(coming)], seeds, broken)
                 used += len(chunk.pixels)
                 if self.threads > 1:
                     coming = start()  # decoded while the caller compares this chunk
@@ -205,6 +231,20 @@ class StoredPrompts:
     @property
     def _chunk(self) -> int:
         return max(1, CHUNK_BYTES // int(np.prod(self.image_shape)))
+
+    @property
+    def _again(self) -> int:
+        return max(1, AGAIN_BYTES // int(np.prod(self.image_shape)))
+
+    @property
+    def _few(self) -> int:
+        """Images that are read before they are let go: some for each thread."""
+        return max(1, WINDOW_BYTES // int(np.prod(self.image_shape))) * self.threads
+
+    def _small_room(self, count: int) -> Pixels:
+        if len(self._window) < count:
+            self._window = pages((count, *self.image_shape))
+        return self._window
 
     def _nothing(self, broken: list[Broken]) -> Batch:
         return np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), broken
@@ -228,41 +268,6 @@ class StoredPrompts:
                 with contextlib.suppress(UnreadableImage):
                     h, w, c = decode(item.read(), background=self._background or (0, 0, 0)).shape
                     yield h, w, c
-
-
-class _Chunk:
-    """Images just read, in order: the good ones closed up in ``pixels``, the others told apart."""
-
-    def __init__(self, pixels: Pixels, seeds: list[int], broken: Sequence[Broken | None]) -> None:
-        gone = np.array([entry is not None for entry in broken], dtype=np.bool_)
-        constant = flag_constant(pixels) & ~gone
-        self._colours = pixels[:, 0, 0].copy()
-        self._seeds = seeds
-        self._broken = broken
-        self._kinds = np.where(gone, 2, constant.astype(int)).tolist()
-        kept = np.nonzero(~(gone | constant))[0].tolist()
-        for to, at in enumerate(kept):
-            if to != at:
-                pixels[to] = pixels[at]
-        self.pixels = pixels[: len(kept)]
-
-    def batches(self) -> Iterator[Batch]:
-        """Runs of one kind, so that good images stay where they are."""
-        used = at = 0
-        shape = self.pixels.shape[1:]
-        for kind, group in itertools.groupby(self._kinds):
-            count = sum(1 for _ in group)
-            span = slice(at, at + count)
-            at += count
-            if kind == _BROKEN:
-                broken = [entry for entry in self._broken[span] if entry is not None]
-                yield np.empty((0, *shape), np.uint8), [], np.empty(0, np.bool_), broken
-            elif kind == _CONSTANT:
-                flat = np.broadcast_to(self._colours[span, None, None], (count, *shape))
-                yield flat, self._seeds[span], np.ones(count, np.bool_), []
-            else:
-                yield self.pixels[used : used + count], self._seeds[span], np.zeros(count, np.bool_), []
-                used += count
 
 
 class _Inline:

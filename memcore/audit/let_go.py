@@ -1,0 +1,84 @@
+"""Images of a prompt that are looked at once and let go; those that bounds leave undecided are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.backends import cpu
+from memcore.errors import ImagesChangedError
+
+#: (indices (k,) of generations, ascending; out (k, H, W, C) to fill). Raises what it cannot read.
+Reread: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
+
+_NOWHERE = np.iinfo(np.uint32).max
+
+
+class LetGo:
+    """The block sums of images that are not kept, and the few images that were read again.
+
+    Bounds are taken from the sums alone, and an image that comes again must have the same sums, bit for bit. So every
+    pair is decided as if all images were there: those that were read again as they are now, the others as they were.
+    """
+
+    def __init__(
+        self,
+        tile: tuple[int, int],
+        reread: Reread,
+        workers: int,
+        room: NDArray[np.uint8],
+    ) -> None:
+        self._features = cpu.Features(*tile)
+        self._reread = reread
+        self._workers = workers
+        self._room = room  # never empty: an array without elements has no strides
+        self._used = 0
+        self._places = np.empty(0, dtype=np.uint32)  # of each image in the room
+
+    def append(self, images: NDArray[np.uint8]) -> None:
+        """(M, H, W, C): looked at, not kept."""
+        self._features.append(images, self._workers)
+
+    def connect(
+        self, ssd_max: int, since: int, vertices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], Mapping[str, float | int]]:
+        """Edges, ssd and statistics of the pairs with an image from ``since`` on; image i is generation vertices[i]."""
+        candidates = self._features.screen(ssd_max, self._workers, since)
+        before = self._used
+        self._fetch(candidates.images, vertices)
+        edges, ssd, stats = self._features.decide(candidates, self._room, self._places)
+        counts = cast("Mapping[str, float | int]", stats)
+        return edges, ssd, {**counts, "read_again": self._used - before}
+
+    def image(self, position: int, vertices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(H, W, C) of one image, read again if it was not yet."""
+        self._fetch(np.array([position]), vertices)
+        image: NDArray[np.uint8] = self._room[self._places[position]]
+        return image
+
+    def _fetch(self, positions: NDArray[np.int64], vertices: NDArray[np.int64]) -> None:
+        """Reads those that are not there. Each is read again once: at most, a prompt is read twice and then kept."""
+        if len(self._places) < len(vertices):
+            more = np.full(len(vertices) - len(self._places), _NOWHERE, dtype=np.uint32)
+            self._places = np.concatenate([self._places, more])
+        missing = positions[self._places[positions] == _NOWHERE]
+        end = self._used + len(missing)
+        if end > len(self._room):
+            larger = np.empty((max(end, 2 * self._used, 1), *self._room.shape[1:]), dtype=np.uint8)
+            larger[: self._used] = self._room[: self._used]
+            self._room = larger
+        if not len(missing):
+            return
+        new = self._room[self._used : end]
+        self._reread(vertices[missing], new)
+        other = self._features.first_other(new, missing, self._workers)
+        if other < len(missing):
+            raise ImagesChangedError(
+                f"generation {int(vertices[missing[other]])} is not the image that it was when it was first read: "
+                "its file was changed in the meantime"
+            )
+        self._places[missing] = np.arange(self._used, end, dtype=np.uint32)
+        self._used = end
