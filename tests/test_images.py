@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.images import MAX_PIXELS, REASONS, UnreadableImage, decode, decode_file
+from memcore.images import jpeg as jpeg_module
 from memcore.images import png as png_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
@@ -210,6 +211,38 @@ def test_every_truncation_is_refused(picture: Pixels, kind: str) -> None:
             assert np.array_equal(got, whole)
     if kind in ("png", "jpeg"):
         assert reason(data[: len(data) * 3 // 4]) == "truncated"
+
+
+def test_a_header_that_was_seen_before_says_the_same(
+    picture: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one image after the other, what the last one's header said is never taken for another's."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    good = encoded(picture, "jpeg")
+    files = [
+        good,
+        encoded(picture[::-1], "jpeg"),
+        encoded(picture, "jpeg", quality=30),
+        encoded(picture, "jpeg", progressive=True),
+        encoded(picture, "jpeg", exif=turned),
+        encoded(picture, "jpeg", "L"),
+        encoded(picture, "jpeg", "CMYK"),
+        encoded(picture[:, :-8], "jpeg"),
+        *(good[:n] for n in (2, 30, 200, 600, 640, len(good) - 40)),
+    ]
+
+    def fresh(data: bytes) -> Pixels | str:
+        monkeypatch.setattr(jpeg_module, "_last", (b"", (0, 0, 1)))
+        return outcome(data)
+
+    alone = [fresh(data) for data in files]
+    assert len({a if isinstance(a, str) else a.shape for a in alone}) >= 5
+    for first in files:
+        for second, expected in zip(files, alone, strict=True):
+            fresh(first)
+            got = outcome(second)
+            assert got == expected if isinstance(expected, str) else np.array_equal(got, expected)
 
 
 def test_a_jpeg_with_a_hole_is_refused(picture: Pixels) -> None:

@@ -18,6 +18,8 @@ MAX_SCANS = 500
 _START_OF_SCAN, _APP1, _END = 0xDA, 0xE1, b"\xff\xd9"
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+#: The last header that was read to the end, and what it said: images of one program have it in common, byte for byte.
+_last: tuple[bytes, tuple[int, int, int]] = b"", (0, 0, 1)
 _BARE = {0x01, *range(0xD0, 0xD9)}
 
 
@@ -27,14 +29,19 @@ def version() -> str:
 
 def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+    global _last
     library = _simplejpeg()
-    orientation, frame, several = 1, None, False
-    for marker, segment in _segments(data):
+    header, known = _last
+    if header and data.startswith(header):
+        return *known, lambda out: _pixels(library, data, out)
+    orientation, frame, several, whole = 1, None, False, 0
+    for marker, segment, end in _segments(data):
         if marker == _APP1 and segment.startswith(b"Exif\0"):
             orientation = parse_orientation(segment)
         elif marker in _FRAMES:
             frame, several = segment, marker in _PROGRESSIVE
         elif marker == _START_OF_SCAN and frame is not None:
+            whole = end if end <= len(data) else 0
             several = several or segment[:1] != frame[5:6]  # a scan of some components: others must follow
     if frame is None or len(frame) < 6:
         raise UnreadableImage("truncated" if len(data) < 1024 else "unreadable", "no frame header was found")
@@ -50,6 +57,8 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
         raise UnreadableImage("unreadable", f"{height} x {width} pixels")
     if several and data.count(b"\xff\xda") > MAX_SCANS:
         raise UnreadableImage("too-large", f"more than {MAX_SCANS} scans")
+    if whole and not several:
+        _last = data[:whole], (height, width, orientation)
     return height, width, orientation, lambda out: _pixels(library, data, out)
 
 
@@ -63,8 +72,8 @@ def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray
     return pixels if out is None else out
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of the segments up to the header of the first scan."""
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """(marker, content, end) of the segments up to the header of the first scan."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -74,7 +83,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             position += 1 if marker == 0xFF else 2
             continue
         length = int.from_bytes(data[position + 2 : position + 4])
-        yield marker, data[position + 4 : position + 2 + length]
+        yield marker, data[position + 4 : position + 2 + length], position + 2 + length
         if marker == _START_OF_SCAN:
             return
         position += 2 + max(length, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
+_HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content, and its name
 
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
 #: pixels are the same, since PNG loses nothing, and a run's fingerprint names it in case damaged files are not.
@@ -36,19 +38,21 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
     """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
     orientation, ended, plain = 1, False, True
     header = b""
-    for name, content, checksum in _chunks(data):
-        if _fast is None and name[:1].isupper() and zlib.crc32(content, zlib.crc32(name)) != checksum:
-            raise UnreadableImage(
-                "unreadable", f"the checksum of {name!r} is wrong"
-            )  # Pillow skips some of them
+    for name, begin, end in _chunks(data):
+        if _fast is None and name[:1].isupper():
+            checksum = int.from_bytes(data[end : end + 4])
+            if zlib.crc32(memoryview(data)[begin - 4 : end]) != checksum:  # Pillow skips some of them
+                raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
+        if name == b"IDAT":
+            continue
         if name == b"IHDR":
-            header = bytes(content)
-        elif name == b"acTL" and int.from_bytes(content[:4]) > 1:
-            raise UnreadableImage("animated", f"{int.from_bytes(content[:4])} frames")
+            header = data[begin:end]
+        elif name == b"acTL" and (frames := int.from_bytes(data[begin : min(end, begin + 4)])) > 1:
+            raise UnreadableImage("animated", f"{frames} frames")
         elif name == b"tRNS":
             plain = False
         elif name == b"eXIf":
-            orientation = other.parse_orientation(bytes(content))
+            orientation = other.parse_orientation(data[begin:end])
         elif name == b"IEND":
             ended = True
     if len(header) != 13:
@@ -69,17 +73,14 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
     return height, width, orientation, lambda out: other.look(data)[3](out)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, int]]:
-    """(name, content, checksum) of each whole chunk."""
-    view = memoryview(data)
-    position = len(SIGNATURE)
-    while position + 12 <= len(data):
-        length = int.from_bytes(view[position : position + 4])
-        end = position + 12 + length
-        if end > len(data):
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, where its content begins, where that ends) of each whole chunk."""
+    position, last = len(SIGNATURE), len(data) - 12
+    while position <= last:
+        length, name = _HEAD.unpack_from(data, position)
+        position += 12 + length
+        if position > len(data):
             return
-        name = bytes(view[position + 4 : position + 8])
-        yield name, view[position + 8 : end - 4], int.from_bytes(view[end - 4 : end])
+        yield name, position - length - 4, position - 4
         if name == b"IEND":
             return
-        position = end

@@ -70,13 +70,15 @@ def seeds_of(stems: Sequence[str]) -> list[int]:
     return list(range(len(stems)))
 
 
-def read_part(path: Path, offset: int, size: int) -> bytes:
-    """``size`` bytes of a file; UnreadableImage where they are too many, not there, or cannot be read."""
-    if size > MAX_BYTES:
-        raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+def read_part(path: str | Path, offset: int = 0, size: int | None = None) -> bytes:
+    """``size`` bytes of a file, by default all; UnreadableImage where they are too many, not there, or cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
+            if size is None:
+                size = os.fstat(descriptor).st_size
+            if size > MAX_BYTES:
+                raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
             data = os.pread(descriptor, size, offset)
             while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
                 data += more
@@ -85,7 +87,7 @@ def read_part(path: Path, offset: int, size: int) -> bytes:
     except OSError as error:
         raise UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}") from None
     if len(data) < size:
-        raise UnreadableImage("truncated", f"the archive ends {size - len(data):,} bytes early")
+        raise UnreadableImage("truncated", f"the file ends {size - len(data):,} bytes early")
     return data
 
 

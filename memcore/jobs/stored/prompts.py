@@ -143,7 +143,8 @@ class StoredPrompts:
         """(>= count, H, W, C): the one buffer that every prompt is read into, grown where it is too small."""
         if len(self._room) < count:
             self._room = pages((0, *self.image_shape))  # never two at once
-            self._room = pages((count, *self.image_shape))
+            arrays = isinstance(self._collections[0], ArrayPrompts)
+            self._room = pages((count, *self.image_shape), behind=0 if arrays else 16)
         return self._room
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
@@ -200,7 +201,7 @@ class StoredPrompts:
         used = 0
         step = max(self._chunk, 4 * self.threads if self.threads > 1 else 1)
 
-        def start() -> list[tuple[Item, Future[Broken | None]]]:
+        def start() -> list[tuple[Item, _Done | Future[Broken | None]]]:
             part = list(itertools.islice(items, step))
             slots = room[used : used + len(part)]
             return [
@@ -270,6 +271,18 @@ class StoredPrompts:
                     yield h, w, c
 
 
+class _Done:
+    """What a Future is of work that is done; making one of those takes longer than reading a small file."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Broken | None) -> None:
+        self._value = value
+
+    def result(self) -> Broken | None:
+        return self._value
+
+
 class _Inline:
     """One thread: the work is done where it is asked for."""
 
@@ -279,12 +292,8 @@ class _Inline:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def submit(
-        self, work: Callable[[Item, Pixels], Broken | None], item: Item, slot: Pixels
-    ) -> Future[Broken | None]:
-        done: Future[Broken | None] = Future()
-        done.set_result(work(item, slot))
-        return done
+    def submit(self, work: Callable[[Item, Pixels], Broken | None], item: Item, slot: Pixels) -> _Done:
+        return _Done(work(item, slot))
 
 
 def _broken(source: str, error: UnreadableImage) -> Broken:
