@@ -59,6 +59,9 @@ class _Watch:
     def begin_launch(self, arguments: list[Any]) -> None:
         memories: dict[int, _Memory] = {}
         for argument in arguments:
+            if isinstance(argument, interpreter.TensorDescriptor):
+                # Its tensor's own elements, however far it claims to reach.
+                argument = argument.base
             if isinstance(argument, torch.Tensor) and argument.numel():
                 address = argument.untyped_storage().data_ptr()
                 if address not in memories:
@@ -137,9 +140,9 @@ def watched(seed: int = 0) -> Iterator[None]:
     }
     original_arguments = executor._init_args_hst
 
-    def masked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+    def masked_load(self: Any, pointers: Any, mask: Any, *rest: Any, **named: Any) -> Any:
         watch.access(pointers, mask, "load", self.grid_idx)
-        return original["create_masked_load"](self, pointers, mask, *rest)
+        return original["create_masked_load"](self, pointers, mask, *rest, **named)
 
     def masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         watch.access(pointers, mask, "store", self.grid_idx)

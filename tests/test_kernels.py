@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +27,9 @@ roofline = importlib.import_module("memcore_kernels.roofline")
 ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "tests" / "machine_code.jsonl"
 WRITE = "--record tests/machine_code.jsonl --write docs/kernels.md"
-#: The dense kernel on the paper's images.
-PAPER = next(programs.programs())
+#: The dense kernel on the paper's images, by pointers and by tensor descriptors.
+PAPER = next(programs.programs(80))
+PAPER_TMA = next(programs.programs(90))
 NO_GPU = not torch.cuda.is_available()
 
 
@@ -69,7 +72,8 @@ def test_machine_code(architecture: str, machine_code: list[Any]) -> None:
         "sm_90a": "IGMMA.64x",
         "sm_100a": ("UTCIMMA", "IMMA.16832.S8.S8"),
     }
-    wanted = {(p.kernel.__name__, p.case): p for p in programs.programs()}
+    number = {name: number for number, name in report.ARCHITECTURES.items()}[architecture]
+    wanted = {(p.kernel.__name__, p.case): p for p in programs.programs(number)}
     assert set(rows) == set(wanted)
     for name, program in wanted.items():
         row = rows[name]
@@ -80,9 +84,9 @@ def test_machine_code(architecture: str, machine_code: list[Any]) -> None:
         assert (row.loop_matrix_instructions > 0) == program.multiplies, row
         assert row.stack_bytes == row.spills == 0, row
         assert row.registers <= program.max_registers, row
-        assert row.shared_bytes <= 99 * 1024, row  # what a block may have on sm_86 and sm_89
-        if program.copies:
-            assert row.async_copies > 0, row
+        assert row.shared_bytes <= program.max_shared_bytes, row
+        assert (row.async_copies > 0) >= program.copies, row
+        assert (row.tma_copies > 0) == program.tma, row  # UTMALDG
 
 
 @pytest.mark.slow
@@ -91,7 +95,8 @@ def test_the_record_is_what_the_compiler_makes() -> None:
     if not any(row.digest == report.digest(PAPER, row.architecture) for row in report.recorded(RECORD)):
         pytest.skip(f"the record is not of Triton {triton.__version__}; everything was compiled instead")
     for architecture, name in report.ARCHITECTURES.items():
-        assert report.inspect(PAPER, architecture) in report.recorded(RECORD), name
+        program = next(programs.programs(architecture))
+        assert report.inspect(program, architecture) in report.recorded(RECORD), name
 
 
 @pytest.mark.slow
@@ -122,7 +127,7 @@ def test_the_digest_follows_the_code_and_not_its_comments() -> None:
     assert digest.digest(PAPER, "sm_80") != digest.digest(PAPER, "sm_90a")
     assert digest.digest(PAPER, "sm_80") != digest.digest(dataclasses.replace(PAPER, warps=4), "sm_80")
     texts = digest._texts(PAPER.kernel, {})
-    assert {"tiled_l2_kernel", "_flip", "_load_block", "_triangle"} <= set(texts)
+    assert {"tiled_l2_kernel", "tile_ssd", "flip", "load_block", "_triangle"} <= set(texts)
     assert "One program" not in texts["tiled_l2_kernel"]
 
 
@@ -141,6 +146,80 @@ def test_bounds_of_a_known_loop() -> None:
     assert found.binds == "l2"
     assert found.share == pytest.approx(found.int8 / found.l2)
     assert roofline.bound(work, {"BRA": 1}) is None
+    # The copy engine's instruction does not say how many bytes: a step of this kernel has 128 + 128 rows of 128.
+    by_engine = dataclasses.replace(PAPER_TMA, multiply_adds=132 * 2_097_152 * 1000, memory_bytes=3_350_000)
+    found = roofline.bound(by_engine, {"IGMMA.64x128x32.S8.S8": 4, "UTMALDG.5D": 2, "LDS.128": 2})
+    assert found.l2 == pytest.approx(1000 * 32_768 / (5120 / 132) * second)
+    assert found.shared == pytest.approx(1000 * (32_768 + 8 * 32 * 32) / 128 * second)
+    assert found.int8 == pytest.approx(1000 * 512 * second)
+
+
+def test_the_shape_tables() -> None:
+    """By shape and compute capability: who reads by descriptors, what is one block, how large blocks are."""
+    cases = {case.name: case for case in programs.CASES}
+
+    def config(name: str, *capability: int) -> Any:
+        return cases[name].launch(capability).config
+
+    paper = config("512 px, interleaved", 9, 0)
+    assert (paper.tma, paper.gram, paper.block_m, paper.block_n, paper.block_k) == (
+        True,
+        False,
+        128,
+        128,
+        128,
+    )
+    assert config("512 px, interleaved", 8, 0) == dataclasses.replace(paper, tma=False)
+    assert config("512 px, N x M", 9, 0) == paper
+    assert config("512 px, N <= 64", 9, 0).gram
+    assert config("512 px, N <= 64", 8, 0).gram
+    assert config("1024 px, 64-bit sums", 9, 0).block_n == 128
+    # Sums of 64 bits of a large block would need 128 KiB of shared memory, which these do not have.
+    for capability in ((8, 0), (10, 0), (12, 0)):
+        assert config("1024 px, 64-bit sums", *capability).block_n == 64
+    for name, case in cases.items():
+        described = case.launch((9, 0)).config.tma
+        assert described == (name.startswith(("512 px", "1024 px", "256 px"))), name
+        assert not case.launch((8, 9)).config.tma, name
+
+
+@pytest.mark.parametrize(
+    ("name", "view", "described"),
+    [
+        ("as it comes", lambda x: x, True),
+        ("every second image", lambda x: x[::2, 1::2], True),
+        ("a crop at 16 bytes", lambda x: x[..., 16:144, 16:144], True),
+        ("a crop at 8 bytes", lambda x: x[..., 8:136], False),
+        ("lines of 32 bytes", lambda x: x[..., :64], False),
+        ("one image for all", lambda x: x[:, :1].expand(-1, 6, -1, -1, -1), False),
+        ("rows 250 bytes apart", lambda x: x.flatten(-2)[..., :40_000].unflatten(-1, (160, 250))[..., :128], False),
+        ("planes further apart than images", lambda x: x.permute(2, 0, 1, 3, 4).contiguous().permute(1, 2, 0, 3, 4), False),
+    ],
+)  # fmt: skip
+def test_what_the_copy_engine_can_read(name: str, view: Any, described: bool) -> None:
+    """Strides that are multiples of 16 and of one another; lines of whole blocks; else the pointers."""
+    whole = torch.zeros(2, 6, 3, 160, 256, dtype=torch.uint8)
+    images = view(whole)
+    tile = (images.shape[-2] // 2, images.shape[-1] // 2)
+    launch = plan.plan(images, None, tile, "first", (9, 0))[1]
+    assert launch.config.tma == described, launch.lines
+    if launch.config.tma:
+        for layout in launch.layouts:
+            assert all(0 < stride < 2**40 and stride % 16 == 0 for stride in layout.strides[:-1])
+            assert all(a % b == 0 for a, b in itertools.pairwise(layout.strides))
+
+
+def test_descriptors_keep_to_the_limits_of_the_copy_engine() -> None:
+    """Boxes of at most 256 entries a dimension, 16 to 128 bytes of a line."""
+    for architecture in (90, 100):
+        for program in programs.programs(architecture):
+            boxes = [x for x in program.pointers.values() if x.startswith("tensordesc")]
+            assert bool(boxes) == program.tma, program.case
+            for box in boxes:
+                *_, rows, planes, lines, line = map(int, re.findall(r"\d+", box.partition("[")[2]))
+                assert (planes, lines) == (1, 1)
+                assert 1 <= rows <= 256
+                assert 16 <= line <= 128
 
 
 def test_the_kernels_know_nothing_of_memcore() -> None:

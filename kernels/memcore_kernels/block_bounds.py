@@ -3,7 +3,7 @@
 A tile of K bytes is cut into G blocks of m bytes, ``BLOCK_ROWS`` lines high and ``BLOCK_BYTES`` of a line wide:
 
     mean[i, t, g] = floor(sum of the m bytes of block g of tile t of image i / m)                        uint8
-    norm[i, t]    = sum over the K bytes of (x - 128)^2, bytes of the padding counted as 0               int32
+    norm[t, i]    = sum over the K bytes of (x - 128)^2, bytes of the padding counted as 0               int32
 
 What the means are for: by Cauchy and Schwarz m * sum_g (a_g - b_g)^2 <= ssd for the unrounded means a, b. Rounding moves
 each difference by less than 1, so that with the rounded ones
@@ -31,7 +31,7 @@ import triton
 import triton.language as tl
 
 from memcore_kernels import raster
-from memcore_kernels.tiled_l2 import _tile_offset
+from memcore_kernels.tile_blocks import tile_offset
 
 #: Blocks of a tile at most: as many int8 as a step of the matrix unit's inner dimension, twice.
 MAX_BLOCKS = 64
@@ -110,6 +110,7 @@ def block_means_kernel(
     rows_new,
     tiles,
     tiles_x,
+    norm_stride,
     image_stride,
     plane_stride,
     row_stride,
@@ -126,16 +127,16 @@ def block_means_kernel(
 ):
     """mean and norm of the module's formulas for the images that ``position_ptr`` names, one program a tile of IMAGES.
 
-    ``position_ptr`` (rows_new,) int64: which image of x each is, and which row of mean (images, tiles, STORED) and norm
-    (images, tiles) it fills. NORMS: False where a tile has several segments, whose norms are ``tile_norms_kernel``'s.
-    PAD: bytes that the exact kernel reads past the end of a tile.
+    ``position_ptr`` (rows_new,) int64: which image of x each is, and which row of mean (images, tiles, STORED) and column
+    of norm (tiles, norm_stride) it fills. NORMS: False where a tile has several segments: their norms are those of
+    ``tile_norms_kernel``. PAD: bytes that the exact kernel reads past the end of a tile.
     """
     pid = tl.program_id(0)
     t = pid % tiles
     row = pid // tiles * IMAGES + tl.arange(0, IMAGES)
     valid = row < rows_new
     image = tl.load(position_ptr + tl.where(valid, row, 0))
-    start = x_ptr + _tile_offset(t, tiles_x, row_stride, ROWS, LINE, ALIGN)
+    start = x_ptr + tile_offset(t, tiles_x, row_stride, ROWS, LINE, ALIGN)
     images = start + image[:, None, None] * image_stride * ALIGN
     lines = tl.arange(0, BLOCK_ROWS)[None, :, None].to(tl.int64) * row_stride * ALIGN
     columns = tl.arange(0, BLOCK_BYTES)[None, None, :]
@@ -154,7 +155,7 @@ def block_means_kernel(
         tl.store(means + block, (total // (BLOCK_ROWS * BLOCK_BYTES)).to(tl.uint8), mask=valid)
     if NORMS:
         norm = tl.sum(tl.sum(squares, 2), 1) + PAD * 128 * 128
-        tl.store(norm_ptr + image * tiles + t, norm, mask=valid)
+        tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm, mask=valid)
 
 
 def constants(lines: raster.Raster, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
@@ -183,7 +184,7 @@ def block_means(
     blocks: Blocks,
     block_k: int,
 ) -> None:
-    """Fills the rows of ``means`` (R, tiles, stored) uint8 and ``norms`` (R, tiles) that ``positions`` (M,) int64 names.
+    """Fills the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
 
     ``images`` holds R images of the raster ``lines``, of whose strides the image's, the plane's and the row's count.
     """
@@ -197,6 +198,7 @@ def block_means(
         len(positions),
         lines.tiles,
         lines.tiles_x,
+        norms.shape[-1],
         image,
         plane,
         row,

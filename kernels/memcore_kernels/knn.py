@@ -5,10 +5,11 @@
 The k smallest keys are the k nearest rows, ties by index: keys are distinct integers, so that any order of merging gives
 the same list. s = bits of the number of rows. D * 255^2 * 2^s < 2^63 is required.
 
-One program: QUERIES queries x one part of the corpus, KEPT rows of it at a time. The product runs on the int8 matrix units
-in segments, as in ``tiled_l2``; where a new key beats the worst one kept, both lists of KEPT are sorted into one and its
-lower half stays. Parts are merged by the launcher. Bytes: the corpus is read Q / QUERIES times through the L2 cache, the
-queries once a part; KEPT keys of 8 bytes a query and part are written.
+One program: QUERIES queries x one part of the corpus, COLUMNS rows of it at a time. The product runs on the int8 matrix
+units in segments, as in ``tiled_l2``. Then each query's smallest key takes the place of the worst one that it keeps, again
+and again, until no query has a key that would enter: the longer the part, the rarer. Parts are merged by the launcher.
+Bytes: the corpus is read Q / QUERIES times through the L2 cache, the queries COLUMNS rows of the corpus after the other;
+KEPT keys of 8 bytes a query and part are written.
 """
 
 # Triton kernels have no static types: the launcher below has.
@@ -17,20 +18,22 @@ queries once a part; KEPT keys of 8 bytes a query and part are written.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
 from memcore_kernels import raster
-from memcore_kernels.plan import NORM_ROWS, NORM_WARPS
-from memcore_kernels.tiled_l2 import INTERPRETED, PACKED_XOR, _flip, _load_block, tile_norms_kernel
+from memcore_kernels.plan import TMA_CAPABILITY, capability_of
+from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms, tile_ssd
 
-QUERIES = 64
 #: Longest list that a program keeps.
 MAX_K = 128
-#: No key is as large.
+#: No key is as large, nor a place of a list that has none yet: those count down from here.
 NO_KEY = 2**63 - 1
 #: Programs to aim at: several for each multiprocessor of any device.
 PROGRAMS = 1024
@@ -38,8 +41,8 @@ PROGRAMS = 1024
 
 @triton.jit
 def knn_kernel(
-    q_ptr,
-    c_ptr,
+    q,
+    c,
     q_norm_ptr,
     c_norm_ptr,
     key_ptr,
@@ -47,6 +50,8 @@ def knn_kernel(
     rows,
     rows_per_part,
     shift,
+    q_norm_stride,
+    c_norm_stride,
     q_stride,
     c_stride,
     K: tl.constexpr,
@@ -56,68 +61,139 @@ def knn_kernel(
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
     QUERIES: tl.constexpr,
+    COLUMNS: tl.constexpr,
     KEPT: tl.constexpr,
+    TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """key[part, q, :] = the KEPT smallest keys of query q among the rows of the part, ascending; int64 max where fewer."""
-    MASKED: tl.constexpr = SEGMENT * SEGMENTS != K
-    NONE: tl.constexpr = 9223372036854775807
+    """key[part, q, :] = the KEPT smallest keys of query q among the rows of the part, in any order.
+
+    Places of the list that have no key hold NO_KEY less their number: no two entries are the same, so that a worst one is
+    one. An ssd that has been taken becomes the largest of its type, which none is: 66,051 * 255^2 < 2^32 - 1.
+    """
+    WIDE: tl.constexpr = SEGMENTS > 1
+    SSD: tl.constexpr = tl.int64 if WIDE else tl.uint32
+    TAKEN: tl.constexpr = 0x7FFFFFFFFFFFFFFF if WIDE else 0xFFFFFFFF
     part = tl.program_id(1)
-    i = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
-    i_safe = tl.where(i < queries, i, 0).to(tl.int64)
-    q_rows = q_ptr + i_safe[:, None] * q_stride * ALIGN
-    kept = tl.full((QUERIES, KEPT), NONE, tl.int64)
+    q_image = tl.program_id(0) * QUERIES
+    i = q_image + tl.arange(0, QUERIES)
+    q_rows = q
+    if not TMA:
+        q_rows = q + tl.where(i < queries, i, 0).to(tl.int64)[:, None] * q_stride * ALIGN
+    column = tl.arange(0, COLUMNS)
+    none = 0x7FFFFFFFFFFFFFFF - tl.arange(0, KEPT).to(tl.int64)
+    kept = tl.zeros((QUERIES, KEPT), tl.int64) + none[None, :]
     end = tl.minimum((part + 1) * rows_per_part, rows)
-    for start in range(part * rows_per_part, end, KEPT):
-        j = start + tl.arange(0, KEPT)
-        j_safe = tl.where(j < end, j, 0).to(tl.int64)
-        c_rows = c_ptr + j_safe[:, None] * c_stride * ALIGN
-        ssd = tl.zeros((QUERIES, KEPT), tl.int64)
-        for segment in range(SEGMENTS):
-            dot = tl.zeros((QUERIES, KEPT), tl.int32)
-            for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
-                first = segment * SEGMENT + step
-                q = _load_block(q_rows, first, 0, 0, K, 1, K, ALIGN, BLOCK_K, MASKED)
-                c = _load_block(c_rows, first, 0, 0, K, 1, K, ALIGN, BLOCK_K, MASKED)
-                dot = tl.dot(_flip(q, PACKED_XOR), tl.trans(_flip(c, PACKED_XOR)), dot, out_dtype=tl.int32)
-            q_norm = tl.load(q_norm_ptr + i_safe * SEGMENTS + segment).to(tl.uint32, bitcast=True)
-            c_norm = tl.load(c_norm_ptr + j_safe * SEGMENTS + segment).to(tl.uint32, bitcast=True)
-            ssd += (q_norm[:, None] + c_norm[None, :] - 2 * dot.to(tl.uint32, bitcast=True)).to(tl.int64)
-        keys = tl.where((j < end)[None, :], (ssd << shift) + j[None, :], NONE)
-        worst = tl.max(kept, 1)
-        if tl.max(tl.max((keys < worst[:, None]).to(tl.int32), 1), 0) > 0:
-            both = tl.reshape(tl.permute(tl.join(kept, keys), (0, 2, 1)), (QUERIES, 2 * KEPT))
-            halves = tl.permute(tl.reshape(tl.sort(both, 1), (QUERIES, 2, KEPT)), (0, 2, 1))
-            kept, _ = tl.split(halves)
+    for start in range(part * rows_per_part, end, COLUMNS):
+        if TMA:
+            c_rows = c
+        else:
+            j_safe = tl.where(start + column < end, start + column, 0).to(tl.int64)
+            c_rows = c + j_safe[:, None] * c_stride * ALIGN
+        ssd = tile_ssd(
+            q,
+            c,
+            q_rows,
+            c_rows,
+            q_norm_ptr + q_image,
+            c_norm_ptr + start,
+            q_norm_stride,
+            c_norm_stride,
+            0,
+            1,
+            0,
+            q_image,
+            start,
+            0,
+            0,
+            0,
+            0,
+            K,
+            1,
+            K,
+            ALIGN,
+            SEGMENT,
+            SEGMENTS,
+            QUERIES,
+            COLUMNS,
+            BLOCK_K,
+            STAGES,
+            False,
+            TMA,
+            PACKED_XOR,
+        )
+        ssd = tl.where((start + column < end)[None, :], ssd, tl.full((), TAKEN, SSD))
+        better = True
+        while better:
+            least = tl.min(ssd, 1)
+            place = tl.min(tl.where(ssd == least[:, None], column[None, :], COLUMNS), 1)
+            key = (least.to(tl.int64) << shift) + (start + place)
+            worst = tl.max(kept, 1)
+            enters = (least != TAKEN) & (key < worst)
+            kept = tl.where(enters[:, None] & (kept == worst[:, None]), key[:, None], kept)
+            ssd = tl.where(column[None, :] == place[:, None], tl.full((), TAKEN, SSD), ssd)
+            better = tl.max(enters.to(tl.int32), 0) > 0
     place = (part.to(tl.int64) * queries + i[:, None]) * KEPT + tl.arange(0, KEPT)[None, :]
     tl.store(key_ptr + place, kept, mask=(i < queries)[:, None])
 
 
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Queries and rows of a block, bytes of a step, stages of its copies, warps."""
+
+    queries: int
+    columns: int
+    block_k: int
+    stages: int
+    warps: int
+
+
 def kept_for(k: int) -> int:
-    """Length of the list that a program keeps: a power of two, and columns enough for the matrix unit."""
-    return max(32, 1 << (k - 1).bit_length())
+    """Length of the list that a program keeps: a power of two."""
+    return max(2, 1 << (k - 1).bit_length())
 
 
-def block_k_for(align: int) -> int:
-    return 128 if align == 16 else 64 if align >= 4 else 32
+def choose_config(kept: int, align: int, wide: bool, capability: tuple[int, int]) -> Config:
+    """By shape and device alone. Long lists and sums of 64 bits (``wide``) take the registers of larger blocks, the more so
+    where products pass through registers on their way from the matrix unit's own memory, as from sm_100 on.
+    """
+    if align < 4:
+        return Config(64, 64, 32, stages=2, warps=8)
+    long = kept > (64 if capability[0] < 10 else 32)
+    queries = 64 if wide and long else 128
+    columns = 64 if wide or long else 128
+    return Config(queries, columns, 128 if align == 16 else 64, stages=3, warps=8)
 
 
-def warps_for(kept: int) -> int:
-    """More of them share a longer list."""
-    return 8 if kept > 32 else 4
+def describe(
+    d: int,
+    align: int,
+    counts: tuple[int, int],
+    strides: Sequence[int],
+    capability: tuple[int, int],
+) -> list[raster.Layout]:
+    """Of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers."""
+    if capability < TMA_CAPABILITY or d % 128:
+        return []
+    lines = raster.Raster(1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides))
+    found = [raster.layout(lines, place, 1, n) for place, n in enumerate(counts)]
+    return [] if None in found else [x for x in found if x]
 
 
-def constants(d: int, align: int, segment: int, segments: int, block_k: int, kept: int) -> dict[str, int]:
+def constants(d: int, align: int, kept: int, config: Config, tma: bool) -> dict[str, int]:
     """The compile-time arguments of ``knn_kernel``, less PACKED_XOR."""
+    segment, segments = raster.segments(d, config.block_k)
     return {
         "K": d,
         "ALIGN": align,
         "SEGMENT": segment,
         "SEGMENTS": segments,
-        "BLOCK_K": block_k,
-        "STAGES": 3 if align >= 4 else 2,
-        "QUERIES": QUERIES,
+        "BLOCK_K": config.block_k,
+        "STAGES": config.stages,
+        "QUERIES": config.queries,
+        "COLUMNS": config.columns,
         "KEPT": kept,
+        "TMA": tma,
     }
 
 
@@ -142,7 +218,7 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
     if not 1 <= k <= min(rows, MAX_K):
         raise ValueError(f"k must be 1 to {min(rows, MAX_K)}, got {k}")
     shift = rows.bit_length()
-    if (d * 255**2) << shift >= NO_KEY:
+    if (d * 255**2) << shift >= NO_KEY - MAX_K:
         raise ValueError(
             f"corpus must have fewer rows, or shorter ones: {rows} of {d} bytes need keys of over 63 bits"
         )
@@ -160,47 +236,50 @@ def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) 
     (count, d), rows = queries.shape, len(corpus)
     strides = [x.stride(0) if len(x) > 1 else 0 for x in (queries, corpus)]
     align = math.gcd(16, d, *strides, queries.data_ptr(), corpus.data_ptr())
-    block_k = block_k_for(align)
-    segment, segments = raster.segments(d, block_k)
-    query_blocks = -(-count // QUERIES)
-    steps = -(-rows // kept)
+    capability = capability_of(queries.device)
+    config = choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, capability)
+    layouts = describe(d, align, (count, rows), strides, capability)
+    fixed = constants(d, align, kept, config, bool(layouts))
+    query_blocks, steps = -(-count // config.queries), -(-rows // config.columns)
     parts = max(1, min(steps, PROGRAMS // query_blocks))
-    rows_per_part = -(-steps // parts) * kept
+    rows_per_part = -(-steps // parts) * config.columns
     parts = -(-rows // rows_per_part)
-    row = {"K": d, "ALIGN": align, "SEGMENT": segment, "SEGMENTS": segments, "BLOCK_K": block_k}
+    row = {name: fixed[name] for name in ("K", "ALIGN", "SEGMENT", "SEGMENTS", "BLOCK_K")}
+    blocks = (config.queries, config.columns)
     norms = []
-    for x, stride in zip((queries, corpus), strides, strict=True):
-        norms.append(torch.empty(len(x), segments, dtype=torch.int32, device=x.device))
-        tile_norms_kernel[(-(-len(x) // NORM_ROWS) * segments,)](
-            x,
-            norms[-1],
-            len(x),
-            1,
-            1,
-            0,
-            stride // align,
-            0,
-            0,
-            **row,
-            ROWS=1,
-            LINE=d,
-            BLOCK_N=NORM_ROWS,
-            num_warps=NORM_WARPS,
-        )
+    for x, stride, block in zip((queries, corpus), strides, blocks, strict=True):
+        # The last block may end past the last row.
+        shape = (fixed["SEGMENTS"], -(-len(x) // block) * block)
+        norms.append(torch.zeros(shape, dtype=torch.int32, device=x.device))
+        arguments = {
+            "n": len(x),
+            "tiles": 1,
+            "tiles_x": 1,
+            "batch_stride": 0,
+            "image_stride": stride // align,
+            "plane_stride": 0,
+            "row_stride": 0,
+        }
+        programs = -(-len(x) // NORM_ROWS) * fixed["SEGMENTS"]
+        tile_norms(x, programs, norms[-1], arguments, row | {"ROWS": 1, "LINE": d, "BLOCK_N": NORM_ROWS})
+    inputs: list[Any] = [queries, corpus]
+    if layouts:
+        described = zip(inputs, layouts, blocks, strict=True)
+        inputs = [descriptor(x, layout, block, config.block_k) for x, layout, block in described]
     keys = torch.empty(parts, count, kept, dtype=torch.int64, device=queries.device)
     knn_kernel[(query_blocks, parts)](
-        queries,
-        corpus,
+        *inputs,
         *norms,
         keys,
         count,
         rows,
         rows_per_part,
         shift,
+        *(x.shape[1] for x in norms),
         strides[0] // align,
         strides[1] // align,
-        **constants(d, align, segment, segments, block_k, kept),
+        **fixed,
         PACKED_XOR=PACKED_XOR,
-        num_warps=warps_for(kept),
+        num_warps=config.warps,
     )
     return keys

@@ -8,45 +8,61 @@ from typing import Literal, TypeAlias
 import torch
 
 from memcore_kernels import raster
+from memcore_kernels.tile_blocks import NORM_ROWS
 
 Channels: TypeAlias = Literal["first", "last"]
 
 #: Bytes of each image that a program of the pairs reads: few enough for many programs, and enough of them to
 #: make what follows a tile's inner loop a small part. Large tiles get a program each, small ones share one.
 PROGRAM_BYTES = 16_384
-#: Images to a program of the norms.
-NORM_ROWS = 16
-NORM_WARPS = 4
+#: Rows and columns of the smallest blocks: so many images of one set are one block.
+SMALL = 64
+#: Compute capability from which there is a copy engine for blocks of a tensor (TMA).
+TMA_CAPABILITY = (9, 0)
 #: Programs in a grid's first dimension: the limit of CUDA.
 MAX_PROGRAMS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Block sizes of a launch: BLOCK_M x BLOCK_N pairs, BLOCK_K bytes a step; warps; stages of the copies."""
+    """Block sizes of a launch: BLOCK_M x BLOCK_N pairs, BLOCK_K bytes a step; warps; stages of the copies.
+
+    ``tma``: blocks come by tensor descriptors. ``gram``: one block has all pairs of a set, which it reads once.
+    """
 
     block_m: int
     block_n: int
     block_k: int
     warps: int
     stages: int
+    tma: bool = False
+    gram: bool = False
 
 
-def choose_config(n: int, tile_bytes: int, align: int) -> Config:
-    """By shape alone, so that the same input runs the same code everywhere; none of it was tuned on hardware.
+def choose_config(
+    n: int, one_set: bool, lines: raster.Raster, tma: bool, capability: tuple[int, int]
+) -> Config:
+    """By shape and device alone, so that the same input runs the same code; none of it was tuned on hardware.
 
-    The fewer bytes a copy moves at once (``align``), the more addresses a thread holds: shorter blocks and
-    more warps keep them in registers. Below 4 bytes there is no asynchronous copy, so nothing to pipeline.
-    Sums of 64 bits double the accumulators: more warps share them.
+    Large blocks do more products for a byte that is copied; their sums take half of a thread's registers, so that only
+    tiles that get a program each have them. Sums of 64 bits have them where a block may have the 128 KiB of shared memory
+    through which they go to memory: not before sm_90, and not on sm_120. The fewer bytes a copy moves at once (``align``),
+    the more addresses a thread holds: shorter blocks and more warps keep them in registers. Below 4 bytes there is no
+    asynchronous copy, so nothing to pipeline.
     """
-    if align < 4:
-        return Config(64, 64, 32, warps=8, stages=2)
-    block_k = 128 if align == 16 else 64
-    if tile_bytes > raster.MAX_SEGMENT_BYTES:
-        return Config(64, 64, block_k, warps=8, stages=4)
-    if n > 64:
-        return Config(128, 64, block_k, warps=8, stages=3)
-    return Config(64, 64, block_k, warps=4, stages=4)
+    small, gram = n <= SMALL, one_set and n <= SMALL
+    if lines.align < 4:
+        return Config(SMALL, SMALL, 32, warps=8, stages=2, gram=gram)
+    whole = lines.line % 128 == 0 if tma else lines.align == 16
+    block_k = 128 if whole else 64
+    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    if small:
+        return Config(SMALL, SMALL, block_k, warps=8 if wide else 4, stages=4, tma=tma, gram=gram)
+    if wide and not (tma and capability[0] == 9):
+        return Config(128, SMALL, block_k, warps=8, stages=3, tma=tma)
+    if lines.tile_bytes >= PROGRAM_BYTES:
+        return Config(128, 128, block_k, warps=8, stages=3, tma=tma)
+    return Config(128, SMALL, block_k, warps=8, stages=3, tma=tma)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +75,8 @@ class Launch:
     symmetric: bool
     lines: raster.Raster
     config: Config
+    #: Of each operand, where ``config.tma``.
+    layouts: tuple[raster.Layout, ...]
 
     @property
     def narrow(self) -> bool:
@@ -72,6 +90,12 @@ class Launch:
         if self.symmetric:
             return rows * (rows + 1) // 2 * (self.config.block_m // self.config.block_n)
         return rows * _ceil_div(self.m, self.config.block_n)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Rows and columns of the kernel's output: whole blocks, of one operand whole squares."""
+        block_n = self.config.block_m if self.symmetric else self.config.block_n
+        return _whole(self.n, self.config.block_m), _whole(self.m, block_n)
 
     @property
     def tiles_per_program(self) -> int:
@@ -96,6 +120,8 @@ class Launch:
             "tiles": self.lines.tiles,
             "tiles_x": self.lines.tiles_x,
             "tiles_per_program": self.tiles_per_program,
+            "a_norm_stride": self.padded[0],
+            "b_norm_stride": self.padded[1],
             **_named("a_", self.lines.strides[0]),
             **_named("b_", self.lines.strides[-1]),
         }
@@ -119,6 +145,9 @@ class Launch:
             "BLOCK_N": self.config.block_n,
             "STAGES": self.config.stages,
             "SYMMETRIC": self.symmetric,
+            "GRAM": self.config.gram,
+            "ONE_TILE": self.tiles_per_program == 1,
+            "TMA": self.config.tma,
         }
 
     @property
@@ -140,8 +169,11 @@ def plan(
     other: torch.Tensor | None,
     tile: tuple[int, int],
     channels: Channels,
+    capability: tuple[int, int] = (8, 0),
 ) -> tuple[list[torch.Tensor], Launch]:
-    """The operands as (B, N, C, H, W) and their launch. Any device will do, ``meta`` included.
+    """The operands as (B, N, C, H, W) and their launch on a device of this compute capability.
+
+    The tensors may be on any device, ``meta`` included.
 
     Raises TypeError and ValueError, naming the argument.
     """
@@ -163,12 +195,23 @@ def plan(
         raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tuple(tile)}")
     operands = raster.readable(operands)
     lines = raster.describe(operands, tile)
-    config = choose_config(n, lines.tile_bytes, lines.align)
-    launch = Launch(batch, n, operands[-1].shape[1], other is None, lines, config)
+    sides = (n, operands[-1].shape[1])
+    layouts = [raster.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
+    found = tuple(x for x in layouts if x is not None)
+    tma = capability >= TMA_CAPABILITY and len(found) == len(layouts)
+    config = choose_config(n, other is None, lines, tma, capability)
+    launch = Launch(batch, *sides, other is None, lines, config, found if config.tma else ())
     programs = max(launch.programs, *map(launch.norm_programs, (0, 1)))
     if programs > MAX_PROGRAMS:
         raise ValueError(f"images need {programs} programs, more than {MAX_PROGRAMS}: split them")
     return operands, launch
+
+
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """The compute capability of a CUDA device; (8, 0) where a kernel is interpreted, and of AMD's devices."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return 8, 0
+    return torch.cuda.get_device_capability(device)
 
 
 def _named(prefix: str, strides: tuple[int, int, int, int]) -> dict[str, int]:
@@ -178,3 +221,8 @@ def _named(prefix: str, strides: tuple[int, int, int, int]) -> dict[str, int]:
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
+
+
+def _whole(a: int, b: int) -> int:
+    """a rounded up to a multiple of b."""
+    return _ceil_div(a, b) * b

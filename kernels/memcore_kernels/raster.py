@@ -48,6 +48,52 @@ class Raster:
         return self.tiles_x * self.tiles_y
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """An operand as the copy engine of sm_90 and later sees it: (batch, image, plane, row, byte of the row).
+
+    ``strides`` in bytes, the last one 1.
+    """
+
+    shape: tuple[int, int, int, int, int]
+    strides: tuple[int, int, int, int, int]
+
+
+#: Lines that the copy engine is used for are a multiple of this: a block of so many bytes lies within one.
+LINE_UNIT = 64
+
+
+def layout(lines: Raster, operand: int, batch: int, n: int) -> Layout | None:
+    """What a tensor descriptor of an operand needs, or None where its memory does not meet what the driver asks for.
+
+    ``cuTensorMapEncodeTiled`` wants an address and strides that are multiples of 16, strides below 2^40, each a multiple of
+    the next inner one. A stride of 0, as of an expanded tensor, is left to the pointers.
+
+    >>> layout(Raster(1, 128, 384, 4, 4, 16, ((0, 512 * 96, 0, 96),)), 0, 1, 500).strides
+    (786432, 786432, 1536, 1536, 1)
+    >>> layout(Raster(1, 8, 24, 4, 4, 8, ((0, 32 * 12, 0, 12),)), 0, 1, 500) is None
+    True
+    """
+    if lines.align != 16 or lines.line % LINE_UNIT:
+        return None
+    extents = (batch, n, lines.planes, lines.tiles_y * lines.rows)
+    row_bytes = lines.tiles_x * lines.line
+    strides = [1]
+    inner = 16
+    for extent, stride in zip(reversed(extents), reversed(lines.strides[operand]), strict=True):
+        # Of a dimension of one entry the stride says nothing: the next inner one's will do.
+        step = stride * lines.align if extent > 1 else inner
+        if not 0 < step < 2**40 or step % inner:
+            return None
+        strides.append(step)
+        inner = step
+    shape = (*extents, row_bytes)
+    if max(shape) >= 2**31:
+        return None
+    batch_stride, image, plane, row, byte = reversed(strides)
+    return Layout(shape, (batch_stride, image, plane, row, byte))
+
+
 def segments(tile_bytes: int, block_k: int) -> tuple[int, int]:
     """(bytes of a segment, number of segments): whole blocks of ``block_k``, each segment's ssd below 2^32.
 

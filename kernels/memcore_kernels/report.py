@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import itertools
 import json
+import multiprocessing
 import os
 import re
 import subprocess
@@ -35,7 +37,7 @@ from triton.compiler import ASTSource
 from memcore_kernels import roofline
 from memcore_kernels.digest import digest
 from memcore_kernels.programs import Program, programs
-from memcore_kernels.tiled_l2 import INTERPRETED
+from memcore_kernels.tile_blocks import INTERPRETED
 
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
 #: What multiplies int8 matrices: mma.sync, wgmma, tcgen05.
@@ -62,6 +64,8 @@ class MachineCode:
     spills: int
     matrix_instructions: dict[str, int]
     async_copies: int
+    #: Those of them that the copy engine makes (UTMALDG).
+    tma_copies: int
     #: Opcodes of the inner loop with the modifiers that say how wide they are; empty where there is no loop.
     loop: dict[str, int]
     #: ``digest`` of what it was compiled from.
@@ -89,7 +93,8 @@ def compile_program(program: Program, architecture: int) -> Any:
             types[name] = "i32" if arguments[name] < 2**31 else "i64"
         else:
             types[name] = program.pointers[name]
-        if name not in fixed and arguments.get(name, 0) % 16 == 0:
+        described = types[name].startswith("tensordesc")
+        if name not in fixed and not described and arguments.get(name, 0) % 16 == 0:
             attributes[(position,)] = MULTIPLE_OF_16
     source = ASTSource(fn=kernel, signature=types, constexprs=fixed, attrs=attributes)
     target = GPUTarget("cuda", architecture, 32)
@@ -119,6 +124,7 @@ def inspect(program: Program, architecture: int) -> MachineCode:
         spills=sum(count(opcodes, "STL", "LDL").values()),
         matrix_instructions=count(opcodes, *MATRIX_INSTRUCTIONS),
         async_copies=sum(count(opcodes, "LDGSTS", "UTMALDG", "UBLKCP").values()),
+        tma_copies=sum(count(opcodes, "UTMALDG").values()),
         loop=dict(sorted(loop.items())),
         digest=digest(program, ARCHITECTURES[architecture]),
     )
@@ -183,6 +189,7 @@ def markdown_row(row: MachineCode) -> str:
         row.spills,
         instructions,
         row.async_copies,
+        row.tma_copies,
         loop,
     )
     return f"| {' | '.join(map(str, cells))} |"
@@ -201,6 +208,7 @@ def markdown(rows: list[MachineCode]) -> str:
         "spills",
         "matrix instructions",
         "asynchronous copies",
+        "of them TMA",
         "of the inner loop",
     )
     head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
@@ -250,11 +258,12 @@ def main() -> None:
     parser.add_argument(
         "--anew", action="store_true", help="compile what the record already has a row for, too"
     )
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compile at a time")
     arguments = parser.parse_args()
     if INTERPRETED:
         sys.exit("TRITON_INTERPRET is set, nothing can be compiled: unset it")
     known = arguments.record and arguments.record.exists() and not arguments.anew
-    rows = compile_all(arguments.arch, recorded(arguments.record) if known else [])
+    rows = compile_all(arguments.arch, recorded(arguments.record) if known else [], arguments.processes)
     if arguments.json:
         for row in rows:
             print(json.dumps(dataclasses.asdict(row)))
@@ -268,15 +277,27 @@ def main() -> None:
         print(markdown(rows))
 
 
-def compile_all(architectures: list[int], known: Sequence[MachineCode] = ()) -> list[MachineCode]:
+def compile_all(
+    architectures: list[int], known: Sequence[MachineCode] = (), processes: int = 1
+) -> list[MachineCode]:
     """Every program for every architecture, never from Triton's cache; what ``known`` has a row for is not compiled."""
     by_digest = {row.digest: row for row in known}
-    rows = []
+    wanted = [(a, place, p) for a in architectures for place, p in enumerate(programs(a))]
+    found = [by_digest.get(digest(p, ARCHITECTURES[a])) for a, _, p in wanted]
+    missing = [(a, place) for (a, place, _), row in zip(wanted, found, strict=True) if row is None]
     with tempfile.TemporaryDirectory() as cache, _environment("TRITON_CACHE_DIR", cache):
-        for architecture, program in itertools.product(architectures, programs()):
-            row = by_digest.get(digest(program, ARCHITECTURES[architecture]))
-            rows.append(row or inspect(program, architecture))
-    return rows
+        if processes > 1 and len(missing) > 1:
+            context = multiprocessing.get_context("spawn")
+            with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
+                compiled = iter([*pool.map(_inspect_one, *zip(*missing, strict=True))])
+        else:
+            compiled = iter([_inspect_one(a, place) for a, place in missing])
+        return [row or next(compiled) for row in found]
+
+
+def _inspect_one(architecture: int, place: int) -> MachineCode:
+    """The ``place``-th program: jit functions do not go from process to process, numbers do."""
+    return inspect(next(itertools.islice(programs(architecture), place, None)), architecture)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ loop by one program of w warps, with n instructions a warp, keeps a multiprocess
     int8     multiply-adds / 4,096               cycles; the shape of the matrix instruction says how many there are
     issue    w * n / 4                           four schedulers, one instruction a cycle each
     integer  w * 32 * (integer instructions) / 64
-    shared   w * 32 * (bytes a lane reads or writes in shared memory) / 128
-    L2       w * 32 * (bytes a lane loads) / 38.8
+    shared   (bytes read or written in shared memory, by lanes and by asynchronous copies) / 128
+    L2       (bytes loaded and copied) / 38.8, an assumed rate
     memory   bytes that must come from memory once, of the whole launch, / 3.35 TB/s
 
 Rates: int8, memory: NVIDIA's data sheet of the H100 SXM (1,979 TOPS dense = 132 multiprocessors * 4,096 * 2 * 1.83 GHz).
@@ -59,6 +59,8 @@ _INTEGER = (
 )
 _GLOBAL = ("LDG",)
 _SHARED = ("LDS", "STS")
+#: What they load they also write to shared memory.
+_ASYNCHRONOUS = ("LDGSTS",)
 _BITS = re.compile(r"\.[US]?(8|16|32|64|128)(?=\.|$)")
 
 
@@ -122,14 +124,18 @@ def lane_bytes(loop: Mapping[str, int], prefixes: tuple[str, ...]) -> int:
 
 def bound(program: Program, loop: Mapping[str, int]) -> Bound | None:
     """Of the launch that ``program`` stands for; None where its loop moves nothing that could be counted."""
-    loaded = lane_bytes(loop, _GLOBAL) * 32 * program.warps
+    loaded: float = lane_bytes(loop, _GLOBAL) * 32 * program.warps
     an_iteration = loop_multiply_adds(loop, program.warps) if program.multiplies else loaded
     if not an_iteration:
         return None
     iterations = (program.multiply_adds if program.multiplies else program.memory_bytes) / an_iteration
     integers = sum(n for name, n in loop.items() if name.startswith(_INTEGER))
-    shared = lane_bytes(loop, _SHARED)
-    shared += lane_bytes(loop, ("LDGSTS",))  # what an asynchronous copy writes
+    copied: float = lane_bytes(loop, _ASYNCHRONOUS) * 32 * program.warps
+    if program.tma:  # its instruction does not say how many bytes
+        fetched = program.step_bytes * an_iteration / program.step_multiply_adds
+        loaded += fetched
+        copied += fetched
+    shared = lane_bytes(loop, _SHARED) * 32 * program.warps + copied
 
     def milliseconds(cycles: float) -> float:
         return 1000 * iterations * cycles / (MULTIPROCESSORS * CYCLES_A_SECOND)
@@ -139,7 +145,7 @@ def bound(program: Program, loop: Mapping[str, int]) -> Bound | None:
         memory=1000 * program.memory_bytes / MEMORY_BYTES_A_SECOND,
         issue=milliseconds(program.warps * sum(loop.values()) / INSTRUCTIONS_A_CYCLE),
         integer=milliseconds(program.warps * 32 * integers / INTEGERS_A_CYCLE),
-        shared=milliseconds(program.warps * 32 * shared / SHARED_BYTES_A_CYCLE),
+        shared=milliseconds(shared / SHARED_BYTES_A_CYCLE),
         l2=milliseconds(loaded / L2_BYTES_A_CYCLE),
     )
 
@@ -161,7 +167,7 @@ def markdown(loops: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
         f"| {' | '.join(columns)} |",
         f"|{'---|' * len(columns)}",
     ]
-    for program in programs():
+    for program in programs(int(re.sub(r"\D", "", ARCHITECTURE))):
         name = program.kernel.__name__
         limits = bound(program, loops.get((name, program.case), {}))
         if limits is None:

@@ -136,7 +136,7 @@ def test_extreme_thresholds(ssd_max: int) -> None:
 
 def test_large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """K = 49,152, whose largest ssd exceeds int32; and K = 67,584 in two segments, summed in 64 bits."""
-    monkeypatch.setattr(threshold_graph, "choose_config", lambda *_: threshold_graph.Config(4096, 2))
+    monkeypatch.setattr(threshold_graph, "choose_config", lambda *_: threshold_graph.Config(64, 4096, 2, 4))
     for shape in ((128, 128, 3), (176, 128, 3)):
         images = torch.zeros(3, *shape, dtype=torch.uint8)
         images[1] = 255
@@ -157,7 +157,7 @@ def test_bounds_leave_no_edge_out() -> None:
     blocks = choose_blocks(lines)
     assert blocks is not None
     means = torch.zeros(40, 4, blocks.stored, dtype=torch.uint8)
-    norms = torch.zeros(40, 4, 1, dtype=torch.int32)
+    norms = torch.zeros(4, 1, 40, dtype=torch.int32)
     order = torch.from_numpy(rng.permutation(40))
     with watched(1):
         block_means(images, order, means, norms, lines, blocks, 64)
@@ -167,7 +167,7 @@ def test_bounds_leave_no_edge_out() -> None:
     cut = tiles.reshape(40, 4, 8 // rows, rows, 24 // width, width).permute(0, 1, 2, 4, 3, 5)
     expected = cut.reshape(40, 4, blocks.count, -1).long().sum(-1) // blocks.size
     assert torch.equal(means[..., : blocks.count].long(), expected)
-    assert torch.equal(norms[..., 0].long(), ((tiles.long() - 128) ** 2).sum(-1))
+    assert torch.equal(norms[:, 0].T.long(), ((tiles.long() - 128) ** 2).sum(-1))
     assert not means[..., blocks.count :].any()
     for ssd_max in (0, 10, 1000, limit(192)):
         ssd = ((tiles[:, None].long() - tiles[None].long()) ** 2).sum(-1)
@@ -177,13 +177,6 @@ def test_bounds_leave_no_edge_out() -> None:
         assert (apart > bound).any()
 
 
-@pytest.fixture
-def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sorting is slow in the interpreter: 16 queries a program."""
-    monkeypatch.setattr(knn_kernels, "QUERIES", 16)
-
-
-@pytest.mark.usefixtures("few_queries")
 @pytest.mark.parametrize(
     ("q", "n", "d", "k"), [(1, 1, 1, 1), (17, 40, 5, 7), (3, 70, 130, 33), (2, 33, 64, 32)]
 )
@@ -200,7 +193,6 @@ def test_nearest_rows(q: int, n: int, d: int, k: int, monkeypatch: pytest.Monkey
     assert indices.tolist() == expected_indices.tolist()
 
 
-@pytest.mark.usefixtures("few_queries")
 def test_the_gpu_backend_finds_nearest_rows() -> None:
     rows = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (9, 24), dtype=np.uint8))
     ssd, indices = gpu.knn(rows[:2], rows, 3)
@@ -210,7 +202,6 @@ def test_the_gpu_backend_finds_nearest_rows() -> None:
         gpu.knn(rows, rows, 129)
 
 
-@pytest.mark.usefixtures("few_queries")
 def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     whole = torch.from_numpy(rng.integers(0, 256, (50, 96), dtype=np.uint8))
@@ -218,7 +209,7 @@ def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) ->
         ssd, indices = knn_kernels.knn(whole[:3, 16:64], whole[::2, 16:64], 5)
     expected = reference.knn(whole[:3, 16:64].numpy(), whole[::2, 16:64].numpy(), 5)
     assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    monkeypatch.setattr(knn_kernels, "block_k_for", lambda _: 4096)
+    monkeypatch.setattr(knn_kernels, "choose_config", lambda *_: knn_kernels.Config(16, 16, 4096, 2, 4))
     long = torch.zeros(3, 66_304, dtype=torch.uint8)  # two segments
     long[1] = 255
     with watched():

@@ -12,7 +12,7 @@ import memcore_kernels
 import numpy as np
 import pytest
 import torch
-from memcore_kernels import block_bounds, raster
+from memcore_kernels import block_bounds, raster, threshold_graph
 
 from memcore.backends import gpu_clique, reference
 from tests.interpreter_check import watched
@@ -51,7 +51,18 @@ def images(n: int) -> torch.Tensor:
 def graph(module: ModuleType) -> None:
     """70 images, so that there are three blocks of pairs, whose two tiles go to two programs."""
     pixels = images(70)
-    graphs = module.DeviceGraphs(1, 70, (8, 16, 1), tile=TILE, ssd_max=SSD_MAX, device="cpu")
+    kernels = {name: getattr(module, name) for name in ("candidates_kernel", "verify_kernel")}
+    small = threshold_graph.Config(64, 64, 2, warps=4)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kernel in kernels.items():
+            patch.setattr(threshold_graph, name, kernel)
+        patch.setattr(threshold_graph, "choose_config", lambda *_: small)
+        graph_of(pixels)
+
+
+def graph_of(pixels: torch.Tensor) -> None:
+    """The bits of one prompt equal the oracle's."""
+    graphs = threshold_graph.DeviceGraphs(1, 70, (8, 16, 1), tile=TILE, ssd_max=SSD_MAX, device="cpu")
     graphs.schedule = lambda _: (4, 1)
     with watched(1):
         graphs.extend(pixels, [0] * 70)
@@ -68,7 +79,7 @@ def means(module: ModuleType) -> None:
     blocks = block_bounds.choose_blocks(lines)
     assert blocks is not None
     found = torch.zeros(5, lines.tiles, blocks.stored, dtype=torch.uint8)
-    norms = torch.zeros(5, lines.tiles, 1, dtype=torch.int32)
+    norms = torch.zeros(lines.tiles, 1, 5, dtype=torch.int32)
     with watched(2):
         module.block_means(pixels, torch.tensor([3, 0, 4, 1, 2]), found, norms, lines, blocks, 128)
     cut = pixels.reshape(5, 2, 4, 16)
@@ -77,12 +88,12 @@ def means(module: ModuleType) -> None:
     rows, width = blocks.rows, blocks.width
     sums = cut.reshape(5, 2, 4 // rows, rows, 16 // width, width).long().sum((3, 5)).flatten(2)
     assert torch.equal(found[..., : blocks.count].long(), sums // blocks.size)
-    assert torch.equal(norms[..., 0].long(), squares)
+    assert torch.equal(norms[:, 0].T.long(), squares)
 
 
 def nearest(module: ModuleType) -> None:
     """Three queries, 70 rows in several parts, many ties."""
-    module.QUERIES = 16
+    module.choose_config = lambda *_: module.Config(16, 32, 64, 2, 4)
     rng = np.random.default_rng(3)
     queries, corpus = (torch.from_numpy(rng.integers(0, 3, (n, 40), dtype=np.uint8)) for n in (3, 70))
     with watched(3):
@@ -93,7 +104,7 @@ def nearest(module: ModuleType) -> None:
 
 
 CHECKS: dict[str, Callable[[ModuleType], None]] = {
-    "threshold_graph": graph,
+    "graph_kernels": graph,
     "block_bounds": means,
     "knn": nearest,
 }
@@ -102,35 +113,35 @@ CHECKS: dict[str, Callable[[ModuleType], None]] = {
 FAULTS = [
     (
         "a lost update of bits",
-        "threshold_graph",
-        'tl.atomic_and(below, _pack(edges, PAIRS), mask=below_exists, sem="relaxed")',
-        "tl.store(below, tl.load(below, mask=below_exists) & _pack(edges, PAIRS), mask=below_exists)",
+        "graph_kernels",
+        'tl.atomic_and(below, edges, mask=below_exists, sem="relaxed")',
+        "tl.store(below, tl.load(below, mask=below_exists) & edges, mask=below_exists)",
         "Race",
     ),
     (
         "a lost update of the counter",
-        "threshold_graph",
+        "graph_kernels",
         'place = tl.atomic_add(count_ptr, 1, sem="relaxed")',
         "place = tl.load(count_ptr)\n            tl.store(count_ptr, place + 1)",
         "Race",
     ),
     (
         "rows past the end",
-        "threshold_graph",
+        "graph_kernels",
         "(row < capacity)[:, None] & (word < words)[None, :]",
         "(row < 1024)[:, None] & (word < words)[None, :]",
         "OutOfBounds",
     ),
     (
         "programs that count on their order",
-        "threshold_graph",
+        "graph_kernels",
         "tl.store(list_ptr + place, slot",
         "tl.store(list_ptr + tl.minimum(pid, 2) * (place > 0), slot",
         "Race|assert",
     ),
     (
         "the last tile left out",
-        "threshold_graph",
+        "graph_kernels",
         "last = tl.minimum(t + tiles_per_program, tiles)",
         "last = tl.minimum(t + tiles_per_program, tiles - 1)",
         "assert",
@@ -138,8 +149,8 @@ FAULTS = [
     (
         "images that are none, stored",
         "block_bounds",
-        "tl.store(norm_ptr + image * tiles + t, norm, mask=valid)",
-        "tl.store(norm_ptr + image * tiles + t, norm)",
+        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm, mask=valid)",
+        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm)",
         "Race",
     ),
     (
@@ -159,8 +170,8 @@ FAULTS = [
     (
         "rows of the next part",
         "knn",
-        "j_safe = tl.where(j < end, j, 0).to(tl.int64)",
-        "j_safe = j.to(tl.int64)",
+        "j_safe = tl.where(start + column < end, start + column, 0).to(tl.int64)",
+        "j_safe = (start + column).to(tl.int64)",
         "OutOfBounds",
     ),
     (
@@ -173,8 +184,8 @@ FAULTS = [
     (
         "ties in any order",
         "knn",
-        "(ssd << shift) + j[None, :]",
-        "(ssd << shift) + (rows - 1 - j[None, :])",
+        "(start + place)\n",
+        "(rows - 1 - start - place)\n",
         "assert",
     ),
 ]

@@ -1,0 +1,207 @@
+"""The kernels of ``threshold_graph``: pairs that may be edges, pairs that are, degrees. Bits in words of 32."""
+
+# Triton kernels have no static types.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from memcore_kernels.tile_blocks import tile_ssd
+
+
+@triton.jit
+def _pack(edges, PAIRS: tl.constexpr):
+    """(PAIRS, PAIRS) int1 -> (PAIRS, PAIRS // 32) int32: bit c % 32 of word c // 32."""
+    bits = tl.reshape(edges.to(tl.int32), (PAIRS, PAIRS // 32, 32)) << tl.arange(0, 32)[None, None, :]
+    return tl.sum(bits, 2)
+
+
+@triton.jit
+def _unpack(words, PAIRS: tl.constexpr):
+    """(PAIRS, PAIRS // 32) int32 -> (PAIRS, PAIRS) int1: the inverse of ``_pack``."""
+    bits = (words[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
+    return tl.reshape(bits, (PAIRS, PAIRS)) != 0
+
+
+@triton.jit
+def _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS: tl.constexpr):
+    """Addresses of the words of a block of pairs, and which of them exist."""
+    row = row_block * PAIRS + tl.arange(0, PAIRS)
+    word = column_block * (PAIRS // 32) + tl.arange(0, PAIRS // 32)
+    address = bits_ptr + (slot.to(tl.int64) * capacity + row[:, None]) * words + word[None, :]
+    return address, (row < capacity)[:, None] & (word < words)[None, :]
+
+
+@triton.jit
+def candidates_kernel(
+    mean_ptr,
+    bits_ptr,
+    list_ptr,
+    count_ptr,
+    slot_ptr,
+    since_ptr,
+    end_ptr,
+    capacity,
+    words,
+    tiles,
+    limit,
+    sides,
+    STORED: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    PAIRS: tl.constexpr,
+):
+    """bits = pairs with sum_g (mean_i - mean_j)^2 <= limit for every tile; list = the blocks of pairs that have any.
+
+    One program: PAIRS x PAIRS pairs of one prompt, those of block row ``since // PAIRS`` + its own, columns up to the
+    diagonal. It reads 2 * PAIRS * tiles * STORED bytes of means. Entry: slot * 256 + row * 16 + column, in any order. The
+    means' sums of squares are below 64 * 255^2, so int32 holds all. BOUNDED: False where tiles have no blocks; then every
+    pair is a candidate. ``slot_ptr``, ``since_ptr``, ``end_ptr`` (prompts,): where each prompt's graph stands, its images
+    before this call and after it.
+    """
+    pid = tl.program_id(0)
+    prompt = pid // (sides * sides)
+    slot = tl.load(slot_ptr + prompt)
+    end = tl.load(end_ptr + prompt)
+    row_block = tl.load(since_ptr + prompt) // PAIRS + pid // sides % sides
+    column_block = pid % sides
+    if (row_block * PAIRS < end) & (column_block <= row_block):
+        i = row_block * PAIRS + tl.arange(0, PAIRS)
+        j = column_block * PAIRS + tl.arange(0, PAIRS)
+        edges = (i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :])
+        if BOUNDED:
+            g = tl.arange(0, STORED)
+            a_rows = (
+                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(i < end, i, 0))[:, None] * tiles * STORED
+            )
+            b_rows = (
+                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(j < end, j, 0))[:, None] * tiles * STORED
+            )
+            for t in range(tiles):
+                a = (tl.load(a_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
+                b = (tl.load(b_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
+                a_norm = tl.sum(a.to(tl.int32) * a.to(tl.int32), 1)
+                b_norm = tl.sum(b.to(tl.int32) * b.to(tl.int32), 1)
+                dot = tl.dot(a, tl.trans(b), out_dtype=tl.int32)
+                edges = edges & (a_norm[:, None] + b_norm[None, :] - 2 * dot <= limit)
+        below, below_exists = _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS)
+        tl.store(below, _pack(edges, PAIRS), mask=below_exists)
+        above, above_exists = _words(bits_ptr, slot, capacity, words, column_block, row_block, PAIRS)
+        tl.store(above, _pack(tl.trans(edges), PAIRS), mask=above_exists)
+        if tl.max(tl.max(edges.to(tl.int32), 1), 0) > 0:
+            place = tl.atomic_add(count_ptr, 1, sem="relaxed")
+            tl.store(list_ptr + place, slot * 256 + row_block * 16 + column_block)
+
+
+@triton.jit
+def verify_kernel(
+    x,
+    norm_ptr,
+    bits_ptr,
+    list_ptr,
+    count_ptr,
+    end_ptr,
+    capacity,
+    words,
+    tiles,
+    tiles_x,
+    tiles_per_program,
+    ssd_max,
+    norm_stride,
+    image_stride,
+    plane_stride,
+    row_stride,
+    K: tl.constexpr,
+    ROWS: tl.constexpr,
+    LINE: tl.constexpr,
+    ALIGN: tl.constexpr,
+    SEGMENT: tl.constexpr,
+    SEGMENTS: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    STAGES: tl.constexpr,
+    PAIRS: tl.constexpr,
+    TMA: tl.constexpr,
+    PACKED_XOR: tl.constexpr,
+):
+    """bits &= (ssd of every tile <= ssd_max), for the blocks of pairs in the list.
+
+    A fixed number of programs goes through the list, which only the device knows the length of: program p takes the work
+    items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
+    multiply-adds and reads 2 * PAIRS * K bytes a tile, until no pair of it is left. Formula and bounds on the sums are
+    ``tiled_l2``'s. ``end_ptr`` (slots,): the images of each slot. ``norm_ptr``: as of
+    ``tile_norms_kernel``. ssd_max fits the type of an ssd: uint32, or int64 where a tile has segments.
+    """
+    groups = tl.cdiv(tiles, tiles_per_program)
+    work = tl.load(count_ptr) * groups
+    for item in range(tl.program_id(0), work, tl.num_programs(0)):
+        entry = tl.load(list_ptr + item // groups)
+        slot, row_block, column_block = entry // 256, entry // 16 % 16, entry % 16
+        end = tl.load(end_ptr + slot)
+        i = row_block * PAIRS + tl.arange(0, PAIRS)
+        j = column_block * PAIRS + tl.arange(0, PAIRS)
+        first = slot.to(tl.int64) * capacity
+        a_image = first + row_block * PAIRS
+        b_image = first + column_block * PAIRS
+        a_rows = x
+        b_rows = x
+        if not TMA:
+            # Rows past the end read image 0: their bits are not set.
+            a_rows = x + (first + tl.where(i < end, i, 0))[:, None] * image_stride * ALIGN
+            b_rows = x + (first + tl.where(j < end, j, 0))[:, None] * image_stride * ALIGN
+        edges = _pack((i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :]), PAIRS)
+        t = item % groups * tiles_per_program
+        last = tl.minimum(t + tiles_per_program, tiles)
+        while t < last:
+            ssd = tile_ssd(
+                x,
+                x,
+                a_rows,
+                b_rows,
+                norm_ptr + a_image,
+                norm_ptr + b_image,
+                norm_stride,
+                norm_stride,
+                t,
+                tiles_x,
+                0,
+                a_image.to(tl.int32),
+                b_image.to(tl.int32),
+                plane_stride,
+                row_stride,
+                plane_stride,
+                row_stride,
+                K,
+                ROWS,
+                LINE,
+                ALIGN,
+                SEGMENT,
+                SEGMENTS,
+                PAIRS,
+                PAIRS,
+                BLOCK_K,
+                STAGES,
+                False,
+                TMA,
+                PACKED_XOR,
+            )
+            edges = edges & _pack(ssd <= tl.cast(ssd_max, ssd.dtype), PAIRS)
+            t = tl.where(tl.max(tl.max((edges != 0).to(tl.int32), 1), 0) > 0, t + 1, last)
+        below, below_exists = _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS)
+        tl.atomic_and(below, edges, mask=below_exists, sem="relaxed")
+        above, above_exists = _words(bits_ptr, slot, capacity, words, column_block, row_block, PAIRS)
+        tl.atomic_and(above, _pack(tl.trans(_unpack(edges, PAIRS)), PAIRS), mask=above_exists, sem="relaxed")
+
+
+@triton.jit
+def degrees_kernel(bits_ptr, degree_ptr, rows, words, ROWS: tl.constexpr, WORDS: tl.constexpr):
+    """degree[r] = number of bits of row r, int32. One program: ROWS rows; 4 * words bytes a row are read once."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    word = tl.arange(0, WORDS)
+    exists = (row < rows)[:, None] & (word < words)[None, :]
+    x = tl.load(bits_ptr + row.to(tl.int64)[:, None] * words + word[None, :], mask=exists, other=0)
+    x = x.to(tl.uint32, bitcast=True)
+    x = x - ((x >> 1) & 0x55555555)
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+    x = (((x + (x >> 4)) & 0x0F0F0F0F) * 0x01010101) >> 24
+    tl.store(degree_ptr + row, tl.sum(x.to(tl.int32), 1), mask=row < rows)
