@@ -46,10 +46,16 @@ def stored(
 
 def edges_of(stored: StoredPrompts) -> NDArray[np.int32]:
     """What ``memcore filter`` does with a prompt up to its graph."""
-    graph = PromptGraph(stored.image_shape, THRESHOLD, channels="last", threads=1, **stored.images_in(0))
-    for pixels, _, constant, broken in stored.read(0):
+    graph = PromptGraph(
+        stored.image_shape,
+        THRESHOLD,
+        channels="last",
+        threads=1,
+        capacity=stored.count(0),
+        **stored.images_in(0),
+    )
+    for _, broken in stored.feed(0, graph):
         assert not broken
-        graph.extend(pixels, exclude=constant)
     return graph.graph().edges
 
 

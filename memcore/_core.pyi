@@ -61,10 +61,20 @@ class Candidates:
     def images(self) -> NDArray[np.int64]: ...
 
 class Features:
-    def __init__(self, tile_h: int, tile_w: int) -> None: ...
+    def __init__(self, tile_h: int, tile_w: int, expected: int = 0) -> None: ...
     def append(
         self, images: NDArray[np.uint8], threads: int = 1, copies: NDArray[np.uint8] | None = None
     ) -> None: ...
+    def read(
+        self,
+        descriptor: int,
+        offset: int,
+        count: int,
+        height: int,
+        width: int,
+        channels: int,
+        threads: int = 1,
+    ) -> NDArray[np.bool_]: ...
     def screen(self, ssd_max: int, threads: int = 1, since: int = 0) -> Candidates: ...
     def decide(
         self, candidates: Candidates, images: NDArray[np.uint8], places: NDArray[np.uint32]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -133,6 +135,75 @@ def test_images_that_are_read_again_give_the_same_graph(
             graph.pixels(n)
         assert len(again) == len(set(again)), "each is read again once"
         assert not excluded[again].any()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=25, deadline=None)
+@given(
+    side=st.sampled_from([4, 16, 64]),
+    seed=st.integers(0, 2**32),
+    cuts=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    from_file=st.lists(st.booleans(), min_size=4, max_size=4),
+    threads=st.sampled_from([1, 3]),
+    missing=st.integers(0, 300),
+)
+def test_images_looked_at_where_they_are_read(
+    isa: str, side: int, seed: int, cuts: list[int], from_file: list[bool], threads: int, missing: int
+) -> None:
+    """From a file or from memory, in any turns, constant ones in between, the file's last bytes missing."""
+    n = sum(cuts)
+    images = near_images(n, 64, seed)[:, :: 64 // side, :: 64 // side]
+    flat = np.random.default_rng(seed).random(n) < 0.3
+    images[flat] = images[flat][:, :1, :1]
+    data = b"header" + images.tobytes()
+    whole = max(0, len(data) - missing - 6) // (side * side * 3)
+
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        out[:] = images[indices]
+
+    with memcore.isa.using(isa), tempfile.TemporaryFile() as file:
+        file.write(data[: max(0, len(data) - missing)])
+        file.flush()
+        kept = memcore.PromptGraph((side, side, 3), THRESHOLD, min_clique=2)
+        if whole:
+            kept.extend(images[:whole], exclude=flat[:whole])
+        graph = memcore.PromptGraph(
+            (side, side, 3), THRESHOLD, min_clique=2, reread=reread, threads=threads, capacity=5
+        )
+        for (a, b), direct in zip(itertools.pairwise(np.cumsum([0, *cuts])), from_file, strict=False):
+            if direct:
+                constant = graph.extend_from(file.fileno(), 6 + int(a) * side * side * 3, int(b - a))
+                assert np.array_equal(constant, flat[a : min(b, whole)])
+            elif a < whole:
+                graph.extend(images[a : min(b, whole)], exclude=flat[a : min(b, whole)])
+        assert (graph.n, graph.excluded) == (kept.n, kept.excluded)
+        assert np.array_equal(graph.graph().edges, kept.graph().edges)
+        assert np.array_equal(graph.graph().ssd, kept.graph().ssd)
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        raise AssertionError
+
+    graph = memcore.PromptGraph((16, 16, 3), reread=reread)
+    with tempfile.TemporaryDirectory() as folder:
+        descriptor = os.open(folder, os.O_RDONLY)
+        with pytest.raises(IsADirectoryError):
+            graph.extend_from(descriptor, 0, 3)
+        os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        graph.extend_from(descriptor, 0, 3)
+    assert (graph.n, len(graph.graph())) == (0, 0)
+    for bad in ((-1, 3), (0, 0)):
+        with pytest.raises(memcore.errors.ArgumentValueError, match=r"offset|count"):
+            graph.extend_from(0, *bad)
+    for options in ({}, {"reread": reread, "backend": "reference"}):
+        other = memcore.PromptGraph((16, 16, 3), **options)
+        with pytest.raises(memcore.errors.ArgumentValueError, match="it needs reread and backend='cpu'"):
+            other.extend_from(0, 0, 1)
+    for size in ((1 << 33, 1 << 33, 1), (0, 16, 3)):
+        with pytest.raises(ValueError, match=r"at most|at least"):
+            _core.Features(4, 4).read(0, 0, 1, *size)
 
 
 def test_an_image_that_changed_is_refused_and_other_troubles_pass() -> None:

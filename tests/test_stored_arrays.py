@@ -99,9 +99,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Pix
 
 def graph_of(stored: StoredPrompts, prompt_id: int, threshold: float = 0.05) -> PromptGraph:
     graph = PromptGraph(stored.image_shape, threshold, channels="last", **stored.images_in(prompt_id))
-    for pixels, _, constant, broken in stored.read(prompt_id):
+    given: list[int] = []
+    for seeds, broken in stored.feed(prompt_id, graph):
         assert not broken
-        graph.extend(pixels, exclude=constant)
+        given.extend(seeds)
+    assert given == list(range(graph.n))
     return graph
 
 
@@ -112,6 +114,7 @@ def test_large_arrays_are_not_kept(large: tuple[Path, dict[str, Pixels]], thread
     assert stored.prompts == ["constant", "copies", "flat"]
     for prompt_id, name in enumerate(stored.prompts):
         assert set(stored.images_in(prompt_id)) == {"reread", "room"}
+        assert np.array_equal(read_all(stored, prompt_id)[0], whole[name])
         graph = graph_of(stored, prompt_id)
         constant = (whole[name] == whole[name][:, :1, :1, :1]).all(axis=(1, 2, 3))
         edges = tiled_l2_graph(whole[name], 0.05, channels="last")
@@ -156,6 +159,27 @@ def overwrite(path: Path) -> None:
 
 def cut(path: Path) -> None:
     os.truncate(path, 128 + 101 * 64 * 64 * 3)
+
+
+def test_large_arrays_that_end_early(large: tuple[Path, dict[str, Pixels]], tmp_path: Path) -> None:
+    """What is whole is used, whether it is let go or not, and two prompts in one file are told apart."""
+    image_bytes = 64 * 64 * 3
+    both = np.stack([large[1]["copies"][:690], large[1]["flat"]])
+    path = tmp_path / "both.npy"
+    np.save(path, both)
+    os.truncate(path, path.stat().st_size - 3 * image_bytes - 5)
+    config = Config(source="stored", images=str(path), threshold=0.05)
+    run = in_process(tmp_path / "run", config)
+    assert [(row["generated"], row["status"]) for row in run.findings()] == [(690, "finding"), (686, "none")]
+    assert [(q["source"], q["reason"]) for q in run.quarantine()] == [("both.npy[686:690]", "truncated")]
+    os.truncate(path, 128)
+    broken = [entry for _, gone in StoredPrompts(path).feed(0, graph_for(path)) for entry in gone]
+    assert [(b["source"], b["reason"]) for b in broken] == [("both.npy[0:690]", "truncated")]
+
+
+def graph_for(path: Path) -> PromptGraph:
+    stored = StoredPrompts(path)
+    return PromptGraph(stored.image_shape, channels="last", **stored.images_in(0))
 
 
 @pytest.mark.parametrize(

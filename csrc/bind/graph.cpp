@@ -1,13 +1,16 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
+#include <system_error>
 #include <vector>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
 #include "block_bounds/features.hpp"
 #include "block_bounds/graph.hpp"
+#include "runtime/read_at.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -50,7 +53,8 @@ py::dict to_dict(const block_bounds::Stats& stats) {
 // What PromptGraph.extend calls: images copied and looked at while each is in the cache.
 class Features {
   public:
-    Features(long tile_height, long tile_width) : tile_height_(tile_height), tile_width_(tile_width) {}
+    Features(long tile_height, long tile_width, std::size_t expected)
+        : tile_height_(tile_height), tile_width_(tile_width), features_(expected) {}
 
     void append(const py::array_t<std::uint8_t>& images, long threads,
                 std::optional<py::array_t<std::uint8_t>> copies) {
@@ -63,6 +67,53 @@ class Features {
         std::uint8_t* to = copies ? check_copies(*copies, images) : nullptr;
         const py::gil_scoped_release unlocked;
         features_.append(isa, set.images, shape, workers, to);
+    }
+
+    // Takes those of images (height, width, channels) that lie one behind the other in an open file, and
+    // keeps none. Returns which of those that are whole are constant, and so left out.
+    py::array_t<bool> read(int descriptor, std::uint64_t offset, std::size_t count, std::size_t height,
+                           std::size_t width, std::size_t channels, long threads) {
+        const Isa& isa = resolve_isa();
+        const int workers = check_threads(threads);
+        if (static_cast<double>(height) * static_cast<double>(width) * static_cast<double>(channels) > 0x1p40)
+            throw py::value_error("images must have at most 2^40 bytes");
+        arguments::Layout layout;
+        layout.batches = 1;
+        layout.count = count;
+        layout.height = height;
+        layout.width = width;
+        layout.channels = channels;
+        layout.channel_stride = 1;
+        layout.column_stride = static_cast<std::ptrdiff_t>(channels);
+        layout.row_stride = static_cast<std::ptrdiff_t>(channels * width);
+        layout.image_stride = static_cast<std::ptrdiff_t>(channels * width * height);
+        const ImageSet set = arguments::view(layout, 1);
+        const block_bounds::Shape shape =
+            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const std::size_t bytes = height * width * channels;
+        std::vector<std::uint8_t> constant;
+        int trouble = 0;
+        {
+            const py::gil_scoped_release unlocked;
+            try {
+                features_.append_read(
+                    isa, set.images, shape, count, workers,
+                    [&](std::size_t i, std::uint8_t* to) {
+                        return read_at(descriptor, to, bytes, offset + i * bytes) == bytes;
+                    },
+                    constant);
+            } catch (const std::system_error& error) {
+                trouble = error.code().value();
+            }
+        }
+        if (trouble != 0) {
+            errno = trouble;
+            PyErr_SetFromErrno(PyExc_OSError);
+            throw py::error_already_set();
+        }
+        py::array_t<bool> answer(static_cast<py::ssize_t>(constant.size()));
+        std::copy(constant.begin(), constant.end(), answer.mutable_data());
+        return answer;
     }
 
     // The pairs that bounds leave, without a look at any image.
@@ -174,9 +225,12 @@ void init_graph(py::module_& m) {
                                              left.images.data());
         });
     py::class_<Features>(m, "Features")
-        .def(py::init<long, long>(), py::arg("tile_h"), py::arg("tile_w"))
+        .def(py::init<long, long, std::size_t>(), py::arg("tile_h"), py::arg("tile_w"),
+             py::arg("expected") = 0)
         .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1,
              py::arg("copies").noconvert() = py::none())
+        .def("read", &Features::read, py::arg("descriptor"), py::arg("offset"), py::arg("count"),
+             py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("threads") = 1)
         .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)
         .def("decide", &Features::decide, py::arg("candidates"), py::arg("images").noconvert(),
              py::arg("places").noconvert())

@@ -1,6 +1,7 @@
 #include "block_bounds/features.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -23,6 +24,12 @@ void copy_all(const tiled_l2::Images& images, std::uint8_t* to, int threads) {
 
 }  // namespace
 
+std::unique_ptr<Pyramid> Features::make_pyramid(const Shape& shape) const {
+    auto pyramid = std::make_unique<Pyramid>(shape);
+    pyramid->reserve(expected_);
+    return pyramid;
+}
+
 void Features::append(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, int threads,
                       std::uint8_t* copies) {
     const std::lock_guard lock(mutex_);
@@ -30,7 +37,7 @@ void Features::append(const Isa& isa, const tiled_l2::Images& images, const Shap
     if (shape_) {
         check_shape(shape);
     } else if (worth_bounds(shape)) {
-        made = std::make_unique<Pyramid>(shape);
+        made = make_pyramid(shape);
     }
     if (Pyramid* pyramid = made ? made.get() : pyramid_.get(); pyramid != nullptr) {
         pyramid->append(*isa.block_bounds, images, shape, 0, images.count, threads, copies);
@@ -40,6 +47,30 @@ void Features::append(const Isa& isa, const tiled_l2::Images& images, const Shap
     if (made) pyramid_ = std::move(made);
     shape_ = shape;
     size_ += images.count;
+}
+
+void Features::append_read(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
+                           std::size_t count, int threads, const Pyramid::Read& read,
+                           std::vector<std::uint8_t>& constant) {
+    const std::lock_guard lock(mutex_);
+    if (shape_) check_shape(shape);
+    std::unique_ptr<Pyramid> made;
+    if (!pyramid_ && worth_bounds(shape)) made = make_pyramid(shape);
+    Pyramid* pyramid = made ? made.get() : pyramid_.get();
+    if (pyramid != nullptr) {
+        pyramid->append_read(*isa.block_bounds, images, shape, count, threads, read, constant);
+    } else {
+        const std::size_t bytes = tiled_l2::image_bytes(images);
+        AlignedArray<std::uint8_t> image(bytes);
+        constant.clear();
+        while (constant.size() < count && read(constant.size(), image.data())) {
+            const std::uint8_t* data = image.data();
+            constant.push_back(std::memcmp(data, data + shape.channels, bytes - shape.channels) == 0);
+        }
+    }
+    if (made) pyramid_ = std::move(made);
+    shape_ = shape;
+    size_ += static_cast<std::size_t>(std::count(constant.begin(), constant.end(), 0));
 }
 
 std::size_t Features::size() const {

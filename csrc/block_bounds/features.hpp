@@ -28,11 +28,19 @@ struct Candidates {
 // threads.
 class Features {
   public:
+    // `expected` images get room at once; more may come.
+    explicit Features(std::size_t expected = 0) : expected_(expected) {}
+
     // Takes those of the images of batch 0. Where `copies` is given, they are copied there (copy_image), one
     // behind the other. Throws where the shape is not that of the images before; the layout may differ. If it
     // throws, nothing was appended.
     void append(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, int threads,
                 std::uint8_t* copies);
+
+    // Takes those of images that `read` writes to memory, of which none is kept: see Pyramid::append_read.
+    // Where no sums are kept the images are counted.
+    void append_read(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, std::size_t count,
+                     int threads, const Pyramid::Read& read, std::vector<std::uint8_t>& constant);
 
     std::size_t size() const;
 
@@ -58,6 +66,9 @@ class Features {
     void check_shape(const Shape& shape) const;
     void check(const Shape& shape, std::size_t images) const;
 
+    std::unique_ptr<Pyramid> make_pyramid(const Shape& shape) const;
+
+    const std::size_t expected_;
     mutable std::mutex mutex_;
     std::size_t size_ = 0;
     std::optional<Shape> shape_;  // of the first images

@@ -1,6 +1,7 @@
 #include "block_bounds/pyramid.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -10,6 +11,9 @@
 
 namespace memcore::block_bounds {
 namespace {
+
+// An image's memory is this large at least: then the system gives it as one page, if it does that.
+constexpr std::size_t kHugePage = 2UL << 20;
 
 // Blocks a tile side, coarse to fine: the finest leaves blocks of at least 4 x 4 pixels.
 std::vector<std::size_t> sides_for(std::size_t height, std::size_t width) {
@@ -115,6 +119,51 @@ void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, con
         }
     });
     size_ += count;
+}
+
+std::size_t Pyramid::append_read(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                                 std::size_t count, int threads, const Read& read,
+                                 std::vector<std::uint8_t>& constant) {
+    reserve(size_ + count);
+    struct Worker {
+        explicit Worker(std::size_t bytes) : image(std::max(bytes, kHugePage)) {}
+        AlignedArray<std::uint8_t> image;
+        Scratch scratch;
+    };
+    const std::size_t bytes = tiled_l2::image_bytes(images);
+    std::vector<std::unique_ptr<Worker>> workers(worker_count(count, threads));
+    std::atomic<std::size_t> end{count};
+    constant.assign(count, 0);
+    parallel_for(count, threads, [&](std::size_t i, std::size_t w) {
+        if (i >= end.load(std::memory_order_relaxed)) return;
+        if (!workers[w]) workers[w] = std::make_unique<Worker>(bytes);
+        std::uint8_t* to = workers[w]->image.data();
+        if (!read(i, to)) {
+            std::size_t known = end.load();
+            while (i < known && !end.compare_exchange_weak(known, i)) {
+            }
+            return;
+        }
+        constant[i] = std::memcmp(to, to + shape_.channels, bytes - shape_.channels) == 0;
+        if (constant[i] != 0) return;
+        tiled_l2::Images view = images;
+        view.data = to;
+        compute(kernels, view, layout, 0, size_ + i, workers[w]->scratch);
+    });
+    constant.resize(end);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < constant.size(); ++i) {
+        if (constant[i] != 0) continue;
+        for (Level& level : levels_) {
+            float* vectors = level.vectors.data() + size_ * level.stride;
+            if (kept != i)
+                std::memcpy(vectors + kept * level.stride, vectors + i * level.stride,
+                            level.stride * sizeof(float));
+        }
+        ++kept;
+    }
+    size_ += kept;
+    return constant.size();
 }
 
 std::size_t Pyramid::first_other(const Pyramid& other, const std::vector<std::size_t>& images) const {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "block_bounds/contract.hpp"
@@ -48,9 +49,21 @@ class Pyramid {
     void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                 std::size_t first, std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
+    // Appends images that come through memory of which there is one image a thread: read(i, to) writes image
+    // i < count and says whether it was there. The first that was not ends them. Those whose pixels are all
+    // the same are not appended, but marked. `images` is how each lies. Returns how many were there.
+    using Read = std::function<bool(std::size_t image, std::uint8_t* to)>;
+    std::size_t append_read(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                            std::size_t count, int threads, const Read& read,
+                            std::vector<std::uint8_t>& constant);
+
     // Position of the first image of `other` whose sums are not those of image images[position] here, bit for
     // bit; other.size() where all are the same.
     std::size_t first_other(const Pyramid& other, const std::vector<std::size_t>& images) const;
+
+    // Makes room for so many images in all. Without it the room doubles again and again, copied and zeroed
+    // anew.
+    void reserve(std::size_t images);
 
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }
@@ -62,7 +75,6 @@ class Pyramid {
 
   private:
     struct Scratch;
-    void reserve(std::size_t images);
     void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                  std::size_t from, std::size_t to, Scratch& scratch);
     void sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,

@@ -14,6 +14,8 @@ from memcore.errors import ImagesChangedError
 #: (indices (k,) of generations, ascending; out (k, H, W, C) to fill). Raises what it cannot read.
 Reread: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
 
+#: Images that are read again before they are held against what they were.
+_AT_ONCE = 8
 _NOWHERE = np.iinfo(np.uint32).max
 
 
@@ -30,8 +32,9 @@ class LetGo:
         reread: Reread,
         workers: int,
         room: NDArray[np.uint8],
+        expected: int = 0,
     ) -> None:
-        self._features = cpu.Features(*tile)
+        self._features = cpu.Features(*tile, expected)
         self._reread = reread
         self._workers = workers
         self._room = room  # never empty: an array without elements has no strides
@@ -41,6 +44,11 @@ class LetGo:
     def append(self, images: NDArray[np.uint8]) -> None:
         """(M, H, W, C): looked at, not kept."""
         self._features.append(images, self._workers)
+
+    def read(self, descriptor: int, offset: int, count: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """``PromptGraph.extend_from``: (k,) which of the images that were there are constant, and so left out."""
+        height, width, channels = shape
+        return self._features.read(descriptor, offset, count, height, width, channels, self._workers)
 
     def connect(
         self, ssd_max: int, since: int, vertices: NDArray[np.int64]
@@ -72,13 +80,15 @@ class LetGo:
             self._room = larger
         if not len(missing):
             return
-        new = self._room[self._used : end]
-        self._reread(vertices[missing], new)
-        other = self._features.first_other(new, missing, self._workers)
-        if other < len(missing):
-            raise ImagesChangedError(
-                f"generation {int(vertices[missing[other]])} is not the image that it was when it was first read: "
-                "its file was changed in the meantime"
-            )
-        self._places[missing] = np.arange(self._used, end, dtype=np.uint32)
-        self._used = end
+        for begin in range(0, len(missing), _AT_ONCE):  # compared while they are in the cache
+            part = missing[begin : begin + _AT_ONCE]
+            new = self._room[self._used : self._used + len(part)]
+            self._reread(vertices[part], new)
+            other = self._features.first_other(new, part, self._workers)
+            if other < len(part):
+                raise ImagesChangedError(
+                    f"generation {int(vertices[part[other]])} is not the image that it was when it was first read: "
+                    "its file was changed in the meantime"
+                )
+            self._places[part] = np.arange(self._used, self._used + len(part), dtype=np.uint32)
+            self._used += len(part)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from memcore.backends.cpu import Features
 
 
+#: Generations whose block sums get room at once, of as many as ``capacity`` says.
+_MOST_EXPECTED = 4096
+
+
 class PromptGraph:
     """The exact graph of one prompt's generations, extended batch by batch.
 
@@ -156,6 +160,47 @@ class PromptGraph:
         self.n += count
         self._graph = None
 
+    def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
+        """Adds up to ``count`` generations straight from an open file, where they lie one behind the other as uint8
+        (H, W, C) from byte ``offset``: each is looked at where it was read, and none is kept.
+
+        Constant ones are excluded. Returns which are, (k,); k is less than ``count`` where the file ends before, of whose
+        last image what is there is left out. Only with ``reread``, on the native core. Raises OSError.
+
+        >>> import numpy as np, tempfile
+        >>> images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+        >>> images[1] = 7
+        >>> def reread(indices, out):
+        ...     out[:] = images[indices]
+        >>> with tempfile.TemporaryFile() as file:
+        ...     _ = file.write(images), file.flush()
+        ...     graph = PromptGraph((8, 8, 3), reread=reread)
+        ...     print(graph.extend_from(file.fileno(), 0, 5), graph.n, graph.excluded)
+        [False  True False] 3 1
+        """
+        if self._reread is None or self._backend not in ("auto", "cpu"):
+            raise ArgumentValueError(
+                f"extend_from lets images go: it needs reread and backend='cpu', got {self._backend!r}"
+            )
+        if self._let_go is None:
+            if self._kept:
+                raise DeviceError("images must stand where those before them stand: they were kept")
+            self._let_go = self._begin_to_let_go(self._reread)
+        constant = self._let_go.read(
+            descriptor,
+            arrays.check_count(offset, "offset", 0),
+            arrays.check_count(count, "count"),
+            self.shape,
+        )
+        vertices = self.n + np.nonzero(~constant)[0]
+        if len(vertices):
+            self._vertices.append(vertices)
+            self._kept += len(vertices)
+        self.excluded += len(constant) - len(vertices)
+        self.n += len(constant)
+        self._graph = None
+        return constant
+
     def graph(self) -> Graph:
         """The graph of all generations so far.
 
@@ -215,12 +260,8 @@ class PromptGraph:
     def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
         """Copies images (M, H, W, C) behind the others; on the native core their block sums are taken in passing."""
         have, count = self._kept, int(pixels.shape[0])
-        if self._reread is not None and not have and backend == "cpu":
-            from memcore.audit.let_go import LetGo
-
-            given = self._caller_room
-            room = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
-            self._let_go = LetGo(self.tile, self._reread, self._workers, room)
+        if self._reread is not None and not have and backend == "cpu" and self._let_go is None:
+            self._let_go = self._begin_to_let_go(self._reread)
         if self._let_go is not None:
             if backend != "cpu":
                 raise DeviceError(f"images must stand where those before them stand, got {view.device}")
@@ -246,6 +287,13 @@ class PromptGraph:
 
             self._features = Features(*self.tile)
         self._features.append(pixels, self._workers, None if there else place)
+
+    def _begin_to_let_go(self, reread: Reread) -> LetGo:
+        from memcore.audit.let_go import LetGo
+
+        given = self._caller_room
+        room = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
+        return LetGo(self.tile, reread, self._workers, room, min(self._capacity, _MOST_EXPECTED))
 
     def _room(self, view: ImageArray, count: int) -> Any:
         if view.on_cpu:

@@ -312,18 +312,9 @@ def _read_prompts(
         prompt = _new_prompt(
             folder.config, prompt_id, text, stored.image_shape, threads, **stored.images_in(prompt_id)
         )
-        batches = stored.read(prompt_id)
-        while True:
-            with stages.timed("sample"):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            pixels, seeds, flagged, broken = batch
+        for seeds, broken in stored.feed(prompt_id, prompt.graph, stages.timed):
             quarantine.extend({"prompt_id": prompt_id, **entry} for entry in broken)
-            if len(seeds):
-                with stages.timed("graph"):
-                    prompt.graph.extend(pixels, exclude=flagged)
-                prompt.seeds.extend(seeds)
+            prompt.seeds.extend(seeds)
             tell(len(seeds) + len(broken))
         if not prompt.seeds:
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.audit.prompt_graph import PromptGraph
 from memcore.images import UnreadableImage
 
 Shape = tuple[int, int, int]
@@ -84,9 +85,7 @@ class StoredArray:
             return
         try:
             with self._path.open("rb", buffering=0) as file:
-                if hasattr(os, "posix_fadvise"):  # the system reads ahead while images are compared
-                    length = self._header.images * self._image_bytes
-                    os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
+                self._read_ahead(file)
                 file.seek(self._start)
                 for target in targets:
                     done = _fill(file, target)
@@ -96,6 +95,30 @@ class StoredArray:
                         return
         except OSError as error:
             yield _unreadable(error)
+
+    def feed(self, graph: PromptGraph, at_once: int) -> Iterator[int | UnreadableImage]:
+        """Extends ``graph`` by the images, ``at_once`` a time, without keeping them; yields as ``read_into`` does."""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                self._read_ahead(file)
+                done = 0
+                while done < self.count:
+                    wanted = min(at_once, self.count - done)
+                    offset = self._start + done * self._image_bytes
+                    got = len(graph.extend_from(file.fileno(), offset, wanted))
+                    done += got
+                    yield got
+                    if got < wanted:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+        except OSError as error:
+            yield _unreadable(error)
+
+    def _read_ahead(self, file: FileIO) -> None:
+        """Has the system do so while images are compared."""
+        if hasattr(os, "posix_fadvise"):
+            length = self.count * self._image_bytes
+            os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
 
     def read_again(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """Fills ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
 from memcore.jobs.stored.arrays import Header, Shape, StoredArray, read_header
@@ -23,10 +24,14 @@ from memcore.jobs.stored.items import Collection, Item, check_listing, shown
 from memcore.jobs.stored.tables import ParquetSet
 from memcore.jobs.stored.tars import TarSet
 
+Timer: TypeAlias = contextlib.AbstractContextManager[None]
+
 #: Bytes of images that are read before they are looked at: they are then still in the cache.
 CHUNK_BYTES = 8 << 20
 #: The same where they are let go afterwards: in so little memory the next ones overwrite them before they leave the cache.
 WINDOW_BYTES = 4 << 20
+#: Bytes that are read between two words of progress.
+FEED_BYTES = 64 << 20
 #: Memory for images that are read again, which most prompts do with.
 AGAIN_BYTES = 64 << 20
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
@@ -133,6 +138,53 @@ class StoredPrompts:
                 if self._may_let_go(array):
                     return {"reread": array.read_again, "room": self.room(self._again)}
         return {"room": self.room(self.count(prompt_id))}
+
+    def feed(
+        self,
+        prompt_id: int,
+        graph: PromptGraph,
+        timed: Callable[[str], Timer] = lambda stage: contextlib.nullcontext(),
+    ) -> Iterator[tuple[list[int], list[Broken]]]:
+        """Extends ``graph``, which was made with ``images_in``, by the prompt's images; yields their seeds and what could
+        not be read, a few at a time. ``timed`` is told what takes time, "sample" or "graph".
+
+        Large arrays are looked at where they are read, which is "sample".
+        """
+        source, index = self._where[prompt_id]
+        array: StoredArray | None = None
+        if isinstance(source, ArrayPrompts):
+            with contextlib.suppress(UnreadableImage):
+                array = self._array(source, index)
+        if array is None or not isinstance(source, ArrayPrompts) or not self._may_let_go(array):
+            yield from self._feed_batches(prompt_id, graph, timed)
+            return
+        done = 0
+        parts = array.feed(graph, max(1, FEED_BYTES // int(np.prod(self.image_shape))))
+        while True:
+            with timed("sample"):
+                got = next(parts, None)
+            if got is None:
+                return
+            if isinstance(got, UnreadableImage):
+                yield [], [_broken(source.label(done, array.count), got)]
+            else:
+                yield list(range(done, done + got)), []
+                done += got
+
+    def _feed_batches(
+        self, prompt_id: int, graph: PromptGraph, timed: Callable[[str], Timer]
+    ) -> Iterator[tuple[list[int], list[Broken]]]:
+        batches = self.read(prompt_id)
+        while True:
+            with timed("sample"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            pixels, seeds, flagged, broken = batch
+            if seeds:
+                with timed("graph"):
+                    graph.extend(pixels, exclude=flagged)
+            yield seeds, broken
 
     def label(self, prompt_id: int) -> str:
         """The prompt's file, for people."""
