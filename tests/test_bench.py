@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 import memcore
 from memcore import bench
-from memcore.bench import child, clique, dense, graph, graphs, kinds, knn, peers, rows, timing
+from memcore.bench import child, clique, dense, graph, graphs, kinds, knn, peers, rows, stored, timing
 from memcore.errors import ArgumentValueError, IsaError, MissingExtraError
 from memcore.types import Clique, Graph, Neighbors
 
@@ -169,6 +170,37 @@ def test_a_wrong_neighbour_is_not_timed() -> None:
     knn.verify(some[:8], some, 3)
     with pytest.raises(bench.WrongAnswerError, match="knn, indices"):
         knn.verify(some[:8], some, 3, swapped)
+
+
+@pytest.mark.parametrize("kind", stored.FORMATS)
+def test_a_wrong_edge_of_stored_images_is_not_timed(
+    images: NDArray[np.uint8], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind in stored.DECODERS:
+        pytest.importorskip(stored.DECODERS[kind][1])
+
+    def without_the_last(prompts: Any) -> Graph:
+        whole = stored.memcore_graph(prompts)
+        assert whole.ssd is not None
+        assert len(whole) >= 66
+        return dataclasses.replace(whole, edges=whole.edges[:-1], ssd=whole.ssd[:-1])
+
+    row = stored.one_format(kind, images, tmp_path / "good", 1)
+    assert row.value is not None
+    assert row.holds == (row.value.median <= (1.6 if kind == "npy" else 1.15))
+    monkeypatch.setattr(stored, "in_turn", never)
+    with pytest.raises(bench.WrongAnswerError, match=f"stored {kind}, edges: shape"):
+        stored.one_format(kind, images, tmp_path / "bad", 1, without_the_last)
+
+
+def test_a_missing_decoder_is_a_line(
+    images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kornia_rs" else find(name))
+    row = stored.one_format("png", images, tmp_path / "set", 1)
+    assert (row.value, row.holds) == (None, None)
+    assert row.note == "kornia-rs is not installed: pip install 'memcore-audit[bench]'"
 
 
 @pytest.mark.parametrize(
@@ -390,7 +422,9 @@ def test_a_part_is_measured_on_the_instruction_set_asked_for(
 
 
 def test_unknown_parts_and_instruction_sets_are_refused() -> None:
-    with pytest.raises(ArgumentValueError, match="part must be one of dense, graph, clique, knn, got 'gpu'"):
+    with pytest.raises(
+        ArgumentValueError, match="part must be one of dense, graph, clique, knn, stored, got 'gpu'"
+    ):
         bench.run_all(True, parts=["gpu"])
     with pytest.raises(IsaError, match="available: scalar"):
         bench.run_all(True, isa="avx1024", parts=[])

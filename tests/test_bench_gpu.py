@@ -13,6 +13,7 @@ from memcore.backends import gpu as backend
 from memcore.backends import reference
 from memcore.bench import collect
 from memcore.cli import main
+from memcore.errors import ArgumentValueError
 
 torch = pytest.importorskip("torch")
 gpu = pytest.importorskip("memcore.bench.gpu")
@@ -65,3 +66,8 @@ def test_without_a_device_it_says_why(capsys: pytest.CaptureFixture[str]) -> Non
     machine, row = json.loads(capsys.readouterr().out)["results"]
     assert (machine["section"], machine["device"], row["refused"]) == ("machine", None, True)
     assert row["note"] == backend.available()[1]
+
+
+def test_stored_images_are_no_part_of_a_device() -> None:
+    with pytest.raises(ArgumentValueError, match="part must be one of dense, graph, clique, knn on a device"):
+        gpu.run_all(True, ["stored"])

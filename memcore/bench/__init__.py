@@ -13,7 +13,7 @@ __all__ = ["PARTS", "WrongAnswerError", "run_all", "table"]
 
 
 #: What can be measured alone, in the order in which it is.
-PARTS = ("dense", "graph", "clique", "knn")
+PARTS = ("dense", "graph", "clique", "knn", "stored")
 
 
 def run_all(
@@ -31,7 +31,7 @@ def run_all(
     takes minutes. Raises IsaError and ArgumentValueError.
     """
     from memcore import isa as instruction_sets
-    from memcore.bench import clique, dense, graph, knn, machine
+    from memcore.bench import clique, dense, graph, knn, machine, stored
     from memcore.bench.timing import one_thread
 
     runs: dict[str, Callable[[bool], Iterable[Any]]] = {
@@ -39,6 +39,7 @@ def run_all(
         "graph": graph.run,
         "clique": clique.run,
         "knn": knn.run,
+        "stored": stored.run,
     }
     wanted = PARTS if parts is None else tuple(parts)
     for part in wanted:

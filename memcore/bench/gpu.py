@@ -18,6 +18,7 @@ from memcore.backends import gpu, gpu_clique, reference
 from memcore.bench import dense, graphs, kinds, machine
 from memcore.bench.rows import Row
 from memcore.bench.timing import Pairs, Spread, require_equal
+from memcore.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     import torch
@@ -52,12 +53,21 @@ def by_the_wall(call: Call, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+#: What there is to measure on a device.
+PARTS = ("dense", "graph", "clique", "knn")
+
+
 def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
     """As ``memcore.bench.run_all``: the machine with its device, then a dict a measurement.
 
-    Without a device: the machine, and one row, marked as refused, whose note says why.
+    Without a device: the machine, and one row, marked as refused, whose note says why. Raises ArgumentValueError for a
+    part that is none of ``PARTS``.
     """
     from memcore.bench import collect
+
+    for part in parts:
+        if part not in PARTS:
+            raise ArgumentValueError(f"part must be one of {', '.join(PARTS)} on a device, got {part!r}")
 
     usable, device = gpu.available()
     results = [{**machine.describe(quick), "device": device if usable else None}]

@@ -24,6 +24,7 @@ DensePeer = Callable[[NDArray[np.uint8], tuple[int, int]], Matrix]
 #: Import name -> distribution that pip installs.
 DISTRIBUTIONS = {
     "kornia_rs": "kornia-rs",
+    "pyarrow": "pyarrow",
     "simplejpeg": "simplejpeg",
     "PIL": "pillow",
     "cliquematch": "cliquematch",

@@ -21,7 +21,7 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
     bench.add_argument(
         "--part",
         action="append",
-        choices=["dense", "graph", "clique", "knn"],
+        choices=["dense", "graph", "clique", "knn", "stored"],
         help="only this part; may be repeated",
     )
     bench.add_argument(
@@ -30,7 +30,7 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
 
 
 def _bench(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.bench import PARTS, run_all, table
+    from memcore.bench import run_all, table
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -38,7 +38,7 @@ def _bench(arguments: argparse.Namespace, show: Print) -> int:
     if arguments.gpu:
         from memcore.bench import gpu
 
-        results = gpu.run_all(arguments.quick, arguments.part or PARTS)
+        results = gpu.run_all(arguments.quick, arguments.part or gpu.PARTS)
     else:
         results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=tell)
     show(arguments, {"results": results}, table(results))

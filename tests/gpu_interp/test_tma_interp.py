@@ -35,9 +35,7 @@ def on_sm_90(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return boxes
 
 
-@pytest.mark.parametrize(
-    ("n", "channels"), [(1, "first"), (2, "last"), (64, "first"), (129, "last")]
-)
+@pytest.mark.parametrize(("n", "channels"), [(1, "first"), (2, "last"), (64, "first"), (129, "last")])
 def test_numbers_of_images(n: int, channels: plan.Channels, on_sm_90: list[tuple[int, ...]]) -> None:
     shape = (2, 8, 128) if channels == "first" else (8, 128, 2)
     check(random_images(n, *shape), tile=(4, 64), channels=channels, seed=n)
