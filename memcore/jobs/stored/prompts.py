@@ -30,8 +30,8 @@ Timer: TypeAlias = contextlib.AbstractContextManager[None]
 CHUNK_BYTES = 8 << 20
 #: The same where they are let go afterwards: in so little memory the next ones overwrite them before they leave the cache.
 WINDOW_BYTES = 4 << 20
-#: Bytes that are read between two words of progress.
-FEED_BYTES = 64 << 20
+#: Bytes that are read between two words of progress: some 50 ms. Each time memory for an image is taken and given back.
+FEED_BYTES = 256 << 20
 #: Memory for images that are read again, which most prompts do with.
 AGAIN_BYTES = 64 << 20
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
