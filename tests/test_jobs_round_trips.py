@@ -9,15 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from memcore import tiled_l2_graph
 from memcore.errors import ConfigError, MemcoreError, RunError
 from memcore.jobs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping, read_toml
 from memcore.jobs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, count_and_digest, prompts_parquet
-from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, read_parquet
+from memcore.jobs.schemas import (
+    FINDINGS,
+    MATCHES,
+    QUARANTINE,
+    pairs_array,
+    parquet_bytes,
+    read_parquet,
+    rows_of_table,
+    table_of_rows,
+)
 from memcore.jobs.store import RunFolder, ShardRecord
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
@@ -56,6 +67,31 @@ def test_rows_of_every_table(schema: pa.Schema) -> None:
         assert parquet_bytes(pa.Table.from_pylist(rows, schema=schema)) == data
 
     check()
+
+
+@given(rows_of(FINDINGS))
+@settings(max_examples=60)
+def test_pairs_held_as_arrays_are_the_same_file(rows: list[dict[str, Any]]) -> None:
+    data = parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS))
+    assert parquet_bytes(table_of_rows(rows)) == data
+    read = rows_of_table(read_parquet(data))
+    assert all(row["pairs"] is None or isinstance(row["pairs"], pa.Array) for row in read)
+    assert parquet_bytes(table_of_rows(read)) == data
+
+
+def test_pairs_of_a_graph() -> None:
+    graph = tiled_l2_graph(np.random.default_rng(0).integers(0, 40, (20, 16, 16, 3), dtype=np.uint8), 0.1)
+    assert graph.ssd is not None
+    assert len(graph) > 100
+    pairs = [
+        {"i": i, "j": j, "ssd": s} for (i, j), s in zip(graph.edges.tolist(), graph.ssd.tolist(), strict=True)
+    ]
+    made = pairs_array(graph.edges, graph.ssd)
+    assert made.to_pylist() == pairs
+    assert made.nbytes <= 17 * len(graph)
+    rows = [{"prompt_id": 0, "pairs": made}, {"prompt_id": 1, "pairs": None}, {"prompt_id": 2, "pairs": []}]
+    plain = [{**row, "pairs": p} for row, p in zip(rows, (pairs, None, []), strict=True)]
+    assert table_of_rows(rows).equals(pa.Table.from_pylist(plain, schema=FINDINGS))
 
 
 @pytest.mark.parametrize(
@@ -279,6 +315,23 @@ def content(run: Path) -> list[Any]:
         folder.manifests(),
         folder.given_up(),
     ]
+
+
+def test_prompts_with_any_byte_lost_are_read_or_refused(small: RunFolder) -> None:
+    path = small.path / "prompts.parquet"
+    whole = path.read_bytes()
+    count, said = len(small.prompts), []
+    try:
+        for at in range(len(whole)):
+            path.write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+            try:
+                assert len(list(RunFolder.open(small.path).prompts)) == count
+            except RunError as error:
+                said.append(str(error))
+    finally:
+        path.write_bytes(whole)
+    assert said
+    assert all("prompts.parquet" in text for text in said)
 
 
 @pytest.mark.parametrize("kind", ["run.toml", "manifest", "findings", "prompts.parquet"])

@@ -185,6 +185,11 @@ class Prompts(Sequence[str]):
             held: list[str] = table["prompt"].to_pylist()
         except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
+        promised = self._file.metadata.row_group(group).num_rows
+        if len(held) != promised:
+            raise RunError(
+                f"{self._place}/prompts.parquet cannot be read: {len(held)} of {promised} prompts in row group {group}"
+            )
         return held
 
     def _unreadable(self, error: Exception) -> RunError:

@@ -21,6 +21,7 @@ from memcore.audit.prompt_graph import PromptGraph
 from memcore.errors import ImagesChangedError, MemcoreError, SamplerError, StoreError
 from memcore.images import UnreadableImage
 from memcore.jobs.config import Config
+from memcore.jobs.schemas import pairs_array
 from memcore.jobs.screening import screen_prompts
 from memcore.jobs.secrets import redact
 from memcore.jobs.store import RunFolder, Shard, ShardRecord
@@ -382,13 +383,10 @@ def _status(prompt: _Prompt, found: bool) -> PromptStatus:
     return PromptStatus.FINDING if found else PromptStatus.NONE
 
 
-def _pairs(graph: Graph) -> list[dict[str, int]]:
+def _pairs(graph: Graph) -> Any:
     """All edges of the widest graph, for other thresholds later."""
     assert graph.ssd is not None
-    return [
-        {"i": i, "j": j, "ssd": ssd}
-        for (i, j), ssd in zip(graph.edges.tolist(), graph.ssd.tolist(), strict=True)
-    ]
+    return pairs_array(graph.edges, graph.ssd)
 
 
 def _failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:

@@ -27,7 +27,16 @@ from memcore.jobs.reading import (
     read_manifest,
     read_meta,
 )
-from memcore.jobs.schemas import FINDINGS, MATCHES, QUARANTINE, parquet_bytes, png_bytes, read_parquet
+from memcore.jobs.schemas import (
+    FINDINGS,
+    MATCHES,
+    QUARANTINE,
+    parquet_bytes,
+    png_bytes,
+    read_parquet,
+    rows_of_table,
+    table_of_rows,
+)
 from memcore.jobs.storage import LocalStorage, Storage, check_startable, open_storage
 
 try:
@@ -181,7 +190,7 @@ class RunFolder:
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(pa.Table.from_pylist(record.rows, schema=FINDINGS))
+        data = parquet_bytes(table_of_rows(record.rows))
         self.storage.write(f"findings/shard-{shard.id}.parquet", data)
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
@@ -215,7 +224,7 @@ class RunFolder:
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
         """A checkpoint of an unfinished shard, which whoever does it next goes on from."""
         about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
-        table = pa.Table.from_pylist(record.rows, schema=FINDINGS)
+        table = table_of_rows(record.rows)
         table = table.replace_schema_metadata({"memcore": json.dumps(about)})
         self.storage.write(_partial(shard), parquet_bytes(table))
 
@@ -224,9 +233,9 @@ class RunFolder:
         try:
             table = read_parquet(self.storage.read(_partial(shard)))
             about = json.loads(table.schema.metadata[b"memcore"])
-            rows = table.to_pylist()
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
+            rows = rows_of_table(table)
             if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
                 return ShardRecord()
             return ShardRecord(
