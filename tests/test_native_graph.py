@@ -85,6 +85,33 @@ def test_sets_large_enough_to_be_sampled(name: str, kind: str) -> None:
             check(images, (32, 32), int(threshold**2 * 255**2 * 32 * 32 * 3), ssd, 2)
 
 
+@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_images_of_which_some_are_looked_at_first(name: str, kind: str, size: int) -> None:
+    images = make_images(kind, 270, (size, size, 3), 2)
+    tile = (size // 4, size // 4)
+    ssd = oracle.tile_ssd(images, images, tile)
+    with isa.using(name):
+        for threshold in (0.05, 0.15, 0.3):
+            ssd_max = int(threshold**2 * 255**2 * tile[0] * tile[1] * 3)
+            stats = check(images, tile, ssd_max, ssd, 2)
+            if name.startswith("avx"):  # elsewhere distances take so long that features are always taken
+                assert stats["features_s"] == 0.0 or not stats["dense"]
+            expected = core_edges(oracle.edges(ssd, ssd_max)[0], 270, 19)
+            cliques, _, _ = _core.tiled_l2_graph(images, *tile, ssd_max, 1, min_clique=20)
+            assert [tuple(e) for e in cliques.tolist()] == sorted(expected)
+
+
+@pytest.mark.parametrize("width", [1, 5, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 95])
+def test_pairs_one_by_one_with_lines_of_any_length(name: str, width: int) -> None:
+    images = np.random.default_rng(width).integers(0, 256, (4, 6, 2 * width, 1), dtype=np.uint8)
+    images[1], images[2] = 0, 255
+    out = np.zeros((1, 4, 4), np.uint32)
+    with isa.using(name):  # so few are never packed
+        _core.tiled_l2_ssd(images, None, 3, width, out, 1)
+    assert np.array_equal(out[0], oracle.tile_ssd(images, images, (3, width)))
+
+
 def test_thresholds_at_the_ends(name: str) -> None:
     images = make_images("clusters", 20, (32, 32, 3), 3)
     ssd = oracle.tile_ssd(images, images, (16, 16))

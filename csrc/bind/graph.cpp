@@ -18,22 +18,22 @@ namespace {
 using block_bounds::Edge;
 
 template <class Sum>
-py::array ssd_array(const std::vector<Edge>& edges) {
-    py::array_t<Sum> ssd(static_cast<py::ssize_t>(edges.size()));
-    Sum* to = ssd.mutable_data();
-    for (const Edge& edge : edges) *to++ = static_cast<Sum>(edge.ssd);
-    return ssd;
+py::tuple arrays_of(const std::vector<Edge>& edges, const py::dict& stats) {
+    const auto count = static_cast<py::ssize_t>(edges.size());
+    py::array_t<std::int32_t> pairs({count, py::ssize_t{2}});
+    py::array_t<Sum> ssd(count);
+    std::int32_t* pair = pairs.mutable_data();
+    Sum* sum = ssd.mutable_data();
+    for (const Edge& edge : edges) {
+        *pair++ = edge.i;
+        *pair++ = edge.j;
+        *sum++ = static_cast<Sum>(edge.ssd);
+    }
+    return py::make_tuple(pairs, ssd, stats);
 }
 
 py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict& stats) {
-    py::array_t<std::int32_t> pairs({static_cast<py::ssize_t>(edges.size()), py::ssize_t{2}});
-    std::int32_t* to = pairs.mutable_data();
-    for (const Edge& edge : edges) {
-        *to++ = edge.i;
-        *to++ = edge.j;
-    }
-    return py::make_tuple(pairs, narrow ? ssd_array<std::uint32_t>(edges) : ssd_array<std::uint64_t>(edges),
-                          stats);
+    return narrow ? arrays_of<std::uint32_t>(edges, stats) : arrays_of<std::uint64_t>(edges, stats);
 }
 
 py::dict to_dict(const block_bounds::Stats& stats) {

@@ -27,11 +27,12 @@ class Screen {
     }
 
     // The finer levels, for the pairs from `first` on.
-    void refine(std::size_t first, std::vector<Pair>& pairs) {
+    void refine(std::size_t first, std::vector<Pair>& pairs, std::vector<std::size_t>* asked = nullptr) {
         static_assert(sizeof(Pair) == 2 * sizeof(std::uint32_t));
         for (std::size_t l = 1; l < pyramid_.levels().size(); ++l) {
             const Level& level = pyramid_.levels()[l];
             const std::size_t count = pairs.size() - first;
+            if (asked != nullptr) asked->push_back(count);
             keep_.resize(count);
             kernels_.screen(level.image(0), level.stride, pyramid_.groups(), level.rows, limits_[l],
                             &pairs.data()[first].i, count, keep_.data());
@@ -74,20 +75,14 @@ std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std
     return pairs;
 }
 
-double sample_candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max) {
-    constexpr std::size_t kRows = 4;
+Survivors screen_all(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max) {
     const std::size_t n = pyramid.size();
     Screen screen(kernels, pyramid, ssd_max);
-    std::vector<Pair> left;
-    std::size_t seen = 0;
-    for (std::size_t r = 0; r < kRows; ++r) {
-        const std::size_t i = n / 2 * r / kRows;
-        screen.row(i, i + 1, n, left);
-        seen += n - i - 1;
-    }
-    if (left.empty()) return 0.0;
-    screen.refine(0, left);
-    return static_cast<double>(left.size()) / static_cast<double>(seen);
+    Survivors all;
+    for (std::size_t i = 0; i < n; ++i) screen.row(i, i + 1, n, all.pairs);
+    all.asked.push_back(n * (n - (n != 0)) / 2);
+    screen.refine(0, all.pairs, &all.asked);
+    return all;
 }
 
 }  // namespace memcore::block_bounds

@@ -1,6 +1,7 @@
 // Which pairs the bounds cannot sort out.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,7 +14,11 @@ namespace memcore::block_bounds {
 std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max,
                              std::size_t since, int threads);
 
-// The share of pairs that would be left, from some rows of images: in [0, 1].
-double sample_candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max);
+// The same for all pairs of a few images, with how many pairs each level was asked for.
+struct Survivors {
+    std::vector<Pair> pairs;
+    std::vector<std::size_t> asked;
+};
+Survivors screen_all(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max);
 
 }  // namespace memcore::block_bounds

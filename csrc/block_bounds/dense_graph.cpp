@@ -70,7 +70,7 @@ std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid
     for (const Block& b : all) {
         const Images other = part(images, b.column, b.columns);
         tiled_l2::pairwise<Sum>(kernels, part(images, b.row, b.rows), b.triangle ? nullptr : &other, grid,
-                                {ssd.get(), b.rows, b.columns}, threads);
+                                {ssd.get(), b.rows, b.columns}, threads, false);
         // Counted first: nearly all pairs may be edges, which a growing vector would copy again and again.
         std::size_t found = 0;
         for_each_row(b, ssd.get(), [&](std::size_t, const Sum* row, std::size_t from) {
@@ -78,10 +78,17 @@ std::vector<Edge> graph(const Kernels& kernels, const Images& images, const Grid
         });
         edges.reserve(edges.size() + found);
         for_each_row(b, ssd.get(), [&](std::size_t i, const Sum* row, std::size_t from) {
+            // Each column is written, then kept or written over: which pairs are edges, no processor
+            // foretells.
+            std::uint32_t columns[kBlockImages + 1];
+            std::size_t count = 0;
             for (std::size_t j = from; j < b.columns; ++j) {
-                if (row[j] > ssd_max) continue;
-                edges.push_back(
-                    {static_cast<std::int32_t>(b.row + i), static_cast<std::int32_t>(b.column + j), row[j]});
+                columns[count] = static_cast<std::uint32_t>(j);
+                count += row[j] <= ssd_max;
+            }
+            for (std::size_t k = 0; k < count; ++k) {
+                edges.push_back({static_cast<std::int32_t>(b.row + i),
+                                 static_cast<std::int32_t>(b.column + columns[k]), row[columns[k]]});
             }
         });
     }

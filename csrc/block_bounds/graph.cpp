@@ -5,19 +5,15 @@
 
 #include "block_bounds/candidates.hpp"
 #include "block_bounds/dense_graph.hpp"
+#include "block_bounds/prospect.hpp"
 #include "block_bounds/verify.hpp"
 
 namespace memcore::block_bounds {
 namespace {
 
-// Of pairs left by the bounds: with more, computing all at once costs less than looking on.
-constexpr double kHopelessShare = 0.75;
-// The same where a tile is no larger than 6 x 6 pixels: there a block sum is as large as its pixels, and a
-// pair that is left costs as much as many that are computed together.
-constexpr double kHopelessShareSmall = 0.02;
-constexpr std::size_t kSmallTileBytes = 108, kTinyTileBytes = 48;  // below the latter no bounds are tried
-constexpr std::size_t kDenseImages = 8;                            // so few images are not worth bounds
-constexpr std::size_t kSampleFrom = 64;
+constexpr std::size_t kTinyTileBytes = 48;  // of smaller tiles no bounds are tried
+constexpr std::size_t kDenseImages = 8;     // so few images are not worth bounds
+constexpr std::size_t kSampleFrom = 64;     // from so many on, some tell of all
 
 class Clock {
   public:
@@ -43,8 +39,26 @@ void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) 
     if (min_clique > 2) keep_within(core(n, edges, min_clique - 1), edges);
 }
 
-double hopeless_share(const Shape& shape) {
-    return shape.grid.tile_bytes() <= kSmallTileBytes ? kHopelessShareSmall : kHopelessShare;
+// Whether some tell of all, and say no.
+bool hopeless(const Isa& isa, const tiled_l2::Images* images, const Shape& shape, const Pyramid& features,
+              const Request& request) {
+    return features.size() >= kSampleFrom && request.since == 0 &&
+           !bounds_pay(isa, images, features.size(), shape, &features, request);
+}
+
+Screened screen_or_all(const Isa& isa, const Pyramid* features, std::size_t images, bool all,
+                       const Request& request, Stats& stats) {
+    Screened screened;
+    screened.all = all;
+    if (all) return screened;
+    screened.pairs =
+        candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads);
+    stats.candidates = stats.core = screened.pairs.size();
+    if (request.min_clique > 2) {
+        keep_within(core(images, screened.pairs, request.min_clique - 1), screened.pairs);
+        stats.core = screened.pairs.size();
+    }
+    return screened;
 }
 
 }  // namespace
@@ -56,23 +70,10 @@ bool worth_bounds(const Shape& shape) {
 Screened screen(const Isa& isa, const Pyramid* features, std::size_t images, const Request& request,
                 Stats& stats) {
     Clock clock;
-    Screened screened;
     stats.pairs = pair_count(images, request.since);
-    if (stats.pairs == 0) return screened;
-    screened.all = features == nullptr;
-    if (!screened.all && images >= kSampleFrom && request.since == 0) {
-        const double share = sample_candidates(*isa.block_bounds, *features, request.ssd_max);
-        screened.all = share > hopeless_share(features->shape());
-    }
-    if (!screened.all) {
-        screened.pairs =
-            candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads);
-        stats.candidates = stats.core = screened.pairs.size();
-        if (request.min_clique > 2) {
-            keep_within(core(images, screened.pairs, request.min_clique - 1), screened.pairs);
-            stats.core = screened.pairs.size();
-        }
-    }
+    if (stats.pairs == 0) return {};
+    const bool all = features == nullptr || hopeless(isa, nullptr, features->shape(), *features, request);
+    Screened screened = screen_or_all(isa, features, images, all, request, stats);
     stats.bounds_s = clock.lap();
     return screened;
 }
@@ -98,15 +99,28 @@ std::vector<Edge> decide(const Isa& isa, const tiled_l2::Images& images, const S
 
 std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
                         const Pyramid* features, const Request& request, Stats& stats) {
+    const std::size_t n = images.count;
+    stats.pairs = pair_count(n, request.since);
+    if (stats.pairs == 0) return {};
     Clock clock;
     std::optional<Pyramid> own;
-    if (features == nullptr && images.count > kDenseImages && worth_bounds(shape)) {
-        own.emplace(shape);
-        own->append(*isa.block_bounds, images, shape, 0, images.count, request.threads);
-        features = &*own;
+    bool all = features == nullptr && (n <= kDenseImages || !worth_bounds(shape));
+    if (!all && features == nullptr) {
+        const bool sampled = request.since == 0 && worth_sampling(isa, shape, n);
+        all = sampled && !bounds_pay(isa, &images, n, shape, nullptr, request);
+        if (sampled) stats.bounds_s += clock.lap();
+        if (!all) {
+            own.emplace(shape);
+            own->append(*isa.block_bounds, images, shape, 0, n, request.threads);
+            stats.features_s = clock.lap();
+            all = !sampled && hopeless(isa, &images, shape, *own, request);
+            features = &*own;
+        }
+    } else if (!all) {
+        all = hopeless(isa, &images, shape, *features, request);
     }
-    stats.features_s = clock.lap();
-    const Screened screened = screen(isa, features, images.count, request, stats);
+    const Screened screened = screen_or_all(isa, features, n, all, request, stats);
+    stats.bounds_s += clock.lap();
     return decide(isa, images, shape, features, screened, request, stats);
 }
 

@@ -178,6 +178,18 @@ std::size_t Pyramid::first_other(const Pyramid& other, const std::vector<std::si
     return at;
 }
 
+void Pyramid::append(const Pyramid& other, const std::vector<std::uint32_t>& places) {
+    reserve(size_ + places.size());
+    for (std::size_t l = 0; l < levels_.size(); ++l) {
+        Level& level = levels_[l];
+        for (std::size_t k = 0; k < places.size(); ++k) {
+            std::memcpy(level.vectors.data() + (size_ + k) * level.stride, other.levels_[l].image(places[k]),
+                        level.stride * sizeof(float));
+        }
+    }
+    size_ += places.size();
+}
+
 void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                          const std::uint8_t* image, Scratch& scratch) const {
     const tiled_l2::Grid& grid = layout.grid;

@@ -65,6 +65,9 @@ class Pyramid {
     // anew.
     void reserve(std::size_t images);
 
+    // Appends those images of another pyramid of the same shape.
+    void append(const Pyramid& other, const std::vector<std::uint32_t>& places);
+
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }
     const Shape& shape() const { return shape_; }

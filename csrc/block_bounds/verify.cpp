@@ -4,7 +4,9 @@
 #include <atomic>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
+#include "block_bounds/costs.hpp"
 #include "block_bounds/dense_graph.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/tiled_l2.hpp"
@@ -12,20 +14,7 @@
 namespace memcore::block_bounds {
 namespace {
 
-constexpr std::size_t kSample = 32;        // pairs whose likely tile is tried before all are
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
-// Images that take more than this are read from memory, not from a cache; and so many bytes of them stay in
-// one.
-constexpr double kCacheBytes = 8.0 * (1 << 20);
-// What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
-// apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
-constexpr double kFarNs = 300.0;
-constexpr double kPackNs = 100.0;  // to pack 1,024 bytes of an image
-constexpr double kTileNs = 40.0;   // to begin with a tile of a pair, however small it is
-// Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
-// share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
-// computation.
-constexpr double kSmallShare = 0.15, kLargeShare = 0.75;
 
 class Verifier {
   public:
@@ -39,12 +28,13 @@ class Verifier {
           since_(since),
           threads_(threads),
           stats_(stats),
-          image_kilobytes_(static_cast<double>(grid_.tile_bytes() * shape.tiles()) / 1024.0) {}
+          costs_(*isa.tiled_l2, shape, pyramid.size()) {}
 
     void run(const Component& component, std::vector<Edge>& edges) {
-        const double dense = dense_ns(component.vertices);
-        const double check = static_cast<double>(component.pairs.size()) * pair_ns() / tiles();
-        if (check > kSmallShare * dense && (check > kLargeShare * dense || !sample_dies(component))) {
+        const double check =
+            static_cast<double>(component.pairs.size()) * costs_.check_ns(pyramid_.levels().back());
+        const Way way = choose(check, dense_ns(component.vertices));
+        if (way == Way::kDense || (way == Way::kTrySome && !sample_dies(component))) {
             run_dense(component, edges);
             return;
         }
@@ -52,22 +42,24 @@ class Verifier {
         // are most likely edges, whose every tile counts.
         std::vector<Pair> left = check_likely_tile(component.pairs);
         for (const Component& part : components(images_count(), left)) {
-            const double pairwise = static_cast<double>(part.pairs.size()) * pair_ns();
+            const double pairwise = static_cast<double>(part.pairs.size()) * costs_.pair_ns();
             pairwise < dense_ns(part.vertices) ? run_pairwise(part.pairs, edges) : run_dense(part, edges);
         }
+    }
+
+    // Of `count` pairs or a few more, evenly spread: how many a look at their likely tile leaves, and how
+    // many they are.
+    std::pair<std::size_t, std::size_t> try_some(const std::vector<Pair>& pairs, std::size_t count) {
+        const std::size_t stride = std::max<std::size_t>(1, pairs.size() / count);
+        std::vector<Pair> some;
+        for (std::size_t p = 0; p < pairs.size(); p += stride) some.push_back(pairs[p]);
+        return {check_likely_tile(some).size(), some.size()};
     }
 
     void finish() { stats_.tiles_checked += tiles_checked_.load(); }
 
   private:
     std::size_t images_count() const { return pyramid_.size(); }
-    double tiles() const { return static_cast<double>(pyramid_.shape().tiles()); }
-    double image_bytes() const { return 1024.0 * image_kilobytes_; }
-    bool far() const { return image_bytes() * static_cast<double>(images_count()) > kCacheBytes; }
-    double pair_ns() const {
-        const double near = static_cast<double>(isa_.tiled_l2->pair_ns);
-        return image_kilobytes_ * (near + (far() ? kFarNs : 0.0)) + tiles() * kTileNs;
-    }
     // How many of the images, ascending, are old: pairs of two of them were decided before.
     std::size_t old_among(const std::vector<std::uint32_t>& vertices) const {
         return static_cast<std::size_t>(std::lower_bound(vertices.begin(), vertices.end(), since_) -
@@ -76,17 +68,12 @@ class Verifier {
     double dense_ns(const std::vector<std::uint32_t>& vertices) const {
         const double old = static_cast<double>(old_among(vertices));
         const double fresh = static_cast<double>(vertices.size()) - old;
-        const double pairs = fresh * (fresh + 32.0) / 2.0 + fresh * old;
-        return image_kilobytes_ *
-               (pairs * static_cast<double>(isa_.tiled_l2->dot_ns) + (fresh + old) * kPackNs);
+        return costs_.dense_ns(fresh, old);
     }
 
     bool sample_dies(const Component& component) {
-        const std::size_t stride = std::max<std::size_t>(1, component.pairs.size() / kSample);
-        std::vector<Pair> sample;
-        for (std::size_t p = 0; p < component.pairs.size(); p += stride) sample.push_back(component.pairs[p]);
-        const std::size_t left = check_likely_tile(sample).size();
-        return left * kSample <= sample.size();
+        const auto [left, tried] = try_some(component.pairs, kTried);
+        return nearly_none(left, tried);
     }
 
     std::uint64_t ssd(const Pair& pair, std::size_t tile) {
@@ -157,8 +144,8 @@ class Verifier {
     std::vector<std::uint32_t> order(const std::vector<Pair>& pairs) const {
         std::vector<std::uint32_t> places(pairs.size());
         std::iota(places.begin(), places.end(), 0U);
-        if (!far()) return places;
-        const auto rows = static_cast<std::uint32_t>(std::max(1.0, kCacheBytes / image_bytes()));
+        if (!costs_.far()) return places;
+        const auto rows = static_cast<std::uint32_t>(costs_.cached_images());
         const auto key = [&](std::uint32_t p) {
             return std::tuple(pairs[p].i / rows, pairs[p].j, pairs[p].i);
         };
@@ -190,7 +177,7 @@ class Verifier {
     const std::size_t since_;
     const int threads_;
     Stats& stats_;
-    const double image_kilobytes_;
+    const Costs costs_;
     std::atomic<std::size_t> tiles_checked_{0};
 };
 
@@ -205,6 +192,14 @@ std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const S
     verifier.finish();
     std::sort(edges.begin(), edges.end());
     return edges;
+}
+
+std::pair<std::size_t, std::size_t> try_some(const Isa& isa, const tiled_l2::Images& images,
+                                             const Shape& shape, const Pyramid& pyramid,
+                                             const std::vector<Pair>& pairs, std::size_t count,
+                                             std::uint64_t ssd_max) {
+    Stats stats;
+    return Verifier(isa, images, shape, pyramid, ssd_max, 0, 1, stats).try_some(pairs, count);
 }
 
 }  // namespace memcore::block_bounds

@@ -1,7 +1,9 @@
 // Decides candidate pairs in integers, in whichever way costs least.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "block_bounds/edges.hpp"
@@ -17,5 +19,12 @@ namespace memcore::block_bounds {
 std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
                          const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max,
                          std::size_t since, int threads, Stats& stats);
+
+// Of `count` of the pairs or a few more, evenly spread: how many are left after a look at the tile that is
+// likely to show that they are no edges, and how many they are.
+std::pair<std::size_t, std::size_t> try_some(const Isa& isa, const tiled_l2::Images& images,
+                                             const Shape& shape, const Pyramid& pyramid,
+                                             const std::vector<Pair>& pairs, std::size_t count,
+                                             std::uint64_t ssd_max);
 
 }  // namespace memcore::block_bounds

@@ -143,23 +143,57 @@ void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t 
     }
 }
 
+// Squares of the differences of 32 bytes.
+inline void add_squares(__m256i x, __m256i y, __m256i mask, __m256i sum[2]) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i d = _mm256_and_si256(_mm256_or_si256(_mm256_subs_epu8(x, y), _mm256_subs_epu8(y, x)), mask);
+    const __m256i low = _mm256_unpacklo_epi8(d, zero), high = _mm256_unpackhi_epi8(d, zero);
+    sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(low, low));
+    sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(high, high));
+}
+
+// The first and the last 16 of 16 to 32 bytes, which may overlap.
+inline __m256i load_ends(const uint8_t* p, size_t bytes) {
+    const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i last = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + bytes - 16));
+    return _mm256_set_m128i(last, first);
+}
+
+constexpr size_t kMaskBytes = 32;
+// From kMasks + r on, 32 bytes of which the last r are set.
+alignas(64) constexpr uint8_t kMasks[2 * kMaskBytes] = {
+    0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,
+    0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+
+// A line's last bytes are loaded again with those before them, which the mask takes out: short lines, those
+// of small tiles, would spend most of their time on single bytes.
 uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride, size_t lines,
                   size_t bytes) {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i sum[2] = {zero, zero};
+    const __m256i all = _mm256_set1_epi8(-1);
+    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     uint32_t total = 0;
-    for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
-        size_t k = 0;
-        for (; k + 32 <= bytes; k += 32) {
-            const __m256i a = load(x + k), b = load(y + k);
-            const __m256i d = _mm256_or_si256(_mm256_subs_epu8(a, b), _mm256_subs_epu8(b, a));
-            const __m256i low = _mm256_unpacklo_epi8(d, zero), high = _mm256_unpackhi_epi8(d, zero);
-            sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(low, low));
-            sum[1] = _mm256_add_epi32(sum[1], _mm256_madd_epi16(high, high));
+    if (bytes >= kMaskBytes) {
+        const size_t rest = bytes % kMaskBytes;
+        const __m256i tail = load(kMasks + rest);
+        for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+            for (size_t k = 0; k + kMaskBytes <= bytes; k += kMaskBytes)
+                add_squares(load(x + k), load(y + k), all, sum);
+            if (rest != 0) add_squares(load(x + bytes - kMaskBytes), load(y + bytes - kMaskBytes), tail, sum);
         }
-        for (; k < bytes; ++k) {
-            const int d = static_cast<int>(x[k]) - y[k];
-            total += static_cast<uint32_t>(d * d);
+    } else if (bytes >= kMaskBytes / 2) {
+        // The upper half repeats all but the last bytes - 16.
+        const __m256i tail = _mm256_set_m128i(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(kMasks + bytes)), _mm_set1_epi8(-1));
+        for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride)
+            add_squares(load_ends(x, bytes), load_ends(y, bytes), tail, sum);
+    } else {
+        for (size_t l = 0; l < lines; ++l, x += x_stride, y += y_stride) {
+            for (size_t k = 0; k < bytes; ++k) {
+                const int d = static_cast<int>(x[k]) - y[k];
+                total += static_cast<uint32_t>(d * d);
+            }
         }
     }
     uint32_t lanes[8];

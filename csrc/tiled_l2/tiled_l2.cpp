@@ -82,7 +82,7 @@ class Dense {
         plan();
     }
 
-    void run() {
+    void run(bool mirrored) {
         for (std::size_t b = 0; b < a_.batches; ++b) {
             std::fill_n(out_.row(b, 0), out_.rows * out_.columns, Sum{0});
         }
@@ -92,9 +92,10 @@ class Dense {
             run_unit(units_[unit], *spaces[worker]);
         });
         if (!symmetric_) return;
-        parallel_for(
-            a_.batches * blocks_.size(), blocks_.size() == 1 ? 1 : threads_,
-            [&](std::size_t n, std::size_t) { mirror(n / blocks_.size(), blocks_[n % blocks_.size()]); });
+        parallel_for(a_.batches * blocks_.size(), blocks_.size() == 1 ? 1 : threads_,
+                     [&](std::size_t n, std::size_t) {
+                         mirror(n / blocks_.size(), blocks_[n % blocks_.size()], mirrored);
+                     });
     }
 
   private:
@@ -344,10 +345,12 @@ class Dense {
         if (from_wide) space.wide.clear();
     }
 
-    void mirror(std::size_t batch, const Block& block) {
+    // The rows of a triangle's last images are computed below the diagonal, so these are always copied.
+    void mirror(std::size_t batch, const Block& block, bool all) {
         const Triangle triangle(block.rows);
+        if (!all && (!block.triangle || triangle.tail == 0)) return;
         constexpr std::size_t kSide = 16;  // small squares, so that the columns written stay in the cache
-        for (std::size_t i0 = 0; i0 < block.rows; i0 += kSide) {
+        for (std::size_t i0 = all ? 0 : triangle.full(); i0 < block.rows; i0 += kSide) {
             for (std::size_t j0 = 0; j0 < block.columns; j0 += kSide) {
                 for (std::size_t i = i0; i < std::min(i0 + kSide, block.rows); ++i) {
                     const auto [first, last] =
@@ -402,8 +405,8 @@ void pairs_one_by_one(const Kernels& kernels, const Images& images, const Grid& 
 }  // namespace
 
 template <class Sum>
-void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out,
-              int threads) {
+void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads,
+              bool mirrored) {
     if (out.rows == 0 || out.columns == 0 || a.batches == 0) return;
     Images b = other == nullptr ? Images{} : *other;
     join_lines(a, other == nullptr ? nullptr : &b, grid);
@@ -411,13 +414,13 @@ void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, 
         pairs_one_by_one(kernels, a, grid, out, threads);
         return;
     }
-    Dense<Sum>(kernels, a, other == nullptr ? nullptr : &b, grid, out, threads).run();
+    Dense<Sum>(kernels, a, other == nullptr ? nullptr : &b, grid, out, threads).run(mirrored);
 }
 
-template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>,
-                                      int);
-template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>,
-                                      int);
+template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint32_t>, int,
+                                      bool);
+template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>, int,
+                                      bool);
 
 std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j,
                        const Grid& grid, std::size_t tile_row, std::size_t tile_column, std::uint64_t limit) {

@@ -19,9 +19,10 @@ struct Matrix {
 };
 
 // out[b][i][j] = max over tiles of ssd(a[b][i], other[b][j]). Without `other`, a with itself: symmetric,
-// computed once.
+// computed once; then only j >= i is defined unless `mirrored`.
 template <class Sum>
-void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads);
+void pairwise(const Kernels& kernels, Images a, const Images* other, Grid grid, Matrix<Sum> out, int threads,
+              bool mirrored = true);
 
 // ssd of one tile of images i and j of batch 0, by direct differences. Stops early once it exceeds `limit`:
 // an answer above the limit may be too small.

@@ -1,0 +1,70 @@
+#include "block_bounds/costs.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace memcore::block_bounds {
+namespace {
+
+// Images that take more than this are read from memory, not from a cache; and so many bytes of them stay in
+// one.
+constexpr double kCacheBytes = 8.0 * (1 << 20);
+// What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
+// apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
+constexpr double kFarNs = 300.0;
+constexpr double kPackNs = 100.0;     // to pack 1,024 bytes of an image
+constexpr double kTileNs = 40.0;      // to begin with a tile of a pair, however small it is
+constexpr double kDenseTileNs = 0.3;  // to take a tile's ssd into the answer
+constexpr double kReadNs = 100.0;     // to read 1,024 bytes of an image
+constexpr double kTileLineNs = 17.0;  // to begin with a line of a tile
+constexpr double kBoundNs = 8.0;      // to begin with a pair's bound
+constexpr double kBoundRowNs = 1.0;   // a row of sixteen lanes of it
+constexpr double kLikelyRows = 1.5;   // to find the likely tile, of what a bound takes
+// Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
+// share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
+// computation.
+constexpr double kSmallShare = 0.15, kLargeShare = 0.75;
+
+}  // namespace
+
+Costs::Costs(const tiled_l2::Kernels& kernels, const Shape& shape, std::size_t images)
+    : kilobytes_(static_cast<double>(shape.grid.tile_bytes() * shape.tiles()) / 1024.0),
+      tiles_(static_cast<double>(shape.tiles())),
+      lines_(static_cast<double>(shape.grid.lines())),
+      dot_ns_(static_cast<double>(kernels.dot_ns)),
+      near_ns_(static_cast<double>(kernels.pair_ns)),
+      groups_((shape.tiles() + kLanes - 1) / kLanes),
+      far_(1024.0 * kilobytes_ * static_cast<double>(images) > kCacheBytes) {}
+
+std::size_t Costs::cached_images() const {
+    return static_cast<std::size_t>(std::max(1.0, kCacheBytes / (1024.0 * kilobytes_)));
+}
+
+double Costs::features_ns() const { return kilobytes_ * kReadNs + tiles_ * lines_ * kTileLineNs; }
+
+double Costs::bounds_ns(const Level& level) const {
+    return kBoundNs + kBoundRowNs * static_cast<double>(groups_ * level.rows);
+}
+
+double Costs::pair_ns() const { return kilobytes_ * (near_ns_ + (far_ ? kFarNs : 0.0)) + tiles_ * kTileNs; }
+
+double Costs::check_ns(const Level& level) const {
+    return pair_ns() / tiles_ + kLikelyRows * bounds_ns(level);
+}
+
+double Costs::dense_ns(double fresh, double old) const {
+    const double pairs = fresh * (fresh + 32.0) / 2.0 + fresh * old;
+    return kilobytes_ * (pairs * dot_ns_ + (fresh + old) * kPackNs) + pairs * tiles_ * kDenseTileNs;
+}
+
+Way choose(double check, double dense) {
+    if (check <= kSmallShare * dense) return Way::kOneByOne;
+    return check > kLargeShare * dense ? Way::kDense : Way::kTrySome;
+}
+
+double nearly_none_chance(double share) {
+    const auto others = static_cast<double>(kTried - 1);
+    return std::pow(1.0 - share, others) * (1.0 + others * share);
+}
+
+}  // namespace memcore::block_bounds

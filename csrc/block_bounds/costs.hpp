@@ -1,0 +1,52 @@
+// Rough times of the ways to a graph, in nanoseconds. They choose between ways to the same answer, never the
+// answer, and are never measured at run time.
+#pragma once
+
+#include <cstddef>
+
+#include "block_bounds/pyramid.hpp"
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::block_bounds {
+
+class Costs {
+  public:
+    // Of `images` images of that shape.
+    Costs(const tiled_l2::Kernels& kernels, const Shape& shape, std::size_t images);
+
+    // Whether images are read from memory, not from a cache, where all of them are looked at.
+    bool far() const { return far_; }
+    // So many images stay in a cache.
+    std::size_t cached_images() const;
+
+    // To take the features of an image.
+    double features_ns() const;
+    // To look at a pair on a level of the pyramid.
+    double bounds_ns(const Level& level) const;
+    // All tiles of a pair, one pair at a time.
+    double pair_ns() const;
+    // To find the tile of a pair that is likely to differ most, from their features on a level, and look at
+    // it.
+    double check_ns(const Level& level) const;
+    // All pairs with one of `fresh` images, among themselves and with `old` others, at once.
+    double dense_ns(double fresh, double old) const;
+
+  private:
+    double kilobytes_, tiles_, lines_, dot_ns_, near_ns_;
+    std::size_t groups_;
+    bool far_;
+};
+
+// What to do with the candidate pairs of some images, where looking at one tile of each would take `check`
+// and all pairs at once `dense`.
+enum class Way { kDense, kTrySome, kOneByOne };
+Way choose(double check, double dense);
+
+// Pairs whose likely tile is tried before all are, and whether so few of them are left that the others are
+// worth a try.
+inline constexpr std::size_t kTried = 32;
+inline bool nearly_none(std::size_t left, std::size_t tried) { return left * kTried <= tried; }
+// How likely that is where a share of all is left.
+double nearly_none_chance(double share);
+
+}  // namespace memcore::block_bounds

@@ -1,0 +1,99 @@
+#include "block_bounds/prospect.hpp"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "block_bounds/candidates.hpp"
+#include "block_bounds/costs.hpp"
+#include "block_bounds/verify.hpp"
+
+namespace memcore::block_bounds {
+namespace {
+
+constexpr std::size_t kSampleImages = 64;
+constexpr std::size_t kSampleFrom = 256;     // images, whose features are not taken yet
+constexpr std::size_t kTriedOfSample = 128;  // pairs whose likely tile is looked at
+// Of all pairs at once. Less than 1: components are larger than they seem from some of their images.
+constexpr double kWorth = 0.85;
+constexpr double kCheapShare = 0.05;  // of all pairs at once: features that take less may be taken
+
+// Evenly spread: copies and scenes often come in runs.
+std::vector<std::uint32_t> spread(std::size_t n) {
+    std::vector<std::uint32_t> places(std::min(n, kSampleImages));
+    for (std::size_t k = 0; k < places.size(); ++k)
+        places[k] = static_cast<std::uint32_t>(k * n / places.size());
+    return places;
+}
+
+// What verification would take for a component that is `scale` times as large, where the likely tile leaves
+// that share of its pairs.
+double verify_ns(const Costs& costs, const Level& finest, const Component& component, double scale,
+                 double share) {
+    const double pairs = static_cast<double>(component.pairs.size()) * scale * scale;
+    const double dense = costs.dense_ns(static_cast<double>(component.vertices.size()) * scale, 0);
+    const double check = pairs * costs.check_ns(finest);
+    const Way way = choose(check, dense);
+    const double chance = way == Way::kOneByOne ? 1.0 : way == Way::kDense ? 0.0 : nearly_none_chance(share);
+    const double one_by_one = check + std::min(share * pairs * costs.pair_ns(), dense);
+    return chance * one_by_one + (1.0 - chance) * dense;
+}
+
+}  // namespace
+
+bool worth_sampling(const Isa& isa, const Shape& shape, std::size_t images) {
+    const Costs costs(*isa.tiled_l2, shape, images);
+    const auto n = static_cast<double>(images);
+    return images >= kSampleFrom && !costs.far() &&
+           n * costs.features_ns() > kCheapShare * costs.dense_ns(n, 0);
+}
+
+bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, std::size_t count, const Shape& shape,
+                const Pyramid* features, const Request& request) {
+    const auto n = static_cast<double>(count);
+    const Costs costs(*isa.tiled_l2, shape, count);
+    const double enough = kWorth * costs.dense_ns(n, 0);
+    double bounded = features == nullptr ? n * costs.features_ns() : 0;
+
+    const std::vector<std::uint32_t> places = spread(count);
+    std::vector<std::uint32_t> selection(places);
+    tiled_l2::Images some;
+    if (images != nullptr) {
+        some = *images;
+        some.count = selection.size();
+        some.selection = selection.data();
+        if (images->selection != nullptr) {
+            for (std::uint32_t& place : selection) place = images->selection[place];
+        }
+    }
+    Pyramid pyramid(shape);
+    if (features == nullptr) {
+        pyramid.append(*isa.block_bounds, some, shape, 0, some.count, request.threads);
+    } else {
+        pyramid.append(*features, places);
+    }
+
+    Survivors left = screen_all(*isa.block_bounds, pyramid, request.ssd_max);
+    const double scale = n / static_cast<double>(places.size());
+    for (std::size_t l = 0; l < left.asked.size(); ++l) {
+        bounded += static_cast<double>(left.asked[l]) * scale * scale * costs.bounds_ns(pyramid.levels()[l]);
+    }
+    if (request.min_clique > 2) {
+        // A member of the clique has about that many neighbours among these.
+        const auto degree = static_cast<std::size_t>(static_cast<double>(request.min_clique - 1) / scale);
+        keep_within(core(places.size(), left.pairs, degree), left.pairs);
+    }
+    for (const Component& component : components(places.size(), left.pairs)) {
+        if (bounded >= enough) return false;
+        double share = 0;
+        if (images != nullptr) {
+            const auto [kept, tried] =
+                try_some(isa, some, shape, pyramid, component.pairs, kTriedOfSample, request.ssd_max);
+            share = static_cast<double>(kept) / static_cast<double>(tried);
+        }
+        bounded += verify_ns(costs, pyramid.levels().back(), component, scale, share);
+    }
+    return bounded < enough;
+}
+
+}  // namespace memcore::block_bounds
