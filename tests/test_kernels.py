@@ -209,6 +209,17 @@ def test_what_the_copy_engine_can_read(name: str, view: Any, described: bool) ->
             assert all(a % b == 0 for a, b in itertools.pairwise(layout.strides))
 
 
+def test_a_launch_passes_what_was_compiled() -> None:
+    """The type of a descriptor ahead of time is the one that Triton makes of it at a launch."""
+    tile_blocks = importlib.import_module("memcore_kernels.tile_blocks")
+    images = torch.zeros(2, 66, 128, 128, 3, dtype=torch.uint8)
+    (operand,), launch = plan.plan(images, None, (128, 128), "last", (9, 0))
+    config = launch.config
+    made = tile_blocks.descriptor(operand, launch.layouts[0], config.block_m, config.block_k)
+    assert triton.runtime.jit.mangle_type(made) == PAPER_TMA.pointers["a"]
+    assert (made.shape, made.strides) == ([2, 66, 1, 128, 384], [3_244_032, 49_152, 49_152 // 128, 384, 1])
+
+
 def test_descriptors_keep_to_the_limits_of_the_copy_engine() -> None:
     """Boxes of at most 256 entries a dimension, 16 to 128 bytes of a line."""
     for architecture in (90, 100):

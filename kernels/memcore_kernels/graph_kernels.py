@@ -121,6 +121,7 @@ def verify_kernel(
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
     PAIRS: tl.constexpr,
+    SATURATED: tl.constexpr,
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
@@ -130,7 +131,8 @@ def verify_kernel(
     items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
     multiply-adds and reads 2 * PAIRS * K bytes a tile, until no pair of it is left. Formula and bounds on the sums are
     ``tiled_l2``'s. ``end_ptr`` (slots,): the images of each slot. ``norm_ptr``: as of
-    ``tile_norms_kernel``. ssd_max fits the type of an ssd: uint32, or int64 where a tile has segments.
+    ``tile_norms_kernel``. SATURATED: sums of several segments
+    stay in uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
     """
     groups = tl.cdiv(tiles, tiles_per_program)
     work = tl.load(count_ptr) * groups
@@ -182,6 +184,7 @@ def verify_kernel(
                 BLOCK_K,
                 STAGES,
                 False,
+                SATURATED,
                 TMA,
                 PACKED_XOR,
             )

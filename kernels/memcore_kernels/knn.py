@@ -119,6 +119,7 @@ def knn_kernel(
             BLOCK_K,
             STAGES,
             False,
+            False,
             TMA,
             PACKED_XOR,
         )
@@ -153,13 +154,14 @@ def kept_for(k: int) -> int:
     return max(2, 1 << (k - 1).bit_length())
 
 
-def choose_config(kept: int, align: int, wide: bool, capability: tuple[int, int]) -> Config:
+def choose_config(kept: int, align: int, wide: bool, tma: bool, capability: tuple[int, int]) -> Config:
     """By shape and device alone. Long lists and sums of 64 bits (``wide``) take the registers of larger blocks, the more so
-    where products pass through registers on their way from the matrix unit's own memory, as from sm_100 on.
+    where products pass through registers on their way from the matrix unit's own memory, as from sm_100 on; there the
+    addresses of rows that are read by pointers do so too.
     """
     if align < 4:
         return Config(64, 64, 32, stages=2, warps=8)
-    long = kept > (64 if capability[0] < 10 else 32)
+    long = kept > (64 if capability[0] < 10 else 32 if tma else 0)
     queries = 64 if wide and long else 128
     columns = 64 if wide or long else 128
     return Config(queries, columns, 128 if align == 16 else 64, stages=3, warps=8)
@@ -172,8 +174,11 @@ def describe(
     strides: Sequence[int],
     capability: tuple[int, int],
 ) -> list[raster.Layout]:
-    """Of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers."""
-    if capability < TMA_CAPABILITY or d % 128:
+    """Of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers.
+
+    The last block of a row may end past it: the copy engine fills it up with zeros.
+    """
+    if capability < TMA_CAPABILITY:
         return []
     lines = raster.Raster(1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides))
     found = [raster.layout(lines, place, 1, n) for place, n in enumerate(counts)]
@@ -237,8 +242,8 @@ def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) 
     strides = [x.stride(0) if len(x) > 1 else 0 for x in (queries, corpus)]
     align = math.gcd(16, d, *strides, queries.data_ptr(), corpus.data_ptr())
     capability = capability_of(queries.device)
-    config = choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, capability)
     layouts = describe(d, align, (count, rows), strides, capability)
+    config = choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, bool(layouts), capability)
     fixed = constants(d, align, kept, config, bool(layouts))
     query_blocks, steps = -(-count // config.queries), -(-rows // config.columns)
     parts = max(1, min(steps, PROGRAMS // query_blocks))

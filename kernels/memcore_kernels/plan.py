@@ -15,10 +15,14 @@ Channels: TypeAlias = Literal["first", "last"]
 #: Bytes of each image that a program of the pairs reads: few enough for many programs, and enough of them to
 #: make what follows a tile's inner loop a small part. Large tiles get a program each, small ones share one.
 PROGRAM_BYTES = 16_384
+#: Tiles of so many bytes have large blocks: smaller ones unroll their few steps, which takes the registers of those.
+LARGE_TILE_BYTES = 4096
 #: Rows and columns of the smallest blocks: so many images of one set are one block.
 SMALL = 64
 #: Compute capability from which there is a copy engine for blocks of a tensor (TMA).
 TMA_CAPABILITY = (9, 0)
+#: Lines of tiles that it is used for are a multiple of this: a block of so many bytes lies within one.
+LINE_UNIT = 64
 #: Programs in a grid's first dimension: the limit of CUDA.
 MAX_PROGRAMS = 2**31 - 1
 
@@ -44,8 +48,8 @@ def choose_config(
 ) -> Config:
     """By shape and device alone, so that the same input runs the same code; none of it was tuned on hardware.
 
-    Large blocks do more products for a byte that is copied; their sums take half of a thread's registers, so that only
-    tiles that get a program each have them. Sums of 64 bits have them where a block may have the 128 KiB of shared memory
+    Large blocks do more products for a byte that is copied; their sums take a quarter of a thread's registers, so that
+    only tiles of some size have them. Sums of 64 bits have them where a block may have the 128 KiB of shared memory
     through which they go to memory: not before sm_90, and not on sm_120. The fewer bytes a copy moves at once (``align``),
     the more addresses a thread holds: shorter blocks and more warps keep them in registers. Below 4 bytes there is no
     asynchronous copy, so nothing to pipeline.
@@ -60,7 +64,7 @@ def choose_config(
         return Config(SMALL, SMALL, block_k, warps=8 if wide else 4, stages=4, tma=tma, gram=gram)
     if wide and not (tma and capability[0] == 9):
         return Config(128, SMALL, block_k, warps=8, stages=3, tma=tma)
-    if lines.tile_bytes >= PROGRAM_BYTES:
+    if lines.tile_bytes >= LARGE_TILE_BYTES:
         return Config(128, 128, block_k, warps=8, stages=3, tma=tma)
     return Config(128, SMALL, block_k, warps=8, stages=3, tma=tma)
 
@@ -198,7 +202,7 @@ def plan(
     sides = (n, operands[-1].shape[1])
     layouts = [raster.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
     found = tuple(x for x in layouts if x is not None)
-    tma = capability >= TMA_CAPABILITY and len(found) == len(layouts)
+    tma = capability >= TMA_CAPABILITY and len(found) == len(layouts) and lines.line % LINE_UNIT == 0
     config = choose_config(n, other is None, lines, tma, capability)
     launch = Launch(batch, *sides, other is None, lines, config, found if config.tma else ())
     programs = max(launch.programs, *map(launch.norm_programs, (0, 1)))

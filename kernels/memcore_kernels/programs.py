@@ -74,6 +74,7 @@ CASES = (
     Case("1024 px, 64-bit sums", 500, (1024, 1024, 3), (256, 256)),
     Case("1024 px, N <= 64", 64, (1024, 1024, 3), (256, 256)),
     Case("256 px, gray, lines of 64", 500, (256, 256, 1), (64, 64)),
+    Case("160 px, lines of 120", 500, (160, 160, 3), (40, 40)),
     Case("32 px, lines of 24", 500, (32, 32, 3), (8, 8)),
     Case("32 px, N <= 64", 64, (32, 32, 3), (8, 8)),
     Case("300 px, lines of 4 n, tail", 500, (300, 400, 3), (75, 100)),
@@ -82,11 +83,24 @@ CASES = (
     Case("250 px, odd lines, 64-bit sums", 500, (500, 250, 3), (500, 125)),
 )
 
+#: Shapes of graphs: a case of the dense kernel, and what it stands for here.
+GRAPH_CASES = tuple(
+    (next(case for case in CASES if case.name == name), name.replace(", 64-bit sums", ", several segments"))
+    for name in (
+        "512 px, interleaved",
+        "1024 px, 64-bit sums",
+        "32 px, lines of 24",
+        "250 px, odd lines, tail",
+    )
+)
 #: Nearest rows: what it stands for, bytes of a row, k.
 NEAREST = (
     ("rows of 3,072 bytes, k = 1", 3072, 1),
     ("rows of 3,072 bytes, k = 50", 3072, 50),
     ("rows of 3,072 bytes, k = 128", 3072, 128),
+    ("rows of 3,600 bytes, k = 10", 3600, 10),
+    ("rows of 3,604 bytes, k = 10", 3604, 10),
+    ("rows of 3,075 bytes, k = 10", 3075, 10),
     ("rows of 786,432 bytes, k = 50", 786_432, 50),
     ("rows of 786,432 bytes, k = 128", 786_432, 128),
 )
@@ -102,13 +116,12 @@ def programs(architecture: int) -> Iterator[Program]:
     capability = (architecture // 10, architecture % 10)
     yield from _dense(capability)
     yield from _norms(capability)
-    for name in (
-        "512 px, interleaved",
-        "1024 px, 64-bit sums",
-        "32 px, lines of 24",
-        "250 px, odd lines, tail",
-    ):
-        yield from _graph(next(case for case in CASES if case.name == name), capability)
+    for case, name in GRAPH_CASES:
+        yield from _graph(case, name, _graphs(case, 2**31, capability), capability)
+    case, name = GRAPH_CASES[1]
+    yield _verify(case, f"{name}, threshold above 2^32", _graphs(case, 2**33, capability), capability)
+    case, name = GRAPH_CASES[0]
+    yield _verify(case, f"{name}, N <= 64", _graphs(case, 2**31, capability, 64), capability)
     for name, d, k in NEAREST:
         yield _nearest(name, d, k, capability)
 
@@ -217,18 +230,18 @@ def _multiply_adds(launch: Launch) -> int:
     )
 
 
-def _graph(case: Case, capability: tuple[int, int]) -> Iterator[Program]:
-    """The three launches of ``threshold_graph``, and the degrees."""
-    height, width, channels = case.size
-    graphs = threshold_graph.DeviceGraphs(
-        SLOTS,
-        CAPACITY,
-        (height, width, channels),
-        tile=case.tile,
-        ssd_max=2**31,
-        device="meta",
-        capability=capability,
+def _graphs(
+    case: Case, ssd_max: int, capability: tuple[int, int], capacity: int = CAPACITY
+) -> threshold_graph.DeviceGraphs:
+    return threshold_graph.DeviceGraphs(
+        SLOTS, capacity, case.size, tile=case.tile, ssd_max=ssd_max, device="meta", capability=capability
     )
+
+
+def _graph(
+    case: Case, name: str, graphs: threshold_graph.DeviceGraphs, capability: tuple[int, int]
+) -> Iterator[Program]:
+    """The three launches of ``threshold_graph``, and the degrees."""
     lines, blocks, config = graphs.lines, graphs.blocks, graphs.config
     _, image, plane, row = lines.strides[0]
     where = {"image_stride": image, "plane_stride": plane, "row_stride": row}
@@ -237,7 +250,7 @@ def _graph(case: Case, capability: tuple[int, int]) -> Iterator[Program]:
     if blocks is not None:
         yield _plain(
             block_bounds.block_means_kernel,
-            case.name,
+            name,
             {"rows_new": 64, **tiles, **norm, **where},
             block_bounds.constants(lines, blocks, config.block_k),
             {"x_ptr": "*u8", "mean_ptr": "*u8", "norm_ptr": "*i32", "position_ptr": "*i64"},
@@ -256,7 +269,7 @@ def _graph(case: Case, capability: tuple[int, int]) -> Iterator[Program]:
     pairs_decided = sides * (sides + 1) // 2 * side**2
     yield Program(
         kernel=graph_kernels.candidates_kernel,
-        case=case.name,
+        case=name,
         arguments={**graph, "tiles": lines.tiles, "limit": 99_991, "sides": sides},
         constants={"STORED": stored, "BOUNDED": blocks is not None, "PAIRS": side},
         pointers={"mean_ptr": "*u8", **ints},
@@ -273,26 +286,7 @@ def _graph(case: Case, capability: tuple[int, int]) -> Iterator[Program]:
         multiply_adds=pairs_decided * lines.tiles * stored if blocks else 0,
         memory_bytes=CAPACITY * lines.tiles * stored,
     )
-    yield Program(
-        kernel=graph_kernels.verify_kernel,
-        case=case.name,
-        arguments={**graph, **tiles, "tiles_per_program": 3, "ssd_max": 2**31 + 1, **norm, **where},
-        constants=graphs.tile_constants()
-        | {"STAGES": config.stages, "PAIRS": side, "TMA": config.tma, "PACKED_XOR": True},
-        pointers=_images(("x",), (side,), config.block_k, config.tma) | ints,
-        warps=config.warps,
-        block=f"{side}x{side}x{config.block_k}",
-        multiplies=True,
-        copies=lines.align >= 4,
-        tma=config.tma,
-        step_bytes=2 * side * config.block_k,
-        step_multiply_adds=side * side * config.block_k,
-        max_registers=255,
-        max_shared_bytes=shared_limit(capability),
-        work=f"{CAPACITY} images, no pair ruled out before",
-        multiply_adds=pairs_decided * lines.tiles * graphs.segments[0] * graphs.segments[1],
-        memory_bytes=CAPACITY * case.image_bytes,
-    )
+    yield _verify(case, name, graphs, capability)
     if case is CASES[0]:
         yield _plain(
             graph_kernels.degrees_kernel,
@@ -308,11 +302,64 @@ def _graph(case: Case, capability: tuple[int, int]) -> Iterator[Program]:
         )
 
 
+def _verify(
+    case: Case, name: str, graphs: threshold_graph.DeviceGraphs, capability: tuple[int, int]
+) -> Program:
+    lines, config, side = graphs.lines, graphs.config, graphs.config.pairs
+    _, image, plane, row = lines.strides[0]
+    sides = -(-graphs.capacity // side)
+    names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr", "end_ptr")
+    arguments = {
+        "capacity": graphs.capacity,
+        "words": graphs.words,
+        "tiles": lines.tiles,
+        "tiles_x": lines.tiles_x,
+        "tiles_per_program": 3,
+        "ssd_max": graphs.ssd_max + 1,
+        "norm_stride": graphs.norms.shape[-1],
+        "image_stride": image,
+        "plane_stride": plane,
+        "row_stride": row,
+    }
+    return Program(
+        kernel=graph_kernels.verify_kernel,
+        case=name,
+        arguments=arguments,
+        constants=graphs.tile_constants()
+        | {
+            "STAGES": config.stages,
+            "PAIRS": side,
+            "SATURATED": config.saturated,
+            "TMA": config.tma,
+            "PACKED_XOR": True,
+        },
+        pointers=_images(("x",), (side,), config.block_k, config.tma) | dict.fromkeys(names, "*i32"),
+        warps=config.warps,
+        block=f"{side}x{side}x{config.block_k}",
+        multiplies=True,
+        copies=lines.align >= 4,
+        tma=config.tma,
+        step_bytes=2 * side * config.block_k,
+        step_multiply_adds=side * side * config.block_k,
+        max_registers=255,
+        max_shared_bytes=shared_limit(capability),
+        work=f"{graphs.capacity} images, no pair ruled out before",
+        multiply_adds=sides
+        * (sides + 1)
+        // 2
+        * side**2
+        * lines.tiles
+        * graphs.segments[0]
+        * graphs.segments[1],
+        memory_bytes=graphs.capacity * case.image_bytes,
+    )
+
+
 def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
-    kept = knn.kept_for(k)
-    config = knn.choose_config(kept, 16, d > raster.MAX_SEGMENT_BYTES, capability)
-    tma = bool(knn.describe(d, 16, (QUERIES, ROWS), (d, d), capability))
-    constants = knn.constants(d, 16, kept, config, tma)
+    kept, align = knn.kept_for(k), math.gcd(16, d)
+    tma = bool(knn.describe(d, align, (QUERIES, ROWS), (d, d), capability))
+    config = knn.choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, tma, capability)
+    constants = knn.constants(d, align, kept, config, tma)
     m, n, block_k = config.queries, config.columns, config.block_k
     padded = constants["SEGMENT"] * constants["SEGMENTS"]
     return Program(
@@ -325,8 +372,8 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
             "shift": 17,
             "q_norm_stride": 1024,
             "c_norm_stride": 50_048,
-            "q_stride": d // 16,
-            "c_stride": d // 16,
+            "q_stride": d // align,
+            "c_stride": d // align,
         },
         constants=constants | {"PACKED_XOR": True},
         pointers=_images(("q", "c"), (m, n), block_k, tma)
@@ -334,7 +381,7 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
         warps=config.warps,
         block=f"{m}x{n}x{block_k}",
         multiplies=True,
-        copies=True,
+        copies=align >= 4,
         tma=tma,
         step_bytes=(m + n) * block_k,
         step_multiply_adds=m * n * block_k,

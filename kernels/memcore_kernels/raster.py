@@ -59,10 +59,6 @@ class Layout:
     strides: tuple[int, int, int, int, int]
 
 
-#: Lines that the copy engine is used for are a multiple of this: a block of so many bytes lies within one.
-LINE_UNIT = 64
-
-
 def layout(lines: Raster, operand: int, batch: int, n: int) -> Layout | None:
     """What a tensor descriptor of an operand needs, or None where its memory does not meet what the driver asks for.
 
@@ -74,7 +70,7 @@ def layout(lines: Raster, operand: int, batch: int, n: int) -> Layout | None:
     >>> layout(Raster(1, 8, 24, 4, 4, 8, ((0, 32 * 12, 0, 12),)), 0, 1, 500) is None
     True
     """
-    if lines.align != 16 or lines.line % LINE_UNIT:
+    if lines.align != 16:
         return None
     extents = (batch, n, lines.planes, lines.tiles_y * lines.rows)
     row_bytes = lines.tiles_x * lines.line

@@ -30,7 +30,7 @@ import triton
 from memcore_kernels import raster
 from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
-from memcore_kernels.plan import SMALL, TMA_CAPABILITY, capability_of
+from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of
 from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms
 
 #: Images of a graph at most.
@@ -49,24 +49,30 @@ class Config:
     stages: int
     warps: int
     tma: bool = False
+    #: Whether sums of several segments stay in 32 bits.
+    saturated: bool = False
 
 
-def choose_config(capacity: int, lines: raster.Raster, tma: bool) -> Config:
+def choose_config(
+    capacity: int, lines: raster.Raster, tma: bool, ssd_max: int, capability: tuple[int, int]
+) -> Config:
     """By shape and device alone, as ``plan.choose_config``.
 
     Large blocks do more products for a byte that is copied. Small ones are for graphs that are no larger, and where their
-    registers go elsewhere: to sums of 64 bits, to addresses of single bytes. Shorter steps where a copy moves fewer bytes at
-    once; no pipeline where copies are not asynchronous.
+    registers go elsewhere: to addresses of single bytes, and to sums of several segments, for which sm_90 alone has them.
+    Sums need 64 bits only for a threshold that does. Shorter steps where a copy moves fewer bytes at once; no pipeline where
+    copies are not asynchronous.
     """
     if lines.align < 4:
         return Config(SMALL, 32, 2, warps=8)
     whole = lines.line % 128 == 0 if tma else lines.align == 16
     block_k = 128 if whole else 64
-    if lines.tile_bytes > raster.MAX_SEGMENT_BYTES:
-        return Config(SMALL, block_k, 4, warps=8, tma=tma)
-    if capacity <= SMALL:
-        return Config(SMALL, block_k, 4, warps=4, tma=tma)
-    return Config(2 * SMALL, block_k, 3, warps=8, tma=tma)
+    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    saturated = wide and ssd_max < 2**32 - 1
+    room = not wide or (saturated and tma and capability[0] == 9)
+    if room and capacity > SMALL:
+        return Config(2 * SMALL, block_k, 3, warps=8, tma=tma, saturated=saturated)
+    return Config(SMALL, block_k, 4, warps=8 if wide and not saturated else 4, tma=tma, saturated=saturated)
 
 
 def candidate_warps(pairs: int) -> int:
@@ -106,8 +112,10 @@ class DeviceGraphs:
         self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
         self.lines = raster.describe([self.images.movedim(-1, 2)], tile)
         self.layout = raster.layout(self.lines, 0, 1, slots * capacity)
-        tma = self.layout is not None and (capability or capability_of(self.device)) >= TMA_CAPABILITY
-        self.config = choose_config(capacity, self.lines, tma)
+        capability = capability or capability_of(self.device)
+        aligned = self.layout is not None and self.lines.line % LINE_UNIT == 0
+        tma = aligned and capability >= TMA_CAPABILITY
+        self.config = choose_config(capacity, self.lines, tma, ssd_max, capability)
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = raster.segments(self.lines.tile_bytes, self.config.block_k)
         rows, tiles = slots * capacity, self.lines.tiles
@@ -256,7 +264,7 @@ class DeviceGraphs:
             self.lines.tiles,
             self.lines.tiles_x,
             tiles_per_program,
-            min(self.ssd_max, 2**32 - 1) if self.segments[1] == 1 else self.ssd_max,
+            min(self.ssd_max, 2**32 - 1) if self.segments[1] == 1 or self.config.saturated else self.ssd_max,
             self.norms.shape[-1],
             image,
             plane,
@@ -264,6 +272,7 @@ class DeviceGraphs:
             **self.tile_constants(),
             STAGES=self.config.stages,
             PAIRS=pairs,
+            SATURATED=self.config.saturated,
             TMA=self.config.tma,
             PACKED_XOR=PACKED_XOR,
             num_warps=self.config.warps,

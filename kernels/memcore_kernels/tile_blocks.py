@@ -138,12 +138,14 @@ def tile_ssd(
     BLOCK_K: tl.constexpr,
     STAGES: tl.constexpr,
     GRAM: tl.constexpr,
+    SATURATED: tl.constexpr,
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
     """(BLOCK_M, BLOCK_N) ssd of tile t, uint32 (one segment) or int64; ``a_rows``: addresses of the images (rows, 1).
 
-    GRAM: b is a, block and all, and the norms are the diagonal of the products.
+    GRAM: b is a, block and all, and the norms are the diagonal of the products. SATURATED: uint32 also for several segments,
+    2^32 - 1 for all that is larger.
     """
     MASKED: tl.constexpr = SEGMENT * SEGMENTS != K
     tile_row = t // tiles_x * ROWS
@@ -153,7 +155,7 @@ def tile_ssd(
     if not TMA:
         a_tile = a_rows + tile_offset(t, tiles_x, a_row_stride, ROWS, LINE, ALIGN)
         b_tile = b_rows + tile_offset(t, tiles_x, b_row_stride, ROWS, LINE, ALIGN)
-    ssd = tl.zeros((BLOCK_M, BLOCK_N), tl.uint32 if SEGMENTS == 1 else tl.int64)
+    ssd = tl.zeros((BLOCK_M, BLOCK_N), tl.uint32 if SEGMENTS == 1 or SATURATED else tl.int64)
     for segment in range(SEGMENTS):
         dot = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
         for step in tl.range(0, SEGMENT, BLOCK_K, num_stages=STAGES):
@@ -218,7 +220,11 @@ def tile_ssd(
         a_norm = a_norm.to(tl.uint32, bitcast=True)
         b_norm = b_norm.to(tl.uint32, bitcast=True)
         both = a_norm[:, None] + b_norm[None, :] - 2 * dot.to(tl.uint32, bitcast=True)
-        ssd += both.to(ssd.dtype)
+        if SATURATED:
+            total = ssd + both
+            ssd = tl.where(total < both, 0xFFFFFFFF, total)
+        else:
+            ssd += both.to(ssd.dtype)
     return ssd
 
 

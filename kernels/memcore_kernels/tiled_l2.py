@@ -173,6 +173,7 @@ def tiled_l2_kernel(
         BLOCK_K,
         STAGES,
         GRAM,
+        False,
         TMA,
         PACKED_XOR,
     )
@@ -207,6 +208,7 @@ def tiled_l2_kernel(
                 BLOCK_K,
                 STAGES,
                 GRAM,
+                False,
                 TMA,
                 PACKED_XOR,
             )

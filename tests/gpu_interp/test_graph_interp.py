@@ -134,19 +134,42 @@ def test_extreme_thresholds(ssd_max: int) -> None:
     assert check(graphs, {0: images}, (8, 8)) == {0: 2, 1: 6, 255**2 * 192: 12}[ssd_max]
 
 
-def test_large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K = 49,152, whose largest ssd exceeds int32; and K = 67,584 in two segments, summed in 64 bits."""
-    monkeypatch.setattr(threshold_graph, "choose_config", lambda *_: threshold_graph.Config(64, 4096, 2, 4))
-    for shape in ((128, 128, 3), (176, 128, 3)):
-        images = torch.zeros(3, *shape, dtype=torch.uint8)
-        images[1] = 255
-        images[2, :, :, 1] = 3
-        tile = shape[:2]
-        graphs = DeviceGraphs(1, 3, shape, tile=tile, ssd_max=limit(shape[0] * 384, 0.05), device="cpu")
-        assert graphs.blocks is not None
-        with watched():
-            graphs.extend(images, [0] * 3)
-        assert check(graphs, {0: images}, tile) == 2
+@pytest.mark.parametrize(("rows", "saturated"), [(128, False), (176, False), (176, True)])
+def test_large_tiles(rows: int, saturated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K = 49,152, whose largest ssd exceeds int32; K = 67,584 in two segments, summed in 64 bits, or in 32 up to their end.
+
+    Of the latter the largest ssd, modulo 2^32, is below the threshold.
+    """
+    config = threshold_graph.Config(64, 4096, 2, warps=4, saturated=saturated)
+    monkeypatch.setattr(threshold_graph, "choose_config", lambda *_: config)
+    images = torch.zeros(3, rows, 128, 3, dtype=torch.uint8)
+    images[1] = 255
+    images[2, :, :, 1] = 3
+    ssd_max = limit(rows * 384, 0.16)
+    assert rows == 128 or 2**32 < rows * 384 * 255**2 < 2**32 + ssd_max
+    graphs = DeviceGraphs(1, 3, (rows, 128, 3), tile=(rows, 128), ssd_max=ssd_max, device="cpu")
+    assert graphs.blocks is not None
+    monkeypatch.setattr(threshold_graph, "mean_limit", lambda *_: 2**31 - 1)  # leave it to the exact sums
+    with watched():
+        graphs.extend(images, [0] * 3)
+    assert check(graphs, {0: images}, (rows, 128)) == 2
+
+
+def test_when_sums_may_end_at_32_bits() -> None:
+    """Where a tile has segments and the threshold is below; large blocks of them on sm_90 alone."""
+
+    def config(ssd_max: int, size: int, capability: tuple[int, int]) -> threshold_graph.Config:
+        shape = (size, size, 3)
+        return DeviceGraphs(
+            1, 200, shape, tile=shape[:2], ssd_max=ssd_max, device="meta", capability=capability
+        ).config
+
+    for capability, pairs in (((8, 0), 64), ((9, 0), 128), ((10, 0), 64)):
+        found = config(2**32 - 2, 256, capability)
+        assert (found.saturated, found.pairs) == (True, pairs)
+        assert not config(2**32 - 1, 256, capability).saturated
+        assert config(2**32 - 1, 256, capability).pairs == 64
+        assert config(2**32 - 1, 128, capability).pairs == 128
 
 
 def test_bounds_leave_no_edge_out() -> None:

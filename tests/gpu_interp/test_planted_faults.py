@@ -12,7 +12,7 @@ import memcore_kernels
 import numpy as np
 import pytest
 import torch
-from memcore_kernels import block_bounds, raster, threshold_graph
+from memcore_kernels import block_bounds, plan, raster, threshold_graph, tiled_l2
 
 from memcore.backends import gpu_clique, reference
 from tests.interpreter_check import watched
@@ -91,6 +91,32 @@ def means(module: ModuleType) -> None:
     assert torch.equal(norms[:, 0].T.long(), squares)
 
 
+def blocks(module: ModuleType) -> None:
+    """The dense kernel by descriptors: two sets, two segments, of which the second's last block is not there."""
+    rng = np.random.default_rng(5)
+    pixels = torch.from_numpy(rng.integers(0, 256, (3, 18, 128, 1), dtype=np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled_l2, "capability_of", lambda _: (9, 0))
+        patch.setattr(raster, "MAX_SEGMENT_BYTES", 1000)
+        patch.setattr(tiled_l2, "tile_ssd", module.tile_ssd)
+        patch.setattr(tiled_l2, "descriptor", module.descriptor)
+        with watched(4):
+            found = tiled_l2.tiled_l2_ssd(pixels, pixels[1:], tile=(9, 128), channels="last")
+    arrays = pixels[None].numpy()
+    expected = reference.tiled_l2_ssd(arrays, arrays[:, 1:], (9, 128))[0].astype(np.int64)
+    assert found.tolist() == expected.tolist()
+
+
+def dense(module: ModuleType) -> None:
+    """The dense kernel by pointers, 70 images, each of two tiles in a program of its own."""
+    pixels = images(70)
+    with pytest.MonkeyPatch.context() as patch, watched(5):
+        patch.setattr(plan, "PROGRAM_BYTES", 1)  # a program for each tile
+        found = module.tiled_l2_ssd(pixels, tile=TILE, channels="last")
+    expected = reference.tiled_l2_ssd(pixels[None].numpy(), None, TILE)[0].astype(np.int64)
+    assert found.tolist() == expected.tolist()
+
+
 def nearest(module: ModuleType) -> None:
     """Three queries, 70 rows in several parts, many ties."""
     module.choose_config = lambda *_: module.Config(16, 32, 64, 2, 4)
@@ -107,6 +133,8 @@ CHECKS: dict[str, Callable[[ModuleType], None]] = {
     "graph_kernels": graph,
     "block_bounds": means,
     "knn": nearest,
+    "tile_blocks": blocks,
+    "tiled_l2": dense,
 }
 
 #: What it is, module, text, what it becomes, what is to be seen.
@@ -165,6 +193,41 @@ FAULTS = [
         "block_bounds",
         "t = pid % tiles\n    row = pid // tiles * IMAGES",
         "t = pid // tiles\n    row = pid % tiles * IMAGES",
+        "Race|assert",
+    ),
+    (
+        "the next tile's lines past the end of one",
+        "tile_blocks",
+        "image, line // ROWS, tile_row + line % ROWS,",
+        "image, line * 0, tile_row + line,",
+        "assert",
+    ),
+    (
+        "a tile's norms for each of its segments",
+        "tile_blocks",
+        "tl.cast(t * SEGMENTS + segment, tl.int64)",
+        "tl.cast(t * SEGMENTS, tl.int64)",
+        "assert",
+    ),
+    (
+        "a descriptor that reaches past the images",
+        "tile_blocks",
+        "[*layout.shape],",
+        "[layout.shape[0], layout.shape[1] + 1, *layout.shape[2:]],",
+        "OutOfBounds",
+    ),
+    (
+        "rows of the output that are too short",
+        "tiled_l2",
+        "columns = n_blocks * BLOCK_N",
+        "columns = m",
+        "assert",
+    ),
+    (
+        "a plain store where programs share a pair",
+        "tiled_l2",
+        'tl.atomic_max(pairs, largest, sem="relaxed")',
+        "tl.store(pairs, tl.maximum(tl.load(pairs), largest))",
         "Race|assert",
     ),
     (

@@ -155,7 +155,7 @@ def test_graphs(n: int, capacity: int, on_sm_90: list[tuple[int, ...]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("q", "n", "d", "k"), [(1, 1, 128, 1), (17, 200, 256, 7), (130, 70, 128, 33), (3, 300, 384, 100)]
+    ("q", "n", "d", "k"), [(1, 1, 128, 1), (17, 200, 256, 7), (130, 70, 144, 33), (3, 300, 16, 100)]
 )
 def test_nearest_rows(q: int, n: int, d: int, k: int, on_sm_90: list[tuple[int, ...]]) -> None:
     rng = np.random.default_rng(q + n)

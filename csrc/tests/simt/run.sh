@@ -23,10 +23,10 @@ flags="-std=c++20 -O1 -g -pthread -Wall -Wextra -Werror -Wno-psabi -I."
 cxx=${CXX:-g++}
 compile() { # source, object, flags
     # shellcheck disable=SC2086
-    $cxx $flags $3 -c "$1" -o "$out/$2"
+    $cxx $3 $flags -c "$1" -o "$out/$2"
 }
-kernel() { # source, program
-    compile "$1" kernel.o "$sanitize -x c++ -include tests/simt/simt.hpp"
+kernel() { # source, program, folder of headers that come first
+    compile "$1" kernel.o "$sanitize ${3:-} -x c++ -include tests/simt/simt.hpp"
     # shellcheck disable=SC2086
     $cxx $flags $sanitize "$out/kernel.o" "$out"/cpu-*.o "$out/simt.o" "$out/test.o" -o "$out/$2"
 }
@@ -41,12 +41,16 @@ kernel clique/max_clique.cu test_max_clique
 "$out/test_max_clique" $schedules $small
 
 planted() { # name, what the output must show, sed command
-    sed "$3" clique/max_clique.cu >"$out/$1.cu"
-    if cmp -s clique/max_clique.cu "$out/$1.cu"; then
-        echo "FAILED: planting '$1' changed nothing: max_clique.cu was rewritten, mend tests/simt/run.sh" >&2
+    mkdir -p "$out/$1/clique"
+    for source in max_clique.cu warp_solver.hpp; do
+        sed "$3" clique/$source >"$out/$1/clique/$source"
+    done
+    if cmp -s clique/max_clique.cu "$out/$1/clique/max_clique.cu" &&
+        cmp -s clique/warp_solver.hpp "$out/$1/clique/warp_solver.hpp"; then
+        echo "FAILED: planting '$1' changed nothing: the kernel was rewritten, mend tests/simt/run.sh" >&2
         exit 1
     fi
-    kernel "$out/$1.cu" "planted-$1"
+    kernel "$out/$1/clique/max_clique.cu" "planted-$1" "-I$out/$1"
     if "$out/planted-$1" 1 1 >"$out/$1.log" 2>&1 || ! grep -q "$2" "$out/$1.log"; then
         echo "FAILED: the planted fault '$1' was not caught as '$2', see $out/$1.log" >&2
         exit 1
