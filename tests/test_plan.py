@@ -58,7 +58,7 @@ def test_hours_images_and_cost_by_hand() -> None:
     assert ray["cost"] == pytest.approx(ray["hours"] * 30)
     assert (slurm["machines"], slurm["workers"]) == (10, 40)
     worst = float(outcome(Sequential(0.1, 0.01).boundary, Fraction(1, 10)).images) + 16
-    assert sequential["images"] == pytest.approx(1000 * (0.99 * 65 + 0.01 * worst), abs=1)
+    assert sequential["images"] == pytest.approx(1000 * (0.99 * 64 + 0.01 * worst), abs=1)
     assert sequential["saved"] == pytest.approx(1 - sequential["images"] / 500_000, abs=1e-5)
     assert sequential["worker_hours"] < 0.2 * fixed["worker_hours"]
     assert fixed["files"] == 2 * 10 + 2 + 100

@@ -13,7 +13,10 @@ from fractions import Fraction
 _ONE = 1 << 256
 #: Part of the miss rate that is kept for prompts with edges. Nearly all prompts have none, so what matters most is when
 #: those stop: they get all that the rest can spare. Without a reserve prompts with one chance edge would stop far later.
-_RESERVE = Fraction(1, 20)
+_RESERVE = Fraction(1, 25)
+#: Part of the reserve for cliques of two, since of the prompts with edges most have only chance pairs; the larger cliques
+#: share the rest equally.
+_PAIRS = Fraction(1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,8 @@ def find_boundary(copy_rate: Fraction, miss_rate: Fraction, generations: int, mi
     for size in range(1, min_clique):
         if size == 1:
             allowed = most * (1 - _RESERVE)
+        elif size == 2 and min_clique > 3:
+            allowed = spent + (most - spent) * _PAIRS
         else:
             allowed = spent + (most - spent) / (min_clique - size)
         while images < generations and (not images or spent + sum(mass[: size + 1]) > allowed):

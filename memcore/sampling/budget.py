@@ -89,8 +89,8 @@ class Sequential:
 
     >>> rule = Sequential(0.10, 0.01)
     >>> rule.boundary.stops[:3]
-    (65, 114, 134)
-    >>> rule.decide(64, lambda: (1, 1)), rule.decide(65, lambda: (1, 1)).stop, rule.decide(32, lambda: (11, 11)).stop
+    (64, 111, 148)
+    >>> rule.decide(63, lambda: (1, 1)), rule.decide(64, lambda: (1, 1)).stop, rule.decide(32, lambda: (11, 11)).stop
     (Decision(images=1, stop=None), <StopReason.HOPELESS: 'hopeless'>, <StopReason.FOUND: 'found'>)
     """
 
