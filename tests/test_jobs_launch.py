@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -79,7 +80,8 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        fsspec.filesystem("s3").mkdir("runs")
+        for name in ("runs", "bucket"):  # the second is that of docs/running.md
+            fsspec.filesystem("s3").mkdir(name)
         yield "s3://runs"
     server.stop()
 
@@ -235,6 +237,50 @@ def test_slurm(
     assert len(list(run.glob("slurm/*_*.log"))) == 2
 
 
+def run_guide(heading: str, folder: Path) -> None:
+    """Does in ``folder`` what docs/running.md says under a heading, but for installing and for the keys of a real store."""
+    text = (ROOT / "docs" / "running.md").read_text("utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert blocks, heading
+    lines = [x for x in "".join(blocks).splitlines() if not x.startswith(("pip install", "export AWS_"))]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+    words = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the guide was followed up to the report of a run on one machine."""
+    folder = tmp_path_factory.mktemp("guide")
+    run_guide("Prompts", folder)
+    run_guide("One machine", folder)
+    return folder
+
+
+def test_the_guide_on_one_machine(guided: Path) -> None:
+    rows = RunFolder.open(guided / "run").findings()
+    assert len(rows) == 1000
+    assert sum(row["status"] == "finding" for row in rows) == 10
+    assert (guided / "run" / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("heading", ["Ray", "SLURM", "An object store"])
+def test_the_guide(heading: str, guided: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The other places of docs/running.md, with its own commands: the same findings as on one machine."""
+    if heading == "Ray":
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    else:
+        request.getfixturevalue("slurm" if heading == "SLURM" else "bucket")
+    shutil.copy(guided / "prompts.txt", tmp_path)
+    run_guide(heading, tmp_path)
+    if heading == "SLURM":
+        _wait_for(lambda: not _output("squeue", "-h").strip(), "the array's end")
+    assert content(tmp_path / "run") == content(guided / "run")
+
+
 def test_the_script_of_an_array(
     prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: Path
 ) -> None:
@@ -251,6 +297,16 @@ def test_the_script_of_an_array(
         done = subprocess.run(["bash", "-c", text], env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert content(run) == content(local)
+
+
+def test_status_before_the_first_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run" / "slurm").mkdir(parents=True)
+    (tmp_path / "run" / "slurm" / "array.sh").write_text("#!/bin/bash\n")
+    assert main(["status", str(tmp_path / "run")]) == 0
+    assert "no task has begun" in capsys.readouterr().out
+    assert main(["status", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["waiting"] is True
+    assert main(["status", str(tmp_path)]) == 2
 
 
 def test_wrong_launch_flags(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,11 +82,16 @@ def without_launcher(argv: Sequence[str]) -> list[str]:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from memcore.jobs.status import status, status_lines
+    from memcore.jobs.status import is_waiting, status, status_lines
     from memcore.jobs.store import RunFolder
 
-    told = status(RunFolder.open(arguments.run))
-    print(json.dumps(told, indent=1) if arguments.json else "\n".join(status_lines(told)))
+    if is_waiting(arguments.run):
+        told = {"run": str(arguments.run), "complete": False, "waiting": True}
+        lines = [f"{arguments.run}: submitted to SLURM, no task has begun yet (squeue shows the array)"]
+    else:
+        told = status(RunFolder.open(arguments.run))
+        lines = status_lines(told)
+    print(json.dumps(told, indent=1) if arguments.json else "\n".join(lines))
     return 0
 
 

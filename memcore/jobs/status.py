@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from memcore.jobs.storage import is_url
 from memcore.jobs.store import RunFolder
 
 #: Shards that the rate is taken from: the last ones, since a run may have been slower or faster before.
 RECENT = 64
+
+
+def is_waiting(run: str | Path) -> bool:
+    """Whether the run was given to SLURM, and none of its tasks has begun: the first of them makes the run's folder."""
+    if is_url(run):
+        return False
+    return (Path(run) / "slurm" / "array.sh").is_file() and not (Path(run) / "run.toml").exists()
 
 
 def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
