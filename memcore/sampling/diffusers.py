@@ -10,7 +10,6 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -21,6 +20,7 @@ from memcore import arrays
 from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
 from memcore.sampling.first_step import SCORES, FirstStep, watch_first_step
+from memcore.sampling.pipeline_call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screens import flag_constant
 from memcore.types import Images, Request
@@ -43,13 +43,6 @@ except ImportError as error:
 CPU_BATCH = 16
 #: Likewise the number of threads that torch may use for one call on a CPU: 1x1 convolutions split their sums by it.
 CPU_THREADS = 1
-#: Pipelines whose output_type="pt" is not what they save: shifted to [-1, 1], or past the safety checker (IF).
-_ASK_NUMPY = {"deepfloyd_if", "kandinsky", "kandinsky2_2", "kandinsky3"}
-#: One argument a stage. Other scales that end so (skip_layer_guidance_scale) are something else.
-_STEPS = re.compile(r"((prior|decoder|super_res)_)?num_inference_steps")
-_GUIDANCE = re.compile(r"((prior|decoder|super_res)_)?guidance_scale")
-_TEXTS = re.compile(r"(negative_)?prompt(_\d+)?")
-_SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
 
 
 class DiffusersSampler:
@@ -113,8 +106,15 @@ class DiffusersSampler:
         self._pipe = cast(Any, pipe)
         self._parameters = dict(inspect.signature(type(pipe).__call__).parameters)
         self._conditional = "prompt" in self._parameters
-        self._call = self._call_arguments(
-            _check_guidance(guidance_scale), height, width, negative_prompt, dict(call_options or {})
+        self._call = call_arguments(
+            type(pipe),
+            self._parameters,
+            self.steps,
+            check_guidance(guidance_scale),
+            height,
+            width,
+            negative_prompt,
+            dict(call_options or {}),
         )
         self._shape: tuple[int, int, int] | None = None
         self._described: dict[str, str] | None = None
@@ -187,7 +187,7 @@ class DiffusersSampler:
             defaults = {
                 name: str(p.default)
                 for name, p in self._parameters.items()
-                if name not in _SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
+                if name not in SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
             }
             components = sorted(self._pipe.components.items())
             self._described = {
@@ -227,7 +227,7 @@ class DiffusersSampler:
         """
         if not requests:
             raise ArgumentValueError("requests must hold at least one request")
-        scales = dict.fromkeys(self._stages(_GUIDANCE), _check_guidance(guidance_scale))
+        scales = dict.fromkeys(stages(self._parameters, GUIDANCE), check_guidance(guidance_scale))
         size = self.cpu_batch if self._on_cpu else self.batch_size
         parts: list[tuple[FirstStep, int]] = []
         for start in range(0, len(requests), size):
@@ -276,7 +276,7 @@ class DiffusersSampler:
         if self._conditional:
             arguments["prompt"] = [r.prompt for r in padded]
             for key, value in self._call.items():
-                if isinstance(value, str) and _TEXTS.fullmatch(key):
+                if isinstance(value, str) and TEXTS.fullmatch(key):
                     arguments[key] = [value] * size
         else:
             arguments["batch_size"] = size
@@ -331,64 +331,6 @@ class DiffusersSampler:
         finally:
             torch.set_num_threads(before)
 
-    def _call_arguments(
-        self,
-        guidance: float | None,
-        height: int | None,
-        width: int | None,
-        negative_prompt: str | None,
-        options: dict[str, Any],
-    ) -> dict[str, Any]:
-        """The arguments of every call, all explicit; raises if the pipeline does not take one or needs another."""
-        name = type(self._pipe).__name__
-        for key in options:
-            if key in _SET_HERE or key not in self._parameters:
-                why = "is set by the sampler" if key in _SET_HERE else f"is no argument of {name}"
-                raise ArgumentValueError(f"call_options holds {key!r}, which {why}")
-        steps, scales = self._stages(_STEPS), self._stages(_GUIDANCE)
-        if not steps:
-            raise ArgumentValueError(
-                f"pipe takes no number of steps: {name} is no pipeline that samples images"
-            )
-        if scales and guidance is None:
-            raise ArgumentValueError(
-                f"guidance_scale is missing: {name} takes it, and its default changes the images; 1.0 turns it off"
-            )
-        given: dict[str, Any] = {"height": height, "width": width, "negative_prompt": negative_prompt}
-        if not scales:
-            given["guidance_scale"] = guidance
-        for key, value in given.items():
-            if value is not None and key not in self._parameters:
-                raise ArgumentValueError(f"{key} must be None, since {name} does not take it, got {value!r}")
-        arguments: dict[str, Any] = dict.fromkeys(steps, self.steps) | dict.fromkeys(scales, guidance)
-        arguments |= {k: arrays.check_count(given[k], k) for k in ("height", "width") if given[k] is not None}
-        if negative_prompt is not None:
-            arguments["negative_prompt"] = negative_prompt
-        if "clean_caption" in self._parameters:
-            arguments["clean_caption"] = False  # True, the default, needs packages that are here or not
-        of_numpy = any(_ASK_NUMPY & set(c.__module__.split(".")) for c in type(self._pipe).__mro__)
-        arguments["output_type"] = "np" if of_numpy else "pt"
-        arguments |= options
-        needed = [n for n in self._parameters if n not in {"self", "prompt", "generator", *arguments}]
-        needed = [n for n in needed if self._required(n)]
-        if needed or ("batch_size" not in self._parameters and not self._conditional):
-            what = ", ".join(needed) or "no prompt"
-            raise ArgumentValueError(
-                f"pipe is no text-to-image or unconditional pipeline: {name} asks for {what}; CallableSampler wraps it"
-            )
-        return arguments
-
-    def _required(self, name: str) -> bool:
-        parameter = self._parameters[name]
-        return parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        )
-
-    def _stages(self, pattern: re.Pattern[str]) -> list[str]:
-        """The call's arguments of this kind, one a stage of the pipeline."""
-        return [p for p in self._parameters if pattern.fullmatch(p)]
-
     def _device_kind(self) -> str:
         device = self._device
         if device.type == "cuda":
@@ -407,14 +349,6 @@ def _channels_last(images: Any) -> Any:
             f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
         )
     return images.permute(0, 2, 3, 1)
-
-
-def _check_guidance(value: Any) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ArgumentTypeError(f"guidance_scale must be a number or None, got {type(value).__name__}")
-    if value is not None and not np.isfinite(value):
-        raise ArgumentValueError(f"guidance_scale must be finite, got {value}")
-    return value
 
 
 @contextlib.contextmanager
