@@ -6,6 +6,7 @@ Importing memcore loads NumPy and nothing heavier.
 """
 
 from memcore import errors, isa, types
+from memcore.audit.device_prompts import DevicePrompts
 from memcore.audit.prompt_graph import PromptGraph
 from memcore.clique import find_cliques, max_clique, max_cliques
 from memcore.distance import pairwise_tiled_l2, to_uint8
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Clique",
     "Cliques",
+    "DevicePrompts",
     "Finding",
     "Graph",
     "Images",

@@ -21,6 +21,7 @@ PUBLIC = (
     "find_cliques",
     "knn",
     "PromptGraph",
+    "DevicePrompts",
     "to_uint8",
     "get_include",
     "get_library",

@@ -251,6 +251,17 @@ class PromptGraph:
         image = self._pixels[position]
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
+    def images(self) -> Any:
+        """(N, H, W, C) of the generations that were kept, where they stand; a view until the next ``extend``.
+
+        ArgumentValueError where images were let go when they had been looked at, as large stored arrays are.
+        """
+        if self._let_go is not None:
+            raise ArgumentValueError("this graph let its images go; pixels(index) reads one again")
+        if self._pixels is None:
+            return np.empty((0, *self.shape), dtype=np.uint8)
+        return self._pixels[: self._kept]
+
     def _kept_vertices(self) -> NDArray[np.int64]:
         """(kept,) the index of each kept generation, ascending."""
         if len(self._vertices) != 1:

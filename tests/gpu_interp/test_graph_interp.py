@@ -11,7 +11,9 @@ from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mea
 from memcore_kernels.threshold_graph import DeviceGraphs
 
 import memcore
+from memcore.audit import device_prompts
 from memcore.audit.device_prompts import DevicePrompts
+from memcore.audit.slots import KernelSlots
 from memcore.backends import gpu, gpu_clique, reference
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Sequential
@@ -283,10 +285,42 @@ def test_a_full_slot_is_refused_and_left_alone() -> None:
     assert graphs.counts == [0]
 
 
+def kernels_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``DevicePrompts`` on CPU tensors by the kernels, as on a CUDA device, not by the core."""
+    monkeypatch.setattr(
+        device_prompts,
+        "_make_slots",
+        lambda p, count, device: KernelSlots(count, p.capacity, p.shape, p.threshold, p.tile, device),
+    )
+
+
+def test_a_core_without_cuda_solves_the_bits_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels_on_the_cpu(monkeypatch)
+    monkeypatch.setattr(gpu_clique, "available", lambda: (False, "no CUDA part"))
+    rng = np.random.default_rng(12)
+    shape = (8, 16, 3)
+    images = prompt(rng, 20, shape, 6)
+    exclude = np.arange(20) % 7 == 3
+    prompts, graph = DevicePrompts(2, 24, shape, device="cpu"), memcore.PromptGraph(shape)
+    for part in (slice(0, 9), slice(9, 20)):
+        prompts.extend(images[part], [1] * len(images[part]), exclude=exclude[part])
+        graph.extend(images[part].numpy(), exclude=exclude[part])
+    empty, found = prompts.largest()
+    expected = graph.graph()
+    assert not empty.members
+    assert found.members == memcore.max_clique(expected).members
+    assert len(found) > 5
+    assert prompts.edge_counts([0, 1]) == [0, len(expected)]
+    assert np.array_equal(prompts.graph(1).edges, expected.edges)
+    assert np.array_equal(prompts.graph(1).ssd, expected.ssd)
+
+
 def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images to budget: graphs in the interpreter, cliques on fibers; as PromptGraph has it on the CPU."""
     if fibers.missing():
         pytest.skip(fibers.missing())
+    kernels_on_the_cpu(monkeypatch)
+    monkeypatch.setattr(gpu_clique, "available", lambda: (True, ""))
     monkeypatch.setattr(
         gpu_clique,
         "max_cliques",
@@ -310,7 +344,8 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
             on_cpu[slot].extend(images[start : start + 12].numpy())
         for found, graph in zip(prompts.largest(), on_cpu, strict=True):
             expected = memcore.max_clique(graph.graph())
-            assert found[:4] == (expected.members, expected.lower, expected.upper, True)
+            answer = (found.members, found.lower, found.upper, found.proven)
+            assert answer == (expected.members, expected.lower, expected.upper, True)
             bounds = (found.lower, found.upper)
             assert budget.decide(start + 12, lambda b=bounds: b) == budget.decide(
                 start + 12, graph.largest_clique
