@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import memcore
 from memcore.backends import gpu as backend
-from memcore.backends import reference
+from memcore.backends import gpu_clique, reference
 from memcore.bench import collect
 from memcore.cli import main
 from memcore.errors import ArgumentValueError
@@ -71,3 +72,50 @@ def test_without_a_device_it_says_why(capsys: pytest.CaptureFixture[str]) -> Non
 def test_stored_images_are_no_part_of_a_device() -> None:
     with pytest.raises(ArgumentValueError, match="part must be one of dense, graph, clique, knn on a device"):
         gpu.run_all(True, ["stored"])
+
+
+class StandInEvent:
+    """A CUDA event's interface on the host's clock: what ``by_events`` calls, not what it measures."""
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+        self.at_s = 0.0
+
+    def record(self) -> None:
+        self.at_s = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: StandInEvent) -> float:
+        return (end.at_s - self.at_s) * 1000
+
+
+def test_cliques_and_the_events_clock_with_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clique part's own code, on a stand-in for the device: the CPU solver answers, the host's clock runs."""
+    solved: dict[int, Any] = {}
+
+    def max_cliques(bits: Any, *, min_size: int, node_limit: int) -> Any:
+        if bits.data_ptr() not in solved:
+            n = bits.shape[1]
+            found = memcore.max_cliques(gpu_clique.unpack(bits, n).numpy(), node_limit=node_limit)
+            chosen = torch.zeros(len(found), n, dtype=torch.bool)
+            for row, clique in zip(chosen, found, strict=True):
+                row[list(clique.members)] = True
+            bounds = torch.tensor([[c.lower, c.upper, c.proven, c.nodes] for c in found])
+            solved[bits.data_ptr()] = pack_rows(chosen), bounds
+        return solved[bits.data_ptr()]
+
+    monkeypatch.setattr(gpu_clique, "available", lambda: (True, ""))
+    monkeypatch.setattr(gpu_clique, "max_cliques", max_cliques)
+    monkeypatch.setattr(torch.cuda, "Event", StandInEvent)
+    (row,) = collect("clique", gpu._clique(True, "cpu", "stand-in", gpu.by_events))
+    assert not row["refused"], row
+    assert row["rounds"] == 5
+    assert row["value"]["median"] > 0
+
+
+def pack_rows(rows: Any) -> Any:
+    """(..., n) bool -> (..., W) int32."""
+    padded = torch.nn.functional.pad(rows, (0, -rows.shape[-1] % 32))
+    return torch.from_numpy(np.packbits(padded.numpy(), axis=-1, bitorder="little").view(np.int32))

@@ -1,6 +1,7 @@
 """The kernels for CUDA tensors against their peers on the same device, timed by CUDA events.
 
-Never run on a device yet; ``tests/test_bench_gpu.py`` runs all of it but the clock on CPU tensors.
+Never run on a device yet; ``tests/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
+clock of events with stand-ins; cuVS was never there.
 """
 
 from __future__ import annotations

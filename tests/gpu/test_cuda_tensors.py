@@ -180,3 +180,64 @@ def test_graphs_of_many_prompts() -> None:
     for slot in (0, 2):
         assert torch.equal(gpu_clique.unpack(graphs.bits[slot], 100).cpu(), expected)
     assert not graphs.bits[1].any()
+
+
+def test_many_prompts_with_one_transfer() -> None:
+    images = near_duplicates(30, 64).movedim(1, -1).contiguous()
+    prompts = memcore.DevicePrompts(2, 60, (64, 64, 3), device="cuda")
+    for start in range(0, len(images), 16):
+        batch = images[start : start + 16].cuda()
+        prompts.extend(batch, [1] * len(batch))
+    expected = memcore.tiled_l2_graph(images, 0.15, channels="last")
+    empty, found = prompts.largest()
+    assert not empty.members
+    assert found.members == memcore.max_clique(expected).members
+    assert np.array_equal(prompts.graph(1).ssd, expected.ssd)
+    assert prompts.edge_counts([1]) == [len(expected)]
+
+
+def test_an_audit_keeps_images_on_the_device(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from memcore.types import Images
+    from tests.synthetic import SyntheticSampler
+    from tests.test_jobs import findings_bytes, run
+
+    class CudaSampler(SyntheticSampler):
+        def sample(self, requests):  # type: ignore[no-untyped-def]
+            images = super().sample(requests)
+            return Images(torch.from_numpy(images.pixels).cuda(), images.flagged)
+
+    for name, changes in (
+        ("fixed", {}),
+        ("sequential", {"budget": "sequential", "copy_rate": 0.3, "miss_rate": 0.05}),
+    ):
+        there, here = (
+            run(tmp_path / f"{name}-{kind.__name__}", kind(), shard_prompts=7, batch_size=64, **changes)
+            for kind in (CudaSampler, SyntheticSampler)
+        )
+        assert findings_bytes(there) == findings_bytes(here)
+
+
+def test_the_cliques_of_many_graphs_can_be_captured() -> None:
+    """Bits to cliques; ``extend`` cannot be, since which images a slot has comes from the host, nor an edge list, whose
+    length does.
+    """
+    available, reason = gpu_clique.available()
+    if not available:
+        pytest.skip(f"the core's CUDA part is needed: {reason}")
+    rng = np.random.default_rng(4)
+
+    def bits() -> torch.Tensor:
+        upper = np.triu(rng.random((20, 64, 64)) < 0.2, 1)
+        return gpu_clique.pack(torch.from_numpy(upper | upper.transpose(0, 2, 1)).cuda())
+
+    given = bits()
+    gpu_clique.max_cliques(given, min_size=0, node_limit=10**6)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        members, bounds = gpu_clique.max_cliques(given, min_size=0, node_limit=10**6)
+    given.copy_(bits())
+    graph.replay()
+    torch.cuda.synchronize()
+    again = gpu_clique.max_cliques(given, min_size=0, node_limit=10**6)
+    assert torch.equal(members, again[0])
+    assert torch.equal(bounds[:, :3], again[1][:, :3])
