@@ -9,6 +9,8 @@
 
 #include "runtime/aligned.hpp"
 #include "runtime/thread_pool.hpp"
+#include "tiled_l2/block.hpp"
+#include "tiled_l2/one_by_one.hpp"
 #include "tiled_l2/pack.hpp"
 
 namespace memcore::tiled_l2 {
@@ -18,33 +20,8 @@ constexpr std::size_t kChunkSteps = 384;         // of a tile, worked on at once
 constexpr std::size_t kBlockImages = 528;        // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kPanelBudget = 8UL << 20;  // bytes of packed panels a worker
 constexpr std::size_t kUnitsPerThread = 4;       // enough to even out threads of unequal speed
-constexpr std::size_t kFewImages = 8;            // a last panel with so few images is used as rows
 constexpr std::size_t kDirectImages = 4;         // so few are compared pair by pair
 constexpr std::size_t kFusedPanels = 4;          // of columns, at least, between two looks at the answer
-
-// A block of pairs: rows [row, row + rows) with columns [column, column + columns).
-struct Block {
-    std::size_t row, rows, column, columns;
-    bool triangle;
-};
-
-// Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole
-// panels. A last panel of few images would waste most of its columns, so its images are rows against
-// everything before them instead.
-struct Triangle {
-    std::size_t images, full_panels, tail;
-
-    explicit Triangle(std::size_t n) : images(n), full_panels(n / kPanelImages), tail(n % kPanelImages) {
-        if (full_panels == 0 || tail > kFewImages) {
-            full_panels += tail != 0;
-            tail = 0;
-        }
-    }
-    std::size_t full() const { return std::min(images, full_panels * kPanelImages); }
-    std::pair<std::size_t, std::size_t> span(std::size_t i) const {
-        return i < full() ? std::pair(i, full()) : std::pair(std::size_t{0}, i + 1);
-    }
-};
 
 // Tiles [first, first + count) of a row of tiles.
 struct TileRun {
@@ -380,28 +357,6 @@ class Dense {
     std::array<std::mutex, 64> merging_;
 };
 
-// So few images would be lost in panels of 16: each pair by direct differences.
-template <class Sum>
-void pairs_one_by_one(const Kernels& kernels, const Images& images, const Grid& grid, const Matrix<Sum>& out,
-                      int threads) {
-    const std::size_t n = images.count;
-    parallel_for(images.batches, threads, [&](std::size_t batch, std::size_t) {
-        Images set = images;
-        set.data += static_cast<std::ptrdiff_t>(batch) * images.batch_stride;
-        for (std::size_t i = 0; i < n; ++i) {
-            out.row(batch, i)[i] = 0;
-            for (std::size_t j = i + 1; j < n; ++j) {
-                std::uint64_t largest = 0;
-                for (std::size_t tile = 0; tile < grid.tile_rows * grid.tile_columns; ++tile) {
-                    largest = std::max(largest, tile_ssd(kernels, set, i, j, grid, tile / grid.tile_columns,
-                                                         tile % grid.tile_columns, UINT64_MAX));
-                }
-                out.row(batch, i)[j] = out.row(batch, j)[i] = static_cast<Sum>(largest);
-            }
-        }
-    });
-}
-
 }  // namespace
 
 template <class Sum>
@@ -421,28 +376,5 @@ template void pairwise<std::uint32_t>(const Kernels&, Images, const Images*, Gri
                                       bool);
 template void pairwise<std::uint64_t>(const Kernels&, Images, const Images*, Grid, Matrix<std::uint64_t>, int,
                                       bool);
-
-std::uint64_t tile_ssd(const Kernels& kernels, const Images& images, std::size_t i, std::size_t j,
-                       const Grid& grid, std::size_t tile_row, std::size_t tile_column, std::uint64_t limit) {
-    constexpr std::size_t kBytesBetweenChecks = 8192;
-    const std::uint8_t* x = images.image(0, i);
-    const std::uint8_t* y = images.image(0, j);
-    const std::size_t bytes = std::min(grid.line_bytes, kBytesBetweenChecks);
-    std::uint64_t sum = 0;
-    for (std::size_t line = 0; line < grid.lines();) {
-        const std::size_t left_in_plane = grid.tile_height - line % grid.tile_height;
-        const std::size_t lines =
-            std::min(left_in_plane, std::max<std::size_t>(1, kBytesBetweenChecks / bytes));
-        const std::uint8_t* a = tile_line(images, grid, x, tile_row, tile_column, line);
-        const std::uint8_t* b = tile_line(images, grid, y, tile_row, tile_column, line);
-        for (std::size_t k = 0; k < grid.line_bytes; k += bytes) {
-            sum += kernels.pair_ssd(a + k, images.row_stride, b + k, images.row_stride, lines,
-                                    std::min(bytes, grid.line_bytes - k));
-        }
-        if (sum > limit) return sum;
-        line += lines;
-    }
-    return sum;
-}
 
 }  // namespace memcore::tiled_l2

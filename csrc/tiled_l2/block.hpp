@@ -1,0 +1,38 @@
+// Which pairs are computed together.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "tiled_l2/contract.hpp"
+
+namespace memcore::tiled_l2 {
+
+inline constexpr std::size_t kFewImages = 8;  // a last panel with so few images is used as rows
+
+// A block of pairs: rows [row, row + rows) with columns [column, column + columns).
+struct Block {
+    std::size_t row, rows, column, columns;
+    bool triangle;
+};
+
+// Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole
+// panels. A last panel of few images would waste most of its columns, so its images are rows against
+// everything before them instead.
+struct Triangle {
+    std::size_t images, full_panels, tail;
+
+    explicit Triangle(std::size_t n) : images(n), full_panels(n / kPanelImages), tail(n % kPanelImages) {
+        if (full_panels == 0 || tail > kFewImages) {
+            full_panels += tail != 0;
+            tail = 0;
+        }
+    }
+    std::size_t full() const { return std::min(images, full_panels * kPanelImages); }
+    std::pair<std::size_t, std::size_t> span(std::size_t i) const {
+        return i < full() ? std::pair(i, full()) : std::pair(std::size_t{0}, i + 1);
+    }
+};
+
+}  // namespace memcore::tiled_l2
