@@ -35,7 +35,8 @@ inline bool any_above(const F32x16& v, float limit) {
 #include "block_bounds/common.inl"
 
 constexpr size_t kVector = 32;
-constexpr size_t kPrefetchBytes = 4096;  // how far ahead of the line being read
+// How far ahead of what is read, here a line of 512 pixels: 512, and 2,048 to 16,384, took longer.
+constexpr size_t kPrefetchBytes = 1536;
 
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
