@@ -78,6 +78,17 @@ def _version(name: str) -> str | None:
         return None
 
 
+def _audits(kernels: bool, cliques: bool) -> str:
+    """Where the graphs and cliques of a sampler's CUDA tensors would be found."""
+    if not kernels:
+        return "not here"
+    return (
+        "graphs and cliques on the device"
+        if cliques
+        else "graphs on the device, cliques on the CPU from their bits"
+    )
+
+
 def info_lines(result: dict[str, Any]) -> list[str]:
     """The same for a person."""
     instruction, cliques, embedded = result["isa"], result["cuda_library"], result["embedding"]
@@ -87,6 +98,7 @@ def info_lines(result: dict[str, Any]) -> list[str]:
         + (f"; MEMCORE_ISA={instruction['override']})" if instruction["override"] else ")"),
         f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}",
         f"GPU, cliques: {'run on CUDA tensors' if cliques['available'] else 'on the CPU, ' + cliques['reason']}",
+        f"GPU, audits of CUDA tensors: {_audits(result['gpu']['available'], cliques['available'])}",
         f"C library: {embedded['library'] or embedded['reason']}",
         *([f"C header: {embedded['include']}/memcore.h"] if embedded["include"] else []),
     ]
