@@ -296,7 +296,7 @@ class PromptGraph:
         if self._features is None:
             from memcore.backends.cpu import Features
 
-            self._features = Features(*self.tile)
+            self._features = Features(*self.tile, min(self._capacity, _MOST_EXPECTED))
         self._features.append(pixels, self._workers, None if there else place)
 
     def _begin_to_let_go(self, reread: Reread) -> LetGo:

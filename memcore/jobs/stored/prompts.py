@@ -30,6 +30,8 @@ Timer: TypeAlias = contextlib.AbstractContextManager[None]
 CHUNK_BYTES = 8 << 20
 #: The same where they are let go afterwards: in so little memory the next ones overwrite them before they leave the cache.
 WINDOW_BYTES = 4 << 20
+#: Bytes of images that are decoded before they are looked at: with fewer, what is done once a chunk is felt.
+DECODED_BYTES = 16 << 20
 #: Bytes that are read between two words of progress: some 50 ms. Each time memory for an image is taken and given back.
 FEED_BYTES = 256 << 20
 #: Memory for images that are read again, which most prompts do with.
@@ -251,7 +253,9 @@ class StoredPrompts:
         room = self.room(collection.count(index))
         items = collection.items(index)
         used = 0
-        step = max(self._chunk, 4 * self.threads if self.threads > 1 else 1)
+        step = max(
+            1, DECODED_BYTES // int(np.prod(self.image_shape)), 4 * self.threads if self.threads > 1 else 1
+        )
 
         def start() -> list[tuple[Item, _Done | Future[Broken | None]]]:
             part = list(itertools.islice(items, step))
