@@ -28,8 +28,8 @@
 
 namespace memcore::cuda {
 
-// 32-bit words of shared memory for the levels of a warp: with them, three blocks of four warps fit on an
-// A100's multiprocessor and four on an H100's.
+// 32-bit words of shared memory for the levels of a warp: with them and warp_words' n, blocks of four warps
+// on a multiprocessor are three of an A100 up to n = 360, four of an H100 up to n = 524, one fewer above.
 constexpr int kLevelWords = 3072;
 constexpr int kWordBits = 32;
 static_assert(MEMCORE_CUDA_MAX_VERTICES == kWordBits * kWarpLanes, "a lane holds a word of a set");
