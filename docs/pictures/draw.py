@@ -176,7 +176,7 @@ def block_bounds() -> Picture:
 def threshold_graph() -> Picture:
     p = Picture(
         "threshold_graph: from means to a list of blocks to the graph's bits",
-        "up to 1,024 images a prompt, many prompts; P = 128 or 64 pairs a side of a block; ⌈n/32⌉ words a row",
+        "prompts of 500 images of 512 x 512 x 3, tiles of 128 x 128; blocks of P x P pairs, P = 128 or 64; sm_90a",
         "block_means reads each new image once and writes norms and means. candidates reads means, writes the bits of pairs "
         "that may be edges, and a list of the blocks that have any. verify reads the images of those blocks alone and "
         "clears the bits of pairs above the threshold by an atomic AND. degrees counts bits.",
