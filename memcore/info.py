@@ -96,9 +96,11 @@ def info_lines(result: dict[str, Any]) -> list[str]:
         f"memcore {result['memcore']}, Python {result['python']}, {result['machine']}, {result['processors']} processors",
         f"CPU: {instruction['active']} runs (available: {', '.join(instruction['available'])}"
         + (f"; MEMCORE_ISA={instruction['override']})" if instruction["override"] else ")"),
-        f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}",
+        f"GPU, Triton kernels: {'run on CUDA tensors' if result['gpu']['available'] else result['gpu']['reason']}"
+        + "".join(f"; {name} {version}" for name, version in result["packages"]["gpu"].items() if version),
         f"GPU, cliques: {'run on CUDA tensors' if cliques['available'] else 'on the CPU, ' + cliques['reason']}",
         f"GPU, audits of CUDA tensors: {_audits(result['gpu']['available'], cliques['available'])}",
+        "GPU, proven by: interpreter, fibers and compiler; no run on a GPU is on record (docs/kernels.md)",
         f"C library: {embedded['library'] or embedded['reason']}",
         *([f"C header: {embedded['include']}/memcore.h"] if embedded["include"] else []),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -154,3 +155,5 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out
     assert f"{memcore.isa.active()} runs" in lines
     assert "GPU, Triton kernels:" in lines
+    assert f"torch {importlib.metadata.version('torch')}" in lines
+    assert "no run on a GPU is on record" in lines
