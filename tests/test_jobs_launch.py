@@ -255,8 +255,8 @@ def run_guide(heading: str, folder: Path) -> None:
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the guide was followed up to the report of a run on one machine."""
     folder = tmp_path_factory.mktemp("guide")
-    run_guide("Prompts", folder)
-    run_guide("One machine", folder)
+    for heading in ("Prompts", "A plan", "One machine"):
+        run_guide(heading, folder)
     return folder
 
 
