@@ -67,7 +67,7 @@ def find_boundary(copy_rate: Fraction, miss_rate: Fraction, generations: int, mi
     for size in range(1, min_clique):
         if size == 1:
             allowed = most * (1 - _RESERVE)
-        elif size == 2 and min_clique > 3:
+        elif size == 2 and min_clique > 3:  # with 3 no larger one shares
             allowed = spent + (most - spent) * _PAIRS
         else:
             allowed = spent + (most - spent) / (min_clique - size)
