@@ -309,6 +309,19 @@ def test_status_before_the_first_task(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["status", str(tmp_path)]) == 2
 
 
+def test_status_of_an_object_store_before_the_first_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script is not in the bucket but where it was submitted, and there alone the run is known."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", "memory://bucket/waiting"]) == 2
+    assert "run.toml" in capsys.readouterr().err
+    (tmp_path / "slurm-waiting" / "slurm").mkdir(parents=True)
+    (tmp_path / "slurm-waiting" / "slurm" / "array.sh").write_text("#!/bin/bash\n")
+    assert main(["status", "memory://bucket/waiting"]) == 0
+    assert "no task has begun" in capsys.readouterr().out
+
+
 def test_wrong_launch_flags(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, text in (
         (["--tasks", "2"], "tasks and sbatch need --launcher slurm"),

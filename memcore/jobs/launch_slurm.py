@@ -51,13 +51,23 @@ def script(run: str | Path, command: Sequence[str], tasks: int, options: Sequenc
     )
 
 
+def script_of(run: str | Path) -> Path:
+    """Where the script of a run stands: in its folder or, for a run in an object store, in one of the working directory.
+
+    >>> script_of("s3://bucket/first").as_posix()
+    'slurm-first/slurm/array.sh'
+    """
+    folder = Path(f"slurm-{str(run).rstrip('/').rpartition('/')[2]}") if is_url(run) else Path(run)
+    return folder / "slurm" / "array.sh"
+
+
 def submit(run: str | Path, command: Sequence[str], tasks: int, options: Sequence[str]) -> dict[str, str]:
     """Writes the script beside the run and gives it to sbatch; returns the script's path and the job's number.
 
     Raises RunError if there is no sbatch here, or if it refuses; the script stays to be submitted by hand.
     """
-    logs = (Path(f"slurm-{str(run).rstrip('/').rpartition('/')[2]}") if is_url(run) else Path(run)) / "slurm"
-    path = logs / "array.sh"
+    path = script_of(run)
+    logs = path.parent
     write_atomic(path, script(run, command, tasks, options, logs).encode())
     if shutil.which("sbatch") is None:
         raise RunError(f"sbatch is not on this machine; submit it where it is: sbatch {path}")

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from memcore.jobs.storage import is_url
+from memcore.jobs.launch_slurm import script_of
+from memcore.jobs.storage import open_storage
 from memcore.jobs.store import RunFolder
 
 #: Shards that the rate is taken from: the last ones, since a run may have been slower or faster before.
@@ -15,10 +16,11 @@ RECENT = 64
 
 
 def is_waiting(run: str | Path) -> bool:
-    """Whether the run was given to SLURM, and none of its tasks has begun: the first of them makes the run's folder."""
-    if is_url(run):
-        return False
-    return (Path(run) / "slurm" / "array.sh").is_file() and not (Path(run) / "run.toml").exists()
+    """Whether the run was given to SLURM, and none of its tasks has begun: the first of them makes the run's folder.
+
+    Of a run in an object store that is seen only in the directory that it was submitted from, where its script stands.
+    """
+    return script_of(run).is_file() and not open_storage(run).exists("run.toml")
 
 
 def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
