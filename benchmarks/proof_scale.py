@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -35,21 +36,21 @@ MIB = 2**20
 
 
 class Watch(threading.Thread):
-    """Samples the resident memory of a command's workers twice a second."""
+    """Samples the resident memory of a command and its workers twice a second."""
 
     def __init__(self, process: subprocess.Popen[Any]) -> None:
         super().__init__(daemon=True)
         self.process = process
-        #: (seconds since the start, bytes of the largest process)
-        self.samples: list[tuple[float, int]] = []
+        #: seconds since the start, and bytes of each process by its number
+        self.samples: list[tuple[float, dict[int, int]]] = []
 
     def run(self) -> None:
         start = time.monotonic()
         while self.process.poll() is None:
             try:
                 parent = psutil.Process(self.process.pid)
-                largest = max(p.memory_info().rss for p in [parent, *parent.children(recursive=True)])
-                self.samples.append((time.monotonic() - start, largest))
+                of_each = {p.pid: p.memory_info().rss for p in [parent, *parent.children(recursive=True)]}
+                self.samples.append((time.monotonic() - start, of_each))
             except psutil.Error:
                 pass
             time.sleep(0.5)
@@ -71,7 +72,25 @@ def command(run: Path, listing: Path, workers: int, more: list[str]) -> list[str
     return [*words, "--workers", str(workers), "--threads", "1", "--quiet", *more]
 
 
-def run_once(words: list[str]) -> tuple[float, list[tuple[float, int]]]:
+def memory_of(samples: list[tuple[float, dict[int, int]]], seconds: float) -> dict[str, Any]:
+    """The largest process, and how each that lived through the last 90 % of the time grew from its first half to its second.
+
+    Medians, since an allocator keeps a few MiB more or less from one shard to the next; and not quite to the end, where one
+    worker ends before the other.
+    """
+    late = [sample for at, sample in samples if 0.1 * seconds < at < 0.98 * seconds]
+    first, second = late[: len(late) // 2], late[len(late) // 2 :]
+    growth = [
+        statistics.median(s[pid] for s in second) / statistics.median(s[pid] for s in first) - 1
+        for pid in (set.intersection(*map(set, late)) if first else ())
+    ]
+    return {
+        "max_rss_mib": round(max(max(sample.values()) for _, sample in samples) / MIB, 1),
+        "rss_growth_percent": sorted(round(100 * g, 2) for g in growth),
+    }
+
+
+def run_once(words: list[str]) -> tuple[float, list[tuple[float, dict[int, int]]]]:
     start = time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     watch = Watch(process)
@@ -154,15 +173,11 @@ class Proof:
         return {"kills": kills, "killed_seconds": round(seconds, 1)}
 
     def run(self) -> dict[str, Any]:
-        seconds, memory = run_once(self._command("run", "prompts.txt", self.workers))
-        after_a_tenth = [rss for at, rss in memory if at > 0.1 * seconds] or [rss for _, rss in memory]
-        half = len(after_a_tenth) // 2
+        seconds, samples = run_once(self._command("run", "prompts.txt", self.workers))
         return {
             "seconds": round(seconds, 1),
             "ms_a_prompt_and_worker": round(1e3 * seconds * self.workers / len(self.lines), 3),
-            "max_rss_mib": round(max(rss for _, rss in memory) / MIB, 1),
-            "rss_first_half_mib": round(max(after_a_tenth[: half or 1]) / MIB, 1),
-            "rss_second_half_mib": round(max(after_a_tenth[half:]) / MIB, 1),
+            **memory_of(samples, seconds),
             "load": os.getloadavg()[1],
         }
 

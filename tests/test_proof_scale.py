@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -43,6 +44,7 @@ def proof(tmp_path: Path, *more: str) -> dict[str, Any]:
 def test_small(tmp_path: Path) -> None:
     record = proof(tmp_path)
     assert record["saved"] == 0
+    assert len(record["rss_growth_percent"]) >= 3, "the launcher and two workers are watched"
     assert record["files"] < 20 + 20 + 10 * 16 + 5
 
 
@@ -50,3 +52,17 @@ def test_small_with_a_sequential_budget(tmp_path: Path) -> None:
     budget = ["--budget", "sequential", "--copy-rate", "0.1", "--miss-rate", "0.01"]
     record = proof(tmp_path, "--kinds", "frequent", *budget)
     assert record["saved"] > 0.85
+
+
+def test_memory_is_told_by_medians_of_each_process() -> None:
+    """A leak in one process shows; a peak does not, nor a worker that ends before the others."""
+    memory_of = runpy.run_path(str(ROOT / "benchmarks" / "proof_scale.py"))["memory_of"]
+    mib = 2**20
+    samples = [(float(t), {1: 100 * mib, 2: (100 + t) * mib, 3: 50 * mib}) for t in range(100)]
+    samples[70][1][1] = 300 * mib
+    del samples[99][1][3]
+    told = memory_of(samples, 100.0)
+    assert told["max_rss_mib"] == 300
+    still, ended_early, leak = told["rss_growth_percent"]
+    assert still == ended_early == 0
+    assert 25 < leak < 40
