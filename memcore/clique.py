@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
-from memcore.backends import gpu_clique
+from memcore.backends import cpu, gpu_clique
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError, MemcoreError
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Cliques, Graph
 
@@ -54,22 +54,19 @@ def max_clique(
     """
     limit = arrays.check_count(node_limit, "node_limit")
     _check_backend(backend)
+    if isinstance(graph, Graph) and backend in ("auto", "cpu"):
+        # A sparse graph is solved in a microsecond or two: nothing else is asked before.
+        return _clique(cpu.max_clique(graph.n, graph.edges, limit))
     if (bits := _bits_on_gpu(graph, backend)) is not None:
         found = gpu_clique.to_host(*gpu_clique.max_cliques(bits[None], min_size=0, node_limit=limit))[0]
         if found.proven:
             return _clique(found)
         backend = "cpu"
     if isinstance(graph, Graph):
-        if backend == "reference":
-            return _proven(_reference(graph.adjacency()))
-        from memcore.backends import cpu
-
-        return _clique(cpu.max_clique(graph.n, graph.edges, limit))
+        return _proven(_reference(graph.adjacency()))
     adjacency = _check_adjacency(graph)
     if backend == "reference":
         return _proven(_reference(adjacency))
-    from memcore.backends import cpu
-
     return _clique(cpu.max_clique_adjacency(adjacency, limit))
 
 
@@ -119,8 +116,6 @@ def find_cliques(
 
         whole = Graph(n, edges, None, np.empty(0, np.float32), 0.0, 0).adjacency()
         return Cliques(map(_proven, reference.find_cliques(whole, size)), size - 1, size)
-    from memcore.backends import cpu
-
     found, upper = cpu.find_cliques(n, edges, size, limit)
     return Cliques(map(_clique, found), upper, size)
 
@@ -181,8 +176,6 @@ def max_cliques(
             raise type(error)(f"graphs[{number}]: {error}") from None
         sizes.append(len(adjacency))
         edges.append(np.stack(np.nonzero(np.triu(adjacency, 1)), axis=1).astype(np.int32))
-    from memcore.backends import cpu
-
     return list(map(_clique, cpu.max_cliques(sizes, edges, size if size > 1 else 0, limit, workers)))
 
 
@@ -198,7 +191,10 @@ def _check_floor(graph: Graph, size: int, name: str, what: str) -> None:
 
 def _clique(found: tuple[Any, int, int, bool, int]) -> Clique:
     members, lower, upper, proven, nodes = found  # the solvers give Python's own numbers
-    return Clique(tuple(members), lower, upper, proven, nodes)
+    # As Clique(...), whose frozen fields cost as much as the search of a sparse graph.
+    clique = object.__new__(Clique)
+    clique.__dict__.update(members=tuple(members), lower=lower, upper=upper, proven=proven, nodes=nodes)
+    return clique
 
 
 def _proven(members: tuple[int, ...]) -> Clique:

@@ -339,3 +339,52 @@ def test_bad_arguments_raise():
         _core.max_cliques(np.array([-2], np.int32), np.array([0, 0], np.int64), edges[:0], 1, 1)
     with pytest.raises(ValueError, match="min_size"):
         _core.max_cliques(sizes, offsets, edges, 1, 1, -1)
+
+
+def sparse_edges(n: int, groups: list[set[int]], strays: list[tuple[int, int]]) -> Int32:
+    pairs = {pair for group in groups for pair in itertools.combinations(sorted(group), 2)}
+    pairs |= {(min(pair), max(pair)) for pair in strays if pair[0] != pair[1]}
+    return np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2)
+
+
+VERTEX = st.integers(0, 39)
+
+
+@given(
+    st.lists(st.sets(VERTEX, min_size=2, max_size=7), max_size=4),
+    st.lists(st.tuples(VERTEX, VERTEX), max_size=40),
+    st.sampled_from([40, 500, 1024, 1025]),
+    st.integers(1, 8),
+)
+@settings(max_examples=300, deadline=None)
+def test_sparse_graphs_equal_enumeration_however_their_edges_stand(groups, strays, n, min_size):
+    """Isolated vertices, ties, a complete innermost core or not. Unsorted edges are not peeled on the stack."""
+    edges = sparse_edges(n, groups, strays)
+    a = np.zeros((40, 40), dtype=np.bool_)
+    a[edges[:, 0], edges[:, 1]] = a[edges[:, 1], edges[:, 0]] = True
+    expected = first_maximum_clique(a)
+    found = _core.max_clique(n, edges, NO_LIMIT)
+    assert found[:4] == (expected, len(expected), len(expected), True)
+    assert _core.max_clique(n, np.ascontiguousarray(edges[::-1]), NO_LIMIT) == found
+    offsets = np.array([0, len(edges)])
+    (at_least,) = _core.max_cliques(np.array([n], np.int32), offsets, edges, NO_LIMIT, 1, min_size)
+    if len(expected) >= min_size:
+        assert at_least[:4] == found[:4]
+    else:
+        assert at_least[0] == []
+        assert at_least[2] == min_size - 1
+        assert at_least[3]
+
+
+def test_hub_of_many_leaves_hides_no_clique():
+    edges = sparse_edges(500, [{100, 200, 300, 400}], [(0, v) for v in range(1, 500)])
+    assert _core.max_clique(500, edges, 0) == ([0, 100, 200, 300, 400], 5, 5, True, 0)
+    apart = sparse_edges(500, [{100, 200, 300, 400}], [(0, v) for v in range(1, 99)])
+    assert _core.max_clique(500, apart, 0) == ([100, 200, 300, 400], 4, 4, True, 0)
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_both_sides_of_the_largest_peeled_graph(size):
+    """64 vertices have 2,016 edges, 65 have 2,080: above 2,048 the general search answers, and the same."""
+    edges = sparse_edges(1024, [set(range(900, 900 + size))], [(0, 1)])
+    assert _core.max_clique(1024, edges, 0) == (list(range(900, 900 + size)), size, size, True, 0)
