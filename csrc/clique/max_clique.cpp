@@ -23,7 +23,7 @@ void name_members(Clique& clique, const SparseGraph& graph) {
 constexpr int kPeeledVertices = 1024;
 constexpr int kPeeledEdges = 2048;
 constexpr int kPeelings = 2;
-// Below this a core is rarely complete, and the general search is as quick.
+// Cores of a smaller degree are left to the general search.
 constexpr int kLeastPeeledDegree = 8;
 
 struct Edge {
@@ -60,10 +60,10 @@ std::size_t keep_at_least(const Edge* from, std::size_t count, const Degrees& de
     return left;
 }
 
-// Peels a small graph for its innermost core. Where that is complete, as in many thresholded graphs of a
-// prompt's images, it is the only maximum clique: no vertex outside has enough neighbours. Then its members,
-// ascending; empty where the graph is not so, too large, or its edges are unsorted. It allocates nothing but
-// the answer and touches nothing of n * n.
+// Peels a small graph for its innermost core. Where that is complete, as a prompt's copies often are, it is
+// the only maximum clique: no vertex outside has enough neighbours. Then its members, ascending; empty where
+// the graph is not so, too large, or its edges are unsorted. It allocates nothing but the answer and touches
+// nothing of n * n.
 std::vector<int> complete_core(const EdgeList& list) {
     if (list.n > kPeeledVertices || list.count > kPeeledEdges || list.count == 0) return {};
     std::array<Edge, kPeeledEdges> all;
