@@ -16,6 +16,8 @@ from memcore.types import MAX_K_UINT32, Channels
 Library = Literal["numpy", "torch", "dlpack"]
 _FLOATS = ("float16", "bfloat16", "float32")
 _CPU_DLPACK = 1
+#: Made once: `int | np.integer` in a check is a new object at each call, which a short call feels.
+_INTEGERS = (int, np.integer)
 MAX_CHANNELS = 4
 
 
@@ -185,7 +187,7 @@ def check_threads(threads: int | None) -> int:
     """0 stands for all processors of the process's affinity mask."""
     if threads is None:
         return 0
-    if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+    if isinstance(threads, bool) or not isinstance(threads, _INTEGERS):
         raise ArgumentTypeError(f"threads must be a positive integer or None, got {type(threads).__name__}")
     if threads < 1:
         raise ArgumentValueError(f"threads must be a positive integer or None, got {threads}")
@@ -194,7 +196,7 @@ def check_threads(threads: int | None) -> int:
 
 def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
     """An integer argument within its bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, bool) or not isinstance(value, _INTEGERS):
         raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
     if value < minimum or (maximum is not None and value > maximum):
         bounds = f">= {minimum}" if maximum is None else f"in [{minimum}, {maximum}]"
