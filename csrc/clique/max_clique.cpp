@@ -54,8 +54,10 @@ std::size_t keep_at_least(const Edge* from, std::size_t count, const Degrees& de
     for (std::size_t e = 0; e < count; ++e) {
         const Edge edge = from[e];
         to[left] = edge;
-        left += static_cast<std::size_t>((degree[static_cast<std::size_t>(edge.u)] >= k) &
-                                         (degree[static_cast<std::size_t>(edge.v)] >= k));
+        left +=
+            std::min(degree[static_cast<std::size_t>(edge.u)], degree[static_cast<std::size_t>(edge.v)]) >= k
+                ? 1
+                : 0;
     }
     return left;
 }
