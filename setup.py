@@ -28,10 +28,21 @@ MACOS = sys.platform == "darwin"
 ISA_FLAGS: dict[str, list[str]] = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma"],
+    "amxint8": [
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512vl",
+        "-mavx512dq",
+        "-mavx512vnni",
+        "-mavx2",
+        "-mfma",
+        "-mamx-tile",
+        "-mamx-int8",
+    ],
     "neon_dotprod": ["-march=armv8.2-a+dotprod"],
 }
 ISAS = (
-    ["avx2", "avx512vnni"] if X86 else ["neon_dotprod"] if platform.machine() in {"aarch64", "arm64"} else []
+    ["avx2", "avx512vnni", "amxint8"] if X86 else ["neon_dotprod"] if platform.machine() in {"aarch64", "arm64"} else []
 )
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]

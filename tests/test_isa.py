@@ -92,3 +92,25 @@ def test_the_active_table_really_differs() -> None:
         with isa.using(name):
             peaks[name] = max(_core.multiply_add_peak(200_000) for _ in range(3))
     assert list(peaks.values()) == sorted(peaks.values())
+
+
+@pytest.mark.skipif(
+    "amxint8" not in isa.available(), reason="the system refuses tiles only where there are some"
+)
+def test_without_leave_to_use_the_tiles_the_next_set_is_taken() -> None:
+    """Linux refuses them to a process with a signal stack that could not hold them."""
+    code = """
+import ctypes
+class Stack(ctypes.Structure):
+    _fields_ = [("memory", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+memory = ctypes.create_string_buffer(8192)
+stack = Stack(ctypes.addressof(memory), 0, 8192)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
+import numpy, memcore
+print(memcore.isa.active(), memcore.pairwise_tiled_l2(numpy.eye(48, dtype=numpy.uint8).reshape(3, 16, 16, 3), output="ssd").max())
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "MEMCORE_ISA"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["avx512vnni", "4"], done.stderr

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
-NAMES = {"x86_64": ("avx2", "avx512vnni"), "aarch64": ("neon_dotprod",), "arm64": ("neon_dotprod",)}
+NAMES = {"x86_64": ("avx2", "avx512vnni", "amxint8"), "aarch64": ("neon_dotprod",), "arm64": ("neon_dotprod",)}
 NATIVE = NAMES.get(platform.machine(), ())
 # Another machine's units are read through its cross compiler, where there is one.
 CROSS = {"neon_dotprod": "aarch64-linux-gnu-"}
@@ -108,6 +108,7 @@ def functions(disassembly: str) -> dict[str, list[str]]:
     [
         ("avx2", "%ymm", r"\(%r[sb]p", "vpmaddwd", 8),
         ("avx512vnni", "%zmm", r"\(%r[sb]p", "vpdpbusd", 24),
+        ("amxint8", "%tmm", r"\(%rsp", "tdpbuud", 4),
         ("neon_dotprod", "\tq", r"\[(sp|x29)", "udot", 16),
     ],
 )

@@ -66,7 +66,7 @@ MEMCORE_API int32_t memcore_abi_version(void);
  * instruction sets */
 
 /* The instruction sets that this build has and this CPU can run, weakest first: "scalar", "avx2",
- * "avx512vnni", "neon_dotprod". memcore_isa_name gives NULL for index >= memcore_isa_count(). */
+ * "avx512vnni", "amxint8", "neon_dotprod". memcore_isa_name gives NULL for index >= memcore_isa_count(). */
 MEMCORE_API size_t memcore_isa_count(void);
 MEMCORE_API const char* memcore_isa_name(size_t index);
 /* The one that the calling thread's next call will use: its own choice, else the environment's MEMCORE_ISA,

@@ -9,6 +9,7 @@
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/images.hpp"
 #include "tiled_l2/pack.hpp"
+#include "tiled_l2/products.hpp"
 
 namespace memcore::index {
 namespace {
@@ -46,7 +47,7 @@ class Searching {
           offsets_(search.offsets),
           images_(view(search.coarse.corpus)) {
         grid_.line_bytes = coarse_.corpus.width;
-        centres_ = Panels(kernels, groups(), 1, coarse_.corpus.width);
+        centres_ = Panels(kernels, tiled_l2::Side::kRows, groups(), 1, coarse_.corpus.width);
         centres_.clear_sums();
         centres_.pack(view(coarse_.centres), grid_, 0, 0, groups(), 0, 0, 1, chunk());
         alone_.resize(groups());
@@ -61,6 +62,7 @@ class Searching {
         std::atomic<std::size_t> total{0};
         parallel_for(units, threads, [&](std::size_t unit, std::size_t worker) {
             if (!spaces[worker]) spaces[worker] = make_workspace();
+            const tiled_l2::Products products(kernels_);
             const std::size_t end = std::min(blocks, (unit + 1) * kBlocksPerUnit);
             for (std::size_t b = unit * kBlocksPerUnit; b < end; ++b) {
                 if (total.load(std::memory_order_relaxed) > max_hits) return;
@@ -89,7 +91,7 @@ class Searching {
 
     std::unique_ptr<Workspace> make_workspace() const {
         auto space = std::make_unique<Workspace>();
-        space->corpus = Panels(kernels_, kRowsPerBlock, 1, coarse_.corpus.width);
+        space->corpus = Panels(kernels_, tiled_l2::Side::kColumns, kRowsPerBlock, 1, coarse_.corpus.width);
         space->products = AlignedArray<std::uint32_t>(kPanelImages * kRowsPerBlock);
         space->ssd.resize(kRowsPerBlock);
         space->index.resize(kRowsPerBlock);
@@ -121,10 +123,10 @@ class Searching {
         const std::size_t panels = (rows + kPanelImages - 1) / kPanelImages;
         const auto width = static_cast<std::size_t>(kernels_.column_panels);
         for (std::size_t p = 0; p < panels; p += width) {
-            kernels_.dot(centres_.panel(0, panel), 0, static_cast<int>(round_up(centres, 4)),
-                         space.corpus.panel(0, p), space.corpus.stride(),
-                         static_cast<int>(std::min(width, panels - p)), centres_.steps(),
-                         space.products.data() + p * kPanelImages, kRowsPerBlock);
+            kernels_.dot(centres_.as_rows(0, panel), centres_.stride(),
+                         static_cast<int>(round_up(centres, 4)), space.corpus.as_columns(0, p),
+                         space.corpus.stride(), static_cast<int>(std::min(width, panels - p)),
+                         centres_.steps(), space.products.data() + p * kPanelImages, kRowsPerBlock);
         }
     }
 

@@ -11,6 +11,7 @@
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/images.hpp"
 #include "tiled_l2/pack.hpp"
+#include "tiled_l2/products.hpp"
 
 namespace memcore::knn {
 namespace {
@@ -21,6 +22,8 @@ using tiled_l2::kMaxBytes32;
 using tiled_l2::kPanelImages;
 using tiled_l2::kPanelStep;
 using tiled_l2::Panels;
+using tiled_l2::Products;
+using tiled_l2::Side;
 
 constexpr std::size_t kQueryBytes = 3UL << 20;  // packed queries of a block stay in the third-level cache
 constexpr std::size_t kMaxQueries = 1024;
@@ -160,8 +163,8 @@ class Search {
         auto space = std::make_unique<Workspace>();
         const std::size_t columns = std::min(kCorpusRows, round_up(corpus_.count, kPanelImages));
         const std::size_t elements = round_up(query_block_, kPanelImages) * columns;
-        space->queries = Panels(kernels_, query_block_, 1, segment_bytes_);
-        space->corpus = Panels(kernels_, columns, 1, segment_bytes_);
+        space->queries = Panels(kernels_, Side::kRows, query_block_, 1, segment_bytes_);
+        space->corpus = Panels(kernels_, Side::kColumns, columns, 1, segment_bytes_);
         space->products = AlignedArray<std::uint32_t>(elements);
         if (segments_.size() > 1) space->wide = AlignedArray<std::uint64_t>(elements);
         space->ssd.resize(columns);
@@ -170,6 +173,7 @@ class Search {
     }
 
     void run_unit(std::size_t block, std::size_t part, Workspace& space) {
+        const Products products(kernels_);
         const std::size_t first = block * query_block_,
                           count = std::min(query_block_, queries_.count - first);
         const std::size_t corpus_blocks = (corpus_.count + kCorpusRows - 1) / kCorpusRows;
@@ -216,15 +220,17 @@ class Search {
         const std::size_t row_panels = round_up(count, kPanelImages) / kPanelImages;
         const std::size_t panels = round_up(columns, kPanelImages) / kPanelImages;
         const std::size_t steps = space.corpus.steps(),
-                          width = static_cast<std::size_t>(kernels_.column_panels);
+                          width = static_cast<std::size_t>(kernels_.column_panels),
+                          together = static_cast<std::size_t>(kernels_.row_panels);
         for (std::size_t s = 0; s < steps; s += kPassSteps) {
             for (std::size_t p = 0; p < panels; p += width) {
-                for (std::size_t r = 0; r < row_panels; ++r) {
-                    const std::size_t rows = std::min<std::size_t>(kPanelImages, count - r * kPanelImages);
+                for (std::size_t r = 0; r < row_panels; r += together) {
+                    const std::size_t rows = std::min(together * kPanelImages, count - r * kPanelImages);
                     kernels_.dot(
-                        space.queries.panel(0, r) + s * kPanelStep, 0, static_cast<int>(round_up(rows, 4)),
-                        space.corpus.panel(0, p) + s * kPanelStep, space.corpus.stride(),
-                        static_cast<int>(std::min(width, panels - p)), std::min(kPassSteps, steps - s),
+                        space.queries.as_rows(0, r) + s * kPanelStep, space.queries.stride(),
+                        static_cast<int>(round_up(rows, 4)), space.corpus.as_columns(0, p) + s * kPanelStep,
+                        space.corpus.stride(), static_cast<int>(std::min(width, panels - p)),
+                        std::min(kPassSteps, steps - s),
                         space.products.data() + r * kPanelImages * product_stride() + p * kPanelImages,
                         product_stride());
                 }

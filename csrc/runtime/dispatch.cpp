@@ -15,13 +15,17 @@ constexpr Isa kAvx2{"avx2", &tiled_l2::kernels_avx2, &block_bounds::kernels_avx2
 #if MEMCORE_HAVE_AVX512VNNI
 constexpr Isa kAvx512vnni{"avx512vnni", &tiled_l2::kernels_avx512vnni, &block_bounds::kernels_avx512vnni};
 #endif
+#if MEMCORE_HAVE_AMXINT8
+// Bounds need no products of matrices.
+constexpr Isa kAmxint8{"amxint8", &tiled_l2::kernels_amxint8, &block_bounds::kernels_avx512vnni};
+#endif
 #if MEMCORE_HAVE_NEON_DOTPROD
 constexpr Isa kNeonDotprod{"neon_dotprod", &tiled_l2::kernels_neon_dotprod,
                            &block_bounds::kernels_neon_dotprod};
 #endif
 
 struct Available {
-    const Isa* isas[4] = {};
+    const Isa* isas[5] = {};
     std::size_t count = 0;
 
     Available() {
@@ -32,6 +36,9 @@ struct Available {
 #endif
 #if MEMCORE_HAVE_AVX512VNNI
         if (cpu.avx512vnni) isas[count++] = &kAvx512vnni;
+#endif
+#if MEMCORE_HAVE_AMXINT8
+        if (cpu.amxint8) isas[count++] = &kAmxint8;
 #endif
 #if MEMCORE_HAVE_NEON_DOTPROD
         if (cpu.neon_dotprod) isas[count++] = &kNeonDotprod;

@@ -59,7 +59,7 @@ out=../build/native-tests/$mode
 mkdir -p "$out"
 flags="-std=c++20 $optimise -g -pthread -ffp-contract=off -Wall -Wextra -Werror -Wno-psabi -I. -Itests $sanitize"
 case $machine in
-x86_64) isas="avx2 avx512vnni" ;;
+x86_64) isas="avx2 avx512vnni amxint8" ;;
 aarch64 | arm64) isas="neon_dotprod" ;;
 *) isas="" ;;
 esac
@@ -67,10 +67,12 @@ for isa in $isas; do
     flags="$flags -DMEMCORE_HAVE_$(echo "$isa" | tr '[:lower:]' '[:upper:]')=1"
 done
 
+avx512vnni="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma"
 isa_flags() {
     case $1 in
     */avx2.cpp) echo "-mavx2 -mfma" ;;
-    */avx512vnni.cpp) echo "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma" ;;
+    */avx512vnni.cpp) echo "$avx512vnni" ;;
+    */amxint8.cpp) echo "$avx512vnni -mamx-tile -mamx-int8" ;;
     */neon_dotprod.cpp) echo "-march=armv8.2-a+dotprod" ;;
     esac
 }
@@ -80,7 +82,7 @@ sources="" programs="native_tests test_clique test_capi test_capi_batches test_c
 [ $mode = fuzz ] && programs=fuzz_capi
 for source in tiled_l2/*.cpp block_bounds/*.cpp knn/*.cpp runtime/*.cpp clique/*.cpp arguments/*.cpp capi/*.cpp; do
     case $source in
-    */avx2.cpp | */avx512vnni.cpp | */neon_dotprod.cpp)
+    */avx2.cpp | */avx512vnni.cpp | */amxint8.cpp | */neon_dotprod.cpp)
         isa=$(basename "$source" .cpp)
         case " $isas " in *" $isa "*) ;; *) continue ;; esac
         ;;

@@ -58,10 +58,11 @@ inline void put_step(__m256i pairs_u8x32, uint8_t* out, Stats& stats) {
     stats.add(1, high);
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
-          uint32_t* squares) {
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+          uint32_t* sums, uint32_t* squares) {
     Stats stats;
-    for (size_t k = 0; k < bytes; k += 32) {
+    const size_t end = (bytes + kPackBlock - 1) / kPackBlock * kPackBlock;
+    for (size_t k = 0; k < end; k += 32) {
         __m256i upper[8], lower[8];
         for (int i = 0; i < 8; ++i) {
             upper[i] = load(rows + static_cast<size_t>(i) * row_stride + k);
@@ -69,12 +70,11 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
         }
         transpose_halves(upper);
         transpose_halves(lower);
-        const size_t steps = (bytes - k + kStepBytes - 1) / kStepBytes;
         uint8_t* out = panel + k / kStepBytes * kPanelStep;
-        for (size_t s = 0; s < 8 && s < steps; ++s) {
+        for (size_t s = 0; s < 8; ++s) {
             put_step(_mm256_permute2x128_si256(upper[s], lower[s], 0x20), out + s * kPanelStep, stats);
         }
-        for (size_t s = 8; s < 16 && s < steps; ++s) {
+        for (size_t s = 8; s < 16; ++s) {
             put_step(_mm256_permute2x128_si256(upper[s - 8], lower[s - 8], 0x31), out + s * kPanelStep,
                      stats);
         }
@@ -128,16 +128,16 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
          size_t steps, uint32_t* c, size_t c_stride) {
     for (size_t begin = 0; begin < steps; begin += kBlockSteps) {
         const size_t count = steps - begin < kBlockSteps ? steps - begin : kBlockSteps;
-        const uint8_t* rows = a + begin * kPanelStep;
+        const uint8_t* first = a + begin * kPanelStep;
         for (int p = 0; p < panels; ++p) {
             const uint8_t* columns = b + static_cast<size_t>(p) * b_stride + begin * kPanelStep;
-            for (int i = row_begin; i < row_end; i += 4) {
-                uint32_t* out = c + static_cast<size_t>(i - row_begin) * c_stride + p * kPanelImages;
-                micro_kernel(rows + i * 4, columns, count, out, c_stride);
+            for (int i = 0; i < rows; i += 4) {
+                uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * kPanelImages;
+                micro_kernel(panel_row(first, a_stride, i), columns, count, out, c_stride);
             }
         }
     }
@@ -231,8 +231,8 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{kStepBytes, 4,       0,          17.0F,    80.0F,     pack,
-                                     dot,        max_ssd, select_ssd, pair_ssd, float_ssd, peak_products,
-                                     read_bytes};
+constinit const Kernels kernels_avx2{
+    kStepBytes, 1,    4,   false,   768,        8UL << 20, 0,         17.0F,         80.0F,     nullptr,
+    nullptr,    pack, dot, max_ssd, select_ssd, pair_ssd,  float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -19,12 +19,13 @@ struct Block {
 
 // Which columns of each row of a triangle are computed. Full panels: on and above the diagonal, in whole
 // panels. A last panel of few images would waste most of its columns, so its images are rows against
-// everything before them instead.
+// everything before them instead, where kernels take rows of less than a panel (`part_panels`).
 struct Triangle {
     std::size_t images, full_panels, tail;
 
-    explicit Triangle(std::size_t n) : images(n), full_panels(n / kPanelImages), tail(n % kPanelImages) {
-        if (full_panels == 0 || tail > kFewImages) {
+    Triangle(std::size_t n, bool part_panels)
+        : images(n), full_panels(n / kPanelImages), tail(n % kPanelImages) {
+        if (full_panels == 0 || tail > kFewImages || !part_panels) {
             full_panels += tail != 0;
             tail = 0;
         }

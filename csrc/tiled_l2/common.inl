@@ -2,6 +2,12 @@
 // instruction set's unit and so compiled once with each set of flags. No include guard and no std:: on
 // purpose.
 
+// First step of row i of panels that lie `stride` bytes apart.
+inline const uint8_t* panel_row(const uint8_t* panels, size_t stride, int i) {
+    return panels + static_cast<size_t>(i / kPanelImages) * stride +
+           static_cast<size_t>(i % kPanelImages) * 4;
+}
+
 void max_ssd(const uint32_t* __restrict c, uint32_t row, const uint32_t* __restrict columns, size_t n,
              uint32_t* __restrict out) {
     for (size_t j = 0; j < n; ++j) {

@@ -9,7 +9,10 @@
 // 64 bytes, and its lane i (4 bytes) belongs to image i of the panel. A lane holds `step_bytes` consecutive
 // bytes of the image, as uint8 where step_bytes is 4 and as uint16 where it is 2 (AVX2 multiplies int16). So
 // one vector load gives 16 images as columns, and one broadcast of a lane gives one image as a row: the same
-// panel serves on both sides.
+// panel serves on both sides. Matrix units want their rows otherwise: where `own_rows` is set a panel has a
+// second form, which holds in its block b the 64 bytes from 64 b on of image after image, 1,024 bytes in all.
+// In both forms a block is 1,024 bytes and a panel is a whole number of blocks, zero where an image has no
+// bytes.
 //
 // `dot` adds to c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI
 // multiplies unsigned by signed bytes, so its columns are shifted by 128; bias is 0 elsewhere. Then
@@ -24,8 +27,7 @@ namespace memcore::tiled_l2 {
 inline constexpr int kPanelImages = 16;
 inline constexpr size_t kPanelStep = 64;                         // bytes of a panel's step
 inline constexpr size_t kMaxBytes32 = UINT32_MAX / (255 * 255);  // 66,051
-inline constexpr size_t kPackBlock =
-    64;  // pack() may read its rows, zeros included, up to a multiple of this
+inline constexpr size_t kPackBlock = 64;                         // bytes of each image in a block of a panel
 
 // float32 tiles: elements are added up in chunks of kFloatChunk. Within a chunk, element e goes to lane e %
 // 16 of 16 float32 sums, in ascending order, each term being (x - y) * (x - y) rounded after each operation
@@ -36,23 +38,32 @@ inline constexpr int kFloatLanes = 16;
 inline constexpr size_t kFloatChunk = 2048;
 
 struct Kernels {
-    size_t step_bytes;  // image bytes in a lane of a panel's step: 4 or 2
-    int column_panels;  // panels of columns that one pass over a row panel should take, so that the rows are
-                        // read less often
+    size_t step_bytes;   // image bytes in a lane of a panel's step: 4 or 2
+    int row_panels;      // panels of rows that one call of `dot` should take at least
+    int column_panels;   // panels of columns likewise, so that the rows are read less often
+    bool own_rows;       // whether rows have a form of their own
+    size_t chunk_bytes;  // of a tile, packed and multiplied at once
+    size_t panel_bytes;  // of panels, in both forms, that a worker should pack at once: what stays in a cache
     uint32_t bias;
     // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd` from a cache, in nanoseconds.
     // They choose between ways to the same answer, never the answer.
     float dot_ns, pair_ns;
 
-    // Packs `bytes` bytes of 16 rows into ceil(bytes / step_bytes) steps; adds each row's sum and sum of
-    // squares (mod 2^32). Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero from
-    // `bytes` to the next multiple of 64.
-    void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
-                 uint32_t* squares);
+    // What a thread calls before and after its calls of `dot`; nullptr where there is nothing to do.
+    void (*enter)();
+    void (*leave)();
 
-    // c[i * c_stride + j] += products of rows [row_begin, row_end) of panel a (multiples of 4) with all
-    // columns of `panels` panels, b_stride bytes apart. c points at the element of row_begin and column 0.
-    void (*dot)(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+    // Packs `bytes` bytes of 16 rows into ceil(bytes / kPackBlock) whole blocks; adds each row's sum and sum
+    // of squares (mod 2^32). Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero
+    // from `bytes` to the next multiple of 64. Without own_rows, `own` is nullptr; with it either form may
+    // be.
+    void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* own,
+                 uint32_t* sums, uint32_t* squares);
+
+    // c[i * c_stride + j] += products of the first `rows` rows (a multiple of 4) of panels a_stride bytes
+    // apart with all columns of `panels` panels, b_stride bytes apart. With own_rows, a points at that form
+    // and whole panels of rows are written.
+    void (*dot)(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
                 size_t steps, uint32_t* c, size_t c_stride);
 
     // out[j] = max(out[j], row + columns[j] - 2 c[j]) for j < n.
@@ -82,6 +93,7 @@ struct Kernels {
 extern const Kernels kernels_scalar;
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512vnni;
+extern const Kernels kernels_amxint8;
 extern const Kernels kernels_neon_dotprod;
 
 }  // namespace memcore::tiled_l2

@@ -22,18 +22,19 @@ inline void transpose(uint32x4_t r[4]) {
     r[3] = vreinterpretq_u32_u64(vtrn2q_u64(vreinterpretq_u64_u32(b), vreinterpretq_u64_u32(d)));
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
-          uint32_t* squares) {
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+          uint32_t* sums, uint32_t* squares) {
     const uint8x16_t ones = vdupq_n_u8(1);
+    const size_t end = (bytes + kPackBlock - 1) / kPackBlock * kPackBlock;
     for (size_t group = 0; group < 4; ++group) {
         const uint8_t* first = rows + group * 4 * row_stride;
         uint32x4_t sum = vld1q_u32(sums + group * 4), square = vld1q_u32(squares + group * 4);
-        for (size_t k = 0; k < bytes; k += 16) {
+        for (size_t k = 0; k < end; k += 16) {
             uint32x4_t r[4];
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; ++i) r[i] = load_step(first + i * row_stride + k);
             transpose(r);
-            for (size_t s = 0; s < 4 && k + s * kStepBytes < bytes; ++s) {
+            for (size_t s = 0; s < 4; ++s) {
                 const uint8x16_t step = vreinterpretq_u8_u32(r[s]);
                 vst1q_u8(panel + (k / kStepBytes + s) * kPanelStep + group * 16, step);
                 sum = vdotq_u32(sum, step, ones);
@@ -78,13 +79,13 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
          size_t steps, uint32_t* c, size_t c_stride) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
-        for (int i = row_begin; i < row_end; i += 4) {
-            uint32_t* out = c + static_cast<size_t>(i - row_begin) * c_stride + p * kPanelImages;
-            micro_kernel(a + i * 4, columns, steps, out, c_stride);
+        for (int i = 0; i < rows; i += 4) {
+            uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * kPanelImages;
+            micro_kernel(panel_row(a, a_stride, i), columns, steps, out, c_stride);
         }
     }
 }
@@ -133,7 +134,7 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 }  // namespace
 
 constinit const Kernels kernels_neon_dotprod{
-    kStepBytes, 1,          0,        10.0F,     180.0F,        pack,      dot,
-    max_ssd,    select_ssd, pair_ssd, float_ssd, peak_products, read_bytes};
+    kStepBytes, 1,    1,   false,   1536,       8UL << 20, 0,         10.0F,         180.0F,    nullptr,
+    nullptr,    pack, dot, max_ssd, select_ssd, pair_ssd,  float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

@@ -15,14 +15,16 @@ void prefetch(const std::uint8_t* data, std::size_t bytes) {
 
 }  // namespace
 
-Panels::Panels(const Kernels& kernels, std::size_t images, std::size_t tiles, std::size_t chunk_bytes)
+Panels::Panels(const Kernels& kernels, Side side, std::size_t images, std::size_t tiles,
+               std::size_t chunk_bytes)
     : kernels_(&kernels),
       panels_((images + kPanelImages - 1) / kPanelImages),
-      stride_((chunk_bytes + kernels.step_bytes - 1) / kernels.step_bytes * kPanelStep),
-      // One block more than needed: 16 rows at a power of two apart would share one set of the first-level
-      // cache.
+      // Panels and rows are one line further apart than they need to be: at powers of two they would share
+      // sets of the first-level cache.
+      stride_(round_up(chunk_bytes, kPackBlock) / kernels.step_bytes * kPanelStep + kAlignment),
       row_stride_(round_up(chunk_bytes, kPackBlock) + kPackBlock),
-      bytes_(tiles * panels_ * stride_),
+      bytes_(kernels.own_rows && side == Side::kRows ? 0 : tiles * panels_ * stride_),
+      own_(kernels.own_rows && side != Side::kColumns ? tiles * panels_ * stride_ : 0),
       rows_(tiles * kPanelImages * row_stride_),
       sums_(tiles * panels_ * kPanelImages),
       squares_(tiles * panels_ * kPanelImages) {}
@@ -66,8 +68,9 @@ void Panels::pack(const Images& images, const Grid& grid, std::size_t batch, std
         for (std::size_t t = 0; t < tiles; ++t) {
             const std::size_t slot = t * panels_ + p;
             kernels_->pack(rows_.data() + t * kPanelImages * row_stride_, row_stride_, chunk.size(),
-                           bytes_.data() + slot * stride_, sums_.data() + slot * kPanelImages,
-                           squares_.data() + slot * kPanelImages);
+                           bytes_.size() != 0 ? bytes_.data() + slot * stride_ : nullptr,
+                           own_.size() != 0 ? own_.data() + slot * stride_ : nullptr,
+                           sums_.data() + slot * kPanelImages, squares_.data() + slot * kPanelImages);
         }
     }
 }

@@ -10,17 +10,23 @@
 
 namespace memcore::tiled_l2 {
 
+// On which side of a product panels stand: which of their forms are packed, where there are two.
+enum class Side { kRows, kColumns, kBoth };
+
 // Panels of one chunk of `tiles` neighbouring tiles of up to `images` images, with the sums that the chunks
 // add up to.
 class Panels {
   public:
     Panels() = default;
-    Panels(const Kernels& kernels, std::size_t images, std::size_t tiles, std::size_t chunk_bytes);
+    Panels(const Kernels& kernels, Side side, std::size_t images, std::size_t tiles, std::size_t chunk_bytes);
 
     std::size_t count() const { return panels_; }
     std::size_t stride() const { return stride_; }
     std::size_t steps() const { return steps_; }  // of the chunk that was packed last
-    const std::uint8_t* panel(std::size_t tile, std::size_t panel) const {
+    const std::uint8_t* as_rows(std::size_t tile, std::size_t panel) const {
+        return (own_.size() != 0 ? own_ : bytes_).data() + (tile * panels_ + panel) * stride_;
+    }
+    const std::uint8_t* as_columns(std::size_t tile, std::size_t panel) const {
         return bytes_.data() + (tile * panels_ + panel) * stride_;
     }
     const std::uint32_t* sums(std::size_t tile) const { return sums_.data() + tile * panels_ * kPanelImages; }
@@ -37,8 +43,8 @@ class Panels {
     const Kernels* kernels_ = nullptr;
     std::size_t panels_ = 0, stride_ = 0, steps_ = 0;
     std::size_t row_stride_ = 0;
-    AlignedArray<std::uint8_t> bytes_;
-    AlignedArray<std::uint8_t> rows_;  // 16 images' lines, one after another
+    AlignedArray<std::uint8_t> bytes_, own_;  // own_: the rows' own form; either may be empty
+    AlignedArray<std::uint8_t> rows_;         // 16 images' lines, one after another
     AlignedArray<std::uint32_t> sums_, squares_;
 };
 

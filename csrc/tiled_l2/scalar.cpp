@@ -8,9 +8,9 @@ namespace {
 
 constexpr size_t kStepBytes = 4;
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint32_t* sums,
-          uint32_t* squares) {
-    const size_t steps = (bytes + kStepBytes - 1) / kStepBytes;
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+          uint32_t* sums, uint32_t* squares) {
+    const size_t steps = (bytes + kPackBlock - 1) / kPackBlock * (kPackBlock / kStepBytes);
     for (size_t i = 0; i < kPanelImages; ++i) {
         const uint8_t* row = rows + i * row_stride;
         uint32_t sum = 0, square = 0;
@@ -26,22 +26,22 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
     }
 }
 
-void dot(const uint8_t* a, int row_begin, int row_end, const uint8_t* b, size_t b_stride, int panels,
+void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
          size_t steps, uint32_t* c, size_t c_stride) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
-        for (int i = row_begin; i < row_end; ++i) {
+        for (int i = 0; i < rows; ++i) {
+            const uint8_t* row = panel_row(a, a_stride, i);
             uint32_t sum[kPanelImages] = {};
             for (size_t s = 0; s < steps; ++s) {
-                const uint8_t* x = a + s * kPanelStep + static_cast<size_t>(i) * kStepBytes;
+                const uint8_t* x = row + s * kPanelStep;
                 const uint8_t* y = columns + s * kPanelStep;
                 for (size_t j = 0; j < kPanelImages; ++j) {
                     for (size_t k = 0; k < kStepBytes; ++k)
                         sum[j] += static_cast<uint32_t>(x[k]) * y[j * kStepBytes + k];
                 }
             }
-            uint32_t* out =
-                c + static_cast<size_t>(i - row_begin) * c_stride + static_cast<size_t>(p) * kPanelImages;
+            uint32_t* out = c + static_cast<size_t>(i) * c_stride + static_cast<size_t>(p) * kPanelImages;
             for (size_t j = 0; j < kPanelImages; ++j) out[j] += sum[j];
         }
     }
@@ -84,8 +84,8 @@ uint64_t read_bytes(const uint8_t* data, size_t bytes) {
 
 }  // namespace
 
-constinit const Kernels kernels_scalar{kStepBytes, 4,       0,          500.0F,   600.0F,    pack,
-                                       dot,        max_ssd, select_ssd, pair_ssd, float_ssd, peak_products,
-                                       read_bytes};
+constinit const Kernels kernels_scalar{
+    kStepBytes, 1,    1,   false,   1536,       8UL << 20, 0,         500.0F,        600.0F,    nullptr,
+    nullptr,    pack, dot, max_ssd, select_ssd, pair_ssd,  float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

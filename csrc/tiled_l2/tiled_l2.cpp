@@ -12,16 +12,15 @@
 #include "tiled_l2/block.hpp"
 #include "tiled_l2/one_by_one.hpp"
 #include "tiled_l2/pack.hpp"
+#include "tiled_l2/products.hpp"
 
 namespace memcore::tiled_l2 {
 namespace {
 
-constexpr std::size_t kChunkSteps = 384;         // of a tile, worked on at once
-constexpr std::size_t kBlockImages = 528;        // on each side of a block of pairs: a multiple of 3 panels
-constexpr std::size_t kPanelBudget = 8UL << 20;  // bytes of packed panels a worker
-constexpr std::size_t kUnitsPerThread = 4;       // enough to even out threads of unequal speed
-constexpr std::size_t kDirectImages = 4;         // so few are compared pair by pair
-constexpr std::size_t kFusedPanels = 4;          // of columns, at least, between two looks at the answer
+constexpr std::size_t kBlockImages = 528;   // on each side of a block of pairs: a multiple of 3 panels
+constexpr std::size_t kUnitsPerThread = 4;  // enough to even out threads of unequal speed
+constexpr std::size_t kDirectImages = 4;    // so few are compared pair by pair
+constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two looks at the answer
 
 // Tiles [first, first + count) of a row of tiles.
 struct TileRun {
@@ -53,7 +52,7 @@ class Dense {
           grid_(grid),
           out_(out),
           threads_(threads),
-          chunks_(make_chunks(grid, kChunkSteps * kernels.step_bytes)),
+          chunks_(make_chunks(grid, kernels.chunk_bytes)),
           fused_(sizeof(Sum) == sizeof(std::uint32_t) && chunks_.size() == 1) {
         for (const Chunk& chunk : chunks_) chunk_bytes_ = std::max(chunk_bytes_, chunk.size());
         plan();
@@ -94,9 +93,9 @@ class Dense {
         };
         const auto panel_bytes = [&] {
             return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) *
-                   (symmetric_ ? 1 : 2);
+                   (symmetric_ && !kernels_.own_rows ? 1 : 2);
         };
-        while (tiles_ > 1 && ((!fused_ && units() < wanted) || panel_bytes() > kPanelBudget))
+        while (tiles_ > 1 && ((!fused_ && units() < wanted) || panel_bytes() > kernels_.panel_bytes))
             tiles_ = (tiles_ + 1) / 2;
         while (block > 6 * kPanelImages && units() < wanted) block = round_up(block / 2, kPanelImages);
 
@@ -126,17 +125,19 @@ class Dense {
 
     std::unique_ptr<Workspace> make_workspace() const {
         auto space = std::make_unique<Workspace>();
-        space->rows = Panels(kernels_, block_rows_, tiles_, chunk_bytes_);
-        if (has_rectangles_) space->columns = Panels(kernels_, block_columns_, tiles_, chunk_bytes_);
-        const std::size_t elements =
-            fused_ ? kPanelImages * fused_panels() * kPanelImages
-                   : tiles_ * round_up(block_rows_, kPanelImages) * round_up(block_columns_, kPanelImages);
+        space->rows =
+            Panels(kernels_, symmetric_ ? Side::kBoth : Side::kRows, block_rows_, tiles_, chunk_bytes_);
+        if (has_rectangles_)
+            space->columns = Panels(kernels_, Side::kColumns, block_columns_, tiles_, chunk_bytes_);
+        const std::size_t elements = fused_ ? row_step() * kPanelImages * fused_panels() * kPanelImages
+                                            : tiles_ * round_up(block_rows_, kPanelImages) * product_stride();
         space->products = AlignedArray<std::uint32_t>(elements);
         if (grid_.tile_bytes() > kMaxBytes32) space->wide = AlignedArray<std::uint64_t>(elements);
         return space;
     }
 
     void run_unit(const Unit& unit, Workspace& space) {
+        const Products products(kernels_);
         for (std::size_t r = unit.first_run; r < unit.first_run + unit.runs; ++r) {
             if constexpr (sizeof(Sum) == sizeof(std::uint32_t)) {
                 if (fused_) {
@@ -160,27 +161,30 @@ class Dense {
                            chunk);
     }
 
-    // Calls visit(row panel, its rows, first column panel, last) for all products of a block, `width` panels
-    // of columns at a time, so that they stay in the cache.
+    Triangle triangle_of(const Block& block) const { return {block.rows, kernels_.row_panels == 1}; }
+
+    // Calls visit(first row panel, their rows, first column panel, last) for all products of a block, `width`
+    // panels of columns at a time, so that they stay in the cache.
     template <class Visit>
     void for_each_product(const Block& block, std::size_t width, Visit&& visit) const {
+        const auto rows_from = [&](std::size_t p) {
+            return std::min(row_step() * kPanelImages, block.rows - p * kPanelImages);
+        };
         if (!block.triangle) {
             const std::size_t row_panels = round_up(block.rows, kPanelImages) / kPanelImages;
             const std::size_t panels = round_up(block.columns, kPanelImages) / kPanelImages;
             for (std::size_t first = 0; first < panels; first += width) {
-                for (std::size_t p = 0; p < row_panels; ++p) {
-                    visit(p, std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages), first,
-                          std::min(first + width, panels));
-                }
+                for (std::size_t p = 0; p < row_panels; p += row_step())
+                    visit(p, rows_from(p), first, std::min(first + width, panels));
             }
             return;
         }
-        const Triangle triangle(block.rows);
+        const Triangle triangle = triangle_of(block);
         const std::size_t panels = triangle.full_panels;
         for (std::size_t first = 0; first < panels; first += width) {
             const std::size_t last = std::min(first + width, panels);
-            for (std::size_t p = 0; p < last; ++p) {
-                const std::size_t rows = std::min<std::size_t>(kPanelImages, block.rows - p * kPanelImages);
+            for (std::size_t p = 0; p < last; p += row_step()) {
+                const std::size_t rows = std::min(rows_from(p), (last - p) * kPanelImages);
                 visit(p, rows, std::max(first, p), last);
             }
             if (triangle.tail != 0) visit(panels, triangle.tail, first, last);
@@ -192,7 +196,7 @@ class Dense {
     void run_fused(const Unit& unit, const TileRun& run, Workspace& space) const {
         const Block& block = blocks_[unit.block];
         const Panels& columns = columns_of(block, space);
-        const Triangle triangle(block.rows);
+        const Triangle triangle = triangle_of(block);
         space.rows.clear_sums();
         space.columns.clear_sums();
         pack(unit, run, chunks_.front(), space);
@@ -201,10 +205,11 @@ class Dense {
                 const std::size_t stride = (last - first) * kPanelImages, begin = first * kPanelImages;
                 std::uint32_t* products = space.products.data();
                 for (std::size_t t = 0; t < run.count; ++t) {
-                    std::fill_n(products, kPanelImages * stride, 0U);
-                    kernels_.dot(space.rows.panel(t, p), 0, static_cast<int>(round_up(rows, 4)),
-                                 columns.panel(t, first), columns.stride(), static_cast<int>(last - first),
-                                 columns.steps(), products, stride);
+                    std::fill_n(products, round_up(rows, kPanelImages) * stride, 0U);
+                    kernels_.dot(space.rows.as_rows(t, p), space.rows.stride(),
+                                 static_cast<int>(round_up(rows, 4)), columns.as_columns(t, first),
+                                 columns.stride(), static_cast<int>(last - first), columns.steps(), products,
+                                 stride);
                     for (std::size_t r = 0; r < rows; ++r) {
                         const std::size_t i = p * kPanelImages + r;
                         auto [from, to] =
@@ -238,9 +243,9 @@ class Dense {
             for (std::size_t t = 0; t < run.count; ++t) {
                 for_each_product(block, static_cast<std::size_t>(kernels_.column_panels),
                                  [&](std::size_t p, std::size_t rows, std::size_t first, std::size_t last) {
-                                     kernels_.dot(space.rows.panel(t, p), 0,
+                                     kernels_.dot(space.rows.as_rows(t, p), space.rows.stride(),
                                                   static_cast<int>(round_up(rows, 4)),
-                                                  columns.panel(t, first), columns.stride(),
+                                                  columns.as_columns(t, first), columns.stride(),
                                                   static_cast<int>(last - first), columns.steps(),
                                                   products(space, t, p * kPanelImages, first * kPanelImages),
                                                   product_stride());
@@ -256,10 +261,12 @@ class Dense {
         const std::size_t width = static_cast<std::size_t>(kernels_.column_panels);
         return round_up(kFusedPanels, width);
     }
+    std::size_t row_step() const { return static_cast<std::size_t>(kernels_.row_panels); }
     std::uint32_t row_term(const Panels& rows, std::size_t tile, std::size_t i) const {
         return rows.squares(tile)[i] - 2 * kernels_.bias * rows.sums(tile)[i];
     }
-    std::size_t product_stride() const { return round_up(block_columns_, kPanelImages); }
+    // One panel more than needed: rows at a power of two apart would share sets of the first-level cache.
+    std::size_t product_stride() const { return round_up(block_columns_, kPanelImages) + kPanelImages; }
     std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
         return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() +
                j;
@@ -278,7 +285,7 @@ class Dense {
     template <class Visit>
     void for_each_row(const TileRun& run, const Block& block, Workspace& space, const Panels& columns,
                       Visit&& visit) const {
-        const Triangle triangle(block.rows);
+        const Triangle triangle = triangle_of(block);
         for (std::size_t t = 0; t < run.count; ++t) {
             for (std::size_t i = 0; i < block.rows; ++i) {
                 const auto [first, last] =
@@ -324,7 +331,7 @@ class Dense {
 
     // The rows of a triangle's last images are computed below the diagonal, so these are always copied.
     void mirror(std::size_t batch, const Block& block, bool all) {
-        const Triangle triangle(block.rows);
+        const Triangle triangle = triangle_of(block);
         if (!all && (!block.triangle || triangle.tail == 0)) return;
         constexpr std::size_t kSide = 16;  // small squares, so that the columns written stay in the cache
         for (std::size_t i0 = all ? 0 : triangle.full(); i0 < block.rows; i0 += kSide) {
