@@ -12,13 +12,14 @@ constexpr double kCacheBytes = 8.0 * (1 << 20);
 // What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
 // apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
 constexpr double kFarNs = 300.0;
-constexpr double kPackNs = 100.0;     // to pack 1,024 bytes of an image
+constexpr double kPackNs = 60.0;      // to pack 1,024 bytes of an image
+constexpr double kFarPackNs = 160.0;  // what that costs more where they come from memory
 constexpr double kTileNs = 40.0;      // to begin with a tile of a pair, however small it is
-constexpr double kDenseTileNs = 0.3;  // to take a tile's ssd into the answer
-constexpr double kReadNs = 100.0;     // to read 1,024 bytes of an image
-constexpr double kTileLineNs = 17.0;  // to begin with a line of a tile
-constexpr double kBoundNs = 8.0;      // to begin with a pair's bound
-constexpr double kBoundRowNs = 1.0;   // a row of sixteen lanes of it
+constexpr double kDenseTileNs = 0.6;  // to take a tile's ssd into the answer
+constexpr double kReadNs = 80.0;      // to read 1,024 bytes of an image
+constexpr double kTileLineNs = 12.0;  // to begin with a line of a tile
+constexpr double kBoundNs = 4.0;      // to begin with a pair's bound
+constexpr double kBoundRowNs = 0.8;   // a row of sixteen lanes of it
 constexpr double kLikelyRows = 1.5;   // to find the likely tile, of what a bound takes
 // Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
 // share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
@@ -54,7 +55,8 @@ double Costs::check_ns(const Level& level) const {
 
 double Costs::dense_ns(double fresh, double old) const {
     const double pairs = fresh * (fresh + 32.0) / 2.0 + fresh * old;
-    return kilobytes_ * (pairs * dot_ns_ + (fresh + old) * kPackNs) + pairs * tiles_ * kDenseTileNs;
+    const double pack_ns = kPackNs + (far_ ? kFarPackNs : 0.0);
+    return kilobytes_ * (pairs * dot_ns_ + (fresh + old) * pack_ns) + pairs * tiles_ * kDenseTileNs;
 }
 
 Way choose(double check, double dense) {

@@ -43,7 +43,7 @@ void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) 
 bool hopeless(const Isa& isa, const tiled_l2::Images* images, const Shape& shape, const Pyramid& features,
               const Request& request) {
     return features.size() >= kSampleFrom && request.since == 0 &&
-           !bounds_pay(isa, images, features.size(), shape, &features, request);
+           !bounds_pay(isa, images, features, 0, shape, request);
 }
 
 Screened screen_or_all(const Isa& isa, const Pyramid* features, std::size_t images, bool all,
@@ -106,16 +106,21 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
     std::optional<Pyramid> own;
     bool all = features == nullptr && (n <= kDenseImages || !worth_bounds(shape));
     if (!all && features == nullptr) {
-        const bool sampled = request.since == 0 && worth_sampling(isa, shape, n);
-        all = sampled && !bounds_pay(isa, &images, n, shape, nullptr, request);
-        if (sampled) stats.bounds_s += clock.lap();
-        if (!all) {
-            own.emplace(shape);
+        own.emplace(shape);
+        if (request.since == 0 && worth_sampling(isa, shape, n)) {
+            const std::vector<std::uint32_t> places = sample_places(n);
+            own->begin(*isa.block_bounds, images, shape, n, places, request.threads);
+            stats.features_s = clock.lap();
+            all = !bounds_pay(isa, &images, *own, n - places.size(), shape, request);
+            stats.bounds_s += clock.lap();
+            if (!all) own->complete(*isa.block_bounds, images, shape, places, request.threads);
+            stats.features_s += clock.lap();
+        } else {
             own->append(*isa.block_bounds, images, shape, 0, n, request.threads);
             stats.features_s = clock.lap();
-            all = !sampled && hopeless(isa, &images, shape, *own, request);
-            features = &*own;
+            all = hopeless(isa, &images, shape, *own, request);
         }
+        features = &*own;
     } else if (!all) {
         all = hopeless(isa, &images, shape, *features, request);
     }

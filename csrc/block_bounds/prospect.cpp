@@ -18,14 +18,6 @@ constexpr std::size_t kTriedOfSample = 128;  // pairs whose likely tile is looke
 constexpr double kWorth = 0.85;
 constexpr double kCheapShare = 0.05;  // of all pairs at once: features that take less may be taken
 
-// Evenly spread: copies and scenes often come in runs.
-std::vector<std::uint32_t> spread(std::size_t n) {
-    std::vector<std::uint32_t> places(std::min(n, kSampleImages));
-    for (std::size_t k = 0; k < places.size(); ++k)
-        places[k] = static_cast<std::uint32_t>(k * n / places.size());
-    return places;
-}
-
 // What verification would take for a component that is `scale` times as large, where the likely tile leaves
 // that share of its pairs.
 double verify_ns(const Costs& costs, const Level& finest, const Component& component, double scale,
@@ -41,21 +33,28 @@ double verify_ns(const Costs& costs, const Level& finest, const Component& compo
 
 }  // namespace
 
+std::vector<std::uint32_t> sample_places(std::size_t count) {
+    std::vector<std::uint32_t> places(std::min(count, kSampleImages));
+    for (std::size_t k = 0; k < places.size(); ++k)
+        places[k] = static_cast<std::uint32_t>(k * count / places.size());
+    return places;
+}
+
 bool worth_sampling(const Isa& isa, const Shape& shape, std::size_t images) {
     const Costs costs(*isa.tiled_l2, shape, images);
     const auto n = static_cast<double>(images);
-    return images >= kSampleFrom && !costs.far() &&
-           n * costs.features_ns() > kCheapShare * costs.dense_ns(n, 0);
+    return images >= kSampleFrom && n * costs.features_ns() > kCheapShare * costs.dense_ns(n, 0);
 }
 
-bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, std::size_t count, const Shape& shape,
-                const Pyramid* features, const Request& request) {
+bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, const Pyramid& features, std::size_t untaken,
+                const Shape& shape, const Request& request) {
+    const std::size_t count = features.size();
     const auto n = static_cast<double>(count);
     const Costs costs(*isa.tiled_l2, shape, count);
     const double enough = kWorth * costs.dense_ns(n, 0);
-    double bounded = features == nullptr ? n * costs.features_ns() : 0;
+    double bounded = static_cast<double>(untaken) * costs.features_ns();
 
-    const std::vector<std::uint32_t> places = spread(count);
+    const std::vector<std::uint32_t> places = sample_places(count);
     std::vector<std::uint32_t> selection(places);
     tiled_l2::Images some;
     if (images != nullptr) {
@@ -67,11 +66,7 @@ bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, std::size_t coun
         }
     }
     Pyramid pyramid(shape);
-    if (features == nullptr) {
-        pyramid.append(*isa.block_bounds, some, shape, 0, some.count, request.threads);
-    } else {
-        pyramid.append(*features, places);
-    }
+    pyramid.append(features, places);
 
     Survivors left = screen_all(*isa.block_bounds, pyramid, request.ssd_max);
     const double scale = n / static_cast<double>(places.size());

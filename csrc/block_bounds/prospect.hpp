@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <vector>
+
 #include "block_bounds/graph.hpp"
 #include "block_bounds/pyramid.hpp"
 #include "runtime/isa.hpp"
@@ -9,15 +12,18 @@
 
 namespace memcore::block_bounds {
 
-// Whether the features of some images, taken before those of all, are likely to save more than they cost: not
-// where images are so large or so many that features cost next to nothing.
+// The images that tell of all `count`: some, evenly spread, since copies and scenes often come in runs.
+std::vector<std::uint32_t> sample_places(std::size_t count);
+
+// Whether it is worth to look at the features of those before taking all: not where images are so large or so
+// many that features cost next to nothing.
 bool worth_sampling(const Isa& isa, const Shape& shape, std::size_t images);
 
-// Whether bounds and what they leave are likely to take less time than all pairs at once, from the pairs of
-// some images. `features` are those of all `count` images; where they are nullptr, those of some are taken,
-// and the time to take all counts too. Without `images`, which may be far away, nothing is known of what
-// pairs that are left cost, and the least is assumed. It depends on images and instruction set alone.
-bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, std::size_t count, const Shape& shape,
-                const Pyramid* features, const Request& request);
+// Whether bounds and what they leave are likely to take less time than all pairs at once, from the features
+// of the images at sample_places; `untaken` is how many of the others are still to be looked at, whose time
+// counts too. Without `images`, which may be far away, nothing is known of what pairs that are left cost, and
+// the least is assumed. It depends on images and instruction set alone.
+bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, const Pyramid& features, std::size_t untaken,
+                const Shape& shape, const Request& request);
 
 }  // namespace memcore::block_bounds

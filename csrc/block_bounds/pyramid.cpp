@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/copy_image.hpp"
@@ -103,22 +104,53 @@ void Pyramid::reserve(std::size_t images) {
     }
 }
 
-void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                     std::size_t first, std::size_t count, int threads, std::uint8_t* copies) {
-    reserve(size_ + count);
+template <class Place>
+void Pyramid::compute_many(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                           std::size_t count, int threads, Place&& place, std::uint8_t* copies) {
     constexpr std::size_t kImagesPerUnit = 4;
     const std::size_t units = (count + kImagesPerUnit - 1) / kImagesPerUnit;
     std::vector<std::unique_ptr<Scratch>> scratches(worker_count(units, threads));
     parallel_for(units, threads, [&](std::size_t unit, std::size_t worker) {
         if (!scratches[worker]) scratches[worker] = std::make_unique<Scratch>();
         const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
-        for (std::size_t i = unit * kImagesPerUnit; i < end; ++i) {
-            compute(kernels, images, layout, first + i, size_ + i, *scratches[worker]);
+        for (std::size_t k = unit * kImagesPerUnit; k < end; ++k) {
+            const auto [from, to] = place(k);
+            compute(kernels, images, layout, from, to, *scratches[worker]);
             if (copies != nullptr)
-                tiled_l2::copy_image(images, first + i, copies + i * tiled_l2::image_bytes(images));
+                tiled_l2::copy_image(images, from, copies + k * tiled_l2::image_bytes(images));
         }
     });
+}
+
+void Pyramid::append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                     std::size_t first, std::size_t count, int threads, std::uint8_t* copies) {
+    reserve(size_ + count);
+    const auto place = [&](std::size_t k) { return std::pair(first + k, size_ + k); };
+    compute_many(kernels, images, layout, count, threads, place, copies);
     size_ += count;
+}
+
+void Pyramid::begin(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                    std::size_t count, const std::vector<std::uint32_t>& places, int threads) {
+    reserve(count);
+    const auto place = [&](std::size_t k) { return std::pair(places[k], places[k]); };
+    compute_many(kernels, images, layout, places.size(), threads, place, nullptr);
+    size_ = count;
+}
+
+void Pyramid::complete(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                       const std::vector<std::uint32_t>& places, int threads) {
+    std::vector<std::size_t> others;
+    std::size_t p = 0;
+    for (std::size_t i = 0; i < size_; ++i) {
+        if (p < places.size() && places[p] == i) {
+            ++p;
+        } else {
+            others.push_back(i);
+        }
+    }
+    const auto place = [&](std::size_t k) { return std::pair(others[k], others[k]); };
+    compute_many(kernels, images, layout, others.size(), threads, place, nullptr);
 }
 
 std::size_t Pyramid::append_read(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,

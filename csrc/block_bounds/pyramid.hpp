@@ -49,6 +49,13 @@ class Pyramid {
     void append(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                 std::size_t first, std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
+    // Makes an empty pyramid one of the first `count` images, of which only those at `places`, ascending, are
+    // looked at yet; `complete` looks at the others.
+    void begin(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout, std::size_t count,
+               const std::vector<std::uint32_t>& places, int threads);
+    void complete(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                  const std::vector<std::uint32_t>& places, int threads);
+
     // Appends images that come through memory of which there is one image a thread: read(i, to) writes image
     // i < count and says whether it was there. The first that was not ends them. Those whose pixels are all
     // the same are not appended, but marked. `images` is how each lies. Returns how many were there.
@@ -78,6 +85,10 @@ class Pyramid {
 
   private:
     struct Scratch;
+    // place(k) names the image that is looked at and the one that it becomes.
+    template <class Place>
+    void compute_many(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
+                      std::size_t count, int threads, Place&& place, std::uint8_t* copies);
     void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                  std::size_t from, std::size_t to, Scratch& scratch);
     void sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
