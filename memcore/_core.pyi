@@ -15,6 +15,7 @@ class GraphStats(TypedDict):
     candidates: int
     core: int
     tiles_checked: int
+    features_images: int
     dense_images: int
     dense: bool
     features_s: float

@@ -42,6 +42,7 @@ py::dict to_dict(const block_bounds::Stats& stats) {
     d["candidates"] = stats.candidates;
     d["core"] = stats.core;
     d["tiles_checked"] = stats.tiles_checked;
+    d["features_images"] = stats.features_images;
     d["dense_images"] = stats.dense_images;
     d["dense"] = stats.dense;
     d["features_s"] = stats.features_s;

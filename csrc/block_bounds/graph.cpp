@@ -111,13 +111,18 @@ std::vector<Edge> graph(const Isa& isa, const tiled_l2::Images& images, const Sh
             const std::vector<std::uint32_t> places = sample_places(n);
             own->begin(*isa.block_bounds, images, shape, n, places, request.threads);
             stats.features_s = clock.lap();
+            stats.features_images = places.size();
             all = !bounds_pay(isa, &images, *own, n - places.size(), shape, request);
             stats.bounds_s += clock.lap();
-            if (!all) own->complete(*isa.block_bounds, images, shape, places, request.threads);
-            stats.features_s += clock.lap();
+            if (!all) {
+                own->complete(*isa.block_bounds, images, shape, places, request.threads);
+                stats.features_s += clock.lap();
+                stats.features_images = n;
+            }
         } else {
             own->append(*isa.block_bounds, images, shape, 0, n, request.threads);
             stats.features_s = clock.lap();
+            stats.features_images = n;
             all = hopeless(isa, &images, shape, *own, request);
         }
         features = &*own;

@@ -13,11 +13,12 @@
 namespace memcore::block_bounds {
 
 struct Stats {
-    std::size_t pairs = 0;          // asked for
-    std::size_t candidates = 0;     // left by the bounds
-    std::size_t core = 0;           // of those, left by the core of the candidate graph
-    std::size_t tiles_checked = 0;  // tiles of single pairs compared in integers
-    std::size_t dense_images = 0;   // images that went through the dense kernel
+    std::size_t pairs = 0;            // asked for
+    std::size_t candidates = 0;       // left by the bounds
+    std::size_t core = 0;             // of those, left by the core of the candidate graph
+    std::size_t tiles_checked = 0;    // tiles of single pairs compared in integers
+    std::size_t features_images = 0;  // images whose features were taken
+    std::size_t dense_images = 0;     // images that went through the dense kernel
     double features_s = 0, bounds_s = 0, verify_s = 0;
     bool dense = false;  // bounds would not have paid: every pair was computed
 };
