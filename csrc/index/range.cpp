@@ -119,14 +119,13 @@ class Searching {
     }
 
     void multiply(std::size_t panel, std::size_t centres, std::size_t rows, Workspace& space) const {
-        space.products.clear();
         const std::size_t panels = (rows + kPanelImages - 1) / kPanelImages;
         const auto width = static_cast<std::size_t>(kernels_.column_panels);
         for (std::size_t p = 0; p < panels; p += width) {
             kernels_.dot(centres_.as_rows(0, panel), centres_.stride(),
                          static_cast<int>(round_up(centres, 4)), space.corpus.as_columns(0, p),
                          space.corpus.stride(), static_cast<int>(std::min(width, panels - p)),
-                         centres_.steps(), space.products.data() + p * kPanelImages, kRowsPerBlock);
+                         centres_.steps(), space.products.data() + p * kPanelImages, kRowsPerBlock, false);
         }
     }
 

@@ -27,8 +27,9 @@ using tiled_l2::Side;
 
 constexpr std::size_t kQueryBytes = 3UL << 20;  // packed queries of a block stay in the third-level cache
 constexpr std::size_t kMaxQueries = 1024;
-constexpr std::size_t kCorpusRows = 240;  // a multiple of 3 panels, packed once for a whole block of queries
-constexpr std::size_t kPassSteps = 768;   // steps of a pass: 3 panels of them stay in the second-level cache
+constexpr std::size_t kCorpusRows =
+    192;  // a multiple of 2 and 3 panels, packed once for a whole block of queries
+constexpr std::size_t kPassSteps = 128;  // steps of a pass: 3 panels of them stay in the first-level cache
 constexpr std::size_t kUnitsPerThread = 4;
 
 template <class Sum>
@@ -216,7 +217,6 @@ class Search {
     }
 
     void multiply(std::size_t count, std::size_t columns, Workspace& space) const {
-        space.products.clear();
         const std::size_t row_panels = round_up(count, kPanelImages) / kPanelImages;
         const std::size_t panels = round_up(columns, kPanelImages) / kPanelImages;
         const std::size_t steps = space.corpus.steps(),
@@ -232,7 +232,7 @@ class Search {
                         space.corpus.stride(), static_cast<int>(std::min(width, panels - p)),
                         std::min(kPassSteps, steps - s),
                         space.products.data() + r * kPanelImages * product_stride() + p * kPanelImages,
-                        product_stride());
+                        product_stride(), s != 0);
                 }
             }
         }

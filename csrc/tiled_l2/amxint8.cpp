@@ -31,6 +31,11 @@ inline __attribute__((always_inline)) void store_tile(void* to, size_t stride) {
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(TILE) : "memory");
 }
 
+template <int TILE>
+inline __attribute__((always_inline)) void clear_tile() {
+    __asm__ volatile("tilezero %%tmm%c0" : : "i"(TILE));
+}
+
 template <int SUM, int ROWS, int COLUMNS>
 inline __attribute__((always_inline)) void multiply() {
     __asm__ volatile("tdpbuud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(SUM), "i"(ROWS), "i"(COLUMNS));
@@ -64,13 +69,21 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 // that loads take half the time of products. One of either is for what is left.
 template <int ROWS, int COLUMNS>
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, size_t a_stride, const uint8_t* b,
-                                            size_t b_stride, size_t blocks, uint32_t* c, size_t c_stride) {
+                                            size_t b_stride, size_t blocks, uint32_t* c, size_t c_stride,
+                                            bool add) {
     const size_t line = c_stride * sizeof(uint32_t);
     uint32_t* const below = c + kPanelImages * c_stride;
-    load_tile<0>(c, line);
-    if constexpr (COLUMNS == 2) load_tile<1>(c + kPanelImages, line);
-    if constexpr (ROWS == 2) load_tile<2>(below, line);
-    if constexpr (ROWS == 2 && COLUMNS == 2) load_tile<3>(below + kPanelImages, line);
+    if (add) {
+        load_tile<0>(c, line);
+        if constexpr (COLUMNS == 2) load_tile<1>(c + kPanelImages, line);
+        if constexpr (ROWS == 2) load_tile<2>(below, line);
+        if constexpr (ROWS == 2 && COLUMNS == 2) load_tile<3>(below + kPanelImages, line);
+    } else {
+        clear_tile<0>();
+        if constexpr (COLUMNS == 2) clear_tile<1>();
+        if constexpr (ROWS == 2) clear_tile<2>();
+        if constexpr (ROWS == 2 && COLUMNS == 2) clear_tile<3>();
+    }
     for (size_t k = 0; k < blocks * kBlock; k += kBlock) {
         load_tile<4>(a + k, kPackBlock);
         load_tile<6>(b + k, kPackBlock);
@@ -92,7 +105,7 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, size_t a_stride, c
 }
 
 void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-         size_t steps, uint32_t* c, size_t c_stride) {
+         size_t steps, uint32_t* c, size_t c_stride, bool add) {
     const size_t blocks = (steps * kStepBytes + kPackBlock - 1) / kPackBlock;
     const int row_panels = (rows + kPanelImages - 1) / kPanelImages;
     for (int p = 0; p < panels; p += 2) {
@@ -103,7 +116,7 @@ void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b
             uint32_t* out = c + static_cast<size_t>(r * kPanelImages) * c_stride + p * kPanelImages;
             const auto kernel = r + 1 < row_panels ? (wide ? micro_kernel<2, 2> : micro_kernel<2, 1>)
                                                    : (wide ? micro_kernel<1, 2> : micro_kernel<1, 1>);
-            kernel(first, a_stride, columns, b_stride, blocks, out, c_stride);
+            kernel(first, a_stride, columns, b_stride, blocks, out, c_stride, add);
         }
     }
 }

@@ -105,7 +105,7 @@ inline __attribute__((always_inline)) void add_step(const uint8_t* a, const uint
 // additions, which alone keep four vector ports busy for 4 cycles; with 6 loads and the loop's own 3
 // operations it would be more than a core issues in that time, so four steps share a loop's end.
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t steps, uint32_t* c,
-                                            size_t c_stride) {
+                                            size_t c_stride, bool add) {
     constexpr size_t kAtOnce = 4;
     __m256i sum_i32x8[4][2];
 #pragma GCC unroll 4
@@ -123,13 +123,13 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
     for (int i = 0; i < 4; ++i) {
         for (int half = 0; half < 2; ++half) {
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + half * 8;
-            store(out, _mm256_add_epi32(load(out), sum_i32x8[i][half]));
+            store(out, add ? _mm256_add_epi32(load(out), sum_i32x8[i][half]) : sum_i32x8[i][half]);
         }
     }
 }
 
 void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-         size_t steps, uint32_t* c, size_t c_stride) {
+         size_t steps, uint32_t* c, size_t c_stride, bool add) {
     for (size_t begin = 0; begin < steps; begin += kBlockSteps) {
         const size_t count = steps - begin < kBlockSteps ? steps - begin : kBlockSteps;
         const uint8_t* first = a + begin * kPanelStep;
@@ -137,7 +137,7 @@ void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b
             const uint8_t* columns = b + static_cast<size_t>(p) * b_stride + begin * kPanelStep;
             for (int i = 0; i < rows; i += 4) {
                 uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * kPanelImages;
-                micro_kernel(panel_row(first, a_stride, i), columns, count, out, c_stride);
+                micro_kernel(panel_row(first, a_stride, i), columns, count, out, c_stride, add || begin != 0);
             }
         }
     }

@@ -26,7 +26,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 // of 32. noinline and the unroll pragmas keep them there; tests/test_native_asm.py reads the disassembly.
 template <int ROWS, int PANELS>
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps,
-                                            uint32_t* c, size_t c_stride) {
+                                            uint32_t* c, size_t c_stride, bool add) {
     __m512i sum_i32x16[ROWS][PANELS];
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
@@ -59,26 +59,27 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
 #pragma GCC unroll 3
         for (int p = 0; p < PANELS; ++p) {
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * 16;
-            _mm512_storeu_si512(out, _mm512_add_epi32(_mm512_loadu_si512(out), sum_i32x16[i][p]));
+            const __m512i sum = sum_i32x16[i][p];
+            _mm512_storeu_si512(out, add ? _mm512_add_epi32(_mm512_loadu_si512(out), sum) : sum);
         }
     }
 }
 
 template <int ROWS>
 inline void rows_by_panels(int panels, const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps,
-                           uint32_t* c, size_t c_stride) {
+                           uint32_t* c, size_t c_stride, bool add) {
     switch (panels) {
         case 1:
-            return micro_kernel<ROWS, 1>(a, b, b_stride, steps, c, c_stride);
+            return micro_kernel<ROWS, 1>(a, b, b_stride, steps, c, c_stride, add);
         case 2:
-            return micro_kernel<ROWS, 2>(a, b, b_stride, steps, c, c_stride);
+            return micro_kernel<ROWS, 2>(a, b, b_stride, steps, c, c_stride, add);
         default:
-            return micro_kernel<ROWS, 3>(a, b, b_stride, steps, c, c_stride);
+            return micro_kernel<ROWS, 3>(a, b, b_stride, steps, c, c_stride, add);
     }
 }
 
 void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-         size_t steps, uint32_t* c, size_t c_stride) {
+         size_t steps, uint32_t* c, size_t c_stride, bool add) {
     for (int p = 0; p < panels; p += 3) {
         const int width = panels - p < 3 ? panels - p : 3;
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
@@ -86,10 +87,10 @@ void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * 16;
             const uint8_t* row = panel_row(a, a_stride, i);
             if (rows - i >= 8) {
-                rows_by_panels<8>(width, row, columns, b_stride, steps, out, c_stride);
+                rows_by_panels<8>(width, row, columns, b_stride, steps, out, c_stride, add);
                 i += 8;
             } else {
-                rows_by_panels<4>(width, row, columns, b_stride, steps, out, c_stride);
+                rows_by_panels<4>(width, row, columns, b_stride, steps, out, c_stride, add);
                 i += 4;
             }
         }

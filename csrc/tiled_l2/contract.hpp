@@ -14,7 +14,7 @@
 // In both forms a block is 1,024 bytes and a panel is a whole number of blocks, zero where an image has no
 // bytes.
 //
-// `dot` adds to c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI
+// `dot` computes c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI
 // multiplies unsigned by signed bytes, so its columns are shifted by 128; bias is 0 elsewhere. Then
 //     ssd = (|x|^2 - 2 * bias * sum x) + |y|^2 - 2 c  (mod 2^32).
 #pragma once
@@ -60,11 +60,11 @@ struct Kernels {
     void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* own,
                  uint32_t* sums, uint32_t* squares);
 
-    // c[i * c_stride + j] += products of the first `rows` rows (a multiple of 4) of panels a_stride bytes
-    // apart with all columns of `panels` panels, b_stride bytes apart. With own_rows, a points at that form
-    // and whole panels of rows are written.
+    // c[i * c_stride + j] = or, with `add`, += products of the first `rows` rows (a multiple of 4) of panels
+    // a_stride bytes apart with all columns of `panels` panels, b_stride bytes apart. With own_rows, a points
+    // at that form and whole panels of rows are written.
     void (*dot)(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-                size_t steps, uint32_t* c, size_t c_stride);
+                size_t steps, uint32_t* c, size_t c_stride, bool add);
 
     // out[j] = max(out[j], row + columns[j] - 2 c[j]) for j < n.
     void (*max_ssd)(const uint32_t* c, uint32_t row, const uint32_t* columns, size_t n, uint32_t* out);

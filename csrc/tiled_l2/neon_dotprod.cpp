@@ -49,7 +49,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 // 4 rows x 16 columns: 16 sums, 4 columns and one vector that holds the four rows make 21 of 32 registers.
 // tests/test_native_asm.py reads the disassembly, and csrc/tests/run.sh aarch64 runs this under emulation.
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t steps, uint32_t* c,
-                                            size_t c_stride) {
+                                            size_t c_stride, bool add) {
     uint32x4_t sum[4][4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
@@ -74,18 +74,18 @@ __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, 
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + q * 4;
-            vst1q_u32(out, vaddq_u32(vld1q_u32(out), sum[i][q]));
+            vst1q_u32(out, add ? vaddq_u32(vld1q_u32(out), sum[i][q]) : sum[i][q]);
         }
     }
 }
 
 void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-         size_t steps, uint32_t* c, size_t c_stride) {
+         size_t steps, uint32_t* c, size_t c_stride, bool add) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
         for (int i = 0; i < rows; i += 4) {
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + p * kPanelImages;
-            micro_kernel(panel_row(a, a_stride, i), columns, steps, out, c_stride);
+            micro_kernel(panel_row(a, a_stride, i), columns, steps, out, c_stride, add);
         }
     }
 }

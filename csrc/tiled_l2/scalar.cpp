@@ -27,7 +27,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 }
 
 void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
-         size_t steps, uint32_t* c, size_t c_stride) {
+         size_t steps, uint32_t* c, size_t c_stride, bool add) {
     for (int p = 0; p < panels; ++p) {
         const uint8_t* columns = b + static_cast<size_t>(p) * b_stride;
         for (int i = 0; i < rows; ++i) {
@@ -42,7 +42,7 @@ void dot(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b
                 }
             }
             uint32_t* out = c + static_cast<size_t>(i) * c_stride + static_cast<size_t>(p) * kPanelImages;
-            for (size_t j = 0; j < kPanelImages; ++j) out[j] += sum[j];
+            for (size_t j = 0; j < kPanelImages; ++j) out[j] = (add ? out[j] : 0) + sum[j];
         }
     }
 }
@@ -67,7 +67,7 @@ uint64_t peak_products(uint64_t iterations) {
     for (size_t k = 0; k < sizeof(panel); ++k) panel[k] = static_cast<uint8_t>(k * 37);
     uint32_t c[kPanelImages * kPanelImages] = {};
     for (uint64_t n = 0; n < iterations; ++n)
-        dot(panel, 0, kPanelImages, panel, 0, 1, kSteps, c, kPanelImages);
+        dot(panel, 0, kPanelImages, panel, 0, 1, kSteps, c, kPanelImages, true);
     __asm__ volatile("" : : "r"(c) : "memory");
     return iterations * kSteps * kStepBytes * kPanelImages * kPanelImages;
 }

@@ -205,11 +205,10 @@ class Dense {
                 const std::size_t stride = (last - first) * kPanelImages, begin = first * kPanelImages;
                 std::uint32_t* products = space.products.data();
                 for (std::size_t t = 0; t < run.count; ++t) {
-                    std::fill_n(products, round_up(rows, kPanelImages) * stride, 0U);
                     kernels_.dot(space.rows.as_rows(t, p), space.rows.stride(),
                                  static_cast<int>(round_up(rows, 4)), columns.as_columns(t, first),
                                  columns.stride(), static_cast<int>(last - first), columns.steps(), products,
-                                 stride);
+                                 stride, false);
                     for (std::size_t r = 0; r < rows; ++r) {
                         const std::size_t i = p * kPanelImages + r;
                         auto [from, to] =
@@ -228,17 +227,16 @@ class Dense {
     void run_chunks(const Unit& unit, const TileRun& run, Workspace& space) {
         const Block& block = blocks_[unit.block];
         Panels& columns = columns_of(block, space);
-        clear_products(space);
+        clear_sums(space);
         std::size_t segment = 0;
         bool flushed = false;
         for (const Chunk& chunk : chunks_) {
             if (segment + chunk.size() > kMaxBytes32) {
                 add_segment(run, block, space, columns);
-                clear_products(space);
+                clear_sums(space);
                 segment = 0;
                 flushed = true;
             }
-            segment += chunk.size();
             pack(unit, run, chunk, space);
             for (std::size_t t = 0; t < run.count; ++t) {
                 for_each_product(block, static_cast<std::size_t>(kernels_.column_panels),
@@ -248,9 +246,10 @@ class Dense {
                                                   columns.as_columns(t, first), columns.stride(),
                                                   static_cast<int>(last - first), columns.steps(),
                                                   products(space, t, p * kPanelImages, first * kPanelImages),
-                                                  product_stride());
+                                                  product_stride(), segment != 0);
                                  });
             }
+            segment += chunk.size();
         }
         if (flushed) add_segment(run, block, space, columns);
         merge(unit, run, block, space, columns, flushed);
@@ -274,8 +273,7 @@ class Dense {
     std::uint64_t* wide(Workspace& space, std::size_t tile, std::size_t i) const {
         return space.wide.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride();
     }
-    void clear_products(Workspace& space) const {
-        space.products.clear();
+    void clear_sums(Workspace& space) const {
         space.rows.clear_sums();
         space.columns.clear_sums();
     }
