@@ -3,10 +3,12 @@ layer has the readable messages."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_T = TypeVar("_T")
 
 MAX_BYTES_UINT32: int
 
@@ -152,6 +154,9 @@ def cuda_max_clique(
 _Clique = tuple[list[int], int, int, bool, int]
 
 def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> _Clique: ...
+def max_clique_as(
+    type: type[_T], n: int, edges: NDArray[np.int32], node_limit: int, /
+) -> _T | None: ...
 def max_clique_adjacency(adjacency: NDArray[np.bool_], node_limit: int) -> _Clique: ...
 def find_cliques(
     n: int, edges: NDArray[np.int32], min_size: int, node_limit: int

@@ -52,11 +52,13 @@ def max_clique(
     >>> memcore.max_clique(a).members
     (0, 1, 2)
     """
+    if type(graph) is Graph and backend == "auto" and node_limit is DEFAULT_NODE_LIMIT:
+        # A sparse graph is solved in a microsecond: nothing else is asked before.
+        return cpu.max_clique(graph.n, graph.edges, node_limit)
     limit = arrays.check_count(node_limit, "node_limit")
     _check_backend(backend)
     if isinstance(graph, Graph) and backend in ("auto", "cpu"):
-        # A sparse graph is solved in a microsecond or two: nothing else is asked before.
-        return _clique(cpu.max_clique(graph.n, graph.edges, limit))
+        return cpu.max_clique(graph.n, graph.edges, limit)
     if (bits := _bits_on_gpu(graph, backend)) is not None:
         found = gpu_clique.to_host(*gpu_clique.max_cliques(bits[None], min_size=0, node_limit=limit))[0]
         if found.proven:

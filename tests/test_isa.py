@@ -107,7 +107,8 @@ memory = ctypes.create_string_buffer(8192)
 stack = Stack(ctypes.addressof(memory), 0, 8192)
 assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
 import numpy, memcore
-print(memcore.isa.active(), memcore.pairwise_tiled_l2(numpy.eye(48, dtype=numpy.uint8).reshape(3, 16, 16, 3), output="ssd").max())
+images = numpy.eye(48, dtype=numpy.uint8).reshape(3, 16, 16, 3)
+print(memcore.isa.active(), memcore.pairwise_tiled_l2(images, output="ssd").max())
 """
     environment = {k: v for k, v in os.environ.items() if k != "MEMCORE_ISA"}
     done = subprocess.run(

@@ -358,7 +358,7 @@ VERTEX = st.integers(0, 39)
 )
 @settings(max_examples=300, deadline=None)
 def test_sparse_graphs_equal_enumeration_however_their_edges_stand(groups, strays, n, min_size):
-    """Isolated vertices, ties, a complete innermost core or not. Unsorted edges are not peeled on the stack."""
+    """Isolated vertices, ties, a complete innermost core or not, edges in order or not."""
     edges = sparse_edges(n, groups, strays)
     a = np.zeros((40, 40), dtype=np.bool_)
     a[edges[:, 0], edges[:, 1]] = a[edges[:, 1], edges[:, 0]] = True
@@ -383,8 +383,26 @@ def test_hub_of_many_leaves_hides_no_clique():
     assert _core.max_clique(500, apart, 0) == ([100, 200, 300, 400], 4, 4, True, 0)
 
 
-@pytest.mark.parametrize("size", [64, 65])
-def test_both_sides_of_the_largest_peeled_graph(size):
-    """64 vertices have 2,016 edges, 65 have 2,080: above 2,048 the general search answers, and the same."""
+@pytest.mark.parametrize("size", [63, 64, 65, 66])
+def test_both_sides_of_the_core_that_fits_a_word(size):
+    """64 vertices are a word of bits; of 65 the general search answers, and the same."""
     edges = sparse_edges(1024, [set(range(900, 900 + size))], [(0, 1)])
     assert _core.max_clique(1024, edges, 0) == (list(range(900, 900 + size)), size, size, True, 0)
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("n", [30, 63, 64, 65, 90])
+def test_cores_without_a_complete_one_equal_the_general_search(n, density):
+    """Searched within a word where that is short; find_cliques never does that."""
+    for seed in range(6):
+        rng = np.random.default_rng([n, seed])
+        upper = np.triu(rng.random((n, n)) < density, 1)
+        edges = np.stack(np.nonzero(upper), axis=1).astype(np.int32) * 7  # among vertices without edges
+        (general, *_), _ = _core.find_cliques(7 * n, edges, 2, NO_LIMIT)
+        found = _core.max_clique(7 * n, edges, NO_LIMIT)
+        assert found[:4] == general[:4]
+        for limit in (0, 1, 10, 1999, 2001):
+            members, lower, largest, proven, nodes = _core.max_clique(7 * n, edges, limit)
+            assert nodes <= limit
+            assert lower <= found[1] <= largest
+            assert not proven or members == found[0]

@@ -10,5 +10,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     memcore::bind::init_knn(m);
     memcore::bind::init_index(m);
     memcore::bind::init_cuda(m);
+    memcore::bind::init_clique_call(m);
     init_clique(m);
 }

@@ -11,6 +11,7 @@ void init_graph(pybind11::module_& m);
 void init_knn(pybind11::module_& m);
 void init_index(pybind11::module_& m);
 void init_cuda(pybind11::module_& m);
+void init_clique_call(pybind11::module_& m);
 
 }  // namespace memcore::bind
 

@@ -16,16 +16,6 @@ using Edge = std::pair<std::int32_t, std::int32_t>;
 
 Edge edge(const std::int32_t* edges, std::int64_t e) { return {edges[2 * e], edges[2 * e + 1]}; }
 
-bool strictly_ascending(const std::int32_t* edges, std::int64_t count) {
-    // Both ends as one number; no branch in the loop, since nearly every list ascends.
-    const auto key = [&](std::int64_t e) {
-        return static_cast<std::int64_t>(edges[2 * e]) << 32 | static_cast<std::uint32_t>(edges[2 * e + 1]);
-    };
-    bool ascending = true;
-    for (std::int64_t e = 1; e < count; ++e) ascending &= key(e - 1) < key(e);
-    return ascending;
-}
-
 // Calls visit(u, first, end) for each run of edges that begin with the same vertex. What a loop counts for u
 // can then stay in a register: a counter in memory, written for each edge, would wait for itself.
 template <class Visit>
@@ -35,20 +25,6 @@ void for_each_run(const EdgeList& edges, Visit&& visit) {
         while (end < edges.count && edges.edges[2 * end] == u) ++end;
         visit(u, first, end);
     }
-}
-
-std::vector<std::int32_t> sorted_unique(const EdgeList& edges) {
-    std::vector<Edge> all(static_cast<std::size_t>(edges.count));
-    for (std::int64_t e = 0; e < edges.count; ++e) all[static_cast<std::size_t>(e)] = edge(edges.edges, e);
-    std::sort(all.begin(), all.end());
-    all.erase(std::unique(all.begin(), all.end()), all.end());
-    std::vector<std::int32_t> flat;
-    flat.reserve(2 * all.size());
-    for (const Edge& e : all) {
-        flat.push_back(e.first);
-        flat.push_back(e.second);
-    }
-    return flat;
 }
 
 // The same graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
@@ -64,6 +40,31 @@ std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int
 
 }  // namespace
 
+bool strictly_ascending(const EdgeList& list) {
+    const std::int32_t* const edges = list.edges;
+    // Both ends as one number; no branch in the loop, since nearly every list ascends.
+    const auto key = [&](std::int64_t e) {
+        return static_cast<std::int64_t>(edges[2 * e]) << 32 | static_cast<std::uint32_t>(edges[2 * e + 1]);
+    };
+    bool ascending = true;
+    for (std::int64_t e = 1; e < list.count; ++e) ascending &= key(e - 1) < key(e);
+    return ascending;
+}
+
+std::vector<std::int32_t> sorted_edges(const EdgeList& edges) {
+    std::vector<Edge> all(static_cast<std::size_t>(edges.count));
+    for (std::int64_t e = 0; e < edges.count; ++e) all[static_cast<std::size_t>(e)] = edge(edges.edges, e);
+    std::sort(all.begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+    std::vector<std::int32_t> flat;
+    flat.reserve(2 * all.size());
+    for (const Edge& e : all) {
+        flat.push_back(e.first);
+        flat.push_back(e.second);
+    }
+    return flat;
+}
+
 SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
     // Memory follows the edges, whatever n a caller gives: 2^31 vertices with one edge are no 16 GB.
     if (min_degree > 0 && list.n > kSparseVertices && list.n / 8 > list.count) {
@@ -76,8 +77,8 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
     }
     EdgeList edges = list;
     std::vector<std::int32_t> sorted;
-    if (!strictly_ascending(edges.edges, edges.count)) {
-        sorted = sorted_unique(edges);
+    if (!strictly_ascending(edges)) {
+        sorted = sorted_edges(edges);
         edges.edges = sorted.data();
         edges.count = static_cast<std::int64_t>(sorted.size() / 2);
     }

@@ -24,6 +24,10 @@ struct SparseGraph {
     static std::size_t at(int v) { return static_cast<std::size_t>(v); }
 };
 
+// Whether edges ascend by (first, second), none twice; and a copy that does.
+bool strictly_ascending(const EdgeList& edges);
+std::vector<std::int32_t> sorted_edges(const EdgeList& edges);
+
 // Leaves out the vertices with fewer than `min_degree` neighbours; the answer can still hold some whose
 // neighbours were left out. Edges may come in any order and more than once.
 SparseGraph sparse_graph(const EdgeList& edges, int min_degree);

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from memcore import _core
 from memcore.arrays import ssd_dtype
+from memcore.errors import ArgumentValueError
+from memcore.types import Clique
 
 #: The block sums of a growing set of images, on which bounds of their distances stand.
 Features = _core.Features
@@ -79,9 +81,14 @@ def knn_extend(
     return _core.knn_extend(queries, part, ssd, indices, have, rows, threads)
 
 
-def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> CliqueTuple:
-    """(members, lower, upper, proven, nodes)."""
-    return _core.max_clique(n, np.ascontiguousarray(edges, dtype=np.int32), node_limit)
+def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> Clique:
+    """The largest clique of a graph's edges."""
+    found = _core.max_clique_as(Clique, n, edges, node_limit)
+    if found is None:  # edges of another dtype, or not in order in memory
+        found = _core.max_clique_as(Clique, n, np.ascontiguousarray(edges, dtype=np.int32), node_limit)
+        if found is None:
+            raise ArgumentValueError(f"graph.edges must have shape (E, 2), got {np.shape(edges)}")
+    return found
 
 
 def max_clique_adjacency(adjacency: NDArray[np.bool_], node_limit: int) -> CliqueTuple:
