@@ -34,6 +34,7 @@ Kernel = Callable[[NDArray[np.uint8], str, int], Any]
 
 GRID = (4, 4)
 KIND = "12 duplicates"
+VNNI = "avx512vnni"
 
 TARGETS = {
     "numkong dots_symmetric": Target("dense against numkong dots_symmetric + NumPy", ">=", 2.2),
@@ -115,7 +116,7 @@ def run(quick: bool, *, kernel: Kernel = memcore_kernel) -> Iterator[Row]:
     work = f"N x N distances of {n} images {size}x{size}x3, {KIND}"
     active = isa.active()
     yield from against_peers(images, work, peers.DENSE, rounds, budget_s, kernel=kernel)
-    yield against_peak(images, work, rounds, kernel=kernel, aimed=True)
+    yield from against_peaks(images, work, rounds, kernel=kernel)
     yield two_threads(images, work, rounds, kernel=kernel)
     # The weaker ones take up to a hundred times as long, and their ratios hardly depend on N.
     fewer = images if quick else images[: n // 4]
@@ -126,7 +127,7 @@ def run(quick: bool, *, kernel: Kernel = memcore_kernel) -> Iterator[Row]:
             yield from against_peers(
                 fewer, work_fewer, peers.DENSE[:2], rounds, budget_s, kernel=kernel, aimed=False
             )
-            yield against_peak(fewer, work_fewer, rounds, kernel=kernel, aimed=False)
+            yield against_peak(fewer, work_fewer, rounds, kernel=kernel)
     yield call_overhead(rounds)
     yield from extra_memory(n, size)
 
@@ -167,31 +168,58 @@ def against_peers(
         )
 
 
+def against_peaks(
+    images: NDArray[np.uint8], work: str, rounds: int, *, kernel: Kernel = memcore_kernel
+) -> Iterator[Row]:
+    """The target is stated for the loop of AVX-512 VNNI, which a machine may have besides matrix units."""
+    target = Target("dense, share of the core's own VNNI peak loop", ">=", 0.85)
+    active = isa.active()
+    vnni = VNNI if VNNI in isa.available()[: isa.available().index(active)] else active
+    yield against_peak(images, work, rounds, kernel=kernel, target=target, loop=vnni)
+    if vnni != active:
+        yield against_peak(images, work, rounds, kernel=kernel)
+
+
 def against_peak(
-    images: NDArray[np.uint8], work: str, rounds: int, *, kernel: Kernel = memcore_kernel, aimed: bool
+    images: NDArray[np.uint8],
+    work: str,
+    rounds: int,
+    *,
+    kernel: Kernel = memcore_kernel,
+    target: Target | None = None,
+    loop: str | None = None,
 ) -> Row:
-    """Useful multiply-adds a second, as a share of the core's own loop of nothing but multiply-adds."""
-    name = "own multiply-add peak"
-    target = Target("dense, share of the core's own multiply-add peak", ">=", 0.85) if aimed else None
+    """Useful multiply-adds a second, as a share of the core's own loop of nothing but multiply-adds.
+
+    ``loop`` is the instruction set of that loop; the active one if it is not given.
+    """
+    active = isa.active()
+    name = f"own multiply-add peak, {loop or active}"
     if not hasattr(_core, "multiply_add_peak"):
-        return Row("dense", work, name, isa.active(), SHARE, target=target, note="the core has no peak probe")
+        return Row("dense", work, name, active, SHARE, target=target, note="the core has no peak probe")
     useful = multiply_adds(images)
     shares, ours_s, other_s = [], [], []
     kernel(images, "ssd", 1)
-    probe = functools.partial(_core.multiply_add_peak, _peak_iterations())
+    with isa.using(loop or active):
+        iterations = _peak_iterations()
+
+    def peak() -> float:
+        with isa.using(loop or active):
+            return measured_rate(functools.partial(_core.multiply_add_peak, iterations))
+
     for _ in range(rounds):
-        before = measured_rate(probe)
+        before = peak()
         seconds = measure(lambda: kernel(images, "ssd", 1))
         # The clock speed wanders: the loop is measured on both sides.
-        peak = (before + measured_rate(probe)) / 2
-        shares.append(useful / seconds / peak)
+        rate = (before + peak()) / 2
+        shares.append(useful / seconds / rate)
         ours_s.append(seconds)
-        other_s.append(useful / peak)
+        other_s.append(useful / rate)
     return Row(
         "dense",
         work,
         name,
-        isa.active(),
+        active,
         SHARE,
         value=Spread.of(shares),
         ours_s=Spread.of(ours_s),

@@ -146,6 +146,31 @@ def numkong_dots(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
     return distances
 
 
+def numkong_packed(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
+    """numkong.dots_packed on uint8: all products, each pair twice, by its kernels for packed columns."""
+    numkong = load("numkong")
+    largest = np.zeros((len(images), len(images)), dtype=np.int64)
+    for cut in tiles(images, tile):
+        dots = np.asarray(numkong.dots_packed(cut, numkong.dots_pack(cut))).astype(np.int64)
+        square = dots.diagonal()
+        np.maximum(largest, square[:, None] + square - 2 * dots, out=largest)
+    distances: Matrix = np.sqrt(largest / (cut.shape[1] * 255**2))
+    return distances
+
+
+def torch_int8(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
+    """torch._int_mm on bytes minus 128, exact: oneDNN's int8 product, on matrix units where there are some."""
+    torch = load("torch")
+    largest = torch.zeros(len(images), len(images), dtype=torch.int64)
+    for cut in tiles(images, tile):
+        x = torch.from_numpy(cut ^ np.uint8(128)).view(torch.int8)
+        dots = torch._int_mm(x, x.T).long()
+        square = dots.diagonal()
+        largest = torch.maximum(largest, square[:, None] + square - 2 * dots)
+    distances: Matrix = np.sqrt(largest.numpy() / (cut.shape[1] * 255**2))
+    return distances
+
+
 class Peer(NamedTuple):
     """A named way to do the dense work: the module it needs and the function."""
 
@@ -157,6 +182,8 @@ class Peer(NamedTuple):
 DENSE = (
     Peer("numkong dots_symmetric", "numkong", numkong_dots),
     Peer("numpy float32 GEMM", "numpy", numpy_gemm),
+    Peer("numkong dots_packed", "numkong", numkong_packed),
+    Peer("torch._int_mm", "torch", torch_int8),
     Peer("faiss pairwise_distances", "faiss", faiss_pairwise),
     Peer("faiss IndexFlatL2", "faiss", faiss_flat),
     Peer("torch.cdist", "torch", torch_cdist),
