@@ -1,7 +1,6 @@
 #include "block_bounds/costs.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace memcore::block_bounds {
 namespace {
@@ -18,8 +17,8 @@ constexpr double kTileNs = 40.0;      // to begin with a tile of a pair, however
 constexpr double kDenseTileNs = 0.6;  // to take a tile's ssd into the answer
 constexpr double kReadNs = 80.0;      // to read 1,024 bytes of an image
 constexpr double kTileLineNs = 12.0;  // to begin with a line of a tile
-constexpr double kBoundNs = 4.0;      // to begin with a pair's bound
-constexpr double kBoundRowNs = 0.8;   // a row of sixteen lanes of it
+constexpr double kBoundNs = 6.0;      // to begin with a pair's bound
+constexpr double kBoundRowNs = 1.0;   // a row of sixteen lanes of it
 constexpr double kLikelyRows = 1.5;   // to find the likely tile, of what a bound takes
 // Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
 // share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
@@ -53,6 +52,11 @@ double Costs::check_ns(const Level& level) const {
     return pair_ns() / tiles_ + kLikelyRows * bounds_ns(level);
 }
 
+bool Costs::one_by_one(double pairs, double check, double left, double tried, double dense) const {
+    // One more than was seen: of few pairs, none left says little of the others.
+    return check + (left + 1.0) / tried * pairs * pair_ns() < dense;
+}
+
 double Costs::dense_ns(double fresh, double old) const {
     const double pairs = fresh * (fresh + 32.0) / 2.0 + fresh * old;
     const double pack_ns = kPackNs + (far_ ? kFarPackNs : 0.0);
@@ -62,11 +66,6 @@ double Costs::dense_ns(double fresh, double old) const {
 Way choose(double check, double dense) {
     if (check <= kSmallShare * dense) return Way::kOneByOne;
     return check > kLargeShare * dense ? Way::kDense : Way::kTrySome;
-}
-
-double nearly_none_chance(double share) {
-    const auto others = static_cast<double>(kTried - 1);
-    return std::pow(1.0 - share, others) * (1.0 + others * share);
 }
 
 }  // namespace memcore::block_bounds

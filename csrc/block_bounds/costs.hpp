@@ -28,6 +28,9 @@ class Costs {
     // To find the tile of a pair that is likely to differ most, from their features on a level, and look at
     // it.
     double check_ns(const Level& level) const;
+    // Whether `pairs` pairs one by one are likely to take less than `dense`, all at once, where a look at the
+    // likely tile takes `check` for all of them, and of `tried` of them has left `left`.
+    bool one_by_one(double pairs, double check, double left, double tried, double dense) const;
     // All pairs with one of `fresh` images, among themselves and with `old` others, at once.
     double dense_ns(double fresh, double old) const;
 
@@ -42,11 +45,7 @@ class Costs {
 enum class Way { kDense, kTrySome, kOneByOne };
 Way choose(double check, double dense);
 
-// Pairs whose likely tile is tried before all are, and whether so few of them are left that the others are
-// worth a try.
+// Pairs whose likely tile is tried before all are.
 inline constexpr std::size_t kTried = 32;
-inline bool nearly_none(std::size_t left, std::size_t tried) { return left * kTried <= tried; }
-// How likely that is where a share of all is left.
-double nearly_none_chance(double share);
 
 }  // namespace memcore::block_bounds

