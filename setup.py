@@ -42,7 +42,11 @@ ISA_FLAGS: dict[str, list[str]] = {
     "neon_dotprod": ["-march=armv8.2-a+dotprod"],
 }
 ISAS = (
-    ["avx2", "avx512vnni", "amxint8"] if X86 else ["neon_dotprod"] if platform.machine() in {"aarch64", "arm64"} else []
+    ["avx2", "avx512vnni", "amxint8"]
+    if X86
+    else ["neon_dotprod"]
+    if platform.machine() in {"aarch64", "arm64"}
+    else []
 )
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]

@@ -68,6 +68,7 @@ class Features:
     def append(
         self, images: NDArray[np.uint8], threads: int = 1, copies: NDArray[np.uint8] | None = None
     ) -> None: ...
+    def append_one(self, image: NDArray[np.uint8], copy: NDArray[np.uint8] | None = None) -> bool: ...
     def read(
         self,
         descriptor: int,

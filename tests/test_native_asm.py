@@ -16,7 +16,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CSRC = ROOT / "csrc"
-NAMES = {"x86_64": ("avx2", "avx512vnni", "amxint8"), "aarch64": ("neon_dotprod",), "arm64": ("neon_dotprod",)}
+NAMES = {
+    "x86_64": ("avx2", "avx512vnni", "amxint8"),
+    "aarch64": ("neon_dotprod",),
+    "arm64": ("neon_dotprod",),
+}
 NATIVE = NAMES.get(platform.machine(), ())
 # Another machine's units are read through its cross compiler, where there is one.
 CROSS = {"neon_dotprod": "aarch64-linux-gnu-"}

@@ -95,7 +95,9 @@ def test_small_images_of_which_some_are_looked_at_first(name: str, kind: str, si
         for threshold in (0.05, 0.15, 0.3):
             ssd_max = int(threshold**2 * 255**2 * tile[0] * tile[1] * 3)
             stats = check(images, tile, ssd_max, ssd, 2)
-            if name.startswith(("avx", "amx")):  # elsewhere distances take so long that features are always taken
+            if name.startswith(
+                ("avx", "amx")
+            ):  # elsewhere distances take so long that features are always taken
                 assert stats["features_images"] == (64 if stats["dense"] else 270)
             expected = core_edges(oracle.edges(ssd, ssd_max)[0], 270, 19)
             cliques, _, _ = _core.tiled_l2_graph(images, *tile, ssd_max, 1, min_clique=20)

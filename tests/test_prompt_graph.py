@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import memcore
-from memcore import _core
+from memcore import _core, errors, isa
 from memcore.types import Threshold
 from tests import native_oracle as oracle
 
@@ -328,3 +328,47 @@ def test_copies_are_checked() -> None:
         assert len(features) == 0
     with pytest.raises(TypeError):
         _core.Features(4, 4).append(images, 1, images.astype(np.int8))
+
+
+@pytest.mark.parametrize("name", isa.available())
+@pytest.mark.parametrize("shape", [(16, 16, 3), (384, 256, 3), (384, 260, 3), (640, 640, 1)])
+def test_images_one_by_one_are_those_of_a_batch(name: str, shape: tuple[int, int, int]) -> None:
+    """In place or copied, past the cache or not, with constant ones between."""
+    rng = np.random.default_rng(shape)
+    images = rng.integers(0, 256, (9, *shape), dtype=np.uint8)
+    images[[3, 5]] = images[1] // 2 + 3
+    images[2], images[7] = 9, 200
+    with isa.using(name):
+        together = memcore.PromptGraph(shape, 0.1, threads=1)
+        together.extend(images, exclude=np.array([i in (2, 7) for i in range(9)]))
+        alone = memcore.PromptGraph(shape, 0.1, threads=1, capacity=3)
+        for i, image in enumerate(images):
+            place = alone.place()
+            assert place is not None
+            if i % 2:
+                place[:] = image
+            assert alone.extend_one(place if i % 2 else image) == (i not in (2, 7))
+        assert (alone.n, alone.excluded) == (9, 2)
+        assert np.array_equal(alone.images(), together.images())
+        assert [tuple(e) for e in alone.graph().edges.tolist()] == [(3, 5)]
+        assert np.array_equal(np.asarray(alone.graph().ssd), np.asarray(together.graph().ssd))
+        # They go together: what was a place is none after others were added.
+        stale = alone.place()
+        assert stale is not None
+        stale[:] = images[0]
+        alone.extend(images[4:6])
+        assert alone.extend_one(stale.copy())
+        assert np.array_equal(alone.pixels(11), images[4])
+        assert np.array_equal(alone.pixels(9), images[4])
+
+
+def test_one_by_one_refuses_what_a_batch_would() -> None:
+    graph = memcore.PromptGraph((8, 8, 3))
+    for image in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((9, 8, 3), np.uint8)):
+        with pytest.raises(errors.ArgumentValueError, match=r"image must be uint8 of shape \(8, 8, 3\)"):
+            graph.extend_one(image)
+    assert (graph.n, len(graph.images())) == (0, 0)
+    elsewhere = memcore.PromptGraph((8, 8, 3), backend="reference")
+    assert elsewhere.place() is None
+    with pytest.raises(errors.ArgumentValueError, match="keeps images on the CPU"):
+        elsewhere.extend_one(np.zeros((8, 8, 3), np.uint8))

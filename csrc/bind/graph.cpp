@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <optional>
 #include <system_error>
 #include <vector>
@@ -70,6 +71,25 @@ class Features {
         features_.append(isa, set.images, shape, workers, to);
     }
 
+    // The same for one image (H, W, C), without a shape's and a batch's care: it is called for each image
+    // that is decoded. False where its pixels are all the same: then nothing was taken or copied.
+    bool append_one(const py::array_t<std::uint8_t, py::array::c_style>& image,
+                    std::optional<py::array_t<std::uint8_t>> copy) {
+        const Isa& isa = resolve_isa();
+        if (image.ndim() != 3 || image.size() == 0) throw py::value_error("image must have shape (H, W, C)");
+        const auto length = [&](py::ssize_t axis) { return static_cast<std::size_t>(image.shape(axis)); };
+        const ImageSet set = dense_images(image.data(), 1, length(0), length(1), length(2));
+        const block_bounds::Shape shape =
+            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        std::uint8_t* const to = copy ? check_copies(*copy, image) : nullptr;
+        const std::size_t channels = length(2), others = static_cast<std::size_t>(image.size()) - channels;
+        const std::uint8_t* const pixels = image.data();
+        const py::gil_scoped_release unlocked;
+        if (std::memcmp(pixels, pixels + channels, others) == 0) return false;
+        features_.append(isa, set.images, shape, 1, to);
+        return true;
+    }
+
     // Takes those of images (height, width, channels) that lie one behind the other in an open file, and
     // keeps none. Returns which of those that are whole are constant, and so left out.
     py::array_t<bool> read(int descriptor, std::uint64_t offset, std::size_t count, std::size_t height,
@@ -78,17 +98,7 @@ class Features {
         const int workers = check_threads(threads);
         if (static_cast<double>(height) * static_cast<double>(width) * static_cast<double>(channels) > 0x1p40)
             throw py::value_error("images must have at most 2^40 bytes");
-        arguments::Layout layout;
-        layout.batches = 1;
-        layout.count = count;
-        layout.height = height;
-        layout.width = width;
-        layout.channels = channels;
-        layout.channel_stride = 1;
-        layout.column_stride = static_cast<std::ptrdiff_t>(channels);
-        layout.row_stride = static_cast<std::ptrdiff_t>(channels * width);
-        layout.image_stride = static_cast<std::ptrdiff_t>(channels * width * height);
-        const ImageSet set = arguments::view(layout, 1);
+        const ImageSet set = dense_images(nullptr, count, height, width, channels);
         const block_bounds::Shape shape =
             make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         const std::size_t bytes = height * width * channels;
@@ -175,9 +185,26 @@ class Features {
     std::size_t size() const { return features_.size(); }
 
   private:
+    // Images that lie one behind the other, channels last.
+    static ImageSet dense_images(const std::uint8_t* data, std::size_t count, std::size_t height,
+                                 std::size_t width, std::size_t channels) {
+        arguments::Layout layout;
+        layout.data = data;
+        layout.batches = 1;
+        layout.count = count;
+        layout.height = height;
+        layout.width = width;
+        layout.channels = channels;
+        layout.channel_stride = 1;
+        layout.column_stride = static_cast<std::ptrdiff_t>(channels);
+        layout.row_stride = static_cast<std::ptrdiff_t>(channels * width);
+        layout.image_stride = static_cast<std::ptrdiff_t>(channels * width * height);
+        return arguments::view(layout, 1);
+    }
+
     static std::uint8_t* check_copies(py::array_t<std::uint8_t>& copies, const py::array& images) {
-        const bool shape =
-            copies.ndim() == 4 && std::equal(copies.shape(), copies.shape() + 4, images.shape());
+        const bool shape = copies.ndim() == images.ndim() &&
+                           std::equal(copies.shape(), copies.shape() + copies.ndim(), images.shape());
         if (!shape) throw py::value_error("copies must have the shape of images");
         if (!(copies.flags() & py::array::c_style)) throw py::value_error("copies must be C-contiguous");
         return copies.mutable_data();  // raises where it is read-only
@@ -230,6 +257,8 @@ void init_graph(py::module_& m) {
              py::arg("expected") = 0)
         .def("append", &Features::append, py::arg("images").noconvert(), py::arg("threads") = 1,
              py::arg("copies").noconvert() = py::none())
+        .def("append_one", &Features::append_one, py::arg("image").noconvert(),
+             py::arg("copy").noconvert() = py::none())
         .def("read", &Features::read, py::arg("descriptor"), py::arg("offset"), py::arg("count"),
              py::arg("height"), py::arg("width"), py::arg("channels"), py::arg("threads") = 1)
         .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)

@@ -55,11 +55,15 @@ inline __m256i add_vector(__m256i bytes, uint16_t* columns, bool first, __m256i 
     return _mm256_add_epi32(squares, both);
 }
 
-inline __m256i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m256i squares) {
+template <bool COPY>
+inline __m256i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m256i squares,
+                        uint8_t* copy) {
     size_t k = 0;
     for (; k + kVector <= bytes; k += kVector) {
         if (k % 64 == 0) _mm_prefetch(reinterpret_cast<const char*>(line) + k + kPrefetchBytes, _MM_HINT_T0);
-        squares = add_vector(load(line + k), columns + k, first, squares);
+        const __m256i vector = load(line + k);
+        if (COPY) _mm256_stream_si256(reinterpret_cast<__m256i*>(copy + k), vector);
+        squares = add_vector(vector, columns + k, first, squares);
     }
     if (k < bytes) {
         uint8_t rest[kVector] = {};
@@ -93,7 +97,8 @@ inline uint32_t add_lanes(__m256i v) {
 }
 
 void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
-                 uint16_t* columns, size_t column_stride, uint32_t* squares) {
+                 uint16_t* columns, size_t column_stride, uint32_t* squares, uint8_t* copy,
+                 size_t copy_stride) {
     constexpr size_t kTilesAtOnce = 8;
     for (size_t begin = 0; begin < tiles; begin += kTilesAtOnce) {
         const size_t end = tiles - begin < kTilesAtOnce ? tiles : begin + kTilesAtOnce;
@@ -102,8 +107,12 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         for (size_t l = 0; l < lines; ++l) {
             const uint8_t* line = data + static_cast<ptrdiff_t>(l) * line_stride;
             for (size_t t = begin; t < end; ++t) {
-                sum[t - begin] = add_line(line + t * line_bytes, line_bytes, columns + t * column_stride,
-                                          l == 0, sum[t - begin]);
+                const uint8_t* part = line + t * line_bytes;
+                uint16_t* to = columns + t * column_stride;
+                __m256i& squared = sum[t - begin];
+                squared = copy == nullptr ? add_line<false>(part, line_bytes, to, l == 0, squared, nullptr)
+                                          : add_line<true>(part, line_bytes, to, l == 0, squared,
+                                                           copy + l * copy_stride + t * line_bytes);
             }
         }
         for (size_t t = begin; t < end; ++t) {
@@ -113,32 +122,7 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
     }
 }
 
-// The sums of 16 pixels of three channels: 48 columns are three vectors, in which the channels come in turns.
-void fold_rgb16(uint16_t* columns, size_t count) {
-    static constexpr auto kMasks = [] {
-        struct {
-            int16_t of[3][3][16];  // [channel][vector][lane]
-        } masks{};
-        for (size_t i = 0; i < 48; ++i) masks.of[i % 3][i / 16][i % 16] = 1;
-        return masks;
-    }();
-    const __m256i zero = _mm256_setzero_si256();
-    for (uint16_t* group = columns; group < columns + count; group += 48) {
-        const __m256i v[3] = {load(group), load(group + 16), load(group + 32)};
-        __m256i sum[3];
-#pragma GCC unroll 3
-        for (size_t c = 0; c < 3; ++c) {
-            const __m256i a = _mm256_madd_epi16(v[0], load(kMasks.of[c][0]));
-            const __m256i b = _mm256_madd_epi16(v[1], load(kMasks.of[c][1]));
-            sum[c] = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_madd_epi16(v[2], load(kMasks.of[c][2])));
-        }
-        const __m256i pairs = _mm256_hadd_epi32(sum[0], sum[1]), last = _mm256_hadd_epi32(sum[2], zero);
-        const __m256i halves = _mm256_hadd_epi32(pairs, last);  // of each half: channels 0, 1, 2, and 0
-        const __m128i sums =
-            _mm_add_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
-        _mm_storel_epi64(reinterpret_cast<__m128i*>(group), _mm_packus_epi32(sums, sums));
-    }
-}
+#include "block_bounds/fold_rgb16.inl"
 
 void fold(uint16_t* columns, size_t count, size_t channels, size_t width) {
     // Sums of lines must fit int16 to be multiplied: they do where sums of 16 fit uint16.

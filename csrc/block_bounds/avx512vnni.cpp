@@ -54,11 +54,15 @@ inline void add_vector(__m512i bytes, uint16_t* columns, bool first, __m512i& sq
 // One line of one tile, added to (or, the first time, stored as) word sums. One line at a time, so that
 // memory is read in order: taking several lines at once saves loads of the sums, and costs more than that in
 // waiting for memory.
-inline __m512i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m512i squares) {
+template <bool COPY>
+inline __m512i add_line(const uint8_t* line, size_t bytes, uint16_t* columns, bool first, __m512i squares,
+                        uint8_t* copy) {
     size_t k = 0;
     for (; k + 64 <= bytes; k += 64) {
         _mm_prefetch(reinterpret_cast<const char*>(line) + k + kPrefetchBytes, _MM_HINT_T1);
-        add_vector(_mm512_loadu_si512(line + k), columns + k, first, squares);
+        const __m512i vector = _mm512_loadu_si512(line + k);
+        if (COPY) _mm512_stream_si512(reinterpret_cast<__m512i*>(copy + k), vector);
+        add_vector(vector, columns + k, first, squares);
     }
     if (k < bytes) {
         const __mmask64 mask = ~0ULL >> (64 - (bytes - k));
@@ -88,7 +92,8 @@ inline uint32_t to_columns(uint16_t* columns, size_t column_stride) {
 }
 
 void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
-                 uint16_t* columns, size_t column_stride, uint32_t* squares) {
+                 uint16_t* columns, size_t column_stride, uint32_t* squares, uint8_t* copy,
+                 size_t copy_stride) {
     constexpr size_t kTilesAtOnce = 8;
     for (size_t begin = 0; begin < tiles; begin += kTilesAtOnce) {
         const size_t end = tiles - begin < kTilesAtOnce ? tiles : begin + kTilesAtOnce;
@@ -97,8 +102,12 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         for (size_t l = 0; l < lines; ++l) {
             const uint8_t* line = data + static_cast<ptrdiff_t>(l) * line_stride;
             for (size_t t = begin; t < end; ++t) {
-                sum[t - begin] = add_line(line + t * line_bytes, line_bytes, columns + t * column_stride,
-                                          l == 0, sum[t - begin]);
+                const uint8_t* part = line + t * line_bytes;
+                uint16_t* to = columns + t * column_stride;
+                __m512i& squared = sum[t - begin];
+                squared = copy == nullptr ? add_line<false>(part, line_bytes, to, l == 0, squared, nullptr)
+                                          : add_line<true>(part, line_bytes, to, l == 0, squared,
+                                                           copy + l * copy_stride + t * line_bytes);
             }
         }
         for (size_t t = begin; t < end; ++t) {
@@ -108,7 +117,14 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
     }
 }
 
+#include "block_bounds/fold_rgb16.inl"
+
 void fold(uint16_t* columns, size_t count, size_t channels, size_t width) {
+    // Sums of lines must fit int16 to be multiplied: they do where sums of 16 fit uint16.
+    if (channels == 3 && width == 16 && count % 48 == 0) {
+        fold_rgb16(columns, count);
+        return;
+    }
     for (size_t step = channels * width / 2; step >= channels && width > 1; step /= 2) {
         for (size_t i = 0; i < count; i += 32) {
             const __m512i ahead = _mm512_loadu_si512(columns + i + step);

@@ -2,7 +2,8 @@
 // a unit.
 
 void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
-                 uint16_t* columns, size_t column_stride, uint32_t* squares) {
+                 uint16_t* columns, size_t column_stride, uint32_t* squares, uint8_t* copy,
+                 size_t copy_stride) {
     for (size_t t = 0; t < tiles; ++t) {
         uint16_t* __restrict column = columns + t * column_stride;
         for (size_t k = 0; k < column_stride; ++k) column[k] = 0;
@@ -19,6 +20,7 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
                 square += static_cast<uint32_t>(line[k]) * line[k];
             }
             squares[t] += square;
+            if (copy != nullptr) __builtin_memcpy(copy + l * copy_stride + t * line_bytes, line, line_bytes);
         }
     }
 }

@@ -32,9 +32,12 @@ inline constexpr size_t kMaxTileBytes = 1 << 24;  // the sum of a tile fits uint
 struct Kernels {
     // For each of `tiles` neighbouring tiles: columns[t * column_stride + k] = sum over `lines` lines of byte
     // k (k < line_bytes, zero up to column_stride), and squares[t] = sum of the squares of all of them. Lines
-    // are line_stride apart, tiles line_bytes. column_stride is line_bytes rounded up to 64.
+    // are line_stride apart, tiles line_bytes. column_stride is line_bytes rounded up to 64. Where `copy` is
+    // given, the lines are copied there in passing, copy_stride apart, maybe past the cache: the caller
+    // orders that before other threads read it. Then copy, copy_stride and line_bytes are multiples of 64.
     void (*column_sums)(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles,
-                        size_t line_bytes, uint16_t* columns, size_t column_stride, uint32_t* squares);
+                        size_t line_bytes, uint16_t* columns, size_t column_stride, uint32_t* squares,
+                        uint8_t* copy, size_t copy_stride);
 
     // columns[i] = sum of columns[i + k * channels], k < width, for width a power of two and each i that is a
     // multiple of width * channels; others are left undefined. columns is 64-byte aligned, and `count` (a

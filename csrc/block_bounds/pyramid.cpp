@@ -38,6 +38,14 @@ std::size_t fold_width(std::size_t tile_width, std::size_t side, std::size_t lin
     return width;
 }
 
+// Whether an image can be copied while its columns are summed: its lines are whole vectors, and it is so
+// large that a copy past the cache is worth it.
+bool copies_in_passing(const tiled_l2::Images& images, const tiled_l2::Grid& grid, const std::uint8_t* copy) {
+    return images.planes == 1 && grid.line_bytes % kAlignment == 0 &&
+           reinterpret_cast<std::uintptr_t>(copy) % kAlignment == 0 &&
+           tiled_l2::image_bytes(images) >= tiled_l2::kPastCacheBytes;
+}
+
 }  // namespace
 
 bool Shape::operator==(const Shape& other) const {
@@ -115,9 +123,15 @@ void Pyramid::compute_many(const Kernels& kernels, const tiled_l2::Images& image
         const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
         for (std::size_t k = unit * kImagesPerUnit; k < end; ++k) {
             const auto [from, to] = place(k);
-            compute(kernels, images, layout, from, to, *scratches[worker]);
-            if (copies != nullptr)
-                tiled_l2::copy_image(images, from, copies + k * tiled_l2::image_bytes(images));
+            std::uint8_t* const copy =
+                copies == nullptr ? nullptr : copies + k * tiled_l2::image_bytes(images);
+            const bool in_passing = copy != nullptr && copies_in_passing(images, layout.grid, copy);
+            compute(kernels, images, layout, from, to, *scratches[worker], in_passing ? copy : nullptr);
+            if (in_passing) {
+                tiled_l2::order_copies();
+            } else if (copy != nullptr) {
+                tiled_l2::copy_image(images, from, copy);
+            }
         }
     });
 }
@@ -180,7 +194,7 @@ std::size_t Pyramid::append_read(const Kernels& kernels, const tiled_l2::Images&
         if (constant[i] != 0) return;
         tiled_l2::Images view = images;
         view.data = to;
-        compute(kernels, view, layout, 0, size_ + i, workers[w]->scratch);
+        compute(kernels, view, layout, 0, size_ + i, workers[w]->scratch, nullptr);
     });
     constant.resize(end);
     std::size_t kept = 0;
@@ -223,7 +237,7 @@ void Pyramid::append(const Pyramid& other, const std::vector<std::uint32_t>& pla
 }
 
 void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                         const std::uint8_t* image, Scratch& scratch) const {
+                         const std::uint8_t* image, Scratch& scratch, std::uint8_t* copy) const {
     const tiled_l2::Grid& grid = layout.grid;
     const std::size_t side = levels_.back().side, blocks = levels_.back().rows - 1,
                       step = layout.line_channels;
@@ -239,8 +253,11 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
             const std::size_t lines = std::min(most_lines, end - y);
             const std::uint8_t* data =
                 tiled_l2::tile_line(images, grid, image, tile_row, 0, plane * grid.tile_height + y);
+            std::uint8_t* const lines_copy =
+                copy == nullptr ? nullptr : copy + (tile_row * grid.tile_height + y) * images.row_bytes;
             kernels.column_sums(data, images.row_stride, lines, grid.tile_columns, grid.line_bytes,
-                                scratch.columns.data(), column_stride, scratch.call_squares.data());
+                                scratch.columns.data(), column_stride, scratch.call_squares.data(),
+                                lines_copy, images.row_bytes);
             const std::size_t width = fold_width(shape_.tile_width(), side, lines);
             for (std::size_t tx = 0; tx < grid.tile_columns; ++tx) {
                 const std::size_t tile = tile_row * grid.tile_columns + tx;
@@ -261,7 +278,7 @@ void Pyramid::sum_blocks(const Kernels& kernels, const tiled_l2::Images& images,
 }
 
 void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                      std::size_t from, std::size_t to, Scratch& scratch) {
+                      std::size_t from, std::size_t to, Scratch& scratch, std::uint8_t* copy) {
     const std::size_t blocks = levels_.back().rows - 1;
     if (scratch.squares.empty()) {
         const std::size_t column_stride = round_up(layout.grid.line_bytes, kAlignment);
@@ -275,7 +292,7 @@ void Pyramid::compute(const Kernels& kernels, const tiled_l2::Images& images, co
     }
     scratch.sums.clear();
     std::fill(scratch.squares.begin(), scratch.squares.end(), 0);
-    sum_blocks(kernels, images, layout, images.image(0, from), scratch);
+    sum_blocks(kernels, images, layout, images.image(0, from), scratch, copy);
 
     for (Level& level : levels_) {
         const std::size_t level_blocks = level.rows - 1;

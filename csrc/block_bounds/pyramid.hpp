@@ -90,9 +90,9 @@ class Pyramid {
     void compute_many(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
                       std::size_t count, int threads, Place&& place, std::uint8_t* copies);
     void compute(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                 std::size_t from, std::size_t to, Scratch& scratch);
+                 std::size_t from, std::size_t to, Scratch& scratch, std::uint8_t* copy);
     void sum_blocks(const Kernels& kernels, const tiled_l2::Images& images, const Shape& layout,
-                    const std::uint8_t* image, Scratch& scratch) const;
+                    const std::uint8_t* image, Scratch& scratch, std::uint8_t* copy) const;
 
     const Shape shape_;
     std::size_t groups_, size_ = 0, capacity_ = 0;

@@ -10,9 +10,6 @@
 namespace memcore::tiled_l2 {
 namespace {
 
-// Copies of so many bytes, among many others, are not read again before they have left the cache.
-constexpr std::size_t kPastCacheBytes = 1UL << 18;
-
 // Past the cache, so that the memory written over is not read first: less than half the time of memcpy.
 void copy_past_cache(const std::uint8_t* from, std::size_t bytes, std::uint8_t* to) {
 #if defined(__SSE2__)
@@ -27,7 +24,7 @@ void copy_past_cache(const std::uint8_t* from, std::size_t bytes, std::uint8_t* 
         }
     }
     std::memcpy(to + k, from + k, bytes - k);
-    _mm_sfence();  // other threads may read them
+    order_copies();
 #else
     std::memcpy(to, from, bytes);
 #endif
@@ -51,6 +48,12 @@ void interleave_any(const std::uint8_t* from, std::ptrdiff_t plane_stride, std::
 }
 
 }  // namespace
+
+void order_copies() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
 
 void copy_image(const Images& images, std::size_t index, std::uint8_t* to) {
     const std::uint8_t* from = images.image(0, index);

@@ -116,6 +116,7 @@ class PromptGraph:
         self._let_go: LetGo | None = None
         self._pixels: Any = None
         self._features: Features | None = None
+        self._place: NDArray[np.uint8] | None = None
         self._kept = 0
         self._vertices: list[NDArray[np.int64]] = []
         self._connected = 0
@@ -158,7 +159,50 @@ class PromptGraph:
             self._kept += len(vertices)
         self.excluded += count - len(vertices)
         self.n += count
+        self._graph = self._place = None
+
+    def place(self) -> NDArray[np.uint8] | None:
+        """(H, W, C): where the next generation will be kept. One that is read into it is not copied.
+
+        None where images are not kept by the native core: with ``reread``, or another backend.
+        """
+        if self._reread is not None or self._backend not in ("auto", "cpu") or arrays.is_torch(self._pixels):
+            return None
+        self._place = self._make_room(1)[self._kept]
+        return self._place
+
+    def extend_one(self, image: NDArray[np.uint8]) -> bool:
+        """Adds one generation (H, W, C) uint8, with less to do than ``extend`` has for a batch: for images that are decoded
+        one after the other, each looked at while it is in the cache.
+
+        False where all its pixels are the same: then it counts, but is excluded. Raises ArgumentValueError for another
+        shape or dtype, or where ``place`` is None.
+
+        >>> import numpy as np, memcore
+        >>> graph = memcore.PromptGraph((8, 8, 3))
+        >>> place = graph.place()
+        >>> place[:] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+        >>> graph.extend_one(place), graph.extend_one(np.zeros((8, 8, 3), np.uint8)), graph.n
+        (True, False, 2)
+        """
+        there = image is self._place  # nothing was added since that was asked for
+        place = None if there else self.place()
+        if not there:
+            if place is None or image.shape != self.shape or image.dtype != np.uint8:
+                raise ArgumentValueError(
+                    f"image must be uint8 of shape {self.shape}, for a graph that keeps images on the CPU, got "
+                    f"{image.dtype} {image.shape}"
+                )
+            image = np.ascontiguousarray(image)
+        kept = self._sums().append_one(image, place)
+        self._place = None
+        if kept:
+            self._vertices.append(np.array([self.n]))
+            self._kept += 1
+        self.excluded += not kept
+        self.n += 1
         self._graph = None
+        return kept
 
     def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
         """Adds up to ``count`` generations straight from an open file, where they lie one behind the other as uint8
@@ -278,26 +322,35 @@ class PromptGraph:
                 raise DeviceError(f"images must stand where those before them stand, got {view.device}")
             self._let_go.append(pixels)
             return
-        if self._pixels is None:
-            given = self._caller_room
-            fits = given is not None and view.on_cpu and len(given) >= count
-            self._pixels = given if fits else self._room(view, max(self._capacity, count))
-        elif arrays.is_torch(self._pixels) == view.on_cpu:
+        if self._pixels is not None and arrays.is_torch(self._pixels) == view.on_cpu:
             raise DeviceError(f"images must stand where those before them stand, got {view.device}")
-        elif have + count > len(self._pixels):
-            larger = self._room(view, max(2 * len(self._pixels), have + count))
-            larger[:have] = self._pixels[:have]
-            self._pixels = larger
-        place = self._pixels[have : have + count]
+        place = self._make_room(count, None if view.on_cpu else view.pixels)[have : have + count]
         if backend != "cpu":
             place[:] = pixels
             return
         there = pixels.ctypes.data == place.ctypes.data and pixels.strides == place.strides
+        self._sums().append(pixels, self._workers, None if there else place)
+
+    def _sums(self) -> Features:
+        """What takes the block sums of images that are kept."""
         if self._features is None:
             from memcore.backends.cpu import Features
 
             self._features = Features(*self.tile, min(self._capacity, _MOST_EXPECTED))
-        self._features.append(pixels, self._workers, None if there else place)
+        return self._features
+
+    def _make_room(self, count: int, like: Any = None) -> Any:
+        """Where images are kept, with room for ``count`` more; on the device of the tensor ``like`` if that is given."""
+        needed = self._kept + count
+        if self._pixels is None:
+            given = self._caller_room
+            fits = given is not None and like is None and len(given) >= count
+            self._pixels = given if fits else self._room(like, max(self._capacity, count))
+        elif needed > len(self._pixels):
+            larger = self._room(like, max(2 * len(self._pixels), needed))
+            larger[: self._kept] = self._pixels[: self._kept]
+            self._pixels = larger
+        return self._pixels
 
     def _begin_to_let_go(self, reread: Reread) -> LetGo:
         from memcore.audit.let_go import LetGo
@@ -306,10 +359,10 @@ class PromptGraph:
         room = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
         return LetGo(self.tile, reread, self._workers, room, min(self._capacity, _MOST_EXPECTED))
 
-    def _room(self, view: ImageArray, count: int) -> Any:
-        if view.on_cpu:
+    def _room(self, like: Any, count: int) -> Any:
+        if like is None:
             return np.empty((count, *self.shape), dtype=np.uint8)
-        return view.pixels.new_empty((count, *self.shape))
+        return like.new_empty((count, *self.shape))
 
     def _connect(self) -> None:
         """Decides the pairs with a generation that came since the last call."""

@@ -31,6 +31,7 @@ def decode(
     shape: tuple[int, int, int] | None = None,
     background: Background | None = None,
     out: Pixels | None = None,
+    anywhere: bool = False,
 ) -> Pixels:
     """(H, W, 3) uint8 of one PNG, JPEG, WebP, BMP, GIF or TIFF image.
 
@@ -40,6 +41,7 @@ def decode(
     composited onto it and rounded to nearest), colour spaces without a defined conversion, animations, and sizes over
     ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), so is another size than that.
     The image is decoded into ``out`` if that is given, C-contiguous and of ``shape``; its content is lost if it is refused.
+    With ``anywhere`` the answer is other memory where the decoder has its own, which spares a copy.
 
     Raises UnreadableImage with a reason code; MissingExtraError without pillow or simplejpeg.
 
@@ -62,7 +64,7 @@ def decode(
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
         pixels = _upright(_flat(read(out if orientation == 1 else None), background), orientation)
-        if out is None or pixels is out:
+        if out is None or pixels is out or anywhere:
             return pixels
         out[:] = pixels
         return out

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
@@ -15,8 +14,7 @@ from memcore.images import MAX_BYTES, UnreadableImage
 MAX_SEED = 2**63 - 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One stored image: its name for people, its seed, and what reads its bytes (or raises UnreadableImage)."""
 
     source: str

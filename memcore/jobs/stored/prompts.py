@@ -36,6 +36,8 @@ DECODED_BYTES = 16 << 20
 FEED_BYTES = 256 << 20
 #: Memory for images that are read again, which most prompts do with.
 AGAIN_BYTES = 64 << 20
+#: What images are decoded into does not begin where a page does: see ``pages``.
+_BEHIND = 16
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
 _LOOKED_AT, _OF_EACH = 25, 5
 _ARCHIVES: dict[str, Callable[[Sequence[Path], Path], Collection]] = {".tar": TarSet, ".parquet": ParquetSet}
@@ -95,6 +97,8 @@ class StoredPrompts:
         self.image_shape = shape or self._common_shape()
         self._room = pages((0, *self.image_shape))
         self._window = self._room
+        #: Where a single thread decodes each image: it stays in the cache until it has been looked at and copied.
+        self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
     @property
     def fingerprint(self) -> str:
@@ -150,13 +154,16 @@ class StoredPrompts:
         """Extends ``graph``, which was made with ``images_in``, by the prompt's images; yields their seeds and what could
         not be read, a few at a time. ``timed`` is told what takes time, "sample" or "graph".
 
-        Large arrays are looked at where they are read, which is "sample".
+        Large arrays, and encoded images in one thread, are looked at where they are read, which is "sample".
         """
         source, index = self._where[prompt_id]
         array: StoredArray | None = None
         if isinstance(source, ArrayPrompts):
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
+        elif self.threads == 1 and graph.place() is not None:
+            yield from self._feed_items(source.items(index), graph, timed)
+            return
         if array is None or not isinstance(source, ArrayPrompts) or not self._may_let_go(array):
             yield from self._feed_batches(prompt_id, graph, timed)
             return
@@ -172,6 +179,32 @@ class StoredPrompts:
             else:
                 yield list(range(done, done + got)), []
                 done += got
+
+    def _feed_items(
+        self, items: Iterator[Item], graph: PromptGraph, timed: Callable[[str], Timer]
+    ) -> Iterator[tuple[list[int], list[Broken]]]:
+        """Each image is looked at when it has been decoded, while it is in the cache."""
+        step = max(1, DECODED_BYTES // int(np.prod(self.image_shape)))
+        slot = self._slot
+        while part := list(itertools.islice(items, step)):
+            seeds: list[int] = []
+            broken: list[Broken] = []
+            with timed("sample"):
+                for item in part:
+                    try:
+                        image = decode(
+                            item.read(),
+                            shape=self.image_shape,
+                            background=self._background,
+                            out=slot,
+                            anywhere=True,
+                        )
+                    except UnreadableImage as error:
+                        broken.append(_broken(item.source, error))
+                    else:
+                        graph.extend_one(image)
+                        seeds.append(item.seed)
+            yield seeds, broken
 
     def _feed_batches(
         self, prompt_id: int, graph: PromptGraph, timed: Callable[[str], Timer]
@@ -197,8 +230,8 @@ class StoredPrompts:
         """(>= count, H, W, C): the one buffer that every prompt is read into, grown where it is too small."""
         if len(self._room) < count:
             self._room = pages((0, *self.image_shape))  # never two at once
-            arrays = isinstance(self._collections[0], ArrayPrompts)
-            self._room = pages((count, *self.image_shape), behind=0 if arrays else 16)
+            several = self.threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
+            self._room = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
         return self._room
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
