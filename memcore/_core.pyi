@@ -16,6 +16,8 @@ class GraphStats(TypedDict):
     pairs: int
     candidates: int
     core: int
+    certain: int
+    by_pivots: int
     tiles_checked: int
     features_images: int
     dense_images: int
@@ -95,6 +97,7 @@ def tiled_l2_graph(
     min_clique: int = 0,
     features: Features | None = None,
     since: int = 0,
+    sums: bool = True,
 ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], GraphStats]: ...
 
 # bind/knn.cpp

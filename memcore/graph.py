@@ -21,6 +21,7 @@ def tiled_l2_graph(
     grid: tuple[int, int] = (4, 4),
     tile: tuple[int, int] | None = None,
     min_clique: int | None = None,
+    distances: bool = True,
     channels: Channels | None = None,
     backend: Backend = "auto",
     threads: int | None = None,
@@ -38,6 +39,10 @@ def tiled_l2_graph(
         As in ``pairwise_tiled_l2``.
     min_clique
         Edges that cannot lie in a clique of this size may be left out; the graph is then ``partial``.
+    distances
+        False asks for the edges alone, which is what cliques need: ``ssd`` and ``distances`` are None then. The edges
+        are the same. Upper bounds and the triangle inequality may decide them, so that many images that are all alike
+        take less time than all their distances.
 
     Returns
     -------
@@ -69,13 +74,12 @@ def tiled_l2_graph(
     if view.is_float:
         if chosen != "gpu":
             check_unit_interval(view, "images")
-        distances = pairwise_tiled_l2(
-            images, tile=tile_hw, channels=channels, backend=backend, threads=threads
+        dense = np.asarray(
+            pairwise_tiled_l2(images, tile=tile_hw, channels=channels, backend=backend, threads=threads)
         )
-        dense = np.asarray(distances)
         i, j = np.nonzero(np.triu(dense <= np.float32(limit.value), 1))
         edges = np.stack([i, j], axis=1).astype(np.int32)
-        return Graph(n, edges, None, dense[i, j], float(limit.value), k, stats=pairs)
+        return Graph(n, edges, None, dense[i, j] if distances else None, float(limit.value), k, stats=pairs)
 
     ssd_max = limit.ssd_max(k)
     ssd: NDArray[np.unsignedinteger[Any]]
@@ -91,13 +95,15 @@ def tiled_l2_graph(
     else:
         from memcore.backends import cpu
 
-        edges, ssd, stats = cpu.tiled_l2_graph(view.pixels[0], tile_hw, ssd_max, workers, smallest)
+        edges, ssd, stats = cpu.tiled_l2_graph(
+            view.pixels[0], tile_hw, ssd_max, workers, smallest, sums=distances
+        )
     partial = smallest > 2  # each edge is a clique of two
     return Graph(
         n,
         edges,
-        ssd,
-        ssd_to_distance(ssd, k),
+        ssd if distances else None,
+        ssd_to_distance(ssd, k) if distances else None,
         float(limit.value),
         k,
         partial=partial,

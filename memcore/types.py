@@ -62,14 +62,15 @@ class Graph:
     """The edges among one prompt's generations.
 
     ``edges`` (E, 2) int32 with i < j, sorted by (i, j). ``ssd`` (E,) uint32 or uint64: the largest tile's sum of squared
-    differences (None for float images). ``distances`` (E,) float32 in [0, 1]. ``partial`` is True when edges that cannot
-    lie in a clique of ``min_clique`` may have been left out. ``stats`` counts pairs, survivors and seconds a stage.
+    differences (None for float images). ``distances`` (E,) float32 in [0, 1]. Both are None in a graph that was asked for
+    its edges alone. ``partial`` is True when edges that cannot lie in a clique of ``min_clique`` may have been left out.
+    ``stats`` counts pairs, survivors and seconds a stage.
     """
 
     n: int
     edges: NDArray[np.int32]
     ssd: NDArray[np.unsignedinteger[Any]] | None
-    distances: NDArray[np.float32]
+    distances: NDArray[np.float32] | None
     threshold: float
     tile_bytes: int
     partial: bool = False
@@ -88,9 +89,9 @@ class Graph:
             raise ArgumentValueError(
                 f"threshold must be at most the graph's {self.threshold!r}, got {threshold!r}"
             )
-        if self.ssd is None or self.partial:
+        if self.ssd is None or self.distances is None or self.partial:
             raise ArgumentValueError(
-                "a partial graph, or one of float images, has no part at a smaller threshold"
+                "a partial graph, or one of float images or without distances, has no part at a smaller threshold"
             )
         if threshold == self.threshold:
             return self

@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 import memcore
+from memcore import errors
+from memcore.audit.findings import findings
+from memcore.types import Backend
 
 
 class Dlpack:
@@ -215,6 +218,24 @@ def test_to_uint8_rounds_as_diffusers_saves() -> None:
     assert np.array_equal(memcore.to_uint8(values), diffusers_way)
     assert np.array_equal(memcore.to_uint8(torch.from_numpy(values)).numpy(), diffusers_way)
     assert memcore.to_uint8(torch.tensor([0.5], dtype=torch.bfloat16)).item() == 128
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_edges_alone(near_duplicates: NDArray[np.uint8], backend: Backend) -> None:
+    for images in (near_duplicates, near_duplicates.astype(np.float32) / 255):
+        for min_clique in (None, 4):
+            whole = memcore.tiled_l2_graph(images, 0.1, min_clique=min_clique, backend=backend)
+            alone = memcore.tiled_l2_graph(
+                images, 0.1, min_clique=min_clique, backend=backend, distances=False
+            )
+            assert np.array_equal(alone.edges, whole.edges)
+            assert len(alone) == len(whole) > 0
+            assert (alone.ssd, alone.distances) == (None, None)
+            assert memcore.max_clique(alone) == memcore.max_clique(whole)
+    with pytest.raises(errors.ArgumentValueError, match="edges alone: findings need its distances"):
+        findings(alone, 4)
+    with pytest.raises(errors.ArgumentValueError, match="without distances"):
+        alone.within(0.05)
 
 
 def test_import_is_light() -> None:

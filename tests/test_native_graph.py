@@ -49,6 +49,9 @@ def check(
     assert values.dtype == oracle.ssd_dtype(tile[0] * tile[1] * images.shape[-1])
     assert np.array_equal(edges, expected_edges)
     assert np.array_equal(values, expected_ssd)
+    alone, nothing, _ = _core.tiled_l2_graph(images, *tile, ssd_max, threads, sums=False, **more)
+    assert np.array_equal(alone, expected_edges), "edges without their sums"
+    assert not nothing.any()
     return stats
 
 
@@ -112,6 +115,34 @@ def test_pairs_one_by_one_with_lines_of_any_length(name: str, width: int) -> Non
     with isa.using(name):  # so few are never packed
         _core.tiled_l2_ssd(images, None, 3, width, out, 1)
     assert np.array_equal(out[0], oracle.tile_ssd(images, images, (3, width)))
+
+
+@pytest.mark.parametrize("noise", [0, 3, 20])
+def test_edges_alone_by_pivots_and_upper_bounds(name: str, noise: int) -> None:
+    """Copies of one image and others: a distance to one of them decides most pairs; constant images need no pixels."""
+    rng = np.random.default_rng(noise)
+    images = rng.integers(0, 256, (300, 64, 64, 3), dtype=np.uint8)
+    copies = rng.permutation(300)[:200]
+    levels = rng.integers(-noise, noise + 1, (200, 64, 64, 3))
+    images[copies] = np.clip(images[0].astype(int) + levels, 0, 255)
+    images[-3:] = [[[[10]]], [[[12]]], [[[200]]]]
+    ssd = oracle.tile_ssd(images, images, (16, 16))
+    among = np.sort(ssd[np.ix_(copies, copies)][np.triu_indices(200, 1)])
+    with isa.using(name):
+        # All copies, half of them, and on both sides of one pair's distance.
+        middle = int(among[len(among) // 2])
+        for ssd_max in (int(among[-1]), middle, max(0, middle - 1), int(4 * among[-1]) + 3000):
+            check(images, (16, 16), ssd_max, ssd, 2)
+        far = int(4 * among[-1]) + 3000  # every pair of copies is proven by the distances to a third one
+        features = _core.Features(16, 16)
+        features.append(images)
+        edges, _, stats = _core.tiled_l2_graph(images, 16, 16, far, 1, features=features, sums=False)
+        # Where all distances take next to no time, bounds are not asked.
+        assert stats["dense"] == (name in {"avx512vnni", "amxint8"})
+        if not stats["dense"]:
+            assert stats["certain"] >= 1
+            assert stats["certain"] + stats["by_pivots"] >= 200 * 199 // 2
+            assert len(edges) >= 200 * 199 // 2 + 1
 
 
 def test_thresholds_at_the_ends(name: str) -> None:

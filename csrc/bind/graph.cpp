@@ -42,6 +42,8 @@ py::dict to_dict(const block_bounds::Stats& stats) {
     d["pairs"] = stats.pairs;
     d["candidates"] = stats.candidates;
     d["core"] = stats.core;
+    d["certain"] = stats.certain;
+    d["by_pivots"] = stats.by_pivots;
     d["tiles_checked"] = stats.tiles_checked;
     d["features_images"] = stats.features_images;
     d["dense_images"] = stats.dense_images;
@@ -215,8 +217,8 @@ class Features {
 };
 
 py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_height, long tile_width,
-                         std::uint64_t ssd_max, long threads, long min_clique, Features* features,
-                         long since) {
+                         std::uint64_t ssd_max, long threads, long min_clique, Features* features, long since,
+                         bool sums) {
     const Isa& isa = resolve_isa();
     block_bounds::Request request;
     request.threads = check_threads(threads);
@@ -226,6 +228,7 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
     if (since > 0 && min_clique > 2)
         throw py::value_error("since: the core of a part of the pairs says nothing of cliques");
     request.ssd_max = ssd_max;
+    request.sums = sums;
     request.min_clique = static_cast<std::size_t>(min_clique);
     request.since = static_cast<std::size_t>(since);
     const ImageSet set = view_images(images, 1);
@@ -269,7 +272,7 @@ void init_graph(py::module_& m) {
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),
           py::arg("tile_w"), py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0,
-          py::arg("features") = nullptr, py::arg("since") = 0);
+          py::arg("features") = nullptr, py::arg("since") = 0, py::arg("sums") = true);
 }
 
 }  // namespace memcore::bind

@@ -138,6 +138,7 @@ void fold(uint16_t* columns, size_t count, size_t channels, size_t width) {
 
 }  // namespace
 
-constinit const Kernels kernels_avx2{column_sums, fold, normalise, survivors, screen, likely_largest};
+constinit const Kernels kernels_avx2{column_sums, fold,    normalise,     survivors,
+                                     screen,      certain, likely_largest};
 
 }  // namespace memcore::block_bounds

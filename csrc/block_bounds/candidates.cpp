@@ -1,17 +1,21 @@
 #include "block_bounds/candidates.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::block_bounds {
 namespace {
 
+// Pairs of a row, evenly spread, that tell of the others.
+constexpr std::size_t kSample = 32;
+
 // One row of pairs at a time through all levels, coarse to fine.
 class Screen {
   public:
-    Screen(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max)
-        : kernels_(kernels), pyramid_(pyramid) {
+    Screen(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max, bool skip_idle = false)
+        : kernels_(kernels), pyramid_(pyramid), skip_idle_(skip_idle) {
         for (std::size_t l = 0; l < pyramid.levels().size(); ++l)
             limits_.push_back(pyramid.limit(l, ssd_max));
     }
@@ -33,6 +37,7 @@ class Screen {
             const Level& level = pyramid_.levels()[l];
             const std::size_t count = pairs.size() - first;
             if (asked != nullptr) asked->push_back(count);
+            if (skip_idle_ && keeps_sample(l, first, pairs)) continue;
             keep_.resize(count);
             kernels_.screen(level.image(0), level.stride, pyramid_.groups(), level.rows, limits_[l],
                             &pairs.data()[first].i, count, keep_.data());
@@ -45,8 +50,21 @@ class Screen {
     }
 
   private:
+    bool keeps_sample(std::size_t l, std::size_t first, const std::vector<Pair>& pairs) {
+        const std::size_t count = pairs.size() - first;
+        if (count < 2 * kSample) return false;
+        std::array<Pair, kSample> some;
+        std::array<std::uint8_t, kSample> keep;
+        for (std::size_t k = 0; k < kSample; ++k) some[k] = pairs[first + k * count / kSample];
+        const Level& level = pyramid_.levels()[l];
+        kernels_.screen(level.image(0), level.stride, pyramid_.groups(), level.rows, limits_[l], &some[0].i,
+                        kSample, keep.data());
+        return std::all_of(keep.begin(), keep.end(), [](std::uint8_t kept) { return kept != 0; });
+    }
+
     const Kernels& kernels_;
     const Pyramid& pyramid_;
+    const bool skip_idle_;
     std::vector<float> limits_;
     std::vector<std::uint32_t> kept_;
     std::vector<std::uint8_t> keep_;
@@ -55,12 +73,12 @@ class Screen {
 }  // namespace
 
 std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max,
-                             std::size_t since, int threads) {
+                             std::size_t since, int threads, bool skip_idle) {
     constexpr std::size_t kRowsPerUnit = 8;
     const std::size_t n = pyramid.size(), units = (n + kRowsPerUnit - 1) / kRowsPerUnit;
     std::vector<std::vector<Pair>> left(units);
     parallel_for(units, threads, [&](std::size_t unit, std::size_t) {
-        Screen screen(kernels, pyramid, ssd_max);
+        Screen screen(kernels, pyramid, ssd_max, skip_idle);
         for (std::size_t i = unit * kRowsPerUnit; i < std::min(n, (unit + 1) * kRowsPerUnit); ++i) {
             const std::size_t first = left[unit].size();
             screen.row(i, std::max(i + 1, since), n, left[unit]);

@@ -64,6 +64,23 @@ void screen(const float* all, size_t stride, size_t groups, size_t rows, float l
     }
 }
 
+void certain(const float* all, size_t stride, size_t groups, size_t rows, float limit, const uint32_t* pairs,
+             size_t count, uint8_t* sure) {
+    for (size_t p = 0; p < count; ++p) {
+        const float* x = all + pairs[2 * p] * stride;
+        const float* y = all + pairs[2 * p + 1] * stride;
+        bool all_below = true;
+        for (size_t g = 0; g < groups && all_below; ++g, x += rows * kLanes, y += rows * kLanes) {
+            const F32x16 residuals =
+                load_lanes(x + (rows - 1) * kLanes) + load_lanes(y + (rows - 1) * kLanes);
+            const F32x16 squares = residuals * residuals;
+            all_below =
+                !any_above(squares, limit) && !any_above(sum_of_squares(x, y, rows - 1) + squares, limit);
+        }
+        sure[p] = all_below;
+    }
+}
+
 size_t likely_largest(const float* x, const float* y, size_t groups, size_t rows) {
     size_t best = 0;
     float largest = -1.0F;

@@ -14,8 +14,9 @@
 //     e = (4u + sqrt((n + 4) 2^-52)) R,
 // and the distance of two such vectors by 2e. The float32 sum of n + 1 squares of differences, in any order,
 // fused or not, has a relative error of at most g = (n + 8) u. Hence, with t = sqrt(ssd_max): a computed sum
-// above (t + 2e)^2 (1 + g)^2 proves D^2 > ssd_max. Margin computes this limit with doubled e and g. Bounds
-// only ever sort pairs out; edges are decided in integers.
+// above (t + 2e)^2 (1 + g)^2 proves D^2 > ssd_max, and one of the right side's terms of at most (t - 2e)^2
+// (1 - g)^2 proves D^2 <= ssd_max. Both limits are computed with doubled e and g. Where an edge's ssd is
+// asked for, it comes from integers: upper bounds serve graphs that are asked for their edges alone.
 #pragma once
 
 #include <stddef.h>
@@ -59,6 +60,11 @@ struct Kernels {
     // The same for a list of pairs: writes 1 to keep[p] where pair p survives, else 0.
     void (*screen)(const float* all, size_t stride, size_t groups, size_t rows, float limit,
                    const uint32_t* pairs, size_t count, uint8_t* keep);
+
+    // Writes 1 to sure[p] where in every lane the sum of squares of differences, those of the residuals
+    // replaced by the square of their sum, is at most `limit`; else 0.
+    void (*certain)(const float* all, size_t stride, size_t groups, size_t rows, float limit,
+                    const uint32_t* pairs, size_t count, uint8_t* sure);
 
     // The lane, counted over all groups, where |f_x - f_y|^2 + r_x^2 + r_y^2 is largest: the ssd that
     // unrelated residuals would give. The tile to look at first.

@@ -11,15 +11,16 @@ constexpr double kCacheBytes = 8.0 * (1 << 20);
 // What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
 // apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
 constexpr double kFarNs = 300.0;
-constexpr double kPackNs = 60.0;      // to pack 1,024 bytes of an image
-constexpr double kFarPackNs = 160.0;  // what that costs more where they come from memory
-constexpr double kTileNs = 40.0;      // to begin with a tile of a pair, however small it is
-constexpr double kDenseTileNs = 0.6;  // to take a tile's ssd into the answer
-constexpr double kReadNs = 80.0;      // to read 1,024 bytes of an image
-constexpr double kTileLineNs = 12.0;  // to begin with a line of a tile
-constexpr double kBoundNs = 6.0;      // to begin with a pair's bound
-constexpr double kBoundRowNs = 1.0;   // a row of sixteen lanes of it
-constexpr double kLikelyRows = 1.5;   // to find the likely tile, of what a bound takes
+constexpr double kFarPivotNs = 100.0;  // the same where the other image stays in a cache
+constexpr double kPackNs = 60.0;       // to pack 1,024 bytes of an image
+constexpr double kFarPackNs = 160.0;   // what that costs more where they come from memory
+constexpr double kTileNs = 40.0;       // to begin with a tile of a pair, however small it is
+constexpr double kDenseTileNs = 0.6;   // to take a tile's ssd into the answer
+constexpr double kReadNs = 80.0;       // to read 1,024 bytes of an image
+constexpr double kTileLineNs = 12.0;   // to begin with a line of a tile
+constexpr double kBoundNs = 6.0;       // to begin with a pair's bound
+constexpr double kBoundRowNs = 1.0;    // a row of sixteen lanes of it
+constexpr double kLikelyRows = 1.5;    // to find the likely tile, of what a bound takes
 // Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
 // share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
 // computation.
@@ -47,6 +48,10 @@ double Costs::bounds_ns(const Level& level) const {
 }
 
 double Costs::pair_ns() const { return kilobytes_ * (near_ns_ + (far_ ? kFarNs : 0.0)) + tiles_ * kTileNs; }
+
+double Costs::pivot_ns() const {
+    return kilobytes_ * (near_ns_ + (far_ ? kFarPivotNs : 0.0)) + tiles_ * kTileNs;
+}
 
 double Costs::check_ns(const Level& level) const {
     return pair_ns() / tiles_ + kLikelyRows * bounds_ns(level);

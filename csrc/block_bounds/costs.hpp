@@ -25,6 +25,8 @@ class Costs {
     double bounds_ns(const Level& level) const;
     // All tiles of a pair, one pair at a time.
     double pair_ns() const;
+    // The same of an image and one that stays in a cache: its lines are read in order.
+    double pivot_ns() const;
     // To find the tile of a pair that is likely to differ most, from their features on a level, and look at
     // it.
     double check_ns(const Level& level) const;

@@ -51,8 +51,8 @@ Screened screen_or_all(const Isa& isa, const Pyramid* features, std::size_t imag
     Screened screened;
     screened.all = all;
     if (all) return screened;
-    screened.pairs =
-        candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads);
+    screened.pairs = candidates(*isa.block_bounds, *features, request.ssd_max, request.since, request.threads,
+                                !request.sums);
     stats.candidates = stats.core = screened.pairs.size();
     if (request.min_clique > 2) {
         keep_within(core(images, screened.pairs, request.min_clique - 1), screened.pairs);
@@ -88,9 +88,11 @@ std::vector<Edge> decide(const Isa& isa, const tiled_l2::Images& images, const S
         stats.dense_images = images.count;
         edges =
             dense_graph(*isa.tiled_l2, images, shape.grid, request.ssd_max, request.since, request.threads);
+        if (!request.sums) {
+            for (Edge& edge : edges) edge.ssd = 0;
+        }
     } else if (!screened.pairs.empty()) {
-        edges = verify(isa, images, shape, *features, screened.pairs, request.ssd_max, request.since,
-                       request.threads, stats);
+        edges = verify(isa, images, shape, *features, screened.pairs, request, stats);
     }
     keep_core(images.count, request.min_clique, edges);
     stats.verify_s = clock.lap();

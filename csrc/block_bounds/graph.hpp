@@ -16,6 +16,8 @@ struct Stats {
     std::size_t pairs = 0;            // asked for
     std::size_t candidates = 0;       // left by the bounds
     std::size_t core = 0;             // of those, left by the core of the candidate graph
+    std::size_t certain = 0;          // of those, edges by their upper bounds
+    std::size_t by_pivots = 0;        // of those, decided by their distances to a third image
     std::size_t tiles_checked = 0;    // tiles of single pairs compared in integers
     std::size_t features_images = 0;  // images whose features were taken
     std::size_t dense_images = 0;     // images that went through the dense kernel
@@ -25,7 +27,8 @@ struct Stats {
 
 struct Request {
     std::uint64_t ssd_max = 0;
-    std::size_t since = 0;       // only pairs with j >= since
+    std::size_t since = 0;  // only pairs with j >= since
+    bool sums = true;       // the edges' ssd; without, they are 0, and upper bounds and pivots may decide
     std::size_t min_clique = 0;  // k > 2: only edges of the (k - 1)-core, where every clique of k lies
     int threads = 0;
 };

@@ -87,6 +87,15 @@ bool bounds_pay(const Isa& isa, const tiled_l2::Images* images, const Pyramid& f
     for (const Component& component : components(places.size(), left.pairs)) {
         if (bounded >= enough) return false;
         double share = 0;
+        if (images != nullptr && !request.sums) {
+            const double decided = try_pivot(isa, some, shape, pyramid, component.pairs, request.ssd_max);
+            const double vertices = static_cast<double>(component.vertices.size()) * scale;
+            const double pivot = vertices * costs.pivot_ns(), dense = costs.dense_ns(vertices, 0);
+            if (pivot + (1.0 - decided) * dense < dense) {
+                bounded += pivot + (1.0 - decided) * dense;
+                continue;
+            }
+        }
         if (images != nullptr) {
             const auto [kept, tried] =
                 try_some(isa, some, shape, pyramid, component.pairs, kTriedOfSample, request.ssd_max);

@@ -93,13 +93,26 @@ Pyramid::Pyramid(const Shape& shape) : shape_(shape), groups_((shape.tiles() + k
     }
 }
 
-float Pyramid::limit(std::size_t level, std::uint64_t ssd_max) const {
+Pyramid::Margin Pyramid::margin(std::size_t level) const {
     const double n = static_cast<double>(levels_[level].rows - 1), u = 0x1p-24;
     const double norm = 255.0 * std::sqrt(static_cast<double>(shape_.grid.tile_bytes()));
     const double e = 2.0 * (4.0 * u + std::sqrt((n + 4.0) * 0x1p-52)) * norm;
-    const double g = 2.0 * (n + 8.0) * u;
-    const double reach = std::sqrt(static_cast<double>(ssd_max)) * (1.0 + u) + 2.0 * e;
-    return std::nextafter(static_cast<float>(reach * reach * (1.0 + g) * (1.0 + g)), INFINITY);
+    return {2.0 * e, 2.0 * (n + 8.0) * u};
+}
+
+float Pyramid::limit(std::size_t level, std::uint64_t ssd_max) const {
+    const Margin m = margin(level);
+    const double reach = std::sqrt(static_cast<double>(ssd_max)) * (1.0 + 0x1p-24) + m.distance;
+    const double factor = 1.0 + m.relative;
+    return std::nextafter(static_cast<float>(reach * reach * factor * factor), INFINITY);
+}
+
+float Pyramid::sure_limit(std::size_t level, std::uint64_t ssd_max) const {
+    const Margin m = margin(level);
+    const double reach = std::sqrt(static_cast<double>(ssd_max)) * (1.0 - 0x1p-24) - m.distance;
+    const double factor = 1.0 - m.relative;
+    if (reach < 0 || factor < 0) return -1.0F;
+    return std::nextafter(static_cast<float>(reach * reach * factor * factor), -INFINITY);
 }
 
 void Pyramid::reserve(std::size_t images) {

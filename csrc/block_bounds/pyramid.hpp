@@ -82,8 +82,18 @@ class Pyramid {
 
     // A computed sum of squares of level `level` above this proves that the tile's ssd exceeds ssd_max.
     float limit(std::size_t level, std::uint64_t ssd_max) const;
+    // The upper bound's: a computed sum of at most this proves that the tile's ssd is at most ssd_max.
+    // Negative where no sum could.
+    float sure_limit(std::size_t level, std::uint64_t ssd_max) const;
 
   private:
+    // What rounding may take from a distance of two vectors, and from a sum of their squares, of
+    // contract.hpp; doubled.
+    struct Margin {
+        double distance, relative;
+    };
+    Margin margin(std::size_t level) const;
+
     struct Scratch;
     // place(k) names the image that is looked at and the one that it becomes.
     template <class Place>

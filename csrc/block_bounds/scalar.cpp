@@ -17,6 +17,7 @@ inline bool any_above(const F32x16& v, float limit) {
 
 }  // namespace
 
-constinit const Kernels kernels_scalar{column_sums, fold, normalise, survivors, screen, likely_largest};
+constinit const Kernels kernels_scalar{column_sums, fold,    normalise,     survivors,
+                                       screen,      certain, likely_largest};
 
 }  // namespace memcore::block_bounds

@@ -8,6 +8,7 @@
 
 #include "block_bounds/costs.hpp"
 #include "block_bounds/dense_graph.hpp"
+#include "block_bounds/pivots.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/tiled_l2.hpp"
 
@@ -19,14 +20,14 @@ constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
 class Verifier {
   public:
     Verifier(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
-             std::uint64_t ssd_max, std::size_t since, int threads, Stats& stats)
+             const Request& request, Stats& stats)
         : isa_(isa),
           images_(images),
           pyramid_(pyramid),
           grid_(shape.grid),
-          ssd_max_(ssd_max),
-          since_(since),
-          threads_(threads),
+          ssd_max_(request.ssd_max),
+          since_(request.since),
+          threads_(request.threads),
           stats_(stats),
           costs_(*isa.tiled_l2, shape, pyramid.size()) {}
 
@@ -55,6 +56,40 @@ class Verifier {
         std::vector<Pair> some;
         for (std::size_t p = 0; p < pairs.size(); p += stride) some.push_back(pairs[p]);
         return {check_likely_tile(some).size(), some.size()};
+    }
+
+    // Takes the edges that upper bounds prove to `edges`; returns the other pairs.
+    std::vector<Pair> accept_certain(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
+        const Level& finest = pyramid_.levels().back();
+        std::vector<std::uint8_t> sure(pairs.size());
+        isa_.block_bounds->certain(finest.vectors.data(), finest.stride, pyramid_.groups(), finest.rows,
+                                   pyramid_.sure_limit(pyramid_.levels().size() - 1, ssd_max_),
+                                   &pairs.data()->i, pairs.size(), sure.data());
+        std::vector<Pair> others;
+        for (std::size_t p = 0; p < pairs.size(); ++p) {
+            if (sure[p] == 0) {
+                others.push_back(pairs[p]);
+            } else {
+                edges.push_back(
+                    {static_cast<std::int32_t>(pairs[p].i), static_cast<std::int32_t>(pairs[p].j), 0});
+            }
+        }
+        stats_.certain += pairs.size() - others.size();
+        return others;
+    }
+
+    std::vector<Pair> by_pivots(const Component& component, std::vector<Edge>& edges) {
+        const PivotCosts costs{costs_.pivot_ns(), [&](const auto& some) { return dense_ns(some); }};
+        std::vector<Pair> left = decide_by_pivots(
+            component.pairs, images_count(), ssd_max_, costs,
+            [&](const std::vector<Pair>& some) { return largest_ssd(some); }, edges);
+        stats_.by_pivots += component.pairs.size() - left.size();
+        return left;
+    }
+
+    double try_pivot(const std::vector<Pair>& pairs) {
+        return share_by_pivot(pairs, images_count(), ssd_max_,
+                              [&](const std::vector<Pair>& some) { return largest_ssd(some); });
     }
 
     void finish() { stats_.tiles_checked += tiles_checked_.load(); }
@@ -101,7 +136,8 @@ class Verifier {
         return left;
     }
 
-    void run_pairwise(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
+    // One above ssd_max may be too small.
+    std::vector<std::uint64_t> largest_ssd(const std::vector<Pair>& pairs) {
         std::vector<std::uint64_t> largest(pairs.size(), 0);
         for_each(pairs, [&](std::size_t p) {
             std::size_t tile = 0;
@@ -109,6 +145,11 @@ class Verifier {
                 largest[p] = std::max(largest[p], ssd(pairs[p], tile));
             return tile;
         });
+        return largest;
+    }
+
+    void run_pairwise(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
+        const std::vector<std::uint64_t> largest = largest_ssd(pairs);
         for (std::size_t p = 0; p < pairs.size(); ++p) {
             if (largest[p] > ssd_max_) continue;
             edges.push_back(
@@ -186,14 +227,32 @@ class Verifier {
 }  // namespace
 
 std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
-                         const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max,
-                         std::size_t since, int threads, Stats& stats) {
+                         const Pyramid& pyramid, const std::vector<Pair>& pairs, const Request& request,
+                         Stats& stats) {
     std::vector<Edge> edges;
-    Verifier verifier(isa, images, shape, pyramid, ssd_max, since, threads, stats);
-    for (const Component& component : components(pyramid.size(), pairs)) verifier.run(component, edges);
+    Verifier verifier(isa, images, shape, pyramid, request, stats);
+    if (request.sums) {
+        for (const Component& component : components(pyramid.size(), pairs)) verifier.run(component, edges);
+    } else {
+        const std::vector<Pair> uncertain = verifier.accept_certain(pairs, edges);
+        for (const Component& component : components(pyramid.size(), uncertain)) {
+            for (const Component& part : components(pyramid.size(), verifier.by_pivots(component, edges)))
+                verifier.run(part, edges);
+        }
+        for (Edge& edge : edges) edge.ssd = 0;
+    }
     verifier.finish();
     std::sort(edges.begin(), edges.end());
     return edges;
+}
+
+double try_pivot(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
+                 const std::vector<Pair>& pairs, std::uint64_t ssd_max) {
+    Stats stats;
+    Request request;
+    request.ssd_max = ssd_max;
+    request.threads = 1;
+    return Verifier(isa, images, shape, pyramid, request, stats).try_pivot(pairs);
 }
 
 std::pair<std::size_t, std::size_t> try_some(const Isa& isa, const tiled_l2::Images& images,
@@ -201,7 +260,10 @@ std::pair<std::size_t, std::size_t> try_some(const Isa& isa, const tiled_l2::Ima
                                              const std::vector<Pair>& pairs, std::size_t count,
                                              std::uint64_t ssd_max) {
     Stats stats;
-    return Verifier(isa, images, shape, pyramid, ssd_max, 0, 1, stats).try_some(pairs, count);
+    Request request;
+    request.ssd_max = ssd_max;
+    request.threads = 1;
+    return Verifier(isa, images, shape, pyramid, request, stats).try_some(pairs, count);
 }
 
 }  // namespace memcore::block_bounds

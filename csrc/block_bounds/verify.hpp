@@ -14,11 +14,16 @@
 
 namespace memcore::block_bounds {
 
-// The pairs that are edges, sorted, with the ssd of their largest tile; all of them have j >= since. `shape`
-// is how `images` lie; the pyramid may have been taken from another layout of them.
+// The pairs that are edges, sorted, with the ssd of their largest tile if the request asks for it; all of
+// them have j >= since. `shape` is how `images` lie; the pyramid may have been taken from another layout of
+// them.
 std::vector<Edge> verify(const Isa& isa, const tiled_l2::Images& images, const Shape& shape,
-                         const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max,
-                         std::size_t since, int threads, Stats& stats);
+                         const Pyramid& pyramid, const std::vector<Pair>& pairs, const Request& request,
+                         Stats& stats);
+
+// The share of the pairs of a component that its first pivot is likely to decide.
+double try_pivot(const Isa& isa, const tiled_l2::Images& images, const Shape& shape, const Pyramid& pyramid,
+                 const std::vector<Pair>& pairs, std::uint64_t ssd_max);
 
 // Of `count` of the pairs or a few more, evenly spread: how many are left after a look at the tile that is
 // likely to show that they are no edges, and how many they are.

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "block_bounds/graph.hpp"
+#include "block_bounds/pivots.hpp"
 #include "check.hpp"
 #include "knn/knn.hpp"
 #include "runtime/dispatch.hpp"
@@ -157,6 +158,30 @@ void test_graph(const Isa& isa, std::mt19937& random) {
     }
 }
 
+// Squares, so that the roots are known: whatever the sign of what is compared, one unit decides.
+void test_triangle() {
+    using block_bounds::by_triangle;
+    using block_bounds::Verdict;
+    bool right = true;
+    const std::uint64_t roots[] = {0, 1, 2, 7, 1000, 65535, 1000003};
+    for (const std::uint64_t x : roots) {
+        for (const std::uint64_t y : roots) {
+            const std::uint64_t a = x * x, b = y * y, far = (x + y) * (x + y);
+            const std::uint64_t near = x > y ? (x - y) * (x - y) : (y - x) * (y - x);
+            right &= by_triangle(a, b, far) == Verdict::kEdge;
+            right &= by_triangle(a, b, far + 1) == Verdict::kEdge;
+            if (far > near && far > 0) right &= by_triangle(a, b, far - 1) == Verdict::kUnknown;
+            if (far > near) right &= by_triangle(a, b, near) == Verdict::kUnknown;
+            // One of them is not above the limit, and so exact.
+            if (near > 0 && std::min(a, b) < near) right &= by_triangle(a, b, near - 1) == Verdict::kNoEdge;
+        }
+    }
+    // Two that may be too small say nothing.
+    right &= by_triangle(1000000, 100, 9) == Verdict::kUnknown;
+    right &= by_triangle(3, 5, UINT64_MAX) == Verdict::kEdge;
+    CHECK(right);
+}
+
 void test_pool() {
     for (const int threads : {1, 2, 5}) {
         std::vector<std::atomic<int>> seen(1000);
@@ -207,6 +232,7 @@ int main(int argc, char** argv) {
         std::printf("\n");
         return 0;
     }
+    test_triangle();
     test_pool();
     for (const Isa* isa : available_isas()) {
         std::mt19937 random(20230130);

@@ -136,7 +136,7 @@ uint64_t peak_products(uint64_t iterations) {
 }  // namespace
 
 constinit const Kernels kernels_amxint8{
-    kStepBytes, 2,    2,   true,    768,        1UL << 20, 0,         1.2F,          180.0F,    enter,
+    kStepBytes, 2,    2,   true,    768,        1UL << 20, 0,         1.2F,          40.0F,     enter,
     leave,      pack, dot, max_ssd, select_ssd, pair_ssd,  float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

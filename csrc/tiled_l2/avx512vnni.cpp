@@ -112,7 +112,7 @@ uint64_t peak_products(uint64_t iterations) {
 }  // namespace
 
 constinit const Kernels kernels_avx512vnni{
-    kStepBytes, 1,    3,   false,   1536,       8UL << 20, kBias,     5.0F,          180.0F,    nullptr,
+    kStepBytes, 1,    3,   false,   1536,       8UL << 20, kBias,     4.0F,          40.0F,     nullptr,
     nullptr,    pack, dot, max_ssd, select_ssd, pair_ssd,  float_ssd, peak_products, read_bytes};
 
 }  // namespace memcore::tiled_l2

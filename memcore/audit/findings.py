@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from memcore.clique import find_cliques, max_clique
+from memcore.errors import ArgumentValueError
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Clique, Finding, Graph
 
 
@@ -51,6 +52,8 @@ def describe(graph: Graph, clique: Clique) -> Finding:
     inside = np.isin(graph.edges, members).all(axis=1)
     edges = graph.edges[inside]
     if graph.ssd is None:
+        if graph.distances is None:
+            raise ArgumentValueError("graph was asked for its edges alone: findings need its distances")
         distances = graph.distances[inside].astype(np.float64)
     else:
         distances = np.sqrt(graph.ssd[inside].astype(np.float64) / (graph.tile_bytes * 255**2))

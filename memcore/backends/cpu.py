@@ -52,10 +52,14 @@ def tiled_l2_graph(
     min_clique: int,
     features: Features | None = None,
     since: int = 0,
+    sums: bool = True,
 ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], Mapping[str, float | int]]:
-    """(N, H, W, C) -> edges, ssd, statistics. ``features`` of all images; only pairs with j >= ``since``."""
+    """(N, H, W, C) -> edges, ssd, statistics. ``features`` of all images; only pairs with j >= ``since``.
+
+    Without ``sums`` they are all 0.
+    """
     edges, ssd, stats = _core.tiled_l2_graph(
-        images, tile[0], tile[1], ssd_max, threads, min_clique, features, since
+        images, tile[0], tile[1], ssd_max, threads, min_clique, features, since, sums
     )
     return edges, ssd, cast("Mapping[str, float | int]", stats)
 

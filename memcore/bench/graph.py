@@ -67,6 +67,30 @@ def run(quick: bool, *, kernel: Kernel = memcore_graph) -> Iterator[Row]:
         note="of own dense",
     )
     yield from features_taken(kinds.images("diverse", n, size), rounds)
+    yield from edges_alone(kinds.images("all same", n, size), "all same", rounds)
+
+
+def edges_alone(images: NDArray[np.uint8], name: str, rounds: int) -> Iterator[Row]:
+    """The same edges without their sums, where bounds and the triangle inequality may decide, against the whole graph."""
+    n, size = images.shape[:2]
+    for threshold in THRESHOLDS:
+        alone = functools.partial(
+            memcore.tiled_l2_graph, images, threshold, grid=dense.GRID, threads=1, distances=False
+        )
+        whole = functools.partial(memcore_graph, images, threshold)
+        require_equal(f"edges alone at {threshold:.2f}", alone().edges, whole().edges)
+        pairs = in_turn(alone, whole, rounds)
+        yield Row(
+            "graph",
+            f"{n} images {size}x{size}x3, {name}, edges alone",
+            f"the whole graph at {threshold:.2f}",
+            isa.active(),
+            OF_THE_TIME,
+            value=pairs.times_the_time,
+            ours_s=Spread.of(pairs.ours_s),
+            other_s=Spread.of(pairs.other_s),
+            rounds=rounds,
+        )
 
 
 def features_taken(images: NDArray[np.uint8], rounds: int) -> Iterator[Row]:

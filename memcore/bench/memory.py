@@ -37,9 +37,7 @@ def extra_share(operation: str, n: int, size: int) -> float:
         answer_bytes = memcore.pairwise_tiled_l2(images, threads=1).nbytes
     else:
         graph = memcore.tiled_l2_graph(images, 0.15, threads=1)
-        answer_bytes = (
-            graph.edges.nbytes + graph.distances.nbytes + (0 if graph.ssd is None else graph.ssd.nbytes)
-        )
+        answer_bytes = sum(a.nbytes for a in (graph.edges, graph.ssd, graph.distances) if a is not None)
     extra = (_kilobytes("VmHWM") - before) * 1024 - answer_bytes
     return max(0.0, float(extra) / float(images.nbytes))
 
