@@ -25,7 +25,8 @@ from typing import Any
 
 import psutil
 
-from memcore.jobs.store import RunFolder
+from memcore.jobs.config import Config
+from memcore.jobs.store import RunFolder, shard_size
 from memcore.study.synthetic import FOUND, prompts
 
 SAMPLER = "memcore.study.synthetic:SyntheticSampler"
@@ -36,7 +37,7 @@ MIB = 2**20
 
 
 class Watch(threading.Thread):
-    """Samples the resident memory of a command and its workers twice a second."""
+    """Samples the resident memory of a command and its workers: 50 times while the time doubles, at least twice a second."""
 
     def __init__(self, process: subprocess.Popen[Any]) -> None:
         super().__init__(daemon=True)
@@ -53,7 +54,7 @@ class Watch(threading.Thread):
                 self.samples.append((time.monotonic() - start, of_each))
             except psutil.Error:
                 pass
-            time.sleep(0.5)
+            time.sleep(min(0.5, max(0.02, (time.monotonic() - start) / 50)))
 
 
 def command(run: Path, listing: Path, workers: int, more: list[str]) -> list[str]:
@@ -85,6 +86,7 @@ def memory_of(samples: list[tuple[float, dict[int, int]]], seconds: float) -> di
         for pid in (set.intersection(*map(set, late)) if first else ())
     ]
     return {
+        "processes": max(len(sample) for _, sample in samples),
         "max_rss_mib": round(max(max(sample.values()) for _, sample in samples) / MIB, 1),
         "rss_growth_percent": sorted(round(100 * g, 2) for g in growth),
     }
@@ -101,22 +103,26 @@ def run_once(words: list[str]) -> tuple[float, list[tuple[float, dict[int, int]]
     return time.monotonic() - start, watch.samples
 
 
-def run_killed(words: list[str], kills: int, seconds: float, rng: random.Random) -> tuple[float, int]:
-    """The same with SIGKILL at ``kills`` random moments of about ``seconds`` of work, then to its end: its time and how many
-    kills there were before it had ended by itself.
+def run_killed(words: list[str], run: Path, shards: int, kills: int, rng: random.Random) -> tuple[float, int]:
+    """The same with SIGKILL at ``kills`` random moments, then to its end: its time and how many kills there were before it
+    had ended by itself. A moment lies at a random place of a random shard, so that it comes on a machine of any speed.
     """
     start, killed = time.monotonic(), 0
-    for _ in range(kills):
+    for after in sorted(rng.sample(range(shards), kills)):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=rng.uniform(0.05, 1.0) * seconds / (kills + 1) + 2.0)
-            break
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
+        begun, found = time.monotonic(), _shards_done(run)
+        while (done := _shards_done(run)) < max(after, 1) and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(rng.random() * (time.monotonic() - begun) / max(1, done - found))
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     run_once(words)
     return time.monotonic() - start, killed
+
+
+def _shards_done(run: Path) -> int:
+    return len(list(run.glob("manifest/*")))
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -149,8 +155,11 @@ def check_findings(run: Path) -> dict[str, int]:
 class Proof:
     """Three runs in one folder: the first 2 % of the prompts, all of them with kills, and all of them undisturbed."""
 
-    def __init__(self, folder: Path, lines: list[str], workers: int, kills: int, more: list[str]) -> None:
+    def __init__(
+        self, folder: Path, lines: list[str], workers: int, kills: int, shard_prompts: int, more: list[str]
+    ) -> None:
         self.folder, self.lines, self.workers, self.kills, self.more = folder, lines, workers, kills, more
+        self.shard_prompts = shard_prompts or shard_size(Config(source="custom"), len(lines))
         folder.mkdir(parents=True, exist_ok=True)
         # The first prompts keep their numbers, on which their seeds depend.
         self.first = lines[: max(1, len(lines) // 50)]
@@ -159,17 +168,18 @@ class Proof:
 
     def _command(self, stage: str, listing: str, workers: int) -> list[str]:
         shutil.rmtree(self.folder / stage, ignore_errors=True)
-        return command(self.folder / stage, self.folder / listing, workers, self.more)
+        more = ["--shard-prompts", str(self.shard_prompts), *self.more]
+        return command(self.folder / stage, self.folder / listing, workers, more)
 
     def sample(self) -> dict[str, Any]:
         seconds, _ = run_once(self._command("sample", "sample.txt", 1))
         return {"sample_seconds": round(seconds, 1)}
 
     def killed(self) -> dict[str, Any]:
-        a_prompt = self.measured("sample")["sample_seconds"] / len(self.first)
         words = self._command("killed", "prompts.txt", self.workers)
+        shards = -(-len(self.lines) // self.shard_prompts)
         rng = random.Random(len(self.lines))
-        seconds, kills = run_killed(words, self.kills, a_prompt * len(self.lines) / self.workers, rng)
+        seconds, kills = run_killed(words, self.folder / "killed", shards, self.kills, rng)
         return {"kills": kills, "killed_seconds": round(seconds, 1)}
 
     def run(self) -> dict[str, Any]:
@@ -238,6 +248,7 @@ def main() -> int:
     parser.add_argument("--negatives", type=int, default=7, help="of so many prompts one is no plain one")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--shard-prompts", type=int, default=0, help="default: what memcore audit takes")
     parser.add_argument(
         "--stage", choices=STAGES, help="only this one, in this order (default: all, in turn)"
     )
@@ -246,7 +257,7 @@ def main() -> int:
     lines = list(
         prompts(arguments.prompts, arguments.planted, negatives=arguments.negatives, kinds=arguments.kinds)
     )
-    proof = Proof(arguments.folder, lines, arguments.workers, arguments.kills, more)
+    proof = Proof(arguments.folder, lines, arguments.workers, arguments.kills, arguments.shard_prompts, more)
     for stage in [arguments.stage] if arguments.stage else STAGES:
         proof.measure(stage)
     if arguments.stage in (None, STAGES[-1]):

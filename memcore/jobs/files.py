@@ -15,7 +15,7 @@ from pathlib import Path
 from memcore.errors import StoreError
 
 TEMPORARY = ".tmp-"
-#: A temporary file of another machine, whose processes cannot be asked, is taken for abandoned after this time.
+#: A temporary file of another machine, or of Windows, whose processes cannot be asked, is taken for abandoned after this.
 ABANDONED_SECONDS = 24 * 3600.0
 
 #: What a file system without hard links answers.
@@ -174,7 +174,7 @@ def remove_temporary(folder: Path) -> int:
 def _abandoned(path: Path) -> bool:
     host, _, rest = path.name.removeprefix(TEMPORARY).partition("-")
     process = rest.partition("-")[0]
-    if host == _HOST and process.isdecimal():
+    if host == _HOST and process.isdecimal() and os.name != "nt":
         return int(process) == os.getpid() or not _alive(int(process))
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
@@ -189,7 +189,12 @@ def _alive(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    try:
+        # an orphan that was killed keeps its number until the system's first process has asked after it, which may last
+        state = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1]
+    except OSError:
+        return True
+    return state not in "ZX"
 
 
 def sync_folder(folder: Path) -> None:
