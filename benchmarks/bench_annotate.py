@@ -101,7 +101,9 @@ def latencies(browser: Any, link: str, keys: int, pause_ms: int) -> list[float]:
         page.wait_for_timeout(pause_ms)
         page.keyboard.press("y")
         wait(page, f"document.getElementById('stage').dataset.shown === '{n + 1}'")
-    found: list[float] = page.evaluate("performance.getEntriesByName('key to item').map((e) => e.duration)")
+    measures = "performance.getEntriesByName('key to item')"
+    wait(page, f"{measures}.length >= {keys}")  # each comes two frames after its item
+    found: list[float] = page.evaluate(f"{measures}.map((e) => e.duration)")
     assert len(found) == keys, f"{len(found)} measures of {keys} keys"
     return found
 

@@ -1,6 +1,6 @@
 """What the jobs layer costs: against calling the functions in a loop, and Ray against local processes.
 
-    python benchmarks/bench_jobs.py [--prompts 40] [--rounds 7] [--ray-prompts 20000] [--json]
+    python benchmarks/bench_jobs.py [--prompts 40] [--rounds 7] [--ray-prompts 50000] [--json]
 
 The loop makes a prompt's images, extends its graph and looks for findings; the audit does the same and also writes a run
 folder that survives a kill. Its targets are at most 5 % more time than the loop's, and with Ray at most 1.1 times the time
@@ -151,7 +151,7 @@ def main() -> int:
     )
     parser.add_argument("--prompts", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--ray-prompts", type=int, default=20_000, help="0: without Ray")
+    parser.add_argument("--ray-prompts", type=int, default=50_000, help="about a minute of them; 0: without Ray")
     parser.add_argument("--ray-rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
