@@ -151,7 +151,9 @@ def main() -> int:
     )
     parser.add_argument("--prompts", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--ray-prompts", type=int, default=50_000, help="about a minute of them; 0: without Ray")
+    parser.add_argument(
+        "--ray-prompts", type=int, default=50_000, help="about a minute of them; 0: without Ray"
+    )
     parser.add_argument("--ray-rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -96,10 +96,13 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     ),
     "distance": (c_float, (c_uint64, c_uint64)),
     "ssd_max": (c_int32, (c_double, c_uint64, POINTER(c_uint64))),
-    "tiled_l2_graph": (
-        c_int32,
-        (POINTER(Images), c_size_t, c_size_t, c_uint64, c_size_t, c_int32, POINTER(c_void_p)),
-    ),
+    **{
+        f"tiled_l2_{answer}": (
+            c_int32,
+            (POINTER(Images), c_size_t, c_size_t, c_uint64, c_size_t, c_int32, POINTER(c_void_p)),
+        )
+        for answer in ("graph", "edges")
+    },
     "graph_edge_count": (c_size_t, (c_void_p,)),
     "graph_edges": (POINTER(c_int32), (c_void_p,)),
     "graph_ssd": (POINTER(c_uint64), (c_void_p,)),
@@ -212,6 +215,19 @@ def graph(
     check(LIBRARY.memcore_tiled_l2_graph(ctypes.byref(a), *tile, ssd_max, min_clique, 1, ctypes.byref(made)))
     try:
         return edges_of(made)
+    finally:
+        LIBRARY.memcore_graph_free(made)
+
+
+def edges_alone(a: Images, tile: tuple[int, int], ssd_max: int, min_clique: int = 0) -> NDArray[np.int32]:
+    made = c_void_p()
+    check(LIBRARY.memcore_tiled_l2_edges(ctypes.byref(a), *tile, ssd_max, min_clique, 1, ctypes.byref(made)))
+    try:
+        n = LIBRARY.memcore_graph_edge_count(made)
+        assert not LIBRARY.memcore_graph_ssd(made)
+        if n == 0:
+            return np.empty((0, 2), np.int32)
+        return np.ctypeslib.as_array(LIBRARY.memcore_graph_edges(made), (n, 2)).copy()
     finally:
         LIBRARY.memcore_graph_free(made)
 

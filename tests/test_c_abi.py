@@ -68,6 +68,7 @@ def test_distances_and_graphs_equal_the_oracle(name: str, planar: bool) -> None:
                 wanted = oracle.edges(oracle.tile_ssd(a, a, tile), min(limit, 2**62))
                 assert np.array_equal(edges, wanted[0])
                 assert np.array_equal(ssd, wanted[1])
+                assert np.array_equal(c_abi.edges_alone(x, tile, limit), wanted[0])
         finally:
             assert LIBRARY.memcore_isa_select(None) == 0
 
@@ -92,6 +93,7 @@ def test_a_graph_for_cliques_equals_that_of_python() -> None:
         ours = memcore.tiled_l2_graph(images, 0.15, min_clique=min_clique or None)
         assert np.array_equal(edges, ours.edges)
         assert np.array_equal(ssd, ours.ssd)
+        assert np.array_equal(c_abi.edges_alone(c_abi.images_of(images), (8, 8), limit, min_clique), edges)
         size = max(min_clique, 10)
         found, rest = c_abi.cliques(40, edges, size)
         cliques = memcore.find_cliques(ours, size)
@@ -208,16 +210,16 @@ def covered(images: c_abi.Images) -> np.ndarray:
     mostly(st.just(40), st.integers(0, 40)),
     mostly(st.integers(0, 3), st.integers(-2, 5000)),
     mostly(st.just(False), st.just(True)),
+    st.sampled_from(["graph", "edges"]),
 )
-def test_hostile_images(first, second, tile, capacity, threads, null_out) -> None:
+def test_hostile_images(first, second, tile, capacity, threads, null_out, answer) -> None:
     out = np.full(64, 7, np.uint64)
     status = LIBRARY.memcore_tiled_l2_ssd(
         pointer(first), pointer(second), *tile, None if null_out else out.ctypes.data, capacity, threads
     )
     made = ctypes.c_void_p(1)
-    other = LIBRARY.memcore_tiled_l2_graph(
-        pointer(first), *tile, capacity, capacity, threads, ctypes.byref(made)
-    )
+    thresholded = getattr(LIBRARY, f"memcore_tiled_l2_{answer}")
+    other = thresholded(pointer(first), *tile, capacity, capacity, threads, ctypes.byref(made))
     assert (made.value is None) == (other != 0)
     LIBRARY.memcore_graph_free(made)
     if status != 0:

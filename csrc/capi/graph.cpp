@@ -10,14 +10,14 @@
 
 namespace memcore::capi {
 
-std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges) {
+std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges, bool sums) {
     auto made = std::make_unique<memcore_graph>();
     made->edges.reserve(2 * edges.size());
-    made->ssd.reserve(edges.size());
+    made->ssd.reserve(sums ? edges.size() : 0);
     for (const block_bounds::Edge& edge : edges) {
         made->edges.push_back(edge.i);
         made->edges.push_back(edge.j);
-        made->ssd.push_back(edge.ssd);
+        if (sums) made->ssd.push_back(edge.ssd);
     }
     return made;
 }
@@ -32,11 +32,11 @@ void check_min_clique(std::size_t min_clique) {
 using namespace memcore;
 using namespace memcore::capi;
 
-extern "C" {
+namespace {
 
-memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_height, size_t tile_width,
-                                      uint64_t ssd_max, size_t min_clique, int32_t threads,
-                                      memcore_graph** graph) {
+memcore_status thresholded(const memcore_images* images, size_t tile_height, size_t tile_width,
+                           uint64_t ssd_max, size_t min_clique, int32_t threads, bool sums,
+                           memcore_graph** graph) {
     if (graph != nullptr) *graph = nullptr;
     return guarded([&] {
         check_pointer(graph, "graph");
@@ -44,6 +44,7 @@ memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_
         block_bounds::Request request;
         request.threads = arguments::check_threads(threads);
         request.ssd_max = ssd_max;
+        request.sums = sums;
         request.min_clique = min_clique;
         const arguments::ImageSet set = view(images, "images");
         const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width);
@@ -51,13 +52,35 @@ memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_
         check_min_clique(min_clique);
         block_bounds::Stats stats;
         auto made = make_graph(
-            block_bounds::graph(isa, set.images, arguments::make_shape(set, grid), nullptr, request, stats));
+            block_bounds::graph(isa, set.images, arguments::make_shape(set, grid), nullptr, request, stats),
+            sums);
         *graph = made.release();
     });
 }
 
+void check_has_ssd(const memcore_graph* graph, const char* name) {
+    if (graph == nullptr || 2 * graph->ssd.size() == graph->edges.size()) return;
+    throw ArgumentError(std::string(name) + " was made by memcore_tiled_l2_edges: its edges have no ssd");
+}
+
+}  // namespace
+
+extern "C" {
+
+memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_height, size_t tile_width,
+                                      uint64_t ssd_max, size_t min_clique, int32_t threads,
+                                      memcore_graph** graph) {
+    return thresholded(images, tile_height, tile_width, ssd_max, min_clique, threads, true, graph);
+}
+
+memcore_status memcore_tiled_l2_edges(const memcore_images* images, size_t tile_height, size_t tile_width,
+                                      uint64_t ssd_max, size_t min_clique, int32_t threads,
+                                      memcore_graph** graph) {
+    return thresholded(images, tile_height, tile_width, ssd_max, min_clique, threads, false, graph);
+}
+
 size_t memcore_graph_edge_count(const memcore_graph* graph) {
-    return graph == nullptr ? 0 : graph->ssd.size();
+    return graph == nullptr ? 0 : graph->edges.size() / 2;
 }
 
 const int32_t* memcore_graph_edges(const memcore_graph* graph) {
@@ -65,7 +88,7 @@ const int32_t* memcore_graph_edges(const memcore_graph* graph) {
 }
 
 const uint64_t* memcore_graph_ssd(const memcore_graph* graph) {
-    return memcore_graph_edge_count(graph) == 0 ? nullptr : graph->ssd.data();
+    return graph == nullptr || graph->ssd.empty() ? nullptr : graph->ssd.data();
 }
 
 memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_graph* second,
@@ -73,6 +96,8 @@ memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_gra
     if (merged != nullptr) *merged = nullptr;
     return guarded([&] {
         check_pointer(merged, "merged");
+        check_has_ssd(first, "first");
+        check_has_ssd(second, "second");
         const size_t ends[] = {memcore_graph_edge_count(first), memcore_graph_edge_count(second)};
         const memcore_graph* const graphs[] = {first, second};
         auto made = std::make_unique<memcore_graph>();

@@ -10,12 +10,12 @@
 
 struct memcore_graph {
     std::vector<std::int32_t> edges;
-    std::vector<std::uint64_t> ssd;
+    std::vector<std::uint64_t> ssd;  // of each edge, or of none
 };
 
 namespace memcore::capi {
 
-std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges);
+std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges, bool sums = true);
 
 // Throws where the number cannot be that of a clique's members.
 void check_min_clique(std::size_t min_clique);

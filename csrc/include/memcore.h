@@ -193,27 +193,37 @@ typedef struct memcore_graph memcore_graph;
 MEMCORE_API memcore_status memcore_tiled_l2_graph(const memcore_images* images, size_t tile_height,
                                                   size_t tile_width, uint64_t ssd_max, size_t min_clique,
                                                   int32_t threads, memcore_graph** graph);
+/*
+ * The same edges without their ssd, which memcore_graph_ssd then answers with NULL: where many images are
+ * alike, upper bounds and distances to a third image decide most pairs, in a fraction of the time.
+ */
+MEMCORE_API memcore_status memcore_tiled_l2_edges(const memcore_images* images, size_t tile_height,
+                                                  size_t tile_width, uint64_t ssd_max, size_t min_clique,
+                                                  int32_t threads, memcore_graph** graph);
 MEMCORE_API size_t memcore_graph_edge_count(const memcore_graph* graph);
 /* edge_count pairs (i, j), i < j, ascending; valid until the graph is freed. NULL where there are none. */
 MEMCORE_API const int32_t* memcore_graph_edges(const memcore_graph* graph);
-/* The ssd of each edge, in the same order. */
+/* The ssd of each edge, in the same order; NULL where there are none, or edges alone were asked for. */
 MEMCORE_API const uint64_t* memcore_graph_ssd(const memcore_graph* graph);
-/* NULL is allowed, here and in the three functions above. */
+/* NULL is allowed, here and in the three functions before. */
 MEMCORE_API void memcore_graph_free(memcore_graph* graph);
 
+/* clang-format off */
 /*
  * A graph that grows with its images. memcore_features holds the block sums of images that arrive one after
  * the other; memcore_features_graph decides the pairs with those that are new; memcore_graph_merge puts the
  * old edges and the new ones together:
  *
  *     for (;;) {
- *         ... `count` images more stand behind the `seen` others; `fresh` describes them, `all` all of them
- * ... memcore_features_append(features, &fresh, NULL, 0, threads); memcore_features_graph(features, &all,
- * ssd_max, seen, 0, threads, &edges); memcore_graph_merge(graph, edges, &larger);
- *         ... memcore_graph_free(graph), memcore_graph_free(edges) ...
+ *         ... `count` images more stand behind the `seen` others; `fresh` describes them, `all` all of them ...
+ *         memcore_features_append(features, &fresh, NULL, 0, threads);
+ *         memcore_features_graph(features, &all, ssd_max, seen, 0, threads, &edges);
+ *         memcore_graph_merge(graph, edges, &larger);
+ *         memcore_graph_free(graph), memcore_graph_free(edges);
  *         graph = larger, seen += count;
  *     }
  */
+/* clang-format on */
 typedef struct memcore_features memcore_features;
 
 /* For tiles of that many pixels; given back by memcore_features_free. */
@@ -243,7 +253,7 @@ MEMCORE_API memcore_status memcore_features_graph(const memcore_features* featur
 MEMCORE_API void memcore_features_free(memcore_features* features);
 
 /* The edges of both, ascending; NULL stands for a graph without edges. MEMCORE_ERROR_VALUE where an edge is
- * in both. */
+ * in both, or has no ssd. */
 MEMCORE_API memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_graph* second,
                                                memcore_graph** merged);
 

@@ -201,8 +201,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 1: {
             const memcore_images a = images(in, first);
             memcore_graph* graph = nullptr;
-            const memcore_status status = memcore_tiled_l2_graph(
-                &a, in.number(), in.number(), in.number() * 1000, in.number(), threads, &graph);
+            const auto thresholded = in.byte() % 2 ? memcore_tiled_l2_edges : memcore_tiled_l2_graph;
+            const memcore_status status =
+                thresholded(&a, in.number(), in.number(), in.number() * 1000, in.number(), threads, &graph);
             require((status == MEMCORE_OK) == (graph != nullptr));
             for (std::size_t e = 0; e < memcore_graph_edge_count(graph); ++e) {
                 const std::int32_t* edge = memcore_graph_edges(graph) + 2 * e;

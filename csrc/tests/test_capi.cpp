@@ -56,6 +56,17 @@ void test_pairwise_and_graph(std::mt19937& random) {
                     }
                 }
                 CHECK(same && e == memcore_graph_edge_count(graph));
+                memcore_graph* alone = nullptr;
+                CHECK(memcore_tiled_l2_edges(&x, 9, 14, limit, 0, threads, &alone) == MEMCORE_OK);
+                CHECK(memcore_graph_edge_count(alone) == e && memcore_graph_ssd(alone) == nullptr);
+                CHECK(std::equal(edges, edges + 2 * e, memcore_graph_edges(alone)));
+                memcore_graph* merged = graph;
+                CHECK_FAILS(memcore_graph_merge(alone, nullptr, &merged), MEMCORE_ERROR_VALUE,
+                            "first was made");
+                CHECK_FAILS(memcore_graph_merge(graph, alone, &merged), MEMCORE_ERROR_VALUE,
+                            "second was made");
+                CHECK(merged == nullptr);
+                memcore_graph_free(alone);
                 memcore_graph_free(graph);
             }
         }
@@ -197,6 +208,7 @@ void test_bad_arguments() {
     CHECK_FAILS(memcore_tiled_l2_ssd(&good, nullptr, 1, 1, ssd, 16, -1), MEMCORE_ERROR_VALUE, "threads");
     CHECK_FAILS(memcore_tiled_l2_ssd(&good, nullptr, 1, 1, ssd, 16, 5000), MEMCORE_ERROR_VALUE, "threads");
     CHECK_FAILS(memcore_tiled_l2_graph(&good, 1, 1, 0, 0, 1, nullptr), MEMCORE_ERROR_NULL, "graph");
+    CHECK_FAILS(memcore_tiled_l2_edges(&good, 1, 1, 0, 0, 1, nullptr), MEMCORE_ERROR_NULL, "graph");
     CHECK_FAILS(memcore_tiled_l2_graph(&good, 1, 1, 0, SIZE_MAX, 1, &graph), MEMCORE_ERROR_VALUE,
                 "min_clique");
     CHECK(graph == nullptr);
