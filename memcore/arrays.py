@@ -18,6 +18,10 @@ _FLOATS = ("float16", "bfloat16", "float32")
 _CPU_DLPACK = 1
 #: Made once: `int | np.integer` in a check is a new object at each call, which a short call feels.
 _INTEGERS = (int, np.integer)
+_LARGEST = 2**63 - 1
+#: Vertices and images are counted in 32 bits: a larger number of them stands for this one.
+MOST = 2**31 - 1
+_MOST_THREADS = 4096  # as in csrc/arguments/call.cpp
 MAX_CHANNELS = 4
 
 
@@ -191,17 +195,27 @@ def check_threads(threads: int | None) -> int:
         raise ArgumentTypeError(f"threads must be a positive integer or None, got {type(threads).__name__}")
     if threads < 1:
         raise ArgumentValueError(f"threads must be a positive integer or None, got {threads}")
+    if threads > _MOST_THREADS:
+        raise ArgumentValueError(f"threads must be at most {_MOST_THREADS}, got {threads}")
     return int(threads)
 
 
 def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
-    """An integer argument within its bounds."""
+    """An integer argument within its bounds, and within what the core counts with."""
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
         raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
-    if value < minimum or (maximum is not None and value > maximum):
-        bounds = f">= {minimum}" if maximum is None else f"in [{minimum}, {maximum}]"
+    largest = _LARGEST if maximum is None else maximum
+    if not minimum <= value <= largest:
+        bounds = f">= {minimum}" if maximum is None and value < minimum else f"in [{minimum}, {largest}]"
         raise ArgumentValueError(f"{name} must be {bounds}, got {value}")
     return int(value)
+
+
+def check_flag(value: Any, name: str) -> bool:
+    """A choice that is True or False, and not something that Python would take for one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentTypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return bool(value)
 
 
 def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:

@@ -99,7 +99,7 @@ def find_cliques(
     ([], True)
     """
     limit = arrays.check_count(node_limit, "node_limit")
-    size = arrays.check_count(min_size, "min_size", 2)
+    size = min(arrays.check_count(min_size, "min_size", 2), arrays.MOST)
     _check_backend(backend)
     if (bits := _bits_on_gpu(graph, backend)) is not None:
         disjoint = gpu_clique.find_cliques(bits, size, limit)
@@ -160,10 +160,12 @@ def max_cliques(
     [(0, 1), (0,)]
     """
     limit = arrays.check_count(node_limit, "node_limit")
-    size = arrays.check_count(min_size, "min_size", 1)
+    size = min(arrays.check_count(min_size, "min_size", 1), arrays.MOST)
     workers = arrays.check_threads(threads)
     if isinstance(graphs, Graph):
         raise ArgumentTypeError("graphs must be several graphs, got one Graph; max_clique() takes one")
+    if not isinstance(graphs, Iterable):
+        raise ArgumentTypeError(f"graphs must be several graphs, got {type(graphs).__name__}")
     sizes: list[int] = []
     edges: list[NDArray[np.int32]] = []
     for number, graph in enumerate(graphs):

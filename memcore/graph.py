@@ -63,7 +63,8 @@ def tiled_l2_graph(
     """
     limit = Threshold(threshold)
     workers = arrays.check_threads(threads)
-    smallest = 0 if min_clique is None else arrays.check_count(min_clique, "min_clique", 2)
+    smallest = 0 if min_clique is None else min(arrays.check_count(min_clique, "min_clique", 2), arrays.MOST)
+    distances = arrays.check_flag(distances, "distances")
     view = arrays.as_images(images, "images", channels=channels, ndims=(4,))
     tile_hw = arrays.tile_shape(view.image_shape, grid, tile)
     chosen = choose_backend(backend, view)

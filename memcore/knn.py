@@ -64,10 +64,16 @@ def knn(
     if chosen == "gpu":
         return _on_gpu(left, corpus, count)
     q, d = left.pixels.shape
-    ssd = np.empty((q, count), dtype=arrays.ssd_dtype(d))
-    indices = np.empty((q, count), dtype=np.int64)
+    blocks = _blocks(corpus, count)
+    try:
+        ssd = np.empty((q, count), dtype=arrays.ssd_dtype(d))
+        indices = np.empty((q, count), dtype=np.int64)
+    except (MemoryError, ValueError):
+        raise ArgumentValueError(
+            f"k: an answer of {q} queries x {count} neighbours does not fit into memory; ask for fewer at a time"
+        ) from None
     have = rows = 0
-    for block in _blocks(corpus, count):
+    for block in blocks:
         part = arrays.as_rows(block, "corpus")
         _check_block(left, part)
         if chosen == "reference":
@@ -91,6 +97,8 @@ def _blocks(corpus: Any, k: int) -> Iterable[Any]:
             raise ArgumentValueError(_too_many(len(corpus), k))
         step = max(1, _BLOCK_BYTES // (corpus.nbytes // len(corpus)))
         return (corpus[start : start + step] for start in range(0, len(corpus), step))
+    if arrays.is_torch(corpus) and corpus.ndim >= 2 and len(corpus) < k:
+        raise ArgumentValueError(_too_many(len(corpus), k))
     return iter((corpus,))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,13 +89,14 @@ class PromptGraph:
         room: NDArray[np.uint8] | None = None,
         reread: Reread | None = None,
     ) -> None:
-        if len(shape) != 3:
+        sides = tuple(shape) if isinstance(shape, Iterable) else ()
+        if len(sides) != 3:
             raise ArgumentValueError(f"shape must be (height, width, channels), got {shape!r}")
-        self.shape = tuple(arrays.check_count(s, "shape", 1) for s in shape)
+        self.shape = tuple(arrays.check_count(s, "shape", 1) for s in sides)
         self.threshold = Threshold(threshold)
         self.tile = arrays.tile_shape((self.shape[0], self.shape[1], self.shape[2]), grid, tile)
         self.tile_bytes = self.tile[0] * self.tile[1] * self.shape[2]
-        self.min_clique = arrays.check_count(min_clique, "min_clique", 2)
+        self.min_clique = min(arrays.check_count(min_clique, "min_clique", 2), arrays.MOST)
         self.node_limit = arrays.check_count(node_limit, "node_limit")
         self.n = 0
         self.excluded = 0
