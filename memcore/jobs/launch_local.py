@@ -117,33 +117,40 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _work(connection: Connection, config: Config, threads: int | None, launcher: int) -> None:
-    """One process: makes its source once, then does the shards that it is given until there are none."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the launcher ends its workers
-    signal.signal(signal.SIGTERM, _stop)
+    """One process: it lives until there is nothing left to do, its launcher wants it to stop, or has gone."""
+    # Ctrl-C reaches the whole group; the launcher ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_with(launcher)
-    with contextlib.suppress(_Stop, EOFError, ConnectionError):  # the launcher has gone
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        _do_shards(connection, config, threads)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # here, for nobody catches a _Stop further out
+    except (_Stop, EOFError, ConnectionError):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _do_shards(connection: Connection, config: Config, threads: int | None) -> None:
+    """Makes the source once, then does the shards that are given until there are none."""
+    try:
+        source = make_source(config, threads)
+    except Exception as error:
+        kind, text = classify(error)
+        if kind == "failed":
+            kind, text = "load", redact(str(error)) if isinstance(error, MemcoreError) else text
+        connection.send((kind, text))
+        return
+    connection.send(("ready", identity_of(source)))
+    folder: RunFolder | None = None
+    while (given := connection.recv()) is not None:
+        place, shard, checkpoint_seconds = given
+        folder = folder or RunFolder.open(place)
         try:
-            source = make_source(config, threads)
+            with _throttled(connection) as tell:
+                done = do_shard(folder, shard, source, threads, tell, checkpoint_seconds)
         except Exception as error:
-            kind, text = classify(error)
-            if kind == "failed":
-                kind, text = "load", redact(str(error)) if isinstance(error, MemcoreError) else text
-            connection.send((kind, text))
-            return
-        connection.send(("ready", identity_of(source)))
-        folder: RunFolder | None = None
-        while (given := connection.recv()) is not None:
-            place, shard, checkpoint_seconds = given
-            folder = folder or RunFolder.open(place)
-            try:
-                with _throttled(connection) as tell:
-                    done = do_shard(folder, shard, source, threads, tell, checkpoint_seconds)
-            except Exception as error:
-                connection.send(classify(error))
-            else:
-                connection.send(("done", done))
+            connection.send(classify(error))
+        else:
+            connection.send(("done", done))
 
 
 @contextlib.contextmanager
