@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.arrays import check_threads
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decode, decoder_versions
 from memcore.index import layout, parquet
@@ -54,7 +55,7 @@ def build_index(
     """
     if coarse < 1 or fine < 1 or shard_images < 1:
         raise ConfigError("coarse, fine and shard_images must be at least 1")
-    workers = threads or processors()
+    workers = check_threads(threads) or processors()
     with _lock(folder):
         for left in folder.glob(f"{TEMPORARY}*"):
             _remove(left)

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.arrays import check_threads
 from memcore.audit.match import Metric, check_metric
 from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from memcore.index.reader import Index
@@ -77,7 +78,7 @@ def group_images(
     limit = Threshold(threshold).ssd_max(int(np.prod(index.image_shape)) // tiles)
     bound = index.fine.tiles(grid) if tiles > 1 else None
     groups = Components(len(index))
-    workers = threads or 0
+    workers = check_threads(threads)
     for shard in index.shards:
         for start in range(0, shard.images, _BLOCK):
             inside = slice(start, min(start + _BLOCK, shard.images))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.arrays import check_threads
 from memcore.audit.match import ADAPTIVE_NEIGHBORS, Closest, Match, Metric, adaptive_distance, check_metric
 from memcore.distance import ssd_to_distance
 from memcore.index.reader import Index
@@ -38,7 +39,9 @@ def match_index(
     check_metric(metric)
     if not len(sizes):
         return []
-    return _Matching(index, load, sizes, medoids, delta, metric, grid, threads or 0).run(neighbors, adaptive)
+    return _Matching(index, load, sizes, medoids, delta, metric, grid, check_threads(threads)).run(
+        neighbors, adaptive
+    )
 
 
 class _Matching:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
+from memcore.arrays import check_threads
 from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.index.reader import Index, ShardFiles
@@ -190,7 +191,7 @@ def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | N
     """
     check_shape(index, images)
     points = Points.of(index, lambda i: images[i], np.ones(len(images), np.int64))
-    return nearest_points(index, points, k, threads or 0)
+    return nearest_points(index, points, k, check_threads(threads))
 
 
 def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Neighbors:
