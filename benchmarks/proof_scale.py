@@ -110,10 +110,14 @@ def run_killed(words: list[str], run: Path, shards: int, kills: int, rng: random
     start, killed = time.monotonic(), 0
     for after in sorted(rng.sample(range(shards), kills)):
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-        begun, found = time.monotonic(), _shards_done(run)
-        while (done := _shards_done(run)) < max(after, 1) and process.poll() is None:
+        found, first = _shards_done(run), 0.0
+        while (done := _shards_done(run)) < max(after, found + 1) and process.poll() is None:
+            if done > found:
+                first = first or time.monotonic()
             time.sleep(0.005)
-        time.sleep(rng.random() * (time.monotonic() - begun) / max(1, done - found))
+        # without the start, which may last as long as all of a small run
+        a_shard = (time.monotonic() - first) / (done - found) if first else 0.02
+        time.sleep(rng.random() * a_shard)
         killed += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
