@@ -15,7 +15,8 @@ from memcore import _core
 from memcore.errors import ArgumentValueError
 from memcore.index import Index, build_index, match_index, nearest, open_source, search
 from memcore.index.sketch import Level, cut_tiles, pair_ssd, reach
-from memcore.matching.brute_force import Closest, Match, match_findings
+from memcore.matching.brute_force import match_findings
+from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
 
 Images = NDArray[np.uint8]
