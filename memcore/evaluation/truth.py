@@ -68,6 +68,6 @@ def _check_entry(entry: Any) -> TruthEntry:
     known = cast(TruthEntry, entry)
     if known["expected"] not in (True, False, None):
         raise ConfigError(f"truth: expected must be true, false or null, got {known['expected']!r}")
-    if not isinstance(known["prompt"], str) or not isinstance(known["copies"], int):
-        raise ConfigError(f"truth: prompt must be text and copies a whole number, got {entry}")
+    if not isinstance(known["prompt"], str) or not isinstance(known["copies"], int | float):
+        raise ConfigError(f"truth: prompt must be text and copies a number, got {entry}")
     return known

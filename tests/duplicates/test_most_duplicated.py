@@ -123,6 +123,19 @@ def test_components_do_not_depend_on_the_order() -> None:
         assert labels == want
 
 
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=6), max_size=8),
+)
+def test_components_that_come_in_batches(batches: list[list[tuple[int, int]]]) -> None:
+    groups = Components(20)
+    near = np.zeros((20, 20), np.bool_)
+    for batch in batches:
+        left, right = (np.array([pair[side] for pair in batch], np.int64) for side in (0, 1))
+        groups.connect(left, right)
+        near[left, right] = near[right, left] = True
+        assert groups.labels().tolist() == components_of(near)
+
+
 def test_the_bundled_training_images_are_ranked_by_their_copies(tmp_path: Path) -> None:
     """The demo's training set, with every image standing as often as it was planted."""
     folder = load_demo().folder
