@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from memcore.arrays import tile_shape
 from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
+from memcore.runs.rows import MatchRow
 from memcore.types import Threshold
 
 MetricName: TypeAlias = Literal["l2", "tiled_l2"]
@@ -57,13 +58,18 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def metric_label(name: str) -> str:
-    """Return what people read for a metric of match.json; l2 for a name that this memcore does not know.
+def metric_label(name: str | None) -> str:
+    """Return what people read for a metric of match.json; l2 where none is named, or one of another version.
 
     >>> metric_label("tiled_l2")
     'tiled l2'
     """
-    return METRICS.get(name, METRICS["l2"]).label
+    return METRICS[name if name in METRICS else "l2"].label
+
+
+def metric_column(name: str | None) -> str:
+    """Return the column of a match that holds a metric's distance; l2 for a metric that has no column of its own."""
+    return name if name in METRICS and name in MatchRow.__annotations__ else "l2"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 
 import memcore
 from memcore.errors import ArgumentValueError
-from memcore.matching.metric import METRICS, Criterion, MetricName, find_metric, metric_label
+from memcore.matching.metric import METRICS, Criterion, MetricName, find_metric, metric_column, metric_label
 from memcore.types import Threshold
 
 
@@ -22,7 +22,8 @@ def test_the_table_has_each_name_once() -> None:
 def test_an_unknown_metric_is_refused_by_name() -> None:
     with pytest.raises(ArgumentValueError, match=r"metric must be 'l2' or 'tiled_l2', got 'l3'"):
         find_metric("l3")
-    assert metric_label("l3") == "l2"
+    assert metric_label("l3") == metric_label(None) == metric_column("l3") == metric_column(None) == "l2"
+    assert [metric_column(name) for name in ("l2", "tiled_l2")] == ["l2", "tiled_l2"]
 
 
 @pytest.mark.parametrize("name", METRICS)
