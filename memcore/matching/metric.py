@@ -64,12 +64,12 @@ def metric_label(name: str | None) -> str:
     >>> metric_label("tiled_l2")
     'tiled l2'
     """
-    return METRICS[name if name in METRICS else "l2"].label
+    return METRICS[name if name is not None and name in METRICS else "l2"].label
 
 
 def metric_column(name: str | None) -> str:
     """Return the column of a match that holds a metric's distance; l2 for a metric that has no column of its own."""
-    return name if name in METRICS and name in MatchRow.__annotations__ else "l2"
+    return name if name is not None and name in METRICS and name in MatchRow.__annotations__ else "l2"
 
 
 @dataclasses.dataclass(frozen=True)
