@@ -14,8 +14,8 @@ and a pair whose means are further apart than ``mean_limit`` allows has ssd > ss
 margin to argue about.
 
 Tile sizes: IMAGES images x one tile a program, a block of each at a time, so that IMAGES * m <= 8,192 bytes are in
-registers. Registers and shared memory: docs/kernels.md, written by ``memcore_kernels.report``. Bytes: each image byte is
-read once, G + 4 bytes a tile are written.
+registers. Registers and shared memory: docs/kernels.md, written by ``memcore_kernels.proof.machine_code``. Bytes: each
+image byte is read once, G + 4 bytes a tile are written.
 """
 
 # Triton kernels have no static types: the launcher below has.
@@ -30,7 +30,7 @@ import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.tile_blocks import tile_offset
 
 #: Blocks of a tile at most: as many int8 as a step of the matrix unit's inner dimension, twice.
@@ -68,13 +68,13 @@ class Blocks:
         return max(1, min(16, PROGRAM_ELEMENTS // self.size))
 
 
-def choose_blocks(lines: raster.Raster) -> Blocks | None:
+def choose_blocks(lines: memory_layout.MemoryLayout) -> Blocks | None:
     """The smallest blocks, powers of two both ways, of which a tile has at most MAX_BLOCKS; None if there are none.
 
     By shape alone. Lines that no power of two of a use divides, such as those of 15 bytes, have no blocks: their pairs are
     all decided exactly.
 
-    >>> choose_blocks(raster.Raster(1, 128, 384, 4, 4, 16, ((0, 0, 0, 384 * 4),)))
+    >>> choose_blocks(memory_layout.MemoryLayout(1, 128, 384, 4, 4, 16, ((0, 0, 0, 384 * 4),)))
     Blocks(rows=8, width=128, count=48)
     """
     width_limit = min(lines.line & -lines.line, 128)
@@ -158,9 +158,9 @@ def block_means_kernel(
         tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm, mask=valid)
 
 
-def constants(lines: raster.Raster, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
+def constants(lines: memory_layout.MemoryLayout, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
     """The compile-time arguments of ``block_means_kernel``, for an exact kernel with steps of ``block_k`` bytes."""
-    segment, count = raster.segments(lines.tile_bytes, block_k)
+    segment, count = memory_layout.segments(lines.tile_bytes, block_k)
     return {
         "PLANES": lines.planes,
         "ROWS": lines.rows,
@@ -180,13 +180,13 @@ def block_means(
     positions: torch.Tensor,
     means: torch.Tensor,
     norms: torch.Tensor,
-    lines: raster.Raster,
+    lines: memory_layout.MemoryLayout,
     blocks: Blocks,
     block_k: int,
 ) -> None:
     """Fills the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
 
-    ``images`` holds R images of the raster ``lines``, of whose strides the image's, the plane's and the row's count.
+    ``images`` holds R images of the memory layout ``lines``, of whose strides the image's, the plane's and the row's count.
     """
     _, image, plane, row = lines.strides[0]
     programs = -(-len(positions) // blocks.images) * lines.tiles

@@ -27,7 +27,7 @@ import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.plan import TMA_CAPABILITY, capability_of
 from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms, tile_ssd
 
@@ -173,21 +173,23 @@ def describe(
     counts: tuple[int, int],
     strides: Sequence[int],
     capability: tuple[int, int],
-) -> list[raster.Layout]:
+) -> list[memory_layout.Layout]:
     """Of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers.
 
     The last block of a row may end past it: the copy engine fills it up with zeros.
     """
     if capability < TMA_CAPABILITY:
         return []
-    lines = raster.Raster(1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides))
-    found = [raster.layout(lines, place, 1, n) for place, n in enumerate(counts)]
+    lines = memory_layout.MemoryLayout(
+        1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides)
+    )
+    found = [memory_layout.layout(lines, place, 1, n) for place, n in enumerate(counts)]
     return [] if None in found else [x for x in found if x]
 
 
 def constants(d: int, align: int, kept: int, config: Config, tma: bool) -> dict[str, int]:
     """The compile-time arguments of ``knn_kernel``, less PACKED_XOR."""
-    segment, segments = raster.segments(d, config.block_k)
+    segment, segments = memory_layout.segments(d, config.block_k)
     return {
         "K": d,
         "ALIGN": align,
@@ -243,7 +245,7 @@ def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) 
     align = math.gcd(16, d, *strides, queries.data_ptr(), corpus.data_ptr())
     capability = capability_of(queries.device)
     layouts = describe(d, align, (count, rows), strides, capability)
-    config = choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, bool(layouts), capability)
+    config = choose_config(kept, align, d > memory_layout.MAX_SEGMENT_BYTES, bool(layouts), capability)
     fixed = constants(d, align, kept, config, bool(layouts))
     query_blocks, steps = -(-count // config.queries), -(-rows // config.columns)
     parts = max(1, min(steps, PROGRAMS // query_blocks))

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.tile_blocks import NORM_ROWS
 
 Channels: TypeAlias = Literal["first", "last"]
@@ -44,7 +44,7 @@ class Config:
 
 
 def choose_config(
-    n: int, one_set: bool, lines: raster.Raster, tma: bool, capability: tuple[int, int]
+    n: int, one_set: bool, lines: memory_layout.MemoryLayout, tma: bool, capability: tuple[int, int]
 ) -> Config:
     """By shape and device alone, so that the same input runs the same code; none of it was tuned on hardware.
 
@@ -59,7 +59,7 @@ def choose_config(
         return Config(SMALL, SMALL, 32, warps=8, stages=2, gram=gram)
     whole = lines.line % 128 == 0 if tma else lines.align == 16
     block_k = 128 if whole else 64
-    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    wide = lines.tile_bytes > memory_layout.MAX_SEGMENT_BYTES
     if small:
         return Config(SMALL, SMALL, block_k, warps=8 if wide else 4, stages=4, tma=tma, gram=gram)
     if wide and not (tma and capability[0] == 9):
@@ -77,15 +77,15 @@ class Launch:
     n: int
     m: int
     symmetric: bool
-    lines: raster.Raster
+    lines: memory_layout.MemoryLayout
     config: Config
     #: Of each operand, where ``config.tma``.
-    layouts: tuple[raster.Layout, ...]
+    layouts: tuple[memory_layout.Layout, ...]
 
     @property
     def narrow(self) -> bool:
         """Whether an ssd fits uint32, the type of the kernel's output; int64 otherwise."""
-        return self.lines.tile_bytes <= raster.MAX_SEGMENT_BYTES
+        return self.lines.tile_bytes <= memory_layout.MAX_SEGMENT_BYTES
 
     @property
     def block_pairs(self) -> int:
@@ -156,7 +156,7 @@ class Launch:
 
     @property
     def _tile_constants(self) -> dict[str, int]:
-        segment, count = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        segment, count = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         return {
             "K": self.lines.tile_bytes,
             "ROWS": self.lines.rows,
@@ -183,9 +183,9 @@ def plan(
     """
     if channels not in ("first", "last"):
         raise ValueError(f"channels must be 'first' or 'last', got {channels!r}")
-    operands = [raster.as_bnchw(images, "images", channels)]
+    operands = [memory_layout.as_bnchw(images, "images", channels)]
     if other is not None:
-        operands.append(raster.as_bnchw(other, "other", channels))
+        operands.append(memory_layout.as_bnchw(other, "other", channels))
         if images.device != other.device:
             raise ValueError(f"other must be on the device of images, {images.device}, got {other.device}")
         a, b = ((x.dim(), x.shape[0], *x.shape[2:]) for x in operands)
@@ -197,10 +197,10 @@ def plan(
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if len(tile) != 2 or min(tile) < 1 or height % tile[0] or width % tile[1]:
         raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tuple(tile)}")
-    operands = raster.readable(operands)
-    lines = raster.describe(operands, tile)
+    operands = memory_layout.readable(operands)
+    lines = memory_layout.describe(operands, tile)
     sides = (n, operands[-1].shape[1])
-    layouts = [raster.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
+    layouts = [memory_layout.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
     found = tuple(x for x in layouts if x is not None)
     tma = capability >= TMA_CAPABILITY and len(found) == len(layouts) and lines.line % LINE_UNIT == 0
     config = choose_config(n, other is None, lines, tma, capability)

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import triton
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
 from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of
@@ -54,7 +54,7 @@ class Config:
 
 
 def choose_config(
-    capacity: int, lines: raster.Raster, tma: bool, ssd_max: int, capability: tuple[int, int]
+    capacity: int, lines: memory_layout.MemoryLayout, tma: bool, ssd_max: int, capability: tuple[int, int]
 ) -> Config:
     """By shape and device alone, as ``plan.choose_config``.
 
@@ -67,7 +67,7 @@ def choose_config(
         return Config(SMALL, 32, 2, warps=8)
     whole = lines.line % 128 == 0 if tma else lines.align == 16
     block_k = 128 if whole else 64
-    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    wide = lines.tile_bytes > memory_layout.MAX_SEGMENT_BYTES
     saturated = wide and ssd_max < 2**32 - 1
     room = not wide or (saturated and tma and capability[0] == 9)
     if room and capacity > SMALL:
@@ -110,14 +110,14 @@ class DeviceGraphs:
         self.capacity, self.ssd_max, self.device = capacity, ssd_max, torch.device(device)
         # Channels last, which is how a decoder of images leaves them and what reads in the longest lines.
         self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
-        self.lines = raster.describe([self.images.movedim(-1, 2)], tile)
-        self.layout = raster.layout(self.lines, 0, 1, slots * capacity)
+        self.lines = memory_layout.describe([self.images.movedim(-1, 2)], tile)
+        self.layout = memory_layout.layout(self.lines, 0, 1, slots * capacity)
         capability = capability or capability_of(self.device)
         aligned = self.layout is not None and self.lines.line % LINE_UNIT == 0
         tma = aligned and capability >= TMA_CAPABILITY
         self.config = choose_config(capacity, self.lines, tma, ssd_max, capability)
         self.blocks: Blocks | None = choose_blocks(self.lines)
-        self.segments = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         rows, tiles = slots * capacity, self.lines.tiles
         stored = self.blocks.stored if self.blocks else 1
         self.words = -(-capacity // WORD)

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from memcore_kernels.raster import Layout
+from memcore_kernels.memory_layout import Layout
 
 #: Images to a program of the norms, and its warps.
 NORM_ROWS = 16

@@ -4,7 +4,7 @@
                  = max over t of  |x_i - 128|^2 + |x_j - 128|^2 - 2 (x_i - 128) . (x_j - 128)
 
 A byte minus 128 is its top bit flipped and read as int8: differences stay as they are, and the product runs
-on the int8 matrix units. Images are read where they stand (``raster``), a tile in segments of S bytes, S a
+on the int8 matrix units. Images are read where they stand (``memory_layout``), a tile in segments of S bytes, S a
 multiple of BLOCK_K.
 
 Overflow bounds (S <= 66,176, of which at most 66,051 are image bytes), so that every answer is exact:

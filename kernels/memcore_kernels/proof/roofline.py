@@ -22,10 +22,10 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from memcore_kernels.programs import Program, programs
+from memcore_kernels.proof.compiled_cases import Program, programs
 
 ARCHITECTURE = "sm_90a"
-TABLE_START = "<!-- memcore_kernels.roofline -->"
+TABLE_START = "<!-- memcore_kernels.proof.roofline -->"
 TABLE_END = "<!-- end of roofline -->"
 
 MULTIPROCESSORS = 132
