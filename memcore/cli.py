@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     from memcore.commands import index
 
     index.register(commands, _command, _print)
-    from memcore.jobs.commands import add_commands
+    from memcore.commands.launch import add_commands
 
     add_commands(lambda name, about, run: _command(commands, name, about, run))
 
@@ -125,7 +125,7 @@ def _print(arguments: argparse.Namespace, result: dict[str, Any], lines: Sequenc
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from memcore.jobs.audit import evaluate_run
+    from memcore.evaluation.evaluate_run import evaluate_run
 
     result = evaluate_run(arguments.run, arguments.truth, against=arguments.against or "truth")
     _print(arguments, result, evaluation_lines(result))

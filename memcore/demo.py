@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memcore.audit.match import Metric
-from memcore.index.run import match_run
-from memcore.jobs.audit import audit, evaluate_run, summary
-from memcore.jobs.config import Config
+from memcore.audit.run_audit import audit
+from memcore.evaluation.evaluate_run import evaluate_run
+from memcore.matching.brute_force import Metric
+from memcore.matching.match_run import match_run
 from memcore.report import write_report
+from memcore.runs.config import Config
+from memcore.runs.summary import summary
 
 #: The setting that the bundled model was made for. Guidance 1.0 (none) is explicit: see TRAP_GUIDANCE.
 STEPS = 10

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from memcore.jobs.annotations import ANNOTATORS
+from memcore.runs.annotations import ANNOTATORS
 
 #: Bytes of the longest body of a request.
 BODY_BYTES = 4096

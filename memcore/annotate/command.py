@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def agreement_of(run: Path) -> dict[str, Any]:
     """What both annotators said, as ``--agreement --json`` prints it."""
-    from memcore.jobs.annotations import ANNOTATORS, LABELS, Annotations
     from memcore.report.reader import read_run
+    from memcore.runs.annotations import ANNOTATORS, LABELS, Annotations
 
     read = read_run(run)
     prompts = {int(row["prompt_id"]): str(row["prompt"]) for row in read.findings}

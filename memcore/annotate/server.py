@@ -11,7 +11,7 @@ from typing import Any
 
 from memcore.annotate.gallery import TOP, Gallery
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
-from memcore.jobs.annotations import ANNOTATORS, Annotations
+from memcore.runs.annotations import ANNOTATORS, Annotations
 
 try:
     import uvicorn

@@ -1,1 +1,1 @@
-"""What is done with a prompt's generations: the growing graph, its findings, their matches, and the evaluation."""
+"""An audit: generations are sampled or read, graphed and searched for cliques, shard by shard."""

@@ -1,6 +1,6 @@
 """The kernels for CUDA tensors against their peers on the same device, timed by CUDA events.
 
-Never run on a device yet; ``tests/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
+Never run on a device yet; ``tests/bench/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
 clock of events with stand-ins; cuVS was never there.
 """
 

@@ -119,7 +119,7 @@ def _source_options(parser: argparse.ArgumentParser) -> None:
 
 def open_described(arguments: argparse.Namespace) -> Any:
     """The source that the flags describe."""
-    from memcore.index.sources import open_source
+    from memcore.sources.open import open_source
 
     names = ("image_column", "caption_column", "captions")
     options = {n: str(getattr(arguments, n)) for n in names if getattr(arguments, n)}
@@ -170,7 +170,7 @@ def _index(arguments: argparse.Namespace, show: Print) -> int:
 
 
 def _match(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.index.run import match_run
+    from memcore.matching.match_run import match_run
 
     for name in ("threads", "neighbors"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
@@ -192,7 +192,7 @@ def _match(arguments: argparse.Namespace, show: Print) -> int:
 
 
 def _prompts(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.index import prompts
+    from memcore.duplicates import most_duplicated
 
     if (arguments.index is None) == (arguments.embeddings is None):
         raise ConfigError("give either index, or embeddings with source")
@@ -204,7 +204,7 @@ def _prompts(arguments: argparse.Namespace, show: Print) -> int:
     if arguments.index is not None:
         from memcore.index import Index
 
-        result = prompts.prompts_from_index(
+        result = most_duplicated.prompts_from_index(
             Index.open(arguments.index),
             arguments.out,
             metric=arguments.distance,
@@ -220,7 +220,7 @@ def _prompts(arguments: argparse.Namespace, show: Print) -> int:
             embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
-        result = prompts.prompts_from_embeddings(
+        result = most_duplicated.prompts_from_embeddings(
             embeddings, open_described(arguments), arguments.out, engine=arguments.engine, **options
         )
     lines = [

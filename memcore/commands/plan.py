@@ -36,12 +36,12 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
 def _plan(arguments: argparse.Namespace, show: Print) -> int:
     import math
 
+    from memcore.audit.estimate import MEMORISED, estimate, measure
+    from memcore.engine.launchers.local import processors
     from memcore.errors import ConfigError
-    from memcore.jobs.config import from_mapping, read_toml
-    from memcore.jobs.launch_local import processors
-    from memcore.jobs.plan import MEMORISED, estimate, measure
-    from memcore.jobs.prompts import prompts_of
-    from memcore.jobs.stored import stored_prompts
+    from memcore.runs.config import from_mapping, read_toml
+    from memcore.runs.prompts import prompts_of
+    from memcore.sources.stored import stored_prompts
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")

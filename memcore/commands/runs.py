@@ -85,7 +85,7 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
 def _configuration(parser: argparse.ArgumentParser, flags: Sequence[tuple[str, type, str]]) -> None:
     import dataclasses
 
-    from memcore.jobs.config import Config
+    from memcore.runs.config import Config
 
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     parser.add_argument("--config", type=Path, help="TOML file with the same names as these flags; flags win")
@@ -103,7 +103,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def _parts(parser: argparse.ArgumentParser) -> None:
-    from memcore.jobs.commands import add_launch_flags
+    from memcore.commands.launch import add_launch_flags
 
     add_launch_flags(parser)
     parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
@@ -114,9 +114,9 @@ def _parts(parser: argparse.ArgumentParser) -> None:
 
 def _config(arguments: argparse.Namespace, source: str, flags: Sequence[tuple[str, type, str]]) -> Any:
     """Configuration from the run that exists, the TOML file, and the flags, each stronger than the one before."""
-    from memcore.jobs.config import from_mapping, read_toml
-    from memcore.jobs.storage import open_storage
-    from memcore.jobs.store import RunFolder
+    from memcore.runs.config import from_mapping, read_toml
+    from memcore.runs.folder import RunFolder
+    from memcore.storage.base import open_storage
 
     names = [name for name, _, _ in flags] + ["grid", "images"]
     values: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
 
 def _submitted(arguments: argparse.Namespace, show: Print) -> bool:
     """Whether the run was given to SLURM, which does it elsewhere and later."""
-    from memcore.jobs.commands import check_launch_flags, submit_array
+    from memcore.commands.launch import check_launch_flags, submit_array
 
     check_positive(arguments, "workers", "threads", "tasks")
     check_launch_flags(arguments)
@@ -195,7 +195,8 @@ def _submitted(arguments: argparse.Namespace, show: Print) -> bool:
 
 
 def _audit(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.jobs.audit import audit, summary
+    from memcore.audit.run_audit import audit
+    from memcore.runs.summary import summary
 
     config = _config(arguments, "diffusers", SAMPLING_FLAGS + GRAPH_FLAGS)
     if _submitted(arguments, show):
@@ -217,7 +218,8 @@ def _audit(arguments: argparse.Namespace, show: Print) -> int:
 
 
 def _filter(arguments: argparse.Namespace, show: Print) -> int:
-    from memcore.jobs.audit import filter_stored, summary
+    from memcore.audit.run_audit import filter_stored
+    from memcore.runs.summary import summary
 
     check_positive(arguments, "workers", "threads")
     folder = filter_stored(

@@ -4,11 +4,11 @@
 ``match_index`` search it, ``duplicate_groups`` finds what stands in it more than once.
 """
 
+from memcore.images.resize import Resize
 from memcore.index.build import build_index
-from memcore.index.match import match_index
 from memcore.index.reader import Index
-from memcore.index.resize import Resize
 from memcore.index.search import nearest
-from memcore.index.sources import open_source
+from memcore.matching.indexed import match_index
+from memcore.sources.open import open_source
 
 __all__ = ["Index", "Resize", "build_index", "match_index", "nearest", "open_source"]

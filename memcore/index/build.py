@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
+from memcore.engine.launchers.local import processors
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decode, decoder_versions
-from memcore.index import layout, parquet
+from memcore.images.resize import Resize
+from memcore.index import layout
 from memcore.index.layout import IndexMeta
-from memcore.index.resize import Resize
 from memcore.index.sketch import Level
-from memcore.index.sources import Batch, FileParts, Part, Payload, Source
-from memcore.jobs.files import TEMPORARY
-from memcore.jobs.launch_local import processors
+from memcore.sources.open import Batch, FileParts, Part, Payload, Source
+from memcore.system import columns
+from memcore.system.atomic_files import TEMPORARY
 
 COARSE, FINE, SHARD_IMAGES = 4, 8, 65536
 #: Decoded images are sketched this many bytes at a time.
@@ -291,12 +292,12 @@ class _Shard:
             files[name] = _npy_bytes(np.concatenate([empty, *parts]))
         files[layout.PLACES] = _npy_bytes(np.concatenate(self.places))
         if self.names or self.captions:
-            columns = {"name": self.names, "caption": self.captions}
-            filled = {k: v or [None] * self.images for k, v in columns.items()}
-            files[layout.TEXT] = parquet.to_bytes(parquet.strings(filled), 8192)
+            texts = {"name": self.names, "caption": self.captions}
+            filled = {k: v or [None] * self.images for k, v in texts.items()}
+            files[layout.TEXT] = columns.to_bytes(columns.strings(filled), 8192)
         if self.broken:
-            columns_of = {k: [row[k] for row in self.broken] for k in ("source", "reason", "detail")}
-            files[layout.QUARANTINE] = parquet.to_bytes(parquet.strings(columns_of))
+            broken = {k: [row[k] for row in self.broken] for k in ("source", "reason", "detail")}
+            files[layout.QUARANTINE] = columns.to_bytes(columns.strings(broken))
         meta = {
             "shard": number,
             "images": self.images,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import RunError
-from memcore.jobs.files import TEMPORARY, sync_folder, write_atomic
+from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 
 FORMAT = 1
 META = "index.json"

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.engine.launchers.local import processors
 from memcore.errors import RunError
 from memcore.images import UnreadableImage
-from memcore.index import layout, parquet
+from memcore.images.resize import Resize
+from memcore.index import layout
 from memcore.index.build import decode_payload
 from memcore.index.layout import IndexMeta
-from memcore.index.resize import Resize
 from memcore.index.sketch import Level
-from memcore.index.sources import FileParts, Source, open_source
-from memcore.jobs.launch_local import processors
+from memcore.sources.open import FileParts, Source, open_source
+from memcore.system import columns
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
@@ -144,7 +145,7 @@ class Index:
         """What could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
             if shard.quarantined:
-                yield from parquet.read_rows(shard.folder / layout.QUARANTINE)
+                yield from columns.read_rows(shard.folder / layout.QUARANTINE)
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
         """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
@@ -223,7 +224,7 @@ class Index:
             if not path.exists():
                 continue
             chosen = np.flatnonzero(which == number)
-            values = parquet.take(path, column, wanted[chosen] - shard.start)
+            values = columns.take(path, column, wanted[chosen] - shard.start)
             for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memcore.audit.roc import roc
+from memcore.evaluation.roc import roc
 from memcore.report.reader import Run
 from memcore.report.wording import count, percent
 

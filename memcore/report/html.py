@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import MissingExtraError
-from memcore.jobs.files import write_atomic
 from memcore.report import budget, content, evaluation, people, plots, wording
 from memcore.report.pictures import Album
 from memcore.report.reader import Run, read_run
+from memcore.system.atomic_files import write_atomic
 
 PAPER = "https://arxiv.org/abs/2301.13188"
 #: Bytes of the page that pictures may take: those of the run, and those of all compared runs together.

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from memcore.jobs.annotations import ANNOTATORS, FILE, LABELS, Annotations, Item
 from memcore.report.reader import Run
 from memcore.report.wording import count, percent, tidy
+from memcore.runs.annotations import ANNOTATORS, FILE, LABELS, Annotations, Item
 
 #: Two labels of an item, None where an annotator gave none.
 _Pair = tuple[str | None, str | None]

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from memcore.audit.findings import rank
 from memcore.errors import MissingExtraError, RunError
-from memcore.sampling.first_step import SCORES
+from memcore.graphs.findings import rank
+from memcore.sampling.diffusers.first_step import SCORES
 
 Row: TypeAlias = dict[str, Any]
 
@@ -84,9 +84,9 @@ class Run:
 def read_run(path: Path) -> Run:
     """The run in ``path``, at whatever stage it is. RunError says which file is missing, damaged or foreign."""
     _needs_pyarrow()
-    from memcore.jobs import reading
-    from memcore.jobs.schemas import FINDINGS
-    from memcore.jobs.storage import LocalStorage
+    from memcore.runs import reading
+    from memcore.runs.schema import FINDINGS
+    from memcore.storage.base import LocalStorage
 
     storage = LocalStorage(path)
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest

@@ -9,8 +9,8 @@ import numpy as np
 
 from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
+from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
-from memcore.sampling.screens import flag_constant
 from memcore.types import Images, Request
 
 

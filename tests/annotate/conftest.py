@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.annotate.browser import chromium
-from tests.report.drawn import near_copies, picture
-from tests.report.fixture import RunWriter, finding_row
+from tests.support.browser import chromium
+from tests.support.drawn import near_copies, picture
+from tests.support.report_runs import RunWriter, finding_row
 
 FINDINGS = 60
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from memcore.jobs.annotations import Annotations
-from tests.annotate.browser import Server, serving
+from memcore.runs.annotations import Annotations
 from tests.annotate.conftest import FINDINGS
+from tests.support.browser import Server, serving
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: memcore-audit[annotate]")
 

@@ -12,9 +12,9 @@ import pytest
 
 from memcore import cli
 from memcore.errors import RunError
-from memcore.jobs.annotations import Annotations
-from tests.annotate.browser import Server, serving
+from memcore.runs.annotations import Annotations
 from tests.annotate.conftest import FINDINGS
+from tests.support.browser import Server, serving
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: memcore-audit[annotate]")
 

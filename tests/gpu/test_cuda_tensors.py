@@ -198,8 +198,8 @@ def test_many_prompts_with_one_transfer() -> None:
 
 def test_an_audit_keeps_images_on_the_device(tmp_path) -> None:  # type: ignore[no-untyped-def]
     from memcore.types import Images
-    from tests.synthetic import SyntheticSampler
-    from tests.test_jobs import findings_bytes, run
+    from tests.audit.test_audit import findings_bytes, run
+    from tests.support.synthetic import SyntheticSampler
 
     class CudaSampler(SyntheticSampler):
         def sample(self, requests):  # type: ignore[no-untyped-def]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from memcore.index.run import match_run
-from memcore.jobs.audit import audit, evaluate_run
-from memcore.jobs.config import Config
-from tests.report.fixture import write_guidance_run, write_run
-from tests.report.page import Page, page_of
-from tests.synthetic import PROMPTS, SyntheticSampler, write_training_set
+from memcore.audit.run_audit import audit
+from memcore.evaluation.evaluate_run import evaluate_run
+from memcore.matching.match_run import match_run
+from memcore.runs.config import Config
+from tests.support.report_page import Page, page_of
+from tests.support.report_runs import write_guidance_run, write_run
+from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
 
 
 @pytest.fixture(scope="module")

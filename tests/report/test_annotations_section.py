@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from memcore.errors import RunError
-from memcore.jobs.annotations import FILE, Annotations
 from memcore.report import write_report
 from memcore.report.people import judgements
 from memcore.report.reader import Run, read_run
-from tests.report.page import Page
+from memcore.runs.annotations import FILE, Annotations
+from tests.support.report_page import Page
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memcore.jobs.audit import audit
-from memcore.jobs.config import Config
+from memcore.audit.run_audit import audit
 from memcore.report.budget import budget, screen_curves
 from memcore.report.reader import read_run
-from tests.report.page import page_of
-from tests.synthetic import PROMPTS
-from tests.test_budget import COPY_RATES, RatedSampler
-from tests.test_screens import Screenable
+from memcore.runs.config import Config
+from tests.sampling.test_budget import COPY_RATES, RatedSampler
+from tests.sampling.test_screens import Screenable
+from tests.support.report_page import page_of
+from tests.support.synthetic import PROMPTS
 
 
 def sequential_run(path: Path) -> Path:

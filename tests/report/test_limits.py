@@ -17,9 +17,9 @@ from memcore.report import plots, write_report
 from memcore.report.axes import Axes
 from memcore.report.pictures import Album
 from memcore.report.reader import read_run
-from tests.report import fixture as report_fixture
-from tests.report.fixture import RunWriter, finding_row
-from tests.report.page import Page, empty_run
+from tests.support import report_runs
+from tests.support.report_page import Page, empty_run
+from tests.support.report_runs import RunWriter, finding_row
 
 
 def test_two_thousand_findings(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def damage(run: Path, name: str) -> None:
         (run / "evaluation.json").write_text('{"format": 9}')
     elif name == "stale":
         table = pq.read_table(run / "matches.parquet").to_pylist()
-        row = {**dict.fromkeys(report_fixture.MATCHES.names), "prompt_id": 1, "clique": 3, "extracted": True}
+        row = {**dict.fromkeys(report_runs.MATCHES.names), "prompt_id": 1, "clique": 3, "extracted": True}
         pq.write_table(
-            report_fixture.pa.Table.from_pylist([*table, row], schema=report_fixture.MATCHES),
+            report_runs.pa.Table.from_pylist([*table, row], schema=report_runs.MATCHES),
             run / "matches.parquet",
         )
 

@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from tests.report import fixture as report_fixture
-from tests.report.drawn import near_copies, picture
-from tests.report.fixture import RunWriter, finding_row
-from tests.report.page import PAPER, Page, assert_inert, empty_run, page_of
+from tests.support import report_runs
+from tests.support.drawn import near_copies, picture
+from tests.support.report_page import PAPER, Page, assert_inert, empty_run, page_of
+from tests.support.report_runs import RunWriter, finding_row
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
@@ -46,9 +46,7 @@ def test_texts_of_the_run_are_never_markup(tmp_path: Path) -> None:
         {"prompt": t, "kind": t, "copies": 0, "expected": True, "training_images": []} for t in HOSTILE * 2
     ]
     rows = sorted(writer.rows, key=lambda row: row["prompt_id"])
-    (tmp_path / "evaluation.json").write_text(
-        json.dumps(report_fixture.evaluate(rows, writer.matches, truth))
-    )
+    (tmp_path / "evaluation.json").write_text(json.dumps(report_runs.evaluate(rows, writer.matches, truth)))
     page = page_of(tmp_path, tmp_path)
     assert_inert(page)
     titles = {page.text(f"{card}-title") for card in page.cards()}

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memcore.index.run import match_run
-from memcore.jobs import schemas, store
-from memcore.jobs.audit import audit
-from memcore.jobs.config import Config
-from tests.report import fixture as report_fixture
-from tests.report.drawn import near_copies, picture
-from tests.report.fixture import RunWriter, finding_row
-from tests.report.page import assert_inert, copy_of, empty_run, page_of
-from tests.synthetic import MEMORISED, PROMPTS, SyntheticSampler
+from memcore.audit.run_audit import audit
+from memcore.matching.match_run import match_run
+from memcore.runs import schema
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder, ShardRecord
+from tests.support import report_runs
+from tests.support.drawn import near_copies, picture
+from tests.support.report_page import assert_inert, copy_of, empty_run, page_of
+from tests.support.report_runs import RunWriter, finding_row
+from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 
 
 def test_before_matching(run: Path, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
 
 
 def test_a_run_written_by_the_store(tmp_path: Path) -> None:
-    folder = store.RunFolder.create(
+    run = RunFolder.create(
         tmp_path / "run",
         Config(source="custom", generations=64, shard_prompts=4),
         "print",
@@ -127,12 +128,12 @@ def test_a_run_written_by_the_store(tmp_path: Path) -> None:
         ["one", "two"],
     )
     pictures = near_copies(picture(1), 10, 0.03, 1)
-    clique = report_fixture.described(pictures, range(10))
+    clique = report_runs.described(pictures, range(10))
     for seed, image in enumerate(pictures):
-        folder.write_image(0, seed, image)
+        run.write_image(0, seed, image)
     rows = [finding_row(0, "one", [clique]), finding_row(1, "two", [])]
-    folder.write_shard(folder.shards()[0], store.ShardRecord(rows, [], {"sample": 1.0}))
-    page = page_of(folder.path)
+    run.write_shard(run.shards()[0], ShardRecord(rows, [], {"sample": 1.0}))
+    page = page_of(run.path)
     assert "1 of 2 prompts repeats one picture" in page.text()
     assert len(page.all("img")) == 10
 
@@ -174,4 +175,4 @@ def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["FINDINGS", "QUARANTINE", "MATCHES"])
 def test_the_fixture_has_the_formats_of_the_store(name: str) -> None:
-    assert getattr(report_fixture, name).equals(getattr(schemas, name))
+    assert getattr(report_runs, name).equals(getattr(schema, name))

@@ -1,0 +1,167 @@
+"""Reads a run's files and vouches for them: their version, their columns, and that findings are what was written.
+
+The run folder, the report and the page of the annotators read through here, so that a file of an older or newer version,
+or a damaged one, means the same to all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from memcore.errors import MissingExtraError, RunError
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, read_parquet
+from memcore.storage.base import Storage, is_url
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+
+#: 2: shards may be long, so that unfinished ones have a checkpoint; a manifest says from which to which prompt it goes.
+FORMAT = 2
+READABLE = (1, 2)
+
+#: Columns that runs of format 1 may lack, since they were added while it was current. They are null there.
+_ADDED = {
+    "findings": {"stop", "noise_magnitude", "one_step", "tile_bytes", "pairs"},
+    "quarantine": set(),
+    "matches": {
+        "adaptive",
+        "members_extracted",
+        "closest_seed",
+        "closest_index",
+        "closest_name",
+        "closest_distance",
+    },
+}
+_SCHEMAS = {"findings": FINDINGS, "quarantine": QUARANTINE, "matches": MATCHES}
+
+
+def read_meta(storage: Storage) -> dict[str, Any]:
+    """The content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
+    try:
+        meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        url = re.fullmatch(
+            r"([a-z][a-z0-9+]+):/+(.*)", storage.place
+        )  # a path has lost one of the URL's slashes
+        if url and not is_url(storage.place):
+            raise RunError(
+                f"{url[1]}://{url[2]} is no folder of this machine: copy it first, with memcore fetch "
+                f"{url[1]}://{url[2]} FOLDER"
+            ) from None
+        raise RunError(
+            f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
+        ) from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{storage.place}/run.toml is damaged: {error}") from None
+    head = meta.get("run")
+    found = head.get("format") if isinstance(head, dict) else None
+    if type(found) is int and found > FORMAT:
+        raise RunError(
+            f"{storage.place} has the run format {found}, which a newer memcore made; this one reads up to format "
+            f"{FORMAT}: install that version"
+        )
+    if type(found) is not int or found not in READABLE:
+        raise RunError(
+            f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
+        )
+    return meta
+
+
+def finished(storage: Storage) -> list[str]:
+    """Names of the shards that have a manifest, in order of their prompts, found by one listing."""
+    names = storage.names("manifest")
+    return [n.removesuffix(".json") for n in names if n.startswith("shard-") and n.endswith(".json")]
+
+
+def read_manifest(storage: Storage, shard: str) -> dict[str, Any]:
+    """A shard's manifest; RunError if it is damaged. What those of format 1 do not count is counted from the findings."""
+    name = f"manifest/{shard}.json"
+    try:
+        found = json.loads(storage.read(name))
+        made = {"generated": int(found.pop("generated")), "seconds": dict(found.pop("seconds")), **found}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{storage.place}/{name} is damaged: {error}; remove it, and the same command does its shard again"
+        ) from None
+    if "findings" not in made:
+        status = _shard_table(storage, "findings", shard, made, ("status",))["status"]
+        for kind, word in (("findings", "finding"), ("failed", "failed")):
+            made[kind] = pc.sum(pc.equal(status, word)).as_py() or 0
+    return made
+
+
+def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> Any:
+    """A finished shard's rows, by prompt, of ``columns`` alone if they are given: pairs may be a thousand times the rest.
+
+    RunError unless they are those that its manifest was written for.
+    """
+    return _shard_table(storage, "findings", shard, read_manifest(storage, shard), columns)
+
+
+def quarantine_table(storage: Storage, shard: str) -> Any:
+    """What was put aside of a shard; none if it has no such file."""
+    if not storage.exists(f"quarantine/{shard}.parquet"):
+        return QUARANTINE.empty_table()
+    return _shard_table(storage, "quarantine", shard, {})
+
+
+def matches_table(storage: Storage) -> Any:
+    """The rows of matches.parquet, or None if the run was not matched yet."""
+    if not storage.exists("matches.parquet"):
+        return None
+    try:
+        return _table("matches", storage.place + "/matches.parquet", storage.read("matches.parquet"))
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise RunError(
+            f"{storage.place}/matches.parquet cannot be read: {error}; give memcore match again"
+        ) from None
+
+
+def _shard_table(
+    storage: Storage, kind: str, shard: str, manifest: dict[str, Any], columns: Sequence[str] | None = None
+) -> Any:
+    name = f"{kind}/{shard}.parquet"
+    again = f"remove {storage.place}/manifest/{shard}.json, and the same command does it again"
+    try:
+        data = storage.read(name)
+        expected = manifest.get("sha256")
+        if expected and hashlib.sha256(data).hexdigest() != expected:
+            raise RunError(
+                f"{storage.place}/{name} is not the file that its manifest was written for: its sha256 differs; {again}"
+            )
+        return _table(kind, f"{storage.place}/{name}", data, columns)
+    except FileNotFoundError:
+        raise RunError(
+            f"{storage.place}/{name} is missing although its manifest says that the shard is done; {again}"
+        ) from None
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise RunError(f"{storage.place}/{name} cannot be read: {error}; {again}") from None
+
+
+def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> Any:
+    """The table with this version's columns. RunError for a column that is missing or of another type."""
+    there = pq.read_schema(pa.BufferReader(data)).names
+    fields = [f for f in _SCHEMAS[kind] if wanted is None or f.name in wanted]
+    missing = [f.name for f in fields if f.name not in there and f.name not in _ADDED[kind]]
+    if missing:
+        raise RunError(f"{place} has no column {missing[0]!r}")
+    table = read_parquet(data, [f.name for f in fields if f.name in there])
+    columns = []
+    for field in fields:
+        if field.name not in there:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column = table[field.name]
+        if column.type != field.type:
+            raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
+        columns.append(column)
+    return pa.table(columns, schema=pa.schema(fields))
