@@ -69,7 +69,7 @@ class Blocks:
 
 
 def choose_blocks(lines: memory_layout.MemoryLayout) -> Blocks | None:
-    """The smallest blocks, powers of two both ways, of which a tile has at most MAX_BLOCKS; None if there are none.
+    """Return the smallest blocks, powers of two both ways, of which a tile has at most MAX_BLOCKS; None if there are none.
 
     By shape alone. Lines that no power of two of a use divides, such as those of 15 bytes, have no blocks: their pairs are
     all decided exactly.
@@ -90,12 +90,12 @@ def choose_blocks(lines: memory_layout.MemoryLayout) -> Blocks | None:
 
 
 def mean_limit(ssd_max: int, blocks: Blocks) -> int:
-    """The largest sum of squared differences of two tiles' means that does not rule out ssd <= ssd_max.
+    """Return the largest sum of squared differences of two tiles' means that does not rule out ssd <= ssd_max.
 
     At least (sqrt(ssd_max / m) + sqrt(G))^2, by integers rounded up.
 
     >>> mean_limit(0, Blocks(8, 128, 48)), mean_limit(71912448, Blocks(8, 128, 48))
-    (52, 73946)
+    (63, 73949)
     """
     per_block = ssd_max // blocks.size + 1
     return per_block + blocks.count + math.isqrt(4 * per_block * blocks.count) + 1
@@ -125,7 +125,7 @@ def block_means_kernel(
     IMAGES: tl.constexpr,
     NORMS: tl.constexpr,
 ):
-    """mean and norm of the module's formulas for the images that ``position_ptr`` names, one program a tile of IMAGES.
+    """Write the module's mean and norm of the images that ``position_ptr`` names, one program a tile of IMAGES.
 
     ``position_ptr`` (rows_new,) int64: which image of x each is, and which row of mean (images, tiles, STORED) and column
     of norm (tiles, norm_stride) it fills. NORMS: False where a tile has several segments: their norms are those of
@@ -159,7 +159,7 @@ def block_means_kernel(
 
 
 def constants(lines: memory_layout.MemoryLayout, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
-    """The compile-time arguments of ``block_means_kernel``, for an exact kernel with steps of ``block_k`` bytes."""
+    """Return the compile-time arguments of ``block_means_kernel``, for an exact kernel with steps of ``block_k`` bytes."""
     segment, count = memory_layout.segments(lines.tile_bytes, block_k)
     return {
         "PLANES": lines.planes,
@@ -184,7 +184,7 @@ def block_means(
     blocks: Blocks,
     block_k: int,
 ) -> None:
-    """Fills the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
+    """Fill the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
 
     ``images`` holds R images of the memory layout ``lines``, of whose strides the image's, the plane's and the row's count.
     """

@@ -1,4 +1,4 @@
-"""How kernels read image tiles where they stand: lines of contiguous bytes, strides, alignment, segments.
+"""How kernels read image tiles in place: lines of contiguous bytes, strides, alignment, segments.
 
 A tile is ``planes`` x ``rows`` lines of ``line`` contiguous bytes.
     pixels interleaved (N, H, W, C): 1 plane, tile_h rows, lines of tile_w * C bytes
@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 
-#: Largest S with S * 255^2 < 2^32: the ssd of so many bytes fits an unsigned 32-bit integer.
+#: Largest S with S * 255^2 < 2^32: the ssd of that many bytes fits an unsigned 32-bit integer.
 MAX_SEGMENT_BYTES = (2**32 - 1) // 255**2
 
 
@@ -45,6 +45,7 @@ class MemoryLayout:
 
     @property
     def tiles(self) -> int:
+        """Tiles of an image."""
         return self.tiles_x * self.tiles_y
 
 
@@ -60,7 +61,7 @@ class Layout:
 
 
 def layout(lines: MemoryLayout, operand: int, batch: int, n: int) -> Layout | None:
-    """What a tensor descriptor of an operand needs, or None where its memory does not meet what the driver asks for.
+    """Return what a tensor descriptor of an operand needs, or None where its memory does not meet what the driver asks for.
 
     ``cuTensorMapEncodeTiled`` wants an address and strides that are multiples of 16, strides below 2^40, each a multiple of
     the next inner one. A stride of 0, as of an expanded tensor, is left to the pointers.
@@ -91,7 +92,7 @@ def layout(lines: MemoryLayout, operand: int, batch: int, n: int) -> Layout | No
 
 
 def segments(tile_bytes: int, block_k: int) -> tuple[int, int]:
-    """(bytes of a segment, number of segments): whole blocks of ``block_k``, each segment's ssd below 2^32.
+    """Return (bytes of a segment, number of segments): whole blocks of ``block_k``, each segment's ssd below 2^32.
 
     >>> segments(49152, 128), segments(66051, 128), segments(196608, 128)
     ((49152, 1), (66176, 1), (65536, 3))
@@ -102,7 +103,7 @@ def segments(tile_bytes: int, block_k: int) -> tuple[int, int]:
 
 
 def as_bnchw(images: torch.Tensor, name: str, channels: Literal["first", "last"]) -> torch.Tensor:
-    """A (B, N, C, H, W) view of (N, ...) or (B, N, ...) uint8 images; errors name the argument."""
+    """Return a (B, N, C, H, W) view of (N, ...) or (B, N, ...) uint8 images; errors name the argument."""
     if images.dtype != torch.uint8:
         raise TypeError(f"{name} must be torch.uint8, got {images.dtype}")
     if images.dim() not in (4, 5):
@@ -114,19 +115,19 @@ def as_bnchw(images: torch.Tensor, name: str, channels: Literal["first", "last"]
 
 
 def is_interleaved(images: torch.Tensor) -> bool:
-    """Whether the rows of a (B, N, C, H, W) view are W * C contiguous bytes."""
+    """Return whether the rows of a (B, N, C, H, W) view are W * C contiguous bytes."""
     channel_count, _, width = images.shape[2:]
     channel_stride, _, column_stride = images.stride()[2:]
     return (channel_count == 1 or channel_stride == 1) and (width == 1 or column_stride == channel_count)
 
 
 def is_planar(images: torch.Tensor) -> bool:
-    """Whether the rows of each channel of a (B, N, C, H, W) view are W contiguous bytes."""
+    """Return whether the rows of each channel of a (B, N, C, H, W) view are W contiguous bytes."""
     return images.shape[-1] == 1 or images.stride(-1) == 1
 
 
 def readable(operands: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The operands, each copied only if the kernels cannot read all of them by the same kind of lines."""
+    """Return the operands, each copied only if the kernels cannot read all of them by the same kind of lines."""
     if all(map(is_interleaved, operands)) or all(map(is_planar, operands)):
         return list(operands)
     return [images if is_planar(images) else images.contiguous() for images in operands]

@@ -15,13 +15,13 @@ Channels: TypeAlias = Literal["first", "last"]
 #: Bytes of each image that a program of the pairs reads: few enough for many programs, and enough of them to
 #: make what follows a tile's inner loop a small part. Large tiles get a program each, small ones share one.
 PROGRAM_BYTES = 16_384
-#: Tiles of so many bytes have large blocks: smaller ones unroll their few steps, which takes the registers of those.
+#: Tiles of at least this many bytes have large blocks: smaller ones unroll their few steps, which takes their registers.
 LARGE_TILE_BYTES = 4096
-#: Rows and columns of the smallest blocks: so many images of one set are one block.
+#: Rows and columns of the smallest blocks: up to this many images of one set are one block.
 SMALL = 64
 #: Compute capability from which there is a copy engine for blocks of a tensor (TMA).
 TMA_CAPABILITY = (9, 0)
-#: Lines of tiles that it is used for are a multiple of this: a block of so many bytes lies within one.
+#: Lines of tiles that it is used for are a multiple of this: a block of that many bytes lies within one.
 LINE_UNIT = 64
 #: Programs in a grid's first dimension: the limit of CUDA.
 MAX_PROGRAMS = 2**31 - 1
@@ -46,7 +46,7 @@ class Config:
 def choose_config(
     n: int, one_set: bool, lines: memory_layout.MemoryLayout, tma: bool, capability: tuple[int, int]
 ) -> Config:
-    """By shape and device alone, so that the same input runs the same code; none of it was tuned on hardware.
+    """Choose blocks by shape and device alone, so that the same input runs the same code; none was tuned on hardware.
 
     Large blocks do more products for a byte that is copied; their sums take a quarter of a thread's registers, so that
     only tiles of some size have them. Sums of 64 bits have them where a block may have the 128 KiB of shared memory
@@ -103,21 +103,22 @@ class Launch:
 
     @property
     def tiles_per_program(self) -> int:
-        """As many as make up PROGRAM_BYTES."""
+        """Tiles to a program: as many as make up PROGRAM_BYTES."""
         return min(self.lines.tiles, _ceil_div(PROGRAM_BYTES, self.lines.tile_bytes))
 
     @property
     def programs(self) -> int:
+        """Programs of the kernel on pairs."""
         return self.block_pairs * _ceil_div(self.lines.tiles, self.tiles_per_program) * self.batch
 
     def norm_programs(self, operand: int) -> int:
-        """A program for NORM_ROWS images and a segment of a tile."""
+        """Return the programs of the norms: one for NORM_ROWS images and a segment of a tile."""
         rows = _ceil_div((self.n, self.m)[operand], NORM_ROWS)
         return self.batch * rows * self.lines.tiles * self.norm_constants["SEGMENTS"]
 
     @property
     def arguments(self) -> dict[str, int]:
-        """The integers that ``tiled_l2_kernel`` takes at run time."""
+        """Return the integers that ``tiled_l2_kernel`` takes at run time."""
         return {
             "n": self.n,
             "m": self.m,
@@ -131,19 +132,19 @@ class Launch:
         }
 
     def norm_arguments(self, operand: int) -> dict[str, int]:
-        """The integers that ``tile_norms_kernel`` takes at run time for operand 0 or 1."""
+        """Return the integers that ``tile_norms_kernel`` takes at run time for operand 0 or 1."""
         n = (self.n, self.m)[operand]
         strides = _named("", self.lines.strides[operand])
         return {"n": n, "tiles": self.lines.tiles, "tiles_x": self.lines.tiles_x, **strides}
 
     @property
     def norm_constants(self) -> dict[str, int]:
-        """The compile-time arguments of ``tile_norms_kernel``."""
+        """Return the compile-time arguments of ``tile_norms_kernel``."""
         return self._tile_constants | {"BLOCK_N": NORM_ROWS}
 
     @property
     def constants(self) -> dict[str, int]:
-        """The compile-time arguments of ``tiled_l2_kernel``, less PACKED_XOR."""
+        """Return the compile-time arguments of ``tiled_l2_kernel``, less PACKED_XOR."""
         return self._tile_constants | {
             "BLOCK_M": self.config.block_m,
             "BLOCK_N": self.config.block_n,
@@ -175,7 +176,7 @@ def plan(
     channels: Channels,
     capability: tuple[int, int] = (8, 0),
 ) -> tuple[list[torch.Tensor], Launch]:
-    """The operands as (B, N, C, H, W) and their launch on a device of this compute capability.
+    """Return the operands as (B, N, C, H, W) and their launch on a device of this compute capability.
 
     The tensors may be on any device, ``meta`` included.
 
@@ -212,7 +213,7 @@ def plan(
 
 
 def capability_of(device: torch.device) -> tuple[int, int]:
-    """The compute capability of a CUDA device; (8, 0) where a kernel is interpreted, and of AMD's devices."""
+    """Return the compute capability of a CUDA device; (8, 0) where a kernel is interpreted, and of AMD's devices."""
     if device.type != "cuda" or torch.version.hip is not None:
         return 8, 0
     return torch.cuda.get_device_capability(device)
@@ -228,5 +229,5 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 def _whole(a: int, b: int) -> int:
-    """a rounded up to a multiple of b."""
+    """Return a, rounded up to a multiple of b."""
     return _ceil_div(a, b) * b

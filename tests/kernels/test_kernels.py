@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib
 import itertools
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from memcore.backends import gpu, reference
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
+memcore_kernels = importlib.import_module("memcore_kernels")
 plan = importlib.import_module("memcore_kernels.plan")
 programs = importlib.import_module("memcore_kernels.proof.compiled_cases")
 machine_code = importlib.import_module("memcore_kernels.proof.machine_code")
@@ -235,6 +238,22 @@ def test_descriptors_keep_to_the_limits_of_the_copy_engine() -> None:
                 assert (planes, lines) == (1, 1)
                 assert 1 <= rows <= 256
                 assert 16 <= line <= 128
+
+
+@pytest.mark.parametrize(
+    "name", [module.name for module in pkgutil.walk_packages(memcore_kernels.__path__, "memcore_kernels.")]
+)
+def test_docstrings(name: str) -> None:
+    """Examples in docstrings hold. Those of the former names are their modules'."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_former_names_still_work() -> None:
+    former = importlib.import_module("memcore_kernels.programs")
+    assert former.CASES is programs.CASES
+    former = importlib.import_module("memcore_kernels.raster")
+    assert former.describe is importlib.import_module("memcore_kernels.memory_layout").describe
+    assert importlib.import_module("memcore_kernels.report").main is machine_code.main
 
 
 def test_the_kernels_know_nothing_of_memcore() -> None:

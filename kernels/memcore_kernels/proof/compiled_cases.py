@@ -55,9 +55,11 @@ class Case:
 
     @property
     def image_bytes(self) -> int:
+        """Bytes of one image."""
         return math.prod(self.size)
 
     def launch(self, capability: tuple[int, int]) -> Launch:
+        """Return the launch that ``tiled_l2_ssd`` would make, planned from tensors without data."""
         height, width, channel_count = self.size
         last = self.channels == "last"
         image = (height, width, channel_count) if last else (channel_count, height, width)
@@ -112,7 +114,7 @@ SLOTS = 64
 
 
 def programs(architecture: int) -> Iterator[Program]:
-    """All of them, once each, as launched on a device of this compute capability: 80, 90 or 100."""
+    """Yield all of them, once each, as launched on a device of this compute capability: 80, 90 or 100."""
     capability = (architecture // 10, architecture % 10)
     yield from _dense(capability)
     yield from _norms(capability)
@@ -127,12 +129,12 @@ def programs(architecture: int) -> Iterator[Program]:
 
 
 def shared_limit(capability: tuple[int, int]) -> int:
-    """Bytes of shared memory that a block may have on every device that runs this code."""
+    """Return the bytes of shared memory that a block may have on every device that runs this code."""
     return (227 if capability[0] in (9, 10) else 99) * 1024  # 99 KiB on sm_86 and sm_89
 
 
 def _images(names: tuple[str, ...], rows: tuple[int, ...], block_k: int, tma: bool) -> dict[str, str]:
-    """The types of arguments that images come by."""
+    """Return the types of the arguments that images come by."""
     return {
         name: f"tensordesc<u8[1, {count}, 1, 1, {block_k}]>" if tma else "*u8"
         for name, count in zip(names, rows, strict=True)
@@ -199,7 +201,7 @@ def _plain(
     work: str,
     memory_bytes: int,
 ) -> Program:
-    """A kernel that neither multiplies matrices nor copies without waiting."""
+    """Return a kernel that neither multiplies matrices nor copies without waiting."""
     return Program(
         kernel=kernel,
         case=case,
@@ -222,7 +224,7 @@ def _plain(
 
 
 def _multiply_adds(launch: Launch) -> int:
-    """Of all programs, with what is past the last image and the last byte of a tile."""
+    """Return the multiply-adds of all programs, with what is past the last image and the last byte of a tile."""
     config, constants = launch.config, launch.constants
     tile_bytes = constants["SEGMENT"] * constants["SEGMENTS"]
     return (
@@ -241,7 +243,7 @@ def _graphs(
 def _graph(
     case: Case, name: str, graphs: threshold_graph.DeviceGraphs, capability: tuple[int, int]
 ) -> Iterator[Program]:
-    """The three launches of ``threshold_graph``, and the degrees."""
+    """Yield the three launches of ``threshold_graph``, and the degrees."""
     lines, blocks, config = graphs.lines, graphs.blocks, graphs.config
     _, image, plane, row = lines.strides[0]
     where = {"image_stride": image, "plane_stride": plane, "row_stride": row}

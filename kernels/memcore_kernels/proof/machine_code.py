@@ -73,15 +73,17 @@ class MachineCode:
 
     @property
     def loop_instructions(self) -> int:
+        """Instructions of the inner loop."""
         return sum(self.loop.values())
 
     @property
     def loop_matrix_instructions(self) -> int:
+        """Those of them that multiply matrices."""
         return sum(n for name, n in self.loop.items() if name.startswith(MATRIX_INSTRUCTIONS))
 
 
 def compile_program(program: Program, architecture: int) -> Any:
-    """Triton's compiled kernel for one compute capability, specialised as at a launch; needs no driver."""
+    """Return Triton's compiled kernel for one compute capability, specialised as at a launch; needs no driver."""
     kernel, arguments = program.kernel, program.arguments
     fixed = program.constants | {name: value for name, value in arguments.items() if value == 1}
     types: dict[str, str] = {}
@@ -102,7 +104,7 @@ def compile_program(program: Program, architecture: int) -> Any:
 
 
 def inspect(program: Program, architecture: int) -> MachineCode:
-    """Compiles one kernel and counts."""
+    """Compile one kernel and count what it holds."""
     compiled = compile_program(program, architecture)
     usage, disassembly = _disassemble(compiled.asm["cubin"])
     opcodes = collections.Counter(_opcodes(disassembly.splitlines()))
@@ -136,7 +138,7 @@ def _tool(name: str) -> str:
 
 
 def _disassemble(cubin: bytes) -> tuple[dict[str, str], str]:
-    """Resource usage and SASS."""
+    """Return resource usage and SASS."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
@@ -159,7 +161,7 @@ def _opcodes(lines: list[str]) -> list[str]:
 
 
 def _inner_loop(disassembly: str, wanted: tuple[str, ...]) -> list[str]:
-    """Opcodes of the shortest loop (a branch to a label above) with a wanted instruction; empty if none."""
+    """Return the opcodes of the shortest loop (a branch to a label above) with a wanted instruction; empty if none."""
     lines = disassembly.splitlines()
     labels = {found[1]: at for at, line in enumerate(lines) if (found := re.match(r"\s*(\.L_\w+):", line))}
     loops = []
@@ -173,7 +175,7 @@ def _inner_loop(disassembly: str, wanted: tuple[str, ...]) -> list[str]:
 
 
 def markdown_row(row: MachineCode) -> str:
-    """One line of the table of docs/kernels.md."""
+    """Return one line of the table of docs/kernels.md."""
     instructions = ", ".join(f"{n} {name}" for name, n in row.matrix_instructions.items())
     loop = (
         f"{row.loop_matrix_instructions} of {row.loop_instructions}" if row.loop_matrix_instructions else ""
@@ -196,7 +198,7 @@ def markdown_row(row: MachineCode) -> str:
 
 
 def markdown(rows: list[MachineCode]) -> str:
-    """The table, under a line that names the compiler."""
+    """Return the table, under a line that names the compiler."""
     columns = (
         "kernel",
         "case",
@@ -216,17 +218,17 @@ def markdown(rows: list[MachineCode]) -> str:
 
 
 def record(path: Path, rows: list[MachineCode]) -> None:
-    """One JSON object a line."""
+    """Write one JSON object a line."""
     path.write_text("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
 
 
 def recorded(path: Path) -> list[MachineCode]:
-    """What ``record`` wrote."""
+    """Read what ``record`` wrote."""
     return [MachineCode(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def write_between_marks(path: Path, start: str, end: str, table: str) -> None:
-    """Replaces what stands between the lines ``start`` and ``end`` in a file."""
+    """Replace what is between the lines ``start`` and ``end`` in a file."""
     text = path.read_text()
     before, found, rest = text.partition(start)
     _, ended, after = rest.partition(end)
@@ -236,13 +238,14 @@ def write_between_marks(path: Path, start: str, end: str, table: str) -> None:
 
 
 def write_tables(path: Path, rows: list[MachineCode]) -> None:
-    """Both tables of docs/kernels.md."""
+    """Write both tables of docs/kernels.md."""
     write_between_marks(path, TABLE_START, TABLE_END, markdown(rows))
     loops = {(row.kernel, row.case): row.loop for row in rows if row.architecture == roofline.ARCHITECTURE}
     write_between_marks(path, roofline.TABLE_START, roofline.TABLE_END, roofline.markdown(loops))
 
 
 def main() -> None:
+    """Run the command line of this module."""
     parser = argparse.ArgumentParser(
         prog="python -m memcore_kernels.proof.machine_code",
         description="Compile every configuration and count.",
@@ -281,7 +284,7 @@ def main() -> None:
 def compile_all(
     architectures: list[int], known: Sequence[MachineCode] = (), processes: int = 1
 ) -> list[MachineCode]:
-    """Every program for every architecture, never from Triton's cache; what ``known`` has a row for is not compiled."""
+    """Compile every program for every architecture, never from Triton's cache; rows in ``known`` are taken as they are."""
     by_digest = {row.digest: row for row in known}
     wanted = [(a, place, p) for a in architectures for place, p in enumerate(programs(a))]
     found = [by_digest.get(digest(p, ARCHITECTURES[a])) for a, _, p in wanted]
@@ -297,7 +300,7 @@ def compile_all(
 
 
 def _inspect_one(architecture: int, place: int) -> MachineCode:
-    """The ``place``-th program: jit functions do not go from process to process, numbers do."""
+    """Inspect the ``place``-th program: numbers can be sent to another process, jit functions cannot."""
     return inspect(next(itertools.islice(programs(architecture), place, None)), architecture)
 
 
