@@ -13,7 +13,7 @@ _DONE, _FAILED = 0, 1
 
 
 def register(commands: Any, add: AddCommand, show: Print) -> None:
-    """Adds the command."""
+    """Add the command."""
     bench = add(
         commands, "bench", "the kernels against their peers, as ratios", lambda given: _bench(given, show)
     )
