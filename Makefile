@@ -55,12 +55,12 @@ clean: ## what was built here
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') $(wildcard csrc/package/*) setup.py pyproject.toml memcore/_version.py
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') $(wildcard csrc/package/*) setup.py pyproject.toml
 
 # Without build isolation the core is compiled once, and a second install finds its objects again.
 INSTALL := $(BIN)/pip install -q --no-build-isolation -e
 
-$(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
+$(VENV)/.demo: $(VENV)/bin/python $(NATIVE) memcore/_version.py
 	$(BIN)/pip install -q 'setuptools>=77' wheel 'pybind11>=2.13' $(TORCH)
 	$(INSTALL) '.[audit,report]'
 	touch $@

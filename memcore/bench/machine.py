@@ -31,7 +31,7 @@ def processor() -> str:
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use."""
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
