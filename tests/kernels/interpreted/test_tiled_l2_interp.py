@@ -7,44 +7,13 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from memcore_kernels import plan, raster, tiled_l2_ssd
+from memcore_kernels import memory_layout, plan, tiled_l2_ssd
 from memcore_kernels.plan import Channels
 from memcore_kernels.tiled_l2 import _triangle
 
 from memcore.backends import gpu, reference
 from tests.support.interpreter_check import watched
-
-
-def oracle(
-    images: torch.Tensor, other: torch.Tensor | None, tile: tuple[int, int], channels: Channels
-) -> torch.Tensor:
-    """int64 in NumPy, of 4 or 5 dimensions."""
-
-    def channels_last(x: torch.Tensor) -> np.ndarray:
-        x = x if x.dim() == 5 else x[None]
-        return (x.movedim(-3, -1) if channels == "first" else x).numpy()
-
-    ssd = reference.tiled_l2_ssd(channels_last(images), None if other is None else channels_last(other), tile)
-    wide = torch.from_numpy(ssd.astype(np.int64))
-    return wide if images.dim() == 5 else wide[0]
-
-
-def random_images(*shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8))
-
-
-def check(
-    images: torch.Tensor,
-    other: torch.Tensor | None = None,
-    *,
-    tile: tuple[int, int],
-    channels: Channels = "last",
-    seed: int = 0,
-) -> None:
-    with watched(seed):
-        answer = tiled_l2_ssd(images, other, tile=tile, channels=channels)
-    assert answer.dtype == torch.int64
-    assert torch.equal(answer, oracle(images, other, tile, channels))
+from tests.support.kernel_distances import black_and_white, check, oracle, random_images
 
 
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
@@ -124,12 +93,6 @@ def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> Non
         check(images, tile=(4, 4), seed=program_bytes)
 
 
-def black_and_white(*shape: int) -> torch.Tensor:
-    images = torch.zeros(2, *shape, dtype=torch.uint8)
-    images[1] = 255
-    return images
-
-
 @pytest.fixture
 def long_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter takes as long for a short step as for a long one: 1,024 bytes a step, 16 x 16 pairs."""
@@ -198,7 +161,7 @@ def test_the_upper_triangle_is_covered_once(blocks: int) -> None:
 def test_segments_stay_exact() -> None:
     for block_k in (32, 64, 128):
         for tile_bytes in [1, 100, 49152, 66048, 66051, 66052, 132_102, 196_608, 3_000_000, 2**24 + 1]:
-            size, count = raster.segments(tile_bytes, block_k)
+            size, count = memory_layout.segments(tile_bytes, block_k)
             assert size % block_k == 0
             assert size * count >= tile_bytes > size * (count - 1)
             assert min(size, tile_bytes) * 255**2 < 2**32
