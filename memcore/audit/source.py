@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from memcore.engine.task import Identity
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sampling.protocol import Sampler
@@ -18,16 +18,8 @@ from memcore.system.credentials import parse_options, redact, resolve
 Source: TypeAlias = Sampler | StoredPrompts
 
 
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """What tells one source from another: a run is only gone on with by a source of the same fingerprint."""
-
-    fingerprint: str
-    describe: Mapping[str, str]
-
-
 def make_source(config: Config, threads: int | None = None) -> Source:
-    """The source that the configuration names. ConfigError if there is none such."""
+    """Make the source that the configuration names. Raises ConfigError if there is none such."""
     if config.source == "stored":
         return stored_prompts(config, threads)
     if config.source == "custom":
@@ -49,7 +41,7 @@ def make_source(config: Config, threads: int | None = None) -> Source:
 
 
 def identity_of(source: Source) -> Identity:
-    """The source's fingerprint and description, without secrets: both are written into the run's folder."""
+    """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     return Identity(
         redact(source.fingerprint), {str(k): redact(str(v)) for k, v in dict(described()).items()}
@@ -57,7 +49,7 @@ def identity_of(source: Source) -> Identity:
 
 
 def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
-    """The sampler at ``module:attribute``: an object, or a class or function that is called with ``options``.
+    """Load the sampler at ``module:attribute``: an object, or a class or function that is called with ``options``.
 
     The module is searched where Python searches and then in the current folder. This runs code of the user's choice, so
     the name is only ever taken from the command line, a configuration file or a program, never from a run's folder.

@@ -7,9 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from memcore.engine import launchers
 from memcore.errors import ConfigError
-
-LAUNCHERS = ("local", "ray", "slurm")
 
 #: How the command line makes a parser: name, one line about it, and what runs it.
 AddCommand = Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
@@ -30,7 +29,7 @@ def add_launch_flags(parser: argparse.ArgumentParser) -> None:
     """Where the run's workers are."""
     parser.add_argument(
         "--launcher",
-        choices=LAUNCHERS,
+        choices=launchers.names(),
         default="local",
         help="local: processes here; ray: actors; slurm: an array, submitted and left alone (default: %(default)s)",
     )

@@ -116,7 +116,7 @@ def _config(arguments: argparse.Namespace, source: str, flags: Sequence[tuple[st
     """Configuration from the run that exists, the TOML file, and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping, read_toml
     from memcore.runs.folder import RunFolder
-    from memcore.storage.base import open_storage
+    from memcore.storage.open import open_storage
 
     names = [name for name, _, _ in flags] + ["grid", "images"]
     values: dict[str, Any] = {}

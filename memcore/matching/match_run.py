@@ -16,7 +16,8 @@ from memcore.images import UnreadableImage, decode_file
 from memcore.index.reader import Index
 from memcore.matching.brute_force import Match, Metric, match_findings
 from memcore.matching.indexed import match_index
-from memcore.runs.folder import MATCHES, RunFolder, parquet_bytes, png_bytes
+from memcore.runs.folder import RunFolder
+from memcore.runs.schema import MATCHES, parquet_bytes, png_bytes
 from memcore.sources.stored import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD

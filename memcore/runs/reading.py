@@ -15,7 +15,8 @@ from typing import Any
 
 from memcore.errors import MissingExtraError, RunError
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, read_parquet
-from memcore.storage.base import Storage, is_url
+from memcore.storage.base import Storage
+from memcore.storage.open import is_url
 
 try:
     import pyarrow as pa
