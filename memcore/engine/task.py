@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from memcore.storage.base import Storage
 
@@ -120,7 +120,16 @@ def write_manifest(storage: Storage, task: str, about: Mapping[str, Any]) -> Non
     storage.write(manifest_name(task), json.dumps(about, indent=1).encode())
 
 
-def sign_manifest(started: float, *, given_up: bool = False) -> dict[str, Any]:
+class Signature(TypedDict):
+    """The engine's own entries of a manifest."""
+
+    given_up: bool
+    started: float
+    finished: float
+    writer: str
+
+
+def sign_manifest(started: float, *, given_up: bool = False) -> Signature:
     """Return the engine's entries of a manifest: whether the task was given up, when it was at work, and who wrote it."""
     return {
         "given_up": given_up,

@@ -25,7 +25,7 @@ def count_readings() -> None:
         _tell(name)
         return _open(storage, name)
 
-    LocalStorage.read, LocalStorage.open = read, open  # type: ignore[method-assign]
+    LocalStorage.read, LocalStorage.open = read, open  # type: ignore[assignment, method-assign]
 
 
 def _tell(name: str) -> None:
