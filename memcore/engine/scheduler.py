@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
+from memcore.audit.context import ShardContext
 from memcore.audit.shard import CHECKPOINT_SECONDS, give_up_shard, run_shard
 from memcore.audit.source import Identity, Source
 from memcore.engine.circuit_breaker import Hopeless
@@ -20,7 +21,6 @@ from memcore.errors import (
     WorkerError,
 )
 from memcore.runs.folder import RunFolder, Shard
-from memcore.sources.stored import StoredPrompts
 from memcore.storage.base import Part
 from memcore.system.credentials import redact
 
@@ -128,17 +128,8 @@ def do_shard(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> dict[str, Any]:
     """One shard from either kind of source."""
-    stored = source if isinstance(source, StoredPrompts) else None
-    sampler = None if isinstance(source, StoredPrompts) else source
-    return run_shard(
-        folder,
-        shard,
-        sampler,
-        stored=stored,
-        threads=threads,
-        progress=tell,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+    context = ShardContext(folder, source, threads, tell)
+    return run_shard(context, shard, checkpoint_seconds=checkpoint_seconds)
 
 
 def run_pool(
