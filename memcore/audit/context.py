@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
@@ -56,6 +55,8 @@ class ShardContext:
         """The run's configuration."""
         return self.folder.config
 
-    def quarantine(self, prompt_id: int | None, **entry: Any) -> None:
-        """Put aside what cannot be sampled or read: ``source``, ``reason`` and ``detail``."""
-        self.record.quarantine.append({"prompt_id": prompt_id, **entry})
+    def quarantine(self, prompt_id: int, source: str, reason: str, detail: str) -> None:
+        """Record what of a prompt cannot be sampled or read, with a reason code and a text."""
+        self.record.quarantine.append(
+            {"prompt_id": prompt_id, "source": source, "reason": reason, "detail": detail}
+        )

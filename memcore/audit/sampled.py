@@ -134,7 +134,7 @@ def _sample(
                 images = _checked(sampler, part)
         except SamplerError as error:
             failed.add(run.prompt_id)
-            context.quarantine(run.prompt_id, source=run.prompt, reason="sampler", detail=redact(str(error)))
+            context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(error)))
         else:
             yield part, images
 

@@ -22,7 +22,7 @@ def read_prompts(
         prompt = PromptInFlight(prompt_id, context.folder.prompts[prompt_id], graphs)
         for seeds, broken in stored.feed(prompt_id, graph, context.stages.timed):
             for entry in broken:
-                context.quarantine(prompt_id, **entry)
+                context.quarantine(prompt_id, entry["source"], entry["reason"], entry["detail"])
             prompt.seeds.extend(seeds)
             context.on_progress(len(seeds) + len(broken))
         try:
@@ -30,12 +30,8 @@ def read_prompts(
                 with context.stages.timed("graph"):
                     graph.graph()
         except (ImagesChangedError, UnreadableImage) as error:
-            context.quarantine(
-                prompt_id,
-                source=stored.label(prompt_id),
-                reason=getattr(error, "reason", "changed"),
-                detail=str(error),
-            )
+            reason = getattr(error, "reason", "changed")
+            context.quarantine(prompt_id, stored.label(prompt_id), reason, str(error))
         else:
             if prompt.seeds:
                 yield prompt
