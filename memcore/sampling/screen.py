@@ -37,9 +37,10 @@ class FirstStepTensors:
 
 @dataclasses.dataclass(frozen=True)
 class Screen:
-    """A score: its name, which is that of its column, what it is, and how it is taken from the tensors, (N,)."""
+    """A score: its name, which is that of its column, for people, what it is, and how it is taken from the tensors, (N,)."""
 
     name: str
+    label: str
     meaning: str
     measure: Callable[[FirstStepTensors], Any]
 
@@ -57,11 +58,13 @@ def _one_step(seen: FirstStepTensors) -> Any:
 SCREENS = (
     Screen(
         "noise_magnitude",
+        "noise magnitude",
         "the l2 norm of the denoiser's answer with the prompt minus that without it",
         _noise_magnitude,
     ),
     Screen(
         "one_step",
+        "one-step",
         "the mean squared difference of the latents before and after the step with guidance",
         _one_step,
     ),
