@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from memcore.audit.context import ShardContext
 from memcore.audit.shard import give_up_shard, run_shard
 from memcore.audit.source import Source, identity_of, make_source
 from memcore.engine.scheduler import list_pending
@@ -12,7 +13,6 @@ from memcore.engine.task import Counts, Identity, OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, RunStart, shard_size
 from memcore.runs.reading import quarantine_table
-from memcore.sources.stored import StoredPrompts
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress
 
@@ -34,16 +34,9 @@ class AuditWork:
 
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
-        stored = self._source if isinstance(self._source, StoredPrompts) else None
-        done = run_shard(
-            folder,
-            folder.shard(task),
-            None if isinstance(self._source, StoredPrompts) else self._source,
-            stored=stored,
-            threads=self._threads,
-            progress=on_progress,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        assert self._source is not None
+        context = ShardContext(folder, self._source, self._threads, on_progress)
+        done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
         prompts, failed = int(done["prompts"]), int(done["failed"])
         return Counts(prompts, failed, _last_error(folder.storage, task) if failed == prompts else "")
 
