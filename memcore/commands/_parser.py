@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from memcore.system.suggestions import nearest
+from memcore.system.suggestions import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -38,8 +38,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def _unknown_flag(self, name: str) -> NoReturn:
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-        near = nearest(name, flags) or nearest(f"--{name.lstrip('-').replace('_', '-')}", flags)
-        hint = f"did you mean {near}?" if near else f"{self.prog} takes {', '.join(sorted(flags))}"
+        allowed = f"{self.prog} takes {', '.join(sorted(flags))}"
+        hint = did_you_mean(f"--{name.lstrip('-').replace('_', '-')}", flags) or allowed
         self.error(f"unknown flag {name}; {hint}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -47,8 +47,6 @@ class CommandParser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
-        near = nearest(str(value), choices)
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise argparse.ArgumentError(
-            action, f"invalid choice: {value!r}{hint} (choose from {', '.join(map(repr, choices))})"
-        )
+        hint = did_you_mean(str(value), choices, repr)
+        said = f"invalid choice: {value!r}{f'; {hint}' if hint else ''}"
+        raise argparse.ArgumentError(action, f"{said} (choose from {', '.join(map(repr, choices))})")

@@ -16,7 +16,7 @@ from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.diffusers.first_step import SCORES
 from memcore.system.credentials import parse_options
-from memcore.system.suggestions import nearest
+from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
 SourceName = Literal["diffusers", "stored", "custom"]
@@ -279,24 +279,23 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     known = declared(Config)
     for key, value in clean.items():
         within = [str(name) for name in value] if isinstance(value, Mapping) else []
-        if within and (key not in known or any(map(_nearest, within))):
+        if within and (key not in known or any(map(_hint, within))):
             raise ConfigError(_unknown(f"{key}.{within[0]}"))
         if key not in known:
             raise ConfigError(_unknown(key))
     return Config(**clean)
 
 
-def _nearest(name: str) -> str | None:
-    return nearest(name.replace("-", "_"), declared(Config))
+def _hint(name: str) -> str:
+    return did_you_mean(name.replace("-", "_"), declared(Config), repr)
 
 
 def _unknown(name: str) -> str:
     """Return what is wrong with a name that no option has; a dotted one stands in a table of the file."""
     *tables, last = name.split(".")
-    near = _nearest(last)
-    hint = f"; did you mean {near!r}?" if near else f"; known names: {', '.join(sorted(declared(Config)))}"
+    hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
     flat = " All names stand at the top of the file, in no table." if tables else ""
-    return f"the configuration has an unknown name {name!r}{hint}{flat}"
+    return f"the configuration has an unknown name {name!r}; {hint}{flat}"
 
 
 def read_toml(path: Path) -> dict[str, Any]:
