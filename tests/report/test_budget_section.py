@@ -8,9 +8,8 @@ from memcore.audit.run_audit import audit
 from memcore.report.budget import budget, screen_curves
 from memcore.report.reader import read_run
 from memcore.runs.config import Config
-from tests.sampling.test_budget import COPY_RATES, RatedSampler
-from tests.sampling.test_screens import Screenable
 from tests.support.report_page import page_of
+from tests.support.samplers import COPY_RATES, RatedSampler, Screenable
 from tests.support.synthetic import PROMPTS
 
 
