@@ -196,7 +196,7 @@ class Config:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
     def _idle(self) -> list[str]:
-        """Names that decide nothing as things are set."""
+        """Return the names that decide nothing under the other settings."""
         idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
@@ -222,29 +222,33 @@ class Config:
         _at_least("screen_seeds", self.screen_seeds, 1)
 
     def make_budget(self) -> Budget:
-        """The rule that says how many images each prompt gets."""
+        """Return the rule that says how many images each prompt gets."""
         if self.budget == "fixed":
             return Fixed(self.generations)
         return Sequential(self.copy_rate, self.miss_rate, self.generations, self.min_clique)
 
     def describe_budget(self) -> dict[str, Any]:
-        """What ``run.toml`` says of the budget: the names, and when the sequential rule gives a prompt up."""
-        told: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
+        """Return what ``run.toml`` says of the budget, and when the sequential rule gives a prompt up."""
+        described: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
         rule = self.make_budget()
         if isinstance(rule, Sequential):
-            told |= {"copy_rate": rule.copy_rate, "miss_rate": rule.miss_rate, "look_every": rule.look_every}
-            told["stops"] = list(rule.boundary.stops)
-        return told
+            described |= {
+                "copy_rate": rule.copy_rate,
+                "miss_rate": rule.miss_rate,
+                "look_every": rule.look_every,
+            }
+            described["stops"] = list(rule.boundary.stops)
+        return described
 
     def background_colour(self) -> tuple[int, int, int] | None:
-        """``background`` as red, green and blue; None where none is declared."""
+        """Return ``background`` as red, green and blue; None if none is declared."""
         if not self.background:
             return None
         red, green, blue = bytes.fromhex(self.background[1:])
         return red, green, blue
 
     def describe_screen(self) -> dict[str, Any]:
-        """What ``run.toml`` says of the screen; nothing where there is none."""
+        """Return what ``run.toml`` says of the screen; nothing if there is none."""
         if self.screen == "none":
             return {}
         return {
@@ -255,7 +259,7 @@ class Config:
         }
 
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
-        """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
+        """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
         decisive = dataclasses.asdict(self)
         for path in ("model", "images", "prompts", "sampler"):
             decisive.pop(path)
@@ -265,7 +269,7 @@ class Config:
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as TOML holds them; what is None is left out."""
+        """Return plain values, as TOML holds them, without those that are None."""
         return {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in dataclasses.asdict(self).items()
@@ -299,7 +303,7 @@ def _unknown(name: str) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The flat names of a configuration file."""
+    """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -310,7 +314,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines that say what differs between two flat configurations.
+    """Return lines that say what differs between two flat configurations.
 
     >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
     ['steps: 20 -> 30']
