@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+@functools.cache
 def parsers() -> dict[str, argparse.ArgumentParser]:
     (commands,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     return dict(commands.choices)
