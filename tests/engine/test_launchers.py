@@ -17,7 +17,7 @@ import pytest
 
 from memcore.audit.run_audit import audit
 from memcore.cli import main
-from memcore.commands.launch import without_launcher
+from memcore.commands._submit import without_launcher
 from memcore.errors import StoreError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder

@@ -37,6 +37,15 @@ def names() -> tuple[str, ...]:
     return tuple(launcher.name for launcher in LAUNCHERS)
 
 
+def describe() -> str:
+    """Return what ``--help`` says of the launchers.
+
+    >>> describe()
+    'local: processes here; ray: actors; slurm: an array, submitted and left alone'
+    """
+    return "; ".join(f"{launcher.name}: {launcher.help}" for launcher in LAUNCHERS)
+
+
 def make_pool(name: str, work: Work[F], resources: Resources) -> Pool[F]:
     """Make the pool of the launcher ``name``. Raises ConfigError if there is none such, or if it holds no workers."""
     pools = [launcher.name for launcher in LAUNCHERS if not launcher.submits]
