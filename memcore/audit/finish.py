@@ -51,8 +51,8 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
         "upper": first["upper"] if first else config.min_clique - 1,
         "cliques": cliques,
         "stop": prompt.stop,
-        "tile_bytes": pairs.tile_bytes if pairs else None,
-        "pairs": _pairs(pairs) if pairs else None,
+        "tile_bytes": pairs.tile_bytes if pairs is not None else None,
+        "pairs": _pairs(pairs) if pairs is not None else None,
         "reason": None,
     }
     return with_scores(row, prompt.scores)
