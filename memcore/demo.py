@@ -37,9 +37,9 @@ def demo(
     threads: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Audits the small model and writes ``out/run/report/index.html``. Killed, it goes on where it stopped.
+    """Audit the small model and write ``out/run/report/index.html``; an interrupted demo is resumed.
 
-    ``train`` first trains the model afresh into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
+    ``train`` first trains the model again, into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
     is staged: the truth of what was planted is read by the evaluation alone.
     """
     say: Callable[[str], None] = (
@@ -72,7 +72,7 @@ def demo(
 
 
 def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:
-    """The folder with model, prompts, training images and truth: bundled, or trained afresh."""
+    """Return the folder with model, prompts, training images and truth: the bundled one, or one trained here."""
     if not train:
         from memcore.study.dataset import load_demo
 

@@ -18,6 +18,7 @@ from memcore.matching.brute_force import match_findings
 from memcore.matching.indexed import match_index
 from memcore.matching.metric import MetricName
 from memcore.matching.result import Match, MatchOptions
+from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
 from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
@@ -71,10 +72,10 @@ def match_run(
         names = {i: all_names[i] for m in found for i in _indices(m)}
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for position, pixels in pictures:  # annotators see them side by side
-        write_atomic(folder.path / "training" / f"{position:08d}.png", png_bytes(pixels))
-    write_atomic(folder.path / "matches.parquet", parquet_bytes(table_of_matches(rows)))
+        write_atomic(folder.path / layout.training_image_name(position), png_bytes(pixels))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
     record = cast(MatchRecord, {**about, "delta": delta, "distance": metric})
-    write_atomic(folder.path / "match.json", json.dumps(record, indent=1).encode())
+    write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows
 
 

@@ -16,7 +16,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.reading import findings_table
 from memcore.runs.rows import FindingRow, MatchRow, QuarantineRow, read_scores, with_scores
 from memcore.sampling.diffusers.first_step import SCORES
-from memcore.storage.base import LocalStorage
+from memcore.storage.local import LocalStorage
 from tests.support import report_runs
 
 ROOT = Path(__file__).parents[2]

@@ -21,8 +21,9 @@ from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
-from memcore.sampling.diffusers.first_step import SCORES, FirstStep, watch_first_step
+from memcore.sampling.diffusers.first_step import watch_first_step
 from memcore.sampling.protocol import check_images
+from memcore.sampling.screen import FirstStep, first_images, join
 from memcore.types import Images, Request
 
 try:
@@ -220,7 +221,7 @@ class DiffusersSampler:
         return images
 
     def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
-        """Scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
+        """Return scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
 
         ``guidance_scale`` must turn guidance on (above 1 for most pipelines), whatever that of the images is. Raises
         SamplerError for pipelines without classifier-free guidance, for example Flux.
@@ -229,20 +230,20 @@ class DiffusersSampler:
             raise ArgumentValueError("requests must hold at least one request")
         scales = dict.fromkeys(stages(self._parameters, GUIDANCE), check_guidance(guidance_scale))
         size = self.cpu_batch if self._on_cpu else self.batch_size
-        parts: list[tuple[FirstStep, int]] = []
+        parts: list[FirstStep] = []
         for start in range(0, len(requests), size):
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
                 with torch.inference_mode(), self._repeatable():
-                    parts.append((watch_first_step(self._pipe, arguments, size), len(group)))
+                    parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
             except Exception as error:
                 raise SamplerError(
                     f"the pipeline raised {type(error).__name__} in a screen: {error}"
                 ) from error
-        return FirstStep(*(np.concatenate([getattr(p, n)[:count] for p, count in parts]) for n in SCORES))
+        return join(parts)
 
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
         """Samples two requests together and the second one alone; raises SamplerError unless its bytes are the same.
