@@ -68,10 +68,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 
 
-def add_distance(parser: argparse.ArgumentParser, *, default: str, text: str) -> None:
+def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
     from memcore.matching.metric import METRICS
 
+    meanings = "; ".join(f"{metric.name}, {metric.help}" for metric in METRICS.values())
+    text = f"distance of images (default: %(default)s): {meanings}"
     parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
 
 

@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="what multiplies embeddings; the groups are the same (default: %(default)s)",
     )
-    _options.add_distance(parser, default="tiled_l2", text="distance of images (default: %(default)s)")
+    _options.add_distance(parser, default="tiled_l2")
     parser.add_argument(
         "--threshold",
         type=float,
