@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def agreement_of(run: Path) -> dict[str, Any]:
     """What both annotators said, as ``--agreement --json`` prints it."""
-    from memcore.report.reader import read_run
+    from memcore.report.run import read_run
     from memcore.runs.annotations import ANNOTATORS, LABELS, Annotations
 
     read = read_run(run)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from memcore.errors import RunError
-from memcore.report.reader import Row, Run, read_run
+from memcore.report.run import Row, Run, read_run
 
 #: Findings to look at, generations shown of each, and training images beside them.
 TOP, GENERATIONS, TRAINING = 1000, 16, 5

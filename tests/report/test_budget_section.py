@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from memcore.audit.run_audit import audit
-from memcore.report.budget import budget, screen_curves
-from memcore.report.reader import read_run
+from memcore.report.run import read_run
+from memcore.report.sections.budget import context, screen_curves
+from memcore.report.subject import make_subject
 from memcore.runs.config import Config
 from tests.sampling.test_budget import COPY_RATES, RatedSampler
 from tests.sampling.test_screens import Screenable
@@ -21,11 +22,11 @@ def sequential_run(path: Path) -> Path:
 
 def test_stops_and_savings_are_those_of_the_findings(tmp_path: Path) -> None:
     run = sequential_run(tmp_path / "run")
-    told = budget(read_run(run))
+    told = context(make_subject(read_run(run), []))
     assert told is not None
-    assert {row["stop"]: row["prompts"] for row in told["rows"]} == {"found": 3, "hopeless": 9}
+    assert {row.stop: row.prompts for row in told["endings"]} == {"found": 3, "hopeless": 9}
     assert told["of"] == 12 * 200
-    assert told["images"] == sum(row["images"] for row in told["rows"])
+    assert told["images"] == sum(row.images for row in told["endings"])
     text = page_of(run).text("budget")
     assert f"{told['images']:,} images were made where the fixed rule makes 2,400" in text
     assert f"{100 * (1 - told['images'] / 2400):.0f} % were saved" in text
@@ -35,7 +36,7 @@ def test_stops_and_savings_are_those_of_the_findings(tmp_path: Path) -> None:
 
 
 def test_a_fixed_run_has_no_budget_section(audited: Path) -> None:
-    assert budget(read_run(audited)) is None
+    assert context(make_subject(read_run(audited), [])) is None
     assert 'id="budget"' not in page_of(audited).html
 
 
@@ -44,7 +45,7 @@ def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> No
     recorded = Config(**options)  # type: ignore[arg-type]
     run = audit(tmp_path / "all", recorded, sampler=Screenable(), prompts=PROMPTS, quiet=True).path
     curves = screen_curves(read_run(run))
-    assert {name: curve["area"] for name, curve in curves.items()} == {
+    assert {name: curve.area for name, curve in curves.items()} == {
         "noise magnitude": 1.0,
         "one-step": 1.0,
     }
