@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import chromium
+from tests.support.browser import FINDINGS, chromium
 from tests.support.drawn import near_copies, picture
 from tests.support.report_runs import RunWriter, finding_row
-
-FINDINGS = 60
 
 
 @pytest.fixture(scope="session")

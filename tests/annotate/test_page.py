@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from memcore.runs.annotations import Annotations
-from tests.annotate.conftest import FINDINGS
-from tests.support.browser import Server, serving
+from tests.support.browser import FINDINGS, Server, serving
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: memcore-audit[annotate]")
 

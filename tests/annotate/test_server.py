@@ -13,8 +13,7 @@ import pytest
 from memcore import cli
 from memcore.errors import RunError
 from memcore.runs.annotations import Annotations
-from tests.annotate.conftest import FINDINGS
-from tests.support.browser import Server, serving
+from tests.support.browser import FINDINGS, Server, serving
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: memcore-audit[annotate]")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import signal
@@ -26,45 +25,8 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.summary import summary
 from memcore.storage.base import LocalStorage
 from memcore.system import atomic_files
+from tests.support.run_files import GENERATIONS, config, findings_bytes, image_digest, run
 from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler, write_stored, write_training_set
-
-GENERATIONS = 40
-
-
-def config(**changes: object) -> Config:
-    options = {
-        "source": "custom",
-        "generations": GENERATIONS,
-        "batch_size": 16,
-        "shard_prompts": 2,
-        **changes,
-    }
-    return Config(**options)  # type: ignore[arg-type]
-
-
-def run(
-    path: Path,
-    sampler: SyntheticSampler | None = None,
-    part: tuple[int, int] | None = None,
-    **changes: object,
-) -> RunFolder:
-    return audit(
-        path, config(**changes), sampler=sampler or SyntheticSampler(), prompts=PROMPTS, part=part, quiet=True
-    )
-
-
-def findings_bytes(folder: RunFolder) -> bytes:
-    """All findings files one after the other, in order of their prompts."""
-    paths = sorted((folder.path / "findings").glob("shard-*.parquet"))
-    assert len(paths) == len(folder.shards())
-    return b"".join(p.read_bytes() for p in paths)
-
-
-def image_digest(folder: RunFolder) -> str:
-    digest = hashlib.sha256()
-    for path in sorted((folder.path / "images").rglob("*.png")):
-        digest.update(str(path.relative_to(folder.path)).encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 @pytest.fixture(scope="module")

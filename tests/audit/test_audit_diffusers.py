@@ -12,8 +12,8 @@ import pytest
 
 from memcore.cli import main
 from memcore.runs.folder import RunFolder
-from tests.audit.test_audit import findings_bytes, image_digest
 from tests.support import tiny_pipelines
+from tests.support.run_files import findings_bytes, image_digest
 
 
 @pytest.fixture(scope="module")

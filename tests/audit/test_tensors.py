@@ -13,7 +13,7 @@ from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.graphs.device_prompts import DevicePrompts
 from memcore.runs.folder import RunFolder
 from memcore.types import Images, Request
-from tests.audit.test_audit import findings_bytes, image_digest, run
+from tests.support.run_files import findings_bytes, image_digest, run
 from tests.support.synthetic import SyntheticSampler
 
 torch = pytest.importorskip("torch")

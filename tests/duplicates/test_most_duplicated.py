@@ -20,8 +20,7 @@ from memcore.errors import ArgumentValueError, ConfigError, MissingExtraError
 from memcore.index import Index, build_index, open_source
 from memcore.runs.prompts import prompts_of
 from memcore.study.dataset import load_demo
-from tests.index.test_index import write_parquet, write_tar
-from tests.index.test_index_search import make_index, natural, ssd_of
+from tests.support.index_sets import make_index, natural, ssd_of, write_parquet, write_tar
 
 
 def components_of(near: np.ndarray) -> list[int]:

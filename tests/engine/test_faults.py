@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.system import atomic_files
 from tests.support.faulty_disk import FAULTS, FaultyDisk, PowerCut, QuickDisk, UnpluggedDisk
+from tests.support.run_files import content
 from tests.support.synthetic import PROMPTS, SyntheticSampler
 
 CONFIG = Config(source="custom", generations=7, batch_size=7, shard_prompts=2, min_clique=4)
@@ -23,16 +23,6 @@ SOME = PROMPTS[:4]  # two memorised ones, one of each in a shard
 
 def run(path: Path) -> RunFolder:
     return audit(path, CONFIG, sampler=SyntheticSampler(fail="a green hill"), prompts=SOME, quiet=True)
-
-
-def content(path: Path) -> dict[str, str]:
-    """All that must be the same however the run was made: everything but times and locks."""
-    found = {}
-    for kind in ("findings", "quarantine", "images"):
-        for file in sorted((path / kind).rglob("*")):
-            if file.is_file() and not file.name.startswith(atomic_files.TEMPORARY):
-                found[str(file.relative_to(path))] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
 
 
 @pytest.fixture(autouse=True)

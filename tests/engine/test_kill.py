@@ -19,7 +19,7 @@ from memcore.runs.folder import RunFolder
 from memcore.sampling.diffusers.first_step import FirstStep
 from memcore.sampling.seeds import derive_seeds
 from memcore.system import atomic_files
-from tests.engine.test_faults import content
+from tests.support.run_files import content
 from tests.support.synthetic import SyntheticSampler
 
 PROMPTS = [f"{p} {n}" for n in range(4) for p in ("a red fox", "a green hill", "two boats", "a door")]

@@ -22,7 +22,7 @@ from memcore.errors import StoreError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.status import status
-from tests.engine.test_faults import content
+from tests.support.run_files import content
 from tests.support.synthetic import PROMPTS
 
 ROOT = Path(__file__).parents[2]

@@ -198,7 +198,7 @@ def test_many_prompts_with_one_transfer() -> None:
 
 def test_an_audit_keeps_images_on_the_device(tmp_path) -> None:  # type: ignore[no-untyped-def]
     from memcore.types import Images
-    from tests.audit.test_audit import findings_bytes, run
+    from tests.support.run_files import findings_bytes, run
     from tests.support.synthetic import SyntheticSampler
 
     class CudaSampler(SyntheticSampler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -13,31 +12,18 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 import memcore
 from memcore.cli import main
 from memcore.errors import ConfigError, RunError
 from memcore.index import Index, Resize, build_index, layout, nearest, open_source
-
-Images = NDArray[np.uint8]
-
-
-def pictures(n: int, side: int = 12, seed: int = 0) -> Images:
-    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
-
-
-def png(pixels: Images, **options: Any) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(pixels).save(sink, "png", **options)
-    return sink.getvalue()
+from tests.support.index_sets import Images, add_member, pictures, png, write_parquet, write_tar
 
 
 def write_folder(path: Path, images: Images) -> Path:
@@ -45,38 +31,6 @@ def write_folder(path: Path, images: Images) -> Path:
     for i, pixels in enumerate(images):
         (path / f"{i:04d}.png").write_bytes(png(pixels))
         (path / f"{i:04d}.txt").write_text(f"caption {i}\n")
-    return path
-
-
-def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
-
-
-def write_tar(path: Path, images: Images, first: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for i, pixels in enumerate(images, first):
-            if i % 3 == 0:
-                add_member(tar, f"{i:05d}.txt", f"caption {i}".encode())
-            add_member(tar, f"{i:05d}.png", png(pixels))
-            if i % 3 == 1:
-                add_member(tar, f"{i:05d}.json", json.dumps({"caption": f"caption {i}"}).encode())
-            if i % 3 == 2:
-                add_member(tar, f"{i:05d}.txt", f"caption {i}".encode())
-    return path
-
-
-def write_parquet(path: Path, images: Images, first: int = 0, struct: bool = False) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data: list[Any] = [png(p) for p in images]
-    if struct:
-        data = [{"bytes": d, "path": None} for d in data]
-    captions = [f"caption {i}" for i in range(first, first + len(images))]
-    pq.write_table(
-        pa.table({"image": data, "caption": captions, "id": range(len(images))}), path, row_group_size=7
-    )
     return path
 
 

@@ -13,34 +13,13 @@ from numpy.typing import NDArray
 import memcore
 from memcore import _core
 from memcore.errors import ArgumentValueError
-from memcore.index import Index, build_index, match_index, nearest, open_source, search
-from memcore.index.sketch import Level, cut_tiles, pair_ssd, reach
+from memcore.index import match_index, nearest, search
+from memcore.index.sketch import Level, pair_ssd, reach
 from memcore.matching.brute_force import Closest, Match, match_findings
 from memcore.types import Threshold
+from tests.support.index_sets import make_index, natural, ssd_of
 
 Images = NDArray[np.uint8]
-
-
-def make_index(folder: Path, images: Images, **options: int) -> Index:
-    np.save(folder / "train.npy", images)
-    build_index(folder / "index", open_source(folder / "train.npy"), **options)  # type: ignore[arg-type]
-    return Index.open(folder / "index")
-
-
-def natural(rng: np.random.Generator, n: int, side: int, channels: int = 3) -> Images:
-    """Smooth shapes with detail, some flat, some repeated with noise: near and far pairs of every kind."""
-    coarse = rng.integers(0, 256, (n, 3, 3, channels))
-    images = coarse.repeat(-(-side // 3), 1).repeat(-(-side // 3), 2)[:, :side, :side]
-    images = images + rng.integers(-25, 26, images.shape) * (rng.random((n, 1, 1, 1)) < 0.6)
-    copies = rng.integers(0, n, n // 3)
-    images[: len(copies)] = images[copies] + rng.integers(-30, 31, (len(copies), side, side, channels))
-    return np.clip(images, 0, 255).astype(np.uint8)
-
-
-def ssd_of(a: Images, b: Images, cut: tuple[int, int] = (1, 1)) -> NDArray[np.int64]:
-    """(len(a), len(b)) ssd of the largest tile, in int64."""
-    x, y = (cut_tiles(v, cut).astype(np.int64) for v in (a, b))
-    return np.stack([((row[None] - y) ** 2).sum(-1).max(-1) for row in x])
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,7 +11,7 @@ import pytest
 from memcore.cli import main
 from memcore.errors import MemcoreError
 from memcore.index import Index, build_index, nearest, open_source
-from tests.index.test_index import pictures
+from tests.support.index_sets import pictures
 
 
 @pytest.mark.parametrize("threads", [-1, 0, 10**30, "two", True])

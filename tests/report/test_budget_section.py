@@ -9,9 +9,8 @@ from memcore.report.run import read_run
 from memcore.report.sections.budget import context, screen_curves
 from memcore.report.subject import make_subject
 from memcore.runs.config import Config
-from tests.sampling.test_budget import COPY_RATES, RatedSampler
-from tests.sampling.test_screens import Screenable
 from tests.support.report_page import page_of
+from tests.support.samplers import COPY_RATES, RatedSampler, Screenable
 from tests.support.synthetic import PROMPTS
 
 

@@ -22,9 +22,9 @@ from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.sampling import Budget, Sequential, StopReason, find_boundary, interleave, outcome
 from memcore.sampling.boundary import Boundary
-from memcore.types import Images, Request
-from tests.audit.test_audit import findings_bytes, image_digest
-from tests.support.synthetic import SHAPE, SyntheticSampler
+from tests.support.run_files import findings_bytes, image_digest
+from tests.support.samplers import COPY_RATES, RatedSampler
+from tests.support.synthetic import SyntheticSampler
 
 RATES = st.fractions(Fraction(1, 20), Fraction(19, 20), max_denominator=40)
 
@@ -196,28 +196,6 @@ def test_largest_clique_of_a_growing_graph() -> None:
     assert graph.largest_clique() == (3, 3)
 
 
-COPY_RATES = {f"prompt {i}": rate for i, rate in enumerate([0, 0.5, 0, 0.25, 0, 0, 1, 0, 0, 0.02, 0, 0])}
-
-
-class RatedSampler(SyntheticSampler):
-    """Copies at each prompt's own rate, else random images; breaks off after ``most`` batches."""
-
-    def __init__(self, most: int | None = None) -> None:
-        super().__init__(fingerprint="rated")
-        self.most = most
-
-    def sample(self, requests: Sequence[Request]) -> Images:
-        if self.most is not None and len(self.batches) == self.most:
-            raise KeyboardInterrupt
-        return super().sample(requests)
-
-    def _one(self, request: Request) -> Any:
-        rng = np.random.default_rng(request.seed)
-        if rng.random() < COPY_RATES[request.prompt]:
-            return rng.integers(100, 116, SHAPE, dtype=np.uint8)
-        return rng.integers(0, 256, SHAPE, dtype=np.uint8)
-
-
 def run(path: Path, sampler: SyntheticSampler | None = None, **changes: Any) -> RunFolder:
     options: dict[str, Any] = {
         "source": "custom",
@@ -272,7 +250,7 @@ def test_same_findings_with_another_batch_size(
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_same_findings_with_more_workers(undisturbed: RunFolder, tmp_path: Path, workers: int) -> None:
-    options = {**undisturbed.config.as_dict(), "sampler": "tests.sampling.test_budget:RatedSampler"}
+    options = {**undisturbed.config.as_dict(), "sampler": "tests.support.samplers:RatedSampler"}
     folder = audit(
         tmp_path / "run",
         Config(**options),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from memcore.evaluation.roc import roc
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.summary import summary
-from memcore.sampling import DiffusersSampler, FirstStep, FirstStepSampler, derive_seed
+from memcore.sampling import DiffusersSampler, FirstStepSampler, derive_seed
 from memcore.study.dataset import load_demo
 from memcore.types import Request
-from tests.audit.test_audit import findings_bytes
 from tests.support import tiny_pipelines
+from tests.support.run_files import findings_bytes
+from tests.support.samplers import Screenable
 from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 
 REQUESTS = [Request(0, "a dog", 11), Request(1, "red cat", 12), Request(0, "a dog", 13)]
@@ -107,23 +107,6 @@ def test_flux_with_a_negative_prompt_has_guidance() -> None:
 def test_guidance_that_is_off_is_an_error() -> None:
     with pytest.raises(SamplerError, match="the guidance scale turns it off"):
         sampler_of("stable diffusion 1").first_step(REQUESTS, guidance_scale=1.0)
-
-
-class Screenable(SyntheticSampler):
-    """Scores memorised prompts 3 and 4, others 1 and 2, one of which fails."""
-
-    def __init__(self, fail_screen: str = "") -> None:
-        super().__init__()
-        self.fail_screen = fail_screen
-        self.screened: list[str] = []
-
-    def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
-        assert guidance_scale == 7.5
-        self.screened += [r.prompt for r in requests]
-        if any(r.prompt == self.fail_screen for r in requests):
-            raise SamplerError("no first step")
-        scores = np.array([3.0 if r.prompt in MEMORISED else 1.0 for r in requests])
-        return FirstStep(scores + np.arange(len(requests)) % 2, 10 * scores)
 
 
 def run(path: Path, sampler: SyntheticSampler | None = None, **changes: Any) -> RunFolder:

@@ -27,6 +27,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
+#: Findings of the annotated run, more than a page shows at once.
+FINDINGS = 60
+
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:

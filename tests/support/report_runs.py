@@ -277,7 +277,7 @@ def write_run(
     """
     run = RunWriter(path)
     truth = []
-    kinds = [kind for *kind, count in KINDS for _ in range(count)]
+    kinds = [(kind, copies, expected) for kind, copies, expected, count in KINDS for _ in range(count)]
     for prompt_id, (kind, copies, expected) in enumerate(kinds):
         prompt = f"{NOUNS[prompt_id % len(NOUNS)]}{'' if prompt_id < len(NOUNS) else ' at night'}"
         truth.append(

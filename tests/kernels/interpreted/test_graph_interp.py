@@ -19,20 +19,7 @@ from memcore.graphs.device_slots import KernelSlots
 from memcore.sampling.budget import Sequential
 from tests.support import fibers
 from tests.support.interpreter_check import watched
-
-
-def prompt(rng: np.random.Generator, n: int, shape: tuple[int, int, int], copies: int) -> torch.Tensor:
-    """n random images, of which the last ``copies`` and every fifth before them are near-duplicates of one."""
-    images = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
-    base = rng.integers(8, 248, shape)
-    for i in {*range(n - copies, n), *range(0, n, 5)}:
-        images[i] = base + rng.integers(-8, 9, shape)
-    return torch.from_numpy(images)
-
-
-def oracle(images: torch.Tensor, tile: tuple[int, int], ssd_max: int) -> torch.Tensor:
-    ssd = torch.from_numpy(reference.tiled_l2_ssd(images[None].numpy(), None, tile)[0].astype(np.int64))
-    return (ssd <= ssd_max).fill_diagonal_(False)
+from tests.support.kernel_graphs import limit, oracle, prompt
 
 
 def check(graphs: DeviceGraphs, prompts: dict[int, torch.Tensor], tile: tuple[int, int]) -> int:
@@ -49,10 +36,6 @@ def check(graphs: DeviceGraphs, prompts: dict[int, torch.Tensor], tile: tuple[in
         degrees = graphs.degrees()
     assert torch.equal(degrees, gpu_clique.unpack(graphs.bits, graphs.capacity).sum(-1, dtype=torch.int32))
     return edges
-
-
-def limit(tile_bytes: int, threshold: float = 0.15) -> int:
-    return int(threshold**2 * 255**2 * tile_bytes)
 
 
 @pytest.mark.parametrize("n", [1, 2, 64, 65, 129])

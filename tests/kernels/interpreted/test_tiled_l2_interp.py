@@ -13,38 +13,7 @@ from memcore_kernels.tiled_l2 import _triangle
 
 from memcore.backends import gpu, reference
 from tests.support.interpreter_check import watched
-
-
-def oracle(
-    images: torch.Tensor, other: torch.Tensor | None, tile: tuple[int, int], channels: Channels
-) -> torch.Tensor:
-    """int64 in NumPy, of 4 or 5 dimensions."""
-
-    def channels_last(x: torch.Tensor) -> np.ndarray:
-        x = x if x.dim() == 5 else x[None]
-        return (x.movedim(-3, -1) if channels == "first" else x).numpy()
-
-    ssd = reference.tiled_l2_ssd(channels_last(images), None if other is None else channels_last(other), tile)
-    wide = torch.from_numpy(ssd.astype(np.int64))
-    return wide if images.dim() == 5 else wide[0]
-
-
-def random_images(*shape: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8))
-
-
-def check(
-    images: torch.Tensor,
-    other: torch.Tensor | None = None,
-    *,
-    tile: tuple[int, int],
-    channels: Channels = "last",
-    seed: int = 0,
-) -> None:
-    with watched(seed):
-        answer = tiled_l2_ssd(images, other, tile=tile, channels=channels)
-    assert answer.dtype == torch.int64
-    assert torch.equal(answer, oracle(images, other, tile, channels))
+from tests.support.kernel_distances import black_and_white, check, oracle, random_images
 
 
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
@@ -122,12 +91,6 @@ def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> Non
         assert launch.tiles_per_program == tiles
         assert launch.programs == -(-9 // tiles)
         check(images, tile=(4, 4), seed=program_bytes)
-
-
-def black_and_white(*shape: int) -> torch.Tensor:
-    images = torch.zeros(2, *shape, dtype=torch.uint8)
-    images[1] = 255
-    return images
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from memcore_kernels import plan, raster, threshold_graph, tile_blocks, tiled_l2
 from memcore_kernels.threshold_graph import DeviceGraphs
 
 from memcore.backends import gpu_clique, reference
-from tests.kernels.interpreted.test_graph_interp import limit, prompt
-from tests.kernels.interpreted.test_graph_interp import oracle as graph_oracle
-from tests.kernels.interpreted.test_tiled_l2_interp import black_and_white, check, random_images
 from tests.support.interpreter_check import watched
+from tests.support.kernel_distances import black_and_white, check, random_images
+from tests.support.kernel_graphs import limit, prompt
+from tests.support.kernel_graphs import oracle as graph_oracle
 
 
 @pytest.fixture(autouse=True)
