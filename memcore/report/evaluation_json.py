@@ -128,3 +128,13 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise RunError(f"{file} must hold a JSON object, got {type(loaded).__name__}")
     return loaded
+
+
+def compared_with(evaluation: Evaluation) -> str:
+    """Return what the run was compared with: truth, matches or annotations."""
+    return str(evaluation.get("against", "truth"))  # the oldest evaluations do not say: it was planted truth
+
+
+def is_planted(evaluation: Evaluation) -> bool:
+    """Return whether copies were planted, so that their numbers mean something."""
+    return compared_with(evaluation) == "truth"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from memcore.report.evaluation_json import EvaluatedPrompt
+from memcore.report.evaluation_json import EvaluatedPrompt, is_planted
 from memcore.report.pictures import Album, Picture
 from memcore.report.run import Row, Run
 from memcore.report.wording import NAME_LENGTH, PROMPT_LENGTH, tidy
@@ -59,7 +59,7 @@ class Finding:
     """A prompt's finding: the clique with the strongest match, and what is known of it.
 
     ``clique`` counts from 0 among the prompt's ``cliques``. ``extracted`` is None before matching. ``planted`` is the
-    prompt's entry in the evaluation.
+    prompt's entry in an evaluation against planted truth.
     """
 
     rank: int
@@ -93,16 +93,18 @@ class Finding:
 
 def read_findings(run: Run, album: Album, *, pictured: int = PICTURED) -> list[Finding]:
     """Return the findings in rank order; the first ``pictured`` of them with their pictures."""
-    entries = evaluated_prompts(run)
+    entries = planted_prompts(run)
     return [
         make_finding(run, rank, album, entries, strip=_strip(rank, pictured))
         for rank in range(1, min(len(run.findings), PICTURED + TABLE_ROWS) + 1)
     ]
 
 
-def evaluated_prompts(run: Run) -> dict[int, EvaluatedPrompt]:
-    """Return the evaluation's entry of each prompt that it lists."""
-    return {int(entry["prompt_id"]): entry for entry in (run.evaluation["prompts"] if run.evaluation else ())}
+def planted_prompts(run: Run) -> dict[int, EvaluatedPrompt]:
+    """Return the evaluation's entry of each prompt that it lists; none unless it knows what was planted."""
+    if run.evaluation is None or not is_planted(run.evaluation):
+        return {}
+    return {int(entry["prompt_id"]): entry for entry in run.evaluation["prompts"]}
 
 
 def count_pictures(findings: int) -> int:

@@ -176,3 +176,14 @@ def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["FINDINGS", "QUARANTINE", "MATCHES"])
 def test_the_fixture_has_the_formats_of_the_store(name: str) -> None:
     assert getattr(report_runs, name).equals(getattr(schema, name))
+
+
+def test_an_evaluation_against_matches_claims_nothing_planted(run: Path, tmp_path: Path) -> None:
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    for entry in evaluation["prompts"]:
+        entry |= {"copies": 0, "expected": False}
+    copy_of(run, tmp_path, "evaluation.json")
+    (tmp_path / "evaluation.json").write_text(json.dumps({**evaluation, "against": "matches"}))
+    page = page_of(tmp_path)
+    assert "Evaluation against the extractions" in page.text("evaluation")
+    assert "planted" not in " ".join(page.text(card) for card in page.cards()).lower()

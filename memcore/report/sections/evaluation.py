@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TypedDict
 
 from memcore.report.drawing import plots
-from memcore.report.evaluation_json import CopiesGroup, EvaluatedPrompt, Evaluation, Stage, Sweep
+from memcore.report.evaluation_json import (
+    CopiesGroup,
+    EvaluatedPrompt,
+    Evaluation,
+    Stage,
+    Sweep,
+    compared_with,
+    is_planted,
+)
 from memcore.report.subject import Subject
 from memcore.report.wording import EXAMPLES, count, tidy
 
@@ -66,12 +74,7 @@ def context(subject: Subject) -> EvaluationSection | None:
 
 def against(evaluation: Evaluation) -> str:
     """Say what the run was compared with."""
-    return AGAINST.get(_kind(evaluation), AGAINST["truth"])
-
-
-def is_planted(evaluation: Evaluation) -> bool:
-    """Return whether copies were planted, so that their numbers mean something."""
-    return _kind(evaluation) == "truth"
+    return AGAINST.get(compared_with(evaluation), AGAINST["truth"])
 
 
 def judged_stage(evaluation: Evaluation | None) -> Stage | None:
@@ -85,14 +88,9 @@ def confidence(evaluation: Evaluation) -> str:
     return f"{100 * float(evaluation.get('confidence', 0.95)):g} %"
 
 
-def _kind(evaluation: Evaluation) -> str:
-    """The oldest evaluations do not say what the run was compared with: it was planted truth."""
-    return str(evaluation.get("against", "truth"))
-
-
 def _counted(evaluation: Evaluation) -> str:
     """Say who counts as right and as wrong."""
-    return _COUNTED.get(_kind(evaluation), _COUNTED["truth"]).format(
+    return _COUNTED.get(compared_with(evaluation), _COUNTED["truth"]).format(
         right=count(int(evaluation["positives"]), "prompt"),
         wrong=f"{int(evaluation['negatives']):,}",
         unknown=f"{int(evaluation['ignored']):,}",

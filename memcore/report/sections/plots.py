@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from memcore.report.drawing import plots
+from memcore.report.evaluation_json import is_planted
 from memcore.report.sections import evaluation
 from memcore.report.subject import Subject
 
@@ -27,7 +28,7 @@ def context(subject: Subject) -> Plots | None:
                 f"{evaluation.confidence(run.evaluation)} intervals where the curve ends.",
             )
         )
-    if run.evaluation and evaluation.is_planted(run.evaluation):
+    if run.evaluation and is_planted(run.evaluation):
         drawn.append(
             plots.Plot(
                 title="More duplicates, more copies",
