@@ -21,14 +21,14 @@ def sequential_run(path: Path) -> Path:
 
 def test_stops_and_savings_are_those_of_the_findings(tmp_path: Path) -> None:
     run = sequential_run(tmp_path / "run")
-    told = context(make_subject(read_run(run), []))
-    assert told is not None
-    assert {row.stop: row.prompts for row in told["endings"]} == {"found": 3, "hopeless": 9}
-    assert told["of"] == 12 * 200
-    assert told["images"] == sum(row.images for row in told["endings"])
+    section = context(make_subject(read_run(run), []))
+    assert section is not None
+    assert {row.stop: row.prompts for row in section["endings"]} == {"found": 3, "hopeless": 9}
+    assert section["of"] == 12 * 200
+    assert section["images"] == sum(row.images for row in section["endings"])
     text = page_of(run).text("budget")
-    assert f"{told['images']:,} images were made where the fixed rule makes 2,400" in text
-    assert f"{100 * (1 - told['images'] / 2400):.0f} % were saved" in text
+    assert f"{section['images']:,} images were made where the fixed rule makes 2,400" in text
+    assert f"{100 * (1 - section['images'] / 2400):.0f} % were saved" in text
     assert "in at least 20 % of their images" in text
     assert "at most 1.0 % are expected to be lost" in text
     assert "Prompts with fewer copies have no such bound" in text

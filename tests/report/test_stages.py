@@ -28,7 +28,7 @@ def test_before_matching(run: Path, tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     page = page_of(tmp_path)
     assert "18 of 50 prompts repeat one picture again and again" in page.text()
-    assert "not yet held against a training set" in page.text()
+    assert "not yet compared with a training set" in page.text()
     assert "Candidate" in page.text("finding-1")
     assert "training image" not in page.text("finding-1").lower()
     assert "precision 0.938" in page.text(), "the candidates' precision"

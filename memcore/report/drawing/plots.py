@@ -130,7 +130,7 @@ def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
     spread = min([0.5, *(0.7 * (right - left) for left, right in itertools.pairwise(places))])
     for copies, group in groups.items():
         for i, prompt in enumerate(thinned(group, most)):
-            aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values stand side by side
+            aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values side by side
             tip = f"{tidy(prompt['prompt'], 60)}: {percent(float(prompt['share']))} of generations, {copies:,} in training"
             axes.dot(
                 _place(copies) + aside,
@@ -146,7 +146,7 @@ def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
 
 
 def _place(copies: int) -> float:
-    """log10; none at all stands half a decade left of one."""
+    """Return log10; no copies at all are half a decade left of one."""
     return math.log10(copies) if copies else -0.5
 
 

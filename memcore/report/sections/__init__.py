@@ -2,7 +2,7 @@
 
 A module ``name.py`` has three names, and ``name.html`` beside it shows what ``context`` returns:
 
-``ORDER``: its place on the page, from the top down; sections below 0 stand above the navigation.
+``ORDER``: its place on the page, from the top down; sections below 0 are above the navigation.
 ``LABEL``: its entry in the navigation, whose target is the element with the id ``name``; None for no entry.
 ``context(subject)``: what the template needs, or None where the run has nothing for this section.
 

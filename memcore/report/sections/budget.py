@@ -1,4 +1,4 @@
-"""What the page says of a run's budget and screen."""
+"""A run's budget and screen: why prompts ended, how many images that saved, and what may be lost."""
 
 from __future__ import annotations
 

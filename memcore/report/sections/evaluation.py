@@ -1,4 +1,4 @@
-"""What the page says of an evaluation: what the run was compared with, and other thresholds and clique sizes."""
+"""An evaluation: precision and recall, what was missed, and other thresholds and clique sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COUNTED = {
     "truth": "{right} must be found, {wrong} must not, and {unknown} in between are shown but count neither way. A match "
     "with another training image than the planted one counts as wrong.",
     "matches": "{right} were extracted and {wrong} were not, though their images repeat; the other {unknown} were never "
-    "held against the training set and count neither way. So recall is of the extractions, not of all that is memorised.",
+    "compared with the training set and count neither way. So recall is of the extractions, not of all that is memorised.",
     "annotations": "{right} were called a copy and {wrong} were not; on {unknown} nobody decided: they count neither way. "
     "So recall is of the copies that the annotators saw, not of all that is memorised.",
 }
@@ -124,9 +124,9 @@ def _sweep(sweep: Sweep | None, threshold: float, min_clique: int) -> plots.Plot
             f"The largest is {highest:.3f}, at threshold {best.threshold:.3g} and cliques of "
             f"{best.min_clique} (dashed); the run's own setting has the solid frame."
         )
-    text = f"{found} Found from stored pairs, up to {sweep['ceiling']:g}; no image was made again."
+    text = f"{found} Computed from the stored pairs, up to {sweep['ceiling']:g}; no image was made again."
     if sweep.get("stopped_early"):
-        text += " Prompts stopped early, at the run's setting: with another one some would have gone on, and found more."
+        text += " Prompts stopped early at the run's setting: with another one, some would have continued and found more."
     return plots.Plot(
         title="Other thresholds and clique sizes",
         svg=plots.sweep_map(sweep, own, best),

@@ -15,8 +15,8 @@ LABEL = "Left out"
 REASONS = {
     "sampler": "the sampler raised for this prompt",
     "empty": "a prompt without a readable image",
-    "error": "a shard that raised three times and was put aside",
-    "crash": "a shard whose workers died three times and that was put aside",
+    "error": "a shard that raised three times and was quarantined",
+    "crash": "a shard whose workers died three times and that was quarantined",
     **images.REASONS,
 }
 

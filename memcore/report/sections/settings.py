@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from memcore.report.subject import Subject
-from memcore.report.wording import flattened
+from memcore.report.wording import flatten
 
 ORDER = 100
 LABEL = "Configuration"
@@ -19,8 +19,8 @@ class Settings(TypedDict):
 
 def context(subject: Subject) -> Settings:
     run = subject.run
-    config = flattened(run.settings.get("config", {}))
-    rest = flattened({name: table for name, table in run.settings.items() if name != "config"})
+    config = flatten(run.settings.get("config", {}))
+    rest = flatten({name: table for name, table in run.settings.items() if name != "config"})
     return {
         "rows": [
             *list(config.items())[:MOST],

@@ -48,7 +48,7 @@ def headline(run: Run) -> str:
 
 
 def _origin(run: Run) -> str:
-    """What was audited and when, in one line."""
+    """Say what was audited and when, in one line."""
     try:
         date = datetime.datetime.fromisoformat(run.created).date()
         started = f"started {date.day} {date:%B %Y}"
@@ -62,7 +62,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
     """Return the paragraph below the headline, sentence by sentence."""
     if not run.done:
         return [
-            "The run has started, but no shard of it is complete. Give the same memcore command again to go on."
+            "The run has started, but none of its shards is complete. Run the same memcore command again to resume it."
         ]
     sentences = [f"For each prompt, {_generations(run)}."]
     repeats = f"at least {run.min_clique} of these are nearly the same picture"
@@ -73,7 +73,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
     first = f"For {count(len(run.findings), 'prompt')}, {repeats}"
     if extracted is None:
         sentences.append(
-            f"{first}. They were not yet held against a training set, so these are candidates and no proof."
+            f"{first}. They were not yet compared with a training set, so these are candidates and no proof."
         )
     else:
         sentences.append(f"{first}{_proximity(run, extracted)}.")
