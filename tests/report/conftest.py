@@ -32,7 +32,7 @@ def page(run: Path, trap: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run made by the audit itself, matched and evaluated."""
+    """Make a run by the audit itself, matched and evaluated."""
     folder = tmp_path_factory.mktemp("audited")
     config = Config(source="custom", generations=40, batch_size=16)
     done = audit(folder / "run", config, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)

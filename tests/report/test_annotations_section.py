@@ -17,7 +17,7 @@ from tests.support.report_page import Page
 
 @pytest.fixture
 def annotated(run: Path, tmp_path: Path) -> Run:
-    """18 findings in rank order, of which one is no extraction; the second is disputed, the last was seen by one alone."""
+    """Label 18 findings, of which one is no extraction; the second is disputed, one annotator alone saw the last."""
     shutil.copytree(run, tmp_path / "run")
     read = read_run(tmp_path / "run")
     items = [(int(row["prompt_id"]), 0) for row in read.findings]
