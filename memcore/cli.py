@@ -7,11 +7,12 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from memcore.errors import MemcoreError, SamplerError, StoreError, WorkerError
+from memcore.evaluation.result import Evaluation
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 3
 
@@ -120,7 +121,7 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _print(arguments: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
+def _print(arguments: argparse.Namespace, result: Mapping[str, Any], lines: Sequence[str]) -> None:
     print(json.dumps(result, indent=1) if arguments.json else "\n".join(lines))
 
 
@@ -132,7 +133,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def evaluation_lines(result: dict[str, Any]) -> list[str]:
+def evaluation_lines(result: Evaluation) -> list[str]:
     """Precision and recall of each stage, in words."""
     lines = []
     for name, stage in result["stages"].items():

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from memcore.errors import RunError
-from memcore.report.run import Row, Run, read_run
+from memcore.report.run import Run, read_run
+from memcore.runs.rows import FindingRow
 
 #: Findings to look at, generations shown of each, and training images beside them.
 TOP, GENERATIONS, TRAINING = 1000, 16, 5
@@ -52,7 +53,7 @@ class Gallery:
         """Return the file of a picture; None for a number that no item shows."""
         return self._paths[number] if 0 <= number < len(self._paths) else None
 
-    def _item(self, row: Row, number: int) -> Shown:
+    def _item(self, row: FindingRow, number: int) -> Shown:
         prompt_id, clique = int(row["prompt_id"]), row["cliques"][number]
         medoid = int(clique["medoid_seed"])
         seeds = [medoid, *(int(s) for s in clique["seeds"] if int(s) != medoid)]
@@ -82,7 +83,7 @@ class Gallery:
         return tuple(range(first, first + len(existing)))
 
 
-def _rank(run: Run) -> list[tuple[Row, int]]:
+def _rank(run: Run) -> list[tuple[FindingRow, int]]:
     """Return (row, number of the clique) of all findings, the strongest first."""
     found = [
         (float(clique["mean_distance"]), int(row["prompt_id"]), number)

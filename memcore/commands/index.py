@@ -232,7 +232,7 @@ def _prompts(arguments: argparse.Namespace, show: Print) -> int:
             f"left out: {result['without_caption']} groups without a caption, "
             f"{result['repeated_captions']} captions that were there already"
         )
-    show(arguments, result, lines)
+    show(arguments, dict(result), lines)
     return 0
 
 

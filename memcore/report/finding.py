@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from memcore.report.evaluation_json import EvaluatedPrompt, is_planted
+from memcore.evaluation.result import EvaluatedPrompt
+from memcore.report.evaluation_json import is_planted
 from memcore.report.pictures import Album, Picture
-from memcore.report.run import Row, Run
+from memcore.report.run import Run
 from memcore.report.wording import NAME_LENGTH, PROMPT_LENGTH, tidy
+from memcore.runs.rows import MatchRow
 
 #: Findings shown with pictures; further ones are rows of a table, and of these no more than TABLE_ROWS.
 PICTURED = 200
@@ -117,7 +119,7 @@ def make_finding(
     run: Run, rank: int, album: Album, entries: Mapping[int, EvaluatedPrompt], *, strip: int
 ) -> Finding:
     """Return the finding of a rank, counted from 1, with ``strip`` of its generations; with 0 it has no pictures."""
-    row: Row = run.findings[rank - 1]
+    row = run.findings[rank - 1]
     prompt_id = int(row["prompt_id"])
     matches = [_match(match) for match in (run.matches or {}).get(prompt_id, [])]
     match = matches[0] if matches else None
@@ -136,7 +138,7 @@ def make_finding(
         size=len(seeds),
         generated=int(row["generated"]),
         mean_distance=float(clique["mean_distance"]),
-        ranked_by=float(row["mean_distance"]),
+        ranked_by=float(row["mean_distance"] or 0.0),
         proven=bool(clique["proven"]),
         upper=int(clique["upper"]),
         seeds=seeds[:SEEDS],
@@ -154,7 +156,7 @@ def _strip(rank: int, pictured: int) -> int:
     return 0 if rank > pictured else STRIP if rank <= WIDE_STRIPS else NARROW_STRIP
 
 
-def _match(row: Row) -> Match:
+def _match(row: MatchRow) -> Match:
     name = tidy(row["training_name"] or row["training_index"], NAME_LENGTH)
     return Match(
         clique=int(row["clique"]),

@@ -6,14 +6,14 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 from memcore.errors import MissingExtraError, RunError
+from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
-from memcore.report.evaluation_json import Evaluation, read_evaluation, read_json
+from memcore.report.evaluation_json import read_evaluation, read_json
+from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.diffusers.first_step import SCORES
-
-Row: TypeAlias = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Run:
 
     ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
     mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
-    ``match`` is what match.json says, empty without one.
+    ``match`` is what match.json says, None without one.
     """
 
     path: Path
@@ -68,10 +68,10 @@ class Run:
     generated: int
     excluded: int
     excluded_prompts: int
-    findings: list[Row]
-    failures: list[Row]
-    matches: Mapping[int, list[Row]] | None
-    match: Mapping[str, Any]
+    findings: list[FindingRow]
+    failures: list[FindingRow]
+    matches: Mapping[int, list[MatchRow]] | None
+    match: MatchRecord | None
     evaluation: Evaluation | None
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
@@ -134,17 +134,17 @@ class Run:
     @property
     def distance(self) -> str | None:
         """The distance that decided the matches: l2 or tiled_l2. None before matching."""
-        return self.match.get("distance")
+        return self.match.get("distance") if self.match else None
 
     @property
     def delta(self) -> float | None:
         """The largest distance of an extraction. None before matching."""
-        return self.match.get("delta")
+        return self.match.get("delta") if self.match else None
 
     @property
     def training_images(self) -> int:
         """The number of training images that the run was matched with."""
-        return int(self.match.get("count", 0))
+        return int(self.match.get("count", 0)) if self.match else 0
 
     @property
     def extracted_prompts(self) -> int | None:
@@ -178,7 +178,7 @@ def read_run(path: Path) -> Run:
     settings = reading.read_meta(storage)
     _check_settings(settings, storage.place)
     totals: Counter[str] = Counter()
-    rows: list[Row] = []
+    rows: list[FindingRow] = []
     seconds: dict[str, float] = {}
     quarantine: dict[str, Quarantined] = {}
     stops: dict[str, tuple[int, int]] = {}
@@ -204,7 +204,7 @@ def read_run(path: Path) -> Run:
         matches=_matches(
             reading.matches_table(storage), storage.place, {int(row["prompt_id"]): row for row in found}
         ),
-        match=read_json(match_file) if match_file.exists() else {},
+        match=cast(MatchRecord, read_json(match_file)) if match_file.exists() else None,
         evaluation=read_evaluation(path / "evaluation.json"),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
@@ -213,7 +213,7 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _check_settings(settings: Row, place: str) -> None:
+def _check_settings(settings: Mapping[str, Any], place: str) -> None:
     for table, name in (
         ("graph", "threshold"),
         ("graph", "grid"),
@@ -226,7 +226,7 @@ def _check_settings(settings: Row, place: str) -> None:
 
 def _shard_rows(
     table: Any, totals: Counter[str], stops: dict[str, tuple[int, int]], scores: ScreenScores
-) -> Iterator[Row]:
+) -> Iterator[FindingRow]:
     """Yield the rows with a finding or a failure, and only count the others: 350,000 prompts are then read in seconds."""
     import pyarrow.compute as pc
 
@@ -266,18 +266,20 @@ def _add_scores(table: Any, into: ScreenScores) -> None:
 
 
 def _add_quarantine(table: Any, reasons: dict[str, Quarantined]) -> None:
-    for entry in table.to_pylist():
-        reason, source, detail = (str(entry[name] or "") for name in ("reason", "source", "detail"))
-        before = reasons.get(reason, Quarantined(reason, 0, source, detail))
+    entries: list[QuarantineRow] = table.to_pylist()
+    for entry in entries:
+        reason = entry["reason"] or ""
+        before = reasons.get(reason, Quarantined(reason, 0, entry["source"] or "", entry["detail"] or ""))
         reasons[reason] = dataclasses.replace(before, count=before.count + 1)
 
 
-def _matches(table: Any, place: str, findings: Mapping[int, Row]) -> dict[int, list[Row]] | None:
+def _matches(table: Any, place: str, findings: Mapping[int, FindingRow]) -> dict[int, list[MatchRow]] | None:
     """Group matches by prompt, the strongest first: extracted before others, then larger cliques."""
     if table is None:
         return None
-    grouped: dict[int, list[Row]] = {}
-    for match in table.to_pylist():
+    grouped: dict[int, list[MatchRow]] = {}
+    rows: list[MatchRow] = table.to_pylist()
+    for match in rows:
         prompt_id, clique = int(match["prompt_id"]), int(match["clique"])
         cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
         if not 0 <= clique < len(cliques):

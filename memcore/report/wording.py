@@ -6,12 +6,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memcore.evaluation.result import Proportion
+
 PROMPT_LENGTH = 400
 CELL_LENGTH = 120
 NAME_LENGTH = 60
 #: Lists that are examples (failures, reasons, misses) end here and say how many more there are.
 EXAMPLES = 100
-METRICS = {"l2": "l2", "tiled_l2": "tiled l2"}
 
 
 def tidy(text: object, limit: int = CELL_LENGTH) -> str:
@@ -27,16 +28,6 @@ def tidy(text: object, limit: int = CELL_LENGTH) -> str:
 def _turns(character: str) -> bool:
     """Return whether a character reorders the text around it: a prompt must not rewrite the page."""
     return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
-
-
-def metric_key(distance: str | None) -> str:
-    """Return the column of matches with the distance that decides an extraction; l2 where no run says."""
-    return distance if distance in METRICS else "l2"
-
-
-def metric_name(distance: str | None) -> str:
-    """Name the distance that decides an extraction."""
-    return METRICS[metric_key(distance)]
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -91,7 +82,7 @@ def proportion(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def interval(estimate: Mapping[str, Any]) -> str:
+def interval(estimate: Proportion) -> str:
     """Write an interval's ends, never parted by a line break."""
     return f"{estimate['low']:.3f}\u00a0to\u00a0{estimate['high']:.3f}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memcore.report.sections import load_sections
-from tests.support.report_page import Page, copy_of, page_of
+from tests.support.report_page import Page, copy_run, render_page
 
 
 def test_each_section_has_a_place_of_its_own_and_a_template() -> None:
@@ -30,6 +30,6 @@ def test_labelled_sections_have_an_anchor_and_a_link(page: Page) -> None:
 
 @pytest.mark.parametrize("name", ["evaluation", "annotations", "compared", "budget"])
 def test_a_section_without_content_is_neither_shown_nor_linked(run: Path, tmp_path: Path, name: str) -> None:
-    page = page_of(copy_of(run, tmp_path, "evaluation.json"))
+    page = render_page(copy_run(run, tmp_path, "evaluation.json"))
     assert f'id="{name}"' not in page.html
     assert f'href="#{name}"' not in page.html

@@ -59,11 +59,11 @@ class Page(HTMLParser):
         return [a["id"] for a in self.all("article") if a["id"].startswith(prefix)]
 
 
-def page_of(run: Path, *compare: Path) -> Page:
+def render_page(run: Path, *compare: Path) -> Page:
     return Page(write_report(run, compare=compare).read_text("utf-8"))
 
 
-def copy_of(run: Path, to: Path, *without: str) -> Path:
+def copy_run(run: Path, to: Path, *without: str) -> Path:
     """Copy a run, its pictures as links, without some of its files."""
     shutil.copytree(run, to, dirs_exist_ok=True, copy_function=os.link)
     for name in without:
@@ -78,7 +78,7 @@ def empty_run(path: Path, prompts: int = 3) -> RunWriter:
 
 
 def assert_inert(page: Page) -> None:
-    """Assert that there is no script, no handler, no style or resource that the policy would not allow, no address but the paper's."""
+    """Assert that nothing runs or loads: no script or handler, nothing against the policy, no address but the paper's."""
     tags = {tag for tag, _ in page.tags}
     assert not tags & {
         "script",

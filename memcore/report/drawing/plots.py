@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from memcore.evaluation.result import EvaluatedPrompt, Stage, Sweep
 from memcore.report.drawing.axes import Axes, fraction_ticks, round_ticks
-from memcore.report.evaluation_json import EvaluatedPrompt, Stage, Sweep
 from memcore.report.wording import percent, tidy
 
 #: Marks drawn at most; of more, every n-th is.
@@ -241,13 +241,13 @@ def screens(curves: Mapping[str, ScreenCurve]) -> str:
     return axes.svg()
 
 
-def sweep_map(sweep: Sweep, own: Setting, best: Setting) -> str:
+def sweep_map(sweep: Sweep, own: Setting, best: Setting, highest: float) -> str:
     """Draw the recall at zero false positives over thresholds and clique sizes, with frames around two settings."""
     thresholds, sizes = sweep["thresholds"], sweep["sizes"]
     axes = Axes(
         "plot-sweep",
         f"Map of the recall at zero false positives over {len(thresholds)} thresholds and {len(sizes)} clique sizes; the "
-        f"largest is {sweep['best']['recall_at_zero_fp']:.3f}.",
+        f"largest is {highest:.3f}.",
         x=(0, len(thresholds)),
         y=(0, len(sizes)),
         x_label="threshold",

@@ -20,7 +20,8 @@ STOPS = {
     "all": "as many images as the fixed rule makes",
     "screened": "not sampled: the first denoising step scored below the threshold",
 }
-SCORE_NAMES = {"noise_magnitude": "noise magnitude", "one_step": "one-step"}
+#: What people read for a score; others are read as they are named.
+SCORE_NAMES = {"one_step": "one-step"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _screened(run: Run) -> str:
     out = run.stops.get("screened", (0, 0))[0]
     if run.screen is None:
         return ""
-    name = SCORE_NAMES.get(run.screen.score, run.screen.score)
+    name = _score_name(run.screen.score)
     if not run.screen.threshold:
         return f"The screen ({name}) only recorded its scores; it left no prompt out."
     return (
@@ -97,18 +98,18 @@ def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
     """Return the ROC of each score against what the full attack found; empty where it found none, or everything."""
     if run.scores is None:
         return {}
-    curves = {SCORE_NAMES[name]: roc(scores, run.scores.found) for name, scores in run.scores.scores.items()}
-    return {
-        name: plots.ScreenCurve(
-            area=curve["area"],
-            points=[(p["fpr"], p["tpr"]) for p in curve["points"]],
-            keep_all=curve["keep_all"],
-            spared=curve["spared"],
-            negatives=curve["negatives"],
-        )
-        for name, curve in curves.items()
-        if curve["area"] is not None
-    }
+    curves = {}
+    for name, scores in run.scores.scores.items():
+        curve = roc(scores, run.scores.found)
+        area, keep_all, spared = curve["area"], curve["keep_all"], curve["spared"]
+        if area is not None and keep_all is not None and spared is not None:
+            points = [(p["fpr"], p["tpr"]) for p in curve["points"]]
+            curves[_score_name(name)] = plots.ScreenCurve(area, points, keep_all, spared, curve["negatives"])
+    return curves
+
+
+def _score_name(score: str) -> str:
+    return SCORE_NAMES.get(score, score.replace("_", " "))
 
 
 def _screens(run: Run) -> plots.Plot | None:

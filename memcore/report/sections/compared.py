@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypedDict
 
+from memcore.matching.metric import metric_label
 from memcore.report.drawing import plots
 from memcore.report.finding import STRIP, Finding, make_finding, read_findings
 from memcore.report.pictures import Album
 from memcore.report.run import Run
 from memcore.report.subject import Subject
-from memcore.report.wording import differences, listed, metric_name
+from memcore.report.wording import differences, listed
 
 ORDER = 50
 LABEL = "Cliques that are not extractions"
@@ -64,7 +65,7 @@ def _compare(number: int, subject: Subject, other: Run, album: Album) -> Compari
         findings=shown,
         more=len(unproven) - len(shown),
         min_clique=other.min_clique,
-        metric=metric_name(other.distance),
+        metric=metric_label(other.distance),
         delta=other.delta,
         plot=_plot(number, subject.run, subject.findings, other, findings),
     )
@@ -87,5 +88,5 @@ def _plot(
         if f.match
     ]
     threshold = max(run.threshold, other.threshold)
-    name, metric = f"plot-compared-{number}", metric_name(other.distance)
+    name, metric = f"plot-compared-{number}", metric_label(other.distance)
     return plots.clique_against_match(name, points, threshold, float(other.delta), metric)

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from memcore.evaluation.result import CopiesGroup, EvaluatedPrompt, Evaluation, Stage, Sweep
 from memcore.report.drawing import plots
-from memcore.report.evaluation_json import (
-    CopiesGroup,
-    EvaluatedPrompt,
-    Evaluation,
-    Stage,
-    Sweep,
-    compared_with,
-    is_planted,
-)
+from memcore.report.evaluation_json import compared_with, is_planted
 from memcore.report.subject import Subject
 from memcore.report.wording import EXAMPLES, count, tidy
 
@@ -110,7 +103,7 @@ def _missed(evaluation: Evaluation) -> list[Missed]:
 
 def _sweep(sweep: Sweep | None, threshold: float, min_clique: int) -> plots.Plot | None:
     """Draw the recall at zero false positives over thresholds and clique sizes, and say what the map shows."""
-    if not sweep or not sweep.get("cells"):
+    if not sweep or not sweep["best"]:
         return None
     best = plots.Setting(sweep["best"]["threshold"], sweep["best"]["min_clique"])
     highest = sweep["best"]["recall_at_zero_fp"]
@@ -129,6 +122,6 @@ def _sweep(sweep: Sweep | None, threshold: float, min_clique: int) -> plots.Plot
         text += " Prompts stopped early at the run's setting: with another one, some would have continued and found more."
     return plots.Plot(
         title="Other thresholds and clique sizes",
-        svg=plots.sweep_map(sweep, own, best),
+        svg=plots.sweep_map(sweep, own, best, highest),
         text=f"Recall down the ranking before the first wrong prompt: the fuller the colour, the larger. {text}",
     )

@@ -6,9 +6,10 @@ import dataclasses
 from typing import TypedDict
 
 from memcore import images
-from memcore.report.run import Quarantined, Row
+from memcore.report.run import Quarantined
 from memcore.report.subject import Subject
 from memcore.report.wording import EXAMPLES
+from memcore.runs.rows import FindingRow
 
 ORDER = 60
 LABEL = "Left out"
@@ -33,7 +34,7 @@ class Excluded(TypedDict):
     """``failures`` are examples; ``more_failures`` are not among them."""
 
     reasons: list[Reason]
-    failures: list[Row]
+    failures: list[FindingRow]
     more_failures: int
 
 

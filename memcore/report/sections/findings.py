@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+from memcore.matching.metric import metric_column, metric_label
 from memcore.report.finding import PICTURED, Finding
 from memcore.report.subject import Subject
-from memcore.report.wording import metric_key, metric_name
 
 ORDER = 20
 LABEL = "Findings"
@@ -30,6 +30,6 @@ def context(subject: Subject) -> Findings:
         "others": subject.findings[PICTURED:],
         "left_out": len(subject.run.findings) - len(subject.findings),
         "distinct": subject.run.extracted_images,
-        "key": metric_key(subject.run.distance),
-        "metric": metric_name(subject.run.distance),
+        "key": metric_column(subject.run.distance),
+        "metric": metric_label(subject.run.distance),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import TypedDict
 
+from memcore.matching.metric import metric_label
 from memcore.report.run import Run
 from memcore.report.sections import evaluation
 from memcore.report.subject import Subject
-from memcore.report.wording import interval, metric_name, proportion
+from memcore.report.wording import interval, proportion
 
 ORDER = -10
 LABEL = None
@@ -43,7 +44,7 @@ def _counts(run: Run) -> list[Figure]:
     extracted = run.extracted_prompts
     if extracted is not None:
         delta = "" if run.delta is None else run.delta
-        note = f"{metric_name(run.distance)} to a training image ≤ {delta}"
+        note = f"{metric_label(run.distance)} to a training image ≤ {delta}"
         figures.append(Figure(f"{extracted:,}", "extracted", note))
     return figures
 

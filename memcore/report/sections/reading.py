@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from memcore.matching.metric import metric_label
 from memcore.report.subject import Subject
-from memcore.report.wording import metric_name
 
 ORDER = 90
 LABEL = "How to read this page"
@@ -18,4 +18,4 @@ class Reading(TypedDict):
 
 
 def context(subject: Subject) -> Reading:
-    return {"metric": metric_name(subject.run.distance), "paper": PAPER}
+    return {"metric": metric_label(subject.run.distance), "paper": PAPER}

@@ -25,6 +25,6 @@ def context(subject: Subject) -> Settings:
         "rows": [
             *list(config.items())[:MOST],
             *list(rest.items())[:MOST],
-            *((f"match.{name}", value) for name, value in run.match.items() if name != "unreadable"),
+            *((f"match.{name}", value) for name, value in (run.match or {}).items() if name != "unreadable"),
         ]
     }

@@ -6,11 +6,12 @@ import datetime
 from collections.abc import Sequence
 from typing import TypedDict
 
+from memcore.matching.metric import metric_label
 from memcore.report.finding import Finding
 from memcore.report.run import Run
 from memcore.report.sections import evaluation
 from memcore.report.subject import Subject
-from memcore.report.wording import METRICS, count, interval, metric_name, proportion, tidy
+from memcore.report.wording import count, interval, proportion, tidy
 
 ORDER = -30
 LABEL = None
@@ -67,7 +68,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
     sentences = [f"For each prompt, {_generations(run)}."]
     repeats = f"at least {run.min_clique} of these are nearly the same picture"
     if not run.findings:
-        near = f"a {METRICS['tiled_l2']} of {run.threshold:g} or less between any two"
+        near = f"a {metric_label('tiled_l2')} of {run.threshold:g} or less between any two"
         return [*sentences, f"For no prompt {repeats}: {near}."]
     extracted = run.extracted_prompts
     first = f"For {count(len(run.findings), 'prompt')}, {repeats}"
@@ -101,7 +102,7 @@ def _generations(run: Run) -> str:
 
 def _proximity(run: Run, extracted: int) -> str:
     """Say how many of the repeated pictures are training images, after "these are nearly the same picture"."""
-    metric = metric_name(run.distance)
+    metric = metric_label(run.distance)
     article = "an" if metric.startswith("l") else "a"
     delta = "" if run.delta is None else run.delta
     near = f"lies within {article} {metric} of {delta} of one of the {count(run.training_images, 'training image')}"
