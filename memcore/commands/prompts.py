@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "prompts"
 HELP = "list the captions of the most-duplicated training images"
+#: Those of memcore.duplicates, which needs more than NumPy: its help must not.
 _ENGINES = ("exact", "faiss")
 
 
