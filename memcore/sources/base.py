@@ -31,6 +31,8 @@ PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
 _BATCH, _BATCH_BYTES = 256, 1 << 25
+#: A pipe is opened without waiting for its other end, to be refused.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class QuarantineEntry(TypedDict):
@@ -263,7 +265,7 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None) -> by
     read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, _READ)
         try:
             if size is None:
                 about = os.fstat(descriptor)

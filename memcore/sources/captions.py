@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from memcore.images import UnreadableImage
@@ -51,16 +50,17 @@ def merge(texts: Mapping[str, Text]) -> Text:
     return Text(caption, next((text.seed for text in ordered if text.seed is not None), None))
 
 
-def beside(path: str) -> str | None:
-    """Return the caption of an image in a folder: that of the text of the same stem, if there is one."""
-    for suffix in SUFFIXES:
+def beside(stem: str, suffixes: Iterable[str]) -> str | None:
+    """Return the caption of an image in a folder: that of its texts, ``stem`` and each of ``suffixes``."""
+    texts = {}
+    for suffix in suffixes:
         try:
-            data = read_bytes(Path(path).with_suffix(suffix))
+            data = read_bytes(stem + suffix)
         except UnreadableImage:
             continue
-        if len(data) <= MAX_TEXT and (caption := parse_text(data, suffix).caption) is not None:
-            return caption
-    return None
+        if len(data) <= MAX_TEXT:
+            texts[suffix] = parse_text(data, suffix)
+    return merge(texts).caption
 
 
 def text_column(schema: Any) -> str | None:
@@ -73,4 +73,4 @@ def _is_text(kind: Any) -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -47,6 +47,11 @@ class DecodedSource:
 
     def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
         """Yield the batches of one part from a position on, with their pixels."""
+        if self.threads == 1:  # handing a small image to a pool takes longer than decoding it
+            for batch in self.source.read(part, position):
+                pixels = self._as_they_are(batch)
+                yield batch, pixels if pixels is not None else [self._decode(p) for p in batch.payloads]
+            return
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
             for batch in self.source.read(part, position):
@@ -57,10 +62,14 @@ class DecodedSource:
                 yield self._collect(*waiting.popleft())
 
     def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
+        pixels = self._as_they_are(batch)
+        return pixels if pixels is not None else [pool.submit(self._decode, p) for p in batch.payloads]
+
+    def _as_they_are(self, batch: Batch) -> Pixels | None:
+        """Return a batch's pixels where nothing is to be done to them."""
         pixels = batch.payloads
-        if isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8:
-            return pixels
-        return [pool.submit(self._decode, payload) for payload in pixels]
+        fits = isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8
+        return pixels if fits and isinstance(pixels, np.ndarray) else None
 
     def _collect(self, batch: Batch, work: Decoded | list[Future[Any]]) -> tuple[Batch, Decoded]:
         if isinstance(work, np.ndarray):

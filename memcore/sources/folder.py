@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator, Sequence
@@ -55,22 +56,36 @@ class FolderSource(StoredSource):
         return type(self)(root, files=files)
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
-        for at, entry in enumerate(folder_entries(self.path, self.names[position:], ""), position):
-            caption = captions.beside(os.path.join(self.path, self.names[at]))
-            yield entry._replace(place=Place(part, 0, at), after=at + 1, caption=caption)
+        within: str | None = None
+        texts: dict[str, list[str]] = {}
+        group = ""
+        for at, name in enumerate(self.names[position:], position):
+            folder, base = os.path.split(name)
+            if folder != within:
+                within = folder
+                path = os.path.join(self.path, folder) if folder else self.path
+                texts, group = _texts_in(path), shown(os.path.basename(path))
+            stem = base.rpartition(".")[0]
+            path = os.path.join(self.path, name)
+            caption = None
+            if stem in texts:
+                caption = captions.beside(os.path.join(self.path, folder, stem), texts[stem])
+            content = functools.partial(read_bytes, path)
+            yield Entry(Place(part, 0, at), at + 1, shown(name), caption, number(stem), group, content)
 
     def load(self, place: Place) -> Content:
         return read_bytes(os.path.join(self.path, self.names[place.offset]))
 
 
-def folder_entries(folder: str, names: Sequence[str], within: str) -> Iterator[Entry]:
-    """Yield the images of these names below ``folder``, whose own name in the source is ``within``; without captions."""
-    # Strings, not paths: of a small image those would take as long as a tenth of decoding it
-    group = shown(os.path.basename(folder))
-    for at, name in enumerate(names):
-        stem = name.rpartition("/")[2].rpartition(".")[0]
-        content = functools.partial(read_bytes, os.path.join(folder, name))
-        yield Entry(Place(0, 0, at), at + 1, within + shown(name), None, number(stem), group, content)
+def _texts_in(folder: str) -> dict[str, list[str]]:
+    """Return the suffixes of the texts in a folder, by their stems."""
+    texts: dict[str, list[str]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix in captions.SUFFIXES:
+                texts.setdefault(stem, []).append(suffix)
+    return texts
 
 
 def images_in(folder: Path) -> list[str]:

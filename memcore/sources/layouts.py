@@ -12,8 +12,8 @@ import numpy as np
 
 from memcore.errors import ConfigError
 from memcore.images import UnreadableImage
-from memcore.sources.base import PLACE, Content, FileParts, Place, shown
-from memcore.sources.folder import folder_entries, images_in
+from memcore.sources.base import PLACE, Content, FileParts, Place, number, read_bytes, shown
+from memcore.sources.folder import images_in
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds
 
@@ -98,12 +98,13 @@ class FolderPrompt:
         # Those that were counted, so that room was made for them; once, since a run has many folders.
         names = images_in(self._folder) if self._counted is None else self._counted
         self._counted = None
+        seeds = choose_seeds([number(name.rpartition(".")[0]) for name in names])
+        # Strings, not paths: of a small image those would take as long as a tenth of decoding it
+        folder = os.fspath(self._folder)
         within = "" if self._folder == self._root else f"{shown(self._folder.relative_to(self._root))}/"
-        entries = list(folder_entries(os.fspath(self._folder), names, within))
-        seeds = choose_seeds([entry.seed for entry in entries])
-        for entry, seed in zip(entries, seeds, strict=True):
-            assert not isinstance(entry.content, UnreadableImage)
-            yield Item(entry.name, seed, entry.content)
+        for name, seed in zip(names, seeds, strict=True):
+            content = functools.partial(read_bytes, os.path.join(folder, name))
+            yield Item(within + shown(name), seed, content)
 
 
 class PackedPrompts:

@@ -23,10 +23,11 @@ from memcore.sources.base import (
     shown,
     unreadable,
 )
+from memcore.sources.chunks import pages
 from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
 
 #: Bytes of images that are handed on at a time.
-_BATCH_BYTES = 1 << 24
+_BATCH_BYTES = 1 << 22
 
 
 class ArraySource(FileParts):
@@ -109,7 +110,7 @@ class ArraySource(FileParts):
         def targets() -> Iterator[NDArray[np.uint8]]:
             nonlocal room
             while done < images.count:
-                room = np.empty((min(step, images.count - done), *images.image_shape), np.uint8)
+                room = pages((min(step, images.count - done), *images.image_shape))
                 yield room
 
         for got in images.read_into(targets(), first=position):

@@ -27,6 +27,7 @@ class _Image(NamedTuple):
 
     start: int
     name: str
+    stem: str
     offset: int
     size: int
     wrong: str | None
@@ -63,15 +64,18 @@ class _Contents:
 
     def text(self, image: _Image, key: str) -> Text:
         """Return what the archive says of an image: its own texts first, then those of its sample."""
-        own = captions.merge(self._by_stem.get(posixpath.splitext(image.name)[0], {}))
-        shared = captions.merge(self._by_key.get(key, {}))
+        own, shared = self._by_stem.get(image.stem), self._by_key.get(key)
+        if own is None or own == shared:
+            return Text() if shared is None else captions.merge(shared)
+        first, second = captions.merge(own), captions.merge(shared or {})
         return Text(
-            shared.caption if own.caption is None else own.caption,
-            shared.seed if own.seed is None else own.seed,
+            second.caption if first.caption is None else first.caption,
+            second.seed if first.seed is None else first.seed,
         )
 
     def _add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-        suffix = posixpath.splitext(member.name)[1].lower()
+        stem, suffix = posixpath.splitext(member.name)
+        suffix = suffix.lower()
         named = suffix in IMAGE_SUFFIXES or suffix in captions.SUFFIXES
         if not named and not member.isfile():
             return
@@ -81,11 +85,11 @@ class _Contents:
         wrong = _trick(member) if named else None
         if suffix in IMAGE_SUFFIXES or wrong is not None:
             self.runs[-1].images.append(
-                _Image(member.offset, member.name, member.offset_data, member.size, wrong)
+                _Image(member.offset, member.name, stem, member.offset_data, member.size, wrong)
             )
         elif named and member.size <= captions.MAX_TEXT and (file := archive.extractfile(member)) is not None:
             text = captions.parse_text(_read(file), suffix)
-            self._by_stem.setdefault(posixpath.splitext(member.name)[0], {})[suffix] = text
+            self._by_stem.setdefault(stem, {})[suffix] = text
             self._by_key.setdefault(key, {})[suffix] = text
 
 
@@ -97,8 +101,18 @@ class TarSource(FileParts):
     kind = "tars"
     suffixes = (".tar",)
 
+    #: The archive that was begun to be read, of which the first image may be asked for twice.
+    _begun: tuple[Path, _Contents] | None = None
+
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
-        contents = _Contents(self.files[part])
+        path = self.files[part]
+        begun, self._begun = self._begun, None
+        contents = begun[1] if begun is not None and begun[0] == path else _Contents(path)
+        self._begun = (path, contents)
+        yield from self._entries(part, position, contents)
+        self._begun = None
+
+    def _entries(self, part: int, position: int, contents: _Contents) -> Iterator[Entry]:
         label, size = shown(self.parts[part].name), max(1, self.parts[part].bytes)
         group = last = shown(self.files[part].stem)
         with_images = {run.key for run in contents.runs if run.images}
