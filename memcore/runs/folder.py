@@ -79,6 +79,7 @@ class ShardRecord:
 
     @property
     def generated(self) -> int:
+        """Return the images made so far."""
         return sum(int(row["generated"]) for row in self.rows)
 
 
@@ -185,6 +186,7 @@ class RunFolder:
         return f"{prompt_ids[0]:07d}-{name[:12]}"
 
     def is_done(self, shard: Shard) -> bool:
+        """Tell whether the shard has a manifest."""
         return self.storage.exists(layout.manifest_name(shard.task))
 
     def done(self) -> list[Shard]:
@@ -193,10 +195,12 @@ class RunFolder:
         return [shard for shard in self.shards() if shard.task in names]
 
     def pending(self) -> list[Shard]:
+        """Return the shards without a manifest, in order of their prompts."""
         names = set(engine.finished(self.storage))
         return [shard for shard in self.shards() if shard.task not in names]
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
+        """Return where an image of the run is kept."""
         return self.path / layout.image_name(prompt_id, seed)
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
@@ -257,6 +261,7 @@ class RunFolder:
         engine.tidy(self.storage)
 
     def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
+        """Write an image as PNG."""
         self.storage.write(layout.image_name(prompt_id, seed), png_bytes(pixels))
 
     def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[FindingRow]:
@@ -279,9 +284,11 @@ class RunFolder:
                 yield from quarantine_table(self.storage, shard.task).to_pylist()
 
     def quarantine(self) -> list[QuarantineRow]:
+        """Return the quarantine's entries of all finished shards."""
         return list(self.iter_quarantine())
 
     def manifests(self) -> list[ManifestRecord]:
+        """Return the manifests of all finished shards, in order of their prompts."""
         return [self._manifest_of(shard) for shard in self.done()]
 
     def _manifest_of(self, shard: Shard) -> ManifestRecord:
@@ -293,11 +300,12 @@ class RunFolder:
         return None if table is None else list(table.to_pylist())
 
     def require_complete(self, what: str) -> None:
+        """Raise RunError unless every shard is done; ``what`` names the command that needs it."""
         left = len(self.pending())
         if left:
             raise RunError(
                 f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.place} are missing: "
-                "give the same memcore command again, it goes on where it stopped"
+                "give the same memcore command again, it resumes where it stopped"
             )
 
 

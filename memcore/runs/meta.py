@@ -75,5 +75,5 @@ def explain_difference(
     listing = "\n  ".join(lines) or "the sampler's fingerprint"
     return (
         f"{place} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
-        "Give the old values to go on, or another folder to start anew."
+        "Give the old values to resume it, or another folder to start again."
     )

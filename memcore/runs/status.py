@@ -75,7 +75,7 @@ def status_lines(told: Mapping[str, Any]) -> list[str]:
         )
     if told["failed"]:
         lines.append(
-            f"{told['failed']} prompts failed, {told['shards_given_up']} shards were put aside (see quarantine/)"
+            f"{told['failed']} prompts failed, {told['shards_given_up']} shards were given up (see quarantine/)"
         )
     return lines
 

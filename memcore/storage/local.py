@@ -24,24 +24,31 @@ class LocalStorage:
         return LocalStorage, (self.path.absolute(),)
 
     def read(self, name: str) -> bytes:
+        """Return the whole file."""
         return (self.path / name).read_bytes()
 
     def open(self, name: str) -> IO[bytes]:
+        """Open the file for reading."""
         return (self.path / name).open("rb")
 
     def write(self, name: str, data: bytes) -> None:
+        """Write a file whole and durably."""
         atomic_files.write_atomic(self.path / name, data)
 
     def write_from(self, name: str, source: IO[bytes]) -> None:
+        """Write what ``source`` holds from its start, a piece at a time."""
         atomic_files.write_atomic_from(self.path / name, source)
 
     def write_new(self, name: str, data: bytes) -> bool:
+        """Write a file if there is none of that name."""
         return atomic_files.write_new(self.path / name, data)
 
     def exists(self, name: str) -> bool:
+        """Tell whether there is such a file."""
         return (self.path / name).exists()
 
     def names(self, folder: str = "") -> list[str]:
+        """Return the names directly in ``folder``, without those of unfinished writes."""
         try:
             return sorted(
                 p.name
@@ -52,9 +59,11 @@ class LocalStorage:
             return []
 
     def remove(self, name: str) -> None:
+        """Remove a file, which may be missing."""
         atomic_files.remove_file(self.path / name)
 
     def clean(self) -> None:
+        """Remove what killed writers left."""
         atomic_files.remove_temporary(self.path)
 
     @contextlib.contextmanager

@@ -42,20 +42,24 @@ class ObjectStorage:
         return ObjectStorage, (self.place,)
 
     def read(self, name: str) -> bytes:
+        """Return the whole file."""
         with self._reached(name):
             data: bytes = self._fs.cat_file(self._path(name))
         return data
 
     def open(self, name: str) -> IO[bytes]:
+        """Return the file, read as a whole."""
         return io.BytesIO(self.read(name))
 
     def write(self, name: str, data: bytes) -> None:
+        """Upload a file by one request."""
         try:
             self._fs.pipe_file(self._path(name), data)
         except Exception as error:
             raise self._unwritten(name, error) from error
 
     def write_from(self, name: str, source: IO[bytes]) -> None:
+        """Upload what ``source`` holds from its start, a piece at a time."""
         source.seek(0)
         first = source.read(PIECE_BYTES)
         if len(first) < PIECE_BYTES:
@@ -83,11 +87,13 @@ class ObjectStorage:
         return True
 
     def exists(self, name: str) -> bool:
+        """Tell whether there is such a file."""
         self._fs.invalidate_cache()
         with self._reached(name):
             return bool(self._fs.exists(self._path(name)))
 
     def names(self, folder: str = "") -> list[str]:
+        """Return the names directly in ``folder``."""
         self._fs.invalidate_cache()
         try:
             with self._reached(folder):
@@ -97,6 +103,7 @@ class ObjectStorage:
         return sorted({str(path).rstrip("/").rpartition("/")[2] for path in found} - {""})
 
     def remove(self, name: str) -> None:
+        """Remove a file, which may be missing."""
         with contextlib.suppress(FileNotFoundError), self._reached(name):
             self._fs.rm_file(self._path(name))
 
@@ -114,7 +121,7 @@ class ObjectStorage:
     def _unwritten(self, name: str, error: Exception) -> StoreError:
         return StoreError(
             f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
-            "and the same command goes on"
+            "and the same command resumes"
         )
 
     @contextlib.contextmanager

@@ -31,32 +31,39 @@ class Disk:
     """The system calls that a run is written with, one method each, so that a test can make any single one fail."""
 
     def make_folder(self, path: Path) -> None:
+        """Create a folder, which may exist."""
         path.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> int:
+        """Open a new or emptied file for writing; return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Bytes written, which may be fewer than given."""
+        """Write to an open file; return the bytes written, which may be fewer than given."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
+        """Bring a file's data to the disk."""
         os.fsync(descriptor)
 
     def close(self, descriptor: int) -> None:
+        """Close a file."""
         os.close(descriptor)
 
     def replace(self, old: Path, new: Path) -> None:
+        """Rename a file over another."""
         os.replace(old, new)
 
     def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name."""
         os.link(old, new)
 
     def remove(self, path: Path) -> None:
+        """Remove a file, which may be missing."""
         path.unlink(missing_ok=True)
 
     def sync_folder(self, path: Path) -> None:
-        """Makes what was created, renamed or removed in the folder survive a power cut, where the system can."""
+        """Make what was created, renamed or removed in the folder survive a power cut, where the system can."""
         if os.name == "nt":
             return
         descriptor = os.open(path, os.O_RDONLY)
@@ -70,7 +77,7 @@ disk = Disk()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes to a temporary name beside ``path``, syncs it to the disk, and moves it into place.
+    """Write to a temporary name beside ``path``, syncs it to the disk, and moves it into place.
 
     A reader, a kill, a power cut or a full disk sees the old file or the new one, never a part. On failure the temporary
     file goes and StoreError says what happened.
@@ -93,7 +100,7 @@ def write_atomic_from(path: Path, source: IO[bytes]) -> None:
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """The same, but only if there is no such file: False, and nothing changed, if another was faster."""
+    """Write a file as ``write_atomic`` does if there is none; return False and change nothing if another was faster."""
 
     def place(temporary: Path) -> None:
         try:
@@ -131,7 +138,7 @@ def _write(path: Path, pieces: Iterable[bytes], place: Callable[[Path], None]) -
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; what is finished stays, "
-            "and the same command goes on once there is room"
+            "and the same command resumes once there is room"
         ) from error
 
 
@@ -148,13 +155,13 @@ def _fill(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Creates ``path`` and its missing parents, each so that it survives a power cut; StoreError if it cannot."""
+    """Create ``path`` and its missing parents, each so that it survives a power cut; StoreError if it cannot."""
     try:
         _make_folders(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be made: {error.strerror or error}; what is finished stays, "
-            "and the same command goes on once there is room"
+            "and the same command resumes once there is room"
         ) from error
 
 
@@ -168,7 +175,7 @@ def _make_folders(path: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file that may be missing."""
+    """Remove a file that may be missing."""
     try:
         disk.remove(path)
     except OSError as error:
@@ -176,7 +183,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporary(folder: Path) -> int:
-    """Removes what killed writers left behind, and nothing of a writer that may still be alive. Returns how many."""
+    """Remove what killed writers left behind, and nothing of a writer that may still be alive. Returns how many."""
     count = 0
     for path in folder.rglob(f"{TEMPORARY}*"):
         if _abandoned(path):
@@ -212,5 +219,5 @@ def _alive(process: int) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in ``folder`` survive a power cut, where the system can."""
+    """Make renames in ``folder`` survive a power cut, where the system can."""
     disk.sync_folder(folder)
