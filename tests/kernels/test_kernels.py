@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib
 import itertools
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -19,10 +21,11 @@ from memcore.backends import gpu, reference
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
+memcore_kernels = importlib.import_module("memcore_kernels")
 plan = importlib.import_module("memcore_kernels.plan")
-programs = importlib.import_module("memcore_kernels.programs")
-report = importlib.import_module("memcore_kernels.report")
-roofline = importlib.import_module("memcore_kernels.roofline")
+programs = importlib.import_module("memcore_kernels.proof.compiled_cases")
+machine_code = importlib.import_module("memcore_kernels.proof.machine_code")
+roofline = importlib.import_module("memcore_kernels.proof.roofline")
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "tests" / "machine_code.jsonl"
@@ -52,27 +55,29 @@ def test_under_the_interpreter() -> None:
 
 
 @pytest.fixture(scope="module")
-def machine_code() -> list[Any]:
+def compiled() -> list[Any]:
     """Every configuration's machine code, for all three architectures.
 
     What was compiled from the same text by the same compiler stands in the record, which ``.ci/run`` compiles anew and
     compares; what does not is compiled here, some seconds each.
     """
-    done: list[Any] = report.compile_all(list(report.ARCHITECTURES), report.recorded(RECORD))
+    done: list[Any] = machine_code.compile_all(
+        list(machine_code.ARCHITECTURES), machine_code.recorded(RECORD)
+    )
     return done
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90a", "sm_100a"])
-def test_machine_code(architecture: str, machine_code: list[Any]) -> None:
+def test_machine_code(architecture: str, compiled: list[Any]) -> None:
     """int8 matrix instructions, asynchronous copies, no spills, registers and shared memory within bounds."""
-    rows = {(r.kernel, r.case): r for r in machine_code if r.architecture == architecture}
+    rows = {(r.kernel, r.case): r for r in compiled if r.architecture == architecture}
     prefixes = {
         "sm_80": "IMMA.16832.S8.S8",
         "sm_90a": "IGMMA.64x",
         "sm_100a": ("UTCIMMA", "IMMA.16832.S8.S8"),
     }
-    number = {name: number for number, name in report.ARCHITECTURES.items()}[architecture]
+    number = {name: number for number, name in machine_code.ARCHITECTURES.items()}[architecture]
     wanted = {(p.kernel.__name__, p.case): p for p in programs.programs(number)}
     assert set(rows) == set(wanted)
     for name, program in wanted.items():
@@ -92,38 +97,40 @@ def test_machine_code(architecture: str, machine_code: list[Any]) -> None:
 @pytest.mark.slow
 def test_the_record_is_what_the_compiler_makes() -> None:
     """Of a few programs here, of all in ``.ci/run``; where another compiler is installed, there is no record of it."""
-    if not any(row.digest == report.digest(PAPER, row.architecture) for row in report.recorded(RECORD)):
+    if not any(
+        row.digest == machine_code.digest(PAPER, row.architecture) for row in machine_code.recorded(RECORD)
+    ):
         pytest.skip(f"the record is not of Triton {triton.__version__}; everything was compiled instead")
-    for architecture, name in report.ARCHITECTURES.items():
+    for architecture, name in machine_code.ARCHITECTURES.items():
         program = next(programs.programs(architecture))
-        assert report.inspect(program, architecture) in report.recorded(RECORD), name
+        assert machine_code.inspect(program, architecture) in machine_code.recorded(RECORD), name
 
 
 @pytest.mark.slow
-def test_bytes_are_flipped_four_at_a_time(machine_code: list[Any]) -> None:
+def test_bytes_are_flipped_four_at_a_time(compiled: list[Any]) -> None:
     """Unpacked, the loop of sm_80 has some 30 instructions to a matrix instruction, not 6."""
-    row = next(r for r in machine_code if r.architecture == "sm_80" and r.case == programs.CASES[0].name)
+    row = next(r for r in compiled if r.architecture == "sm_80" and r.case == programs.CASES[0].name)
     assert row.loop_instructions <= 8 * row.loop_matrix_instructions
 
 
 @pytest.mark.slow
-def test_the_documentation_shows_this_machine_code(machine_code: list[Any], tmp_path: Path) -> None:
+def test_the_documentation_shows_this_machine_code(compiled: list[Any], tmp_path: Path) -> None:
     """Both tables are what the script writes; with another Triton, every program has its row."""
     page = (ROOT / "docs" / "kernels.md").read_text()
     if f"Triton {triton.__version__}:" in page:
         again = tmp_path / "kernels.md"
         again.write_text(page)
-        report.write_tables(again, machine_code)
-        assert again.read_text() == page, "run python -m memcore_kernels.report " + WRITE
-    for row in machine_code:
+        machine_code.write_tables(again, compiled)
+        assert again.read_text() == page, "run python -m memcore_kernels.proof.machine_code " + WRITE
+    for row in compiled:
         first_cells = " | ".join(
-            report.markdown_row(row).split(" | ")[:5]
+            machine_code.markdown_row(row).split(" | ")[:5]
         )  # kernel, case, architecture, block, warps
-        assert first_cells in page, "run python -m memcore_kernels.report " + WRITE
+        assert first_cells in page, "run python -m memcore_kernels.proof.machine_code " + WRITE
 
 
 def test_the_digest_follows_the_code_and_not_its_comments() -> None:
-    digest = importlib.import_module("memcore_kernels.digest")
+    digest = importlib.import_module("memcore_kernels.proof.digest")
     assert digest.digest(PAPER, "sm_80") != digest.digest(PAPER, "sm_90a")
     assert digest.digest(PAPER, "sm_80") != digest.digest(dataclasses.replace(PAPER, warps=4), "sm_80")
     texts = digest._texts(PAPER.kernel, {})
@@ -233,8 +240,24 @@ def test_descriptors_keep_to_the_limits_of_the_copy_engine() -> None:
                 assert 16 <= line <= 128
 
 
+@pytest.mark.parametrize(
+    "name", [module.name for module in pkgutil.walk_packages(memcore_kernels.__path__, "memcore_kernels.")]
+)
+def test_docstrings(name: str) -> None:
+    """Examples in docstrings hold. Those of the former names are their modules'."""
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_the_former_names_still_work() -> None:
+    former = importlib.import_module("memcore_kernels.programs")
+    assert former.CASES is programs.CASES
+    former = importlib.import_module("memcore_kernels.raster")
+    assert former.describe is importlib.import_module("memcore_kernels.memory_layout").describe
+    assert importlib.import_module("memcore_kernels.report").main is machine_code.main
+
+
 def test_the_kernels_know_nothing_of_memcore() -> None:
-    run_python("-c", "import sys, memcore_kernels.report; assert 'memcore' not in sys.modules")
+    run_python("-c", "import sys, memcore_kernels.proof.machine_code; assert 'memcore' not in sys.modules")
 
 
 IMAGES = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)

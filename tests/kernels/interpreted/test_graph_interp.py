@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from memcore_kernels import knn as knn_kernels
-from memcore_kernels import raster, threshold_graph
+from memcore_kernels import memory_layout, threshold_graph
 from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
 from memcore_kernels.threshold_graph import DeviceGraphs
 
@@ -161,7 +161,7 @@ def test_bounds_leave_no_edge_out() -> None:
     """The limit on means is never below what an edge can reach, and cuts off what is far away."""
     rng = np.random.default_rng(5)
     images = prompt(rng, 40, (16, 16, 3), 12)
-    lines = raster.describe([images[None].movedim(-1, 2)], (8, 8))
+    lines = memory_layout.describe([images[None].movedim(-1, 2)], (8, 8))
     blocks = choose_blocks(lines)
     assert blocks is not None
     means = torch.zeros(40, 4, blocks.stored, dtype=torch.uint8)

@@ -12,7 +12,7 @@ import memcore_kernels
 import numpy as np
 import pytest
 import torch
-from memcore_kernels import block_bounds, plan, raster, threshold_graph, tiled_l2
+from memcore_kernels import block_bounds, memory_layout, plan, threshold_graph, tiled_l2
 
 from memcore.backends import gpu_clique, reference
 from tests.support.interpreter_check import watched
@@ -75,7 +75,7 @@ def graph_of(pixels: torch.Tensor) -> None:
 def means(module: ModuleType) -> None:
     """Means and norms of five images, whose programs have room for more."""
     pixels = images(5)
-    lines = raster.describe([pixels[None].movedim(-1, 2)], TILE)
+    lines = memory_layout.describe([pixels[None].movedim(-1, 2)], TILE)
     blocks = block_bounds.choose_blocks(lines)
     assert blocks is not None
     found = torch.zeros(5, lines.tiles, blocks.stored, dtype=torch.uint8)
@@ -83,7 +83,7 @@ def means(module: ModuleType) -> None:
     with watched(2):
         module.block_means(pixels, torch.tensor([3, 0, 4, 1, 2]), found, norms, lines, blocks, 128)
     cut = pixels.reshape(5, 2, 4, 16)
-    pad = raster.segments(64, 128)[0] - 64
+    pad = memory_layout.segments(64, 128)[0] - 64
     squares = ((cut.long() - 128) ** 2).sum((2, 3)) + pad * 128**2
     rows, width = blocks.rows, blocks.width
     sums = cut.reshape(5, 2, 4 // rows, rows, 16 // width, width).long().sum((3, 5)).flatten(2)
@@ -97,7 +97,7 @@ def blocks(module: ModuleType) -> None:
     pixels = torch.from_numpy(rng.integers(0, 256, (3, 18, 128, 1), dtype=np.uint8))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiled_l2, "capability_of", lambda _: (9, 0))
-        patch.setattr(raster, "MAX_SEGMENT_BYTES", 1000)
+        patch.setattr(memory_layout, "MAX_SEGMENT_BYTES", 1000)
         patch.setattr(tiled_l2, "tile_ssd", module.tile_ssd)
         patch.setattr(tiled_l2, "descriptor", module.descriptor)
         with watched(4):

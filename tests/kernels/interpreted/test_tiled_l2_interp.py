@@ -7,7 +7,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from memcore_kernels import plan, raster, tiled_l2_ssd
+from memcore_kernels import memory_layout, plan, tiled_l2_ssd
 from memcore_kernels.plan import Channels
 from memcore_kernels.tiled_l2 import _triangle
 
@@ -161,7 +161,7 @@ def test_the_upper_triangle_is_covered_once(blocks: int) -> None:
 def test_segments_stay_exact() -> None:
     for block_k in (32, 64, 128):
         for tile_bytes in [1, 100, 49152, 66048, 66051, 66052, 132_102, 196_608, 3_000_000, 2**24 + 1]:
-            size, count = raster.segments(tile_bytes, block_k)
+            size, count = memory_layout.segments(tile_bytes, block_k)
             assert size % block_k == 0
             assert size * count >= tile_bytes > size * (count - 1)
             assert min(size, tile_bytes) * 255**2 < 2**32

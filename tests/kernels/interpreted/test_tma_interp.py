@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from memcore_kernels import knn as knn_kernels
-from memcore_kernels import plan, raster, threshold_graph, tile_blocks, tiled_l2
+from memcore_kernels import memory_layout, plan, threshold_graph, tile_blocks, tiled_l2
 from memcore_kernels.threshold_graph import DeviceGraphs
 
 from memcore.backends import gpu_clique, reference
@@ -108,7 +108,7 @@ def test_segments_whose_last_block_is_not_there(
     Of two sets with shorter segments, 5 blocks and 4.
     """
     if rows == 9:
-        monkeypatch.setattr(raster, "MAX_SEGMENT_BYTES", 1000)
+        monkeypatch.setattr(memory_layout, "MAX_SEGMENT_BYTES", 1000)
     images = black_and_white(rows, 128, 1)
     images[0] = random_images(rows, 128, 1)
     # What lies below the first tile would be read instead of zeros.

@@ -1,6 +1,6 @@
 """Lower bounds on the time of each kernel on an H100, from the instructions of its compiled inner loop.
 
-A bound, never a speed: nothing here was measured, and what stands outside the inner loop is left out. An iteration of the
+A bound, never a speed: nothing here was measured, and what is outside the inner loop is left out. An iteration of the
 loop by one program of w warps, with n instructions a warp, keeps a multiprocessor's units busy for at least
 
     int8     multiply-adds / 4,096               cycles; the shape of the matrix instruction says how many there are
@@ -22,10 +22,10 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from memcore_kernels.programs import Program, programs
+from memcore_kernels.proof.compiled_cases import Program, programs
 
 ARCHITECTURE = "sm_90a"
-TABLE_START = "<!-- memcore_kernels.roofline -->"
+TABLE_START = "<!-- memcore_kernels.proof.roofline -->"
 TABLE_END = "<!-- end of roofline -->"
 
 MULTIPROCESSORS = 132
@@ -82,13 +82,13 @@ class Bound:
 
     @property
     def share(self) -> float:
-        """Of the better of the int8 and the memory bound: 1 where nothing else is in the way."""
+        """Share of the better of the int8 and the memory bound: 1 where nothing else is in the way."""
         longest: float = max(dataclasses.astuple(self))
         return max(self.int8, self.memory) / longest
 
 
 def loop_multiply_adds(loop: Mapping[str, int], warps: int) -> int:
-    """Of one iteration of a program on sm_90a, where four warps issue one matrix instruction together.
+    """Return the multiply-adds of a program's iteration on sm_90a, where four warps issue one matrix instruction together.
 
     >>> loop_multiply_adds({"IGMMA.64x64x32.S8.S8": 4, "BRA": 1}, warps=8)
     1048576
@@ -102,7 +102,7 @@ def loop_multiply_adds(loop: Mapping[str, int], warps: int) -> int:
 
 
 def lane_bytes(loop: Mapping[str, int], prefixes: tuple[str, ...]) -> int:
-    """Bytes that one lane moves in an iteration, by instructions with these prefixes.
+    """Return the bytes that one lane moves in an iteration, by instructions with these prefixes.
 
     >>> lane_bytes({"LDG.E.128": 2, "LDG.E.U8": 1, "LDG.E": 1, "LDGSTS.E.BYPASS.128": 1}, ("LDG",))
     53
@@ -123,7 +123,7 @@ def lane_bytes(loop: Mapping[str, int], prefixes: tuple[str, ...]) -> int:
 
 
 def bound(program: Program, loop: Mapping[str, int]) -> Bound | None:
-    """Of the launch that ``program`` stands for; None where its loop moves nothing that could be counted."""
+    """Return the bound of the launch that ``program`` stands for; None where its loop moves nothing that is counted."""
     loaded: float = lane_bytes(loop, _GLOBAL) * 32 * program.warps
     an_iteration = loop_multiply_adds(loop, program.warps) if program.multiplies else loaded
     if not an_iteration:
@@ -151,7 +151,7 @@ def bound(program: Program, loop: Mapping[str, int]) -> Bound | None:
 
 
 def markdown(loops: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
-    """The table of docs/kernels.md, from the inner loops of (kernel, case) on sm_90a."""
+    """Return the table of docs/kernels.md, from the inner loops of (kernel, case) on sm_90a."""
     columns = (
         "kernel",
         "case",

@@ -1,4 +1,4 @@
-"""A name for all that a kernel's machine code depends on, so that what was compiled once need not be again."""
+"""A name for all that a kernel's machine code depends on, so that nothing is compiled twice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import triton
 
-from memcore_kernels.programs import Program
+from memcore_kernels.proof.compiled_cases import Program
 
 
 def digest(program: Program, architecture: str) -> str:
-    """Of the kernel's text and that of all it calls, the launch's constants and arguments, and the compiler's version.
+    """Return a digest of the kernel's text, what it calls, the launch's constants and arguments, and the compiler.
 
     Comments, docstrings and the place in the file are left out: they change no instruction.
     """
@@ -32,7 +32,7 @@ def digest(program: Program, architecture: str) -> str:
 
 
 def _texts(function: Any, found: dict[str, str]) -> dict[str, str]:
-    """Source of a jit function and of those that it calls, and the values of the globals that it names."""
+    """Return the source of a jit function and of those that it calls, and the values of the globals that it names."""
     tree = ast.parse(function.src)
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef)
