@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from memcore.engine.task import OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.sampling.protocol import Sampler
 from memcore.sources.stored import StoredPrompts
-
-#: Called with the number of generations that were done, or spared, since the last call.
-OnProgress = Callable[[int], None]
 
 
 class Stages:

@@ -6,18 +6,18 @@ from typing import Any
 
 from memcore.audit.context import ShardContext
 from memcore.audit.in_flight import PromptInFlight
+from memcore.runs.rows import CliqueRow, FindingRow, with_scores
 from memcore.runs.schema import pairs_array
-from memcore.sampling.screen import SCORES
 from memcore.types import Graph, PromptStatus, StopReason
 
 
-def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> dict[str, Any]:
+def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
     """Return the prompt's row; the members of its cliques are written as PNG."""
     config, folder = context.config, context.folder
     with context.stages.timed("clique"):
         outcome = prompt.graphs.outcome(prompt.prompt_id)
     seeds, found = prompt.seeds, outcome.findings
-    cliques = [
+    cliques: list[CliqueRow] = [
         {
             "seeds": [seeds[m] for m in f.members],
             "mean_distance": f.mean_distance,
@@ -36,7 +36,7 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> dict[str, An
     # With pairs kept, the graph is always on the host.
     pairs = outcome.pairs if config.edges_up_to else None
     first = cliques[0] if cliques else None
-    return {
+    row: FindingRow = {
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.prompt,
         "status": _status(prompt, bool(first)),
@@ -51,11 +51,11 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> dict[str, An
         "upper": first["upper"] if first else config.min_clique - 1,
         "cliques": cliques,
         "stop": prompt.stop,
-        **{name: prompt.scores.get(name) for name in SCORES},
-        "tile_bytes": pairs.tile_bytes if pairs else None,
-        "pairs": _pairs(pairs) if pairs else None,
+        "tile_bytes": pairs.tile_bytes if pairs is not None else None,
+        "pairs": _pairs(pairs) if pairs is not None else None,
         "reason": None,
     }
+    return with_scores(row, prompt.scores)
 
 
 def _status(prompt: PromptInFlight, found: bool) -> PromptStatus:
@@ -70,18 +70,25 @@ def _pairs(graph: Graph) -> Any:
     return pairs_array(graph.edges, graph.ssd)
 
 
-def failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:
-    """Return the row of a prompt that could not be sampled or read."""
-    empty: dict[str, Any] = {"generated": 0, "excluded": 0, "edges": 0, "size": 0, "seeds": [], "cliques": []}
-    return {
+def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
+    """Return the row of a prompt that got no image, or none that could be used."""
+    row: FindingRow = {
         "prompt_id": prompt_id,
         "prompt": prompt,
         "status": PromptStatus.FAILED,
+        "generated": 0,
+        "excluded": 0,
+        "edges": 0,
+        "size": 0,
         "mean_distance": None,
         "medoid_seed": None,
+        "seeds": [],
         "proven": False,
         "upper": 0,
+        "cliques": [],
         "stop": None,
+        "tile_bytes": None,
+        "pairs": None,
         "reason": reason,
-        **empty,
     }
+    return with_scores(row, {})

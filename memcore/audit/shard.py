@@ -15,14 +15,12 @@ from memcore.audit.context import ShardContext
 from memcore.audit.finish import failed_row, finish_prompt
 from memcore.audit.sampled import sample_prompts
 from memcore.audit.stored import read_prompts
+from memcore.engine.task import CHECKPOINT_SECONDS
 from memcore.errors import StoreError
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
 from memcore.sources.stored import StoredPrompts
 from memcore.system.credentials import redact
 from memcore.types import PromptStatus
-
-#: What a kill costs at most, but for the prompts in flight.
-CHECKPOINT_SECONDS = 60.0
 
 
 def run_shard(
@@ -88,12 +86,14 @@ def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) 
     reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
     record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
     record.rows.sort(key=lambda row: int(row["prompt_id"]))
-    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else int(q["prompt_id"]))
+    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else q["prompt_id"])
 
 
 def _failed(record: ShardRecord) -> set[int]:
     """Return the prompts that the sampler refused: their rows are made when the shard is complete."""
-    return {int(q["prompt_id"]) for q in record.quarantine if q["reason"] == "sampler"}
+    return {
+        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
+    }
 
 
 def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from memcore.engine.task import Identity
 from memcore.runs.config import Config
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
@@ -15,16 +15,8 @@ from memcore.system.credentials import parse_options, redact
 Source: TypeAlias = Sampler | StoredPrompts
 
 
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """What tells one source from another: a run is only gone on with by a source of the same fingerprint."""
-
-    fingerprint: str
-    describe: Mapping[str, str]
-
-
 def make_source(config: Config, threads: int | None = None) -> Source:
-    """The source that the configuration names. ConfigError if there is none such."""
+    """Make the source that the configuration names. Raises ConfigError if there is none such."""
     if config.source == "stored":
         return stored_prompts(config, threads)
     if config.source == "custom":
@@ -46,7 +38,7 @@ def make_source(config: Config, threads: int | None = None) -> Source:
 
 
 def identity_of(source: Source) -> Identity:
-    """The source's fingerprint and description, without secrets: both are written into the run's folder."""
+    """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     return Identity(
         redact(source.fingerprint), {str(k): redact(str(v)) for k, v in dict(described()).items()}

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
-from memcore.engine.launchers.local import processors
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decode, decoder_versions
 from memcore.images.resize import Resize
@@ -25,6 +24,7 @@ from memcore.index.sketch import Level
 from memcore.sources.open import Batch, FileParts, Part, Payload, Source
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
+from memcore.system.cpus import processors
 
 COARSE, FINE, SHARD_IMAGES = 4, 8, 65536
 #: Decoded images are sketched this many bytes at a time.

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.engine.launchers.local import processors
 from memcore.errors import RunError
 from memcore.images import UnreadableImage
 from memcore.images.resize import Resize
@@ -24,6 +23,7 @@ from memcore.index.layout import IndexMeta
 from memcore.index.sketch import Level
 from memcore.sources.open import FileParts, Source, open_source
 from memcore.system import columns
+from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memcore.evaluation.roc import roc
+from memcore.evaluation.roc import Roc, roc
 from memcore.report.reader import Run
 from memcore.report.wording import count, percent
 
@@ -75,7 +75,7 @@ def _screened(run: Run) -> str:
     )
 
 
-def screen_curves(run: Run) -> dict[str, dict[str, Any]]:
+def screen_curves(run: Run) -> dict[str, Roc]:
     """The ROC of each score against what the full attack found; empty where it found none, or everything."""
     if run.screen is None:
         return {}

@@ -170,7 +170,7 @@ def _screens(run: Run) -> dict[str, str] | None:
         "title": "One step against the full attack",
         "svg": plots.screens(curves),
         "text": f"Candidates of the full attack against all other prompts. With the {name}, a threshold of "
-        f"{first['keep_all']:.4g} would have lost no candidate and spared {wording.percent(first['spared'])} of the "
+        f"{first['keep_all']:.4g} would have lost no candidate and spared {wording.percent(first['spared'] or 0.0)} of the "
         f"{first['negatives']:,} other prompts.",
     }
 

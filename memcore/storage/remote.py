@@ -1,15 +1,19 @@
-"""A run in an object store, through fsspec: each file is one PUT, which is there whole or not at all."""
+"""Files in an object store, through fsspec: each is uploaded whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
 from memcore.errors import MissingExtraError, RunError, StoreError
-from memcore.storage.base import Part, check_startable
+from memcore.storage.base import Part
 from memcore.system.credentials import redact
+
+#: Bytes of a file that are held in memory while it is uploaded.
+PIECE_BYTES = 8 << 20
 
 
 class ObjectStorage:
@@ -34,6 +38,9 @@ class ObjectStorage:
             raise RunError(f"run={self.place} names no place that fsspec knows: {error}") from None
         self._fs: Any = filesystem
 
+    def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str]]:
+        return ObjectStorage, (self.place,)
+
     def read(self, name: str) -> bytes:
         with self._reached(name):
             data: bytes = self._fs.cat_file(self._path(name))
@@ -46,10 +53,27 @@ class ObjectStorage:
         try:
             self._fs.pipe_file(self._path(name), data)
         except Exception as error:
-            raise StoreError(
-                f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
-                "and the same command goes on"
-            ) from error
+            raise self._unwritten(name, error) from error
+
+    def write_from(self, name: str, source: IO[bytes]) -> None:
+        source.seek(0)
+        first = source.read(PIECE_BYTES)
+        if len(first) < PIECE_BYTES:
+            self.write(name, first)
+            return
+        try:
+            # without autocommit nothing appears under the name until all of it was uploaded
+            target = self._fs.open(self._path(name), "wb", autocommit=False)
+            try:
+                target.write(first)
+                shutil.copyfileobj(source, target, PIECE_BYTES)
+                target.close()
+            except BaseException:
+                target.discard()
+                raise
+            target.commit()
+        except Exception as error:
+            raise self._unwritten(name, error) from error
 
     def write_new(self, name: str, data: bytes) -> bool:
         """Not atomic here: of two that begin at once the last one stays, so what is written must be read again."""
@@ -81,11 +105,17 @@ class ObjectStorage:
 
     @contextlib.contextmanager
     def lock(self, part: Part | None = None) -> Iterator[None]:
-        check_startable(self)
+        """Hold nothing: an object store has no locks."""
         yield
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if name else str(self._root)
+
+    def _unwritten(self, name: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
+            "and the same command goes on"
+        )
 
     @contextlib.contextmanager
     def _reached(self, name: str) -> Iterator[None]:

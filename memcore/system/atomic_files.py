@@ -9,14 +9,17 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 from memcore.errors import StoreError
 
 TEMPORARY = ".tmp-"
 #: A temporary file of another machine, or of Windows, whose processes cannot be asked, is taken for abandoned after this.
 ABANDONED_SECONDS = 24 * 3600.0
+#: Bytes of a copied file that are held in memory.
+PIECE_BYTES = 8 << 20
 
 #: What a file system without hard links answers.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -76,7 +79,17 @@ def write_atomic(path: Path, data: bytes) -> None:
     def place(temporary: Path) -> None:
         disk.replace(temporary, path)
 
-    _write(path, data, place)
+    _write(path, [data], place)
+
+
+def write_atomic_from(path: Path, source: IO[bytes]) -> None:
+    """Write what ``source`` holds from its start, as ``write_atomic`` does, a piece at a time."""
+
+    def place(temporary: Path) -> None:
+        disk.replace(temporary, path)
+
+    source.seek(0)
+    _write(path, iter(lambda: source.read(PIECE_BYTES), b""), place)
 
 
 def write_new(path: Path, data: bytes) -> bool:
@@ -95,18 +108,18 @@ def write_new(path: Path, data: bytes) -> bool:
             disk.replace(temporary, path)
 
     try:
-        _write(path, data, place)
+        _write(path, [data], place)
     except FileExistsError:
         return False
     return True
 
 
-def _write(path: Path, data: bytes, place: Callable[[Path], None]) -> None:
+def _write(path: Path, pieces: Iterable[bytes], place: Callable[[Path], None]) -> None:
     temporary = path.with_name(f"{TEMPORARY}{_HOST}-{os.getpid()}-{next(_NUMBER)}-{path.name}")
     try:
         _make_folders(path.parent)
         try:
-            _fill(temporary, data)
+            _fill(temporary, pieces)
             place(temporary)
         finally:
             # after a replace there is nothing to remove; after a link or a failure there is
@@ -122,12 +135,13 @@ def _write(path: Path, data: bytes, place: Callable[[Path], None]) -> None:
         ) from error
 
 
-def _fill(path: Path, data: bytes) -> None:
+def _fill(path: Path, pieces: Iterable[bytes]) -> None:
     descriptor = disk.create(path)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[disk.write(descriptor, left) :]
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                left = left[disk.write(descriptor, left) :]
         disk.sync(descriptor)
     finally:
         disk.close(descriptor)

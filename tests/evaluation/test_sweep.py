@@ -18,7 +18,7 @@ from memcore.cli import main
 from memcore.errors import ArgumentValueError, ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.evaluation.labels import from_annotations, from_matches
-from memcore.evaluation.sweep import grid_of, sweep
+from memcore.evaluation.sweep import make_grid, sweep
 from memcore.matching.match_run import match_run
 from memcore.runs.annotations import Annotations
 from memcore.runs.config import Config, from_mapping
@@ -209,7 +209,7 @@ def test_images_of_a_run_with_black_frames(tmp_path: Path) -> None:
 
 
 def test_grid_and_errors(stored: RunFolder, tmp_path: Path) -> None:
-    thresholds, sizes = grid_of(0.15, 0.15, 7, None)
+    thresholds, sizes = make_grid(0.15, 0.15, 7, None)
     assert thresholds[-1] == 0.15
     assert 7 in sizes
     assert 20 in sizes

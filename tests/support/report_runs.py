@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from memcore.evaluation.score import evaluate
+from memcore.evaluation.truth import TruthEntry
+from memcore.runs.rows import CliqueRow, FindingRow, MatchRow, QuarantineRow
 from tests.support.drawn import NOUNS, Pixels, l2, near_copies, picture
 
 DELTA = 0.15
@@ -84,7 +86,7 @@ MATCHES = pa.schema(
 )
 
 
-def described(images: Sequence[Pixels], seeds: Sequence[int]) -> dict[str, Any]:
+def described(images: Sequence[Pixels], seeds: Sequence[int]) -> CliqueRow:
     """A clique's record: members, mean distance, medoid."""
     side = images[0].shape[0] // GRID
     stack = np.stack(images).astype(np.float32)
@@ -103,10 +105,10 @@ def described(images: Sequence[Pixels], seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
+def finding_row(prompt_id: int, prompt: str, cliques: list[CliqueRow], **other: Any) -> FindingRow:
     """A row of findings/; without cliques the prompt found nothing."""
     largest = cliques[0] if cliques else None
-    return {
+    row = {
         "prompt_id": prompt_id,
         "prompt": prompt,
         "status": "finding" if largest else "none",
@@ -128,6 +130,7 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **ot
         "reason": None,
         **other,
     }
+    return cast(FindingRow, row)
 
 
 class RunWriter:
@@ -139,9 +142,9 @@ class RunWriter:
         self.path = path
         self.guidance = guidance
         self.created = created
-        self.rows: list[dict[str, Any]] = []
-        self.matches: list[dict[str, Any]] = []
-        self.quarantine: list[dict[str, Any]] = []
+        self.rows: list[FindingRow] = []
+        self.matches: list[MatchRow] = []
+        self.quarantine: list[QuarantineRow] = []
 
     def save_image(self, prompt_id: int, seed: int, pixels: Pixels) -> None:
         _save(self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png", pixels)
@@ -149,7 +152,7 @@ class RunWriter:
     def save_training(self, index: int, pixels: Pixels) -> None:
         _save(self.path / "training" / f"{index:08d}.png", pixels)
 
-    def add_clique(self, prompt_id: int, images: Sequence[Pixels]) -> dict[str, Any]:
+    def add_clique(self, prompt_id: int, images: Sequence[Pixels]) -> CliqueRow:
         rng = np.random.default_rng(7000 + prompt_id)
         seeds = sorted(int(s) for s in rng.integers(0, 2**62, len(images)))
         for seed, image in zip(seeds, images, strict=True):
@@ -159,7 +162,7 @@ class RunWriter:
     def add_match(
         self,
         prompt_id: int,
-        clique: dict[str, Any],
+        clique: CliqueRow,
         images: Sequence[Pixels],
         index: int,
         training: Pixels,
@@ -168,31 +171,30 @@ class RunWriter:
         medoid = images[clique["seeds"].index(clique["medoid_seed"])]
         self.save_training(index, training)
         plain, tiled = l2(medoid, training, 1), l2(medoid, training, GRID)
-        self.matches.append(
-            {
-                "prompt_id": prompt_id,
-                "clique": 0,
-                "size": len(images),
-                "mean_distance": clique["mean_distance"],
-                "medoid_seed": clique["medoid_seed"],
-                "training_index": index,
-                "training_name": f"train/{index:05d}.png",
-                "l2": plain,
-                "tiled_l2": tiled,
-                "extracted": tiled <= DELTA,
-                "copies": sum(l2(image, training, GRID) <= DELTA for image in images),
-                "eidetic": eidetic,
-                "neighbors": [
-                    {
-                        "index": index + 40 * i,
-                        "name": f"train/{index + 40 * i:05d}.png",
-                        "l2": plain + 0.11 * i,
-                    }
-                    for i in range(4)
-                ],
-                "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
-            }
-        )
+        row = {
+            "prompt_id": prompt_id,
+            "clique": 0,
+            "size": len(images),
+            "mean_distance": clique["mean_distance"],
+            "medoid_seed": clique["medoid_seed"],
+            "training_index": index,
+            "training_name": f"train/{index:05d}.png",
+            "l2": plain,
+            "tiled_l2": tiled,
+            "extracted": tiled <= DELTA,
+            "copies": sum(l2(image, training, GRID) <= DELTA for image in images),
+            "eidetic": eidetic,
+            "neighbors": [
+                {
+                    "index": index + 40 * i,
+                    "name": f"train/{index + 40 * i:05d}.png",
+                    "l2": plain + 0.11 * i,
+                }
+                for i in range(4)
+            ],
+            "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
+        }
+        self.matches.append(cast(MatchRow, row))  # without the columns that format 1 came to have later
 
     def write(self, *, matched: bool = True, count: int | None = None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -211,7 +213,7 @@ class RunWriter:
             }
             (self.path / "match.json").write_text(json.dumps(info))
 
-    def _shard(self, name: str, rows: list[dict[str, Any]], quarantine: list[dict[str, Any]]) -> None:
+    def _shard(self, name: str, rows: list[FindingRow], quarantine: list[QuarantineRow]) -> None:
         if not rows:
             return
         for folder in ("findings", "quarantine", "manifest"):
@@ -276,7 +278,7 @@ def write_run(
     repeats a picture that is in no training set. ``images`` replaces the synthetic training pictures.
     """
     run = RunWriter(path)
-    truth = []
+    truth: list[TruthEntry] = []
     kinds = [(kind, copies, expected) for kind, copies, expected, count in KINDS for _ in range(count)]
     for prompt_id, (kind, copies, expected) in enumerate(kinds):
         prompt = f"{NOUNS[prompt_id % len(NOUNS)]}{'' if prompt_id < len(NOUNS) else ' at night'}"

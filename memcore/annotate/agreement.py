@@ -1,55 +1,36 @@
-"""``memcore annotate``."""
+"""How far the two annotators agree: what each said, Cohen's kappa, and where they differ."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
-
-from memcore.errors import ConfigError
+from typing import TypedDict
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run that was matched")
-    parser.add_argument("--port", type=int, default=8765, help="port on 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--top", type=int, default=1000, help="findings to look at (default: %(default)s)")
-    parser.add_argument(
-        "--agreement",
-        action="store_true",
-        help="print what was said, Cohen's kappa and disagreements, and end",
-    )
+class Disagreement(TypedDict):
+    """A finding that got two different answers."""
+
+    item: int
+    prompt_id: int
+    clique: int
+    prompt: str
+    first: str
+    second: str
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Serves the page, or says how far the annotators agree."""
-    if arguments.agreement:
-        result = agreement_of(arguments.run)
-        print(json.dumps(result, indent=1) if arguments.json else "\n".join(agreement_lines(result)))
-        return 0
-    if arguments.top < 1:
-        raise ConfigError(f"top must be at least 1, got {arguments.top}")
-    if not 0 <= arguments.port < 65536:
-        raise ConfigError(f"port must be 0 to 65535, got {arguments.port}")
-    from memcore.annotate.server import serve
+class Agreement(TypedDict):
+    """Counts of answers by annotator and label; ``kappa`` is None where it is undefined."""
 
-    def ready(links: dict[int, str]) -> None:
-        if arguments.json:
-            print(json.dumps({"links": links}), flush=True)
-            return
-        for annotator, link in links.items():
-            print(f"annotator {annotator}: {link}", flush=True)
-        print(
-            "Give each their own link. Answers are saved at once; Ctrl-C ends.", file=sys.stderr, flush=True
-        )
-
-    serve(arguments.run, port=arguments.port, top=arguments.top, ready=ready)
-    return 0
+    items: int
+    annotators: dict[str, dict[str, int]]
+    both: int
+    observed: float | None
+    kappa: float | None
+    copies: int
+    disagreements: list[Disagreement]
 
 
-def agreement_of(run: Path) -> dict[str, Any]:
-    """What both annotators said, as ``--agreement --json`` prints it."""
+def read_agreement(run: Path) -> Agreement:
+    """Return what both annotators said, as ``memcore annotate --agreement --json`` prints it."""
     from memcore.report.reader import read_run
     from memcore.runs.annotations import ANNOTATORS, LABELS, Annotations
 
@@ -83,7 +64,8 @@ def agreement_of(run: Path) -> dict[str, Any]:
     }
 
 
-def agreement_lines(result: dict[str, Any]) -> list[str]:
+def agreement_lines(result: Agreement) -> list[str]:
+    """Return the agreement in words, and each disagreement."""
     lines = [
         f"annotator {annotator}: {sum(counts.values())} of {result['items']} done, "
         + ", ".join(f"{count} {label}" for label, count in counts.items())
