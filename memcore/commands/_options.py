@@ -59,7 +59,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     """Add the flags that describe a source of training images."""
     from memcore.sources.open import KINDS
 
-    parser.add_argument("--kind", choices=KINDS, help="what to read, where a folder holds several kinds")
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), help="what to read, where a folder holds several kinds"
+    )
     parser.add_argument(
         "--image-column", help="of Parquet: the column of image bytes (default: the only one)"
     )
