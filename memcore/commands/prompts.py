@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 NAME = "prompts"
 HELP = "list the captions of the most-duplicated training images"
+#: Those of memcore.duplicates, which needs more than NumPy: its help must not.
+_ENGINES = ("exact", "faiss")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the output, the training set and what counts as a duplicate."""
-    from memcore.duplicates.groups import ENGINES
-
     parser.add_argument("out", type=Path, metavar="OUT.parquet", help="for memcore audit --prompts")
     parser.add_argument(
         "--index", type=Path, help="group by the images themselves: an index of memcore index"
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_source(parser)
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
+        choices=_ENGINES,
         default="exact",
         help="what multiplies embeddings; the groups are the same (default: %(default)s)",
     )
