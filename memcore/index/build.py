@@ -17,7 +17,7 @@ from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
 from memcore.index import layout
-from memcore.index.layout import IndexMeta
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
 from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source, StoredSource, quarantined
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
@@ -85,7 +85,7 @@ def build_index(
     return meta
 
 
-def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[dict[str, Any] | None, Source]:
+def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
     """Return the source's entry in ``meta`` (None if it is complete), and the source as the index reads it.
 
     That is with the options and in the order of files with which the index was begun, which earlier versions chose
@@ -104,7 +104,7 @@ def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[dict[str, Any
         return _find_or_add(folder, meta, earlier), earlier
 
 
-def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | None:
+def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord | None:
     """Return the source's entry, found or added; None if it is complete. A grown source is cut to what is new."""
     if meta.sources and "images" not in meta.sources[-1]:
         last = meta.sources[-1]
@@ -137,7 +137,7 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any
         if skipped == len(source.parts):
             return None
         source.keep(range(skipped, len(source.parts)))
-    entry = {
+    entry: SourceRecord = {
         "kind": source.kind,
         "path": source.path,
         "identity": source.identity(),
@@ -154,8 +154,7 @@ def _reopen(meta: IndexMeta, shards: int) -> None:
     """A source whose last shards were removed, being damaged, is unfinished again, and what came after it is not there."""
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
-            for key in ("images", "shards", "quarantined"):
-                del held[key]
+            del held["images"], held["shards"], held["quarantined"]
             del meta.sources[i + 1 :]
             return
 
@@ -163,7 +162,7 @@ def _reopen(meta: IndexMeta, shards: int) -> None:
 def _fill(
     folder: Path,
     meta: IndexMeta,
-    entry: dict[str, Any],
+    entry: SourceRecord,
     source: Source,
     reader: DecodedSource,
     progress: Progress | None,
@@ -190,7 +189,7 @@ def _fill(
         images, broken = images + shard.images, broken + len(shard.broken)
         shard.write(folder, number)
         number += 1
-    entry.update(shards=number - first, images=images, quarantined=broken)
+    entry["shards"], entry["images"], entry["quarantined"] = number - first, images, broken
 
 
 class _Shard:

@@ -18,7 +18,7 @@ from memcore.errors import RunError
 from memcore.images import UnreadableImage
 from memcore.images.resize import Resize
 from memcore.index import layout
-from memcore.index.layout import IndexMeta
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
 from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, StoredSource
 from memcore.sources.decoded import decode_payload
@@ -236,7 +236,7 @@ class Index:
             self._sources.append(self._open_source(self.meta.sources[len(self._sources)]))
         return self._sources[number]
 
-    def _open_source(self, entry: dict[str, Any]) -> Source:
+    def _open_source(self, entry: SourceRecord) -> Source:
         """Open a source as it was indexed: the same files, in the same order."""
         try:
             source = open_source(entry["path"], entry["kind"], **entry["options"])
@@ -268,7 +268,7 @@ class Index:
         )
 
 
-def _reduced(source: StoredSource, entry: dict[str, Any]) -> StoredSource:
+def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
     """Leave of a source only the files that it had when it was indexed."""
     names = [part["name"] for part in entry["parts"]]
     if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):

@@ -96,13 +96,26 @@ class ParquetSource(FileParts):
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
                     if row + count > position:
-                        texts, seeds = self._texts(file, schema, group, count)
-                        for at in range(max(0, position - row), count):
-                            yield self._entry(part, name, row + at, texts[at], seeds[at])
+                        yield from self._group_entries(part, name, file, schema, group, row, position)
                     row += count
         except self._errors as error:
             broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
             yield self._broken(part, row, f"{name}#{row} and after", broken)
+
+    def _group_entries(
+        self, part: int, name: str, file: Any, schema: Any, group: int, row: int, position: int
+    ) -> Iterator[Entry]:
+        """Yield the rows of a group; one entry for all of them where their captions cannot be read."""
+        count = file.metadata.row_group(group).num_rows
+        try:
+            texts, seeds = self._texts(file, schema, group, count)
+        except self._errors as error:
+            broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+            lost = self._broken(part, row, f"{name}#{row} to {row + count - 1}", broken)
+            yield lost._replace(after=row + count)
+            return
+        for at in range(max(0, position - row), count):
+            yield self._entry(part, name, row + at, texts[at], seeds[at])
 
     def load(self, place: Place) -> Content:
         return self.reader(place)()
@@ -208,8 +221,8 @@ class ParquetSource(FileParts):
             name = self._image_column_of(file.schema_arrow)
             return file.read_row_group(group, columns=[name])[name]
 
-    def _stream(self, part: int, position: int) -> Iterator[Payload]:
-        """Yield the images of a file from a row on; of a damaged group those behind the damage are told one by one."""
+    def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
+        """Yield rows and their images from one on; of a damaged group those after the damage are told one by one."""
         path = self.files[part]
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
@@ -221,12 +234,12 @@ class ParquetSource(FileParts):
                         for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[name]):
                             column = batch.column(0)
                             for i in range(len(column)):
+                                if row + at >= position:
+                                    yield row + at, _payload(column, i)
                                 at += 1
-                                if row + at > position:
-                                    yield _payload(column, i)
                     except self._errors as error:
-                        for _ in range(max(at, position - row), count):
-                            yield UnreadableImage("archive", f"{type(error).__name__}: {error}")
+                        for lost in range(max(row + at, position), row + count):
+                            yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
                 row += count
 
     def _group_bytes(self, part: int) -> int:
@@ -265,8 +278,13 @@ class ParquetSource(FileParts):
         return without
 
 
-def _streamed(part: int, entries: Sequence[Entry], images: Iterator[Payload]) -> Batch:
-    payloads = [e.content if isinstance(e.content, UnreadableImage) else next(images) for e in entries]
+def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
+    payloads: list[Payload] = []
+    for entry in entries:
+        if isinstance(entry.content, UnreadableImage):
+            payloads.append(entry.content)
+        else:
+            payloads.append(next(payload for row, payload in images if row == entry.place.offset))
     return Batch(
         make_places(part, np.array([e.place.offset for e in entries], np.int64)),
         np.array([e.after for e in entries], np.int64),
