@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from memcore.arrays import check_threads
 from memcore.distance import ssd_to_distance
 from memcore.index.reader import Index
-from memcore.index.search import Load, Points, candidates, exact_ssd, limits_of, nearest_points, rounds
+from memcore.index.search import Load, Points, candidates, exact_ssd, level_limits, nearest_points, rounds
 from memcore.index.sketch import Tiles, pair_ssd
 from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
 from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
@@ -149,7 +149,7 @@ class _Matching:
         for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
             kept = self._tiles_allow(points, point, row)
             for p, r, s in rounds(point[kept], row[kept], ssd[kept]):
-                useful = s <= limits_of(self.index.fine, ssd_max[p])
+                useful = s <= level_limits(self.index.fine, ssd_max[p])
                 compare(p[useful], r[useful])
                 lower_needs()
         return extracted, closest, best
