@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
-from memcore.engine.launchers.local import processors
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
@@ -24,6 +23,7 @@ from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
+from memcore.system.cpus import processors
 
 COARSE, FINE, SHARD_IMAGES = 4, 8, 65536
 #: Decoded images are sketched this many bytes at a time.

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.engine.launchers.local import processors
 from memcore.errors import RunError
 from memcore.images import UnreadableImage
 from memcore.images.resize import Resize
@@ -25,6 +24,7 @@ from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, St
 from memcore.sources.decoded import decode_payload
 from memcore.sources.open import open_source
 from memcore.system import columns
+from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from memcore import PromptGraph, tiled_l2_graph
 from memcore.audit.run_audit import filter_stored
-from memcore.audit.source import identity_of
+from memcore.audit.task import AuditJob
 from memcore.engine.scheduler import run_here
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
@@ -72,10 +72,7 @@ def test_column_major_arrays_of_many_prompts(tmp_path: Path, monkeypatch: pytest
 def in_process(path: Path, config: Config) -> RunFolder:
     """What ``filter_stored`` does, without processes."""
     stored = StoredPrompts(Path(config.images))
-    identity = identity_of(stored)
-    run = RunFolder.create(path, config, identity.fingerprint, identity.describe, stored.prompts)
-    run_here(run, run.pending(), stored, 1, lambda count: None)
-    return run
+    return run_here(AuditJob(path, config, stored.prompts, source=stored, quiet=True), threads=1)
 
 
 @pytest.fixture(scope="module")
