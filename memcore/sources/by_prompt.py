@@ -43,7 +43,7 @@ _LOOKED_AT, _OF_EACH = 25, 5
 class Graph(ReadsItself, Protocol):
     """The part of a ``PromptGraph`` that is used here."""
 
-    def place(self) -> NDArray[np.uint8] | None: ...
+    def next_slot(self) -> NDArray[np.uint8] | None: ...
 
     def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None: ...
 
@@ -80,8 +80,8 @@ class StoredPrompts:
         listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
         self.prompts: list[str] = check_listing(listing, len(names), path) or names
         self.image_shape = shape or self._common_shape()
-        self._room = pages((0, *self.image_shape))
-        self._window = self._room
+        self._buffer = pages((0, *self.image_shape))
+        self._window = self._buffer
         #: Where a single thread decodes each image: it stays in the cache until it has been looked at and copied.
         self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
@@ -118,7 +118,7 @@ class StoredPrompts:
             return 0
 
     def images_in(self, prompt_id: int) -> dict[str, Any]:
-        """Return where a ``PromptGraph`` finds the prompt's images: its arguments ``room`` and, maybe, ``reread``.
+        """Return where a ``PromptGraph`` finds the prompt's images: its arguments ``buffer`` and, maybe, ``reread``.
 
         Reading an array's bytes twice costs less than moving all of them to memory and back. A prompt that fits the
         cache, an encoded image and a column-major array are read once.
@@ -128,8 +128,8 @@ class StoredPrompts:
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
                 if self._may_let_go(array):
-                    return {"reread": array.read_again, "room": self.room(self._again)}
-        return {"room": self.room(self.count(prompt_id))}
+                    return {"reread": array.read_again, "buffer": self.buffer(self._again)}
+        return {"buffer": self.buffer(self.count(prompt_id))}
 
     def feed(
         self,
@@ -147,7 +147,7 @@ class StoredPrompts:
         if isinstance(source, ArrayPrompts):
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
-        elif self.threads == 1 and graph.place() is not None:
+        elif self.threads == 1 and graph.next_slot() is not None:
             yield from self._feed_items(source.items(index), graph, timed)
             return
         if array is None or not isinstance(source, ArrayPrompts) or not self._may_let_go(array):
@@ -206,19 +206,19 @@ class StoredPrompts:
         source, _ = self._where[prompt_id]
         return source.label() if isinstance(source, ArrayPrompts) else self.prompts[prompt_id]
 
-    def room(self, count: int) -> Pixels:
+    def buffer(self, count: int) -> Pixels:
         """Return the one buffer (>= count, H, W, C) that every prompt is read into, grown where it is too small."""
-        if len(self._room) < count:
-            self._room = pages((0, *self.image_shape))  # never two at once
+        if len(self._buffer) < count:
+            self._buffer = pages((0, *self.image_shape))  # never two at once
             several = self.threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
-            self._room = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
-        return self._room
+            self._buffer = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
+        return self._buffer
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
         """Yield the prompt's images in order, a few at a time.
 
         Where they can be read again (``images_in``) a batch's pixels are good until the next batch is asked for.
-        Elsewhere those of images that are not constant lie one after the other in ``room(count(prompt_id))``, from its
+        Elsewhere those of images that are not constant lie one after the other in ``buffer(count(prompt_id))``, from its
         start, and stay there until the next prompt is read; those of constant ones do not.
         """
         collection, index = self._where[prompt_id]
@@ -246,24 +246,24 @@ class StoredPrompts:
             return
         let_go = self._may_let_go(array)
         step = self._few if let_go else self._chunk
-        room = self._small_room(step) if let_go else self.room(array.count)
+        buffer = self._small_buffer(step) if let_go else self.buffer(array.count)
         used = done = 0
 
         def targets() -> Iterator[Pixels]:
             while done < array.count:
-                yield room[used : used + min(step, array.count - done)]
+                yield buffer[used : used + min(step, array.count - done)]
 
         for got in array.read_into(targets()):
             if isinstance(got, UnreadableImage):
                 yield self._nothing([quarantined(source.label(done, array.count), got)])
                 return
-            chunk = Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
+            chunk = Chunk(buffer[used : used + got], list(range(done, done + got)), [None] * got)
             used += 0 if let_go else len(chunk.pixels)
             done += got
             yield from chunk.batches()
 
     def _read_items(self, collection: Collection, index: int) -> Iterator[Batch]:
-        room = self.room(collection.count(index))
+        buffer = self.buffer(collection.count(index))
         items = collection.items(index)
         used = 0
         step = max(
@@ -272,7 +272,7 @@ class StoredPrompts:
 
         def start() -> list[tuple[Item, _Done | Future[QuarantineEntry | None]]]:
             part = list(itertools.islice(items, step))
-            slots = room[used : used + len(part)]
+            slots = buffer[used : used + len(part)]
             return [
                 (item, pool.submit(self._decode, item, slot)) for item, slot in zip(part, slots, strict=True)
             ]
@@ -282,7 +282,7 @@ class StoredPrompts:
             while coming:
                 seeds = [item.seed for item, _ in coming]
                 broken = [future.result() for _, future in coming]
-                chunk = Chunk(room[used : used + len(coming)], seeds, broken)
+                chunk = Chunk(buffer[used : used + len(coming)], seeds, broken)
                 used += len(chunk.pixels)
                 if self.threads > 1:
                     coming = start()  # decoded while the caller compares this chunk
@@ -323,7 +323,7 @@ class StoredPrompts:
         """Return how many images are read at a time where they are not kept: some for each thread."""
         return max(1, WINDOW_BYTES // int(np.prod(self.image_shape))) * self.threads
 
-    def _small_room(self, count: int) -> Pixels:
+    def _small_buffer(self, count: int) -> Pixels:
         if len(self._window) < count:
             self._window = pages((count, *self.image_shape))
         return self._window
