@@ -1,4 +1,4 @@
-"""Builds the native core: one translation unit an instruction set, each with its own flags. Metadata: pyproject.toml."""
+"""Build the native core: each instruction set is a translation unit with its own flags. Metadata: pyproject.toml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
-# On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe has not.
+# On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe lacks.
 MSVC = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
 
@@ -48,9 +48,9 @@ ISAS = (
     if platform.machine() in {"aarch64", "arm64"}
     else []
 )
-# No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
+# Fused multiply-adds only where they are written out: float answers are equal on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
-# A warning of a compiler that this was never tried with must not stop a wheel or an install from a source distribution.
+# A warning of a compiler that was never tried must not stop a wheel or an install from a source distribution.
 WERROR = not ("CIBUILDWHEEL" in os.environ or (ROOT / "PKG-INFO").exists())
 WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", *(["-Werror"] if WERROR else [])]
 BASE = (
@@ -62,7 +62,7 @@ SANITIZE = os.environ.get("MEMCORE_SANITIZE", "")
 
 
 CUDA = os.environ.get("MEMCORE_CUDA") == "1"
-# Machine code for the A100, the H100 and the B200; all others from 8.0 on compile the PTX when they load it.
+# Machine code for the A100, the H100 and the B200; all other devices from 8.0 on compile the PTX when they load it.
 CUDA_TARGETS = (
     "arch=compute_80,code=[sm_80,compute_80]",
     "arch=compute_90a,code=sm_90a",
@@ -82,7 +82,7 @@ CUDA_FLAGS = [
 
 
 def find_nvcc() -> Path:
-    """The compiler that NVCC names, the one on PATH, or that of the PyPI packages in this environment."""
+    """Return the compiler that NVCC names, the one on PATH, or the one of the PyPI packages in this environment."""
     named = os.environ.get("NVCC") or shutil.which("nvcc")
     packaged = sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/nvcc"))
     found = Path(named) if named else packaged[-1] if packaged else None
@@ -96,11 +96,11 @@ def find_nvcc() -> Path:
 
 
 def cuda_runtime(nvcc: Path) -> Path:
-    """The static CUDA runtime of this compiler. Static, so that the core loads where there is no CUDA."""
-    told = subprocess.run(
+    """Return the static CUDA runtime of this compiler. Static, so that the core loads where there is no CUDA."""
+    output = subprocess.run(
         [nvcc, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False
     ).stderr
-    top = re.search(r"^#\$ TOP=(.*)$", told, re.MULTILINE)
+    top = re.search(r"^#\$ TOP=(.*)$", output, re.MULTILINE)
     root = Path(top[1] if top else nvcc.resolve().parent.parent)
     folders = [root / "lib64", root / "lib", *sorted(root.glob("targets/*/lib"))]
     for library in (folder / "libcudart_static.a" for folder in folders):
@@ -112,7 +112,7 @@ def cuda_runtime(nvcc: Path) -> Path:
 
 
 def sources() -> list[Path]:
-    """All of csrc except other machines' instruction sets and, with CUDA, its stub."""
+    """Return all of csrc except other machines' instruction sets and, with CUDA, its stub."""
     kept = []
     for path in sorted(CSRC.rglob("*.cpp")):
         if path.stem in ISA_FLAGS and path.stem not in ISAS:
@@ -126,7 +126,7 @@ def sources() -> list[Path]:
 
 
 def is_fresh(built: Path, flags: list[str]) -> bool:
-    """Whether an object was made with the same flags and is newer than all that it includes. (setuptools never asks.)"""
+    """Return whether an object has these flags and is newer than all that it includes, which setuptools never checks."""
     dependencies, recorded = built.with_suffix(".d"), built.with_suffix(".flags")
     if not (built.exists() and dependencies.exists() and recorded.exists()) or recorded.read_text() != repr(
         flags
@@ -151,8 +151,8 @@ def compile_cuda(nvcc: Path, source: Path, temp: Path) -> str:
     return str(built)
 
 
-# Wheels hold no symbolic links, so the library stands there twice: under the name that linkers look for, and under the
-# one that programs look for when they start.
+# Wheels hold no symbolic links, so the library is there twice: under the name that linkers look for, and under the one
+# that programs look for when they start.
 ABI = 1  # MEMCORE_ABI_VERSION
 LIBRARY, SONAME = (
     ("memcore.dll", "memcore.dll")
@@ -164,18 +164,18 @@ LIBRARY, SONAME = (
 
 
 def library_flags() -> list[str]:
-    """Only memcore_* is exported. Never unloaded, where that can be said: its threads outlive a dlclose."""
+    """Return the linker's flags: only memcore_* is exported, and a dlclose unloads nothing, since threads outlive it."""
     if MACOS:
         return ["-dynamiclib", f"-Wl,-install_name,{SONAME}", "-Wl,-exported_symbol,_memcore_*"]
     script = CSRC / "package" / "memcore.map"
-    # A symbol that is missing shows here, not in somebody's program.
+    # A missing symbol is an error here, not in somebody's program.
     complete = [] if SANITIZE else ["-Wl,-z,defs"]
     named = [f"-Wl,-soname,{SONAME}", f"-Wl,--version-script={script}", "-Wl,-z,nodelete", "-Wl,-s"]
     return ["-shared", *named, *complete]
 
 
 def write_configuration(package: Path, version: str) -> None:
-    """The header, and what pkg-config and CMake read, all relative to where they stand."""
+    """Write the header and the files of pkg-config and CMake, whose paths are relative to their own places."""
     places = {
         "memcore.pc": package / "lib" / "pkgconfig",
         "memcoreConfig.cmake": package / "lib" / "cmake" / "memcore",
@@ -192,9 +192,10 @@ def write_configuration(package: Path, version: str) -> None:
 
 
 class BuildCore(build_ext):
-    """Compiles each source with the flags of its instruction set, in parallel, and links the objects twice: with the
-    bindings as memcore._core, and with the C ABI as a library. _core could use that library instead, but then each
-    platform's way of finding one library beside another would stand between a wheel and its import.
+    """Compile each source with the flags of its instruction set, in parallel, and link the objects twice.
+
+    With the bindings they are memcore._core, with the C ABI a library. _core could use that library instead, but then the
+    import of a wheel would depend on how each platform finds one library from another.
     """
 
     def build_library(self, objects: list[str], package: Path) -> None:
@@ -213,7 +214,7 @@ class BuildCore(build_ext):
         write_configuration(package, self.distribution.get_version())
 
     def copy_extensions_to_source(self) -> None:
-        """For an install in place: beside the extension, the library and its header."""
+        """Copy the library and its header next to the extension, for an install in place."""
         super().copy_extensions_to_source()
         built = Path(self.build_lib) / "memcore"
         source = Path(self.get_finalized_command("build_py").get_package_dir("memcore"))
@@ -248,7 +249,7 @@ class BuildCore(build_ext):
                 include_dirs=[str(CSRC), *ext.include_dirs],
                 extra_postargs=flags,
             )
-            os.utime(built, (started, started))  # what was edited meanwhile is newer
+            os.utime(built, (started, started))  # a file that was edited meanwhile is newer
             built.with_suffix(".flags").write_text(repr(flags))
             return objects
 

@@ -21,7 +21,7 @@ from memcore.matching.result import Match, MatchOptions
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
-from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
+from memcore.runs.schema import matches_to_table, parquet_bytes, png_bytes
 from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
@@ -73,7 +73,7 @@ def match_run(
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for position, pixels in pictures:  # annotators see them side by side
         write_atomic(folder.path / layout.training_image_name(position), png_bytes(pixels))
-    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(matches_to_table(rows)))
     record = cast(MatchRecord, {**about, "delta": delta, "distance": metric})
     write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows

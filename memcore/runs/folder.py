@@ -36,8 +36,8 @@ from memcore.runs.schema import (
     parquet_bytes,
     png_bytes,
     read_parquet,
-    rows_of_table,
-    table_of_rows,
+    rows_to_table,
+    table_to_rows,
 )
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
@@ -206,7 +206,7 @@ class RunFolder:
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(table_of_rows(record.rows))
+        data = parquet_bytes(rows_to_table(record.rows))
         self.storage.write(layout.findings_name(shard.task), data)
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
@@ -237,7 +237,7 @@ class RunFolder:
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
         """Write a checkpoint of an unfinished shard, which whoever does it next resumes."""
         about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
-        table = table_of_rows(record.rows)
+        table = rows_to_table(record.rows)
         table = table.replace_schema_metadata({"memcore": json.dumps(about)})
         self.storage.write(layout.checkpoint_name(shard.task), parquet_bytes(table))
 
@@ -248,7 +248,7 @@ class RunFolder:
             about = json.loads(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
-            rows = rows_of_table(table)
+            rows = table_to_rows(table)
             if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
                 return ShardRecord()
             return ShardRecord(
