@@ -22,7 +22,7 @@ from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
 from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
-from memcore.sources.stored import load_training_set
+from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
 

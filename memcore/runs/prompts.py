@@ -13,6 +13,7 @@ from typing import IO, Any, overload
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
+from memcore.sources.captions import NAMES
 
 try:
     import pyarrow as pa
@@ -23,7 +24,6 @@ except ImportError:
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 #: Prompts a row group, the piece that is read at a time: less than a megabyte of text.
 ROW_GROUP = 4096
-_COLUMNS = ("prompt", "caption", "text")
 
 
 class TextPrompts:
@@ -55,10 +55,10 @@ class ParquetPrompts:
     def __iter__(self) -> Iterator[str]:
         try:
             with pq.ParquetFile(self.path, pre_buffer=False) as file:
-                column = next((c for c in _COLUMNS if c in file.schema_arrow.names), None)
+                column = next((c for c in NAMES if c in file.schema_arrow.names), None)
                 if column is None:
                     raise ConfigError(
-                        f"prompts={self.path} has none of the columns {', '.join(_COLUMNS)}; "
+                        f"prompts={self.path} has none of the columns {', '.join(NAMES)}; "
                         f"it has {', '.join(file.schema_arrow.names)}"
                     )
                 row = 0
