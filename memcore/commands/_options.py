@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memcore.engine import launchers
 from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
 
@@ -31,6 +30,8 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the workers are and which part of the run they do."""
+    from memcore.engine import launchers
+
     parser.add_argument(
         "--launcher",
         choices=launchers.names(),
