@@ -59,7 +59,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     """Add the flags that describe a source of training images."""
     from memcore.sources.open import KINDS
 
-    parser.add_argument("--kind", choices=KINDS, help="what to read, where a folder holds several kinds")
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), help="what to read, where a folder holds several kinds"
+    )
     parser.add_argument(
         "--image-column", help="of Parquet: the column of image bytes (default: the only one)"
     )
@@ -69,10 +71,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 
 
-def add_distance(parser: argparse.ArgumentParser, *, default: str, text: str) -> None:
+def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
     from memcore.matching.metric import METRICS
 
+    meanings = "; ".join(f"{metric.name}, {metric.help}" for metric in METRICS.values())
+    text = f"distance of images (default: %(default)s): {meanings}"
     parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
 
 

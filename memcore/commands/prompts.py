@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "prompts"
 HELP = "list the captions of the most-duplicated training images"
+#: Those of memcore.duplicates, which needs more than NumPy: its help must not.
 _ENGINES = ("exact", "faiss")
 
 
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="what multiplies embeddings; the groups are the same (default: %(default)s)",
     )
-    _options.add_distance(parser, default="tiled_l2", text="distance of images (default: %(default)s)")
+    _options.add_distance(parser, default="tiled_l2")
     parser.add_argument(
         "--threshold",
         type=float,

@@ -1,4 +1,4 @@
-"""A source becomes an index: decoded in order, sketched, written shard by shard; killed at will and gone on with."""
+"""Make an index of a source: decode its images in order, sketch them, write shard by shard. A killed build is resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
 from memcore.index import layout
-from memcore.index.layout import IndexMeta
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
 from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source, StoredSource, quarantined
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
@@ -44,11 +44,11 @@ def build_index(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> IndexMeta:
-    """Writes, goes on with, or adds to the index in ``folder``; returns its description.
+    """Write, resume or extend the index in ``folder``; return its description.
 
     Without ``resize`` every image must have the size of the first one that is readable; others are quarantined. A source
-    that an index holds already is not read again; a set of files that has grown is read where it has.
-    ``progress(images, quarantined)`` is called now and then. Memory: one shard's sketches and a few batches of images.
+    that the index holds already is not read again; of a set of files that has grown only the new ones are read.
+    ``progress(images, quarantined)`` is called from time to time. Memory: one shard's sketches and a few batches of images.
 
     Raises ConfigError (a source without a readable image, one that changed, other settings than the index has), RunError.
     """
@@ -85,7 +85,7 @@ def build_index(
     return meta
 
 
-def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[dict[str, Any] | None, Source]:
+def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
     """Return the source's entry in ``meta`` (None if it is complete), and the source as the index reads it.
 
     That is with the options and in the order of files with which the index was begun, which earlier versions chose
@@ -104,7 +104,7 @@ def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[dict[str, Any
         return _find_or_add(folder, meta, earlier), earlier
 
 
-def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | None:
+def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord | None:
     """Return the source's entry, found or added; None if it is complete. A grown source is cut to what is new."""
     if meta.sources and "images" not in meta.sources[-1]:
         last = meta.sources[-1]
@@ -112,8 +112,8 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any
             source.keep(range(last["skipped"], len(source.parts)))
         if last["path"] != source.path or last["identity"] != source.identity():
             raise ConfigError(
-                f"{folder} was begun with {last['path']}, which is not read to its end yet, and {source.path} is not "
-                "the same or has changed since: give back the old one to go on, or another folder to start anew"
+                f"{folder} was started with {last['path']}, which is not read to its end yet, and {source.path} is not "
+                "the same or has changed since: give the old one to resume it, or another folder to start again"
             )
         if last["options"] != source.options:
             raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
@@ -130,14 +130,14 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any
         elif held["identity"] == source.identity():
             return None
         raise ConfigError(
-            f"{source.path} has changed since it was indexed: only files that sort behind the old ones may be added; "
-            "index it anew in another folder"
+            f"{source.path} has changed since it was indexed: only files that sort after the old ones may be added; "
+            "index it again in another folder"
         )
     if skipped and isinstance(source, FileParts):
         if skipped == len(source.parts):
             return None
         source.keep(range(skipped, len(source.parts)))
-    entry = {
+    entry: SourceRecord = {
         "kind": source.kind,
         "path": source.path,
         "identity": source.identity(),
@@ -151,11 +151,10 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any
 
 
 def _reopen(meta: IndexMeta, shards: int) -> None:
-    """A source whose last shards were removed, being damaged, is unfinished again, and what came after it is not there."""
+    """Mark a source as unfinished if its last shards were removed (they were damaged), and forget the sources after it."""
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
-            for key in ("images", "shards", "quarantined"):
-                del held[key]
+            del held["images"], held["shards"], held["quarantined"]
             del meta.sources[i + 1 :]
             return
 
@@ -163,7 +162,7 @@ def _reopen(meta: IndexMeta, shards: int) -> None:
 def _fill(
     folder: Path,
     meta: IndexMeta,
-    entry: dict[str, Any],
+    entry: SourceRecord,
     source: Source,
     reader: DecodedSource,
     progress: Progress | None,
@@ -190,7 +189,7 @@ def _fill(
         images, broken = images + shard.images, broken + len(shard.broken)
         shard.write(folder, number)
         number += 1
-    entry.update(shards=number - first, images=images, quarantined=broken)
+    entry["shards"], entry["images"], entry["quarantined"] = number - first, images, broken
 
 
 class _Shard:
@@ -209,7 +208,7 @@ class _Shard:
     def add(
         self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
     ) -> None:
-        """Entries [start, stop) of a batch, after which the source stands at ``end``."""
+        """Add the entries [start, stop) of a batch, after which the source is at ``end``."""
         kept = list(range(start, stop))
         if not isinstance(decoded, np.ndarray):
             for i in kept:
@@ -296,7 +295,7 @@ def _require_same(
         raise ConfigError(
             f"{folder} was made with other settings and stays as it is (old -> new):\n  "
             + "\n  ".join(lines)
-            + "\nGive the old ones to go on or to add to it, or another folder to start anew."
+            + "\nGive the old ones to resume it or to add to it, or another folder to start again."
         )
 
 
@@ -317,7 +316,7 @@ def _lock(folder: Path) -> Iterator[None]:
             pass  # no flock on this system; shards are written atomically all the same
         except OSError:
             raise RunError(
-                f"another memcore process is at work on {folder}: wait for it, or end it"
+                f"another memcore process is working on {folder}: wait for it, or end it"
             ) from None
         yield
 

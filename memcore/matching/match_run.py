@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def match_run(
     return rows
 
 
-class _Members(Sequence[NDArray[np.uint8]]):
+class _Members:
     """The members of all cliques of a run, read on demand: they may be more than the memory holds."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -95,11 +95,8 @@ class _Members(Sequence[NDArray[np.uint8]]):
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
         self._read = functools.lru_cache(maxsize=512)(self._decode)
 
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    def __getitem__(self, f: Any) -> Any:
-        return self.load(np.arange(self._starts[f], self._starts[f + 1]))
+    def __getitem__(self, finding: int) -> NDArray[np.uint8]:
+        return self.load(np.arange(self._starts[finding], self._starts[finding + 1]))
 
     def load(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return members by their position among all of them."""

@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """DiffusersSampler is loaded when it is first named: it imports torch and diffusers."""
+    """Import DiffusersSampler when it is first named: it imports torch and diffusers."""
     if name == "DiffusersSampler":
         from memcore.sampling.diffusers import DiffusersSampler
 

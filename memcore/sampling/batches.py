@@ -74,7 +74,7 @@ class RequestBatch(Sequence[Request]):
 
 
 class Batches:
-    """An iterator over batches of Requests, made by ``interleave``. Between two batches it is told of results."""
+    """An iterator over batches of Requests, made by ``interleave``. Between two batches it takes decisions."""
 
     def __init__(
         self, prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, run_seed: int
@@ -128,7 +128,7 @@ class Batches:
         return decision.stop
 
     def drop(self, prompt_id: int) -> None:
-        """No more images of this prompt, for example because it cannot be sampled."""
+        """Hand out no more images of this prompt, for example because it cannot be sampled."""
         self._open.pop(prompt_id, None)
 
     def _begin(self) -> _Open | None:
@@ -166,13 +166,13 @@ def _untold() -> tuple[int, int]:
 def interleave(
     prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, *, run_seed: int
 ) -> Batches:
-    """Batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
+    """Return batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
     The order is that of the prompts, then of the index within a prompt, and depends on nothing but the arguments and what
-    the budget decides. A prompt that waits for a decision leaves its place in the batch to the next one. With ``Fixed``
-    nothing needs to be told and only the very last batch is short.
+    the budget decides. A prompt that awaits a decision leaves its place in the batch to the next one. With ``Fixed``
+    no decision needs an answer, and only the very last batch is short.
 
-    Raises ArgumentTypeError or ArgumentValueError for a batch size or seed that cannot be, or a prompt_id that comes twice.
+    Raises ArgumentTypeError or ArgumentValueError for an impossible batch size or seed, or a prompt_id that comes twice.
 
     >>> from memcore.sampling import Fixed, interleave
     >>> batches = interleave([(0, "a dog"), (1, "a cat")], Fixed(3), 4, run_seed=0)

@@ -15,7 +15,7 @@ import pytest
 
 from memcore.audit import audit
 from memcore.cli import main
-from memcore.report.reader import read_run
+from memcore.report.run import read_run
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.status import status

@@ -87,7 +87,7 @@ MATCHES = pa.schema(
 
 
 def described(images: Sequence[Pixels], seeds: Sequence[int]) -> CliqueRow:
-    """A clique's record: members, mean distance, medoid."""
+    """Return a clique's record: members, mean distance, medoid."""
     side = images[0].shape[0] // GRID
     stack = np.stack(images).astype(np.float32)
     sums = []
@@ -106,7 +106,7 @@ def described(images: Sequence[Pixels], seeds: Sequence[int]) -> CliqueRow:
 
 
 def finding_row(prompt_id: int, prompt: str, cliques: list[CliqueRow], **other: Any) -> FindingRow:
-    """A row of findings/; without cliques the prompt found nothing."""
+    """Return a row of findings/; without cliques the prompt found nothing."""
     largest = cliques[0] if cliques else None
     row = {
         "prompt_id": prompt_id,
@@ -134,7 +134,7 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[CliqueRow], **other: 
 
 
 class RunWriter:
-    """Collects rows and writes the folder; ``settings`` are merged over those of an ordinary run."""
+    """Collect rows, then write the folder of a run with them."""
 
     def __init__(
         self, path: Path, *, guidance: float = 1.0, created: str = "2026-01-05T09:30:00+00:00"
@@ -272,7 +272,7 @@ torch = "2.9.1"
 def write_run(
     path: Path, *, matched: bool = True, evaluated: bool = True, images: Pixels | None = None
 ) -> Path:
-    """50 prompts: 8 planted 200 times, 8 planted 50 times, 6 planted 10 times, 28 once; one of these failed.
+    """Write a run of 50 prompts: 8 planted 200 times, 8 planted 50 times, 6 planted 10 times, 28 once; one of these failed.
 
     17 prompts are extracted (one of those planted 50 times is missed, two of the ten-fold are found), one candidate
     repeats a picture that is in no training set. ``images`` replaces the synthetic training pictures.
@@ -332,7 +332,7 @@ def write_run(
 
 
 def _size(prompt_id: int, copies: int) -> int:
-    """Members of the clique: more with more copies; 0 where nothing is found."""
+    """Return the members of the clique: more with more copies, 0 where nothing is found."""
     if copies == 200:
         return 52 - 3 * (prompt_id % 8)
     if copies == 50:
@@ -341,7 +341,7 @@ def _size(prompt_id: int, copies: int) -> int:
 
 
 def write_guidance_run(path: Path, images: Pixels | None = None) -> Path:
-    """The same model at guidance 7.5: three prompts repeat a picture far from its training image, one copies it."""
+    """Write a run at guidance 7.5: three prompts repeat a picture far from its training image, one copies it."""
     run = RunWriter(path, guidance=7.5)
     for prompt_id in range(6):
         noun = NOUNS[16 + prompt_id]

@@ -47,7 +47,7 @@ CPU_THREADS = 1
 
 
 class DiffusersSampler:
-    """Samples a diffusers pipeline so that an image depends on nothing but its prompt and its seed.
+    """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
 
     Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
     a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
@@ -136,10 +136,10 @@ class DiffusersSampler:
         scheduler: str | None = None,
         **options: Any,
     ) -> DiffusersSampler:
-        """Loads a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
+        """Load a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
 
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
-        over its configuration. Raises ConfigError if model, device or scheduler cannot be had.
+        over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
@@ -180,7 +180,7 @@ class DiffusersSampler:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, str]:
-        """All that changes images, readable: configuration and weights of each component, settings, versions, device.
+        """Return all that changes images, readable: configuration and weights of each component, settings, versions, device.
 
         ``call.*`` is what the sampler says to the pipeline, ``default.*`` what the pipeline fills in by itself.
         """
@@ -208,7 +208,7 @@ class DiffusersSampler:
         return dict(self._described)
 
     def sample(self, requests: Sequence[Request]) -> Images:
-        """(N, H, W, C) uint8 on the pipeline's device, in the order of the requests; safety-checked frames flagged."""
+        """Return (N, H, W, C) uint8 on the pipeline's device, in the order of the requests; blanked frames are flagged."""
         if not requests:
             raise ArgumentValueError("requests must hold at least one request")
         size = self.cpu_batch if self._on_cpu else self.batch_size
@@ -246,7 +246,7 @@ class DiffusersSampler:
         return join(parts)
 
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
-        """Samples two requests together and the second one alone; raises SamplerError unless its bytes are the same.
+        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are the same.
 
         For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
         own), and then no image can be made again.
@@ -263,7 +263,7 @@ class DiffusersSampler:
 
     @property
     def _device(self) -> torch.device:
-        """Where the pipeline computes; with weights that are offloaded to the CPU this is not where they stand."""
+        """The device that computes; where weights are offloaded to the CPU, it is not theirs."""
         return cast("torch.device", getattr(self._pipe, "_execution_device", self._pipe.device))
 
     @property
@@ -271,7 +271,7 @@ class DiffusersSampler:
         return self._device.type == "cpu"
 
     def _batch_arguments(self, requests: Sequence[Request], size: int) -> dict[str, Any]:
-        """The arguments of one call of the pipeline; the last request fills up what is missing."""
+        """Return the arguments of one call of the pipeline; the last request fills up what is missing."""
         padded = [*requests, *[requests[-1]] * (size - len(requests))]
         arguments = dict(self._call)
         if self._conditional:
@@ -288,7 +288,7 @@ class DiffusersSampler:
         return arguments
 
     def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
-        """(count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+        """Return (count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
@@ -315,7 +315,7 @@ class DiffusersSampler:
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
-        """Fixes what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        """Set what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
         if not self._on_cpu:
             with torch.backends.cudnn.flags(
                 enabled=torch.backends.cudnn.enabled,
@@ -340,7 +340,7 @@ class DiffusersSampler:
 
 
 def _channels_last(images: Any) -> Any:
-    """A pipeline's answer as a tensor (N, H, W, C), not cast: tensors have channels first, arrays and PIL images last."""
+    """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
     if isinstance(images, list) and images:
         images = np.stack([np.asarray(image) for image in images])
     if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -354,7 +354,7 @@ def _channels_last(images: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Loading says in three progress bars what a run's log need not repeat; errors are still raised."""
+    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
     loggers = [diffusers_logging, transformers_logging]
     before = [logger.get_verbosity() for logger in loggers]
     for logger in loggers:
@@ -369,7 +369,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _dtype_argument() -> str:
-    """What the installed release calls it: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
+    """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
     return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
 
 
