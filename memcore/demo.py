@@ -10,8 +10,8 @@ from typing import Any
 
 from memcore.audit.run_audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
-from memcore.matching.brute_force import Metric
 from memcore.matching.match_run import match_run
+from memcore.matching.metric import MetricName
 from memcore.report import write_report
 from memcore.runs.config import Config
 from memcore.runs.summary import summary
@@ -21,7 +21,7 @@ STEPS = 10
 GUIDANCE = 1.0
 BATCH = 32
 #: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.
-METRIC: Metric = "tiled_l2"
+METRIC: MetricName = "tiled_l2"
 #: The default guidance of Stable Diffusion pipelines makes this model repeat itself without copying: cliques that are
 #: no extractions. These captions stand ten times in the training set.
 TRAP_GUIDANCE = 7.5

@@ -31,7 +31,7 @@ class Agreement(TypedDict):
 
 def read_agreement(run: Path) -> Agreement:
     """Return what both annotators said, as ``memcore annotate --agreement --json`` prints it."""
-    from memcore.report.reader import read_run
+    from memcore.report.run import read_run
     from memcore.runs.annotations import ANNOTATORS, LABELS, Annotations
 
     read = read_run(run)

@@ -6,18 +6,18 @@ from typing import Any
 
 from memcore.audit.in_flight import Prompt, Stages
 from memcore.runs.folder import RunFolder
+from memcore.runs.rows import CliqueRow, FindingRow, with_scores
 from memcore.runs.schema import pairs_array
-from memcore.sampling.diffusers.first_step import SCORES
 from memcore.types import Graph, PromptStatus, StopReason
 
 
-def finish_prompt(folder: RunFolder, stages: Stages, prompt: Prompt) -> dict[str, Any]:
+def finish_prompt(folder: RunFolder, stages: Stages, prompt: Prompt) -> FindingRow:
     """The prompt's row; the members of its cliques are written as PNG."""
     with stages.timed("clique"):
         config = folder.config
         edges, found = prompt.outcome(config)
     seeds = prompt.seeds
-    cliques = [
+    cliques: list[CliqueRow] = [
         {
             "seeds": [seeds[m] for m in f.members],
             "mean_distance": f.mean_distance,
@@ -33,7 +33,7 @@ def finish_prompt(folder: RunFolder, stages: Stages, prompt: Prompt) -> dict[str
                 with stages.timed("write"):
                     folder.write_image(prompt.prompt_id, seeds[member], prompt.graph.pixels(member))
     first = cliques[0] if cliques else None
-    return {
+    row: FindingRow = {
         "prompt_id": prompt.prompt_id,
         "prompt": prompt.prompt,
         "status": _status(prompt, bool(first)),
@@ -48,11 +48,11 @@ def finish_prompt(folder: RunFolder, stages: Stages, prompt: Prompt) -> dict[str
         "upper": first["upper"] if first else folder.config.min_clique - 1,
         "cliques": cliques,
         "stop": prompt.stop,
-        **{name: prompt.scores.get(name) for name in SCORES},
         "tile_bytes": prompt.graph.tile_bytes if folder.config.edges_up_to else None,
         "pairs": _pairs(prompt.graph.graph()) if folder.config.edges_up_to else None,
         "reason": None,
     }
+    return with_scores(row, prompt.scores)
 
 
 def _status(prompt: Prompt, found: bool) -> PromptStatus:
@@ -67,17 +67,25 @@ def _pairs(graph: Graph) -> Any:
     return pairs_array(graph.edges, graph.ssd)
 
 
-def failed_row(prompt_id: int, prompt: str, reason: str) -> dict[str, Any]:
-    empty: dict[str, Any] = {"generated": 0, "excluded": 0, "edges": 0, "size": 0, "seeds": [], "cliques": []}
-    return {
+def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
+    """Return the row of a prompt that got no image, or none that could be used."""
+    row: FindingRow = {
         "prompt_id": prompt_id,
         "prompt": prompt,
         "status": PromptStatus.FAILED,
+        "generated": 0,
+        "excluded": 0,
+        "edges": 0,
+        "size": 0,
         "mean_distance": None,
         "medoid_seed": None,
+        "seeds": [],
         "proven": False,
         "upper": 0,
+        "cliques": [],
         "stop": None,
+        "tile_bytes": None,
+        "pairs": None,
         "reason": reason,
-        **empty,
     }
+    return with_scores(row, {})

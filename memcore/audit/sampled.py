@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from memcore.audit.in_flight import Graphs, Prompt, Stages, new_graph, on_host, side_by_side, start_graphs
 from memcore.audit.screening import screen_prompts
 from memcore.errors import MemcoreError, SamplerError
 from memcore.runs.folder import RunFolder
+from memcore.runs.rows import QuarantineRow
 from memcore.sampling.batches import interleave
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.system.credentials import redact
@@ -21,7 +21,7 @@ def sample_prompts(
     todo: Sequence[int],
     sampler: Sampler,
     stages: Stages,
-    quarantine: list[dict[str, Any]],
+    quarantine: list[QuarantineRow],
     threads: int | None,
     tell: Callable[[int], None],
 ) -> Iterator[Prompt]:
@@ -93,7 +93,7 @@ def _sample(
     sampler: Sampler,
     requests: Sequence[Request],
     stages: Stages,
-    quarantine: list[dict[str, Any]],
+    quarantine: list[QuarantineRow],
     failed: set[int],
 ) -> Iterator[tuple[Sequence[Request], Images]]:
     """The batch's images; if it fails, each prompt's part on its own, and those that fail again are quarantined."""

@@ -18,6 +18,7 @@ from memcore.audit.sampled import sample_prompts
 from memcore.errors import ImagesChangedError, StoreError
 from memcore.images import UnreadableImage
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
+from memcore.runs.rows import QuarantineRow
 from memcore.sampling.protocol import Sampler
 from memcore.sources.stored import StoredPrompts
 from memcore.system.credentials import redact
@@ -99,12 +100,14 @@ def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) 
     reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
     record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
     record.rows.sort(key=lambda row: int(row["prompt_id"]))
-    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else int(q["prompt_id"]))
+    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else q["prompt_id"])
 
 
 def _failed(record: ShardRecord) -> set[int]:
     """Prompts that the sampler refused: their rows are made when the shard is complete."""
-    return {int(q["prompt_id"]) for q in record.quarantine if q["reason"] == "sampler"}
+    return {
+        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
+    }
 
 
 def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
@@ -120,7 +123,7 @@ def _read_prompts(
     todo: Sequence[int],
     stored: StoredPrompts,
     stages: Stages,
-    quarantine: list[dict[str, Any]],
+    quarantine: list[QuarantineRow],
     threads: int | None,
     tell: Progress,
 ) -> Iterator[Prompt]:
@@ -130,7 +133,15 @@ def _read_prompts(
         graph = new_graph(folder.config, stored.image_shape, threads, **stored.images_in(prompt_id))
         prompt = Prompt(prompt_id, text, graph)
         for seeds, broken in stored.feed(prompt_id, graph, stages.timed):
-            quarantine.extend({"prompt_id": prompt_id, **entry} for entry in broken)
+            quarantine.extend(
+                {
+                    "prompt_id": prompt_id,
+                    "source": entry["source"],
+                    "reason": entry["reason"],
+                    "detail": entry["detail"],
+                }
+                for entry in broken
+            )
             prompt.seeds.extend(seeds)
             tell(len(seeds) + len(broken))
         if not prompt.seeds:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memcore.bench.machine import others_running, processor, processors
 from memcore.distance import pairwise_tiled_l2
 from memcore.index import Index, build_index, match_index
-from memcore.matching.brute_force import Match
+from memcore.matching.result import Match
 from memcore.sources.open import Batch, Part, make_places
 from memcore.types import Threshold
 

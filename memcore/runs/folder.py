@@ -27,6 +27,7 @@ from memcore.runs.reading import (
     read_manifest,
     read_meta,
 )
+from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import (
     FINDINGS,
     MATCHES,
@@ -50,8 +51,6 @@ __all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "p
 SHARDS_WANTED = 64
 LARGEST_SHARD = 1000
 
-Row = dict[str, Any]
-
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -65,8 +64,8 @@ class Shard:
 class ShardRecord:
     """What is known of a shard so far: rows of its finished prompts, what was put aside, and seconds a stage."""
 
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    quarantine: list[Row] = dataclasses.field(default_factory=list)
+    rows: list[FindingRow] = dataclasses.field(default_factory=list)
+    quarantine: list[QuarantineRow] = dataclasses.field(default_factory=list)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     started: float = dataclasses.field(default_factory=time.time)
 
@@ -195,7 +194,7 @@ class RunFolder:
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
             self.storage.write(f"quarantine/shard-{shard.id}.parquet", broken)
-        manifest = {
+        manifest: ManifestRecord = {
             "shard": shard.id,
             "first_prompt": shard.prompt_ids[0],
             "prompts": len(shard.prompt_ids),
@@ -255,7 +254,7 @@ class RunFolder:
     def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
         self.storage.write(_image(prompt_id, seed), png_bytes(pixels))
 
-    def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[FindingRow]:
         """Rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
         for shard in self.done():
             table = findings_table(self.storage, f"shard-{shard.id}", columns)
@@ -263,27 +262,27 @@ class RunFolder:
             for batch in table.to_batches(8 if "pairs" in table.schema.names else 1000):
                 yield from batch.to_pylist()
 
-    def findings(self) -> list[Row]:
+    def findings(self) -> list[FindingRow]:
         """The same as a list: for runs that fit."""
         return list(self.iter_findings())
 
-    def iter_quarantine(self) -> Iterator[Row]:
+    def iter_quarantine(self) -> Iterator[QuarantineRow]:
         """Entries of all finished shards, a shard at a time."""
         names = set(self.storage.names("quarantine"))
         for shard in self.done():
             if f"shard-{shard.id}.parquet" in names:
                 yield from quarantine_table(self.storage, f"shard-{shard.id}").to_pylist()
 
-    def quarantine(self) -> list[Row]:
+    def quarantine(self) -> list[QuarantineRow]:
         return list(self.iter_quarantine())
 
-    def manifests(self) -> list[dict[str, Any]]:
+    def manifests(self) -> list[ManifestRecord]:
         return [self._manifest_of(shard) for shard in self.done()]
 
-    def _manifest_of(self, shard: Shard) -> dict[str, Any]:
+    def _manifest_of(self, shard: Shard) -> ManifestRecord:
         return read_manifest(self.storage, f"shard-{shard.id}")
 
-    def matches(self) -> list[Row] | None:
+    def matches(self) -> list[MatchRow] | None:
         """Rows of matches.parquet, or None if the run was not matched yet."""
         table = matches_table(self.storage)
         return None if table is None else list(table.to_pylist())

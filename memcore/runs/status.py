@@ -9,6 +9,7 @@ from typing import Any
 
 from memcore.engine.launchers.slurm import script_of
 from memcore.runs.folder import RunFolder
+from memcore.runs.rows import ManifestRecord
 from memcore.storage.base import open_storage
 
 #: Shards that the rate is taken from: the last ones, since a run may have been slower or faster before.
@@ -55,7 +56,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
     }
 
 
-def _rates(manifests: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+def _rates(manifests: Sequence[ManifestRecord]) -> tuple[float | None, float | None]:
     """Images and prompts a second over the recent shards."""
     recent = sorted(manifests, key=lambda m: float(m["finished"]))[-RECENT:]
     busy, until = 0.0, 0.0

@@ -347,6 +347,6 @@ def test_two_launchers_at_once_do_no_harm(
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     assert content(run) == content(local)
-    from memcore.report.reader import read_run
+    from memcore.report.run import read_run
 
     assert read_run(run).done == len(PROMPTS)

@@ -18,7 +18,7 @@ from memcore.audit.run_audit import audit
 from memcore.cli import main
 from memcore.errors import RunError
 from memcore.evaluation.evaluate_run import evaluate_run
-from memcore.report.reader import read_run
+from memcore.report.run import read_run
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import FORMAT
 from memcore.runs.status import status

@@ -1,13 +1,14 @@
-"""The report's plots."""
+"""The report's plots, each an inline SVG."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from memcore.report.axes import Axes, fraction_ticks, round_ticks
+from memcore.evaluation.result import EvaluatedPrompt, Stage, Sweep
+from memcore.report.drawing.axes import Axes, fraction_ticks, round_ticks
 from memcore.report.wording import percent, tidy
 
 #: Marks drawn at most; of more, every n-th is.
@@ -16,8 +17,46 @@ BINS = 15
 _GOLDEN = 0.6180339887498949
 
 
+class Plot(NamedTuple):
+    """A plot with its title above and what it shows, in words, below."""
+
+    title: str
+    svg: str
+    text: str
+
+
+class CliquePoint(NamedTuple):
+    """A clique: its mean distance, that of its medoid to training, and whether it is of the run beside."""
+
+    mean_distance: float
+    to_training: float
+    extracted: bool
+    other: bool
+    prompt: str
+
+
+class Setting(NamedTuple):
+    """A threshold and a smallest clique."""
+
+    threshold: float
+    min_clique: int
+
+
+class ScreenCurve(NamedTuple):
+    """The ROC of a screen: (false positive rate, true positive rate) down its scores.
+
+    ``keep_all`` is the largest threshold at which no candidate is lost, ``spared`` the share of the ``negatives`` below it.
+    """
+
+    area: float
+    points: list[tuple[float, float]]
+    keep_all: float
+    spared: float
+    negatives: int
+
+
 def thinned(marks: Sequence[Any], most: int = MARKS) -> list[Any]:
-    """All marks, or ``most`` of them at even steps with the last one.
+    """Return all marks, or ``most`` of them at even steps with the last one.
 
     >>> thinned(range(10), 4)
     [0, 3, 6, 9]
@@ -27,8 +66,8 @@ def thinned(marks: Sequence[Any], most: int = MARKS) -> list[Any]:
     return [marks[round(i * (len(marks) - 1) / (most - 1))] for i in range(most)]
 
 
-def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) -> str:
-    """Precision against recall, down the ranking; the cross spans the intervals at its end."""
+def precision_recall(stages: Mapping[str, Stage], positives: int) -> str:
+    """Draw precision against recall, down the ranking; the cross spans the intervals at its end."""
     shown = "extracted" if "extracted" in stages else "candidates"
     last = stages[shown]
     summary = (
@@ -47,10 +86,11 @@ def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) ->
             *((float(p["recall"]), float(p["precision"])) for p in curve),
         ]
         axes.line(thinned(points), "curve" if name == shown else "curve faint")
-    if last["curve"] and last["precision"]["value"] is not None:
-        precision, recall = last["precision"], last["recall"]
-        axes.line([(recall["low"], precision["value"]), (recall["high"], precision["value"])], "span")
-        axes.line([(recall["value"], precision["low"]), (recall["value"], precision["high"])], "span")
+    precision, recall = last["precision"], last["recall"]
+    at_x, at_y = recall["value"], precision["value"]
+    if last["curve"] and at_x is not None and at_y is not None:
+        axes.line([(recall["low"], at_y), (recall["high"], at_y)], "span")
+        axes.line([(at_x, precision["low"]), (at_x, precision["high"])], "span")
     for rank, point in enumerate(last["curve"], 1):
         if len(last["curve"]) <= 200 or not point["correct"]:
             css = "mark yes" if point["correct"] else "mark no"
@@ -61,9 +101,9 @@ def precision_recall(stages: Mapping[str, Mapping[str, Any]], positives: int) ->
     return axes.svg()
 
 
-def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
-    """The share of copies among a prompt's generations against the number of copies in the training set, and means."""
-    groups: dict[int, list[Mapping[str, Any]]] = {}
+def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
+    """Draw the share of copies among a prompt's generations against the number of copies in training, and means."""
+    groups: dict[int, list[EvaluatedPrompt]] = {}
     for prompt in prompts:
         groups.setdefault(int(prompt["copies"]), []).append(prompt)
     means = {c: sum(float(p["share"]) for p in group) / len(group) for c, group in sorted(groups.items())}
@@ -90,7 +130,7 @@ def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
     spread = min([0.5, *(0.7 * (right - left) for left, right in itertools.pairwise(places))])
     for copies, group in groups.items():
         for i, prompt in enumerate(thinned(group, most)):
-            aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values stand side by side
+            aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values side by side
             tip = f"{tidy(prompt['prompt'], 60)}: {percent(float(prompt['share']))} of generations, {copies:,} in training"
             axes.dot(
                 _place(copies) + aside,
@@ -106,12 +146,12 @@ def share_against_copies(prompts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _place(copies: int) -> float:
-    """log10; none at all stands half a decade left of one."""
+    """Return log10; no copies at all are half a decade left of one."""
     return math.log10(copies) if copies else -0.5
 
 
 def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> str:
-    """Mean distance inside the cliques, extracted below others; the right edge is the threshold."""
+    """Draw the mean distances inside the cliques, extracted below others; the right edge is the threshold."""
     high = threshold or 1.0
     counts = [[0, 0] for _ in range(BINS)]
     for value, extracted in values:
@@ -152,17 +192,14 @@ def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> 
 
 def clique_against_match(
     name: str,
-    points: Sequence[tuple[float, float, bool, bool, str]],
+    points: Sequence[CliquePoint],
     threshold: float,
     delta: float,
     metric: str,
 ) -> str:
-    """Distance to the nearest training image against the mean distance inside the clique.
-
-    A point is (mean distance, distance to training, extracted, of the other run, prompt).
-    """
-    highest = max([delta * 1.6, *(y * 1.08 for _, y, *_ in points)])
-    far = sum(not extracted for _, _, extracted, *_ in points)
+    """Draw the distance to the nearest training image against the mean distance inside the clique."""
+    highest = max([delta * 1.6, *(point.to_training * 1.08 for point in points)])
+    far = sum(not point.extracted for point in points)
     summary = f"{len(points)} cliques; {far} lie farther than delta {delta:g} from every training image."
     axes = Axes(
         name,
@@ -182,9 +219,9 @@ def clique_against_match(
     return axes.svg()
 
 
-def screens(curves: Mapping[str, Mapping[str, Any]]) -> str:
-    """The ROC of each screen; the first is drawn full, others faint and named at their middle."""
-    areas = "; ".join(f"{name}: area {curve['area']:.3f}" for name, curve in curves.items())
+def screens(curves: Mapping[str, ScreenCurve]) -> str:
+    """Draw the ROC of each screen: the first full, others faint and dashed."""
+    areas = "; ".join(f"{name}: area {curve.area:.3f}" for name, curve in curves.items())
     axes = Axes(
         "plot-screens",
         f"ROC of the screens against the full attack. {areas}.",
@@ -197,11 +234,41 @@ def screens(curves: Mapping[str, Mapping[str, Any]]) -> str:
     axes.ticks_y(fraction_ticks())
     axes.line([(0, 0), (1, 1)], "rule")
     for number, (name, curve) in enumerate(curves.items()):
-        points = [(float(p["fpr"]), float(p["tpr"])) for p in curve["points"]]
-        steps = [q for a, b in itertools.pairwise(points) for q in ((a[0], a[1]), (a[0], b[1]), b)]
+        steps = [q for a, b in itertools.pairwise(curve.points) for q in ((a[0], a[1]), (a[0], b[1]), b)]
         axes.line(thinned(steps), "curve" if number == 0 else "curve faint")
         dashed = " (dashed)" if number else ""
-        axes.note(0.98, 0.16 - 0.08 * number, f"{name}{dashed}: area {curve['area']:.3f}", "note", "end")
+        axes.note(0.98, 0.16 - 0.08 * number, f"{name}{dashed}: area {curve.area:.3f}", "note", "end")
+    return axes.svg()
+
+
+def sweep_map(sweep: Sweep, own: Setting, best: Setting, highest: float) -> str:
+    """Draw the recall at zero false positives over thresholds and clique sizes, with frames around two settings."""
+    thresholds, sizes = sweep["thresholds"], sweep["sizes"]
+    axes = Axes(
+        "plot-sweep",
+        f"Map of the recall at zero false positives over {len(thresholds)} thresholds and {len(sizes)} clique sizes; the "
+        f"largest is {highest:.3f}.",
+        x=(0, len(thresholds)),
+        y=(0, len(sizes)),
+        x_label="threshold",
+        y_label="smallest clique",
+    )
+    columns = {t: i for i, t in enumerate(thresholds)}
+    rows = {s: i for i, s in enumerate(sizes)}
+    for cell in sweep["cells"]:
+        x, y = columns[cell["threshold"]], rows[cell["min_clique"]]
+        tip = (
+            f"threshold {cell['threshold']:g}, cliques of {cell['min_clique']}: recall {cell['recall_at_zero_fp']:.3f} at "
+            f"zero false positives; {cell['tp']} right, {cell['fp']} wrong, {cell['fn']} missed"
+        )
+        axes.cell(x, x + 1, y, y + 1, 0.04 + 0.96 * float(cell["recall_at_zero_fp"]), tip)
+    step = -(-len(thresholds) // 7)
+    axes.ticks_x([(i + 0.5, f"{t:.2g}") for t, i in columns.items() if i % step == 0])
+    for size, i in rows.items():
+        axes.note(-0.12, i + 0.32, str(size), "tick", "end")
+    for (t, s), css in ((best, "frame best"), (own, "frame")):
+        if t in columns and s in rows:
+            axes.frame(columns[t], columns[t] + 1, rows[s], rows[s] + 1, css)
     return axes.svg()
 
 

@@ -1,4 +1,4 @@
-"""A frame for a plot as inline SVG. It holds no colours: classes take theirs from the page, in light and dark."""
+"""Draw a plot's frame and marks as inline SVG, without colours: classes take theirs from the page, light or dark."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Tick = tuple[float, str]
 
 
 class Axes:
-    """Data coordinates mapped to pixels, with ticks and labels. ``name`` must be unique in the page.
+    """Map data coordinates to pixels, with ticks and labels. ``name`` must be unique in the page.
 
-    The y label stands above the axis and reads without turning the head. ``summary`` says in words what the plot shows.
+    The y label is above the axis, so that it reads without turning the head. ``summary`` says in words what the plot shows.
     """
 
     def __init__(
@@ -78,34 +78,34 @@ class Axes:
         self._mark(f'<rect class="{css}" {where}', tip, "rect")
 
     def cell(self, left: float, right: float, bottom: float, top: float, strength: float, tip: str) -> None:
-        """A field of a map; ``strength`` in [0, 1] is how full its colour is."""
+        """Add a field of a map; ``strength`` in [0, 1] is how full its colour is."""
         x, y = self.x(left) + 0.5, self.y(top) + 0.5
         width, height = self.x(right) - self.x(left) - 1, self.y(bottom) - self.y(top) - 1
         where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
         self._mark(f'<rect class="cell" fill-opacity="{strength:.3f}" {where}', tip, "rect")
 
     def frame(self, left: float, right: float, bottom: float, top: float, css: str) -> None:
-        """An outline around a field."""
+        """Outline a field."""
         x, y = self.x(left), self.y(top)
         where = f'x="{x:.1f}" y="{y:.1f}" width="{self.x(right) - x:.1f}" height="{self.y(bottom) - y:.1f}"'
         self.parts.append(f'<rect class="{css}" {where}/>')
 
     def rule_x(self, value: float, text: str, *, end: bool = True) -> None:
-        """A vertical reference line, its text on the left of it (``end``) or on the right."""
+        """Add a vertical reference line, its text on the left of it (``end``) or on the right."""
         x = self.x(value)
         self.parts.append(f'<line class="rule" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         anchor = f'x="{x - 5:.1f}" text-anchor="end"' if end else f'x="{x + 5:.1f}"'
         self.parts.append(f'<text class="rule-text" {anchor} y="{TOP + 10}">{escape(text)}</text>')
 
     def rule_y(self, value: float, text: str) -> None:
-        """A horizontal reference line with its text below, at the right end."""
+        """Add a horizontal reference line, its text above it at the right end."""
         y = self.y(value)
         self.parts.append(f'<line class="rule" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
         where = f'x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end"'
         self.parts.append(f'<text class="rule-text" {where}>{escape(text)}</text>')
 
     def note(self, x: float, y: float, text: str, css: str = "note", anchor: str = "start") -> None:
-        """A text at data coordinates."""
+        """Add a text at data coordinates."""
         where = f'x="{self.x(x):.1f}" y="{self.y(y):.1f}" text-anchor="{anchor}"'
         self.parts.append(f'<text class="{css}" {where}>{escape(text)}</text>')
 
@@ -129,7 +129,7 @@ def fraction_ticks() -> list[Tick]:
 
 
 def round_ticks(high: float, most: int = 5) -> list[Tick]:
-    """Ticks from 0 to ``high`` in steps of 1, 2 or 5 times a power of ten.
+    """Return ticks from 0 to ``high`` in steps of 1, 2 or 5 times a power of ten.
 
     >>> [text for _, text in round_ticks(0.15, 4)]
     ['0', '0.05', '0.1', '0.15']
