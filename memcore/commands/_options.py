@@ -68,11 +68,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_distance(parser: argparse.ArgumentParser, *, default: str, text: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
-    from typing import get_args
+    from memcore.matching.metric import METRICS
 
-    from memcore.matching.brute_force import Metric
-
-    parser.add_argument("--distance", choices=get_args(Metric), default=default, help=text)
+    parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
 
 
 def open_described(arguments: argparse.Namespace) -> Any:
