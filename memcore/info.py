@@ -31,13 +31,13 @@ def info() -> dict[str, Any]:
     """Return version, instruction sets, processors, the GPU part's state, and the optional packages found."""
     import memcore
     from memcore import _core, isa
+    from memcore.system.cpus import processors
 
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "memcore": memcore.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processors": affinity,
+        "processors": processors(),
         "isa": {
             "available": list(isa.available()),
             "active": isa.active(),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
 
-LAUNCHERS = ("local", "ray", "slurm")
+if TYPE_CHECKING:
+    from memcore.runs.config import Config
+    from memcore.runs.folder import RunFolder
+
 SOURCE_HELP = "a folder of images, a .tar, .parquet, .npy or .npz file, or a folder of one of these"
 
 
@@ -27,11 +30,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the workers are and which part of the run they do."""
+    from memcore.engine import launchers
+
     parser.add_argument(
         "--launcher",
-        choices=LAUNCHERS,
+        choices=launchers.names(),
         default="local",
-        help="local: processes here; ray: actors; slurm: an array, submitted and left alone (default: %(default)s)",
+        help=f"{launchers.describe()} (default: %(default)s)",
     )
     parser.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
     parser.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
@@ -66,10 +71,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 
 
-def add_distance(parser: argparse.ArgumentParser, *, default: str, text: str) -> None:
+def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
     from memcore.matching.metric import METRICS
 
+    meanings = "; ".join(f"{metric.name}, {metric.help}" for metric in METRICS.values())
+    text = f"distance of images (default: %(default)s): {meanings}"
     parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
 
 
@@ -111,22 +118,29 @@ def _fields(use: Use) -> list[Declared]:
     return [field for field in declared(Config).values() if field.option.use in (use, "both")]
 
 
-def read_configuration(arguments: argparse.Namespace, use: Use) -> Any:
+def open_existing(arguments: argparse.Namespace) -> RunFolder | None:
+    """Open the run, which is then handed down; None if there is none yet."""
+    from memcore.runs import layout
+    from memcore.runs.folder import RunFolder
+    from memcore.storage.open import open_storage
+
+    storage = open_storage(arguments.run)
+    return RunFolder.open_storage(storage) if storage.exists(layout.RUN) else None
+
+
+def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping, read_toml
-    from memcore.runs.folder import RunFolder
-    from memcore.storage.base import open_storage
 
     values: dict[str, Any] = {}
-    started = open_storage(arguments.run).exists("run.toml")
-    if started:
-        values.update(RunFolder.open(arguments.run).config.as_dict())
+    if existing is not None:
+        values.update(existing.config.as_dict())
         values.pop("sampler")  # code to run is never taken from a run's folder, which others may write
     if arguments.config:
         values.update(read_toml(arguments.config))
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
     values |= {name: value for name, value in flags.items() if value is not None}
-    if started and values.get("source") == "custom" and not values.get("sampler"):
+    if existing is not None and values.get("source") == "custom" and not values.get("sampler"):
         raise ConfigError(
             f"{arguments.run} samples with a program of yours, whose name is not taken from the folder: "
             "give --sampler module:attribute again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import shlex
 from collections.abc import Sequence
 
@@ -12,14 +13,17 @@ from memcore.errors import ConfigError
 
 
 def submitted(arguments: argparse.Namespace) -> Answer | None:
-    """Submit the run as an array of tasks if its launcher is SLURM; None if it is to be done here."""
-    from memcore.engine.launchers.slurm import submit
+    """Submit the run as an array of tasks if its launcher submits; None if it is to be done here."""
+    from memcore.engine.launchers import LAUNCHERS
 
     check_positive(arguments, "workers", "threads", "tasks")
-    _check_flags(arguments)
-    if arguments.launcher != "slurm":
+    queues = [launcher.name for launcher in LAUNCHERS if launcher.submits]
+    _check_flags(arguments, queues)
+    if arguments.launcher not in queues:
         return None
-    told = submit(arguments.run, without_launcher(arguments.argv), arguments.tasks, arguments.sbatch)
+    launcher = importlib.import_module(f"memcore.engine.launchers.{arguments.launcher}")
+    command = without_launcher(arguments.argv)
+    told = launcher.submit(arguments.run, command, arguments.tasks, arguments.sbatch)
     follow = f"memcore status {shlex.quote(str(arguments.run))} shows how far it is"
     return Answer(dict(told), [f"job {told['job']} submitted ({told['script']}); {follow}"])
 
@@ -43,11 +47,13 @@ def without_launcher(argv: Sequence[str]) -> list[str]:
     return kept
 
 
-def _check_flags(arguments: argparse.Namespace) -> None:
+def _check_flags(arguments: argparse.Namespace, queues: Sequence[str]) -> None:
     """Refuse flags that belong to another launcher."""
     if arguments.ray_address and arguments.launcher != "ray":
         raise ConfigError("ray-address needs --launcher ray")
-    if (arguments.tasks or arguments.sbatch) and arguments.launcher != "slurm":
-        raise ConfigError("tasks and sbatch need --launcher slurm")
-    if arguments.launcher == "slurm" and (arguments.tasks is None or arguments.part):
-        raise ConfigError("--launcher slurm needs --tasks, the size of its array, and makes the parts itself")
+    if (arguments.tasks or arguments.sbatch) and arguments.launcher not in queues:
+        raise ConfigError(f"tasks and sbatch need --launcher {' or '.join(queues)}")
+    if arguments.launcher in queues and (arguments.tasks is None or arguments.part):
+        raise ConfigError(
+            f"--launcher {arguments.launcher} needs --tasks, the size of its array, and makes the parts itself"
+        )

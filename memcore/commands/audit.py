@@ -25,12 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Audit the model, or submit the audit to SLURM."""
-    from memcore.audit.run_audit import audit
+    from memcore.audit import audit
 
-    config = _options.read_configuration(arguments, "sampled")
+    existing = _options.open_existing(arguments)
+    config = _options.read_configuration(arguments, "sampled", existing)
     if answer := submitted(arguments):
         return answer
-    return answer_about(audit(arguments.run, config, **run_options(arguments)))
+    return answer_about(audit(existing or arguments.run, config, **run_options(arguments)))
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from memcore.commands._answer import Answer
+
+if TYPE_CHECKING:
+    from memcore.evaluation.result import Evaluation
 
 NAME = "evaluate"
 HELP = "compute precision and recall, and sweep other thresholds"
@@ -30,7 +33,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(result, evaluation_lines(result))
 
 
-def evaluation_lines(result: dict[str, Any]) -> list[str]:
+def evaluation_lines(result: Evaluation) -> list[str]:
     """Return precision and recall of each stage, in words."""
     lines = []
     for name, stage in result["stages"].items():

@@ -23,8 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Build graphs of stored images and find their cliques."""
-    from memcore.audit.run_audit import filter_stored
+    from memcore.audit import filter_stored
 
     check_positive(arguments, "workers", "threads")
-    config = _options.read_configuration(arguments, "stored")
-    return answer_about(filter_stored(arguments.run, config, **run_options(arguments)))
+    existing = _options.open_existing(arguments)
+    config = _options.read_configuration(arguments, "stored", existing)
+    return answer_about(filter_stored(existing or arguments.run, config, **run_options(arguments)))

@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
     )
-    _options.add_distance(parser, default="l2", text="distance of images (default: %(default)s, the paper's)")
+    _options.add_distance(parser, default="l2")
     parser.add_argument(
         "--neighbors", type=int, default=5, help="nearest training images to list (default: %(default)s)"
     )

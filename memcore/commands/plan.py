@@ -39,10 +39,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
-    from memcore.engine.launchers.local import processors
     from memcore.runs.config import from_mapping, read_toml
-    from memcore.runs.prompts import prompts_of
+    from memcore.runs.prompts import read_prompts
     from memcore.sources.stored import stored_prompts
+    from memcore.system.cpus import processors
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     else:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = list(prompts_of(Path(config.prompts)))
+        prompts = list(read_prompts(Path(config.prompts)))
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from memcore.duplicates.most_duplicated import PromptsRecord
 
 NAME = "prompts"
 HELP = "list the captions of the most-duplicated training images"
@@ -33,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="what multiplies embeddings; the groups are the same (default: %(default)s)",
     )
-    _options.add_distance(parser, default="tiled_l2", text="distance of images (default: %(default)s)")
+    _options.add_distance(parser, default="tiled_l2")
     parser.add_argument(
         "--threshold",
         type=float,
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(result, lines)
 
 
-def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
     from memcore.duplicates.most_duplicated import prompts_from_index
     from memcore.index import Index
 
@@ -82,7 +85,7 @@ def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[s
     )
 
 
-def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
     import numpy as np
 
     from memcore.duplicates.most_duplicated import prompts_from_embeddings

@@ -11,6 +11,7 @@ from memcore.evaluation.result import Evaluation
 from memcore.evaluation.score import evaluate
 from memcore.evaluation.sweep import make_grid, sweep
 from memcore.evaluation.truth import Expected, read_truth
+from memcore.runs import layout
 from memcore.runs.annotations import ANNOTATORS, Annotations
 from memcore.runs.folder import RunFolder
 from memcore.system.atomic_files import write_atomic
@@ -48,7 +49,7 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
             swept, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
         )
         result["sweep"]["stopped_early"] = early
-    write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
+    write_atomic(folder.path / layout.EVALUATION, json.dumps(result, indent=1).encode())
     return result
 
 

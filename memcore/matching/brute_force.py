@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,15 @@ from memcore.types import DEFAULT_THRESHOLD
 _BLOCK = 1 << 22
 
 
+class Members(Protocol):
+    """The images of each finding's members, (size, H, W, C) uint8: a list, or what reads them on demand."""
+
+    def __getitem__(self, finding: int, /) -> NDArray[np.uint8]: ...
+
+
 def match_findings(
     medoids: NDArray[np.uint8],
-    members: Sequence[NDArray[np.uint8]],
+    members: Members,
     training: NDArray[np.uint8],
     *,
     delta: float = DEFAULT_THRESHOLD,

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,11 @@ from memcore.matching.brute_force import match_findings
 from memcore.matching.indexed import match_index
 from memcore.matching.metric import MetricName
 from memcore.matching.result import Match, MatchOptions
+from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
 from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
-from memcore.sources.stored import load_training_set
+from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -71,14 +72,14 @@ def match_run(
         names = {i: all_names[i] for m in found for i in _indices(m)}
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for position, pixels in pictures:  # annotators see them side by side
-        write_atomic(folder.path / "training" / f"{position:08d}.png", png_bytes(pixels))
-    write_atomic(folder.path / "matches.parquet", parquet_bytes(table_of_matches(rows)))
+        write_atomic(folder.path / layout.training_image_name(position), png_bytes(pixels))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
     record = cast(MatchRecord, {**about, "delta": delta, "distance": metric})
-    write_atomic(folder.path / "match.json", json.dumps(record, indent=1).encode())
+    write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows
 
 
-class _Members(Sequence[NDArray[np.uint8]]):
+class _Members:
     """The members of all cliques of a run, read on demand: they may be more than the memory holds."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -94,11 +95,8 @@ class _Members(Sequence[NDArray[np.uint8]]):
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
         self._read = functools.lru_cache(maxsize=512)(self._decode)
 
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    def __getitem__(self, f: Any) -> Any:
-        return self.load(np.arange(self._starts[f], self._starts[f + 1]))
+    def __getitem__(self, finding: int) -> NDArray[np.uint8]:
+        return self.load(np.arange(self._starts[finding], self._starts[finding + 1]))
 
     def load(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return members by their position among all of them."""

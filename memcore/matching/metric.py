@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from memcore.arrays import tile_shape
 from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
-from memcore.runs.rows import MatchRow
 from memcore.types import Threshold
 
 MetricName: TypeAlias = Literal["l2", "tiled_l2"]
@@ -64,12 +63,14 @@ def metric_label(name: str | None) -> str:
     >>> metric_label("tiled_l2")
     'tiled l2'
     """
-    return METRICS[name if name in METRICS else "l2"].label
+    return METRICS[name if name is not None and name in METRICS else "l2"].label
 
 
 def metric_column(name: str | None) -> str:
     """Return the column of a match that holds a metric's distance; l2 for a metric that has no column of its own."""
-    return name if name in METRICS and name in MatchRow.__annotations__ else "l2"
+    from memcore.runs.rows import MatchRow  # not for the command line, which only names the metrics
+
+    return name if name is not None and name in METRICS and name in MatchRow.__annotations__ else "l2"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -171,7 +171,7 @@ def read_run(path: Path) -> Run:
     _require_pyarrow()
     from memcore.runs import reading
     from memcore.runs.schema import FINDINGS
-    from memcore.storage.base import LocalStorage
+    from memcore.storage.local import LocalStorage
 
     storage = LocalStorage(path)
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ArgumentValueError, RunError
+from memcore.runs import layout
 
 FORMAT = 1
-FILE = "annotations.sqlite"
+FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or it cannot be told.
 LABELS = ("copy", "no", "unsure")
 ANNOTATORS = (1, 2)

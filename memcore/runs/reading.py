@@ -13,10 +13,13 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.runs import layout
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, read_parquet
-from memcore.storage.base import Storage, is_url
+from memcore.storage.base import Storage
+from memcore.storage.open import is_url
 
 try:
     import pyarrow as pa
@@ -38,8 +41,8 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    "findings": _Kind(FINDINGS, added_columns(FindingRow)),
-    "quarantine": _Kind(QUARANTINE, added_columns(QuarantineRow)),
+    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow)),
+    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow)),
     "matches": _Kind(MATCHES, added_columns(MatchRow)),
 }
 
@@ -47,7 +50,7 @@ _KINDS = {
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
     try:
-        meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
+        meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
@@ -58,10 +61,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
                 f"{url[1]}://{url[2]} FOLDER"
             ) from None
         raise RunError(
-            f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
+            f"{storage.place} is no run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{storage.place}/run.toml is damaged: {error}") from None
+        raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
     head = meta.get("run")
     found = head.get("format") if isinstance(head, dict) else None
     if type(found) is int and found > FORMAT:
@@ -78,8 +81,7 @@ def read_meta(storage: Storage) -> dict[str, Any]:
 
 def finished(storage: Storage) -> list[str]:
     """Return the names of the shards that have a manifest, in order of their prompts, by one listing."""
-    names = storage.names("manifest")
-    return [n.removesuffix(".json") for n in names if n.startswith("shard-") and n.endswith(".json")]
+    return [task for task in engine.finished(storage) if layout.is_shard(task)]
 
 
 def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
@@ -87,7 +89,7 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
 
     Manifests of format 1 may lack the numbers of findings and failures: these are counted in the shard's table.
     """
-    name = f"manifest/{shard}.json"
+    name = layout.manifest_name(shard)
     try:
         found = json.loads(storage.read(name))
         made: dict[str, Any] = {
@@ -101,7 +103,7 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
         ) from None
     if "findings" not in made:
         expected = made.get("sha256")
-        status = _shard_table(storage, "findings", shard, expected, ("status",))["status"]
+        status = _shard_table(storage, layout.FINDINGS, shard, expected, ("status",))["status"]
         for kind, word in (("findings", "finding"), ("failed", "failed")):
             made[kind] = pc.sum(pc.equal(status, word)).as_py() or 0
     return cast(ManifestRecord, made)
@@ -113,33 +115,33 @@ def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None =
     With ``columns`` only these are read: pairs may take a thousand times the space of the rest.
     """
     expected = read_manifest(storage, shard).get("sha256")
-    return _shard_table(storage, "findings", shard, expected, columns)
+    return _shard_table(storage, layout.FINDINGS, shard, expected, columns)
 
 
 def quarantine_table(storage: Storage, shard: str) -> pa.Table:
     """Return what a shard quarantined; an empty table if it has no such file."""
-    if not storage.exists(f"quarantine/{shard}.parquet"):
+    if not storage.exists(layout.quarantine_name(shard)):
         return QUARANTINE.empty_table()
-    return _shard_table(storage, "quarantine", shard, None)
+    return _shard_table(storage, layout.QUARANTINE, shard, None)
 
 
 def matches_table(storage: Storage) -> pa.Table | None:
     """Return the rows of matches.parquet, or None if the run was not matched yet."""
-    if not storage.exists("matches.parquet"):
+    if not storage.exists(layout.MATCHES):
         return None
     try:
-        return _table("matches", storage.place + "/matches.parquet", storage.read("matches.parquet"))
+        return _table("matches", f"{storage.place}/{layout.MATCHES}", storage.read(layout.MATCHES))
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise RunError(
-            f"{storage.place}/matches.parquet cannot be read: {error}; give memcore match again"
+            f"{storage.place}/{layout.MATCHES} cannot be read: {error}; give memcore match again"
         ) from None
 
 
 def _shard_table(
     storage: Storage, kind: str, shard: str, sha256: str | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    name = f"{kind}/{shard}.parquet"
-    again = f"remove {storage.place}/manifest/{shard}.json, and the same command does it again"
+    name = layout.findings_name(shard) if kind == layout.FINDINGS else layout.quarantine_name(shard)
+    again = f"remove {storage.place}/{layout.manifest_name(shard)}, and the same command does it again"
     try:
         data = storage.read(name)
         if sha256 and hashlib.sha256(data).hexdigest() != sha256:

@@ -14,7 +14,7 @@ import pytest
 from memcore import bench, isa
 from memcore.bench import gpu as bench_gpu
 from memcore.cli import COMMANDS, build_parser, main
-from memcore.duplicates.groups import ENGINES
+from memcore.duplicates.embeddings import ENGINES
 from memcore.images.resize import METHODS
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config
 from memcore.runs.options import declared

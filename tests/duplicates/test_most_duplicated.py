@@ -19,7 +19,7 @@ from memcore.duplicates.groups import Components, group_images
 from memcore.duplicates.most_duplicated import prompts_from_index
 from memcore.errors import ArgumentValueError, ConfigError, MissingExtraError
 from memcore.index import Index, build_index, open_source
-from memcore.runs.prompts import prompts_of
+from memcore.runs.prompts import read_prompts
 from memcore.study.dataset import load_demo
 from tests.support.index_sets import make_index, natural, ssd_of, write_parquet, write_tar
 
@@ -158,7 +158,7 @@ def test_the_bundled_training_images_are_ranked_by_their_copies(tmp_path: Path) 
     assert {(row["prompt"], row["count"]) for row in rows} == {(text, c + 1) for _, text, c in planted}
     assert {10, 50, 200} <= {c for _, _, c in planted}
     assert result["largest"] == 201
-    assert list(prompts_of(tmp_path / "prompts.parquet")) == [row["prompt"] for row in rows]
+    assert list(read_prompts(tmp_path / "prompts.parquet")) == [row["prompt"] for row in rows]
     assert all(order[row["training_index"]] in captions for row in rows)
 
 

@@ -16,7 +16,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.reading import findings_table
 from memcore.runs.rows import FindingRow, MatchRow, QuarantineRow, read_scores, with_scores
 from memcore.sampling.diffusers.first_step import SCORES
-from memcore.storage.base import LocalStorage
+from memcore.storage.local import LocalStorage
 from tests.support import report_runs
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,13 @@ def test_a_misspelt_column_is_an_error_of_mypy(tmp_path: Path) -> None:
     right.write_text(SNIPPET.format(detail="detail", reads="\n".join(reads)))
     reads = [f'{value}["{misspelt}"]' for _, value, _, misspelt in READERS]
     wrong.write_text(SNIPPET.format(detail="detial", reads="\n".join(reads)))
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(right), str(wrong)]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        str(right),
+        str(wrong),
+    ]  # with the cache of the linter, if it ran
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     errors = [line for line in done.stdout.splitlines() if ": error: " in line]
     assert not [line for line in errors if "wrong.py" not in line], done.stdout

@@ -14,7 +14,7 @@ import pytest
 from memcore.audit.run_audit import filter_stored
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 from tests.support.stored_sets import COUNT, LAYOUTS, NAMES, encoded, generations, read_all, write_arrays
 from tests.support.synthetic import MEMORISED, SHAPE
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any, TypedDict
 
 from memcore.audit.estimate.measure import Measured
+from memcore.engine import launchers
 from memcore.errors import ArgumentValueError
 from memcore.runs.config import Config
 from memcore.runs.folder import shard_size
@@ -186,9 +187,10 @@ def _launchers(
     work: float, measured: Measured, workers: int, machines: int, price: float | None
 ) -> dict[str, LauncherPlan]:
     """Return wall hours and cost of each way to start the run; every worker loads the model once."""
-    plans = {"local": (1, 0.0), "ray": (machines, RAY_START_SECONDS), "slurm": (machines, 0.0)}
     result: dict[str, LauncherPlan] = {}
-    for name, (used, start) in plans.items():
+    for name in launchers.names():
+        used = 1 if name == "local" else machines
+        start = RAY_START_SECONDS if name == "ray" else 0.0
         hours = (start + measured.load + work / (used * workers)) / 3600
         cost = None if price is None else hours * used * price
         result[name] = {"machines": used, "workers": used * workers, "hours": hours, "cost": cost}

@@ -1,4 +1,4 @@
-"""Generations on disk as a run reads them: prompt after prompt, through memory that all prompts share."""
+"""Generations on disk as a filter reads them: prompt after prompt, through memory that all prompts share."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
-from memcore.graphs.prompt_graph import PromptGraph
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
-from memcore.sources.stored.arrays import Header, Shape, StoredArray, read_header
-from memcore.sources.stored.chunks import Batch, Broken, Chunk, Pixels, pages
-from memcore.sources.stored.folders import ImageFolder, images_in
-from memcore.sources.stored.items import Collection, Item, check_listing, shown
-from memcore.sources.stored.tables import ParquetSet
-from memcore.sources.stored.tars import TarSet
+from memcore.sources.base import QuarantineEntry, quarantined, shown, size_of
+from memcore.sources.chunks import Batch, Chunk, Pixels, pages
+from memcore.sources.layouts import ArrayPrompts, Collection, Item, check_listing, find_prompts
+from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
@@ -40,31 +38,16 @@ AGAIN_BYTES = 64 << 20
 _BEHIND = 16
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
 _LOOKED_AT, _OF_EACH = 25, 5
-_ARCHIVES: dict[str, Callable[[Sequence[Path], Path], Collection]] = {".tar": TarSet, ".parquet": ParquetSet}
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
-class ArrayPrompts:
-    """One .npy file: the prompts in it, and its header, read when it is first needed."""
+class Graph(ReadsItself, Protocol):
+    """What is fed: a ``PromptGraph``, of which this module knows no more."""
 
-    def __init__(self, path: Path, root: Path, *, alone: bool) -> None:
-        self.path = path
-        self.files = [path]
-        self._label = shown(path.relative_to(root)) if path != root else shown(path.name)
-        prompts = 1
-        if alone:  # of many files each is one prompt; only a single one may hold an array of prompts
-            try:
-                prompts = read_header(path).prompts
-            except UnreadableImage as error:
-                raise ConfigError(f"images={shown(path)} cannot be read: {error}") from None
-        stem = shown(path.stem)
-        self.prompts = [stem] if prompts == 1 else [f"{stem} {i}" for i in range(prompts)]
+    def place(self) -> NDArray[np.uint8] | None: ...
 
-    def header(self) -> Header:
-        return read_header(self.path)
+    def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None: ...
 
-    def label(self, first: int | None = None, last: int | None = None) -> str:
-        return self._label if first is None else f"{self._label}[{first}:{last}]"
+    def extend_one(self, image: NDArray[np.uint8]) -> bool: ...
 
 
 class StoredPrompts:
@@ -89,7 +72,7 @@ class StoredPrompts:
         self.path = path
         self.threads = threads
         self._background = background
-        self._collections = _collections(path)
+        self._collections = find_prompts(path)
         self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
         names = [name for c in self._collections for name in c.prompts]
         listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
@@ -108,7 +91,7 @@ class StoredPrompts:
         for collection in self._collections:
             for file in collection.files:
                 name = os.fsencode(file.relative_to(self.path.parent))
-                digest.update(name + f":{file.stat().st_size}\n".encode())
+                digest.update(name + f":{size_of(file)}\n".encode())
         return f"stored:{digest.hexdigest()}"
 
     def describe(self) -> dict[str, str]:
@@ -148,9 +131,9 @@ class StoredPrompts:
     def feed(
         self,
         prompt_id: int,
-        graph: PromptGraph,
+        graph: Graph,
         timed: Callable[[str], Timer] = lambda stage: contextlib.nullcontext(),
-    ) -> Iterator[tuple[list[int], list[Broken]]]:
+    ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
         """Extends ``graph``, which was made with ``images_in``, by the prompt's images; yields their seeds and what could
         not be read, a few at a time. ``timed`` is told what takes time, "sample" or "graph".
 
@@ -175,40 +158,34 @@ class StoredPrompts:
             if got is None:
                 return
             if isinstance(got, UnreadableImage):
-                yield [], [_broken(source.label(done, array.count), got)]
+                yield [], [quarantined(source.label(done, array.count), got)]
             else:
                 yield list(range(done, done + got)), []
                 done += got
 
     def _feed_items(
-        self, items: Iterator[Item], graph: PromptGraph, timed: Callable[[str], Timer]
-    ) -> Iterator[tuple[list[int], list[Broken]]]:
+        self, items: Iterator[Item], graph: Graph, timed: Callable[[str], Timer]
+    ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
         """Each image is looked at when it has been decoded, while it is in the cache."""
         step = max(1, DECODED_BYTES // int(np.prod(self.image_shape)))
         slot = self._slot
         while part := list(itertools.islice(items, step)):
             seeds: list[int] = []
-            broken: list[Broken] = []
+            broken: list[QuarantineEntry] = []
             with timed("sample"):
                 for item in part:
                     try:
-                        image = decode(
-                            item.read(),
-                            shape=self.image_shape,
-                            background=self._background,
-                            out=slot,
-                            anywhere=True,
-                        )
+                        image = self._pixels(item, slot, anywhere=True)
                     except UnreadableImage as error:
-                        broken.append(_broken(item.source, error))
+                        broken.append(quarantined(item.source, error))
                     else:
                         graph.extend_one(image)
                         seeds.append(item.seed)
             yield seeds, broken
 
     def _feed_batches(
-        self, prompt_id: int, graph: PromptGraph, timed: Callable[[str], Timer]
-    ) -> Iterator[tuple[list[int], list[Broken]]]:
+        self, prompt_id: int, graph: Graph, timed: Callable[[str], Timer]
+    ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
         batches = self.read(prompt_id)
         while True:
             with timed("sample"):
@@ -262,7 +239,7 @@ class StoredPrompts:
         try:
             array = self._array(source, index)
         except UnreadableImage as error:
-            yield self._nothing([_broken(source.label(), error)])
+            yield self._nothing([quarantined(source.label(), error)])
             return
         let_go = self._may_let_go(array)
         step = self._few if let_go else self._chunk
@@ -275,7 +252,7 @@ class StoredPrompts:
 
         for got in array.read_into(targets()):
             if isinstance(got, UnreadableImage):
-                yield self._nothing([_broken(source.label(done, array.count), got)])
+                yield self._nothing([quarantined(source.label(done, array.count), got)])
                 return
             chunk = Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
             used += 0 if let_go else len(chunk.pixels)
@@ -290,7 +267,7 @@ class StoredPrompts:
             1, DECODED_BYTES // int(np.prod(self.image_shape)), 4 * self.threads if self.threads > 1 else 1
         )
 
-        def start() -> list[tuple[Item, _Done | Future[Broken | None]]]:
+        def start() -> list[tuple[Item, _Done | Future[QuarantineEntry | None]]]:
             part = list(itertools.islice(items, step))
             slots = room[used : used + len(part)]
             return [
@@ -310,13 +287,25 @@ class StoredPrompts:
                 if self.threads == 1:
                     coming = start()  # not before: this chunk would have left the cache
 
-    def _decode(self, item: Item, slot: Pixels) -> Broken | None:
+    def _decode(self, item: Item, slot: Pixels) -> QuarantineEntry | None:
         """Fills ``slot``; what is wrong with the image, if anything is."""
         try:
-            decode(item.read(), shape=self.image_shape, background=self._background, out=slot)
+            self._pixels(item, slot, anywhere=False)
         except UnreadableImage as error:
-            return _broken(item.source, error)
+            return quarantined(item.source, error)
         return None
+
+    def _pixels(self, item: Item, slot: Pixels, *, anywhere: bool) -> Pixels:
+        """Decode an image into ``slot``, or ``anywhere`` else where that spares a copy."""
+        content = item.read()
+        if not isinstance(content, np.ndarray):
+            return decode(
+                content, shape=self.image_shape, background=self._background, out=slot, anywhere=anywhere
+            )
+        if content.shape != self.image_shape:
+            raise UnreadableImage("wrong-size", f"{content.shape} where {self.image_shape} is expected")
+        slot[:] = content
+        return slot
 
     @property
     def _chunk(self) -> int:
@@ -336,7 +325,7 @@ class StoredPrompts:
             self._window = pages((count, *self.image_shape))
         return self._window
 
-    def _nothing(self, broken: list[Broken]) -> Batch:
+    def _nothing(self, broken: list[QuarantineEntry]) -> Batch:
         return np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), broken
 
     def _common_shape(self) -> Shape:
@@ -356,7 +345,10 @@ class StoredPrompts:
                 continue
             for item in itertools.islice(collection.items(index), _OF_EACH):
                 with contextlib.suppress(UnreadableImage):
-                    h, w, c = decode(item.read(), background=self._background or (0, 0, 0)).shape
+                    content = item.read()
+                    if not isinstance(content, np.ndarray):
+                        content = decode(content, background=self._background or (0, 0, 0))
+                    h, w, c = content.shape
                     yield h, w, c
 
 
@@ -365,10 +357,10 @@ class _Done:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: Broken | None) -> None:
+    def __init__(self, value: QuarantineEntry | None) -> None:
         self._value = value
 
-    def result(self) -> Broken | None:
+    def result(self) -> QuarantineEntry | None:
         return self._value
 
 
@@ -381,46 +373,7 @@ class _Inline:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def submit(self, work: Callable[[Item, Pixels], Broken | None], item: Item, slot: Pixels) -> _Done:
+    def submit(
+        self, work: Callable[[Item, Pixels], QuarantineEntry | None], item: Item, slot: Pixels
+    ) -> _Done:
         return _Done(work(item, slot))
-
-
-def _broken(source: str, error: UnreadableImage) -> Broken:
-    return {"source": source, "reason": error.reason, "detail": str(error)}
-
-
-def _collections(path: Path) -> list[ArrayPrompts | Collection]:
-    """What lies at ``path``, sorted by name."""
-    if path.is_file():
-        if path.suffix == ".npy":
-            return [ArrayPrompts(path, path, alone=True)]
-        if path.suffix in _ARCHIVES:
-            return [_ARCHIVES[path.suffix]([path], path.parent)]
-    if not path.is_dir():
-        raise ConfigError(
-            f"images must be a folder, or an .npy, .tar or .parquet file, got {shown(path)}, which is none of these"
-        )
-    files = sorted(path.iterdir(), key=lambda p: os.fsencode(p.name))
-    found: dict[str, list[ArrayPrompts | Collection]] = {}
-    for suffix, kind in _ARCHIVES.items():
-        if archives := [f for f in files if f.suffix == suffix]:
-            found[f"{suffix} files"] = [kind(archives, path)]
-    entries: list[ArrayPrompts | Collection] = []
-    for file in files:
-        if file.suffix == ".npy":
-            entries.append(ArrayPrompts(file, path, alone=False))
-        elif file.is_dir() and images_in(file):
-            entries.append(ImageFolder(file, path))
-    if entries:
-        found[".npy files or folders of images"] = entries
-    if images_in(path):
-        found["images"] = [ImageFolder(path, path)]
-    if len(found) > 1:
-        raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
-    if not found:
-        packed = next((f.name for f in files if f.name.endswith(_COMPRESSED)), None)
-        hint = f"; unpack {packed}: compressed archives cannot be read at random" if packed else ""
-        raise ConfigError(
-            f"images={shown(path)} holds neither images nor folders of images, .npy, .tar or .parquet{hint}"
-        )
-    return next(iter(found.values()))

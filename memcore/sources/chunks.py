@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.images.constant import flag_constant
+from memcore.sources.base import QuarantineEntry
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Broken: TypeAlias = dict[str, str]
 #: (pixels (N, H, W, C), seeds, which are constant, what could not be read)
-Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[Broken]]
+Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[QuarantineEntry]]
 
 #: Where a page begins the system copies a file's bytes two or three times as fast as elsewhere.
 _PAGE_BYTES = 4096
@@ -36,7 +36,7 @@ def pages(shape: tuple[int, ...], *, behind: int = 0) -> Pixels:
 class Chunk:
     """Images just read, in order: the good ones closed up in ``pixels``, the others told apart."""
 
-    def __init__(self, pixels: Pixels, seeds: list[int], broken: Sequence[Broken | None]) -> None:
+    def __init__(self, pixels: Pixels, seeds: list[int], broken: Sequence[QuarantineEntry | None]) -> None:
         gone = np.array([entry is not None for entry in broken], dtype=np.bool_)
         constant = flag_constant(pixels) & ~gone
         self._colours = pixels[:, 0, 0].copy()
