@@ -18,36 +18,19 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
-X86 = platform.machine().lower() in {"x86_64", "amd64"}
 # On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe has not.
 MSVC = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
 
-# The suffix of a file is its instruction set. Never -march=native: the wheel must run on every machine of its family,
-# the dispatch picks at run time. No LTO: it would let an AVX-512 copy of a shared inline function be the one kept.
-ISA_FLAGS: dict[str, list[str]] = {
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma"],
-    "amxint8": [
-        "-mavx512f",
-        "-mavx512bw",
-        "-mavx512vl",
-        "-mavx512dq",
-        "-mavx512vnni",
-        "-mavx2",
-        "-mfma",
-        "-mamx-tile",
-        "-mamx-int8",
-    ],
-    "neon_dotprod": ["-march=armv8.2-a+dotprod"],
-}
-ISAS = (
-    ["avx2", "avx512vnni", "amxint8"]
-    if X86
-    else ["neon_dotprod"]
-    if platform.machine() in {"aarch64", "arm64"}
-    else []
+# A file named after an instruction set is compiled with the flags of its row in this table. Never -march=native: the wheel
+# must run on every machine of its family, the dispatch picks at run time. No LTO: it would let an AVX-512 copy of a shared
+# inline function be the one kept.
+ISA_ROWS = re.findall(
+    r'^MEMCORE_(\w+)\((\w+), \w+, \w+, "([^"]*)"\)$', (CSRC / "instruction_sets.def").read_text(), re.M
 )
+ISA_FLAGS = {name: flags.split() for _, name, flags in ISA_ROWS}
+FAMILY = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+ISAS = [name for family, name, _ in ISA_ROWS if family.lower() == FAMILY]
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
 # A warning of a compiler that this was never tried with must not stop a wheel or an install from a source distribution.
@@ -223,7 +206,6 @@ class BuildCore(build_ext):
     def build_extension(self, ext: Pybind11Extension) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        defines = [f"-DMEMCORE_HAVE_{isa.upper()}=1" for isa in ISAS]
         extra = [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
         temp = Path(self.build_temp)
         if MSVC:
@@ -235,7 +217,7 @@ class BuildCore(build_ext):
         def compile_one(source: str) -> list[str]:
             relative = os.path.relpath(source, ROOT)
             (built,) = (Path(o) for o in self.compiler.object_filenames([relative], output_dir=str(temp)))
-            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *defines, *extra]
+            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *extra]
             if not MSVC:
                 flags += ["-MMD", "-MF", str(built.with_suffix(".d"))]
             if not self.force and is_fresh(built, flags):
@@ -254,8 +236,8 @@ class BuildCore(build_ext):
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
-        # Nothing but the bindings needs bind/, cuda/ and index/, and nothing but the library needs capi/.
-        library = [o for o in objects if not {"bind", "cuda", "index"} & set(Path(o).parts)]
+        # Nothing but the bindings needs bind/, cuda/ and sketches/, and nothing but the library needs capi/.
+        library = [o for o in objects if not {"bind", "cuda", "sketches"} & set(Path(o).parts)]
         objects = [o for o in objects if "capi" not in Path(o).parts]
         self.build_library(library, Path(self.get_ext_fullpath(ext.name)).parent)
         if CUDA:

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "runtime/dispatch.hpp"
+#include "dispatch/dispatch.hpp"
 
 namespace memcore::arguments {
 

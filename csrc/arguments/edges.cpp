@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "arguments/error.hpp"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::arguments {
 

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "block_bounds/pyramid.hpp"
-#include "tiled_l2/images.hpp"
+#include "graph/pyramid.hpp"
+#include "panels/images.hpp"
 
 namespace memcore::arguments {
 
@@ -17,7 +17,7 @@ struct Layout {
 };
 
 struct ImageSet {
-    tiled_l2::Images images;
+    panels::Images images;
     std::size_t width = 0, channels = 0;
     bool planar = false;  // channels first in memory
 };
@@ -26,10 +26,10 @@ struct ImageSet {
 ImageSet view(const Layout& layout, std::size_t element_bytes);
 
 // Throws unless tiles of that many pixels cut the images, and both sets lie alike.
-tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
-                         std::int64_t tile_width, std::size_t element_bytes);
+panels::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
+                       std::int64_t tile_width, std::size_t element_bytes);
 
-block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid);
+graph::Shape make_shape(const ImageSet& set, const panels::Grid& grid);
 
 // Throws where the graph's int32 vertices would not do.
 void check_vertices(const ImageSet& set);

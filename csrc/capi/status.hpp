@@ -7,8 +7,8 @@
 #include <limits>
 #include <string>
 
-#include "arguments/error.hpp"
 #include "include/memcore.h"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::capi {
 

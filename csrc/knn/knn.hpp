@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tiled_l2/contract.hpp"
+#include "panels/contract.hpp"
 
 namespace memcore::knn {
 
@@ -26,7 +26,7 @@ struct Before {
 // those before, ascending. Where there are not yet k rows, the first have + corpus.count places are written.
 // Sum is uint32_t for dimension <= kMaxBytes32, else uint64_t.
 template <class Sum>
-void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+void search(const panels::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
             Sum* ssd, std::int64_t* index, int threads, Before before = {});
 
 }  // namespace memcore::knn

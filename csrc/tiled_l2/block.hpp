@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <utility>
 
-#include "tiled_l2/contract.hpp"
+#include "panels/contract.hpp"
 
 namespace memcore::tiled_l2 {
+
+using panels::kPanelImages;
 
 inline constexpr std::size_t kFewImages = 8;  // a last panel with so few images is used as rows
 

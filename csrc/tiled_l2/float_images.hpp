@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "tiled_l2/contract.hpp"
-#include "tiled_l2/images.hpp"
+#include "panels/contract.hpp"
+#include "panels/images.hpp"
 #include "tiled_l2/tiled_l2.hpp"
 
 namespace memcore::tiled_l2 {

@@ -7,15 +7,21 @@
 #include <utility>
 #include <vector>
 
+#include "panels/pack.hpp"
+#include "panels/products.hpp"
 #include "runtime/aligned.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/block.hpp"
 #include "tiled_l2/one_by_one.hpp"
-#include "tiled_l2/pack.hpp"
-#include "tiled_l2/products.hpp"
 
 namespace memcore::tiled_l2 {
 namespace {
+
+using panels::Chunk;
+using panels::kMaxBytes32;
+using panels::Panels;
+using panels::Products;
+using panels::Side;
 
 constexpr std::size_t kBlockImages = 528;   // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kUnitsPerThread = 4;  // enough to even out threads of unequal speed

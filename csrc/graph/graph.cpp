@@ -1,0 +1,139 @@
+#include "graph/graph.hpp"
+
+#include <chrono>
+#include <optional>
+
+#include "graph/candidates.hpp"
+#include "graph/cost_estimate.hpp"
+#include "graph/dense_graph.hpp"
+#include "graph/verify.hpp"
+
+namespace memcore::graph {
+namespace {
+
+constexpr std::size_t kTinyTileBytes = 48;  // of smaller tiles no bounds are tried
+constexpr std::size_t kDenseImages = 8;     // so few images are not worth bounds
+constexpr std::size_t kSampleFrom = 64;     // from so many on, some tell of all
+
+class Clock {
+  public:
+    double lap() {
+        const auto now = std::chrono::steady_clock::now();
+        const double seconds = std::chrono::duration<double>(now - last_).count();
+        last_ = now;
+        return seconds;
+    }
+
+  private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+std::size_t pair_count(std::size_t n, std::size_t since) {
+    const std::size_t old = since < n ? since : n;
+    return n * (n - (n != 0)) / 2 - old * (old - (old != 0)) / 2;
+}
+
+// The edges of the true graph's core, whichever pairs were sorted out before: the same answer on every
+// machine.
+void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) {
+    if (min_clique > 2) keep_within(core(n, edges, min_clique - 1), edges);
+}
+
+// Whether some tell of all, and say no.
+bool hopeless(KernelTables kernels, const panels::Images* images, const Shape& shape, const Pyramid& features,
+              const Request& request) {
+    return features.size() >= kSampleFrom && request.since == 0 &&
+           !bounds_pay(kernels, images, features, 0, shape, request);
+}
+
+Screened screen_or_all(KernelTables kernels, const Pyramid* features, std::size_t images, bool all,
+                       const Request& request, Stats& stats) {
+    Screened screened;
+    screened.all = all;
+    if (all) return screened;
+    screened.pairs = candidates(*kernels.bounds, *features, request.ssd_max, request.since, request.threads,
+                                !request.sums);
+    stats.candidates = stats.core = screened.pairs.size();
+    if (request.min_clique > 2) {
+        keep_within(core(images, screened.pairs, request.min_clique - 1), screened.pairs);
+        stats.core = screened.pairs.size();
+    }
+    return screened;
+}
+
+}  // namespace
+
+bool worth_bounds(const Shape& shape) {
+    return shape.grid.tile_bytes() >= kTinyTileBytes && Pyramid::supports(shape);
+}
+
+Screened screen(KernelTables kernels, const Pyramid* features, std::size_t images, const Request& request,
+                Stats& stats) {
+    Clock clock;
+    stats.pairs = pair_count(images, request.since);
+    if (stats.pairs == 0) return {};
+    const bool all = features == nullptr || hopeless(kernels, nullptr, features->shape(), *features, request);
+    Screened screened = screen_or_all(kernels, features, images, all, request, stats);
+    stats.bounds_s = clock.lap();
+    return screened;
+}
+
+std::vector<Edge> decide(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                         const Pyramid* features, const Screened& screened, const Request& request,
+                         Stats& stats) {
+    Clock clock;
+    std::vector<Edge> edges;
+    if (screened.all) {
+        stats.dense = true;
+        stats.dense_images = images.count;
+        edges =
+            dense_graph(*kernels.panels, images, shape.grid, request.ssd_max, request.since, request.threads);
+        if (!request.sums) {
+            for (Edge& edge : edges) edge.ssd = 0;
+        }
+    } else if (!screened.pairs.empty()) {
+        edges = verify(kernels, images, shape, *features, screened.pairs, request, stats);
+    }
+    keep_core(images.count, request.min_clique, edges);
+    stats.verify_s = clock.lap();
+    return edges;
+}
+
+std::vector<Edge> thresholded_graph(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                                    const Pyramid* features, const Request& request, Stats& stats) {
+    const std::size_t n = images.count;
+    stats.pairs = pair_count(n, request.since);
+    if (stats.pairs == 0) return {};
+    Clock clock;
+    std::optional<Pyramid> own;
+    bool all = features == nullptr && (n <= kDenseImages || !worth_bounds(shape));
+    if (!all && features == nullptr) {
+        own.emplace(shape);
+        if (request.since == 0 && worth_sampling(kernels, shape, n)) {
+            const std::vector<std::uint32_t> places = sample_places(n);
+            own->begin(*kernels.bounds, images, shape, n, places, request.threads);
+            stats.features_s = clock.lap();
+            stats.features_images = places.size();
+            all = !bounds_pay(kernels, &images, *own, n - places.size(), shape, request);
+            stats.bounds_s += clock.lap();
+            if (!all) {
+                own->complete(*kernels.bounds, images, shape, places, request.threads);
+                stats.features_s += clock.lap();
+                stats.features_images = n;
+            }
+        } else {
+            own->append(*kernels.bounds, images, shape, 0, n, request.threads);
+            stats.features_s = clock.lap();
+            stats.features_images = n;
+            all = hopeless(kernels, &images, shape, *own, request);
+        }
+        features = &*own;
+    } else if (!all) {
+        all = hopeless(kernels, &images, shape, *features, request);
+    }
+    const Screened screened = screen_or_all(kernels, features, n, all, request, stats);
+    stats.bounds_s += clock.lap();
+    return decide(kernels, images, shape, features, screened, request, stats);
+}
+
+}  // namespace memcore::graph

@@ -1,0 +1,35 @@
+// Decides candidate pairs in integers, in whichever way costs least.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "graph/kernel_tables.hpp"
+#include "graph/edges.hpp"
+#include "graph/graph.hpp"
+#include "graph/pyramid.hpp"
+#include "panels/images.hpp"
+
+namespace memcore::graph {
+
+// The pairs that are edges, sorted, with the ssd of their largest tile if the request asks for it; all of
+// them have j >= since. `shape` is how `images` lie; the pyramid may have been taken from another layout of
+// them.
+std::vector<Edge> verify(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                         const Pyramid& pyramid, const std::vector<Pair>& pairs, const Request& request,
+                         Stats& stats);
+
+// The share of the pairs of a component that its first pivot is likely to decide.
+double try_pivot(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                 const Pyramid& pyramid, const std::vector<Pair>& pairs, std::uint64_t ssd_max);
+
+// Of `count` of the pairs or a few more, evenly spread: how many are left after a look at the tile that is
+// likely to show that they are no edges, and how many they are.
+std::pair<std::size_t, std::size_t> try_some(KernelTables kernels, const panels::Images& images,
+                                             const Shape& shape, const Pyramid& pyramid,
+                                             const std::vector<Pair>& pairs, std::size_t count,
+                                             std::uint64_t ssd_max);
+
+}  // namespace memcore::graph
