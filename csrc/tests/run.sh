@@ -65,7 +65,7 @@ isa_of() { basename "$1" .cpp; } # a file named after a row of the table is that
 isa_flags() { sed -n "s/^MEMCORE_[A-Z0-9_]*($(isa_of "$1"),.*\"\(.*\)\")\$/\1/p" $table; }
 object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
-sources="" programs="native_tests test_clique test_capi test_capi_batches test_capi_graphs"
+sources="" programs="native_tests test_sketches test_clique test_capi test_capi_batches test_capi_graphs"
 [ $mode = fuzz ] && programs=fuzz_capi
 # All folders but the bindings, which need Python.
 for source in $(find . -name '*.cpp' ! -path './tests/*' ! -path './bind/*' | sed 's|^\./||' | sort); do
