@@ -18,6 +18,7 @@ inline bool any_above(const F32x16& v, float limit) {
 }
 
 #include "graph/common.inl"
+#include "panels/sum_lanes_avx512.inl"
 
 // How far ahead of the line being read. Into the second-level cache: a prefetch into the first was twice as
 // slow.
@@ -88,7 +89,7 @@ inline uint32_t to_columns(uint16_t* columns, size_t column_stride) {
         total = _mm512_add_epi32(total,
                                  _mm512_add_epi32(_mm512_and_si512(odd, half), _mm512_srli_epi32(odd, 16)));
     }
-    return static_cast<uint32_t>(_mm512_reduce_add_epi32(total));
+    return sum_lanes(total);
 }
 
 void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles, size_t line_bytes,
@@ -112,7 +113,7 @@ void column_sums(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_
         }
         for (size_t t = begin; t < end; ++t) {
             const uint32_t total = to_columns(columns + t * column_stride, column_stride);
-            squares[t] = static_cast<uint32_t>(_mm512_reduce_add_epi32(sum[t - begin])) + 128U * total;
+            squares[t] = sum_lanes(sum[t - begin]) + 128U * total;
         }
     }
 }

@@ -2,6 +2,8 @@
 // pairs and a plain read. vpdpbusd multiplies unsigned by signed bytes and adds four products to an int32,
 // without saturation. No include guard and no std:: on purpose.
 
+#include "panels/sum_lanes_avx512.inl"
+
 // GCC 12 spills the accumulators around _mm512_dpbusd_epi32 (80 instead of 209 GMAC/s): the instruction is
 // written out.
 #define MEMCORE_DPBUSD(sum_i32x16, a_u8x64, b_i8x64) \
@@ -42,7 +44,7 @@ inline __attribute__((always_inline)) void transpose(__m512i r[16]) {
 
 // Either form may be absent.
 inline __attribute__((always_inline)) void pack_forms(const uint8_t* rows, size_t row_stride, size_t bytes,
-                                                      uint8_t* panel, uint8_t* own, uint32_t* sums,
+                                                      uint8_t* panel, uint8_t* row_layout, uint32_t* sums,
                                                       uint32_t* squares) {
     const __m512i ones_i8x64 = _mm512_set1_epi8(1), sign = sign_bits();
     __m512i sum_u32x16 = _mm512_setzero_si512(), shifted_i32x16 = _mm512_setzero_si512();
@@ -50,9 +52,9 @@ inline __attribute__((always_inline)) void pack_forms(const uint8_t* rows, size_
         __m512i r[16];
 #pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(rows + static_cast<size_t>(i) * row_stride + k);
-        if (own != nullptr) {
+        if (row_layout != nullptr) {
 #pragma GCC unroll 16
-            for (int i = 0; i < 16; ++i) _mm512_store_si512(own + k * kPanelImages + i * 64, r[i]);
+            for (int i = 0; i < 16; ++i) _mm512_store_si512(row_layout + k * kPanelImages + i * 64, r[i]);
         }
         transpose(r);
 #pragma GCC unroll 16
@@ -92,7 +94,7 @@ uint32_t pair_ssd(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdif
     }
     const __m512i s = _mm512_add_epi32(sum[0], sum[1]);
     const __m512i total = _mm512_add_epi32(_mm512_add_epi32(shifted[0], shifted[1]), _mm512_slli_epi32(s, 7));
-    return static_cast<uint32_t>(_mm512_reduce_add_epi32(total));
+    return sum_lanes(total);
 }
 
 uint64_t read_bytes(const uint8_t* data, size_t bytes) {
