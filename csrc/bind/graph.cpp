@@ -19,7 +19,7 @@ namespace {
 using graph::Edge;
 
 template <class Sum>
-py::tuple arrays_of(const std::vector<Edge>& edges, const py::dict& stats) {
+py::tuple make_arrays(const std::vector<Edge>& edges, const py::dict& stats) {
     const auto count = static_cast<py::ssize_t>(edges.size());
     py::array_t<std::int32_t> pairs({count, py::ssize_t{2}});
     py::array_t<Sum> ssd(count);
@@ -34,7 +34,7 @@ py::tuple arrays_of(const std::vector<Edge>& edges, const py::dict& stats) {
 }
 
 py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict& stats) {
-    return narrow ? arrays_of<std::uint32_t>(edges, stats) : arrays_of<std::uint64_t>(edges, stats);
+    return narrow ? make_arrays<std::uint32_t>(edges, stats) : make_arrays<std::uint64_t>(edges, stats);
 }
 
 py::dict to_dict(const graph::Stats& stats) {
@@ -164,8 +164,8 @@ class Features {
         return to_arrays(edges, grid.tile_bytes() <= panels::kMaxBytes32, to_dict(stats));
     }
 
-    std::size_t first_other(const py::array_t<std::uint8_t>& images,
-                            const py::array_t<std::int64_t, py::array::c_style>& indices, long threads) {
+    std::size_t first_mismatch(const py::array_t<std::uint8_t>& images,
+                               const py::array_t<std::int64_t, py::array::c_style>& indices, long threads) {
         const graph::KernelTables kernels = resolve_isa().tables();
         const int workers = check_threads(threads);
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
@@ -175,7 +175,7 @@ class Features {
         const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         const std::vector<std::size_t> places(indices.data(), indices.data() + indices.size());
         const py::gil_scoped_release unlocked;
-        return features_.first_other(kernels, set.images, shape, places, workers);
+        return features_.first_mismatch(kernels, set.images, shape, places, workers);
     }
 
     const graph::Features& features() const { return features_; }
@@ -262,7 +262,7 @@ void init_graph(py::module_& m) {
         .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)
         .def("decide", &Features::decide, py::arg("candidates"), py::arg("images").noconvert(),
              py::arg("places").noconvert())
-        .def("first_other", &Features::first_other, py::arg("images").noconvert(),
+        .def("first_other", &Features::first_mismatch, py::arg("images").noconvert(),
              py::arg("indices").noconvert(), py::arg("threads") = 1)
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),

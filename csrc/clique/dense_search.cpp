@@ -64,7 +64,7 @@ void DenseSearch::degrees(const Word* within, const std::vector<int>& vertices, 
 DenseSearch::Subgraph DenseSearch::peeled(const BitSet& candidates, int lower) const {
     Subgraph sub;
     sub.set = candidates;
-    sub.vertices = members_of(candidates);
+    sub.vertices = list_members(candidates);
     for (bool changed = true; changed;) {
         changed = false;
         degrees(sub.set.data(), sub.vertices, sub.degree);
@@ -133,7 +133,7 @@ FoundClique DenseSearch::maximum(const BitSet& candidates, int lower) {
 }
 
 FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lower) {
-    // Where the complement falls apart, a maximum clique is the union of one of each part.
+    // Where the complement is not connected, a maximum clique is the union of one of each part.
     const std::vector<BitSet> parts = components(candidates, true);
     if (parts.size() > 1) {
         FoundClique answer;
@@ -202,8 +202,8 @@ FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_
         state.begin[at(i)] = static_cast<int>(state.lists.size());
         const Word* const row = graph_.row(v);
         for (std::size_t w = 0; w < sub.set.words(); ++w) {
-            for (Word apart = sub.set.data()[w] & ~row[w]; apart != 0; apart &= apart - 1) {
-                const int u = static_cast<int>(w) * kWordBits + std::countr_zero(apart);
+            for (Word missing = sub.set.data()[w] & ~row[w]; missing != 0; missing &= missing - 1) {
+                const int u = static_cast<int>(w) * kWordBits + std::countr_zero(missing);
                 if (u != v) state.lists.push_back(place_[at(u)]);
             }
         }

@@ -28,7 +28,7 @@ std::int64_t first_bad_edge(const EdgeList& edges);
 
 // A square matrix, nonzero where two vertices are adjacent; only the part above the diagonal is read. Gives
 // its edges, sorted.
-std::vector<std::int32_t> edges_of_matrix(const std::uint8_t* matrix, int n);
+std::vector<std::int32_t> list_edges(const std::uint8_t* matrix, int n);
 
 struct Clique {
     std::vector<int> members;  // ascending

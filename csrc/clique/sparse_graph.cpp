@@ -116,14 +116,14 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
     for_each_run(edges, [&](std::int32_t i, std::int64_t first, std::int64_t end) {
         const int u = number[at(i)];
         if (u < 0) return;
-        std::int64_t place = fill[at(u)];
+        std::int64_t position = fill[at(u)];
         for (std::int64_t e = first; e < end; ++e) {
             const int v = number[at(edges.edges[2 * e + 1])];
             if (v < 0) continue;
-            graph.neighbours[static_cast<std::size_t>(place++)] = v;
+            graph.neighbours[static_cast<std::size_t>(position++)] = v;
             graph.neighbours[static_cast<std::size_t>(fill[at(v)]++)] = u;
         }
-        fill[at(u)] = place;
+        fill[at(u)] = position;
     });
     return graph;
 }
@@ -174,12 +174,12 @@ Cores core_numbers(const SparseGraph& graph) {
     std::vector<int> run(at(largest_degree) + 2);
     for (const int d : cores.core) ++run[at(d) + 1];
     std::partial_sum(run.begin(), run.end(), run.begin());
-    std::vector<int> place(at(n));
+    std::vector<int> position(at(n));
     {
         std::vector<int> next(run.begin(), run.end());
         for (int v = 0; v < n; ++v) {
-            place[at(v)] = next[at(cores.core[at(v)])]++;
-            cores.order[at(place[at(v)])] = v;
+            position[at(v)] = next[at(cores.core[at(v)])]++;
+            cores.order[at(position[at(v)])] = v;
         }
     }
     for (int i = 0; i < n; ++i) {
@@ -191,9 +191,9 @@ Cores core_numbers(const SparseGraph& graph) {
             if (d <= k) continue;
             const int front = run[at(d)]++;
             const int other = cores.order[at(front)];
-            std::swap(cores.order[at(front)], cores.order[at(place[at(*u)])]);
-            place[at(other)] = place[at(*u)];
-            place[at(*u)] = front;
+            std::swap(cores.order[at(front)], cores.order[at(position[at(*u)])]);
+            position[at(other)] = position[at(*u)];
+            position[at(*u)] = front;
             --cores.core[at(*u)];
         }
     }

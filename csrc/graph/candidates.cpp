@@ -31,12 +31,12 @@ class Screen {
     }
 
     // The finer levels, for the pairs from `first` on.
-    void refine(std::size_t first, std::vector<Pair>& pairs, std::vector<std::size_t>* asked = nullptr) {
+    void refine(std::size_t first, std::vector<Pair>& pairs, std::vector<std::size_t>* evaluated = nullptr) {
         static_assert(sizeof(Pair) == 2 * sizeof(std::uint32_t));
         for (std::size_t l = 1; l < pyramid_.levels().size(); ++l) {
             const Level& level = pyramid_.levels()[l];
             const std::size_t count = pairs.size() - first;
-            if (asked != nullptr) asked->push_back(count);
+            if (evaluated != nullptr) evaluated->push_back(count);
             if (skip_idle_ && keeps_sample(l, first, pairs)) continue;
             keep_.resize(count);
             kernels_.screen(level.image(0), level.stride, pyramid_.groups(), level.rows, limits_[l],
@@ -98,8 +98,8 @@ Survivors screen_all(const Kernels& kernels, const Pyramid& pyramid, std::uint64
     Screen screen(kernels, pyramid, ssd_max);
     Survivors all;
     for (std::size_t i = 0; i < n; ++i) screen.row(i, i + 1, n, all.pairs);
-    all.asked.push_back(n * (n - (n != 0)) / 2);
-    screen.refine(0, all.pairs, &all.asked);
+    all.evaluated.push_back(n * (n - (n != 0)) / 2);
+    screen.refine(0, all.pairs, &all.evaluated);
     return all;
 }
 

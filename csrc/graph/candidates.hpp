@@ -18,7 +18,7 @@ std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std
 // The same for all pairs of a few images, with how many pairs each level was asked for.
 struct Survivors {
     std::vector<Pair> pairs;
-    std::vector<std::size_t> asked;
+    std::vector<std::size_t> evaluated;
 };
 Survivors screen_all(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max);
 

@@ -15,7 +15,7 @@ constexpr std::size_t kSampleImages = 64;
 constexpr std::size_t kSampleFrom = 256;     // images, whose features are not taken yet
 constexpr std::size_t kTriedOfSample = 128;  // pairs whose likely tile is looked at
 // Of all pairs at once. Less than 1: components are larger than they seem from some of their images.
-constexpr double kWorth = 0.85;
+constexpr double kProfitableShare = 0.85;
 constexpr double kCheapShare = 0.05;  // of all pairs at once: features that take less may be taken
 
 // What verification would take for a component that is `scale` times as large, where the likely tile leaves
@@ -39,29 +39,29 @@ double verify_ns(const Costs& costs, const Level& finest, const Component& compo
 
 }  // namespace
 
-std::vector<std::uint32_t> sample_places(std::size_t count) {
-    std::vector<std::uint32_t> places(std::min(count, kSampleImages));
-    for (std::size_t k = 0; k < places.size(); ++k)
-        places[k] = static_cast<std::uint32_t>(k * count / places.size());
-    return places;
+std::vector<std::uint32_t> sample_indices(std::size_t count) {
+    std::vector<std::uint32_t> indices(std::min(count, kSampleImages));
+    for (std::size_t k = 0; k < indices.size(); ++k)
+        indices[k] = static_cast<std::uint32_t>(k * count / indices.size());
+    return indices;
 }
 
-bool worth_sampling(KernelTables kernels, const Shape& shape, std::size_t images) {
+bool sampling_profitable(KernelTables kernels, const Shape& shape, std::size_t images) {
     const Costs costs(*kernels.panels, shape, images);
     const auto n = static_cast<double>(images);
     return images >= kSampleFrom && n * costs.features_ns() > kCheapShare * costs.dense_ns(n, 0);
 }
 
-bool bounds_pay(KernelTables kernels, const panels::Images* images, const Pyramid& features,
-                std::size_t untaken, const Shape& shape, const Request& request) {
+bool bounds_profitable(KernelTables kernels, const panels::Images* images, const Pyramid& features,
+                       std::size_t untaken, const Shape& shape, const Request& request) {
     const std::size_t count = features.size();
     const auto n = static_cast<double>(count);
     const Costs costs(*kernels.panels, shape, count);
-    const double enough = kWorth * costs.dense_ns(n, 0);
+    const double enough = kProfitableShare * costs.dense_ns(n, 0);
     double bounded = static_cast<double>(untaken) * costs.features_ns();
 
-    const std::vector<std::uint32_t> places = sample_places(count);
-    std::vector<std::uint32_t> selection(places);
+    const std::vector<std::uint32_t> indices = sample_indices(count);
+    std::vector<std::uint32_t> selection(indices);
     panels::Images some;
     if (images != nullptr) {
         some = *images;
@@ -72,19 +72,20 @@ bool bounds_pay(KernelTables kernels, const panels::Images* images, const Pyrami
         }
     }
     Pyramid pyramid(shape);
-    pyramid.append(features, places);
+    pyramid.append(features, indices);
 
     Survivors left = screen_all(*kernels.bounds, pyramid, request.ssd_max);
-    const double scale = n / static_cast<double>(places.size());
-    for (std::size_t l = 0; l < left.asked.size(); ++l) {
-        bounded += static_cast<double>(left.asked[l]) * scale * scale * costs.bounds_ns(pyramid.levels()[l]);
+    const double scale = n / static_cast<double>(indices.size());
+    for (std::size_t l = 0; l < left.evaluated.size(); ++l) {
+        bounded +=
+            static_cast<double>(left.evaluated[l]) * scale * scale * costs.bounds_ns(pyramid.levels()[l]);
     }
     if (request.min_clique > 2) {
         // A member of the clique has about that many neighbours among these.
         const auto degree = static_cast<std::size_t>(static_cast<double>(request.min_clique - 1) / scale);
-        keep_within(core(places.size(), left.pairs, degree), left.pairs);
+        keep_within(core(indices.size(), left.pairs, degree), left.pairs);
     }
-    for (const Component& component : components(places.size(), left.pairs)) {
+    for (const Component& component : components(indices.size(), left.pairs)) {
         if (bounded >= enough) return false;
         double share = 0;
         if (images != nullptr && !request.sums) {

@@ -56,7 +56,7 @@ template void keep_within(const std::vector<std::uint8_t>&, std::vector<Edge>&);
 
 std::vector<Component> components(std::size_t vertices, const std::vector<Pair>& pairs) {
     constexpr std::uint32_t kNone = UINT32_MAX;
-    std::vector<std::uint32_t> parent(vertices), place(vertices, kNone);
+    std::vector<std::uint32_t> parent(vertices), slot(vertices, kNone);
     std::iota(parent.begin(), parent.end(), 0U);
     const auto root = [&](std::uint32_t v) {
         while (parent[v] != v) v = parent[v] = parent[parent[v]];
@@ -68,15 +68,15 @@ std::vector<Component> components(std::size_t vertices, const std::vector<Pair>&
     std::vector<std::uint8_t> used(vertices, 0);
     for (const Pair& pair : pairs) {
         const std::uint32_t r = root(pair.i);
-        if (place[r] == kNone) {
-            place[r] = static_cast<std::uint32_t>(found.size());
+        if (slot[r] == kNone) {
+            slot[r] = static_cast<std::uint32_t>(found.size());
             found.emplace_back();
         }
-        found[place[r]].pairs.push_back(pair);
+        found[slot[r]].pairs.push_back(pair);
         used[pair.i] = used[pair.j] = 1;
     }
     for (std::uint32_t v = 0; v < vertices; ++v) {
-        if (used[v] != 0) found[place[root(v)]].vertices.push_back(v);
+        if (used[v] != 0) found[slot[root(v)]].vertices.push_back(v);
     }
     return found;
 }

@@ -36,7 +36,7 @@ void Features::append(KernelTables kernels, const panels::Images& images, const 
     std::unique_ptr<Pyramid> made;
     if (shape_) {
         check_shape(shape);
-    } else if (worth_bounds(shape)) {
+    } else if (bounds_applicable(shape)) {
         made = make_pyramid(shape);
     }
     if (Pyramid* pyramid = made ? made.get() : pyramid_.get(); pyramid != nullptr) {
@@ -55,7 +55,7 @@ void Features::append_read(KernelTables kernels, const panels::Images& images, c
     const std::lock_guard lock(mutex_);
     if (shape_) check_shape(shape);
     std::unique_ptr<Pyramid> made;
-    if (!pyramid_ && worth_bounds(shape)) made = make_pyramid(shape);
+    if (!pyramid_ && bounds_applicable(shape)) made = make_pyramid(shape);
     Pyramid* pyramid = made ? made.get() : pyramid_.get();
     if (pyramid != nullptr) {
         pyramid->append_read(*kernels.bounds, images, shape, count, threads, read, constant);
@@ -94,8 +94,8 @@ Candidates Features::screen(KernelTables kernels, const Request& request) const 
     return left;
 }
 
-std::size_t Features::first_other(KernelTables kernels, const panels::Images& images, const Shape& shape,
-                                  const std::vector<std::size_t>& indices, int threads) const {
+std::size_t Features::first_mismatch(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                                     const std::vector<std::size_t>& indices, int threads) const {
     if (indices.empty()) return 0;
     const std::lock_guard lock(mutex_);
     if (*std::max_element(indices.begin(), indices.end()) >= size_)
@@ -104,7 +104,7 @@ std::size_t Features::first_other(KernelTables kernels, const panels::Images& im
     if (!pyramid_) return indices.size();
     Pyramid seen(shape);
     seen.append(*kernels.bounds, images, shape, 0, images.count, threads);
-    return pyramid_->first_other(seen, indices);
+    return pyramid_->first_mismatch(seen, indices);
 }
 
 void Features::check_shape(const Shape& shape) const {

@@ -8,8 +8,8 @@
 #include <optional>
 #include <vector>
 
-#include "graph/kernel_tables.hpp"
 #include "graph/graph.hpp"
+#include "graph/kernel_tables.hpp"
 #include "graph/pyramid.hpp"
 #include "panels/images.hpp"
 
@@ -51,8 +51,8 @@ class Features {
 
     // Position of the first of `images` whose sums are not those that image indices[position] had, bit for
     // bit; their number where there is none. Where no sums are kept all are taken to be the same.
-    std::size_t first_other(KernelTables kernels, const panels::Images& images, const Shape& shape,
-                            const std::vector<std::size_t>& indices, int threads) const;
+    std::size_t first_mismatch(KernelTables kernels, const panels::Images& images, const Shape& shape,
+                               const std::vector<std::size_t>& indices, int threads) const;
 
     // Calls use(pyramid), nullptr where bounds do not pay. Throws unless they were taken from that many
     // images of that shape.

@@ -40,10 +40,10 @@ void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) 
 }
 
 // Whether some tell of all, and say no.
-bool hopeless(KernelTables kernels, const panels::Images* images, const Shape& shape, const Pyramid& features,
-              const Request& request) {
+bool sample_rejects_bounds(KernelTables kernels, const panels::Images* images, const Shape& shape,
+                           const Pyramid& features, const Request& request) {
     return features.size() >= kSampleFrom && request.since == 0 &&
-           !bounds_pay(kernels, images, features, 0, shape, request);
+           !bounds_profitable(kernels, images, features, 0, shape, request);
 }
 
 Screened screen_or_all(KernelTables kernels, const Pyramid* features, std::size_t images, bool all,
@@ -63,7 +63,7 @@ Screened screen_or_all(KernelTables kernels, const Pyramid* features, std::size_
 
 }  // namespace
 
-bool worth_bounds(const Shape& shape) {
+bool bounds_applicable(const Shape& shape) {
     return shape.grid.tile_bytes() >= kTinyTileBytes && Pyramid::supports(shape);
 }
 
@@ -72,7 +72,8 @@ Screened screen(KernelTables kernels, const Pyramid* features, std::size_t image
     Clock clock;
     stats.pairs = pair_count(images, request.since);
     if (stats.pairs == 0) return {};
-    const bool all = features == nullptr || hopeless(kernels, nullptr, features->shape(), *features, request);
+    const bool all =
+        features == nullptr || sample_rejects_bounds(kernels, nullptr, features->shape(), *features, request);
     Screened screened = screen_or_all(kernels, features, images, all, request, stats);
     stats.bounds_s = clock.lap();
     return screened;
@@ -105,31 +106,31 @@ std::vector<Edge> thresholded_graph(KernelTables kernels, const panels::Images& 
     stats.pairs = pair_count(n, request.since);
     if (stats.pairs == 0) return {};
     Clock clock;
-    std::optional<Pyramid> own;
-    bool all = features == nullptr && (n <= kDenseImages || !worth_bounds(shape));
+    std::optional<Pyramid> taken;
+    bool all = features == nullptr && (n <= kDenseImages || !bounds_applicable(shape));
     if (!all && features == nullptr) {
-        own.emplace(shape);
-        if (request.since == 0 && worth_sampling(kernels, shape, n)) {
-            const std::vector<std::uint32_t> places = sample_places(n);
-            own->begin(*kernels.bounds, images, shape, n, places, request.threads);
+        taken.emplace(shape);
+        if (request.since == 0 && sampling_profitable(kernels, shape, n)) {
+            const std::vector<std::uint32_t> indices = sample_indices(n);
+            taken->begin(*kernels.bounds, images, shape, n, indices, request.threads);
             stats.features_s = clock.lap();
-            stats.features_images = places.size();
-            all = !bounds_pay(kernels, &images, *own, n - places.size(), shape, request);
+            stats.features_images = indices.size();
+            all = !bounds_profitable(kernels, &images, *taken, n - indices.size(), shape, request);
             stats.bounds_s += clock.lap();
             if (!all) {
-                own->complete(*kernels.bounds, images, shape, places, request.threads);
+                taken->complete(*kernels.bounds, images, shape, indices, request.threads);
                 stats.features_s += clock.lap();
                 stats.features_images = n;
             }
         } else {
-            own->append(*kernels.bounds, images, shape, 0, n, request.threads);
+            taken->append(*kernels.bounds, images, shape, 0, n, request.threads);
             stats.features_s = clock.lap();
             stats.features_images = n;
-            all = hopeless(kernels, &images, shape, *own, request);
+            all = sample_rejects_bounds(kernels, &images, shape, *taken, request);
         }
-        features = &*own;
+        features = &*taken;
     } else if (!all) {
-        all = hopeless(kernels, &images, shape, *features, request);
+        all = sample_rejects_bounds(kernels, &images, shape, *features, request);
     }
     const Screened screened = screen_or_all(kernels, features, n, all, request, stats);
     stats.bounds_s += clock.lap();

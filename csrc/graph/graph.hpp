@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph/kernel_tables.hpp"
 #include "graph/edges.hpp"
+#include "graph/kernel_tables.hpp"
 #include "graph/pyramid.hpp"
 #include "panels/images.hpp"
 
@@ -35,7 +35,7 @@ struct Request {
 
 // Whether tiles are large enough for bounds to cost less than the distances themselves, and not too large for
 // their sums.
-bool worth_bounds(const Shape& shape);
+bool bounds_applicable(const Shape& shape);
 
 // What the bounds leave to integers.
 struct Screened {

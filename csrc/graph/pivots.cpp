@@ -8,8 +8,8 @@ namespace {
 
 __extension__ typedef unsigned __int128 Wide;  // holds the square of a sum of squares, 82 bits
 
-constexpr std::size_t kSample = 12;  // neighbours of a pivot that tell of all; so many it has at least
-constexpr double kWorth = 0.5;       // of the sample's pairs, and of the dense time
+constexpr std::size_t kSample = 12;       // neighbours of a pivot that tell of all; so many it has at least
+constexpr double kProfitableShare = 0.5;  // of the sample's pairs, and of the dense time
 constexpr std::uint64_t kUnseen = UINT64_MAX;
 
 std::uint32_t other(const Pair& pair, std::uint32_t vertex) { return pair.i == vertex ? pair.j : pair.i; }
@@ -30,7 +30,7 @@ std::pair<std::uint32_t, std::vector<Pair>> choose_pivot(const std::vector<Pair>
     return {pivot, std::move(spokes)};
 }
 
-std::vector<std::uint32_t> images_of(const std::vector<Pair>& pairs, std::size_t images) {
+std::vector<std::uint32_t> list_images(const std::vector<Pair>& pairs, std::size_t images) {
     std::vector<char> seen(images);
     for (const Pair& pair : pairs) seen[pair.i] = seen[pair.j] = 1;
     std::vector<std::uint32_t> found;
@@ -58,8 +58,8 @@ double share_of_sample(const std::vector<Pair>& spokes, std::uint64_t ssd_max, c
 Verdict by_triangle(std::uint64_t a, std::uint64_t b, std::uint64_t ssd_max) {
     // (sqrt(a) +- sqrt(b))^2 = a + b +- 2 sqrt(ab), compared with ssd_max by the squares of what is left.
     const std::uint64_t sum = a + b;
-    const std::uint64_t apart = sum > ssd_max ? sum - ssd_max : ssd_max - sum;
-    const Wide product = static_cast<Wide>(a) * b * 4, square = static_cast<Wide>(apart) * apart;
+    const std::uint64_t difference = sum > ssd_max ? sum - ssd_max : ssd_max - sum;
+    const Wide product = static_cast<Wide>(a) * b * 4, square = static_cast<Wide>(difference) * difference;
     if (sum <= ssd_max) return product <= square ? Verdict::kEdge : Verdict::kUnknown;
     // Where both are above, both may be too small, and nothing is known of their difference.
     return std::min(a, b) <= ssd_max && square > product ? Verdict::kNoEdge : Verdict::kUnknown;
@@ -71,8 +71,8 @@ std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, 
     for (;;) {
         const auto [pivot, spokes] = choose_pivot(pairs, images);
         const double cost = static_cast<double>(spokes.size()) * costs.pivot_ns;
-        if (spokes.size() < kSample || cost > kWorth * costs.dense_ns(images_of(pairs, images)) ||
-            share_of_sample(spokes, ssd_max, ssd) < kWorth)
+        if (spokes.size() < kSample || cost > kProfitableShare * costs.dense_ns(list_images(pairs, images)) ||
+            share_of_sample(spokes, ssd_max, ssd) < kProfitableShare)
             return pairs;
 
         const std::vector<std::uint64_t> sums = ssd(spokes);

@@ -125,9 +125,9 @@ void Pyramid::reserve(std::size_t images) {
     }
 }
 
-template <class Place>
+template <class Mapping>
 void Pyramid::compute_many(const Kernels& kernels, const panels::Images& images, const Shape& layout,
-                           std::size_t count, int threads, Place&& place, std::uint8_t* copies) {
+                           std::size_t count, int threads, Mapping&& mapping, std::uint8_t* copies) {
     constexpr std::size_t kImagesPerUnit = 4;
     const std::size_t units = (count + kImagesPerUnit - 1) / kImagesPerUnit;
     std::vector<std::unique_ptr<Scratch>> scratches(worker_count(units, threads));
@@ -135,7 +135,7 @@ void Pyramid::compute_many(const Kernels& kernels, const panels::Images& images,
         if (!scratches[worker]) scratches[worker] = std::make_unique<Scratch>();
         const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
         for (std::size_t k = unit * kImagesPerUnit; k < end; ++k) {
-            const auto [from, to] = place(k);
+            const auto [from, to] = mapping(k);
             std::uint8_t* const copy = copies == nullptr ? nullptr : copies + k * panels::image_bytes(images);
             const bool in_passing = copy != nullptr && copies_in_passing(images, layout.grid, copy);
             compute(kernels, images, layout, from, to, *scratches[worker], in_passing ? copy : nullptr);
@@ -151,32 +151,32 @@ void Pyramid::compute_many(const Kernels& kernels, const panels::Images& images,
 void Pyramid::append(const Kernels& kernels, const panels::Images& images, const Shape& layout,
                      std::size_t first, std::size_t count, int threads, std::uint8_t* copies) {
     reserve(size_ + count);
-    const auto place = [&](std::size_t k) { return std::pair(first + k, size_ + k); };
-    compute_many(kernels, images, layout, count, threads, place, copies);
+    const auto mapping = [&](std::size_t k) { return std::pair(first + k, size_ + k); };
+    compute_many(kernels, images, layout, count, threads, mapping, copies);
     size_ += count;
 }
 
 void Pyramid::begin(const Kernels& kernels, const panels::Images& images, const Shape& layout,
-                    std::size_t count, const std::vector<std::uint32_t>& places, int threads) {
+                    std::size_t count, const std::vector<std::uint32_t>& indices, int threads) {
     reserve(count);
-    const auto place = [&](std::size_t k) { return std::pair(places[k], places[k]); };
-    compute_many(kernels, images, layout, places.size(), threads, place, nullptr);
+    const auto mapping = [&](std::size_t k) { return std::pair(indices[k], indices[k]); };
+    compute_many(kernels, images, layout, indices.size(), threads, mapping, nullptr);
     size_ = count;
 }
 
 void Pyramid::complete(const Kernels& kernels, const panels::Images& images, const Shape& layout,
-                       const std::vector<std::uint32_t>& places, int threads) {
+                       const std::vector<std::uint32_t>& indices, int threads) {
     std::vector<std::size_t> others;
     std::size_t p = 0;
     for (std::size_t i = 0; i < size_; ++i) {
-        if (p < places.size() && places[p] == i) {
+        if (p < indices.size() && indices[p] == i) {
             ++p;
         } else {
             others.push_back(i);
         }
     }
-    const auto place = [&](std::size_t k) { return std::pair(others[k], others[k]); };
-    compute_many(kernels, images, layout, others.size(), threads, place, nullptr);
+    const auto mapping = [&](std::size_t k) { return std::pair(others[k], others[k]); };
+    compute_many(kernels, images, layout, others.size(), threads, mapping, nullptr);
 }
 
 std::size_t Pyramid::append_read(const Kernels& kernels, const panels::Images& images, const Shape& layout,
@@ -224,7 +224,7 @@ std::size_t Pyramid::append_read(const Kernels& kernels, const panels::Images& i
     return constant.size();
 }
 
-std::size_t Pyramid::first_other(const Pyramid& other, const std::vector<std::size_t>& images) const {
+std::size_t Pyramid::first_mismatch(const Pyramid& other, const std::vector<std::size_t>& images) const {
     std::size_t at = 0;
     for (; at < other.size_; ++at) {
         for (std::size_t l = 0; l < levels_.size(); ++l) {
@@ -236,16 +236,16 @@ std::size_t Pyramid::first_other(const Pyramid& other, const std::vector<std::si
     return at;
 }
 
-void Pyramid::append(const Pyramid& other, const std::vector<std::uint32_t>& places) {
-    reserve(size_ + places.size());
+void Pyramid::append(const Pyramid& other, const std::vector<std::uint32_t>& indices) {
+    reserve(size_ + indices.size());
     for (std::size_t l = 0; l < levels_.size(); ++l) {
         Level& level = levels_[l];
-        for (std::size_t k = 0; k < places.size(); ++k) {
-            std::memcpy(level.vectors.data() + (size_ + k) * level.stride, other.levels_[l].image(places[k]),
+        for (std::size_t k = 0; k < indices.size(); ++k) {
+            std::memcpy(level.vectors.data() + (size_ + k) * level.stride, other.levels_[l].image(indices[k]),
                         level.stride * sizeof(float));
         }
     }
-    size_ += places.size();
+    size_ += indices.size();
 }
 
 void Pyramid::sum_blocks(const Kernels& kernels, const panels::Images& images, const Shape& layout,

@@ -49,12 +49,12 @@ class Pyramid {
     void append(const Kernels& kernels, const panels::Images& images, const Shape& layout, std::size_t first,
                 std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
-    // Makes an empty pyramid one of the first `count` images, of which only those at `places`, ascending, are
-    // looked at yet; `complete` looks at the others.
+    // Makes an empty pyramid one of the first `count` images, of which only those at `indices`, ascending,
+    // are looked at yet; `complete` looks at the others.
     void begin(const Kernels& kernels, const panels::Images& images, const Shape& layout, std::size_t count,
-               const std::vector<std::uint32_t>& places, int threads);
+               const std::vector<std::uint32_t>& indices, int threads);
     void complete(const Kernels& kernels, const panels::Images& images, const Shape& layout,
-                  const std::vector<std::uint32_t>& places, int threads);
+                  const std::vector<std::uint32_t>& indices, int threads);
 
     // Appends images that come through memory of which there is one image a thread: read(i, to) writes image
     // i < count and says whether it was there. The first that was not ends them. Those whose pixels are all
@@ -66,14 +66,14 @@ class Pyramid {
 
     // Position of the first image of `other` whose sums are not those of image images[position] here, bit for
     // bit; other.size() where all are the same.
-    std::size_t first_other(const Pyramid& other, const std::vector<std::size_t>& images) const;
+    std::size_t first_mismatch(const Pyramid& other, const std::vector<std::size_t>& images) const;
 
     // Makes room for so many images in all. Without it the room doubles again and again, copied and zeroed
     // anew.
     void reserve(std::size_t images);
 
     // Appends those images of another pyramid of the same shape.
-    void append(const Pyramid& other, const std::vector<std::uint32_t>& places);
+    void append(const Pyramid& other, const std::vector<std::uint32_t>& indices);
 
     std::size_t size() const { return size_; }
     std::size_t groups() const { return groups_; }
@@ -95,10 +95,10 @@ class Pyramid {
     Margin margin(std::size_t level) const;
 
     struct Scratch;
-    // place(k) names the image that is looked at and the one that it becomes.
-    template <class Place>
+    // mapping(k) names the image that is looked at and the one that it becomes.
+    template <class Mapping>
     void compute_many(const Kernels& kernels, const panels::Images& images, const Shape& layout,
-                      std::size_t count, int threads, Place&& place, std::uint8_t* copies);
+                      std::size_t count, int threads, Mapping&& mapping, std::uint8_t* copies);
     void compute(const Kernels& kernels, const panels::Images& images, const Shape& layout, std::size_t from,
                  std::size_t to, Scratch& scratch, std::uint8_t* copy);
     void sum_blocks(const Kernels& kernels, const panels::Images& images, const Shape& layout,

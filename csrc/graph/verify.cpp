@@ -36,7 +36,7 @@ class Verifier {
             static_cast<double>(component.pairs.size()) * costs_.check_ns(pyramid_.levels().back());
         const double dense = dense_ns(component.vertices);
         const Way way = choose(check, dense);
-        if (way == Way::kDense || (way == Way::kTrySome && !sample_dies(component, check, dense))) {
+        if (way == Way::kDense || (way == Way::kTrySome && !sample_rejects(component, check, dense))) {
             run_dense(component, edges);
             return;
         }
@@ -107,7 +107,7 @@ class Verifier {
         return costs_.dense_ns(fresh, old);
     }
 
-    bool sample_dies(const Component& component, double check, double dense) {
+    bool sample_rejects(const Component& component, double check, double dense) {
         const auto [left, tried] = try_some(component.pairs, kTried);
         return costs_.one_by_one(static_cast<double>(component.pairs.size()), check,
                                  static_cast<double>(left), static_cast<double>(tried), dense);
@@ -161,13 +161,13 @@ class Verifier {
     void run_dense(const Component& component, std::vector<Edge>& edges) {
         const std::vector<std::uint32_t>& vertices = component.vertices;
         stats_.dense_images += vertices.size();
-        std::vector<std::uint32_t> places(vertices);
+        std::vector<std::uint32_t> indices(vertices);
         panels::Images selected = images_;
         selected.count = vertices.size();
         if (images_.selection != nullptr) {
-            for (std::uint32_t& place : places) place = images_.selection[place];
+            for (std::uint32_t& index : indices) index = images_.selection[index];
         }
-        selected.selection = places.data();
+        selected.selection = indices.data();
         std::size_t p = 0;  // pairs and edges are both sorted
         for (const Edge& edge :
              dense_graph(*kernels_.panels, selected, grid_, ssd_max_, old_among(vertices), threads_)) {
@@ -185,29 +185,29 @@ class Verifier {
     // taken together, column by column: so an image is read once for several pairs, and the rows' images stay
     // cached.
     std::vector<std::uint32_t> order(const std::vector<Pair>& pairs) const {
-        std::vector<std::uint32_t> places(pairs.size());
-        std::iota(places.begin(), places.end(), 0U);
-        if (!costs_.far()) return places;
+        std::vector<std::uint32_t> ordered(pairs.size());
+        std::iota(ordered.begin(), ordered.end(), 0U);
+        if (!costs_.far()) return ordered;
         const auto rows = static_cast<std::uint32_t>(costs_.cached_images());
         const auto key = [&](std::uint32_t p) {
             return std::tuple(pairs[p].i / rows, pairs[p].j, pairs[p].i);
         };
-        std::sort(places.begin(), places.end(),
+        std::sort(ordered.begin(), ordered.end(),
                   [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
-        return places;
+        return ordered;
     }
 
-    // `each` gets a pair's place and returns how many tiles it looked at.
+    // `each` gets a pair's index and returns how many tiles it looked at.
     template <class Each>
     void for_each(const std::vector<Pair>& pairs, Each&& each) {
-        const std::vector<std::uint32_t> places = order(pairs);
+        const std::vector<std::uint32_t> ordered = order(pairs);
         const std::size_t count = pairs.size();
         parallel_for((count + kPairsPerUnit - 1) / kPairsPerUnit, threads_,
                      [&](std::size_t unit, std::size_t) {
                          std::size_t tiles = 0;
                          for (std::size_t p = unit * kPairsPerUnit;
                               p < std::min(count, (unit + 1) * kPairsPerUnit); ++p)
-                             tiles += each(places[p]);
+                             tiles += each(ordered[p]);
                          tiles_checked_.fetch_add(tiles, std::memory_order_relaxed);
                      });
     }

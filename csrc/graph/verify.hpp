@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "graph/kernel_tables.hpp"
 #include "graph/edges.hpp"
 #include "graph/graph.hpp"
+#include "graph/kernel_tables.hpp"
 #include "graph/pyramid.hpp"
 #include "panels/images.hpp"
 

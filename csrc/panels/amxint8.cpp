@@ -60,9 +60,9 @@ void enter() {
 // Tiles that are in use are 8 KB more to save at each switch to another thread.
 void leave() { __asm__ volatile("tilerelease" : : : "memory"); }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* own, uint32_t* sums,
-          uint32_t* squares) {
-    pack_forms(rows, row_stride, bytes, panel, own, sums, squares);
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* row_layout,
+          uint32_t* sums, uint32_t* squares) {
+    pack_forms(rows, row_stride, bytes, panel, row_layout, sums, squares);
 }
 
 // Two panels of rows with two of columns: four sums, and each tile that is loaded serves two products, so
@@ -139,7 +139,7 @@ constinit const Kernels kernels_amxint8{
     .step_bytes = kStepBytes,
     .row_panels = 2,
     .column_panels = 2,
-    .own_rows = true,
+    .separate_row_layout = true,
     .chunk_bytes = 768,
     .panel_bytes = 1UL << 20,
     .bias = 0,

@@ -58,7 +58,7 @@ inline void put_step(__m256i pairs_u8x32, uint8_t* out, Stats& stats) {
     stats.add(1, high);
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*row_layout*/,
           uint32_t* sums, uint32_t* squares) {
     Stats stats;
     const size_t end = (bytes + kPackBlock - 1) / kPackBlock * kPackBlock;
@@ -235,7 +235,7 @@ constinit const Kernels kernels_avx2{
     .step_bytes = kStepBytes,
     .row_panels = 1,
     .column_panels = 4,
-    .own_rows = false,
+    .separate_row_layout = false,
     .chunk_bytes = 768,
     .panel_bytes = 8UL << 20,
     .bias = 0,

@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kStepBytes = 4;
 constexpr uint32_t kBias = 128;
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*row_layout*/,
           uint32_t* sums, uint32_t* squares) {
     pack_forms(rows, row_stride, bytes, panel, nullptr, sums, squares);
 }
@@ -115,7 +115,7 @@ constinit const Kernels kernels_avx512vnni{
     .step_bytes = kStepBytes,
     .row_panels = 1,
     .column_panels = 3,
-    .own_rows = false,
+    .separate_row_layout = false,
     .chunk_bytes = 1536,
     .panel_bytes = 8UL << 20,
     .bias = kBias,

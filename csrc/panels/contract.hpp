@@ -9,10 +9,10 @@
 // 64 bytes, and its lane i (4 bytes) belongs to image i of the panel. A lane holds `step_bytes` consecutive
 // bytes of the image, as uint8 where step_bytes is 4 and as uint16 where it is 2 (AVX2 multiplies int16). So
 // one vector load gives 16 images as columns, and one broadcast of a lane gives one image as a row: the same
-// panel serves on both sides. Matrix units want their rows otherwise: where `own_rows` is set a panel has a
-// second form, which holds in its block b the 64 bytes from 64 b on of image after image, 1,024 bytes in all.
-// In both forms a block is 1,024 bytes and a panel is a whole number of blocks, zero where an image has no
-// bytes.
+// panel serves on both sides. Matrix units want their rows otherwise: where `separate_row_layout` is set a
+// panel has a second form, which holds in its block b the 64 bytes from 64 b on of image after image, 1,024
+// bytes in all. In both forms a block is 1,024 bytes and a panel is a whole number of blocks, zero where an
+// image has no bytes.
 //
 // `dot` computes c[i][j] = sum x_ik * (y_jk - bias), row i from panel a and column j from panel b: VNNI
 // multiplies unsigned by signed bytes, so its columns are shifted by 128; bias is 0 elsewhere. Then
@@ -38,11 +38,11 @@ inline constexpr int kFloatLanes = 16;
 inline constexpr size_t kFloatChunk = 2048;
 
 struct Kernels {
-    size_t step_bytes;   // image bytes in a lane of a panel's step: 4 or 2
-    int row_panels;      // panels of rows that one call of `dot` should take at least
-    int column_panels;   // panels of columns likewise, so that the rows are read less often
-    bool own_rows;       // whether rows have a form of their own
-    size_t chunk_bytes;  // of a tile, packed and multiplied at once
+    size_t step_bytes;         // image bytes in a lane of a panel's step: 4 or 2
+    int row_panels;            // panels of rows that one call of `dot` should take at least
+    int column_panels;         // panels of columns likewise, so that the rows are read less often
+    bool separate_row_layout;  // whether rows have a form of their own
+    size_t chunk_bytes;        // of a tile, packed and multiplied at once
     size_t panel_bytes;  // of panels, in both forms, that a worker should pack at once: what stays in a cache
     uint32_t bias;
     // Rough times of 1,024 products in `dot` and of 1,024 bytes in `pair_ssd` from a cache, in nanoseconds.
@@ -55,14 +55,14 @@ struct Kernels {
 
     // Packs `bytes` bytes of 16 rows into ceil(bytes / kPackBlock) whole blocks; adds each row's sum and sum
     // of squares (mod 2^32). Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero
-    // from `bytes` to the next multiple of 64. Without own_rows, `own` is nullptr; with it either form may
-    // be.
-    void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* own,
+    // from `bytes` to the next multiple of 64. Without separate_row_layout, `row_layout` is nullptr; with it
+    // either form may be.
+    void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* row_layout,
                  uint32_t* sums, uint32_t* squares);
 
     // c[i * c_stride + j] = or, with `add`, += products of the first `rows` rows (a multiple of 4) of panels
-    // a_stride bytes apart with all columns of `panels` panels, b_stride bytes apart. With own_rows, a points
-    // at that form and whole panels of rows are written.
+    // a_stride bytes apart with all columns of `panels` panels, b_stride bytes apart. With
+    // separate_row_layout, a points at that form and whole panels of rows are written.
     void (*dot)(const uint8_t* a, size_t a_stride, int rows, const uint8_t* b, size_t b_stride, int panels,
                 size_t steps, uint32_t* c, size_t c_stride, bool add);
 

@@ -19,9 +19,9 @@ struct Images {
         nullptr;  // where given, image i of the set is image selection[i] in memory
 
     const std::uint8_t* image(std::size_t batch, std::size_t index) const {
-        const std::size_t place = selection == nullptr ? index : selection[index];
+        const std::size_t position = selection == nullptr ? index : selection[index];
         return data + static_cast<std::ptrdiff_t>(batch) * batch_stride +
-               static_cast<std::ptrdiff_t>(place) * image_stride;
+               static_cast<std::ptrdiff_t>(position) * image_stride;
     }
 };
 

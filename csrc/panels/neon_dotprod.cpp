@@ -22,7 +22,7 @@ inline void transpose(uint32x4_t r[4]) {
     r[3] = vreinterpretq_u32_u64(vtrn2q_u64(vreinterpretq_u64_u32(b), vreinterpretq_u64_u32(d)));
 }
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*row_layout*/,
           uint32_t* sums, uint32_t* squares) {
     const uint8x16_t ones = vdupq_n_u8(1);
     const size_t end = (bytes + kPackBlock - 1) / kPackBlock * kPackBlock;
@@ -137,7 +137,7 @@ constinit const Kernels kernels_neon_dotprod{
     .step_bytes = kStepBytes,
     .row_panels = 1,
     .column_panels = 1,
-    .own_rows = false,
+    .separate_row_layout = false,
     .chunk_bytes = 1536,
     .panel_bytes = 8UL << 20,
     .bias = 0,

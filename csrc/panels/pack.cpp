@@ -23,8 +23,8 @@ Panels::Panels(const Kernels& kernels, Side side, std::size_t images, std::size_
       // sets of the first-level cache.
       stride_(round_up(chunk_bytes, kPackBlock) / kernels.step_bytes * kPanelStep + kAlignment),
       row_stride_(round_up(chunk_bytes, kPackBlock) + kPackBlock),
-      bytes_(kernels.own_rows && side == Side::kRows ? 0 : tiles * panels_ * stride_),
-      own_(kernels.own_rows && side != Side::kColumns ? tiles * panels_ * stride_ : 0),
+      bytes_(kernels.separate_row_layout && side == Side::kRows ? 0 : tiles * panels_ * stride_),
+      row_layout_(kernels.separate_row_layout && side != Side::kColumns ? tiles * panels_ * stride_ : 0),
       rows_(tiles * kPanelImages * row_stride_),
       sums_(tiles * panels_ * kPanelImages),
       squares_(tiles * panels_ * kPanelImages) {}
@@ -69,7 +69,7 @@ void Panels::pack(const Images& images, const Grid& grid, std::size_t batch, std
             const std::size_t slot = t * panels_ + p;
             kernels_->pack(rows_.data() + t * kPanelImages * row_stride_, row_stride_, chunk.size(),
                            bytes_.size() != 0 ? bytes_.data() + slot * stride_ : nullptr,
-                           own_.size() != 0 ? own_.data() + slot * stride_ : nullptr,
+                           row_layout_.size() != 0 ? row_layout_.data() + slot * stride_ : nullptr,
                            sums_.data() + slot * kPanelImages, squares_.data() + slot * kPanelImages);
         }
     }

@@ -24,7 +24,7 @@ class Panels {
     std::size_t stride() const { return stride_; }
     std::size_t steps() const { return steps_; }  // of the chunk that was packed last
     const std::uint8_t* as_rows(std::size_t tile, std::size_t panel) const {
-        return (own_.size() != 0 ? own_ : bytes_).data() + (tile * panels_ + panel) * stride_;
+        return (row_layout_.size() != 0 ? row_layout_ : bytes_).data() + (tile * panels_ + panel) * stride_;
     }
     const std::uint8_t* as_columns(std::size_t tile, std::size_t panel) const {
         return bytes_.data() + (tile * panels_ + panel) * stride_;
@@ -43,8 +43,8 @@ class Panels {
     const Kernels* kernels_ = nullptr;
     std::size_t panels_ = 0, stride_ = 0, steps_ = 0;
     std::size_t row_stride_ = 0;
-    AlignedArray<std::uint8_t> bytes_, own_;  // own_: the rows' own form; either may be empty
-    AlignedArray<std::uint8_t> rows_;         // 16 images' lines, one after another
+    AlignedArray<std::uint8_t> bytes_, row_layout_;  // row_layout_: the rows' own form; either may be empty
+    AlignedArray<std::uint8_t> rows_;                // 16 images' lines, one after another
     AlignedArray<std::uint32_t> sums_, squares_;
 };
 

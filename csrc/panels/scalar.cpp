@@ -8,7 +8,7 @@ namespace {
 
 constexpr size_t kStepBytes = 4;
 
-void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*own*/,
+void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* /*row_layout*/,
           uint32_t* sums, uint32_t* squares) {
     const size_t steps = (bytes + kPackBlock - 1) / kPackBlock * (kPackBlock / kStepBytes);
     for (size_t i = 0; i < kPanelImages; ++i) {
@@ -88,7 +88,7 @@ constinit const Kernels kernels_scalar{
     .step_bytes = kStepBytes,
     .row_panels = 1,
     .column_panels = 1,
-    .own_rows = false,
+    .separate_row_layout = false,
     .chunk_bytes = 1536,
     .panel_bytes = 8UL << 20,
     .bias = 0,

@@ -140,15 +140,16 @@ class Searching {
         if (to_centre > fine_.centre_limits[group]) return;
         const auto first = static_cast<std::size_t>(offsets_[group]);
         const auto end = static_cast<std::size_t>(offsets_[group + 1]);
-        const auto place = static_cast<std::int64_t>(row);
+        const auto corpus_row = static_cast<std::int64_t>(row);
         if (alone_[group]) {
-            hits.push_back({place, static_cast<std::uint32_t>(first), to_centre});
+            hits.push_back({corpus_row, static_cast<std::uint32_t>(first), to_centre});
             return;
         }
         for (std::size_t p = first; p < end; ++p) {
-            const std::uint32_t own = ssd(fine_.points, p, fine_.corpus, row);
-            if (own <= fine_.limits[p] && ssd(coarse_.points, p, coarse_.corpus, row) <= coarse_.limits[p]) {
-                hits.push_back({place, static_cast<std::uint32_t>(p), own});
+            const std::uint32_t to_point = ssd(fine_.points, p, fine_.corpus, row);
+            if (to_point <= fine_.limits[p] &&
+                ssd(coarse_.points, p, coarse_.corpus, row) <= coarse_.limits[p]) {
+                hits.push_back({corpus_row, static_cast<std::uint32_t>(p), to_point});
             }
         }
     }
