@@ -1,4 +1,4 @@
-// What every call has: an instruction set and a number of threads.
+// Checks of what every call takes: an instruction set and a number of threads.
 #pragma once
 
 #include <cstdint>

@@ -9,7 +9,7 @@ namespace memcore::arguments {
 ImageSet view(const Layout& layout, std::size_t element_bytes) {
     ImageSet set;
     set.images.data = layout.data;
-    // A dimension of length 1 has no stride to speak of: whatever is given there, even a pointer that is
+    // The stride of a dimension of length 1 means nothing: whatever it is, even a pointer that is
     // stepped beyond its end must not wrap around.
     set.images.batches = layout.batches;
     set.images.batch_stride = layout.batches == 1 ? 0 : layout.batch_stride;

@@ -54,7 +54,8 @@ py::dict to_dict(const graph::Stats& stats) {
     return d;
 }
 
-// What PromptGraph.extend calls: images copied and looked at while each is in the cache.
+// The features of a prompt's images, which PromptGraph.extend appends to: images are copied and their
+// features computed while each is in the cache.
 class Features {
   public:
     Features(long tile_height, long tile_width, std::size_t expected)
@@ -72,8 +73,8 @@ class Features {
         features_.append(kernels, set.images, shape, workers, to);
     }
 
-    // The same for one image (H, W, C), without a shape's and a batch's care: it is called for each image
-    // that is decoded. False where its pixels are all the same: then nothing was taken or copied.
+    // Appends one image (H, W, C), without the cost of a batch: it is called for each image that is decoded.
+    // Returns false where its pixels are all equal: then nothing is appended or copied.
     bool append_one(const py::array_t<std::uint8_t, py::array::c_style>& image,
                     std::optional<py::array_t<std::uint8_t>> copy) {
         const graph::KernelTables kernels = resolve_isa().tables();
@@ -90,8 +91,8 @@ class Features {
         return true;
     }
 
-    // Takes those of images (height, width, channels) that lie one behind the other in an open file, and
-    // keeps none. Returns which of those that are whole are constant, and so left out.
+    // Appends images (height, width, channels) that follow one another in an open file, and keeps none.
+    // Returns for each whole image whether it is constant, and so left out.
     py::array_t<bool> read(int descriptor, std::uint64_t offset, std::size_t count, std::size_t height,
                            std::size_t width, std::size_t channels, long threads) {
         const graph::KernelTables kernels = resolve_isa().tables();
@@ -126,7 +127,7 @@ class Features {
         return answer;
     }
 
-    // The pairs that bounds leave, without a look at any image.
+    // Returns the pairs that bounds leave, without reading any image.
     graph::Candidates screen(std::uint64_t ssd_max, long threads, std::size_t since) {
         const graph::KernelTables kernels = resolve_isa().tables();
         graph::Request request;
@@ -137,7 +138,7 @@ class Features {
         return features_.screen(kernels, request);
     }
 
-    // Decides them. Image i is images[places[i]] if one of them has it; other places may be any.
+    // Decides them. Image i is images[places[i]] if a pair needs it; other entries of places may be any.
     py::tuple decide(const graph::Candidates& left, const py::array_t<std::uint8_t>& images,
                      const py::array_t<std::uint32_t, py::array::c_style>& places) {
         const graph::KernelTables kernels = resolve_isa().tables();
@@ -182,7 +183,7 @@ class Features {
     std::size_t size() const { return features_.size(); }
 
   private:
-    // Images that lie one behind the other, channels last.
+    // Describes images that follow one another, channels last.
     static ImageSet dense_images(const std::uint8_t* data, std::size_t count, std::size_t height,
                                  std::size_t width, std::size_t channels) {
         arguments::Layout layout;

@@ -17,7 +17,7 @@ knn::Rows view_rows(const py::array& array, const char* name) {
             array.strides(0)};
 }
 
-// The places of all queries, checked against what is written there.
+// Returns the slots of all queries after checking their number and layout.
 template <class Value>
 Value* places(py::array_t<Value>& array, const char* name, std::size_t rows, std::size_t k) {
     const bool fits = array.ndim() == 2 && static_cast<std::size_t>(array.shape(0)) == rows &&

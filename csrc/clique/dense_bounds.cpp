@@ -9,7 +9,7 @@
 namespace memcore::clique {
 namespace {
 
-// Greedy starts, and the words that they may look at together.
+// Greedy starts, and the words that they may read together.
 constexpr int kGreedyStarts = 16;
 constexpr std::int64_t kGreedyWords = 1'000'000;
 

@@ -14,7 +14,7 @@ namespace {
 
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.5;
-// The nodes after which a search goes on where it is although a larger clique was found.
+// The number of nodes after which a search continues, although a larger clique was found.
 constexpr std::int64_t kYoungNodes = 200;
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 
@@ -162,7 +162,7 @@ FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lowe
         best.members = std::move(start);
         best.found = true;
     }
-    // Each larger clique peels more away, which a search that is under way does not see: so begin anew while
+    // Each larger clique peels more away, which a search that is under way does not see: so start again while
     // it is young.
     const std::int64_t limit = budget_.limit;
     for (bool young = true;;) {

@@ -15,8 +15,8 @@ using Found = Outcome<std::vector<int>>;
 // Applies, until none applies, the reductions that keep the independence number:
 //   degree 0, 1: the vertex is in some maximum independent set: take it;
 //   degree 2, neighbours adjacent: the same;
-//   degree 2, neighbours a and b apart: either the vertex is taken, or both a and b: merge the three into one
-//   vertex.
+//   degree 2, neighbours a and b not adjacent: either the vertex is taken, or both a and b: merge the three
+//   into one vertex.
 class Reducer {
   public:
     explicit Reducer(SparseState& state) : s_(state), mark_(at(state.n()), 0) {

@@ -56,7 +56,7 @@ class OnDevice {
     cudaError_t error_;
 };
 
-constexpr int64_t kTicketBytes = 16;  // the counter, and what keeps the levels aligned behind it
+constexpr int64_t kTicketBytes = 16;  // the counter, and padding that keeps the levels after it aligned
 
 bool in_range(int n, int64_t graphs) {
     return n >= 0 && n <= MEMCORE_CUDA_MAX_VERTICES && graphs >= 0 && graphs <= static_cast<int64_t>(1) << 40;

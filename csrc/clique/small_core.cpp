@@ -57,7 +57,7 @@ int count_at_least(const Degrees& degree, std::size_t n, int k) {
 template <class Visit>
 void for_each_at_least(const Degrees& degree, std::size_t n, int least, Visit&& visit) {
     constexpr std::uint64_t kOnes = 0x0001000100010001u, kTops = 0x8000u * kOnes;
-    // Degrees are below 2^15, so that the sum's top bit tells.
+    // Degrees are below 2^15, so the sum's top bit is the result of the comparison.
     const std::uint64_t up = (0x8000u - static_cast<std::uint64_t>(least)) * kOnes;
     for (std::size_t v = 0; v < n; v += 4) {
         std::uint64_t four;
@@ -102,7 +102,7 @@ class Core {
         for (const std::int32_t* e = list.edges; e != end;) {
             const std::int32_t u = *e;
             const std::uint8_t i = slot[static_cast<std::size_t>(u)];
-            // Neighbours that were left out have a row of their own, which nobody reads, and no bit: no
+            // Neighbours that were left out have a row of their own, which is never read, and no bit: no
             // branch would foretell them.
             Word row = 0;
             do {

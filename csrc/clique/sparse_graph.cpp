@@ -27,7 +27,7 @@ void for_each_run(const EdgeList& edges, Visit&& visit) {
     }
 }
 
-// The same graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
+// Returns the graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
 std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int32_t>& used) {
     std::vector<std::int32_t> flat(edges.edges, edges.edges + 2 * edges.count);
     used = flat;
@@ -66,7 +66,7 @@ std::vector<std::int32_t> sorted_edges(const EdgeList& edges) {
 }
 
 SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
-    // Memory follows the edges, whatever n a caller gives: 2^31 vertices with one edge are no 16 GB.
+    // Memory depends on the edges, not on n: 2^31 vertices with one edge do not take 16 GB.
     if (min_degree > 0 && list.n > kSparseVertices && list.n / 8 > list.count) {
         std::vector<std::int32_t> used;
         const std::vector<std::int32_t> flat = renumbered(list, used);
@@ -95,7 +95,7 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
         number[at(v)] = graph.n();
         graph.names.push_back(v);
     }
-    // Who has no neighbour took none from anybody.
+    // A vertex without neighbours changes no other vertex.
     if (min_degree > 1 && graph.n() != edges.n) {
         std::fill(degree.begin(), degree.end(), 0);
         for (std::int64_t e = 0; e < edges.count; ++e) {
@@ -159,7 +159,7 @@ BitGraph Inducer::bits(const std::vector<int>& vertices) {
     return sub;
 }
 
-// Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the
+// Batagelj and Zaversnik: vertices are sorted by remaining degree; removing one swaps each neighbour to the
 // front of its run of equal degrees and makes it one less.
 Cores core_numbers(const SparseGraph& graph) {
     const int n = graph.n();

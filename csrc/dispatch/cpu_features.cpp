@@ -21,8 +21,8 @@ namespace {
 
 constexpr bool has_bit(std::uint32_t word, int bit) { return (word >> bit) & 1U; }
 
-// Linux keeps the tiles' 8 KB from processes that did not ask for them. It refuses where a signal stack of
-// the process is too small for them. Elsewhere nobody was asked, so the answer is no.
+// Linux gives the tiles' 8 KB only to processes that request them, and refuses where a signal stack of the
+// process is too small for them. Other systems have no such request, so the answer is no.
 bool tiles_permitted() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
     constexpr long kRequestPermission = 0x1023, kTileData = 18;

@@ -41,7 +41,7 @@ constexpr size_t kPrefetchBytes = 1536;
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 
-// 32 bytes, as 16 even and 16 odd ones. Their sums stand side by side until all lines are added.
+// Adds 32 bytes, as 16 even and 16 odd ones. Their sums are side by side until all lines are added.
 inline __m256i add_vector(__m256i bytes, uint16_t* columns, bool first, __m256i squares) {
     const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff)), odd = _mm256_srli_epi16(bytes, 8);
     __m256i even_sum = even, odd_sum = odd;

@@ -8,10 +8,10 @@
 namespace memcore::graph {
 namespace {
 
-// Pairs of a row, evenly spread, that tell of the others.
+// Pairs of a row, evenly spread, that stand for the others.
 constexpr std::size_t kSample = 32;
 
-// One row of pairs at a time through all levels, coarse to fine.
+// Takes one row of pairs at a time through all levels, coarse to fine.
 class Screen {
   public:
     Screen(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max, bool skip_idle = false)
@@ -22,7 +22,7 @@ class Screen {
 
     // Appends the pairs (i, j), begin <= j < end, that are left.
     void row(std::size_t i, std::size_t begin, std::size_t end, std::vector<Pair>& left) {
-        kept_.resize(end - begin + 1);  // the kernel writes one place ahead
+        kept_.resize(end - begin + 1);  // the kernel writes one element ahead
         const Level& coarsest = pyramid_.levels().front();
         const std::size_t count =
             kernels_.survivors(coarsest.image(i), coarsest.image(0), coarsest.stride, begin, end,

@@ -1,4 +1,4 @@
-// Which pairs the bounds cannot sort out.
+// The pairs that the bounds leave.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +10,12 @@
 
 namespace memcore::graph {
 
-// Pairs i < j, j >= since, that no level of the pyramid proves to be farther apart than ssd_max; sorted. With
-// `skip_idle` a level is passed over for those pairs of an image of which a sample is left whole.
+// Returns the pairs i < j, j >= since, for which no level of the pyramid proves an ssd above ssd_max; sorted.
+// With `skip_idle` a level is skipped for those pairs of an image of which it rejects none in a sample.
 std::vector<Pair> candidates(const Kernels& kernels, const Pyramid& pyramid, std::uint64_t ssd_max,
                              std::size_t since, int threads, bool skip_idle);
 
-// The same for all pairs of a few images, with how many pairs each level was asked for.
+// The pairs that are left of all pairs of a few images, and how many each level evaluated.
 struct Survivors {
     std::vector<Pair> pairs;
     std::vector<std::size_t> evaluated;

@@ -14,9 +14,9 @@
 //     e = (4u + sqrt((n + 4) 2^-52)) R,
 // and the distance of two such vectors by 2e. The float32 sum of n + 1 squares of differences, in any order,
 // fused or not, has a relative error of at most g = (n + 8) u. Hence, with t = sqrt(ssd_max): a computed sum
-// above (t + 2e)^2 (1 + g)^2 proves D^2 > ssd_max, and one of the right side's terms of at most (t - 2e)^2
-// (1 - g)^2 proves D^2 <= ssd_max. Both limits are computed with doubled e and g. Where an edge's ssd is
-// asked for, it comes from integers: upper bounds serve graphs that are asked for their edges alone.
+// above (t + 2e)^2 (1 + g)^2 proves D^2 > ssd_max, and one of the right side's terms of at most (t - 2e)^2 (1
+// - g)^2 proves D^2 <= ssd_max. Both limits are computed with doubled e and g. Where an edge's ssd is
+// requested, it comes from integers: upper bounds serve requests for edges alone.
 #pragma once
 
 #include <stddef.h>
@@ -34,8 +34,9 @@ struct Kernels {
     // For each of `tiles` neighbouring tiles: columns[t * column_stride + k] = sum over `lines` lines of byte
     // k (k < line_bytes, zero up to column_stride), and squares[t] = sum of the squares of all of them. Lines
     // are line_stride apart, tiles line_bytes. column_stride is line_bytes rounded up to 64. Where `copy` is
-    // given, the lines are copied there in passing, copy_stride apart, maybe past the cache: the caller
-    // orders that before other threads read it. Then copy, copy_stride and line_bytes are multiples of 64.
+    // not nullptr, the lines are also copied there, at a stride of copy_stride, possibly past the cache: the
+    // caller orders that before other threads read it. Then copy, copy_stride and line_bytes are multiples
+    // of 64.
     void (*column_sums)(const uint8_t* data, ptrdiff_t line_stride, size_t lines, size_t tiles,
                         size_t line_bytes, uint16_t* columns, size_t column_stride, uint32_t* squares,
                         uint8_t* copy, size_t copy_stride);
@@ -57,7 +58,7 @@ struct Kernels {
     size_t (*survivors)(const float* x, const float* all, size_t stride, size_t begin, size_t end,
                         size_t groups, size_t rows, float limit, uint32_t* kept);
 
-    // The same for a list of pairs: writes 1 to keep[p] where pair p survives, else 0.
+    // As `survivors`, for a list of pairs: writes 1 to keep[p] where pair p survives, else 0.
     void (*screen)(const float* all, size_t stride, size_t groups, size_t rows, float limit,
                    const uint32_t* pairs, size_t count, uint8_t* keep);
 
@@ -67,7 +68,7 @@ struct Kernels {
                     const uint32_t* pairs, size_t count, uint8_t* sure);
 
     // The lane, counted over all groups, where |f_x - f_y|^2 + r_x^2 + r_y^2 is largest: the ssd that
-    // unrelated residuals would give. The tile to look at first.
+    // unrelated residuals would give. The tile to compare first.
     size_t (*likely_largest)(const float* x, const float* y, size_t groups, size_t rows);
 };
 

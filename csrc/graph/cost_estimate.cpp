@@ -13,13 +13,13 @@ namespace {
 
 constexpr std::size_t kSampleImages = 64;
 constexpr std::size_t kSampleFrom = 256;     // images, whose features are not taken yet
-constexpr std::size_t kTriedOfSample = 128;  // pairs whose likely tile is looked at
+constexpr std::size_t kTriedOfSample = 128;  // pairs whose likely tile is compared
 // Of all pairs at once. Less than 1: components are larger than they seem from some of their images.
 constexpr double kProfitableShare = 0.85;
 constexpr double kCheapShare = 0.05;  // of all pairs at once: features that take less may be taken
 
-// What verification would take for a component that is `scale` times as large, where the likely tile leaves
-// that share of its pairs.
+// Returns the time of verifying a component that is `scale` times as large, where the likely tile leaves
+// `share` of its pairs.
 double verify_ns(const Costs& costs, const Level& finest, const Component& component, double scale,
                  double share) {
     const double pairs = static_cast<double>(component.pairs.size()) * scale * scale;

@@ -1,4 +1,4 @@
-// Whether bounds will pay, from a few of the images.
+// Whether bounds take less time than all pairs at once, estimated from a sample of the images.
 #pragma once
 
 #include <cstddef>
@@ -12,17 +12,17 @@
 
 namespace memcore::graph {
 
-// The images that tell of all `count`: some, evenly spread, since copies and scenes often come in runs.
+// Returns the sample of `count` images: evenly spread, since copies and scenes often come in runs.
 std::vector<std::uint32_t> sample_indices(std::size_t count);
 
-// Whether it is worth to look at the features of those before taking all: not where images are so large or so
-// many that features cost next to nothing.
+// Returns whether to take the features of the sample before those of all images: not where images are so
+// large or so many that features cost almost nothing.
 bool sampling_profitable(KernelTables kernels, const Shape& shape, std::size_t images);
 
-// Whether bounds and what they leave are likely to take less time than all pairs at once, from the features
-// of the images at sample_indices; `untaken` is how many of the others are still to be looked at, whose time
-// counts too. Without `images`, which may be far away, nothing is known of what pairs that are left cost, and
-// the least is assumed. It depends on images and instruction set alone.
+// Returns whether bounds, and verifying the pairs that they leave, are likely to take less time than all
+// pairs at once, from the features of the images at sample_indices. `untaken` is the number of other images
+// whose features are still to be taken, which counts as well. Without `images`, which may be in slow memory,
+// the verification is assumed to cost least. The answer depends only on the images and the instruction set.
 bool bounds_profitable(KernelTables kernels, const panels::Images* images, const Pyramid& features,
                        std::size_t untaken, const Shape& shape, const Request& request);
 

@@ -5,15 +5,16 @@
 namespace memcore::graph {
 namespace {
 
-// Images that take more than this are read from memory, not from a cache; and so many bytes of them stay in
+// Images of more bytes than this are read from memory, not from a cache; up to this number of bytes stay in
 // one.
 constexpr double kCacheBytes = 8.0 * (1 << 20);
-// What 1,024 bytes of a pair cost more where they come from memory: lines of a tile are too short and too far
-// apart for the processor to read ahead, so this is nearly all of it, whatever the instruction set.
+// The extra time of 1,024 bytes of a pair that are read from memory: lines of a tile are too short and too
+// far from one another for the processor to read ahead, so this is nearly the whole time, on every
+// instruction set.
 constexpr double kFarNs = 300.0;
 constexpr double kFarPivotNs = 100.0;  // the same where the other image stays in a cache
 constexpr double kPackNs = 60.0;       // to pack 1,024 bytes of an image
-constexpr double kFarPackNs = 160.0;   // what that costs more where they come from memory
+constexpr double kFarPackNs = 160.0;   // the extra time where they are read from memory
 constexpr double kTileNs = 40.0;       // to begin with a tile of a pair, however small it is
 constexpr double kDenseTileNs = 0.6;   // to take a tile's ssd into the answer
 constexpr double kReadNs = 80.0;       // to read 1,024 bytes of an image
@@ -21,9 +22,9 @@ constexpr double kTileLineNs = 12.0;   // to begin with a line of a tile
 constexpr double kBoundNs = 6.0;       // to begin with a pair's bound
 constexpr double kBoundRowNs = 1.0;    // a row of sixteen lanes of it
 constexpr double kLikelyRows = 1.5;    // to find the likely tile, of what a bound takes
-// Checking pairs one by one may cost this share of computing all of them, whatever comes of it; and this
-// share where a sample says that nearly none is left afterwards. So the worst case stays near one dense
-// computation.
+// Checking pairs one by one may take the small share of the time of computing all of them, whatever the
+// result; and the large share where a sample shows that nearly none is left afterwards. So the worst case
+// stays near one dense computation.
 constexpr double kSmallShare = 0.15, kLargeShare = 0.75;
 
 }  // namespace
@@ -58,7 +59,7 @@ double Costs::check_ns(const Level& level) const {
 }
 
 bool Costs::one_by_one(double pairs, double check, double left, double tried, double dense) const {
-    // One more than was seen: of few pairs, none left says little of the others.
+    // One more than in the sample: that none of a few pairs is left proves little about the others.
     return check + (left + 1.0) / tried * pairs * pair_ns() < dense;
 }
 

@@ -14,24 +14,24 @@ class Costs {
     // Of `images` images of that shape.
     Costs(const panels::Kernels& kernels, const Shape& shape, std::size_t images);
 
-    // Whether images are read from memory, not from a cache, where all of them are looked at.
+    // Whether reading all images reads memory, not a cache.
     bool far() const { return far_; }
-    // So many images stay in a cache.
+    // The number of images that stay in a cache.
     std::size_t cached_images() const;
 
     // To take the features of an image.
     double features_ns() const;
-    // To look at a pair on a level of the pyramid.
+    // To bound a pair on a level of the pyramid.
     double bounds_ns(const Level& level) const;
     // All tiles of a pair, one pair at a time.
     double pair_ns() const;
-    // The same of an image and one that stays in a cache: its lines are read in order.
+    // All tiles of a pair of which one image stays in a cache: its lines are read in order.
     double pivot_ns() const;
-    // To find the tile of a pair that is likely to differ most, from their features on a level, and look at
+    // To find the tile of a pair that is likely to differ most, from their features on a level, and compare
     // it.
     double check_ns(const Level& level) const;
-    // Whether `pairs` pairs one by one are likely to take less than `dense`, all at once, where a look at the
-    // likely tile takes `check` for all of them, and of `tried` of them has left `left`.
+    // Whether `pairs` pairs one by one are likely to take less time than `dense`, all at once, where
+    // comparing the likely tile takes `check` for all of them and left `left` of a sample of `tried`.
     bool one_by_one(double pairs, double check, double left, double tried, double dense) const;
     // All pairs with one of `fresh` images, among themselves and with `old` others, at once.
     double dense_ns(double fresh, double old) const;
@@ -42,8 +42,8 @@ class Costs {
     bool far_;
 };
 
-// What to do with the candidate pairs of some images, where looking at one tile of each would take `check`
-// and all pairs at once `dense`.
+// How to decide the candidate pairs of some images, where comparing one tile of each takes `check` and all
+// pairs at once `dense`.
 enum class Way { kDense, kTrySome, kOneByOne };
 Way choose(double check, double dense);
 

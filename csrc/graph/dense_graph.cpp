@@ -32,7 +32,7 @@ struct Block {
     bool triangle;
 };
 
-// Those that hold every pair i < j with j >= since.
+// Blocks that together contain every pair i < j with j >= since.
 std::vector<Block> blocks(std::size_t n, std::size_t since) {
     std::vector<Block> all;
     const auto cut = [&](std::size_t first, std::size_t end, auto&& each) {

@@ -11,7 +11,8 @@
 
 namespace memcore::graph {
 
-// All pairs i < j, j >= since, of images of batch 0 whose largest tile's ssd is at most ssd_max, sorted.
+// Returns all pairs i < j, j >= since, of images of batch 0 whose largest tile's ssd is at most ssd_max,
+// sorted.
 std::vector<Edge> dense_graph(const panels::Kernels& kernels, const panels::Images& images,
                               const panels::Grid& grid, std::uint64_t ssd_max, std::size_t since,
                               int threads);

@@ -1,4 +1,4 @@
-// A growing set of images, looked at as they come.
+// The features of a growing set of images.
 #pragma once
 
 #include <cstddef>
@@ -24,38 +24,38 @@ struct Candidates {
     std::vector<std::int64_t> images;
 };
 
-// Block sums of images that arrive one after the other, taken while each is in the cache. Safe from many
+// Block sums of images that arrive one after another, computed while each is in the cache. Safe from many
 // threads.
 class Features {
   public:
-    // `expected` images get room at once; more may come.
+    // Buffers for `expected` images are allocated at once; more images may follow.
     explicit Features(std::size_t expected = 0) : expected_(expected) {}
 
-    // Takes those of the images of batch 0. Where `copies` is given, they are copied there (copy_image), one
-    // behind the other. Throws where the shape is not that of the images before; the layout may differ. If it
-    // throws, nothing was appended.
+    // Appends the images of batch 0. Where `copies` is given, they are copied there (copy_image), one after
+    // another. Throws where the shape is not that of the earlier images; the layout may differ. If it throws,
+    // nothing was appended.
     void append(KernelTables kernels, const panels::Images& images, const Shape& shape, int threads,
                 std::uint8_t* copies);
 
-    // Takes those of images that `read` writes to memory, of which none is kept: see Pyramid::append_read.
-    // Where no sums are kept the images are counted.
+    // Appends images that `read` writes to a buffer, none of which is kept: see Pyramid::append_read. Where
+    // no sums are kept the images are only counted.
     void append_read(KernelTables kernels, const panels::Images& images, const Shape& shape,
                      std::size_t count, int threads, const Pyramid::Read& read,
                      std::vector<std::uint8_t>& constant);
 
     std::size_t size() const;
 
-    // The pairs that bounds leave, without a look at any image: `decide` looks at those of
+    // Returns the pairs that bounds leave, without reading any image: `decide` reads those of
     // `Candidates::images`.
     Candidates screen(KernelTables kernels, const Request& request) const;
 
     // Position of the first of `images` whose sums are not those that image indices[position] had, bit for
-    // bit; their number where there is none. Where no sums are kept all are taken to be the same.
+    // bit; their number where there is none. Where no sums are kept, all count as equal.
     std::size_t first_mismatch(KernelTables kernels, const panels::Images& images, const Shape& shape,
                                const std::vector<std::size_t>& indices, int threads) const;
 
-    // Calls use(pyramid), nullptr where bounds do not pay. Throws unless they were taken from that many
-    // images of that shape.
+    // Calls use(pyramid), with nullptr where bounds are not applicable. Throws unless the features are of
+    // that number of images of that shape.
     template <class Use>
     auto with(const Shape& shape, std::size_t images, Use&& use) const {
         const std::lock_guard lock(mutex_);

@@ -11,9 +11,9 @@
 namespace memcore::graph {
 namespace {
 
-constexpr std::size_t kTinyTileBytes = 48;  // of smaller tiles no bounds are tried
-constexpr std::size_t kDenseImages = 8;     // so few images are not worth bounds
-constexpr std::size_t kSampleFrom = 64;     // from so many on, some tell of all
+constexpr std::size_t kTinyTileBytes = 48;  // smaller tiles get no bounds
+constexpr std::size_t kDenseImages = 8;     // up to this number of images get no bounds
+constexpr std::size_t kSampleFrom = 64;     // from this number of images on, a sample decides
 
 class Clock {
   public:
@@ -33,13 +33,13 @@ std::size_t pair_count(std::size_t n, std::size_t since) {
     return n * (n - (n != 0)) / 2 - old * (old - (old != 0)) / 2;
 }
 
-// The edges of the true graph's core, whichever pairs were sorted out before: the same answer on every
+// Keeps the edges of the true graph's core, whichever pairs were rejected before: the same answer on every
 // machine.
 void keep_core(std::size_t n, std::size_t min_clique, std::vector<Edge>& edges) {
     if (min_clique > 2) keep_within(core(n, edges, min_clique - 1), edges);
 }
 
-// Whether some tell of all, and say no.
+// Whether a sample shows that bounds would not save time.
 bool sample_rejects_bounds(KernelTables kernels, const panels::Images* images, const Shape& shape,
                            const Pyramid& features, const Request& request) {
     return features.size() >= kSampleFrom && request.since == 0 &&

@@ -8,7 +8,7 @@ namespace {
 
 __extension__ typedef unsigned __int128 Wide;  // holds the square of a sum of squares, 82 bits
 
-constexpr std::size_t kSample = 12;       // neighbours of a pivot that tell of all; so many it has at least
+constexpr std::size_t kSample = 12;       // neighbours in a pivot's sample, and the least that a pivot has
 constexpr double kProfitableShare = 0.5;  // of the sample's pairs, and of the dense time
 constexpr std::uint64_t kUnseen = UINT64_MAX;
 

@@ -17,7 +17,7 @@ enum class Verdict : std::uint8_t { kUnknown, kEdge, kNoEdge };
 // small: such a one proves no edge, and what it refutes stays refuted.
 Verdict by_triangle(std::uint64_t a, std::uint64_t b, std::uint64_t ssd_max);
 
-// What looking at pairs costs: one image's distance to a pivot, and all pairs of some images at once.
+// The times of one image's distance to a pivot, and of all pairs of some images at once.
 struct PivotCosts {
     double pivot_ns;
     std::function<double(const std::vector<std::uint32_t>& images)> dense_ns;
@@ -32,8 +32,8 @@ using SsdOf = std::function<std::vector<std::uint64_t>(const std::vector<Pair>& 
 std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, std::uint64_t ssd_max,
                                    const PivotCosts& costs, const SsdOf& ssd, std::vector<Edge>& edges);
 
-// Of the pairs that the pivot of these would look at some of: the share that it is likely to decide, 0 where
-// no pivot would be tried. What the look costs is little.
+// Returns the share of its sample of pairs that the pivot of `pairs` decides, 0 where no pivot would be
+// tried. The sample is small and costs little.
 double share_by_pivot(const std::vector<Pair>& pairs, std::size_t images, std::uint64_t ssd_max,
                       const SsdOf& ssd);
 

@@ -13,7 +13,7 @@
 namespace memcore::graph {
 namespace {
 
-// An image's memory is this large at least: then the system gives it as one page, if it does that.
+// The least size of an image's buffer: the system may then give it one huge page.
 constexpr std::size_t kHugePage = 2UL << 20;
 
 // Blocks a tile side, coarse to fine: the finest leaves blocks of at least 4 x 4 pixels.
@@ -57,7 +57,7 @@ bool Shape::operator==(const Shape& other) const {
 struct Pyramid::Scratch {
     AlignedArray<std::uint16_t> columns;
     AlignedArray<std::uint32_t> sums;         // groups x blocks of the finest level x lanes
-    AlignedArray<std::uint32_t> coarse;       // the same for a coarser level
+    AlignedArray<std::uint32_t> coarse;       // of a coarser level
     std::vector<std::uint64_t> squares;       // per tile
     std::vector<std::uint32_t> call_squares;  // of one row of tiles
 };

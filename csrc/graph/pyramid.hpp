@@ -44,21 +44,21 @@ class Pyramid {
     }
 
     // Appends images [first, first + count) of batch 0, reading each once, in order. `layout` equals the
-    // pyramid's shape, but may say that channels lie the other way. Where `copies` is given, each image is
-    // copied there (copy_image) while it is in the cache.
+    // pyramid's shape, except that its channels may be in the other order. Where `copies` is given, each
+    // image is copied there (copy_image) while it is in the cache.
     void append(const Kernels& kernels, const panels::Images& images, const Shape& layout, std::size_t first,
                 std::size_t count, int threads, std::uint8_t* copies = nullptr);
 
-    // Makes an empty pyramid one of the first `count` images, of which only those at `indices`, ascending,
-    // are looked at yet; `complete` looks at the others.
+    // Makes an empty pyramid one of `count` images, but takes the features of those at `indices`, ascending,
+    // alone; `complete` takes the others.
     void begin(const Kernels& kernels, const panels::Images& images, const Shape& layout, std::size_t count,
                const std::vector<std::uint32_t>& indices, int threads);
     void complete(const Kernels& kernels, const panels::Images& images, const Shape& layout,
                   const std::vector<std::uint32_t>& indices, int threads);
 
-    // Appends images that come through memory of which there is one image a thread: read(i, to) writes image
-    // i < count and says whether it was there. The first that was not ends them. Those whose pixels are all
-    // the same are not appended, but marked. `images` is how each lies. Returns how many were there.
+    // Appends images that are read into one buffer a thread: read(i, to) writes image i < count and returns
+    // whether it exists. The first that does not ends the images. Images whose pixels are all equal are
+    // marked as constant and not appended. `images` describes the layout of one. Returns how many exist.
     using Read = std::function<bool(std::size_t image, std::uint8_t* to)>;
     std::size_t append_read(const Kernels& kernels, const panels::Images& images, const Shape& layout,
                             std::size_t count, int threads, const Read& read,
@@ -68,8 +68,8 @@ class Pyramid {
     // bit; other.size() where all are the same.
     std::size_t first_mismatch(const Pyramid& other, const std::vector<std::size_t>& images) const;
 
-    // Makes room for so many images in all. Without it the room doubles again and again, copied and zeroed
-    // anew.
+    // Allocates buffers for that number of images in all. Without it the buffers double again and again, each
+    // time copied and zeroed.
     void reserve(std::size_t images);
 
     // Appends those images of another pyramid of the same shape.
@@ -95,7 +95,7 @@ class Pyramid {
     Margin margin(std::size_t level) const;
 
     struct Scratch;
-    // mapping(k) names the image that is looked at and the one that it becomes.
+    // mapping(k) returns the index of the k-th image in `images` and in the pyramid.
     template <class Mapping>
     void compute_many(const Kernels& kernels, const panels::Images& images, const Shape& layout,
                       std::size_t count, int threads, Mapping&& mapping, std::uint8_t* copies);

@@ -49,8 +49,8 @@ class Verifier {
         }
     }
 
-    // Of `count` pairs or a few more, evenly spread: how many a look at their likely tile leaves, and how
-    // many they are.
+    // Compares the likely tile of `count` pairs or a few more, evenly spread. Returns how many are left, and
+    // how many they are.
     std::pair<std::size_t, std::size_t> try_some(const std::vector<Pair>& pairs, std::size_t count) {
         const std::size_t stride = std::max<std::size_t>(1, pairs.size() / count);
         std::vector<Pair> some;
@@ -58,7 +58,7 @@ class Verifier {
         return {check_likely_tile(some).size(), some.size()};
     }
 
-    // Takes the edges that upper bounds prove to `edges`; returns the other pairs.
+    // Appends the edges that upper bounds prove to `edges` and returns the other pairs.
     std::vector<Pair> accept_certain(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
         const Level& finest = pyramid_.levels().back();
         std::vector<std::uint8_t> sure(pairs.size());
@@ -157,7 +157,8 @@ class Verifier {
         }
     }
 
-    // All pairs of the component's images; those that are no candidates are no edges, or are not asked for.
+    // Computes all pairs of the component's images. Those that are no candidates are no edges, or are not
+    // requested.
     void run_dense(const Component& component, std::vector<Edge>& edges) {
         const std::vector<std::uint32_t>& vertices = component.vertices;
         stats_.dense_images += vertices.size();
@@ -181,9 +182,9 @@ class Verifier {
         }
     }
 
-    // The order in which pairs are looked at. Where the images do not fit the cache, a few rows of pairs are
-    // taken together, column by column: so an image is read once for several pairs, and the rows' images stay
-    // cached.
+    // Returns the order in which pairs are compared. Where the images do not fit the cache, a few rows of
+    // pairs are taken together, column by column: so an image is read once for several pairs, and the rows'
+    // images stay cached.
     std::vector<std::uint32_t> order(const std::vector<Pair>& pairs) const {
         std::vector<std::uint32_t> ordered(pairs.size());
         std::iota(ordered.begin(), ordered.end(), 0U);
@@ -197,7 +198,7 @@ class Verifier {
         return ordered;
     }
 
-    // `each` gets a pair's index and returns how many tiles it looked at.
+    // `each` takes a pair's index and returns how many tiles it compared.
     template <class Each>
     void for_each(const std::vector<Pair>& pairs, Each&& each) {
         const std::vector<std::uint32_t> ordered = order(pairs);

@@ -41,14 +41,14 @@ struct Neighbor {
     }
 };
 
-// The k smallest of what was offered. Candidates are collected and cut back to k when twice as many have
-// come: a constant number of steps for each, where a heap takes log k.
+// The k smallest of what was offered. Candidates are collected, and cut back to k when there are twice as
+// many: a constant number of steps for each, where a heap takes log k.
 template <class Sum>
 class Best {
   public:
     explicit Best(std::size_t k) : k_(k) {}
 
-    // Takes over `count` earlier ones, all of smaller index than those to come.
+    // Adopts `count` earlier ones, all with smaller indices than those that follow.
     void begin_with(const Sum* ssd, const std::int64_t* index, std::size_t count) {
         for (std::size_t r = 0; r < count; ++r) kept_.push_back({ssd[r], index[r]});
         cut();

@@ -1,4 +1,5 @@
-// What every instruction set computes for the tiled l2, in exact integers.
+// What every instruction set computes from the bytes of images, in exact integers: for the tiled l2, for
+// nearest neighbours and for the search over sketches.
 //
 // For two tiles x, y of K bytes: ssd = sum (x_k - y_k)^2 = |x|^2 + |y|^2 - 2 x.y. All terms are taken modulo
 // 2^32, where the sum is exact as long as ssd itself fits: ssd <= K * 255^2 <= 2^32 - 1 for K <= 66,051.
@@ -9,8 +10,8 @@
 // 64 bytes, and its lane i (4 bytes) belongs to image i of the panel. A lane holds `step_bytes` consecutive
 // bytes of the image, as uint8 where step_bytes is 4 and as uint16 where it is 2 (AVX2 multiplies int16). So
 // one vector load gives 16 images as columns, and one broadcast of a lane gives one image as a row: the same
-// panel serves on both sides. Matrix units want their rows otherwise: where `separate_row_layout` is set a
-// panel has a second form, which holds in its block b the 64 bytes from 64 b on of image after image, 1,024
+// panel serves on both sides. Matrix units need another layout for their rows: where `separate_row_layout` is
+// set, a panel has a second form, whose block b contains bytes [64 b, 64 b + 64) of each image in turn, 1,024
 // bytes in all. In both forms a block is 1,024 bytes and a panel is a whole number of blocks, zero where an
 // image has no bytes.
 //
@@ -41,7 +42,7 @@ struct Kernels {
     size_t step_bytes;         // image bytes in a lane of a panel's step: 4 or 2
     int row_panels;            // panels of rows that one call of `dot` should take at least
     int column_panels;         // panels of columns likewise, so that the rows are read less often
-    bool separate_row_layout;  // whether rows have a form of their own
+    bool separate_row_layout;  // whether rows have a second form
     size_t chunk_bytes;        // of a tile, packed and multiplied at once
     size_t panel_bytes;  // of panels, in both forms, that a worker should pack at once: what stays in a cache
     uint32_t bias;
@@ -49,14 +50,14 @@ struct Kernels {
     // They choose between ways to the same answer, never the answer.
     float dot_ns, pair_ns;
 
-    // What a thread calls before and after its calls of `dot`; nullptr where there is nothing to do.
+    // A thread calls these before and after its calls of `dot`; nullptr where there is nothing to do.
     void (*enter)();
     void (*leave)();
 
     // Packs `bytes` bytes of 16 rows into ceil(bytes / kPackBlock) whole blocks; adds each row's sum and sum
     // of squares (mod 2^32). Rows start 64-byte aligned, row_stride is a multiple of 64, and rows are zero
-    // from `bytes` to the next multiple of 64. Without separate_row_layout, `row_layout` is nullptr; with it
-    // either form may be.
+    // from `bytes` to the next multiple of 64. Without separate_row_layout, `row_layout` is nullptr; with it,
+    // either form may be nullptr.
     void (*pack)(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, uint8_t* row_layout,
                  uint32_t* sums, uint32_t* squares);
 
@@ -69,13 +70,13 @@ struct Kernels {
     // out[j] = max(out[j], row + columns[j] - 2 c[j]) for j < n.
     void (*max_ssd)(const uint32_t* c, uint32_t row, const uint32_t* columns, size_t n, uint32_t* out);
 
-    // Writes (ssd, j) of every j < n with ssd <= limit, ascending in j, and returns how many. Room for n of
-    // each.
+    // Writes (ssd, j) of every j < n with ssd <= limit, ascending in j, and returns how many. Both buffers
+    // have n elements.
     size_t (*select_ssd)(const uint32_t* c, uint32_t row, const uint32_t* columns, size_t n, uint32_t limit,
                          uint32_t* ssd, uint32_t* index);
 
-    // ssd of `lines` lines of `bytes` bytes of two images as they lie, for pairs that are checked one by one;
-    // lines * bytes <= kMaxBytes32.
+    // Returns the ssd of `lines` lines of `bytes` bytes of two images in place, for pairs that are checked
+    // one by one; lines * bytes <= kMaxBytes32.
     uint32_t (*pair_ssd)(const uint8_t* x, ptrdiff_t x_stride, const uint8_t* y, ptrdiff_t y_stride,
                          size_t lines, size_t bytes);
 
@@ -86,7 +87,7 @@ struct Kernels {
     // Runs multiply-adds on registers (plain C++: on the first-level cache) and returns how many byte
     // products were made: the ceiling of `dot`.
     uint64_t (*peak_products)(uint64_t iterations);
-    // A read of the bytes at full width; the answer only keeps the compiler from leaving it out.
+    // Reads the bytes at full width. The result only keeps the compiler from removing the reads.
     uint64_t (*read_bytes)(const uint8_t* data, size_t bytes);
 };
 

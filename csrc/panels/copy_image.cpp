@@ -10,7 +10,7 @@
 namespace memcore::panels {
 namespace {
 
-// Past the cache, so that the memory written over is not read first: less than half the time of memcpy.
+// Copies past the cache, so that the target is not read first: less than half the time of memcpy.
 void copy_past_cache(const std::uint8_t* from, std::size_t bytes, std::uint8_t* to) {
 #if defined(__SSE2__)
     constexpr std::size_t kVector = 16, kLine = 4 * kVector;

@@ -1,4 +1,4 @@
-// An image copied as a caller keeps it: channels last, without gaps.
+// Copies of an image with channels last and without gaps.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,10 @@ inline std::size_t image_bytes(const Images& images) {
     return images.planes * images.height * images.row_bytes;
 }
 
-// Copies of images so large, among many others, are not read again before they have left the cache: they are
-// written past it.
+// Copies of images of this size or more leave the cache before they are read again, so they are written past
+// it.
 inline constexpr std::size_t kPastCacheBytes = 1UL << 18;
-// What was written past the cache by this thread comes before what it tells other threads from now on.
+// Orders this thread's writes past the cache before its later writes, as other threads see them.
 void order_copies();
 
 // Writes image_bytes(images) bytes of image `index` of batch 0, elements of one byte, in the order (row,

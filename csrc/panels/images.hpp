@@ -1,4 +1,4 @@
-// How images and their tiles lie in memory. Nothing is copied: a view is a pointer and strides.
+// The layout of images and their tiles in memory. Nothing is copied: a view is a pointer and strides.
 #pragma once
 
 #include <algorithm>
@@ -45,8 +45,8 @@ inline const std::uint8_t* tile_line(const Images& images, const Grid& grid, con
            static_cast<std::ptrdiff_t>(tile_column * grid.line_bytes);
 }
 
-// Where a tile spans whole rows that follow one another, makes one long line of them: the same bytes in the
-// same order.
+// Joins a tile's rows into one long line where they are whole rows without gaps: the bytes and their order do
+// not change.
 inline void join_lines(Images& a, Images* b, Grid& grid) {
     const auto follow = [](const Images& v) {
         return v.row_stride == static_cast<std::ptrdiff_t>(v.row_bytes);
@@ -64,7 +64,7 @@ inline void join_lines(Images& a, Images* b, Grid& grid) {
     grid.tile_height = 1;
 }
 
-// A part of every tile that is worked on at once: bytes [byte, byte + bytes) of lines [line, line + lines).
+// A part of every tile that is processed at once: bytes [byte, byte + bytes) of lines [line, line + lines).
 struct Chunk {
     std::size_t line, lines, byte, bytes;
     std::size_t size() const { return lines * bytes; }

@@ -6,9 +6,9 @@
 namespace memcore::panels {
 namespace {
 
-// Asks for the bytes of the image that is copied next: each image is a new stream, whose first lines the
-// hardware would wait for. Into the second-level cache: in the first, images a multiple of its way size apart
-// evict one another.
+// Prefetches the bytes of the image that is copied next: each image is a new stream, whose first lines the
+// hardware would otherwise wait for. They go to the second-level cache: in the first-level cache, images at a
+// distance of a multiple of its way size evict one another.
 void prefetch(const std::uint8_t* data, std::size_t bytes) {
     for (std::size_t k = 0; k < bytes; k += kAlignment) __builtin_prefetch(data + k, 0, 2);
 }
@@ -19,8 +19,8 @@ Panels::Panels(const Kernels& kernels, Side side, std::size_t images, std::size_
                std::size_t chunk_bytes)
     : kernels_(&kernels),
       panels_((images + kPanelImages - 1) / kPanelImages),
-      // Panels and rows are one line further apart than they need to be: at powers of two they would share
-      // sets of the first-level cache.
+      // The strides of panels and rows include one spare cache line: at powers of two they would share sets
+      // of the first-level cache.
       stride_(round_up(chunk_bytes, kPackBlock) / kernels.step_bytes * kPanelStep + kAlignment),
       row_stride_(round_up(chunk_bytes, kPackBlock) + kPackBlock),
       bytes_(kernels.separate_row_layout && side == Side::kRows ? 0 : tiles * panels_ * stride_),

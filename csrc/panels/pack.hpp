@@ -10,7 +10,7 @@
 
 namespace memcore::panels {
 
-// On which side of a product panels stand: which of their forms are packed, where there are two.
+// The side of a product that panels are for: it selects which of two forms are packed.
 enum class Side { kRows, kColumns, kBoth };
 
 // Panels of one chunk of `tiles` neighbouring tiles of up to `images` images, with the sums that the chunks
@@ -43,8 +43,9 @@ class Panels {
     const Kernels* kernels_ = nullptr;
     std::size_t panels_ = 0, stride_ = 0, steps_ = 0;
     std::size_t row_stride_ = 0;
-    AlignedArray<std::uint8_t> bytes_, row_layout_;  // row_layout_: the rows' own form; either may be empty
-    AlignedArray<std::uint8_t> rows_;                // 16 images' lines, one after another
+    AlignedArray<std::uint8_t> bytes_,
+        row_layout_;                   // row_layout_: the second form, for rows; either may be empty
+    AlignedArray<std::uint8_t> rows_;  // 16 images' lines, one after another
     AlignedArray<std::uint32_t> sums_, squares_;
 };
 

@@ -1,11 +1,11 @@
-// What a thread does around its calls of `dot`.
+// The set-up and release of matrix units around calls of `dot`.
 #pragma once
 
 #include "panels/contract.hpp"
 
 namespace memcore::panels {
 
-// Matrix units are set up for as long as one of these lives, in the thread that made it.
+// Matrix units are set up while an object of this class lives, in the thread that made it.
 class Products {
   public:
     explicit Products(const Kernels& kernels) : kernels_(kernels) {

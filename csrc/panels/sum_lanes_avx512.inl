@@ -1,7 +1,7 @@
 // Included inside the anonymous namespaces of the units of AVX-512. No include guard and no std:: on purpose.
 
-// The sum of 16 lanes modulo 2^32. _mm512_reduce_add_epi32 ends in additions of int in GCC's header, which must not
-// overflow; sums of squares reach 2^32 - 1.
+// The sum of 16 lanes modulo 2^32. _mm512_reduce_add_epi32 ends in additions of int in GCC's header, which
+// must not overflow; sums of squares reach 2^32 - 1.
 inline uint32_t sum_lanes(__m512i lanes) {
     const __m256i eight =
         _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64(lanes, 1));

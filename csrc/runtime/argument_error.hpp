@@ -1,5 +1,5 @@
-// What is wrong with an argument, before any work: thrown by csrc/arguments/ and where images must fit those
-// before them, caught at the borders (bind/ turns it into ValueError, capi/ into a status).
+// The error for a wrong argument, thrown before any work is done. arguments/ throws it, and so does graph/
+// where new images must fit earlier ones. bind/ turns it into ValueError, capi/ into a status.
 #pragma once
 
 #include <stdexcept>

@@ -82,7 +82,7 @@ class Searching {
     std::size_t rows() const { return coarse_.corpus.count; }
     panels::Chunk chunk() const { return {0, 1, 0, coarse_.corpus.width}; }
 
-    // A group whose one point is its centre needs no second look.
+    // A group whose only point is its centre needs no second comparison.
     bool is_alone(const Level& level, std::size_t g) const {
         const auto first = static_cast<std::size_t>(offsets_[g]);
         return offsets_[g + 1] == offsets_[g] + 1 && level.limits[first] == level.centre_limits[g] &&
@@ -98,7 +98,7 @@ class Searching {
         return space;
     }
 
-    // One panel of centres after the other, so that its products are looked at while they are in the cache.
+    // One panel of centres at a time, so that its products are read while they are in the cache.
     void search_block(std::size_t row, Workspace& space, std::vector<Hit>& hits) const {
         const std::size_t count = std::min(kRowsPerBlock, rows() - row);
         space.corpus.clear_sums();
@@ -133,8 +133,8 @@ class Searching {
         return kernels_.pair_ssd(left.row(i), 0, corpus.row(row), 0, 1, corpus.width);
     }
 
-    // The fine sketch sorts out most of what the coarse one lets pass: it is asked first, of the centre and
-    // of each point.
+    // The fine sketch rejects most of what the coarse one accepts, so it is compared first, for the centre
+    // and for each point.
     void look_closer(std::size_t group, std::size_t row, std::vector<Hit>& hits) const {
         const std::uint32_t to_centre = ssd(fine_.centres, group, fine_.corpus, row);
         if (to_centre > fine_.centre_limits[group]) return;

@@ -1,5 +1,5 @@
-// Every row of a corpus within given ssd of given points, by sketches of two resolutions; and the ssd of
-// listed pairs.
+// A search for every row of a corpus within a given ssd of given points, by sketches of two resolutions; and
+// the ssd of listed pairs.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@ struct Rows {
 
 // Sketches of one resolution: of the corpus and of the points in groups, group g having the centre row g and
 // the points [offsets[g], offsets[g + 1]). centre_limits[g] must be so large that no corpus row within
-// limits[p] of a point p of the group exceeds it: the search looks at a group's points only where the centre
-// is that near.
+// limits[p] of a point p of the group exceeds it: the search compares a group's points only with rows that
+// are within the limit of the centre.
 struct Level {
     Rows centres, points, corpus;
     const std::uint32_t* centre_limits;

@@ -56,7 +56,7 @@ void sum_blocks(const std::uint32_t* column, std::size_t blocks, std::size_t wid
     kOf[channels - 1](column, blocks, width, sums);
 }
 
-// Lines are added up before blocks are told apart: a loop that the compiler makes vectors of.
+// Lines are added up before they are divided into blocks: the compiler vectorises that loop.
 void sketch_one(const std::uint8_t* image, const SketchShape& shape, Scratch& scratch, std::uint8_t* out) {
     const std::size_t c_count = shape.channels, bh = shape.block_height(), bw = shape.block_width();
     const std::size_t line_bytes = shape.width * c_count, used = shape.columns * bw * c_count;

@@ -177,7 +177,7 @@ void test_triangle() {
             if (near > 0 && std::min(a, b) < near) right &= by_triangle(a, b, near - 1) == Verdict::kNoEdge;
         }
     }
-    // Two that may be too small say nothing.
+    // Two that may be too small decide nothing.
     right &= by_triangle(1000000, 100, 9) == Verdict::kUnknown;
     right &= by_triangle(3, 5, UINT64_MAX) == Verdict::kEdge;
     CHECK(right);
@@ -223,7 +223,7 @@ void test_pool() {
 }  // namespace
 }  // namespace memcore::tests
 
-// With --isas, only says what the dispatch found.
+// With --isas, only prints what the dispatch found.
 int main(int argc, char** argv) {
     using namespace memcore;
     using namespace memcore::tests;

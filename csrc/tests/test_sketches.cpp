@@ -141,7 +141,7 @@ using Found = std::tuple<std::int64_t, std::uint32_t, std::uint32_t>;
 std::vector<Found> oracle_range(const LevelData& coarse, const LevelData& fine,
                                 const std::vector<std::int64_t>& offsets) {
     constexpr std::size_t kBlock =
-        192;  // hits are ordered by blocks of so many rows, then group, row and point
+        192;  // hits are ordered by blocks of this number of rows, then group, row and point
     const std::size_t rows = fine.corpus.size() / fine.width;
     std::vector<Found> found;
     for (std::size_t block = 0; block < rows; block += kBlock) {

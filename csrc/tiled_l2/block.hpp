@@ -1,4 +1,4 @@
-// Which pairs are computed together.
+// The pairs that are computed together.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace memcore::tiled_l2 {
 
 using panels::kPanelImages;
 
-inline constexpr std::size_t kFewImages = 8;  // a last panel with so few images is used as rows
+inline constexpr std::size_t kFewImages = 8;  // a last panel of at most this number of images is used as rows
 
 // A block of pairs: rows [row, row + rows) with columns [column, column + columns).
 struct Block {

@@ -25,20 +25,20 @@ using panels::Side;
 
 constexpr std::size_t kBlockImages = 528;   // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kUnitsPerThread = 4;  // enough to even out threads of unequal speed
-constexpr std::size_t kDirectImages = 4;    // so few are compared pair by pair
-constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two looks at the answer
+constexpr std::size_t kDirectImages = 4;    // up to this number, pair by pair
+constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two updates of the answer
 
 // Tiles [first, first + count) of a row of tiles.
 struct TileRun {
     std::size_t row, first, count;
 };
 
-// The tiles of a block that a worker takes on: runs [first_run, first_run + runs).
+// The tiles of a block that one worker computes: runs [first_run, first_run + runs).
 struct Unit {
     std::size_t batch, block, first_run, runs;
 };
 
-// What one worker needs, made when it gets its first unit.
+// The buffers of one worker, allocated with its first unit.
 struct Workspace {
     Panels rows, columns;
     AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels; or of one row panel
@@ -270,7 +270,7 @@ class Dense {
     std::uint32_t row_term(const Panels& rows, std::size_t tile, std::size_t i) const {
         return rows.squares(tile)[i] - 2 * kernels_.bias * rows.sums(tile)[i];
     }
-    // One panel more than needed: rows at a power of two apart would share sets of the first-level cache.
+    // One spare panel: rows with a stride of a power of two would share sets of the first-level cache.
     std::size_t product_stride() const { return round_up(block_columns_, kPanelImages) + kPanelImages; }
     std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
         return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() +
