@@ -43,9 +43,8 @@ class Panels {
     const Kernels* kernels_ = nullptr;
     std::size_t panels_ = 0, stride_ = 0, steps_ = 0;
     std::size_t row_stride_ = 0;
-    AlignedArray<std::uint8_t> bytes_,
-        row_layout_;                   // row_layout_: the second form, for rows; either may be empty
-    AlignedArray<std::uint8_t> rows_;  // 16 images' lines, one after another
+    AlignedArray<std::uint8_t> bytes_, row_layout_;  // the second is the form for rows; either may be empty
+    AlignedArray<std::uint8_t> rows_;                // 16 images' lines, one after another
     AlignedArray<std::uint32_t> sums_, squares_;
 };
 
