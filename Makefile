@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale demo test lint wheel sanitize aarch64 bench study clean help budget
+.PHONY: proof-scale demo test lint docs wheel sanitize aarch64 bench study clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +22,10 @@ test: $(VENV)/.dev ## all tests
 lint: $(VENV)/.dev ## formatting, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
 	git ls-files '*.cpp' '*.cu' '*.hpp' '*.h' '*.inl' '*.c' | xargs $(BIN)/clang-format --dry-run -Werror
+
+docs: $(VENV)/.docs ## the documentation as a site, into site/; a broken link or name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 sanitize: $(VENV)/.dev ## the native tests under ASan + UBSan, and under TSan
 	csrc/tests/run.sh asan && csrc/tests/run.sh tsan
@@ -46,7 +50,7 @@ wheel: $(VENV)/.dev ## the wheel, into dist/
 	$(BIN)/python -m build --wheel
 
 clean: ## what was built here
-	rm -rf build dist memcore/_core*.so memcore/lib memcore/include *.egg-info
+	rm -rf build dist site memcore/_core*.so memcore/lib memcore/include *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -56,11 +60,18 @@ NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -
 # Without build isolation the core is compiled once, and a second install finds its objects again.
 INSTALL := $(BIN)/pip install -q --no-build-isolation -e
 
-$(VENV)/.demo: $(VENV)/bin/python $(NATIVE)
+$(VENV)/.demo: $(VENV)/bin/python $(NATIVE) memcore/_version.py
 	$(BIN)/pip install -q 'setuptools>=77' wheel 'pybind11>=2.13' $(TORCH)
 	$(INSTALL) '.[audit,report]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,annotate,gpu,ray,s3,study,bench,dev]'
+	$(INSTALL) '.[audit,report,annotate,gpu,ray,s3,study,bench,docs,dev]'
+	touch $@
+
+# The reference is read from the source, so that the site needs neither the core nor torch: the extra alone is installed.
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*extras["docs"], sep="\n")' > $(VENV)/docs.txt
+	$(BIN)/pip install -q -r $(VENV)/docs.txt
 	touch $@

@@ -39,7 +39,7 @@ for name in ("pkgconfig/memcore.pc", "cmake/memcore/memcoreConfig.cmake"):
 
 if importlib.util.find_spec("pyarrow") is None:  # an optional part must name the command that installs it
     try:
-        importlib.import_module("memcore.jobs.store")
+        importlib.import_module("memcore.runs.folder")
     except memcore.errors.MissingExtraError as error:
         said = str(error)
     else:

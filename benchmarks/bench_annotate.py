@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.annotate.gallery import Gallery
-from memcore.index.run import match_run
-from memcore.jobs.annotations import Annotations
-from memcore.jobs.audit import audit
-from memcore.jobs.config import Config
+from memcore.audit.run_audit import audit
+from memcore.matching.match_run import match_run
+from memcore.runs.annotations import Annotations
+from memcore.runs.config import Config
 from memcore.types import Images, Request
 
 IMAGES = 20  # an item: 15 generations and the 5 nearest training images

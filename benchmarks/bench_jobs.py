@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 import memcore
-from memcore.audit.findings import findings
-from memcore.jobs.audit import audit
-from memcore.jobs.config import Config
+from memcore.audit.run_audit import audit
+from memcore.graphs.findings import findings
+from memcore.runs.config import Config
 from memcore.sampling.seeds import derive_seeds
 from memcore.study.synthetic import prompts
 from memcore.types import Images, Request
@@ -70,7 +70,7 @@ def in_a_loop(sampler: NoiseSampler, texts: Sequence[str]) -> list[int]:
         seeds = derive_seeds(0, prompt_id, GENERATIONS)
         images = sampler.sample([Request(prompt_id, text, int(seed)) for seed in seeds])
         graph = memcore.PromptGraph(sampler.image_shape, threads=1, capacity=GENERATIONS)
-        graph.extend(images.pixels, exclude=memcore.sampling.screens.flag_constant(images.pixels))
+        graph.extend(images.pixels, exclude=memcore.images.constant.flag_constant(images.pixels))
         found = findings(graph.graph())
         sizes.append(found[0].size if found else 0)
     return sizes

@@ -25,8 +25,8 @@ from typing import Any
 
 import psutil
 
-from memcore.jobs.config import Config
-from memcore.jobs.store import RunFolder, shard_size
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder, shard_size
 from memcore.study.synthetic import FOUND, prompts
 
 SAMPLER = "memcore.study.synthetic:SyntheticSampler"

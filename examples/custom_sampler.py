@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.index.run import match_run
-from memcore.jobs.audit import audit
-from memcore.jobs.config import Config
+from memcore.audit.run_audit import audit
+from memcore.matching.match_run import match_run
 from memcore.report import write_report
+from memcore.runs.config import Config
 from memcore.sampling import CallableSampler
 
 PROMPTS = ["a lighthouse", "a bicycle", "a bowl of soup"]

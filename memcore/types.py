@@ -189,9 +189,10 @@ class PromptStatus(enum.StrEnum):
 class StopReason(enum.StrEnum):
     """Why a prompt got no more images.
 
-    ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: its clique is so small that, at
-    the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the images that are left
-    cannot complete a clique. SCREENED: it was not sampled, since its first denoising step scored too low.
+    ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: stopped for futility: its clique
+    is so small that, at the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the
+    images that are left cannot complete a clique. SCREENED: it was not sampled, since its first denoising step scored too
+    low.
     """
 
     ALL = "all"

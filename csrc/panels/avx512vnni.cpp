@@ -23,7 +23,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 }
 
 // ROWS x (16 * PANELS) sums in registers: at most 8 x 3 of them, 3 columns, the sign and one row make 29
-// of 32. noinline and the unroll pragmas keep them there; tests/test_native_asm.py reads the disassembly.
+// of 32. noinline and the unroll pragmas keep them there; tests/native/test_asm.py reads the disassembly.
 template <int ROWS, int PANELS>
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t b_stride, size_t steps,
                                             uint32_t* c, size_t c_stride, bool add) {

@@ -47,7 +47,7 @@ void pack(const uint8_t* rows, size_t row_stride, size_t bytes, uint8_t* panel, 
 }
 
 // 4 rows x 16 columns: 16 sums, 4 columns and one vector that holds the four rows make 21 of 32 registers.
-// tests/test_native_asm.py reads the disassembly, and csrc/tests/run.sh aarch64 runs this under emulation.
+// tests/native/test_asm.py reads the disassembly, and csrc/tests/run.sh aarch64 runs this under emulation.
 __attribute__((noinline)) void micro_kernel(const uint8_t* a, const uint8_t* b, size_t steps, uint32_t* c,
                                             size_t c_stride, bool add) {
     uint32x4_t sum[4][4];

@@ -14,8 +14,8 @@ and a pair whose means are further apart than ``mean_limit`` allows has ssd > ss
 margin to argue about.
 
 Tile sizes: IMAGES images x one tile a program, a block of each at a time, so that IMAGES * m <= 8,192 bytes are in
-registers. Registers and shared memory: docs/kernels.md, written by ``memcore_kernels.report``. Bytes: each image byte is
-read once, G + 4 bytes a tile are written.
+registers. Registers and shared memory: docs/kernels.md, written by ``memcore_kernels.proof.machine_code``. Bytes: each
+image byte is read once, G + 4 bytes a tile are written.
 """
 
 # Triton kernels have no static types: the launcher below has.
@@ -30,7 +30,7 @@ import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.tile_blocks import tile_offset
 
 #: Blocks of a tile at most: as many int8 as a step of the matrix unit's inner dimension, twice.
@@ -68,13 +68,13 @@ class Blocks:
         return max(1, min(16, PROGRAM_ELEMENTS // self.size))
 
 
-def choose_blocks(lines: raster.Raster) -> Blocks | None:
-    """The smallest blocks, powers of two both ways, of which a tile has at most MAX_BLOCKS; None if there are none.
+def choose_blocks(lines: memory_layout.MemoryLayout) -> Blocks | None:
+    """Return the smallest blocks, powers of two both ways, of which a tile has at most MAX_BLOCKS; None if there are none.
 
     By shape alone. Lines that no power of two of a use divides, such as those of 15 bytes, have no blocks: their pairs are
     all decided exactly.
 
-    >>> choose_blocks(raster.Raster(1, 128, 384, 4, 4, 16, ((0, 0, 0, 384 * 4),)))
+    >>> choose_blocks(memory_layout.MemoryLayout(1, 128, 384, 4, 4, 16, ((0, 0, 0, 384 * 4),)))
     Blocks(rows=8, width=128, count=48)
     """
     width_limit = min(lines.line & -lines.line, 128)
@@ -90,12 +90,12 @@ def choose_blocks(lines: raster.Raster) -> Blocks | None:
 
 
 def mean_limit(ssd_max: int, blocks: Blocks) -> int:
-    """The largest sum of squared differences of two tiles' means that does not rule out ssd <= ssd_max.
+    """Return the largest sum of squared differences of two tiles' means that does not rule out ssd <= ssd_max.
 
     At least (sqrt(ssd_max / m) + sqrt(G))^2, by integers rounded up.
 
     >>> mean_limit(0, Blocks(8, 128, 48)), mean_limit(71912448, Blocks(8, 128, 48))
-    (52, 73946)
+    (63, 73949)
     """
     per_block = ssd_max // blocks.size + 1
     return per_block + blocks.count + math.isqrt(4 * per_block * blocks.count) + 1
@@ -125,7 +125,7 @@ def block_means_kernel(
     IMAGES: tl.constexpr,
     NORMS: tl.constexpr,
 ):
-    """mean and norm of the module's formulas for the images that ``position_ptr`` names, one program a tile of IMAGES.
+    """Write the module's mean and norm of the images that ``position_ptr`` names, one program a tile of IMAGES.
 
     ``position_ptr`` (rows_new,) int64: which image of x each is, and which row of mean (images, tiles, STORED) and column
     of norm (tiles, norm_stride) it fills. NORMS: False where a tile has several segments: their norms are those of
@@ -158,9 +158,9 @@ def block_means_kernel(
         tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm, mask=valid)
 
 
-def constants(lines: raster.Raster, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
-    """The compile-time arguments of ``block_means_kernel``, for an exact kernel with steps of ``block_k`` bytes."""
-    segment, count = raster.segments(lines.tile_bytes, block_k)
+def constants(lines: memory_layout.MemoryLayout, blocks: Blocks, block_k: int) -> dict[str, int | bool]:
+    """Return the compile-time arguments of ``block_means_kernel``, for an exact kernel with steps of ``block_k`` bytes."""
+    segment, count = memory_layout.segments(lines.tile_bytes, block_k)
     return {
         "PLANES": lines.planes,
         "ROWS": lines.rows,
@@ -180,13 +180,13 @@ def block_means(
     positions: torch.Tensor,
     means: torch.Tensor,
     norms: torch.Tensor,
-    lines: raster.Raster,
+    lines: memory_layout.MemoryLayout,
     blocks: Blocks,
     block_k: int,
 ) -> None:
-    """Fills the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
+    """Fill the rows of ``means`` (R, tiles, stored) and columns of ``norms`` (tiles, 1, >= R) at ``positions`` (M,).
 
-    ``images`` holds R images of the raster ``lines``, of whose strides the image's, the plane's and the row's count.
+    ``images`` holds R images of the memory layout ``lines``, of whose strides the image's, the plane's and the row's count.
     """
     _, image, plane, row = lines.strides[0]
     programs = -(-len(positions) // blocks.images) * lines.tiles

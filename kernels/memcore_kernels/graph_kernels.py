@@ -13,21 +13,21 @@ from memcore_kernels.tile_blocks import tile_ssd
 
 @triton.jit
 def _pack(edges, PAIRS: tl.constexpr):
-    """(PAIRS, PAIRS) int1 -> (PAIRS, PAIRS // 32) int32: bit c % 32 of word c // 32."""
+    """Pack (PAIRS, PAIRS) int1 -> (PAIRS, PAIRS // 32) int32: bit c % 32 of word c // 32."""
     bits = tl.reshape(edges.to(tl.int32), (PAIRS, PAIRS // 32, 32)) << tl.arange(0, 32)[None, None, :]
     return tl.sum(bits, 2)
 
 
 @triton.jit
 def _unpack(words, PAIRS: tl.constexpr):
-    """(PAIRS, PAIRS // 32) int32 -> (PAIRS, PAIRS) int1: the inverse of ``_pack``."""
+    """Unpack (PAIRS, PAIRS // 32) int32 -> (PAIRS, PAIRS) int1: the inverse of ``_pack``."""
     bits = (words[:, :, None] >> tl.arange(0, 32)[None, None, :]) & 1
     return tl.reshape(bits, (PAIRS, PAIRS)) != 0
 
 
 @triton.jit
 def _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS: tl.constexpr):
-    """Addresses of the words of a block of pairs, and which of them exist."""
+    """Return the addresses of the words of a block of pairs, and which of them exist."""
     row = row_block * PAIRS + tl.arange(0, PAIRS)
     word = column_block * (PAIRS // 32) + tl.arange(0, PAIRS // 32)
     address = bits_ptr + (slot.to(tl.int64) * capacity + row[:, None]) * words + word[None, :]
@@ -52,12 +52,12 @@ def candidates_kernel(
     BOUNDED: tl.constexpr,
     PAIRS: tl.constexpr,
 ):
-    """bits = pairs with sum_g (mean_i - mean_j)^2 <= limit for every tile; list = the blocks of pairs that have any.
+    """Write bits = pairs with sum_g (mean_i - mean_j)^2 <= limit for every tile; list = the blocks of pairs that have any.
 
     One program: PAIRS x PAIRS pairs of one prompt, those of block row ``since // PAIRS`` + its own, columns up to the
     diagonal. It reads 2 * PAIRS * tiles * STORED bytes of means. Entry: slot * 256 + row * 16 + column, in any order. The
     means' sums of squares are below 64 * 255^2, so int32 holds all. BOUNDED: False where tiles have no blocks; then every
-    pair is a candidate. ``slot_ptr``, ``since_ptr``, ``end_ptr`` (prompts,): where each prompt's graph stands, its images
+    pair is a candidate. ``slot_ptr``, ``since_ptr``, ``end_ptr`` (prompts,): where each prompt's graph is, its images
     before this call and after it.
     """
     pid = tl.program_id(0)
@@ -125,7 +125,7 @@ def verify_kernel(
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """bits &= (ssd of every tile <= ssd_max), for the blocks of pairs in the list.
+    """Clear bits: bits &= (ssd of every tile <= ssd_max), for the blocks of pairs in the list.
 
     A fixed number of programs goes through the list, which only the device knows the length of: program p takes the work
     items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
@@ -198,7 +198,7 @@ def verify_kernel(
 
 @triton.jit
 def degrees_kernel(bits_ptr, degree_ptr, rows, words, ROWS: tl.constexpr, WORDS: tl.constexpr):
-    """degree[r] = number of bits of row r, int32. One program: ROWS rows; 4 * words bytes a row are read once."""
+    """Write degree[r] = number of bits of row r, int32. One program: ROWS rows; 4 * words bytes a row are read once."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     word = tl.arange(0, WORDS)
     exists = (row < rows)[:, None] & (word < words)[None, :]

@@ -27,7 +27,7 @@ import torch
 import triton
 import triton.language as tl
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.plan import TMA_CAPABILITY, capability_of
 from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms, tile_ssd
 
@@ -66,7 +66,7 @@ def knn_kernel(
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """key[part, q, :] = the KEPT smallest keys of query q among the rows of the part, in any order.
+    """Write key[part, q, :] = the KEPT smallest keys of query q among the rows of the part, in any order.
 
     Places of the list that have no key hold NO_KEY less their number: no two entries are the same, so that a worst one is
     one. An ssd that has been taken becomes the largest of its type, which none is: 66,051 * 255^2 < 2^32 - 1.
@@ -150,14 +150,16 @@ class Config:
 
 
 def kept_for(k: int) -> int:
-    """Length of the list that a program keeps: a power of two."""
+    """Return the length of the list that a program keeps: a power of two."""
     return max(2, 1 << (k - 1).bit_length())
 
 
 def choose_config(kept: int, align: int, wide: bool, tma: bool, capability: tuple[int, int]) -> Config:
-    """By shape and device alone. Long lists and sums of 64 bits (``wide``) take the registers of larger blocks, the more so
-    where products pass through registers on their way from the matrix unit's own memory, as from sm_100 on; there the
-    addresses of rows that are read by pointers do so too.
+    """Choose blocks by shape and device alone.
+
+    Long lists and sums of 64 bits (``wide``) take the registers of larger blocks, the more so where products pass through
+    registers on their way from the matrix unit's own memory, as from sm_100 on; there the addresses of rows that are read
+    by pointers do so too.
     """
     if align < 4:
         return Config(64, 64, 32, stages=2, warps=8)
@@ -173,21 +175,23 @@ def describe(
     counts: tuple[int, int],
     strides: Sequence[int],
     capability: tuple[int, int],
-) -> list[raster.Layout]:
-    """Of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers.
+) -> list[memory_layout.Layout]:
+    """Return the layouts of queries and corpus, each row a line of a tile of one row; empty where they are read by pointers.
 
     The last block of a row may end past it: the copy engine fills it up with zeros.
     """
     if capability < TMA_CAPABILITY:
         return []
-    lines = raster.Raster(1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides))
-    found = [raster.layout(lines, place, 1, n) for place, n in enumerate(counts)]
+    lines = memory_layout.MemoryLayout(
+        1, 1, d, 1, 1, align, tuple((0, stride // align, 0, 0) for stride in strides)
+    )
+    found = [memory_layout.layout(lines, place, 1, n) for place, n in enumerate(counts)]
     return [] if None in found else [x for x in found if x]
 
 
 def constants(d: int, align: int, kept: int, config: Config, tma: bool) -> dict[str, int]:
-    """The compile-time arguments of ``knn_kernel``, less PACKED_XOR."""
-    segment, segments = raster.segments(d, config.block_k)
+    """Return the compile-time arguments of ``knn_kernel``, less PACKED_XOR."""
+    segment, segments = memory_layout.segments(d, config.block_k)
     return {
         "K": d,
         "ALIGN": align,
@@ -203,9 +207,9 @@ def constants(d: int, align: int, kept: int, config: Config, tma: bool) -> dict[
 
 
 def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(Q, D), (N, D) uint8 -> ssd (Q, k) int64 and indices (Q, k) int64, nearest first, ties by index.
+    """Return ssd (Q, k) int64 and indices (Q, k) int64 of the k nearest rows, nearest first, ties by index.
 
-    Rows may stand apart by any stride; their bytes are contiguous, or they are copied. 1 <= k <= min(N, 128). Runs on the
+    Rows may be apart by any stride; their bytes are contiguous, or they are copied. 1 <= k <= min(N, 128). Runs on the
     current stream of the tensors' device and does not wait for it.
 
     Raises TypeError (not uint8) and ValueError (shapes, k, devices, D too large), each naming the argument.
@@ -237,13 +241,13 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
 
 
 def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) -> torch.Tensor:
-    """(parts, Q, KEPT) int64 keys."""
+    """Return the keys (parts, Q, KEPT) int64 of a launch."""
     (count, d), rows = queries.shape, len(corpus)
     strides = [x.stride(0) if len(x) > 1 else 0 for x in (queries, corpus)]
     align = math.gcd(16, d, *strides, queries.data_ptr(), corpus.data_ptr())
     capability = capability_of(queries.device)
     layouts = describe(d, align, (count, rows), strides, capability)
-    config = choose_config(kept, align, d > raster.MAX_SEGMENT_BYTES, bool(layouts), capability)
+    config = choose_config(kept, align, d > memory_layout.MAX_SEGMENT_BYTES, bool(layouts), capability)
     fixed = constants(d, align, kept, config, bool(layouts))
     query_blocks, steps = -(-count // config.queries), -(-rows // config.columns)
     parts = max(1, min(steps, PROGRAMS // query_blocks))

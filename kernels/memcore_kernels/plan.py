@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.tile_blocks import NORM_ROWS
 
 Channels: TypeAlias = Literal["first", "last"]
@@ -15,13 +15,13 @@ Channels: TypeAlias = Literal["first", "last"]
 #: Bytes of each image that a program of the pairs reads: few enough for many programs, and enough of them to
 #: make what follows a tile's inner loop a small part. Large tiles get a program each, small ones share one.
 PROGRAM_BYTES = 16_384
-#: Tiles of so many bytes have large blocks: smaller ones unroll their few steps, which takes the registers of those.
+#: Tiles of at least this many bytes have large blocks: smaller ones unroll their few steps, which takes their registers.
 LARGE_TILE_BYTES = 4096
-#: Rows and columns of the smallest blocks: so many images of one set are one block.
+#: Rows and columns of the smallest blocks: up to this many images of one set are one block.
 SMALL = 64
 #: Compute capability from which there is a copy engine for blocks of a tensor (TMA).
 TMA_CAPABILITY = (9, 0)
-#: Lines of tiles that it is used for are a multiple of this: a block of so many bytes lies within one.
+#: Lines of tiles that it is used for are a multiple of this: a block of that many bytes lies within one.
 LINE_UNIT = 64
 #: Programs in a grid's first dimension: the limit of CUDA.
 MAX_PROGRAMS = 2**31 - 1
@@ -44,9 +44,9 @@ class Config:
 
 
 def choose_config(
-    n: int, one_set: bool, lines: raster.Raster, tma: bool, capability: tuple[int, int]
+    n: int, one_set: bool, lines: memory_layout.MemoryLayout, tma: bool, capability: tuple[int, int]
 ) -> Config:
-    """By shape and device alone, so that the same input runs the same code; none of it was tuned on hardware.
+    """Choose blocks by shape and device alone, so that the same input runs the same code; none was tuned on hardware.
 
     Large blocks do more products for a byte that is copied; their sums take a quarter of a thread's registers, so that
     only tiles of some size have them. Sums of 64 bits have them where a block may have the 128 KiB of shared memory
@@ -59,7 +59,7 @@ def choose_config(
         return Config(SMALL, SMALL, 32, warps=8, stages=2, gram=gram)
     whole = lines.line % 128 == 0 if tma else lines.align == 16
     block_k = 128 if whole else 64
-    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    wide = lines.tile_bytes > memory_layout.MAX_SEGMENT_BYTES
     if small:
         return Config(SMALL, SMALL, block_k, warps=8 if wide else 4, stages=4, tma=tma, gram=gram)
     if wide and not (tma and capability[0] == 9):
@@ -77,15 +77,15 @@ class Launch:
     n: int
     m: int
     symmetric: bool
-    lines: raster.Raster
+    lines: memory_layout.MemoryLayout
     config: Config
     #: Of each operand, where ``config.tma``.
-    layouts: tuple[raster.Layout, ...]
+    layouts: tuple[memory_layout.Layout, ...]
 
     @property
     def narrow(self) -> bool:
         """Whether an ssd fits uint32, the type of the kernel's output; int64 otherwise."""
-        return self.lines.tile_bytes <= raster.MAX_SEGMENT_BYTES
+        return self.lines.tile_bytes <= memory_layout.MAX_SEGMENT_BYTES
 
     @property
     def block_pairs(self) -> int:
@@ -103,21 +103,22 @@ class Launch:
 
     @property
     def tiles_per_program(self) -> int:
-        """As many as make up PROGRAM_BYTES."""
+        """Tiles to a program: as many as make up PROGRAM_BYTES."""
         return min(self.lines.tiles, _ceil_div(PROGRAM_BYTES, self.lines.tile_bytes))
 
     @property
     def programs(self) -> int:
+        """Programs of the kernel on pairs."""
         return self.block_pairs * _ceil_div(self.lines.tiles, self.tiles_per_program) * self.batch
 
     def norm_programs(self, operand: int) -> int:
-        """A program for NORM_ROWS images and a segment of a tile."""
+        """Return the programs of the norms: one for NORM_ROWS images and a segment of a tile."""
         rows = _ceil_div((self.n, self.m)[operand], NORM_ROWS)
         return self.batch * rows * self.lines.tiles * self.norm_constants["SEGMENTS"]
 
     @property
     def arguments(self) -> dict[str, int]:
-        """The integers that ``tiled_l2_kernel`` takes at run time."""
+        """Return the integers that ``tiled_l2_kernel`` takes at run time."""
         return {
             "n": self.n,
             "m": self.m,
@@ -131,19 +132,19 @@ class Launch:
         }
 
     def norm_arguments(self, operand: int) -> dict[str, int]:
-        """The integers that ``tile_norms_kernel`` takes at run time for operand 0 or 1."""
+        """Return the integers that ``tile_norms_kernel`` takes at run time for operand 0 or 1."""
         n = (self.n, self.m)[operand]
         strides = _named("", self.lines.strides[operand])
         return {"n": n, "tiles": self.lines.tiles, "tiles_x": self.lines.tiles_x, **strides}
 
     @property
     def norm_constants(self) -> dict[str, int]:
-        """The compile-time arguments of ``tile_norms_kernel``."""
+        """Return the compile-time arguments of ``tile_norms_kernel``."""
         return self._tile_constants | {"BLOCK_N": NORM_ROWS}
 
     @property
     def constants(self) -> dict[str, int]:
-        """The compile-time arguments of ``tiled_l2_kernel``, less PACKED_XOR."""
+        """Return the compile-time arguments of ``tiled_l2_kernel``, less PACKED_XOR."""
         return self._tile_constants | {
             "BLOCK_M": self.config.block_m,
             "BLOCK_N": self.config.block_n,
@@ -156,7 +157,7 @@ class Launch:
 
     @property
     def _tile_constants(self) -> dict[str, int]:
-        segment, count = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        segment, count = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         return {
             "K": self.lines.tile_bytes,
             "ROWS": self.lines.rows,
@@ -175,7 +176,7 @@ def plan(
     channels: Channels,
     capability: tuple[int, int] = (8, 0),
 ) -> tuple[list[torch.Tensor], Launch]:
-    """The operands as (B, N, C, H, W) and their launch on a device of this compute capability.
+    """Return the operands as (B, N, C, H, W) and their launch on a device of this compute capability.
 
     The tensors may be on any device, ``meta`` included.
 
@@ -183,9 +184,9 @@ def plan(
     """
     if channels not in ("first", "last"):
         raise ValueError(f"channels must be 'first' or 'last', got {channels!r}")
-    operands = [raster.as_bnchw(images, "images", channels)]
+    operands = [memory_layout.as_bnchw(images, "images", channels)]
     if other is not None:
-        operands.append(raster.as_bnchw(other, "other", channels))
+        operands.append(memory_layout.as_bnchw(other, "other", channels))
         if images.device != other.device:
             raise ValueError(f"other must be on the device of images, {images.device}, got {other.device}")
         a, b = ((x.dim(), x.shape[0], *x.shape[2:]) for x in operands)
@@ -197,10 +198,10 @@ def plan(
         raise ValueError(f"images must not be empty, got shape {tuple(images.shape)}")
     if len(tile) != 2 or min(tile) < 1 or height % tile[0] or width % tile[1]:
         raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tuple(tile)}")
-    operands = raster.readable(operands)
-    lines = raster.describe(operands, tile)
+    operands = memory_layout.readable(operands)
+    lines = memory_layout.describe(operands, tile)
     sides = (n, operands[-1].shape[1])
-    layouts = [raster.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
+    layouts = [memory_layout.layout(lines, place, batch, sides[place]) for place in range(len(operands))]
     found = tuple(x for x in layouts if x is not None)
     tma = capability >= TMA_CAPABILITY and len(found) == len(layouts) and lines.line % LINE_UNIT == 0
     config = choose_config(n, other is None, lines, tma, capability)
@@ -212,7 +213,7 @@ def plan(
 
 
 def capability_of(device: torch.device) -> tuple[int, int]:
-    """The compute capability of a CUDA device; (8, 0) where a kernel is interpreted, and of AMD's devices."""
+    """Return the compute capability of a CUDA device; (8, 0) where a kernel is interpreted, and of AMD's devices."""
     if device.type != "cuda" or torch.version.hip is not None:
         return 8, 0
     return torch.cuda.get_device_capability(device)
@@ -228,5 +229,5 @@ def _ceil_div(a: int, b: int) -> int:
 
 
 def _whole(a: int, b: int) -> int:
-    """a rounded up to a multiple of b."""
+    """Return a, rounded up to a multiple of b."""
     return _ceil_div(a, b) * b

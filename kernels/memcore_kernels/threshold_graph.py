@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import triton
 
-from memcore_kernels import raster
+from memcore_kernels import memory_layout
 from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
 from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of
@@ -54,9 +54,9 @@ class Config:
 
 
 def choose_config(
-    capacity: int, lines: raster.Raster, tma: bool, ssd_max: int, capability: tuple[int, int]
+    capacity: int, lines: memory_layout.MemoryLayout, tma: bool, ssd_max: int, capability: tuple[int, int]
 ) -> Config:
-    """By shape and device alone, as ``plan.choose_config``.
+    """Choose blocks by shape and device alone, as ``plan.choose_config`` does.
 
     Large blocks do more products for a byte that is copied. Small ones are for graphs that are no larger, and where their
     registers go elsewhere: to addresses of single bytes, and to sums of several segments, for which sm_90 alone has them.
@@ -67,7 +67,7 @@ def choose_config(
         return Config(SMALL, 32, 2, warps=8)
     whole = lines.line % 128 == 0 if tma else lines.align == 16
     block_k = 128 if whole else 64
-    wide = lines.tile_bytes > raster.MAX_SEGMENT_BYTES
+    wide = lines.tile_bytes > memory_layout.MAX_SEGMENT_BYTES
     saturated = wide and ssd_max < 2**32 - 1
     room = not wide or (saturated and tma and capability[0] == 9)
     if room and capacity > SMALL:
@@ -76,7 +76,7 @@ def choose_config(
 
 
 def candidate_warps(pairs: int) -> int:
-    """Of ``candidates_kernel``: as many as a row of blocks has words, times two."""
+    """Return the warps of ``candidates_kernel``: as many as a row of blocks has words, times two."""
     return 2 * pairs // WORD
 
 
@@ -110,14 +110,14 @@ class DeviceGraphs:
         self.capacity, self.ssd_max, self.device = capacity, ssd_max, torch.device(device)
         # Channels last, which is how a decoder of images leaves them and what reads in the longest lines.
         self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
-        self.lines = raster.describe([self.images.movedim(-1, 2)], tile)
-        self.layout = raster.layout(self.lines, 0, 1, slots * capacity)
+        self.lines = memory_layout.describe([self.images.movedim(-1, 2)], tile)
+        self.layout = memory_layout.layout(self.lines, 0, 1, slots * capacity)
         capability = capability or capability_of(self.device)
         aligned = self.layout is not None and self.lines.line % LINE_UNIT == 0
         tma = aligned and capability >= TMA_CAPABILITY
         self.config = choose_config(capacity, self.lines, tma, ssd_max, capability)
         self.blocks: Blocks | None = choose_blocks(self.lines)
-        self.segments = raster.segments(self.lines.tile_bytes, self.config.block_k)
+        self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         rows, tiles = slots * capacity, self.lines.tiles
         stored = self.blocks.stored if self.blocks else 1
         self.words = -(-capacity // WORD)
@@ -131,13 +131,13 @@ class DeviceGraphs:
         self._ends = torch.zeros(slots, dtype=torch.int32, device=device)
 
     def clear(self, slot: int) -> None:
-        """Makes room for another prompt."""
+        """Make room for another prompt."""
         self.counts[slot] = 0
         self.bits[slot] = 0
         self._ends[slot] = 0
 
     def extend(self, images: torch.Tensor, slots: list[int]) -> None:
-        """Adds images (M, H, W, C) uint8 of the device, each to the slot that ``slots`` (M,) names, in this order.
+        """Add images (M, H, W, C) uint8 of the device, each to the slot that ``slots`` (M,) names, in this order.
 
         Pairs of an old and a new image are decided, and those of two new ones; of two old ones only those that share a
         block of pairs with a new one. Raises ValueError where a slot is full or ``images`` is of another shape.
@@ -179,7 +179,7 @@ class DeviceGraphs:
             self._connect(table, since, end)
 
     def degrees(self) -> torch.Tensor:
-        """(slots, capacity) int32: neighbours of each image."""
+        """Return the neighbours of each image, (slots, capacity) int32."""
         degrees = torch.empty(self.bits.shape[:2], dtype=torch.int32, device=self.device)
         rows = degrees.numel()
         with _current(self.device):
@@ -195,7 +195,7 @@ class DeviceGraphs:
         return degrees
 
     def _measure(self, where: torch.Tensor) -> None:
-        """Means and norms of the new images."""
+        """Compute means and norms of the new images."""
         _, image, plane, row = self.lines.strides[0]
         if self.blocks:
             block_means(
@@ -279,7 +279,7 @@ class DeviceGraphs:
         )
 
     def schedule(self, blocks: int) -> tuple[int, int]:
-        """(programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
+        """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
 
         Four programs a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
         early; with fewer, tiles are shared out.
@@ -290,7 +290,7 @@ class DeviceGraphs:
         return min(at_once, blocks * -(-self.lines.tiles // tiles)), tiles
 
     def tile_constants(self) -> dict[str, int]:
-        """The compile-time arguments of the kernels that read tiles byte for byte."""
+        """Return the compile-time arguments of the kernels that read tiles byte for byte."""
         return {
             "K": self.lines.tile_bytes,
             "ROWS": self.lines.rows,
@@ -303,10 +303,10 @@ class DeviceGraphs:
 
 
 def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Kernels start on the current device: this one, for a while."""
+    """Make this the current device, on which kernels start, for a while."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _processors(device: torch.device) -> int:
-    """Multiprocessors of a device; three where a kernel is interpreted."""
+    """Return the multiprocessors of a device; three where a kernel is interpreted."""
     return 3 if device.type != "cuda" else torch.cuda.get_device_properties(device).multi_processor_count

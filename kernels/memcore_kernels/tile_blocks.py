@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from memcore_kernels.raster import Layout
+from memcore_kernels.memory_layout import Layout
 
 #: Images to a program of the norms, and its warps.
 NORM_ROWS = 16
@@ -26,7 +26,7 @@ NORM_WARPS = 4
 
 @triton.jit
 def flip(raw, PACKED_XOR: tl.constexpr):
-    """uint8 -> int8, minus 128. Packed: four bytes an instruction; Triton alone flips them one by one."""
+    """Turn uint8 into int8, minus 128. Packed: four bytes an instruction; Triton alone flips them one by one."""
     if PACKED_XOR:
         flipped = tl.inline_asm_elementwise(
             "xor.b32 $0, $1, 0x80808080;", "=r,r", [raw], dtype=tl.int8, is_pure=True, pack=4
@@ -38,7 +38,7 @@ def flip(raw, PACKED_XOR: tl.constexpr):
 
 @triton.jit
 def tile_offset(t, tiles_x, row_stride, ROWS: tl.constexpr, LINE: tl.constexpr, ALIGN: tl.constexpr):
-    """Bytes from an image's first to that of tile t; tiles count along rows."""
+    """Return the bytes from an image's first to that of tile t; tiles count along rows."""
     return tl.cast(t // tiles_x, tl.int64) * (ROWS * ALIGN) * row_stride + (t % tiles_x) * LINE
 
 
@@ -55,7 +55,7 @@ def load_block(
     BLOCK_K: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Bytes first .. first + BLOCK_K - 1 of a tile that starts at ``rows`` in each image; past K: 0."""
+    """Load bytes first .. first + BLOCK_K - 1 of a tile that starts at ``rows`` in each image; past K: 0."""
     k = first + tl.arange(0, BLOCK_K)
     if LINE % BLOCK_K == 0:  # a block lies within one line: one division for all its bytes
         line = first // LINE
@@ -93,7 +93,7 @@ def read_block(
     MASKED: tl.constexpr,
     TMA: tl.constexpr,
 ):
-    """(BLOCK_I, BLOCK_K) uint8: bytes first .. first + BLOCK_K - 1 of a tile in BLOCK_I images; past K: 0.
+    """Load (BLOCK_I, BLOCK_K) uint8: bytes first .. first + BLOCK_K - 1 of a tile in BLOCK_I images; past K: 0.
 
     TMA: ``x`` is the descriptor of (batch, image, plane, row, byte of the row), the tile begins at ``tile_row`` and
     ``tile_column``, and BLOCK_K divides LINE. A line past K is one of a plane that there is not, which the copy engine fills
@@ -142,7 +142,7 @@ def tile_ssd(
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """(BLOCK_M, BLOCK_N) ssd of tile t, uint32 (one segment) or int64; ``a_rows``: addresses of the images (rows, 1).
+    """Return (BLOCK_M, BLOCK_N) ssd of tile t, uint32 (one segment) or int64; ``a_rows``: addresses of the images (rows, 1).
 
     GRAM: b is a, block and all, and the norms are the diagonal of the products. SATURATED: uint32 also for several segments,
     2^32 - 1 for all that is larger.
@@ -249,7 +249,7 @@ def tile_norms_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """norm[b, t, s, i] = sum of (x_i - 128)^2 over segment s of tile t, int32; bytes past its end are 0.
+    """Write norm[b, t, s, i] = sum of (x_i - 128)^2 over segment s of tile t, int32; bytes past its end are 0.
 
     One program: BLOCK_N images x one segment of one tile. Each image byte is read once; 4 bytes are written
     an image and segment. ``norm_stride``: entries from one segment's norms to the next one's, at least n. Norms of
@@ -292,14 +292,14 @@ def tile_norms(
     arguments: dict[str, int],
     constants: dict[str, int],
 ) -> None:
-    """Fills ``norms`` (..., segments, norm_stride) int32: the launch of ``tile_norms_kernel``."""
+    """Fill ``norms`` (..., segments, norm_stride) int32: the launch of ``tile_norms_kernel``."""
     tile_norms_kernel[(programs,)](
         images, norms, norm_stride=norms.shape[-1], **arguments, **constants, num_warps=NORM_WARPS
     )
 
 
 def descriptor(images: torch.Tensor, layout: Layout, block_i: int, block_k: int) -> Any:
-    """Of ``images``, whose first byte it starts at, in blocks of ``block_i`` images and ``block_k`` bytes.
+    """Return a descriptor of ``images``, from their first byte, in blocks of ``block_i`` images and ``block_k`` bytes.
 
     It is made on the host and handed to the kernel by value, as a number is: nothing is allocated on the device, and a CUDA
     graph that captures the launch keeps it.

@@ -4,7 +4,7 @@
                  = max over t of  |x_i - 128|^2 + |x_j - 128|^2 - 2 (x_i - 128) . (x_j - 128)
 
 A byte minus 128 is its top bit flipped and read as int8: differences stay as they are, and the product runs
-on the int8 matrix units. Images are read where they stand (``raster``), a tile in segments of S bytes, S a
+on the int8 matrix units. Images are read in place (``memory_layout``), a tile in segments of S bytes, S a
 multiple of BLOCK_K.
 
 Overflow bounds (S <= 66,176, of which at most 66,051 are image bytes), so that every answer is exact:
@@ -47,7 +47,7 @@ from memcore_kernels.tile_blocks import (
 
 @triton.jit
 def _triangle(index, blocks):
-    """(row, column) of the index-th block on or above the diagonal of blocks x blocks, by integers alone.
+    """Return (row, column) of the index-th block on or above the diagonal of blocks x blocks, by integers alone.
 
     The triangle is folded into a rectangle of width blocks | 1: row r, of blocks - r entries, is filled up by
     the row at the other end that has the missing entries.
@@ -99,7 +99,7 @@ def tiled_l2_kernel(
     TMA: tl.constexpr,
     PACKED_XOR: tl.constexpr,
 ):
-    """out[b, i, j] = max(out[b, i, j], max over tiles of the ssd of a[b, i] and b[b, j]); out starts at 0.
+    """Write out[b, i, j] = max(out[b, i, j], max over tiles of the ssd of a[b, i] and b[b, j]); out starts at 0.
 
     One program: BLOCK_M x BLOCK_N pairs of one prompt x ``tiles_per_program`` tiles. A step copies (BLOCK_M +
     BLOCK_N) * BLOCK_K bytes and does BLOCK_M * BLOCK_N * BLOCK_K multiply-adds. Programs that share a pair,
@@ -227,7 +227,7 @@ def tiled_l2_ssd(
     tile: tuple[int, int],
     channels: Channels = "first",
 ) -> torch.Tensor:
-    """The largest tile's ssd of every pair: (N, N), with ``other`` (N, M); of batches (B, N, N), (B, N, M).
+    """Return the largest tile's ssd of every pair: (N, N), with ``other`` (N, M); of batches (B, N, N), (B, N, M).
 
     ``images`` uint8 (N, C, H, W) or (B, N, C, H, W), with ``channels="last"`` (N, H, W, C) or (B, N, H, W,
     C). They are read in place, whatever their batch, image, plane and row strides, and copied only where
@@ -258,7 +258,7 @@ def tiled_l2_ssd(
 
 
 def _launch(operands: list[torch.Tensor], launch: Launch, out: torch.Tensor) -> None:
-    """Both kernels; ``out`` (B, rows, columns), uint32 or int64, is zeros and takes the answer's upper triangle."""
+    """Launch both kernels; ``out`` (B, rows, columns), uint32 or int64, is zeros and takes the answer's upper triangle."""
     config = launch.config
     norms = _norms(operands, launch)
     inputs: list[Any] = operands
@@ -284,7 +284,7 @@ def _launch(operands: list[torch.Tensor], launch: Launch, out: torch.Tensor) -> 
 
 
 def _norms(operands: list[torch.Tensor], launch: Launch) -> list[torch.Tensor]:
-    """Of each operand (B, tiles, segments, its side of ``out``) int32, zero past its last image."""
+    """Return the norms of each operand (B, tiles, segments, its side of ``out``) int32, zero past its last image."""
     device, constants = operands[0].device, launch.norm_constants
     if launch.config.gram:
         return [torch.empty(1, dtype=torch.int32, device=device)]  # not read

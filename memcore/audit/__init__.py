@@ -1,1 +1,5 @@
-"""What is done with a prompt's generations: the growing graph, its findings, their matches, and the evaluation."""
+"""An audit: generations are sampled or read, graphed and searched for cliques, shard by shard."""
+
+from memcore.audit.run_audit import audit, filter_stored
+
+__all__ = ["audit", "filter_stored"]

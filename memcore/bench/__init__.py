@@ -23,12 +23,12 @@ def run_all(
     parts: Sequence[str] | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
-    """The machine, then one dict a measurement (see ``rows.Row``), of plain JSON types.
+    """Measure, and return the machine, then one dict a measurement (see ``rows.Row``), in plain JSON types.
 
     ``quick`` takes small inputs: about a minute. ``isa`` measures that instruction set instead of the strongest,
     ``parts`` some of ``PARTS``. A part whose answer is wrong is not timed: it gives one row with ``refused`` set and
-    the reason in ``note``, and the other parts go on. ``progress`` is told of each row when it is there, since the whole
-    takes minutes. Raises IsaError and ArgumentValueError.
+    the reason in ``note``, and the other parts are measured all the same. ``progress`` is called with a line for each row,
+    since the whole takes minutes. Raises IsaError and ArgumentValueError.
     """
     from memcore import isa as instruction_sets
     from memcore.bench import clique, dense, graph, knn, machine, stored
@@ -49,11 +49,11 @@ def run_all(
         results = [machine.describe(quick)]
         with one_thread():
             for part in wanted:
-                results += collect(part, _told(runs[part](quick), progress))
+                results += collect(part, _reported(runs[part](quick), progress))
     return results
 
 
-def _told(rows: Iterable[Any], progress: Callable[[str], object] | None) -> Iterator[Any]:
+def _reported(rows: Iterable[Any], progress: Callable[[str], object] | None) -> Iterator[Any]:
     for row in rows:
         if progress is not None:
             progress(f"{row.section}: {row.work}: {row.name}")
@@ -61,7 +61,7 @@ def _told(rows: Iterable[Any], progress: Callable[[str], object] | None) -> Iter
 
 
 def collect(section: str, rows: Iterable[Any]) -> list[dict[str, Any]]:
-    """The rows as dicts; where an answer is wrong or a package is missing, the row that says so ends them."""
+    """Return the rows as dicts; where an answer is wrong or a package is missing, the row that says so ends them."""
     from memcore.bench.rows import Row
     from memcore.errors import MissingExtraError
 
@@ -77,7 +77,7 @@ def collect(section: str, rows: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
-    """What ``run_all`` returned, for a person: the machine first, tables, and which targets hold."""
+    """Return the lines of what ``run_all`` returned, for a person: the machine first, tables, and which targets hold."""
     from memcore.bench import machine, rows
 
     first = [result for result in results if result["section"] == "machine"]

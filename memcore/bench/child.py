@@ -10,7 +10,7 @@ from memcore import isa
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with this memcore and its instruction set, and one thread for all pools."""
+    """Return this process's environment, with this memcore and its instruction set, and one thread for all pools."""
     here = str(Path(memcore.__file__).parents[1])
     path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
     pools = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -34,12 +34,12 @@ Kernel = Callable[[Graph], Clique]
 _NO_TIMER = not hasattr(signal, "setitimer")
 #: Seconds to import a library and to build its graphs, which are not the search's.
 _START_S = 60.0
-#: Vertices of the subgraphs whose cliques are held against enumeration.
+#: Vertices of the subgraphs whose cliques are compared with enumeration.
 _ENUMERATED = 16
 
 
 def makers(quick: bool) -> dict[str, Callable[[], Graph]]:
-    """Name -> how to make the graph, from the sparse ones of ordinary prompts to those that are hard."""
+    """Return name -> how to make the graph, from the sparse ones of ordinary prompts to those that are hard."""
     n = 200 if quick else 500
     kinds = [("12 duplicates", 0.15), ("all same", 0.15), ("low-contrast grey", 0.12)]
     if not quick:
@@ -59,8 +59,10 @@ def makers(quick: bool) -> dict[str, Callable[[], Graph]]:
 
 
 def verify(name: str, graph: Graph, kernel: Kernel = memcore.max_clique) -> Clique:
-    """The clique, after checks that need no trust: members are all connected, bounds agree, and on induced
-    subgraphs the answer is the enumeration's. Raises WrongAnswerError.
+    """Return the clique, after checks that need no trust.
+
+    Members are all connected, bounds agree, and on induced subgraphs the answer is the enumeration's. Raises
+    WrongAnswerError.
     """
     found = kernel(graph)
     adjacency = graph.adjacency()
@@ -91,7 +93,7 @@ def verify(name: str, graph: Graph, kernel: Kernel = memcore.max_clique) -> Cliq
 
 
 def run(quick: bool, *, kernel: Kernel = memcore.max_clique) -> Iterator[Row]:
-    """Every graph against every peer, then many graphs in one call."""
+    """Measure every graph against every peer, then many graphs in one call."""
     limit_s, rounds = (0.5, 3) if quick else (6.0, 7)
     made = {name: make() for name, make in makers(quick).items()}
     found = {name: verify(name, graph, kernel) for name, graph in made.items()}
@@ -106,7 +108,7 @@ def run(quick: bool, *, kernel: Kernel = memcore.max_clique) -> Iterator[Row]:
 def one_graph(
     name: str, found: Clique, ours: Spread, outcomes: Mapping[str, Mapping[str, Any]], limit_s: float
 ) -> Iterator[Row]:
-    """A row a peer, and a row for the best of them, which is what the target speaks of."""
+    """Return a row a peer, and a row for the best of them, which is what the target speaks of."""
     work = f"largest clique of {name}: {len(found)}{'' if found.proven else f' to {found.upper}, unproven'}"
     ratios: list[tuple[Spread, bool, str]] = []
     for peer, outcome in outcomes.items():
@@ -140,7 +142,7 @@ def one_graph(
 
 
 def best_of_peers(name: str, work: str, found: Clique, ratios: list[tuple[Spread, bool, str]]) -> Row:
-    """The smallest ratio; if every peer ran into the limit, that is only a lower bound."""
+    """Return the smallest ratio; if every peer ran into the limit, that is only a lower bound."""
     hard = name.startswith("G(") and float(name.removesuffix(")").split(",")[1]) >= 0.4
     what = f"max_clique of {name} against the best peer"
     target = Target(what, ">=", 10) if hard else Target(what, ">=", 1)
@@ -154,7 +156,7 @@ def best_of_peers(name: str, work: str, found: Clique, ratios: list[tuple[Spread
 
 
 def against(peer: str, made: list[Graph], limit_s: float, rounds: int) -> list[dict[str, Any]]:
-    """What became of each graph: ``size``, ``ours_s``, ``other_s``; or a ``note`` (``ended``: limit)."""
+    """Return what became of each graph: ``size``, ``ours_s``, ``other_s``; or a ``note`` (``ended``: limit)."""
     absent = missing(PEERS[peer][0])
     if absent is not None:
         return [{"note": absent}] * len(made)
@@ -171,7 +173,7 @@ def against(peer: str, made: list[Graph], limit_s: float, rounds: int) -> list[d
 def _one_process(
     peer: str, path: Path, limit_s: float, rounds: int, first: int, count: int
 ) -> list[dict[str, Any]]:
-    """The graphs from ``first`` on, until all are done, or one takes too long or ends the process."""
+    """Solve the graphs from ``first`` on, until all are done, or one takes too long or ends the process."""
     command = [
         sys.executable,
         "-m",
@@ -221,7 +223,7 @@ def _read(child: subprocess.Popen[str], steps: queue.Queue[str | None]) -> None:
 
 
 def many_graphs(count: int, rounds: int) -> Row:
-    """Many graphs of 500 vertices, memorisation-like, in one call and one thread; answers checked first."""
+    """Measure many graphs of 500 vertices, memorisation-like, in one call and one thread; answers checked first."""
     made = [graphs.memorised(500, seed) for seed in range(count)]
     target = Target("thresholded graphs of 500 vertices in one call, ms a graph", "<=", 0.3)
     work = f"{count} graphs of 500 vertices, memorisation-like"

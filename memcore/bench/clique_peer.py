@@ -81,7 +81,7 @@ def _say(**what: Any) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """Has the system end this process after so many seconds of the processor; 0 takes that back.
+    """Have the system end this process after that many seconds of the processor; 0 cancels it.
 
     A busy machine must not make a peer look slow. Where there is no such timer the parent's clock ends us.
     """
@@ -90,7 +90,7 @@ def _end_after(seconds: float) -> None:
 
 
 def solve(number: int, graph: Graph, peer: str, limit_s: float, rounds: int) -> None:
-    """One graph: the peer's first answer, then rounds in turn, as many as fit into the limit."""
+    """Solve one graph: the peer's first answer, then rounds in turn, as many as fit into the limit."""
     _, build, search = PEERS[peer]
     built: list[Any] = []
     build_s = measure(lambda: built.append(build(graph.n, graph.edges)), attempts=1)
@@ -120,6 +120,7 @@ def solve(number: int, graph: Graph, peer: str, limit_s: float, rounds: int) -> 
 
 
 def main() -> None:
+    """Solve the graphs that the arguments name, and print one JSON object a step."""
     peer, path, limit_s, rounds, first = sys.argv[1], sys.argv[2], *map(float, sys.argv[3:6])
     stored = np.load(path)
     load(PEERS[peer][0])

@@ -16,7 +16,7 @@ import memcore
 from memcore import _core, isa
 from memcore.bench import kinds, peers
 from memcore.bench.child import environment
-from memcore.bench.machine import others_running, processors
+from memcore.bench.machine import others_running
 from memcore.bench.rows import SHARE, US_A_CALL, Row, Target
 from memcore.bench.timing import (
     LONGEST_AGAIN_S,
@@ -28,6 +28,7 @@ from memcore.bench.timing import (
     measured_rate,
     require_equal,
 )
+from memcore.system.cpus import processors
 
 #: (images, output, threads) -> (N, N): what is timed; a test hands in a wrong one.
 Kernel = Callable[[NDArray[np.uint8], str, int], Any]
@@ -45,30 +46,30 @@ TARGETS = {
 
 
 def memcore_kernel(images: NDArray[np.uint8], output: str, threads: int) -> Any:
-    """The public function, as a user calls it."""
+    """Call the public function, as a user does."""
     return memcore.pairwise_tiled_l2(images, grid=GRID, output=output, threads=threads)  # type: ignore[arg-type]
 
 
 def tile_of(images: NDArray[np.uint8]) -> tuple[int, int]:
-    """Height and width of a tile of the 4 x 4 grid."""
+    """Return height and width of a tile of the 4 x 4 grid."""
     return images.shape[1] // GRID[0], images.shape[2] // GRID[1]
 
 
 def tile_bytes(images: NDArray[np.uint8]) -> int:
-    """K: bytes of a tile."""
+    """Return K, the bytes of a tile."""
     height, width = tile_of(images)
     return height * width * int(images.shape[3])
 
 
 def verify(images: NDArray[np.uint8], kernel: Kernel = memcore_kernel, *, sample: int = 12) -> NDArray[Any]:
-    """The kernel's ssd of all pairs, after holding ``sample`` rows and columns against the int64 oracle.
+    """Return the kernel's ssd of all pairs, after comparing ``sample`` rows and columns with the int64 oracle.
 
     Raises WrongAnswerError; nothing may be timed then.
     """
     n = len(images)
     random = np.random.default_rng(n)
     some = np.sort(random.permutation(n)[:sample])
-    # Copies among the columns, so that small sums are held against the oracle as well as large ones.
+    # Copies among the columns, so that small sums are compared with the oracle as well as large ones.
     copies = [i for i in kinds.planted(KIND, n) if i < n][: sample // 2]
     columns = np.unique(
         np.concatenate([random.permutation(n)[: sample - len(copies)], copies]).astype(np.int64)
@@ -88,13 +89,13 @@ def verify(images: NDArray[np.uint8], kernel: Kernel = memcore_kernel, *, sample
 
 
 def exact_distances(ssd: NDArray[Any], k: int) -> NDArray[np.float64]:
-    """sqrt(ssd / (K * 255^2)) in float64."""
+    """Return sqrt(ssd / (K * 255^2)) in float64."""
     answer: NDArray[np.float64] = np.sqrt(ssd.astype(np.float64) / (k * 255**2))
     return answer
 
 
 def largest_error(distances: NDArray[Any], exact: NDArray[np.float64]) -> float:
-    """Of all pairs but an image with itself; 0 if only the rounding to the result's own dtype is left."""
+    """Return the largest error of all pairs of two images; 0 if nothing but the rounding to the result's dtype is left."""
     pairs = ~np.eye(len(exact), dtype=np.bool_)
     if np.array_equal(distances[pairs], exact[pairs].astype(distances.dtype)):
         return 0.0
@@ -103,13 +104,13 @@ def largest_error(distances: NDArray[Any], exact: NDArray[np.float64]) -> float:
 
 
 def multiply_adds(images: NDArray[np.uint8]) -> int:
-    """Those that the answer needs: each pair once, and each image's norm."""
+    """Return the multiply-adds that the answer needs: each pair once, and each image's norm."""
     n = len(images)
     return n * (n + 1) // 2 * int(images[0].size)
 
 
 def run(quick: bool, *, kernel: Kernel = memcore_kernel) -> Iterator[Row]:
-    """All rows: the active instruction set against all peers, then the weaker ones against the honest one."""
+    """Measure all rows: the active instruction set against all peers, then the weaker ones against the honest one."""
     n, size = (64, 256) if quick else (500, 512)
     rounds, budget_s = (3, 1.0) if quick else (5, 10.0)
     images = kinds.images(KIND, n, size)
@@ -142,7 +143,7 @@ def against_peers(
     kernel: Kernel = memcore_kernel,
     aimed: bool = True,
 ) -> Iterator[Row]:
-    """One row a peer, in turn with us; the answer is held against the oracle before the first is timed."""
+    """Measure one row a peer, in turn with us; the answer is compared with the oracle before the first is timed."""
     exact = exact_distances(verify(images, kernel), tile_bytes(images))
     tile = tile_of(images)
     for peer in chosen:
@@ -171,7 +172,7 @@ def against_peers(
 def against_peaks(
     images: NDArray[np.uint8], work: str, rounds: int, *, kernel: Kernel = memcore_kernel
 ) -> Iterator[Row]:
-    """The target is stated for the loop of AVX-512 VNNI, which a machine may have besides matrix units."""
+    """Measure against the loop of AVX-512 VNNI, for which the target is stated, and against that of the active set."""
     target = Target("dense, share of the core's own VNNI peak loop", ">=", 0.85)
     active = isa.active()
     vnni = VNNI if VNNI in isa.available()[: isa.available().index(active)] else active
@@ -189,7 +190,7 @@ def against_peak(
     target: Target | None = None,
     loop: str | None = None,
 ) -> Row:
-    """Useful multiply-adds a second, as a share of the core's own loop of nothing but multiply-adds.
+    """Measure useful multiply-adds a second, as a share of the core's own loop of nothing but multiply-adds.
 
     ``loop`` is the instruction set of that loop; the active one if it is not given.
     """
@@ -231,13 +232,13 @@ def against_peak(
 
 
 def _peak_iterations() -> int:
-    """Iterations of the peak loop that take about the tenth part of ``LONGEST_AGAIN_S``."""
+    """Return the iterations of the peak loop that take about the tenth part of ``LONGEST_AGAIN_S``."""
     few = 1000
     return max(few, round(few * LONGEST_AGAIN_S / 10 / measure(lambda: _core.multiply_add_peak(few))))
 
 
 def two_threads(images: NDArray[np.uint8], work: str, rounds: int, *, kernel: Kernel = memcore_kernel) -> Row:
-    """Two threads against one."""
+    """Measure two threads against one."""
     target = Target("dense, two threads against one", ">=", 1.85)
     name = "memcore itself, two threads against one"
     busy = others_running()
@@ -261,7 +262,7 @@ def two_threads(images: NDArray[np.uint8], work: str, rounds: int, *, kernel: Ke
 
 
 def call_overhead(rounds: int) -> Row:
-    """A call with next to no work: two images of 64 x 64."""
+    """Measure a call with next to no work: two images of 64 x 64."""
     images = np.zeros((2, 64, 64, 3), dtype=np.uint8)
     images[1] = 255
     verify(images)
@@ -281,7 +282,7 @@ def call_overhead(rounds: int) -> Row:
 
 
 def extra_memory(n: int, size: int) -> Iterator[Row]:
-    """Peak memory beyond the input and the answer, as a share of the input; in a process of its own."""
+    """Measure peak memory beyond the input and the answer, as a share of the input; in a process of its own."""
     for operation in ("dense", "graph"):
         target = Target(
             f"{operation}: memory beyond the input and the answer, share of the input", "<=", 0.15

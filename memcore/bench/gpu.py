@@ -1,6 +1,6 @@
 """The kernels for CUDA tensors against their peers on the same device, timed by CUDA events.
 
-Never run on a device yet; ``tests/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
+Never run on a device yet; ``tests/bench/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
 clock of events with stand-ins; cuVS was never there.
 """
 
@@ -34,7 +34,7 @@ _CUVS = "cuvs is not installed: it is no part of an extra, since NVIDIA's own in
 
 
 def by_events(call: Call, repeats: int) -> float:
-    """Seconds a call on the device's own clock, from one event to another on the current stream."""
+    """Return seconds a call on the device's own clock, from one event to another on the current stream."""
     import torch
 
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ def by_events(call: Call, repeats: int) -> float:
 
 
 def by_the_wall(call: Call, repeats: int) -> float:
-    """Seconds a call on the host's clock: for tests on CPU tensors."""
+    """Return seconds a call on the host's clock: for tests on CPU tensors."""
     start = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -59,7 +59,7 @@ PARTS = ("dense", "graph", "clique", "knn")
 
 
 def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
-    """As ``memcore.bench.run_all``: the machine with its device, then a dict a measurement.
+    """Measure as ``memcore.bench.run_all`` does: the machine with its device, then a dict a measurement.
 
     Without a device: the machine, and one row, marked as refused, whose note says why. Raises ArgumentValueError for a
     part that is none of ``PARTS``.
@@ -84,7 +84,7 @@ def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
 def _row(
     section: str, work: str, name: str, device: str, ours: Call, other: Call, clock: Clock, **more: Any
 ) -> Row:
-    """Both warmed up, then in turn, five rounds."""
+    """Time both, warmed up, then in turn, five rounds."""
     for call in (ours, other):
         clock(call, 2)
     repeats = [max(1, round(0.02 / max(clock(call, 1), 1e-6))) for call in (ours, other)]
@@ -113,14 +113,14 @@ def _on(device: str, array: Any) -> torch.Tensor:
 
 
 def _tiles(images: torch.Tensor, tile: tuple[int, int]) -> torch.Tensor:
-    """(N, H, W, C) -> (tiles, N, K) contiguous: what a matrix product of a library wants."""
+    """Turn (N, H, W, C) into (tiles, N, K), contiguous: what a matrix product of a library wants."""
     n, height, width, channels = images.shape
     cut = images.reshape(n, height // tile[0], tile[0], width // tile[1], tile[1], channels)
     return cut.permute(1, 3, 0, 2, 4, 5).reshape(-1, n, tile[0] * tile[1] * channels).contiguous()
 
 
 def by_int_mm(tiles: torch.Tensor) -> torch.Tensor:
-    """(tiles, N, K) uint8 -> (N, N) int64: torch's int8 product, one tile after the other, and its epilogue.
+    """Turn (tiles, N, K) uint8 into (N, N) int64: torch's int8 product, one tile after the other, and its epilogue.
 
     N is filled up to a multiple of 8, and above 16, which that product asks for.
     """

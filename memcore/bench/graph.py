@@ -26,14 +26,14 @@ _READ_LIMITS = {0.10: 1.8, 0.15: 2.4}
 
 
 def memcore_graph(images: NDArray[np.uint8], threshold: float) -> Graph:
-    """The public function, as a user calls it, in one thread."""
+    """Call the public function as a user does, in one thread."""
     return memcore.tiled_l2_graph(images, threshold, grid=dense.GRID, threads=1)
 
 
 def verify(
     images: NDArray[np.uint8], threshold: float, ssd: NDArray[Any], kernel: Kernel = memcore_graph
 ) -> Graph:
-    """The graph, after holding every pair against the dense integers, which the oracle has confirmed."""
+    """Return the graph, after comparing every pair with the dense integers, which the oracle has confirmed."""
     graph = kernel(images, threshold)
     limit = Threshold(threshold).ssd_max(dense.tile_bytes(images))
     i, j = np.nonzero(np.triu(ssd <= limit, 1))
@@ -44,7 +44,7 @@ def verify(
 
 
 def run(quick: bool, *, kernel: Kernel = memcore_graph) -> Iterator[Row]:
-    """Every kind at both thresholds, and the worst of them against dense."""
+    """Measure every kind at both thresholds, and the worst of them against dense."""
     n, size, rounds, budget_s = (64, 256, 3, 1.0) if quick else (500, 512, 7, 5.0)
     worst: Spread | None = None
     worst_at = ""
@@ -71,7 +71,7 @@ def run(quick: bool, *, kernel: Kernel = memcore_graph) -> Iterator[Row]:
 
 
 def edges_alone(images: NDArray[np.uint8], name: str, rounds: int) -> Iterator[Row]:
-    """The same edges without their sums, where bounds and the triangle inequality may decide, against the whole graph."""
+    """Measure the edges without their sums, where bounds and the triangle inequality may decide, against the whole graph."""
     n, size = images.shape[:2]
     for threshold in THRESHOLDS:
         alone = functools.partial(
@@ -94,7 +94,7 @@ def edges_alone(images: NDArray[np.uint8], name: str, rounds: int) -> Iterator[R
 
 
 def features_taken(images: NDArray[np.uint8], rounds: int) -> Iterator[Row]:
-    """The rest of the work where the features were taken while each image was in the cache, as ``extend`` does."""
+    """Measure the rest of the work where the features were taken while each image was in the cache, as ``extend`` does."""
     n, size = images.shape[:2]
     work = f"{n} images {size}x{size}x3, diverse, features already taken"
     if not hasattr(_core, "Features"):
@@ -138,7 +138,7 @@ def one_kind(
     *,
     kernel: Kernel = memcore_graph,
 ) -> Iterator[Row]:
-    """Both thresholds of one kind: a row against dense and one against a plain read."""
+    """Measure both thresholds of one kind: a row against dense and one against a plain read."""
     ssd = dense.verify(images)
     n, size = images.shape[:2]
     work = f"{n} images {size}x{size}x3, {name}"

@@ -13,18 +13,18 @@ Edges = NDArray[np.int32]
 
 
 def from_edges(n: int, edges: Edges) -> Graph:
-    """A graph with nothing known of its distances."""
+    """Return a graph with nothing known of its distances."""
     return Graph(n, edges, None, np.zeros(len(edges), np.float32), 0.0, 0)
 
 
 def of_images(kind: str, n: int, threshold: float, size: int = 64) -> Graph:
-    """The thresholded graph of ``n`` small images of a kind."""
+    """Return the thresholded graph of ``n`` small images of a kind."""
     graph = memcore.tiled_l2_graph(kinds.images(kind, n, size), threshold, threads=1)
     return from_edges(n, graph.edges)
 
 
 def random(n: int, density: float, seed: int) -> Graph:
-    """G(n, p): every pair is an edge with the chance ``density``."""
+    """Return G(n, p): every pair is an edge with the chance ``density``."""
     return from_edges(n, _edges(np.random.default_rng(seed).random((n, n)) < density))
 
 
@@ -37,7 +37,7 @@ def nearly_complete(n: int, group: int, missing: float, seed: int) -> Graph:
 
 
 def memorised(n: int, seed: int) -> Graph:
-    """Like a prompt's graph: a few stray edges and, for every fourth seed, copies of one image.
+    """Return what is like a prompt's graph: a few stray edges and, for every fourth seed, copies of one image.
 
     A copy is the image with noise of its own level s; two lie sqrt(s_i^2 + s_j^2) apart, give or take 1 %,
     and are an edge up to 0.15. The best copies are a clique, the worse ones a fringe around it.

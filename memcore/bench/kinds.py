@@ -60,7 +60,7 @@ class Kind:
 def images(
     name: str, n: int = 500, size: int = 512, *, seed: int = DEFAULT_SEED, cache: Path | None = None
 ) -> Images:
-    """(n, size, size, 3) uint8 of the kind ``name``; the same arguments give the same bytes.
+    """Return (n, size, size, 3) uint8 of the kind ``name``; the same arguments give the same bytes.
 
     ``cache`` is a folder in which finished arrays are kept and found again.
     """
@@ -80,13 +80,13 @@ def images(
 
 
 def planted(name: str, n: int = 500, *, seed: int = DEFAULT_SEED) -> tuple[int, ...]:
-    """Indices of the images that are copies of one another, ascending; a clique at 0.10 and at 0.15."""
+    """Return the indices of the images that are copies of one another, ascending; a clique at 0.10 and at 0.15."""
     count = min(_kind(name).copies, n)
     return tuple(sorted(int(i) for i in np.random.default_rng([seed, 1]).permutation(n)[:count]))
 
 
 def rows(n: int, *, side: int = 32, seed: int = DEFAULT_SEED) -> Images:
-    """(n, side * side * 3) uint8: flattened small crops of the photographs, for k nearest neighbours.
+    """Return (n, side * side * 3) uint8: flattened small crops of the photographs, for k nearest neighbours.
 
     Every eighth repeats an earlier one, exactly or with a little noise: there are near neighbours and ties.
     """
@@ -108,7 +108,7 @@ def rows(n: int, *, side: int = 32, seed: int = DEFAULT_SEED) -> Images:
 
 @functools.cache
 def photographs() -> tuple[Any, ...]:
-    """The photographs as RGB Pillow images, in a fixed order."""
+    """Return the photographs as RGB Pillow images, in a fixed order."""
     image = load("PIL.Image", "the benchmark's images")
     found = []
     for module, folder, names in (("skimage", "data", _SKIMAGE), ("sklearn", "datasets/images", _SKLEARN)):
@@ -135,7 +135,7 @@ def _build(kind: Kind, n: int, size: int, seed: int) -> Images:
 
 
 def _shrunk(photo: Any, side: int) -> Images:
-    """The photograph as an array whose shorter side is ``side``."""
+    """Return the photograph as an array whose shorter side is ``side``."""
     scale = side / min(photo.size)
     size = (max(side, round(photo.width * scale)), max(side, round(photo.height * scale)))
     return np.asarray(photo.resize(size, load("PIL.Image").Resampling.BILINEAR))
@@ -144,7 +144,7 @@ def _shrunk(photo: Any, side: int) -> Images:
 def _crop(
     random: Random, photo: Any, size: int, lowest: float, highest: float, around: float | None
 ) -> Images:
-    """A square of the photograph, brought to ``size``, with other contrast, brightness, colour, some noise.
+    """Return a square of the photograph, brought to ``size``, with other contrast, brightness, colour, some noise.
 
     Its side is ``lowest`` to ``highest`` of the photograph's shorter side; it lies anywhere and is mirrored
     half of the time, or it lies within ``around`` of the shorter side from the middle.
@@ -169,7 +169,7 @@ def _crop(
 
 
 def _copy(random: Random, original: Images) -> Images:
-    """The image as a model would give it back: with noise of one level, part of it coarse."""
+    """Return the image as a model would give it back: with noise of one level, part of it coarse."""
     size = original.shape[0]
     level = random.uniform(COPY_NOISE[0], COPY_NOISE[1]) * 255
     coarse = random.standard_normal((-(-size // 8), -(-size // 8), 3), dtype=np.float32)
@@ -225,7 +225,7 @@ def _low_contrast_grey(random: Random, n: int, size: int) -> Images:
 
 
 def _white_noise(random: Random, n: int, size: int) -> Images:
-    """Flat grey under noise, pairs on both sides of the threshold: blocks say nothing, only pixels decide."""
+    """Return flat grey under noise, pairs on both sides of the threshold: blocks say nothing, only pixels decide."""
     # The largest of 16 tiles lies a little above the mean of all, by an amount that shrinks with the tile.
     level = NOISE_THRESHOLD / np.sqrt(2) * 255 * (1 - 1.25 / np.sqrt(size * size * 3 / 16))
 

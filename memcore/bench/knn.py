@@ -25,7 +25,7 @@ _LIMITS = {"faiss IndexFlatL2": 4.0, "torch matmul + topk": 5.0}
 
 
 def memcore_knn(queries: NDArray[np.uint8], corpus: NDArray[np.uint8], k: int) -> Neighbors:
-    """The public function, as a user calls it, in one thread."""
+    """Call the public function as a user does, in one thread."""
     return memcore.knn(queries, corpus, k, threads=1)
 
 
@@ -37,7 +37,7 @@ def verify(
     *,
     sample: int = 8,
 ) -> Neighbors:
-    """The neighbours, after holding ``sample`` queries against the oracle on the whole corpus, with ties."""
+    """Return the neighbours, after comparing ``sample`` queries with the oracle on the whole corpus, with ties."""
     found = kernel(queries, corpus, k)
     some = np.sort(np.random.default_rng(k).permutation(len(queries))[:sample])
     # The oracle widens its whole corpus to int64; in parts, and merged by (ssd, index), it needs less memory.
@@ -55,7 +55,7 @@ def verify(
 
 
 def run(quick: bool, *, kernel: Kernel = memcore_knn) -> Iterator[Row]:
-    """Both k against all peers."""
+    """Measure both k against all peers."""
     # 32 x 32 x 3: the rows of CIFAR-10, whose training set has 50,000.
     n_queries, n_corpus, rounds, budget_s = (256, 4096, 3, 1.5) if quick else (1024, 50_000, 5, 15.0)
     everything = kinds.rows(n_corpus + n_queries)
@@ -74,7 +74,7 @@ def against_peers(
     *,
     kernel: Kernel = memcore_knn,
 ) -> Iterator[Row]:
-    """One row a peer; building its index (float32 copies of the corpus) is not counted, packing ours is."""
+    """Measure one row a peer; building its index (float32 copies of the corpus) is not counted, packing ours is."""
     work = f"{len(queries)} queries x {len(corpus)} rows of {corpus.shape[1]} bytes, k = {k}"
     found = verify(queries, corpus, k, kernel)
     for peer in chosen:
@@ -106,7 +106,7 @@ def against_peers(
 
 
 def largest_error(squares: NDArray[Any], ssd: NDArray[Any], dimension: int) -> float:
-    """Of the k distances in [0, 1], rank by rank."""
+    """Return the largest error of the k distances in [0, 1], rank by rank."""
     exact = np.sqrt(ssd.astype(np.float64) / (dimension * 255**2))
     got = np.sqrt(np.maximum(squares.astype(np.float64), 0) / (dimension * 255**2))
     return float(np.abs(got - exact).max())

@@ -13,6 +13,7 @@ import numpy as np
 import memcore
 from memcore import isa
 from memcore.bench.peers import DISTRIBUTIONS, version
+from memcore.system.cpus import processors
 
 _SHOWN = ("numpy", "torch", "faiss", "numkong", "networkx", "igraph", "cliquematch", "networkit")
 
@@ -21,7 +22,7 @@ BUSY = 0.6
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(errors="replace").splitlines():
@@ -30,13 +31,8 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def others_running() -> int:
-    """How many threads other than this one want a processor at present, by a median; 0 where that is unknown."""
+    """Return how many threads other than this one want a processor at present, by a median; 0 where that is unknown."""
     source = Path("/proc/loadavg")
     if not source.exists():
         return 0
@@ -48,7 +44,7 @@ def others_running() -> int:
 
 
 def describe(quick: bool) -> dict[str, Any]:
-    """The first of the results: what everything after it was measured on."""
+    """Return the first of the results: what everything after it was measured on."""
     return {
         "section": "machine",
         "processor": processor(),
@@ -68,7 +64,7 @@ def describe(quick: bool) -> dict[str, Any]:
 
 
 def lines(machine: dict[str, Any]) -> list[str]:
-    """The same for a person: one line, and more if the machine is busy or the inputs are small."""
+    """Return the lines of ``describe`` for a person: one, and more if the machine is busy or the inputs are small."""
     versions = ", ".join(
         f"{name} {number or 'not installed'}" for name, number in machine["versions"].items()
     )
@@ -87,7 +83,7 @@ def lines(machine: dict[str, Any]) -> list[str]:
 
 
 def _blas() -> str:
-    """The BLAS that NumPy's peers run on, since a slow one would flatter us."""
+    """Return the BLAS that NumPy's peers run on, since a slow one would flatter us."""
     config = np.show_config(mode="dicts") or {}
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()

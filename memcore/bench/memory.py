@@ -23,7 +23,7 @@ def _kilobytes(field: str) -> int:
 
 
 def extra_share(operation: str, n: int, size: int) -> float:
-    """(peak during the call - resident before - the answer) / input."""
+    """Return (peak during the call - resident before - the answer) / input."""
     images = kinds.images(dense.KIND, n, size)
     small = images[:2].copy()
     memcore.pairwise_tiled_l2(small, threads=1)
@@ -43,6 +43,7 @@ def extra_share(operation: str, n: int, size: int) -> float:
 
 
 def main() -> None:
+    """Measure the operation that the arguments name, and print the share as JSON."""
     operation, n, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if not (_STATUS.exists() and _CLEAR.exists()):
         print(json.dumps({"note": "peak memory is read from /proc, which this system does not have"}))

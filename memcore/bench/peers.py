@@ -42,7 +42,7 @@ DISTRIBUTIONS = {
 
 
 def missing(module: str) -> str | None:
-    """None if ``module`` is installed, else the line that says how to install it."""
+    """Return None if ``module`` is installed, else the line that says how to install it."""
     top = module.partition(".")[0]
     if importlib.util.find_spec(top) is not None:
         return None
@@ -50,14 +50,14 @@ def missing(module: str) -> str | None:
 
 
 def load(module: str, purpose: str = "memcore bench") -> Any:
-    """The imported module; MissingExtraError with the command that installs it if it is not there."""
+    """Return the imported module; raise MissingExtraError with the command that installs it if it is not there."""
     if missing(module) is not None:
         raise MissingExtraError(DISTRIBUTIONS[module.partition(".")[0]], "bench", purpose)
     return importlib.import_module(module)
 
 
 def version(module: str) -> str | None:
-    """The installed version, or None."""
+    """Return the installed version, or None."""
     try:
         return importlib.metadata.version(DISTRIBUTIONS[module])
     except importlib.metadata.PackageNotFoundError:
@@ -65,7 +65,7 @@ def version(module: str) -> str | None:
 
 
 def tiles(images: NDArray[np.uint8], tile: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
-    """One tile of all images at a time, (N, K) uint8: the order in which a careful user of a GEMM works."""
+    """Yield one tile of all images at a time, (N, K) uint8: the order in which a careful user of a GEMM works."""
     n, h, w, c = images.shape
     for y in range(0, h, tile[0]):
         for x in range(0, w, tile[1]):
@@ -79,7 +79,7 @@ def _scaled(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _finish(largest: Matrix, tile_values: int) -> Matrix:
-    """Largest squared l2 of values in [0, 1] -> distance."""
+    """Turn the largest squared l2 of values in [0, 1] into a distance."""
     return np.sqrt(np.maximum(largest, 0) / tile_values)
 
 
@@ -193,7 +193,9 @@ DENSE = (
 class Search(Protocol):
     """queries (Q, D) uint8 -> squared l2 (Q, k) in units of uint8 steps, indices (Q, k)."""
 
-    def __call__(self, queries: NDArray[np.uint8], k: int) -> tuple[Matrix, Matrix]: ...
+    def __call__(self, queries: NDArray[np.uint8], k: int) -> tuple[Matrix, Matrix]:
+        """Search."""
+        ...
 
 
 class KnnPeer(NamedTuple):
@@ -264,7 +266,7 @@ KNN = (
 def oracle_rows(
     images: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64], tile: tuple[int, int]
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """The int64 oracle's ssd of some rows against some columns, where all pairs would take too long."""
+    """Return the int64 oracle's ssd of some rows against some columns, where all pairs would take too long."""
     ssd: NDArray[np.unsignedinteger[Any]] = reference.tiled_l2_ssd(
         images[rows][None], images[columns][None], tile
     )[0]

@@ -1,4 +1,4 @@
-"""One measurement as plain data, the target it is held against, and the tables that a person reads."""
+"""One measurement as plain data, the target that it is compared with, and the tables that a person reads."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Target:
     limit: float
 
     def holds(self, value: float) -> bool:
+        """Return whether the figure reaches the target."""
         return bool(_RULES[self.rule](value, self.limit))
 
     def __str__(self) -> str:
+        """Return the rule and the limit."""
         return f"{self.rule} {self.limit:g}"
 
 
@@ -66,7 +68,7 @@ class Row:
         return None if self.at_least and not reached else reached
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the row in plain JSON types."""
         plain = dataclasses.asdict(self)
         for field in ("value", "ours_s", "other_s"):
             spread = getattr(self, field)
@@ -78,14 +80,14 @@ class Row:
 
 
 def figure(value: float) -> str:
-    """Three digits, never an exponent."""
+    """Return three digits, never an exponent."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
 
 
 def tables(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table for each piece of work, in the order of ``results``, and then the targets."""
+    """Return a table for each piece of work, in the order of ``results``, and then the targets."""
     lines: list[str] = []
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for result in results:
@@ -97,7 +99,7 @@ def tables(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _table(body: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns without those that are empty; a row of one cell stands as a sentence."""
+    """Return aligned columns without those that are empty; a row of one cell is a sentence."""
     full = [cells for cells in body if len(cells) > 1]
     kept = [i for i in range(len(_HEAD)) if any(cells[i] for cells in full)]
     widths = [max(len(cells[i]) for cells in [*full, _HEAD]) for i in kept]
@@ -140,7 +142,7 @@ def _milliseconds(spread: Mapping[str, float] | None) -> str:
 
 
 def _targets(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which of the targets hold on this machine, one line each."""
+    """Return which of the targets hold on this machine, one line each."""
     aimed = [result for result in results if result["target"] is not None]
     if not aimed:
         return []

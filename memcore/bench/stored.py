@@ -1,5 +1,7 @@
-"""Stored prompts read and graphed as ``memcore filter`` does it, beside what cannot be saved: reading the same bytes, or the
-fastest decoder alone."""
+"""Stored prompts read and graphed as ``memcore filter`` does it.
+
+Beside it is what cannot be saved: reading the same bytes, or the fastest decoder alone.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from memcore.bench.timing import Call, Spread, in_turn, require_equal
 from memcore.types import Graph
 
 if TYPE_CHECKING:
-    from memcore.jobs.stored import StoredPrompts
+    from memcore.sources.by_prompt import StoredPrompts
 
 #: A set's first prompt -> its graph: what is timed; a test hands in a wrong one.
 Kernel = Callable[["StoredPrompts"], Graph]
@@ -49,7 +51,7 @@ class Case:
 
 
 def memcore_graph(stored: StoredPrompts) -> Graph:
-    """What ``memcore filter`` does with a prompt up to its graph, in one thread."""
+    """Do what ``memcore filter`` does with a prompt up to its graph, in one thread."""
     graph = PromptGraph(
         stored.image_shape,
         THRESHOLD,
@@ -64,9 +66,9 @@ def memcore_graph(stored: StoredPrompts) -> Graph:
 
 
 def prepare(kind: str, images: NDArray[np.uint8], root: Path) -> Case:
-    """Writes the images below ``root``. MissingExtraError where a package is not installed."""
+    """Write the images below ``root``. Raises MissingExtraError where a package is not installed."""
     load("pyarrow", "memcore bench --part stored")
-    from memcore.jobs.stored import StoredPrompts
+    from memcore.sources.by_prompt import StoredPrompts
 
     if kind == "npy":
         root.mkdir(parents=True)
@@ -96,7 +98,7 @@ def prepare(kind: str, images: NDArray[np.uint8], root: Path) -> Case:
 
 
 def read_file(path: Path) -> Call:
-    """Reads the file into memory that is reused.
+    """Return a call that reads the file into memory that is reused.
 
     Aligned to a page: elsewhere the system's copy may take two or three times as long, and it would be no floor.
     """
@@ -112,14 +114,14 @@ def read_file(path: Path) -> Call:
 
 
 def verify(case: Case, kernel: Kernel = memcore_graph) -> None:
-    """Holds the graph against that of the decoded images, edge by edge."""
+    """Compare the graph with that of the decoded images, edge by edge."""
     got, want = kernel(case.stored), tiled_l2_graph(case.pixels, THRESHOLD, channels="last", threads=1)
     require_equal(f"stored {case.format}, edges", got.edges, want.edges)
     require_equal(f"stored {case.format}, sums", np.asarray(got.ssd), np.asarray(want.ssd))
 
 
 def run(quick: bool, *, kernel: Kernel = memcore_graph) -> Iterator[Row]:
-    """All formats; the files lie in a temporary folder while they are measured."""
+    """Measure all formats; the files are in a temporary folder while they are measured."""
     n, size, rounds = (64, 256, 3) if quick else (500, 512, 7)
     images = kinds.images(KIND, n, size)
     for kind in FORMATS:
@@ -130,7 +132,7 @@ def run(quick: bool, *, kernel: Kernel = memcore_graph) -> Iterator[Row]:
 def one_format(
     kind: str, images: NDArray[np.uint8], root: Path, rounds: int, kernel: Kernel = memcore_graph
 ) -> Row:
-    """One format's ratio to its floor; without its decoder a row that says so."""
+    """Measure one format's ratio to its floor; without its decoder a row that says so."""
     n, size = images.shape[:2]
     work = f"{n} images {size}x{size}x3, {KIND}, {kind}"
     what = "reading the same bytes" if kind == "npy" else "the fastest decoder alone"
@@ -159,7 +161,7 @@ def one_format(
 
 
 def _write(kind: str, images: NDArray[np.uint8], folder: Path) -> list[bytes]:
-    """One file an image, as most programs would write it; their contents."""
+    """Write one file an image, as most programs would, and return their contents."""
     pil = load("PIL.Image")
     folder.mkdir(parents=True)
     encoded = []

@@ -40,6 +40,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
+        """Return the spread of these values."""
         return cls(float(np.median(values)), min(values), max(values))
 
 
@@ -61,7 +62,7 @@ class Pairs(NamedTuple):
 
 
 def require_equal(what: str, got: NDArray[Any], want: NDArray[Any]) -> None:
-    """Raises WrongAnswerError unless both arrays are equal, integer by integer."""
+    """Raise WrongAnswerError unless both arrays are equal, integer by integer."""
     if got.shape != want.shape:
         raise WrongAnswerError(f"{what}: shape {got.shape} instead of {want.shape}; nothing was timed")
     wrong = np.argwhere(got != want)
@@ -74,18 +75,18 @@ def require_equal(what: str, got: NDArray[Any], want: NDArray[Any]) -> None:
 
 
 def measure(call: Call, repeats: int = 1, *, attempts: int = MOST_ATTEMPTS) -> float:
-    """Seconds a call, over ``repeats`` calls in a row."""
+    """Return seconds a call, over ``repeats`` calls in a row."""
     return _cleanest(call, repeats, attempts)[0]
 
 
 def measured_rate(call: Callable[[], float]) -> float:
-    """What a call that measures its own rate by the wall clock returns, free of what others took."""
+    """Return what a call that measures its own rate by the wall clock gives, free of what others took."""
     _, stretch, rate = _cleanest(call, 1, MOST_ATTEMPTS)
     return float(rate) * stretch
 
 
 def _cleanest(call: Call, repeats: int, attempts: int) -> tuple[float, float, Any]:
-    """Seconds a call, how many times as far the wall clock ran, and the last answer.
+    """Return seconds a call, how many times as far the wall clock ran, and the last answer.
 
     Seconds are the wall clock's or the processor's, whichever is less: on a machine that others use too, the wall
     clock also runs while the processor works for them. That leaves cold caches, so a sample in which it happened is
@@ -113,7 +114,7 @@ def _cleanest(call: Call, repeats: int, attempts: int) -> tuple[float, float, An
 
 
 def repeats_for(call: Call) -> int:
-    """How many calls make a sample long enough to measure; also the warm-up."""
+    """Return how many calls make a sample long enough to measure; also the warm-up."""
     first = measure(call)
     if first > SHORTEST_SAMPLE_S:
         return 1
@@ -121,13 +122,13 @@ def repeats_for(call: Call) -> int:
 
 
 def alone(call: Call, rounds: int) -> list[float]:
-    """Seconds a call in each of ``rounds`` samples."""
+    """Return seconds a call in each of ``rounds`` samples."""
     repeats = repeats_for(call)
     return [measure(call, repeats) for _ in range(rounds)]
 
 
 def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")) -> Pairs:
-    """Times both sides in turn; every other round starts with the other side, so neither is always second.
+    """Time both sides in turn; every other round starts with the other side, so neither is always second.
 
     At least ``LEAST_ROUNDS``, then as many of ``rounds`` as fit into ``budget_s`` seconds of the processor.
     """
@@ -152,7 +153,7 @@ def in_turn(ours: Call, other: Call, rounds: int, budget_s: float = float("inf")
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for every library that is installed: BLAS and OpenMP pools, torch, faiss and networkit."""
+    """Use one thread for every library that is installed: BLAS and OpenMP pools, torch, faiss and networkit."""
     with contextlib.ExitStack() as stack:
         if missing("torch") is None:
             torch = load("torch")

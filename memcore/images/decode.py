@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
-from memcore.images import jpeg, other, png
+from memcore.images import jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -99,7 +99,7 @@ def decoder_versions() -> dict[str, str]:
     >>> sorted(decoder_versions())
     ['jpeg', 'png', 'webp, bmp, gif, tiff']
     """
-    return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": other.version()}
+    return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": pillow.version()}
 
 
 def _look(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
@@ -108,7 +108,7 @@ def _look(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]
         return png.look(data)
     if data.startswith(jpeg.SIGNATURE):
         return jpeg.look(data)
-    return other.look(data)
+    return pillow.look(data)
 
 
 def _flat(pixels: Pixels, background: Background | None) -> Pixels:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
-from memcore.images.other import parse_orientation
+from memcore.images.pillow import parse_orientation
 from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\xff\xd8"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.images import other
+from memcore.images import pillow
 from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ if (
 
 
 def version() -> str:
-    return other.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
+    return pillow.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
 
 
 def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
@@ -52,7 +52,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
         elif name == b"tRNS":
             plain = False
         elif name == b"eXIf":
-            orientation = other.parse_orientation(data[begin:end])
+            orientation = pillow.parse_orientation(data[begin:end])
         elif name == b"IEND":
             ended = True
     if len(header) != 13:
@@ -70,7 +70,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
     if _fast is not None and plain and (depth, colour, header[12]) == (8, _RGB, 0):
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
-    return height, width, orientation, lambda out: other.look(data)[3](out)
+    return height, width, orientation, lambda out: pillow.look(data)[3](out)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

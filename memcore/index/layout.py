@@ -9,10 +9,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from memcore.errors import RunError
-from memcore.jobs.files import TEMPORARY, sync_folder, write_atomic
+from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 
 FORMAT = 1
 META = "index.json"
@@ -26,12 +26,31 @@ COARSE, FINE, PLACES, TEXT, QUARANTINE = (
 )
 
 
+class PartRecord(TypedDict):
+    """One file of a source, as ``index.json`` has it."""
+
+    name: str
+    bytes: int
+
+
+class SourceRecord(TypedDict):
+    """One source, as ``index.json`` has it; the last three once it has been read to its end."""
+
+    kind: str
+    path: str
+    identity: str
+    options: dict[str, str]
+    skipped: int
+    parts: list[PartRecord]
+    first_shard: int
+    shards: NotRequired[int]
+    images: NotRequired[int]
+    quarantined: NotRequired[int]
+
+
 @dataclasses.dataclass
 class IndexMeta:
-    """``index.json``: what the whole index has in common, and its sources in the order in which they were added.
-
-    A source: kind, path, identity, options, parts (name, bytes), and, once it is read to its end, shards and images.
-    """
+    """``index.json``: what the whole index has in common, and its sources in the order in which they were added."""
 
     image_shape: tuple[int, int, int]
     coarse: int
@@ -40,7 +59,7 @@ class IndexMeta:
     resize: dict[str, Any] | None
     background: list[int] | None
     decoders: dict[str, str]
-    sources: list[dict[str, Any]]
+    sources: list[SourceRecord]
 
     def write(self, folder: Path) -> None:
         data = {"format": FORMAT, **dataclasses.asdict(self)}

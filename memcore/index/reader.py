@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from memcore.errors import RunError
 from memcore.images import UnreadableImage
-from memcore.index import layout, parquet
-from memcore.index.build import decode_payload
-from memcore.index.layout import IndexMeta
-from memcore.index.resize import Resize
+from memcore.images.resize import Resize
+from memcore.index import layout
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
-from memcore.index.sources import FileParts, Source, open_source
-from memcore.jobs.launch_local import processors
+from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, StoredSource
+from memcore.sources.decoded import decode_payload
+from memcore.sources.open import open_source
+from memcore.system import columns
+from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
@@ -140,11 +142,12 @@ class Index:
             "unreadable": sum(s.quarantined for s in self.shards),
         }
 
-    def quarantine(self) -> Iterator[dict[str, str]]:
+    def quarantine(self) -> Iterator[QuarantineEntry]:
         """What could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
             if shard.quarantined:
-                yield from parquet.read_rows(shard.folder / layout.QUARANTINE)
+                for row in columns.read_rows(shard.folder / layout.QUARANTINE):
+                    yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
         """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
@@ -223,36 +226,34 @@ class Index:
             if not path.exists():
                 continue
             chosen = np.flatnonzero(which == number)
-            values = parquet.take(path, column, wanted[chosen] - shard.start)
+            values = columns.take(path, column, wanted[chosen] - shard.start)
             for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found
 
     def _source(self, number: int) -> Source:
         while len(self._sources) <= number:
-            entry = self.meta.sources[len(self._sources)]
-            try:
-                source = open_source(entry["path"], entry["kind"], **entry["options"])
-            except Exception as error:
-                raise RunError(
-                    f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
-                    f"cannot be opened: {error}"
-                ) from None
-            if entry["skipped"] or (
-                isinstance(source, FileParts) and len(source.parts) > len(entry["parts"])
-            ):
-                names = [p["name"] for p in entry["parts"]]
-                positions = {p.name: i for i, p in enumerate(source.parts)}
-                if isinstance(source, FileParts) and all(n in positions for n in names):
-                    source.keep([positions[n] for n in names])
-            if source.identity() != entry["identity"]:
-                raise RunError(
-                    f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
-                )
-            self._sources.append(source)
+            self._sources.append(self._open_source(self.meta.sources[len(self._sources)]))
         return self._sources[number]
 
-    def _decoded(self, payload: Any, row: int) -> NDArray[np.uint8]:
+    def _open_source(self, entry: SourceRecord) -> Source:
+        """Open a source as it was indexed: the same files, in the same order."""
+        try:
+            source = open_source(entry["path"], entry["kind"], **entry["options"])
+            candidates = (source, source.in_earlier_order())
+        except Exception as error:
+            raise RunError(
+                f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
+                f"cannot be opened: {error}"
+            ) from None
+        for candidate in candidates:
+            if candidate is not None and _reduced(candidate, entry).identity() == entry["identity"]:
+                return candidate
+        raise RunError(
+            f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
+        )
+
+    def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
         background = tuple(self.meta.background) if self.meta.background else None
         pixels = decode_payload(payload, self._resize, background, self.image_shape)  # type: ignore[arg-type]
         if isinstance(pixels, UnreadableImage):
@@ -265,6 +266,16 @@ class Index:
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
             "version of a decoder reads it. Index it anew in another folder"
         )
+
+
+def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
+    """Leave of a source only the files that it had when it was indexed."""
+    names = [part["name"] for part in entry["parts"]]
+    if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):
+        positions = {part.name: i for i, part in enumerate(source.parts)}
+        if all(name in positions for name in names):
+            source.keep([positions[name] for name in names])
+    return source
 
 
 def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:

@@ -1,1 +1,1 @@
-"""Runs: a configuration, its shards, the folder that they are written to, and what launches them."""
+"""Import paths of earlier versions; docs/architecture.md has the table from old to new paths."""

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentValueError
-from memcore.sampling.screens import flag_constant
+from memcore.images.constant import flag_constant
 from memcore.sampling.seeds import derive_seeds
 from memcore.types import Images, Request
 

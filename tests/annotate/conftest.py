@@ -9,16 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.annotate.browser import chromium
-from tests.report.drawn import near_copies, picture
-from tests.report.fixture import RunWriter, finding_row
-
-FINDINGS = 60
+from tests.support.browser import FINDINGS, chromium
+from tests.support.drawn import near_copies, picture
+from tests.support.report_runs import RunWriter, finding_row
 
 
 @pytest.fixture(scope="session")
 def matched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 findings of 17 to 20 generations, beside five training images each. Prompts are numbered against the ranking."""
+    """Write 60 findings of 17 to 20 generations, with five training images each; prompts are numbered from the last rank."""
     path = tmp_path_factory.mktemp("annotate") / "run"
     writer = RunWriter(path)
     for number in range(FINDINGS):

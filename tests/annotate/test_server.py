@@ -12,9 +12,8 @@ import pytest
 
 from memcore import cli
 from memcore.errors import RunError
-from memcore.jobs.annotations import Annotations
-from tests.annotate.browser import Server, serving
-from tests.annotate.conftest import FINDINGS
+from memcore.runs.annotations import Annotations
+from tests.support.browser import FINDINGS, Server, serving
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: memcore-audit[annotate]")
 

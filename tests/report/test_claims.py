@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.report.page import Page
+from tests.support.report_page import Page
 
 
 def test_headline_and_verdict(page: Page) -> None:

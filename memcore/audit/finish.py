@@ -1,0 +1,94 @@
+"""A prompt's row among a run's findings, and the images of its cliques."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memcore.audit.context import ShardContext
+from memcore.audit.in_flight import PromptInFlight
+from memcore.runs.rows import CliqueRow, FindingRow, with_scores
+from memcore.runs.schema import pairs_array
+from memcore.types import Graph, PromptStatus, StopReason
+
+
+def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
+    """Return the prompt's row; the members of its cliques are written as PNG."""
+    config, folder = context.config, context.folder
+    with context.stages.timed("clique"):
+        outcome = prompt.graphs.outcome(prompt.prompt_id)
+    seeds, found = prompt.seeds, outcome.findings
+    cliques: list[CliqueRow] = [
+        {
+            "seeds": [seeds[m] for m in f.members],
+            "mean_distance": f.mean_distance,
+            "medoid_seed": seeds[f.medoid],
+            "proven": f.proven,
+            "upper": f.upper,
+        }
+        for f in found
+    ]
+    if config.keep == "findings":
+        for finding in found:
+            for member in finding.members:
+                with context.stages.timed("write"):
+                    pixels = prompt.graphs.pixels(prompt.prompt_id, member)
+                    folder.write_image(prompt.prompt_id, seeds[member], pixels)
+    # With pairs kept, the graph is always on the host.
+    pairs = outcome.pairs if config.edges_up_to else None
+    first = cliques[0] if cliques else None
+    row: FindingRow = {
+        "prompt_id": prompt.prompt_id,
+        "prompt": prompt.prompt,
+        "status": _status(prompt, bool(first)),
+        "generated": outcome.generated,
+        "excluded": outcome.excluded,
+        "edges": outcome.edges,
+        "size": found[0].size if found else 0,
+        "mean_distance": first["mean_distance"] if first else None,
+        "medoid_seed": first["medoid_seed"] if first else None,
+        "seeds": first["seeds"] if first else [],
+        "proven": first["proven"] if first else True,
+        "upper": first["upper"] if first else config.min_clique - 1,
+        "cliques": cliques,
+        "stop": prompt.stop,
+        "tile_bytes": pairs.tile_bytes if pairs is not None else None,
+        "pairs": _pairs(pairs) if pairs is not None else None,
+        "reason": None,
+    }
+    return with_scores(row, prompt.scores)
+
+
+def _status(prompt: PromptInFlight, found: bool) -> PromptStatus:
+    if prompt.stop == StopReason.SCREENED:
+        return PromptStatus.SCREENED
+    return PromptStatus.FINDING if found else PromptStatus.NONE
+
+
+def _pairs(graph: Graph) -> Any:
+    """Return all pairs of the graph, for other thresholds later."""
+    assert graph.ssd is not None
+    return pairs_array(graph.edges, graph.ssd)
+
+
+def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
+    """Return the row of a prompt that got no image, or none that could be used."""
+    row: FindingRow = {
+        "prompt_id": prompt_id,
+        "prompt": prompt,
+        "status": PromptStatus.FAILED,
+        "generated": 0,
+        "excluded": 0,
+        "edges": 0,
+        "size": 0,
+        "mean_distance": None,
+        "medoid_seed": None,
+        "seeds": [],
+        "proven": False,
+        "upper": 0,
+        "cliques": [],
+        "stop": None,
+        "tile_bytes": None,
+        "pairs": None,
+        "reason": reason,
+    }
+    return with_scores(row, {})

@@ -1,0 +1,105 @@
+"""Runs an audit: samples a model's generations, or reads stored ones, and finds the prompts with cliques of copies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from memcore.audit.task import AuditJob
+from memcore.engine import task as engine
+from memcore.engine.launchers import make_pool
+from memcore.engine.launchers.base import Resources
+from memcore.engine.scheduler import run_here, run_pool
+from memcore.errors import ConfigError
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder, check_startable
+from memcore.runs.prompts import read_prompts
+from memcore.sampling.protocol import Sampler
+from memcore.sources.stored import stored_prompts
+from memcore.storage.base import Part
+from memcore.system.cpus import processors
+
+
+def audit(
+    run: str | Path | RunFolder,
+    config: Config,
+    *,
+    sampler: Sampler | None = None,
+    prompts: Sequence[str] | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    part: Part | None = None,
+    quiet: bool = False,
+    retry: bool = False,
+    launcher: str = "local",
+    ray_address: str | None = None,
+) -> RunFolder:
+    """Sample, graph and search every prompt that is not done yet, and return the run's folder.
+
+    With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
+    process, with ``Config(source="custom", ...)``. Otherwise ``config`` says what to load, once a worker process.
+    ``run`` is a path, a URL that fsspec knows, or a run that is open already. ``workers`` defaults to the processors on a
+    CPU and to one on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` does
+    shards again that were given up because they failed three times. ``launcher`` "ray" has the workers on the cluster at
+    ``ray_address``, or on one that is started here.
+
+    Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
+    """
+    if config.source == "custom" and not config.sampler:
+        if sampler is None or prompts is None:
+            raise ConfigError(
+                "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
+            )
+        job = AuditJob(run, config, prompts, source=sampler, retry=retry, quiet=quiet)
+        with _at_work(job, part):
+            return run_here(job, part=part, threads=threads)
+    if not config.prompts and prompts is None:
+        raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
+    named = prompts if prompts is not None else read_prompts(Path(config.prompts))
+    most = processors() if config.device == "cpu" else 1
+    job = AuditJob(run, config, named, retry=retry, quiet=quiet)
+    count = min(workers or most, job.useful_workers(part))
+    if threads is None and config.device == "cpu":
+        threads = max(1, processors() // count)
+    resources = Resources(threads, int(config.device != "cpu"), ray_address)
+    return _launch(job, launcher, resources, count, part)
+
+
+def filter_stored(
+    run: str | Path | RunFolder,
+    config: Config,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    part: Part | None = None,
+    quiet: bool = False,
+    retry: bool = False,
+    launcher: str = "local",
+    ray_address: str | None = None,
+) -> RunFolder:
+    """Graph and search stored generations, as ``audit`` does sampled ones; ``StoredPrompts`` says in which layouts."""
+    stored = stored_prompts(config)
+    total = sum(stored.count(i) for i in range(len(stored.prompts)))
+    job = AuditJob(run, config, stored.prompts, total=total, retry=retry, quiet=quiet)
+    count = min(workers or processors(), job.useful_workers(part))
+    resources = Resources(threads or 1, int(config.device != "cpu"), ray_address)
+    return _launch(job, launcher, resources, count, part)
+
+
+def _launch(job: AuditJob, launcher: str, resources: Resources, workers: int, part: Part | None) -> RunFolder:
+    """Have workers do what is not done yet."""
+    with _at_work(job, part):
+        return run_pool(job, make_pool(launcher, job.work, resources), workers, part)
+
+
+@contextlib.contextmanager
+def _at_work(job: AuditJob, part: Part | None) -> Iterator[None]:
+    """Hold the run's lock; at the end of a run that nothing interrupted, remove what killed workers left."""
+    check_startable(job.start.storage)
+    with job.start.storage.lock(part):
+        try:
+            yield
+        finally:
+            job.close()
+        engine.tidy(job.start.storage)

@@ -1,0 +1,104 @@
+"""The worker: one shard's prompts sampled (or read), graphed, searched, and written. A pure function of its arguments.
+
+Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done, and maybe a
+checkpoint of the prompts that are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from typing import Any
+
+from memcore.audit.context import ShardContext
+from memcore.audit.finish import failed_row, finish_prompt
+from memcore.audit.sampled import sample_prompts
+from memcore.audit.stored import read_prompts
+from memcore.engine.task import CHECKPOINT_SECONDS
+from memcore.errors import StoreError
+from memcore.runs.folder import RunFolder, Shard, ShardRecord
+from memcore.sources.stored import StoredPrompts
+from memcore.system.credentials import redact
+from memcore.types import PromptStatus
+
+
+def run_shard(
+    context: ShardContext, shard: Shard, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> dict[str, Any]:
+    """Do one shard of the context's run and write it.
+
+    The context's ``on_progress`` is told the number of generations done or, where a prompt stopped early, spared. What
+    cannot be sampled or read is quarantined with a reason. Finished prompts are written to the shard's checkpoint from time
+    to time, and when the shard is interrupted or fails, so that whoever does it next resumes there. Returns counts:
+    prompts, generated, findings, failed.
+    """
+    record = context.folder.read_partial(shard)
+    context = dataclasses.replace(context, record=record)
+    resumed = record.generated
+    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
+    todo = [i for i in shard.prompt_ids if i not in finished]
+    if isinstance(context.source, StoredPrompts):
+        context.on_progress(resumed)
+        prompts = read_prompts(context, context.source, todo)
+    else:
+        context.on_progress(context.config.generations * len(finished))
+        prompts = sample_prompts(context, context.source, todo)
+    saved = time.monotonic()
+    try:
+        # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
+        for row in map(functools.partial(finish_prompt, context), prompts):
+            record.rows.append(row)
+            if time.monotonic() - saved >= checkpoint_seconds:
+                _checkpoint(context.folder, shard, record)
+                saved = time.monotonic()
+    except StoreError:
+        raise
+    except BaseException:
+        _checkpoint(context.folder, shard, record)
+        raise
+    complete(context.folder, shard, record, "empty")
+    context.folder.write_shard(shard, record)
+    return {
+        "prompts": len(record.rows),
+        "generated": record.generated - resumed,
+        "findings": sum(row["status"] == PromptStatus.FINDING for row in record.rows),
+        "failed": sum(row["status"] == PromptStatus.FAILED for row in record.rows),
+    }
+
+
+def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> None:
+    """Write a shard that failed too often: the rows of its checkpoint stay, its other prompts are failed.
+
+    ``reason`` is the code and ``detail`` the traceback for the quarantine.
+    """
+    record = folder.read_partial(shard)
+    complete(folder, shard, record, reason)
+    record.quarantine.append(
+        {"prompt_id": None, "source": f"shard {shard.id}", "reason": reason, "detail": redact(detail)}
+    )
+    folder.write_shard(shard, record, given_up=True)
+
+
+def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) -> None:
+    """Add a failed row for every prompt of the shard that has none, and put all in order."""
+    missing = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in record.rows}
+    reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
+    record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
+    record.rows.sort(key=lambda row: int(row["prompt_id"]))
+    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else q["prompt_id"])
+
+
+def _failed(record: ShardRecord) -> set[int]:
+    """Return the prompts that the sampler refused: their rows are made when the shard is complete."""
+    return {
+        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
+    }
+
+
+def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
+    """Write the finished prompts, and of the quarantine what belongs to them: the others are done again."""
+    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
+    if finished:
+        quarantine = [q for q in record.quarantine if q["prompt_id"] in finished]
+        folder.write_partial(shard, dataclasses.replace(record, quarantine=quarantine))

@@ -1,0 +1,45 @@
+"""What a worker takes its generations from: a pipeline, a named Python sampler, or stored images. Made once a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from memcore.engine.task import Identity
+from memcore.runs.config import Config
+from memcore.sampling.named import load_sampler as load_sampler
+from memcore.sampling.protocol import Sampler
+from memcore.sources.stored import StoredPrompts, stored_prompts
+from memcore.system.credentials import parse_options, redact
+
+Source: TypeAlias = Sampler | StoredPrompts
+
+
+def make_source(config: Config, threads: int | None = None) -> Source:
+    """Make the source that the configuration names. Raises ConfigError if there is none such."""
+    if config.source == "stored":
+        return stored_prompts(config, threads)
+    if config.source == "custom":
+        return load_sampler(config.sampler, parse_options(config.sampler_options))
+    from memcore.sampling.diffusers import DiffusersSampler
+
+    sampler: Any = DiffusersSampler.load(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        batch_size=config.batch_size,
+        height=config.height or None,
+        width=config.width or None,
+    )
+    made: Sampler = sampler
+    return made
+
+
+def identity_of(source: Source) -> Identity:
+    """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
+    described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
+    return Identity(
+        redact(source.fingerprint), {str(k): redact(str(v)) for k, v in dict(described()).items()}
+    )

@@ -1,0 +1,1 @@
+"""Duplicates in a training set, and the captions of the most-duplicated images."""

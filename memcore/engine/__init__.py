@@ -1,0 +1,1 @@
+"""Who does which task: the scheduler, its workers and launchers, retries, and the circuit breaker."""

@@ -1,0 +1,169 @@
+"""Workers on this machine: one process a core, or one for a GPU, each prepared for itself."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, cast
+
+from memcore.engine.launchers.base import Event, Pool, Resources
+from memcore.engine.task import F, OnProgress, Work
+from memcore.engine.worker import Worker
+
+#: Seconds that an interrupted worker has to write its checkpoint.
+GRACE_SECONDS = 10.0
+#: Seconds between two reports of progress of a worker.
+PROGRESS_SECONDS = 0.5
+
+
+def make_pool(work: Work[F], resources: Resources) -> Pool[F]:
+    """Make a pool of processes."""
+    return LocalPool(work, resources.threads)
+
+
+class LocalPool(Generic[F]):
+    """Processes, each at the other end of a pipe of its own.
+
+    A shared queue would not do: a process killed while it holds the queue's lock stops all the others.
+    """
+
+    def __init__(self, work: Work[F], threads: int | None) -> None:
+        self._work = work
+        self._threads = threads
+        self._context = multiprocessing.get_context("spawn")
+        self._numbers = itertools.count()
+        self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._has_folder: set[int] = set()
+        self._ended: set[int] = set()
+
+    def start(self) -> None:
+        number = next(self._numbers)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work,
+            args=(theirs, self._work, self._threads, os.getpid()),
+            daemon=True,
+            name=f"memcore-{number}",
+        )
+        process.start()
+        theirs.close()  # so that the pipe ends when the worker does
+        self._workers[number] = (process, ours)
+
+    def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
+        handed = None if worker in self._has_folder else folder
+        self._has_folder.add(worker)
+        with contextlib.suppress(OSError):  # a worker that has died is found by events()
+            self._workers[worker][1].send((handed, task, checkpoint_seconds))
+
+    def events(self) -> list[Event]:
+        numbers = {connection: number for number, (_, connection) in self._workers.items()}
+        events = []
+        for connection in cast("list[Connection]", wait(list(numbers), timeout=1.0)):
+            number = numbers[connection]
+            try:
+                kind, value = connection.recv()
+            except (EOFError, OSError):
+                process, _ = self._workers.pop(number)
+                process.join(GRACE_SECONDS)
+                connection.close()
+                if number not in self._ended:
+                    events.append(Event(number, "died", _cause(process)))
+            else:
+                events.append(Event(number, kind, value))
+        return events
+
+    def end(self, worker: int) -> None:
+        self._ended.add(worker)
+        with contextlib.suppress(OSError):
+            self._workers[worker][1].send(None)
+
+    def close(self) -> None:
+        processes = [process for process, _ in self._workers.values()]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for _, connection in self._workers.values():
+            connection.close()
+        self._workers.clear()
+
+
+def _cause(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    return f"ended with exit code {code}"
+
+
+class _Stop(BaseException):
+    """The launcher wants this worker to write its checkpoint and exit."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Stop
+
+
+def _work(connection: Connection, work: Work[F], threads: int | None, launcher: int) -> None:
+    """Run one process: until there is nothing left to do, its launcher wants it to stop, or its launcher is gone."""
+    # Ctrl-C reaches the whole group; the launcher ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_with(launcher)
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        _do_tasks(connection, Worker(work, threads))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # here, for nobody catches a _Stop further out
+    except (_Stop, EOFError, ConnectionError):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
+    """Prepare once, then do the tasks that are assigned until there are none."""
+    kind, value = worker.prepare()
+    connection.send((kind, value))
+    if kind != "ready":
+        return
+    while (assigned := connection.recv()) is not None:
+        folder, task, checkpoint_seconds = assigned
+        with _throttled(connection) as on_progress:
+            answer = worker.do(folder, task, on_progress, checkpoint_seconds)
+        connection.send(answer)
+
+
+@contextlib.contextmanager
+def _throttled(connection: Connection) -> Iterator[OnProgress]:
+    """Yield a counter that reports now and then: cheap items would fill the pipe."""
+    count, last = 0, time.monotonic()
+
+    def on_progress(more: int) -> None:
+        nonlocal count, last
+        count += more
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            connection.send(("progress", count))
+            count, last = 0, time.monotonic()
+
+    yield on_progress
+    connection.send(("progress", count))
+
+
+def _leave_with(launcher: int) -> None:
+    """End this process with its launcher: after a SIGKILL of that one it would go on writing into the folder."""
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != launcher:  # it was killed before the system was asked
+            os._exit(1)

@@ -1,0 +1,1 @@
+"""Precision and recall against planted truth, matches, or what annotators said."""

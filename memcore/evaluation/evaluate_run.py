@@ -1,0 +1,76 @@
+"""A run's evaluation: its findings compared with planted truth, with its matches, or with what annotators said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from memcore.errors import ConfigError, RunError
+from memcore.evaluation.labels import as_truth, from_annotations, from_matches
+from memcore.evaluation.result import Evaluation
+from memcore.evaluation.score import evaluate
+from memcore.evaluation.sweep import make_grid, sweep
+from memcore.evaluation.truth import Expected, read_truth
+from memcore.runs import layout
+from memcore.runs.annotations import ANNOTATORS, Annotations
+from memcore.runs.folder import RunFolder
+from memcore.system.atomic_files import write_atomic
+
+_SCORED = ("prompt_id", "prompt", "size", "generated", "mean_distance")
+
+
+def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> Evaluation:
+    """Write evaluation.json and return it: precision and recall against planted ``truth``, "matches" or "annotations".
+
+    With ``edges_up_to`` in the run's configuration, other thresholds and clique sizes are evaluated too.
+    """
+    folder = RunFolder.open(run)
+    folder.require_complete("evaluate")
+    if against == "truth":
+        if truth is None:
+            raise ConfigError(
+                "truth is missing: a truth.json, or evaluate against 'matches' or 'annotations'"
+            )
+        entries = read_truth(truth, folder.prompts)
+        expected = [entry["expected"] for entry in entries]
+        result = evaluate(folder.iter_findings(_SCORED), folder.matches(), entries)
+    else:
+        expected = _expected(folder, against)
+        result = evaluate(folder.iter_findings(_SCORED), None, as_truth(expected))
+        result["against"] = against
+    config = folder.config
+    if config.edges_up_to:
+        early = config.budget == "sequential"
+        # a prompt that stopped when its clique was complete says nothing of larger cliques
+        largest = config.min_clique if early else None
+        thresholds, sizes = make_grid(config.edges_up_to, config.threshold, config.min_clique, largest)
+        swept = folder.iter_findings(("prompt_id", "generated", "tile_bytes", "pairs"))
+        result["sweep"] = sweep(
+            swept, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
+        )
+        result["sweep"]["stopped_early"] = early
+    write_atomic(folder.path / layout.EVALUATION, json.dumps(result, indent=1).encode())
+    return result
+
+
+def _expected(folder: RunFolder, against: str) -> list[Expected]:
+    """Return what the run's matches or annotations say of each prompt."""
+    rows = folder.iter_findings(("prompt_id",))
+    if against == "matches":
+        matches = folder.matches()
+        if matches is None:
+            raise RunError(f"{folder.path} was not matched: give memcore match first")
+        return from_matches(rows, matches)
+    if against != "annotations":
+        raise ConfigError(f"against must be truth, matches or annotations, got {against!r}")
+    with Annotations.open(folder.path, folder.digest) as annotations:
+        items = {item.item: item.prompt_id for item in annotations.items()}
+        said = [(items[i], label) for a in ANNOTATORS for i, label in annotations.labels(a).items()]
+    expected = from_annotations(rows, said)
+    if all(e is None for e in expected):
+        given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
+        raise RunError(
+            f"{folder.path}: {given} a single prompt, so that there is nothing to evaluate against: "
+            f"memcore annotate {folder.path} gives the page on which two people say copy or no"
+        )
+    return expected

@@ -1,0 +1,434 @@
+"""One prompt's graph, growing as its generations arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import arrays
+from memcore.arrays import ImageArray
+from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.graph import tiled_l2_graph
+from memcore.types import (
+    DEFAULT_MIN_CLIQUE,
+    DEFAULT_NODE_LIMIT,
+    DEFAULT_THRESHOLD,
+    Backend,
+    Channels,
+    Finding,
+    Graph,
+    Threshold,
+)
+
+if TYPE_CHECKING:
+    from memcore.backends.cpu import Features
+    from memcore.graphs.reread import Reread, StreamedImages
+
+
+#: Generations whose block sums are allocated at once, of as many as ``capacity`` says.
+_MOST_EXPECTED = 4096
+
+
+class PromptGraph:
+    """The exact graph of one prompt's generations, extended batch by batch.
+
+    However the images are cut into batches, edges and findings are the same, bit for bit. ``extend`` copies the images
+    and takes their block sums while they are in the cache; pairs are decided when the graph is asked for, each once.
+    Images are kept until the graph is dropped, since each new one is compared with all before it; on a CUDA device they
+    stay there. Where they can be read again at little cost, ``reread`` spares that memory.
+
+    Parameters
+    ----------
+    shape
+        (H, W, C) of every image.
+    threshold, grid, tile, backend, threads
+        As in ``tiled_l2_graph``.
+    min_clique
+        Cliques of at least this size are findings.
+    capacity
+        Images to allocate memory for at once; more is allocated when more arrive.
+    buffer
+        (M, H, W, C) uint8, C-contiguous: the caller's array to keep images in, for prompts that come one after the other.
+        Images that were read into it, each after the one before, are not copied. It belongs to the graph until that is
+        dropped.
+    reread
+        Reads generations again: called with their indices (k,) int64, ascending, and an array (k, H, W, C) to fill. Given
+        it, the native core does not keep images: ``extend`` takes their block sums, and the few that these leave undecided
+        are read again when the graph is asked for, each once, compared with their sums, and kept, in ``buffer`` if that is
+        given and while it suffices. What it raises is passed on. Other backends keep images as without it.
+    room
+        The former name of ``buffer``.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, DeviceError; ImagesChangedError where an image that was read again differs.
+
+    >>> import numpy as np, memcore
+    >>> graph = memcore.PromptGraph((8, 8, 3), 0.15, min_clique=3)
+    >>> for level in (100, 101, 200):
+    ...     graph.extend(np.full((2, 8, 8, 3), level, dtype=np.uint8))
+    >>> graph.findings()[0].members
+    (0, 1, 2, 3)
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        threshold: float = DEFAULT_THRESHOLD,
+        *,
+        grid: tuple[int, int] = (4, 4),
+        tile: tuple[int, int] | None = None,
+        min_clique: int = DEFAULT_MIN_CLIQUE,
+        node_limit: int = DEFAULT_NODE_LIMIT,
+        channels: Channels | None = None,
+        backend: Backend = "auto",
+        threads: int | None = None,
+        capacity: int = 64,
+        buffer: NDArray[np.uint8] | None = None,
+        reread: Reread | None = None,
+        room: NDArray[np.uint8] | None = None,
+    ) -> None:
+        sides = tuple(shape) if isinstance(shape, Iterable) else ()
+        if len(sides) != 3:
+            raise ArgumentValueError(f"shape must be (height, width, channels), got {shape!r}")
+        self.shape = tuple(arrays.check_count(s, "shape", 1) for s in sides)
+        self.threshold = Threshold(threshold)
+        self.tile = arrays.tile_shape((self.shape[0], self.shape[1], self.shape[2]), grid, tile)
+        self.tile_bytes = self.tile[0] * self.tile[1] * self.shape[2]
+        self.min_clique = min(arrays.check_count(min_clique, "min_clique", 2), arrays.MOST)
+        self.node_limit = arrays.check_count(node_limit, "node_limit")
+        self.n = 0
+        self.excluded = 0
+        self._ssd_max = self.threshold.ssd_max(self.tile_bytes)
+        self._channels = channels
+        self._backend: Backend = backend
+        self._threads = threads
+        self._workers = arrays.check_threads(threads)
+        self._capacity = arrays.check_count(capacity, "capacity")
+        if room is not None and buffer is not None:
+            raise ArgumentValueError("buffer and room are two names of one argument: give buffer alone")
+        buffer = room if buffer is None else buffer
+        if buffer is not None and (
+            buffer.dtype != np.uint8 or buffer.shape[1:] != self.shape or not buffer.flags.c_contiguous
+        ):
+            raise ArgumentValueError(
+                f"buffer must be C-contiguous uint8 of shape (M, {self.shape}), got {buffer.dtype} {buffer.shape}"
+            )
+        self._caller_buffer = buffer
+        self._reread = reread
+        self._streamed: StreamedImages | None = None
+        self._pixels: Any = None
+        self._features: Features | None = None
+        self._next_slot: NDArray[np.uint8] | None = None
+        self._kept = 0
+        self._vertices: list[NDArray[np.int64]] = []
+        self._connected = 0
+        self._edges = np.empty((0, 2), dtype=np.int32)
+        self._ssd: NDArray[np.unsignedinteger[Any]] = np.empty(0, dtype=arrays.ssd_dtype(self.tile_bytes))
+        self._counts: dict[str, float | int] = {}
+        self._graph: Graph | None = None
+
+    def __len__(self) -> int:
+        return self.n
+
+    def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None:
+        """Add generations (N, H, W, C) uint8, in order; those marked in ``exclude`` (N,) count but get no edges.
+
+        A safety checker's black frames and other constant images are excluded so: 500 of them are no finding.
+        """
+        view = arrays.as_images(images, "images", channels=self._channels, ndims=(4,))
+        if view.is_float:
+            raise ArgumentTypeError(f"images must be uint8, got {view.dtype}; memcore.to_uint8() converts")
+        if view.image_shape != self.shape:
+            raise ArgumentValueError(
+                f"images must have the shape {self.shape} (H, W, C), got {view.image_shape}"
+            )
+        backend = choose_backend(self._backend, view)
+        pixels = view.pixels[0]
+        count = int(pixels.shape[0])
+        vertices = np.arange(self.n, self.n + count)
+        if exclude is not None:
+            mask = np.asarray(exclude)
+            if mask.shape != (count,) or mask.dtype != np.bool_:
+                raise ArgumentValueError(
+                    f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}"
+                )
+            if mask.any():
+                vertices = vertices[~mask]
+                pixels = pixels[~mask] if view.on_cpu else pixels[(~mask).tolist()]
+        if len(vertices):
+            self._keep(pixels, view, backend)
+            self._vertices.append(vertices)
+            self._kept += len(vertices)
+        self.excluded += count - len(vertices)
+        self.n += count
+        self._graph = self._next_slot = None
+
+    def next_slot(self) -> NDArray[np.uint8] | None:
+        """Return the (H, W, C) array in which the next generation will be kept. One that is read into it is not copied.
+
+        None where images are not kept by the native core: with ``reread``, or another backend.
+        """
+        if self._reread is not None or self._backend not in ("auto", "cpu") or arrays.is_torch(self._pixels):
+            return None
+        self._next_slot = self._grow(1)[self._kept]
+        return self._next_slot
+
+    def place(self) -> NDArray[np.uint8] | None:
+        """Return ``next_slot()``: its former name."""
+        return self.next_slot()
+
+    def extend_one(self, image: NDArray[np.uint8]) -> bool:
+        """Add one generation (H, W, C) uint8, with less to do than ``extend`` has for a batch.
+
+        For images that are decoded one after the other: the block sums of each are taken while it is in the cache. False
+        where all its pixels are the same: then it counts, but is excluded. Raises ArgumentValueError for another shape or
+        dtype, or where ``next_slot`` is None.
+
+        >>> import numpy as np, memcore
+        >>> graph = memcore.PromptGraph((8, 8, 3))
+        >>> slot = graph.next_slot()
+        >>> slot[:] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+        >>> graph.extend_one(slot), graph.extend_one(np.zeros((8, 8, 3), np.uint8)), graph.n
+        (True, False, 2)
+        """
+        in_place = image is self._next_slot  # nothing was added since that was handed out
+        slot = None if in_place else self.next_slot()
+        if not in_place:
+            if slot is None or image.shape != self.shape or image.dtype != np.uint8:
+                raise ArgumentValueError(
+                    f"image must be uint8 of shape {self.shape}, for a graph that keeps images on the CPU, got "
+                    f"{image.dtype} {image.shape}"
+                )
+            image = np.ascontiguousarray(image)
+        kept = self._sums().append_one(image, slot)
+        self._next_slot = None
+        if kept:
+            self._vertices.append(np.array([self.n]))
+            self._kept += 1
+        self.excluded += not kept
+        self.n += 1
+        self._graph = None
+        return kept
+
+    def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
+        """Add up to ``count`` generations straight from an open file, and keep none of them.
+
+        They lie one after the other as uint8 (H, W, C) from byte ``offset``; the block sums of each are taken where it was
+        read. Constant ones are excluded. Returns which are, (k,); k is less than ``count`` where the file ends before, and
+        a part of an image at its end is left out. Only with ``reread``, on the native core. Raises OSError.
+
+        >>> import numpy as np, tempfile
+        >>> images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+        >>> images[1] = 7
+        >>> def reread(indices, out):
+        ...     out[:] = images[indices]
+        >>> with tempfile.TemporaryFile() as file:
+        ...     _ = file.write(images), file.flush()
+        ...     graph = PromptGraph((8, 8, 3), reread=reread)
+        ...     print(graph.extend_from(file.fileno(), 0, 5), graph.n, graph.excluded)
+        [False  True False] 3 1
+        """
+        if self._reread is None or self._backend not in ("auto", "cpu"):
+            raise ArgumentValueError(
+                f"extend_from does not keep images: it needs reread and backend='cpu', got {self._backend!r}"
+            )
+        if self._streamed is None:
+            if self._kept:
+                raise DeviceError("images before these were kept: extend_from cannot follow extend")
+            self._streamed = self._stream(self._reread)
+        constant = self._streamed.read(
+            descriptor,
+            arrays.check_count(offset, "offset", 0),
+            arrays.check_count(count, "count"),
+            self.shape,
+        )
+        vertices = self.n + np.nonzero(~constant)[0]
+        if len(vertices):
+            self._vertices.append(vertices)
+            self._kept += len(vertices)
+        self.excluded += len(constant) - len(vertices)
+        self.n += len(constant)
+        self._graph = None
+        return constant
+
+    def graph(self) -> Graph:
+        """Return the graph of all generations so far.
+
+        ``stats`` counts, over all calls, the pairs left by each stage and its seconds, and the excluded generations.
+        """
+        if self._graph is None:
+            self._connect()
+            self._graph = Graph(
+                self.n,
+                self._edges,
+                self._ssd,
+                ssd_to_distance(self._ssd, self.tile_bytes),
+                float(self.threshold.value),
+                self.tile_bytes,
+                stats={**self._counts, "pairs": self.n * (self.n - 1) // 2, "excluded": self.excluded},
+            )
+        return self._graph
+
+    def clique_size(self) -> int:
+        """Return the size of the largest clique so far: what a budget asks after each batch, cheaper than ``findings``.
+
+        Exact unless ``node_limit`` is used up; then a clique of this size exists, and a larger one may.
+        """
+        return self.largest_clique()[0]
+
+    def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
+        """Return bounds (lower, upper) of the size of the largest clique so far.
+
+        They are equal where it is proven within ``node_limit`` nodes (by default the graph's).
+        """
+        from memcore.graphs.findings import largest_clique
+
+        return largest_clique(self.graph(), node_limit=node_limit or self.node_limit)
+
+    def findings(self) -> list[Finding]:
+        """Return vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""
+        from memcore.graphs.findings import findings
+
+        return findings(self.graph(), self.min_clique, node_limit=self.node_limit)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """Return the generation (H, W, C) with this index, copied to the CPU; excluded ones were not kept."""
+        vertices = self._kept_vertices()
+        position = int(np.searchsorted(vertices, index))
+        if position == len(vertices) or vertices[position] != index:
+            raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
+        if self._streamed is not None:
+            return self._streamed.image(position, vertices).copy()
+        image = self._pixels[position]
+        return np.array(image.cpu() if arrays.is_torch(image) else image)
+
+    def images(self) -> Any:
+        """Return the generations (N, H, W, C) that were kept, where they are; a view until the next ``extend``.
+
+        ArgumentValueError where images are not kept (with ``reread``, as for large stored arrays).
+        """
+        if self._streamed is not None:
+            raise ArgumentValueError("this graph let its images go; pixels(index) reads one again")
+        if self._pixels is None:
+            return np.empty((0, *self.shape), dtype=np.uint8)
+        return self._pixels[: self._kept]
+
+    def _kept_vertices(self) -> NDArray[np.int64]:
+        """Return the index of each kept generation (kept,), ascending."""
+        if len(self._vertices) != 1:
+            self._vertices = [np.concatenate([np.empty(0, np.int64), *self._vertices])]
+        return self._vertices[0]
+
+    def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
+        """Copy images (M, H, W, C) after the others; the native core takes their block sums in passing."""
+        have, count = self._kept, int(pixels.shape[0])
+        if self._reread is not None and not have and backend == "cpu" and self._streamed is None:
+            self._streamed = self._stream(self._reread)
+        if self._streamed is not None:
+            if backend != "cpu":
+                raise DeviceError(f"images must stand where those before them stand, got {view.device}")
+            self._streamed.append(pixels)
+            return
+        if self._pixels is not None and arrays.is_torch(self._pixels) == view.on_cpu:
+            raise DeviceError(f"images must stand where those before them stand, got {view.device}")
+        slots = self._grow(count, None if view.on_cpu else view.pixels)[have : have + count]
+        if backend != "cpu":
+            slots[:] = pixels
+            return
+        in_place = pixels.ctypes.data == slots.ctypes.data and pixels.strides == slots.strides
+        self._sums().append(pixels, self._workers, None if in_place else slots)
+
+    def _sums(self) -> Features:
+        """Return what takes the block sums of images that are kept."""
+        if self._features is None:
+            from memcore.backends.cpu import Features
+
+            self._features = Features(*self.tile, min(self._capacity, _MOST_EXPECTED))
+        return self._features
+
+    def _grow(self, count: int, like: Any = None) -> Any:
+        """Return the array of kept images, large enough for ``count`` more; on the device of ``like``, if given."""
+        needed = self._kept + count
+        if self._pixels is None:
+            given = self._caller_buffer
+            fits = given is not None and like is None and len(given) >= count
+            self._pixels = given if fits else self._allocate(like, max(self._capacity, count))
+        elif needed > len(self._pixels):
+            larger = self._allocate(like, max(2 * len(self._pixels), needed))
+            larger[: self._kept] = self._pixels[: self._kept]
+            self._pixels = larger
+        return self._pixels
+
+    def _stream(self, reread: Reread) -> StreamedImages:
+        from memcore.graphs.reread import StreamedImages
+
+        given = self._caller_buffer
+        buffer = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
+        return StreamedImages(self.tile, reread, self._workers, buffer, min(self._capacity, _MOST_EXPECTED))
+
+    def _allocate(self, like: Any, count: int) -> Any:
+        if like is None:
+            return np.empty((count, *self.shape), dtype=np.uint8)
+        return like.new_empty((count, *self.shape))
+
+    def _connect(self) -> None:
+        """Decide the pairs with a generation that came since the last call."""
+        since, end = self._connected, self._kept
+        if since == end:
+            return
+        stats: Mapping[str, float | int] = {}
+        if self._streamed is not None:
+            edges, ssd, stats = self._streamed.connect(self._ssd_max, since, self._kept_vertices())
+        elif self._features is not None:
+            from memcore.backends import cpu
+
+            edges, ssd, stats = cpu.tiled_l2_graph(
+                self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
+            )
+        else:
+            edges, ssd = self._connect_elsewhere(self._pixels[:end], since)
+        for name, value in stats.items():
+            self._counts[name] = self._counts.get(name, 0) + value
+        if end != self.n:
+            edges = self._kept_vertices()[edges].astype(np.int32)
+        if since:
+            edges, ssd = np.concatenate([self._edges, edges]), np.concatenate([self._ssd, ssd])
+            order = np.lexsort((edges[:, 1], edges[:, 0]))
+            edges, ssd = edges[order], ssd[order]
+        self._edges, self._ssd = edges, ssd
+        self._connected = end
+
+    def _connect_elsewhere(
+        self, images: Any, since: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
+        """Return edges among the new images, and between them and all before, by the public functions."""
+        new = images[since:]
+        inner = tiled_l2_graph(
+            new,
+            self.threshold.value,
+            tile=self.tile,
+            channels="last",
+            backend=self._backend,
+            threads=self._threads,
+        )
+        assert inner.ssd is not None
+        if not since:
+            return inner.edges, inner.ssd
+        cross = pairwise_tiled_l2(
+            images[:since],
+            new,
+            tile=self.tile,
+            output="ssd",
+            channels="last",
+            backend=self._backend,
+            threads=self._threads,
+        )
+        cross = np.asarray(cross.cpu() if arrays.is_torch(cross) else cross)
+        i, j = np.nonzero(cross <= self._ssd_max)
+        edges = np.concatenate([inner.edges + since, np.stack([i, j + since], axis=1)]).astype(np.int32)
+        return edges, np.concatenate([inner.ssd, cross[i, j].astype(inner.ssd.dtype)])

@@ -1,0 +1,1 @@
+"""Findings compared with the training set, by brute force or through an index."""

@@ -1,0 +1,204 @@
+"""Findings compared with an index: the answers of brute force, without reading the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.arrays import check_threads
+from memcore.distance import ssd_to_distance
+from memcore.index.reader import Index
+from memcore.index.search import Load, Points, candidates, exact_ssd, limits_of, nearest_points, rounds
+from memcore.index.sketch import Tiles, pair_ssd
+from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
+from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
+from memcore.types import DEFAULT_THRESHOLD
+
+_NONE = np.iinfo(np.int64).max
+
+
+def match_index(
+    index: Index,
+    load: Load,
+    sizes: Sequence[int],
+    medoids: Sequence[int],
+    *,
+    delta: float = DEFAULT_THRESHOLD,
+    metric: MetricName = "l2",
+    grid: Grid = (4, 4),
+    neighbors: int = 5,
+    adaptive: bool = False,
+    threads: int | None = None,
+) -> list[Match]:
+    """Return what ``memcore.matching.brute_force.match_findings`` returns, by an index.
+
+    ``load(i)`` gives the images (len(i), H, W, C) of all findings' members, counted over all findings; finding f has
+    ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid.
+    """
+    find_metric(metric)
+    if not len(sizes):
+        return []
+    near_enough = Criterion.of(metric, delta, index.image_shape, grid)
+    return _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads)).run(
+        neighbors, adaptive
+    )
+
+
+class _Matching:
+    """One call of ``match_index``."""
+
+    def __init__(
+        self,
+        index: Index,
+        load: Load,
+        sizes: Sequence[int],
+        medoids: Sequence[int],
+        near_enough: Criterion,
+        grid: Grid,
+        threads: int,
+    ) -> None:
+        self.index, self.threads, self.grid = index, threads, grid
+        self.near_enough, self.limit, self.tiles = near_enough, near_enough.limit, near_enough.tiles
+        self.bound: Tiles | None = index.fine.tiles(near_enough.cut) if self.tiles > 1 else None
+        self.points = Points.of(index, load, sizes, medoids)
+        self.finding = np.repeat(np.arange(len(sizes)), sizes)
+
+    def run(self, neighbors: int, adaptive: bool) -> list[Match]:
+        index, points = self.index, self.points
+        medoids = points.alone(points.centres)
+        k = min(max(neighbors, ADAPTIVE_NEIGHBORS if adaptive else 1), len(index))
+        near = nearest_points(index, medoids, k, self.threads)
+        extracted, closest, best = self._search(near.indices[:, : max(1, min(neighbors, k))])
+        chosen = np.where(best[:, 0] <= self.limit, best[:, 1], near.indices[:, 0])
+        copies = np.bincount(
+            self.finding,
+            self._exact(points, np.arange(len(self.finding)), chosen[self.finding]) <= self.limit,
+            minlength=len(chosen),
+        ).astype(int)
+        eidetic = self._eidetic(chosen)
+        all_medoids = np.arange(len(chosen))
+        pixels = int(np.prod(index.image_shape))
+        l2, tiled = (
+            ssd_to_distance(
+                exact_ssd(index, medoids, all_medoids, chosen, cut, self.threads),
+                pixels // (cut[0] * cut[1]),
+            )
+            for cut in ((1, 1), self.grid)
+        )
+        found = []
+        for f, row in enumerate(chosen.tolist()):
+            listed = tuple(zip(near.indices[f].tolist(), near.distances[f].tolist(), strict=True))
+            pair = None
+            if closest[f, 0] <= self.limit:
+                distance = self.near_enough.distance(int(closest[f, 0]))
+                pair = Closest(int(closest[f, 2] - points.offsets[f]), int(closest[f, 1]), distance)
+            members = slice(points.offsets[f], points.offsets[f + 1])
+            found.append(
+                Match(
+                    row,
+                    float(l2[f]),
+                    float(tiled[f]),
+                    bool(best[f, 0] <= self.limit),
+                    int(copies[f]),
+                    int(eidetic[row]),
+                    listed[: min(neighbors, k)],
+                    adaptive_distance(float(l2[f]), near.distances[f]) if adaptive else None,
+                    int(extracted[members].sum()),
+                    pair,
+                )
+            )
+        return found
+
+    def _exact(self, points: Points, point: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        return exact_ssd(self.index, points, point, rows, self.near_enough.cut, self.threads)
+
+    def _search(
+        self, near: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+        """Return (members with a training image within delta, each finding's smallest (ssd, row, point), each medoid's).
+
+        The last two mean nothing above the limit. A pair is compared pixel by pixel only if it could change one of the
+        three.
+        """
+        points = self.points
+        extracted = np.zeros(len(self.finding), np.bool_)
+        closest, best = (np.full((len(points.centres), 3), _NONE) for _ in range(2))
+        is_medoid = np.zeros(len(self.finding), np.bool_)
+        is_medoid[points.centres] = True
+
+        ssd_max = np.full(len(self.finding), self.limit * self.tiles)
+
+        def compare(point: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+            ssd = self._exact(points, point, rows).astype(np.int64)
+            extracted[point[ssd <= self.limit]] = True
+            _lower(closest, self.finding[point], ssd, rows, point)
+            mine = is_medoid[point]
+            _lower(best, self.finding[point[mine]], ssd[mine], rows[mine], point[mine])
+
+        def lower_needs() -> None:
+            """Limit extracted members to rows that are nearer than what is known of their finding."""
+            own = np.where(is_medoid, best[self.finding, 0], closest[self.finding, 0])
+            needed = np.minimum(own, self.limit) * self.tiles
+            ssd_max[extracted] = needed[extracted]
+
+        everyone = np.arange(len(self.finding))
+        compare(np.repeat(everyone, near.shape[1]), near[self.finding].ravel())
+        lower_needs()
+        for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
+            kept = self._tiles_allow(points, point, row)
+            for p, r, s in rounds(point[kept], row[kept], ssd[kept]):
+                useful = s <= limits_of(self.index.fine, ssd_max[p])
+                compare(p[useful], r[useful])
+                lower_needs()
+        return extracted, closest, best
+
+    def _tiles_allow(
+        self, points: Points, point: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return False for pairs of which one tile's sketch proves that the distance is above delta."""
+        if self.bound is None or not len(point):
+            return np.ones(len(point), np.bool_)
+        unique, at = np.unique(rows, return_inverse=True)
+        used, left = np.unique(point, return_inverse=True)
+        sketches = self.bound.cut(self.index.fine_sketches(unique))
+        ssd = pair_ssd(self.bound.cut(points.fine[used]), sketches, left, at, self.threads)
+        allowed: NDArray[np.bool_] = ssd <= self.bound.limit(self.limit)
+        return allowed
+
+    def _eidetic(self, chosen: NDArray[np.int64]) -> dict[int, int]:
+        """Return, for each of these training images, how many lie within delta of it, itself included."""
+        rows = np.unique(chosen)
+        points = Points.of(self.index, lambda i: self.index.fetch(rows[i]), np.ones(len(rows), np.int64))
+        counts = np.zeros(len(rows), np.int64)
+        ssd_max = np.full(len(rows), self.limit * self.tiles)
+        for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
+            kept = self._tiles_allow(points, point, row)
+            point, row, ssd = point[kept], row[kept], ssd[kept]
+            sure = np.zeros(len(point), np.bool_)
+            if self.tiles == 1:
+                unique, at = np.unique(row, return_inverse=True)
+                near = self.index.fine_sketches(unique)[at]
+                sure = self.index.fine.surely_within(points.fine[point], near, ssd, self.limit)
+            counts += np.bincount(point[sure], minlength=len(rows))
+            open_points, open_rows = point[~sure], row[~sure]
+            within = self._exact(points, open_points, open_rows) <= self.limit
+            counts += np.bincount(open_points[within], minlength=len(rows))
+        return dict(zip(rows.tolist(), counts.tolist(), strict=True))
+
+
+def _lower(
+    best: NDArray[np.int64],
+    group: NDArray[np.int64],
+    ssd: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    point: NDArray[np.int64],
+) -> None:
+    """Replace each group's (ssd, row, point) by the smallest of it and those given."""
+    order = np.lexsort((point, rows, ssd, group))
+    first = order[np.unique(group[order], return_index=True)[1]]
+    for i in first.tolist():
+        entry = (int(ssd[i]), int(rows[i]), int(point[i]))
+        if entry < tuple(best[group[i]].tolist()):
+            best[group[i]] = entry

@@ -1,0 +1,330 @@
+"""A run's configuration: one flat set of names, the same as flags, in TOML and in ``run.toml``."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.runs.options import Option, declared
+from memcore.sampling.budget import Budget, Fixed, Sequential
+from memcore.sampling.diffusers.first_step import SCORES
+from memcore.system.credentials import parse_options
+from memcore.system.suggestions import did_you_mean
+from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
+
+SourceName = Literal["diffusers", "stored", "custom"]
+DtypeName = Literal["float32", "float16", "bfloat16"]
+Keep = Literal["findings", "all"]
+BudgetName = Literal["fixed", "sequential"]
+
+SOURCES: tuple[str, ...] = get_args(SourceName)
+DTYPES: tuple[str, ...] = get_args(DtypeName)
+KEEP: tuple[str, ...] = get_args(Keep)
+BUDGETS: tuple[str, ...] = get_args(BudgetName)
+SCREENS = ("none", *SCORES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run finds. What does not (threads, workers, progress) is not in here.
+
+    ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
+    program hands in, or the one that ``sampler`` names as module:attribute, made with ``sampler_options``, a JSON object
+    whose values may be ``env:NAME`` to be taken from the environment. ``shard_prompts`` 0 leaves it to the number of
+    prompts: 64 shards or more, of 1,000 prompts at most. ``steps`` and ``guidance_scale`` have no default where images
+    are sampled: they change the images.
+
+    ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
+    copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
+    denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, that transparent pixels
+    of stored images stand on; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
+    distance, so that other thresholds can be evaluated later.
+    """
+
+    source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
+    model: Annotated[str, Option("folder or name of a diffusers pipeline", use="sampled")] = ""
+    images: Annotated[
+        str,
+        Option(
+            "folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
+            use="stored",
+        ),
+    ] = ""
+    background: Annotated[
+        str,
+        Option(
+            "colour, as #ffffff, that transparent pixels stand on; without it they are quarantined",
+            "colour",
+            use="stored",
+        ),
+    ] = ""
+    sampler: Annotated[
+        str,
+        Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
+    ] = ""
+    sampler_options: Annotated[
+        str,
+        Option(
+            "JSON object to make the sampler with; env:NAME takes a value from the environment",
+            "json",
+            use="sampled",
+        ),
+    ] = ""
+    prompts: Annotated[
+        str,
+        Option(
+            "text file, one prompt a line, or Parquet with a column prompt, caption or text",
+            "file",
+            use="sampled",
+        ),
+    ] = ""
+    generations: Annotated[
+        int, Option("images a prompt; with budget sequential the most", "images", use="sampled")
+    ] = 500
+    budget: Annotated[
+        BudgetName, Option("sequential: stop a prompt as soon as it is decided", use="sampled")
+    ] = "fixed"
+    copy_rate: Annotated[
+        float,
+        Option("for sequential: the smallest share of copies that must be found", "share", use="sampled"),
+    ] = 0.1
+    miss_rate: Annotated[
+        float,
+        Option("for sequential: the part of such prompts that may be given up", "share", use="sampled"),
+    ] = 0.01
+    screen: Annotated[
+        str, Option("score each prompt by one denoising step", choices=SCREENS, use="sampled")
+    ] = "none"
+    screen_threshold: Annotated[
+        float,
+        Option(
+            "prompts with a lower score are not sampled; 0: all are, scores are recorded",
+            "score",
+            use="sampled",
+        ),
+    ] = 0.0
+    screen_seeds: Annotated[
+        int, Option("images a prompt that the screen looks at", "images", use="sampled")
+    ] = 4
+    screen_guidance: Annotated[float, Option("guidance of the screen", "scale", use="sampled")] = 7.5
+    seed: Annotated[
+        int,
+        Option(
+            "the run's seed; each image's seed is a hash of it, the prompt's number and the image's",
+            "seed",
+            use="sampled",
+        ),
+    ] = 0
+    steps: Annotated[
+        int,
+        Option("denoising steps; no default, since they change the images", "steps", use="sampled"),
+    ] = 0
+    guidance_scale: Annotated[
+        float | None,
+        Option(
+            "classifier-free guidance; no default where the pipeline takes it",
+            "scale",
+            use="sampled",
+        ),
+    ] = None
+    batch_size: Annotated[int, Option("images at a time", "images")] = 16
+    height: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
+    width: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
+    dtype: Annotated[DtypeName, Option("the model's numbers", use="sampled")] = "float32"
+    device: Annotated[str, Option("cpu or cuda", use="sampled")] = "cpu"
+    threshold: Annotated[float, Option("tiled l2 of an edge, in [0, 1]", "distance")] = DEFAULT_THRESHOLD
+    grid: Annotated[tuple[int, int], Option("tiles", "rows columns")] = (4, 4)
+    min_clique: Annotated[int, Option("generations that make a finding", "images")] = DEFAULT_MIN_CLIQUE
+    node_limit: Annotated[int, Option("branch-and-bound nodes that a clique search may use", "nodes")] = (
+        DEFAULT_NODE_LIMIT
+    )
+    edges_up_to: Annotated[
+        float,
+        Option(
+            "store pairs up to this distance, for memcore evaluate's sweep; 0: none",
+            "distance",
+        ),
+    ] = 0.0
+    keep: Annotated[Keep, Option("images to store")] = "findings"
+    shard_prompts: Annotated[
+        int,
+        Option("prompts a shard, each a few files; 0: 64 shards or more, of 1000 prompts at most", "prompts"),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        for field in declared(Config).values():
+            object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
+        for name in ("generations", "batch_size", "node_limit"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("min_clique", self.min_clique, 2)
+        for name in ("seed", "steps", "height", "width", "shard_prompts"):
+            _at_least(name, getattr(self, name), 0)
+        if self.grid[0] < 1 or self.grid[1] < 1:
+            raise ConfigError(f"grid must be two positive integers, got {list(self.grid)}")
+        try:
+            Threshold(self.threshold)
+        except (ArgumentValueError, ArgumentTypeError) as error:
+            raise ConfigError(str(error)) from None
+        self._check_budget()
+        self._check_screen()
+        if self.edges_up_to and not self.threshold <= self.edges_up_to <= 1:
+            raise ConfigError(
+                f"edges_up_to must lie between threshold={self.threshold:g} and 1, or be 0 to store none, got "
+                f"{self.edges_up_to:g}"
+            )
+        if self.source == "diffusers":
+            if not self.model:
+                raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
+            if self.steps < 1:
+                raise ConfigError(
+                    "steps is missing: the number of denoising steps changes the images, so say it"
+                )
+        if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
+            raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        parse_options(self.sampler_options)
+        if self.sampler_options and not self.sampler:
+            raise ConfigError("sampler_options are given, but no sampler to make with them")
+        if self.source == "stored" and not self.images:
+            raise ConfigError("images is missing: a folder of stored generations or an .npy file")
+
+    def _idle(self) -> list[str]:
+        """Return the names that decide nothing under the other settings."""
+        idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
+        if self.screen == "none":
+            idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
+        return idle if self.edges_up_to else [*idle, "edges_up_to"]
+
+    def _check_budget(self) -> None:
+        if self.budget == "sequential" and self.source == "stored":
+            raise ConfigError(
+                "budget='sequential' saves sampling, but stored images are there already: use budget='fixed'"
+            )
+        try:
+            Sequential(self.copy_rate, self.miss_rate)
+        except (ArgumentValueError, ArgumentTypeError) as error:
+            raise ConfigError(str(error)) from None
+
+    def _check_screen(self) -> None:
+        if self.screen != "none" and self.source == "stored":
+            raise ConfigError("screen saves sampling, but stored images are there already: use screen='none'")
+        if self.screen == "none" and self.screen_threshold:
+            raise ConfigError("screen_threshold is set, but screen is 'none': say which score it is of")
+        if not self.screen_threshold >= 0:
+            raise ConfigError(f"screen_threshold must be at least 0, got {self.screen_threshold}")
+        _at_least("screen_seeds", self.screen_seeds, 1)
+
+    def make_budget(self) -> Budget:
+        """Return the rule that says how many images each prompt gets."""
+        if self.budget == "fixed":
+            return Fixed(self.generations)
+        return Sequential(self.copy_rate, self.miss_rate, self.generations, self.min_clique)
+
+    def describe_budget(self) -> dict[str, Any]:
+        """Return what ``run.toml`` says of the budget, and when the sequential rule gives a prompt up."""
+        described: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
+        rule = self.make_budget()
+        if isinstance(rule, Sequential):
+            described |= {
+                "copy_rate": rule.copy_rate,
+                "miss_rate": rule.miss_rate,
+                "look_every": rule.look_every,
+            }
+            described["stops"] = list(rule.boundary.stops)
+        return described
+
+    def background_colour(self) -> tuple[int, int, int] | None:
+        """Return ``background`` as red, green and blue; None if none is declared."""
+        if not self.background:
+            return None
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
+
+    def describe_screen(self) -> dict[str, Any]:
+        """Return what ``run.toml`` says of the screen; nothing if there is none."""
+        if self.screen == "none":
+            return {}
+        return {
+            "score": self.screen,
+            "threshold": self.screen_threshold,
+            "seeds": self.screen_seeds,
+            "guidance": self.screen_guidance,
+        }
+
+    def digest(self, fingerprint: str, prompts_digest: str) -> str:
+        """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
+        decisive = dataclasses.asdict(self)
+        for path in ("model", "images", "prompts", "sampler"):
+            decisive.pop(path)
+        for name in self._idle():
+            decisive.pop(name)
+        payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
+        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as TOML holds them, without those that are None."""
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in dataclasses.asdict(self).items()
+            if v is not None
+        }
+
+
+def from_mapping(values: Mapping[str, Any]) -> Config:
+    """Return the Config of TOML values; refuse an unknown name and say the nearest known one."""
+    clean = {key.replace("-", "_"): value for key, value in values.items()}
+    known = declared(Config)
+    for key, value in clean.items():
+        within = [str(name) for name in value] if isinstance(value, Mapping) else []
+        if within and (key not in known or any(map(_hint, within))):
+            raise ConfigError(_unknown(f"{key}.{within[0]}"))
+        if key not in known:
+            raise ConfigError(_unknown(key))
+    return Config(**clean)
+
+
+def _hint(name: str) -> str:
+    return did_you_mean(name.replace("-", "_"), declared(Config), repr)
+
+
+def _unknown(name: str) -> str:
+    """Return what is wrong with a name that no option has; a dotted one stands in a table of the file."""
+    *tables, last = name.split(".")
+    hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
+    flat = " All names stand at the top of the file, in no table." if tables else ""
+    return f"the configuration has an unknown name {name!r}; {hint}{flat}"
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"the configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return lines that say what differs between two flat configurations.
+
+    >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
+    ['steps: 20 -> 30']
+    """
+    names = sorted(set(old) | set(new))
+    return [
+        f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)
+    ]
+
+
+def _at_least(name: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise ConfigError(f"{name} must be at least {minimum}, got {value}")

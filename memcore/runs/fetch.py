@@ -1,0 +1,50 @@
+"""Copies a run out of an object store, for commands that need a folder: match, annotate, evaluate, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from memcore.errors import ConfigError
+from memcore.runs import layout
+from memcore.runs.folder import RunFolder, check_startable
+from memcore.storage.base import Storage
+from memcore.storage.local import LocalStorage
+from memcore.storage.open import is_url, open_storage
+
+
+def fetch(url: str, folder: Path) -> dict[str, Any]:
+    """Copy what is not there yet, and return counts. It may be called again while the run is at work.
+
+    Raises ConfigError unless ``url`` is a URL and ``folder`` is empty or holds the same run, and RunError.
+    """
+    if not is_url(url):
+        raise ConfigError(f"run must be a URL such as s3://bucket/run, got {url!r}: a folder needs no copy")
+    source = open_storage(url)
+    digest = RunFolder.open_storage(source).digest
+    target = LocalStorage(folder)
+    if target.exists(layout.RUN) and RunFolder.open(folder).digest != digest:
+        raise ConfigError(f"folder={folder} holds another run")
+    copied = present = 0
+    check_startable(target)
+    with target.lock():
+        # the manifests as they were before anything was copied: a shard that is finished meanwhile waits for the next time
+        manifests = [*_names(source, layout.MANIFESTS)]
+        others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f)]
+        kept = {*manifests, *layout.FILES}  # these may have changed
+        for name in [*others, *manifests, *layout.FILES]:
+            if name not in kept and target.exists(name):
+                present += 1
+            elif name not in layout.FILES or source.exists(name):
+                target.write(name, source.read(name))
+                copied += 1
+    return {"run": url, "folder": str(folder), "copied": copied, "present": present}
+
+
+def _names(storage: Storage, folder: str) -> Iterator[str]:
+    for name in storage.names(folder):
+        if "." in name:
+            yield f"{folder}/{name}"
+        else:
+            yield from _names(storage, f"{folder}/{name}")

@@ -1,0 +1,220 @@
+"""A run's prompts, of which there may be more than a process should hold: read a piece at a time."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, overload
+
+from memcore.errors import ConfigError, MissingExtraError, RunError
+from memcore.runs import layout
+from memcore.sources.captions import NAMES
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+
+PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
+#: Prompts a row group, the piece that is read at a time: less than a megabyte of text.
+ROW_GROUP = 4096
+
+
+class TextPrompts:
+    """One prompt a line, UTF-8; a prompt's number is its line, so that empty lines are refused. Read again each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with self.path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    prompt = line.rstrip("\n")
+                    if not prompt.strip():
+                        raise ConfigError(
+                            f"prompts={self.path} has an empty line, number {number}: remove it"
+                        )
+                    yield prompt
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+
+
+class ParquetPrompts:
+    """The column ``prompt``, ``caption`` or ``text`` of a Parquet file, a batch of rows at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+                column = next((c for c in NAMES if c in file.schema_arrow.names), None)
+                if column is None:
+                    raise ConfigError(
+                        f"prompts={self.path} has none of the columns {', '.join(NAMES)}; "
+                        f"it has {', '.join(file.schema_arrow.names)}"
+                    )
+                row = 0
+                for batch in file.iter_batches(ROW_GROUP, columns=[column], use_threads=False):
+                    for prompt in batch.column(0).to_pylist():
+                        if not isinstance(prompt, str) or not prompt.strip():
+                            raise ConfigError(
+                                f"prompts={self.path} has an empty prompt in row {row}: remove it"
+                            )
+                        row += 1
+                        yield prompt
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+
+
+def read_prompts(path: Path) -> Iterable[str]:
+    """Return the prompts of a text or Parquet file, to be gone through as often as needed, never held as a whole."""
+    return ParquetPrompts(path) if path.suffix == ".parquet" else TextPrompts(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptList:
+    """What one pass over a run's prompts found: how many there are, and the sha256 of their JSON list."""
+
+    count: int
+    digest: str
+
+
+def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> PromptList:
+    """Count and digest the prompts in one pass, and write them to ``copy`` as the content of prompts.parquet if it is given.
+
+    Raises ConfigError for a prompt that is no text, or that UTF-8 cannot hold.
+
+    >>> scan_prompts(["a dog"]).digest == hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest()
+    True
+    """
+    count = 0
+    digest = hashlib.sha256(b"[")
+
+    def checked() -> Iterator[str]:
+        nonlocal count
+        for prompt in prompts:
+            _check(prompt, count)
+            digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
+            count += 1
+            yield prompt
+
+    if copy is None:
+        collections.deque(checked(), maxlen=0)
+    else:
+        _write_parquet(checked(), copy)
+    digest.update(b"]")
+    return PromptList(count, digest.hexdigest())
+
+
+def _check(prompt: Any, number: int) -> None:
+    if not isinstance(prompt, str):
+        raise ConfigError(f"prompt {number} must be a text, got {prompt!r} ({type(prompt).__name__})")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"prompt {number} is no text that UTF-8 can hold: {prompt!r} ({error.reason})"
+        ) from None
+
+
+def _write_parquet(prompts: Iterator[str], file: IO[bytes]) -> None:
+    """Write prompts.parquet in row groups that can be read one by one."""
+    with pq.ParquetWriter(file, PROMPTS, compression="zstd", compression_level=3) as writer:
+        first = 0
+        while group := list(itertools.islice(prompts, ROW_GROUP)):
+            ids = range(first, first + len(group))
+            writer.write_table(pa.table({"prompt_id": ids, "prompt": group}, schema=PROMPTS))
+            first += len(group)
+
+
+class Prompts(Sequence[str]):
+    """prompts.parquet as a sequence that holds two row groups at most.
+
+    ``open_file`` opens the file for reading with seek; it is called once, and again after this was pickled.
+    """
+
+    def __init__(self, open_file: Callable[[], IO[bytes]], count: int, place: str) -> None:
+        self._open_file = open_file
+        self._count = count
+        self._place = place
+        self._file: Any = None
+        self._starts: list[int] = []
+        self._held: dict[int, list[str]] = {}
+
+    def __reduce__(self) -> tuple[type[Prompts], tuple[Callable[[], IO[bytes]], int, str]]:
+        return Prompts, (self._open_file, self._count, self._place)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if index < 0:
+            index += self._count
+        if not 0 <= index < self._count:
+            raise IndexError(f"prompt {index} of {self._count}")
+        import bisect
+
+        if self._file is None:
+            self._open()
+        group = bisect.bisect_right(self._starts, index) - 1
+        if group not in self._held:
+            while len(self._held) > 1:
+                self._held.pop(next(iter(self._held)))
+            self._held[group] = self._read(group)
+        return self._held[group][index - self._starts[group]]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[i] for i in range(self._count))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _read(self, group: int) -> list[str]:
+        try:
+            table = self._file.read_row_group(group, ["prompt"], use_threads=False)
+            held: list[str] = table["prompt"].to_pylist()
+        except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from None
+        promised = self._file.metadata.row_group(group).num_rows
+        if len(held) != promised:
+            raise RunError(
+                f"{self._place}/{layout.PROMPTS} cannot be read: {len(held)} of {promised} prompts in row group {group}"
+            )
+        return held
+
+    def _unreadable(self, error: Exception) -> RunError:
+        return RunError(f"{self._place}/{layout.PROMPTS} cannot be read: {error}")
+
+    def _open(self) -> None:
+        try:
+            self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from None
+        start = 0
+        for group in range(self._file.num_row_groups):
+            self._starts.append(start)
+            start += self._file.metadata.row_group(group).num_rows
+        if start != self._count:
+            raise RunError(
+                f"{self._place}/{layout.PROMPTS} has {start} prompts where run.toml says {self._count}"
+            )

@@ -1,0 +1,95 @@
+"""The arguments of each call of a diffusers pipeline: all explicit, and checked against what the pipeline takes.
+
+Nothing here imports diffusers: a pipeline is its class and the parameters of its call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from memcore import arrays
+from memcore.errors import ArgumentTypeError, ArgumentValueError
+
+#: Of a pipeline's ``__call__``, by name.
+Parameters: TypeAlias = Mapping[str, inspect.Parameter]
+#: Pipelines whose output_type="pt" is not what they save: shifted to [-1, 1], or past the safety checker (IF).
+_ASK_NUMPY = {"deepfloyd_if", "kandinsky", "kandinsky2_2", "kandinsky3"}
+#: One argument a stage. Other scales that end so (skip_layer_guidance_scale) are something else.
+STEPS = re.compile(r"((prior|decoder|super_res)_)?num_inference_steps")
+GUIDANCE = re.compile(r"((prior|decoder|super_res)_)?guidance_scale")
+TEXTS = re.compile(r"(negative_)?prompt(_\d+)?")
+SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
+
+
+def call_arguments(
+    pipeline: type[Any],
+    parameters: Parameters,
+    steps_each: int,
+    guidance: float | None,
+    height: int | None,
+    width: int | None,
+    negative_prompt: str | None,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the arguments of every call; raise if the pipeline does not take one or needs another."""
+    name = pipeline.__name__
+    for key in options:
+        if key in SET_HERE or key not in parameters:
+            why = "is set by the sampler" if key in SET_HERE else f"is no argument of {name}"
+            raise ArgumentValueError(f"call_options holds {key!r}, which {why}")
+    steps, scales = stages(parameters, STEPS), stages(parameters, GUIDANCE)
+    if not steps:
+        raise ArgumentValueError(f"pipe takes no number of steps: {name} is no pipeline that samples images")
+    if scales and guidance is None:
+        raise ArgumentValueError(
+            f"guidance_scale is missing: {name} takes it, and its default changes the images; 1.0 turns it off"
+        )
+    given: dict[str, Any] = {"height": height, "width": width, "negative_prompt": negative_prompt}
+    if not scales:
+        given["guidance_scale"] = guidance
+    for key, value in given.items():
+        if value is not None and key not in parameters:
+            raise ArgumentValueError(f"{key} must be None, since {name} does not take it, got {value!r}")
+    arguments: dict[str, Any] = dict.fromkeys(steps, steps_each) | dict.fromkeys(scales, guidance)
+    arguments |= {k: arrays.check_count(given[k], k) for k in ("height", "width") if given[k] is not None}
+    if negative_prompt is not None:
+        arguments["negative_prompt"] = negative_prompt
+    if "clean_caption" in parameters:
+        arguments["clean_caption"] = False  # True, the default, needs packages that are here or not
+    of_numpy = any(_ASK_NUMPY & set(c.__module__.split(".")) for c in pipeline.__mro__)
+    arguments["output_type"] = "np" if of_numpy else "pt"
+    arguments |= options
+    needed = [n for n in parameters if n not in {"self", "prompt", "generator", *arguments}]
+    needed = [n for n in needed if _required(parameters[n])]
+    if needed or ("batch_size" not in parameters and "prompt" not in parameters):
+        what = ", ".join(needed) or "no prompt"
+        raise ArgumentValueError(
+            f"pipe is no text-to-image or unconditional pipeline: {name} asks for {what}; CallableSampler wraps it"
+        )
+    return arguments
+
+
+def _required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
+
+
+def stages(parameters: Parameters, pattern: re.Pattern[str]) -> list[str]:
+    """Return the call's arguments of this kind, one a stage of the pipeline."""
+    return [p for p in parameters if pattern.fullmatch(p)]
+
+
+def check_guidance(value: Any) -> float | None:
+    """Return a guidance scale that is a finite number or None; raise ArgumentTypeError or ArgumentValueError otherwise."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ArgumentTypeError(f"guidance_scale must be a number or None, got {type(value).__name__}")
+    if value is not None and not np.isfinite(value):
+        raise ArgumentValueError(f"guidance_scale must be finite, got {value}")
+    return value

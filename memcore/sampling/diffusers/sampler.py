@@ -1,0 +1,379 @@
+"""Any diffusers text-to-image or unconditional pipeline as a sampler. The only file that imports diffusers.
+
+Source: Carlini et al. 2023, section 4.2: 500 images a prompt with different seeds; docs/sampling.md for what was tried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import arrays
+from memcore.distance import to_uint8
+from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
+from memcore.images.constant import flag_constant
+from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
+from memcore.sampling.diffusers.first_step import watch_first_step
+from memcore.sampling.protocol import check_images
+from memcore.sampling.screen import FirstStep, first_images, join
+from memcore.types import Images, Request
+
+try:
+    import diffusers
+    import torch
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    from memcore.sampling.diffusers.digest import component_digest
+except ImportError as error:
+    raise MissingExtraError(
+        getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
+    ) from None
+
+#: On a CPU every call of the pipeline has this many images, whatever batch_size is: kernels choose their order of
+#: summation by the shape of the batch, so a constant shape is what keeps images equal bit for bit.
+CPU_BATCH = 16
+#: Likewise the number of threads that torch may use for one call on a CPU: 1x1 convolutions split their sums by it.
+CPU_THREADS = 1
+
+
+class DiffusersSampler:
+    """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
+
+    Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
+    a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
+    diffusers rounds when it saves. Modules in training mode (those built by hand are) are put into evaluation mode:
+    dropout would change images from call to call. The pipeline must not be changed while the sampler lives.
+
+    Parameters
+    ----------
+    pipe
+        A loaded ``DiffusionPipeline``, on its device, with the scheduler that is to be used.
+    steps
+        Denoising steps, for every stage of the pipeline that has such an argument (unCLIP has three). One stage is set
+        apart through ``call_options``: ``{"prior_num_inference_steps": 25}``.
+    guidance_scale
+        Classifier-free guidance, for every stage likewise; a number where the pipeline takes one, None where it does not.
+    batch_size
+        Images a call on a GPU, where in float16 images depend on it, so it is part of the fingerprint. On a CPU images do
+        not: each call there has ``cpu_batch``.
+    height, width
+        Pixels, where the pipeline takes them; by default its own.
+    negative_prompt
+        One text for all images, where the pipeline takes it.
+    call_options
+        Further arguments of the pipeline's call, for example ``{"max_sequence_length": 77}``.
+    cpu_batch, cpu_threads
+        Images and torch threads of a call on a CPU. Both change images in the last bit, so they are constants, whatever
+        torch was set to, and part of the fingerprint; more processes are what uses more cores.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        From the constructor: no pipeline, an argument that it does not take, one that it needs, guidance missing.
+    SamplerError
+        From ``sample``: the pipeline raised, or its answer is not images in [0, 1].
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        guidance_scale: float | None,
+        batch_size: int,
+        height: int | None = None,
+        width: int | None = None,
+        negative_prompt: str | None = None,
+        call_options: Mapping[str, Any] | None = None,
+        cpu_batch: int = CPU_BATCH,
+        cpu_threads: int = CPU_THREADS,
+    ) -> None:
+        if not isinstance(pipe, DiffusionPipeline):
+            raise ArgumentTypeError(f"pipe must be a diffusers DiffusionPipeline, got {type(pipe).__name__}")
+        self.steps = arrays.check_count(steps, "steps")
+        self.batch_size = arrays.check_count(batch_size, "batch_size")
+        self.cpu_batch = arrays.check_count(cpu_batch, "cpu_batch")
+        self.cpu_threads = arrays.check_count(cpu_threads, "cpu_threads")
+        self._pipe = cast(Any, pipe)
+        self._parameters = dict(inspect.signature(type(pipe).__call__).parameters)
+        self._conditional = "prompt" in self._parameters
+        self._call = call_arguments(
+            type(pipe),
+            self._parameters,
+            self.steps,
+            check_guidance(guidance_scale),
+            height,
+            width,
+            negative_prompt,
+            dict(call_options or {}),
+        )
+        self._shape: tuple[int, int, int] | None = None
+        self._described: dict[str, str] | None = None
+        for component in self._pipe.components.values():
+            if isinstance(component, torch.nn.Module) and any(m.training for m in component.modules()):
+                component.eval()
+        self._pipe.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        dtype: Literal["float32", "float16", "bfloat16"] | str = "float32",
+        device: str = "cpu",
+        revision: str | None = None,
+        variant: str | None = None,
+        scheduler: str | None = None,
+        **options: Any,
+    ) -> DiffusersSampler:
+        """Load a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
+
+        ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
+        over its configuration. Raises ConfigError if model, device or scheduler is not available.
+        """
+        if dtype not in ("float32", "float16", "bfloat16"):
+            raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
+        chosen: dict[str, Any] = {
+            k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
+        }
+        try:
+            with _quiet():
+                chosen[_dtype_argument()] = getattr(torch, dtype)
+                pipe = DiffusionPipeline.from_pretrained(model, **chosen)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
+        if scheduler is not None:
+            kind = getattr(diffusers, scheduler, None)
+            if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
+                raise ConfigError(f"scheduler={scheduler!r} is no scheduler class of diffusers")
+            if "scheduler" not in pipe.components:
+                raise ConfigError(f"scheduler must be None, since {type(pipe).__name__} has no single one")
+            pipe.scheduler = cast(Any, kind).from_config(pipe.scheduler.config)
+        try:
+            pipe = pipe.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        return cls(pipe, **options)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C): known after the first batch; asked for before, one image is sampled to see."""
+        if self._shape is None:
+            pixels, _ = self._sample_batch([Request(0, "a picture", 0)], 1)
+            self._shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
+        return self._shape
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over ``describe()``: equal for the same model and settings, wherever it was loaded from."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+    def describe(self) -> dict[str, str]:
+        """Return all that changes images, readable: configuration and weights of each component, settings, versions, device.
+
+        ``call.*`` is what the sampler says to the pipeline, ``default.*`` what the pipeline fills in by itself.
+        """
+        if self._described is None:
+            defaults = {
+                name: str(p.default)
+                for name, p in self._parameters.items()
+                if name not in SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
+            }
+            components = sorted(self._pipe.components.items())
+            self._described = {
+                "pipeline": type(self._pipe).__name__,
+                **{f"component.{name}": component_digest(c, name) for name, c in components},
+                **{f"call.{name}": str(value) for name, value in sorted(self._call.items())},
+                **{f"default.{name}": value for name, value in sorted(defaults.items())},
+                "batch_size": str(self.batch_size),
+                "dtype": str(self._pipe.dtype).removeprefix("torch."),
+                "device": self._device_kind(),
+                "matmul_precision": torch.get_float32_matmul_precision(),
+                **{name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
+                "memcore": _memcore_version(),
+            }
+            if self._on_cpu:
+                self._described |= {"cpu_batch": str(self.cpu_batch), "cpu_threads": str(self.cpu_threads)}
+        return dict(self._described)
+
+    def sample(self, requests: Sequence[Request]) -> Images:
+        """Return (N, H, W, C) uint8 on the pipeline's device, in the order of the requests; blanked frames are flagged."""
+        if not requests:
+            raise ArgumentValueError("requests must hold at least one request")
+        size = self.cpu_batch if self._on_cpu else self.batch_size
+        parts = [self._sample_batch(requests[s : s + size], size) for s in range(0, len(requests), size)]
+        pixels = torch.cat([p for p, _ in parts])
+        images = Images(pixels, np.concatenate([f for _, f in parts]))
+        shape = self._shape or (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
+        check_images(images, requests, shape)
+        self._shape = shape
+        return images
+
+    def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
+        """Return scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
+
+        ``guidance_scale`` must turn guidance on (above 1 for most pipelines), whatever that of the images is. Raises
+        SamplerError for pipelines without classifier-free guidance, for example Flux.
+        """
+        if not requests:
+            raise ArgumentValueError("requests must hold at least one request")
+        scales = dict.fromkeys(stages(self._parameters, GUIDANCE), check_guidance(guidance_scale))
+        size = self.cpu_batch if self._on_cpu else self.batch_size
+        parts: list[FirstStep] = []
+        for start in range(0, len(requests), size):
+            group = requests[start : start + size]
+            arguments = self._batch_arguments(group, size) | scales
+            try:
+                with torch.inference_mode(), self._repeatable():
+                    parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
+            except SamplerError:
+                raise
+            except Exception as error:
+                raise SamplerError(
+                    f"the pipeline raised {type(error).__name__} in a screen: {error}"
+                ) from error
+        return join(parts)
+
+    def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
+        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are the same.
+
+        For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
+        own), and then no image can be made again.
+        """
+        first, second = (Request(i, text, i + 1) for i, text in enumerate(prompts))
+        together, alone = self.sample([first, second]).pixels[1], self.sample([second]).pixels[0]
+        levels = int((together.short() - alone.short()).abs().max())
+        if levels:
+            name = type(self._pipe).__name__
+            raise SamplerError(
+                f"an image of {name} depends on what else is in its batch, or on chance: the same request gave images "
+                f"that are up to {levels} levels apart"
+            )
+
+    @property
+    def _device(self) -> torch.device:
+        """The device that computes; where weights are offloaded to the CPU, it is not theirs."""
+        return cast("torch.device", getattr(self._pipe, "_execution_device", self._pipe.device))
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self._device.type == "cpu"
+
+    def _batch_arguments(self, requests: Sequence[Request], size: int) -> dict[str, Any]:
+        """Return the arguments of one call of the pipeline; the last request fills up what is missing."""
+        padded = [*requests, *[requests[-1]] * (size - len(requests))]
+        arguments = dict(self._call)
+        if self._conditional:
+            arguments["prompt"] = [r.prompt for r in padded]
+            for key, value in self._call.items():
+                if isinstance(value, str) and TEXTS.fullmatch(key):
+                    arguments[key] = [value] * size
+        else:
+            arguments["batch_size"] = size
+        generators = [torch.Generator("cpu").manual_seed(r.seed) for r in padded]
+        arguments["generator"] = (
+            generators if size > 1 else generators[0]
+        )  # some take no list, for example aMUSEd
+        return arguments
+
+    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
+        """Return (count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+        name, count = type(self._pipe).__name__, len(requests)
+        arguments = self._batch_arguments(requests, size)
+        try:
+            with torch.inference_mode(), self._repeatable():
+                answer = self._pipe(**arguments)
+        except Exception as error:
+            prompts = sorted({r.prompt_id for r in requests})
+            raise SamplerError(
+                f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}"
+            ) from error
+        try:
+            unit = _channels_last(getattr(answer, "images", None))
+            if len(unit) != size:
+                raise ArgumentValueError(f"{len(unit)} images for {size} requests")
+            pixels = to_uint8(unit[:count]).to(self._device)
+        except (ArgumentTypeError, ArgumentValueError) as error:
+            raise SamplerError(f"{name} answered with something else than images: {error}") from error
+        flagged = flag_constant(pixels)
+        for verdict in ("nsfw_content_detected", "nsfw_detected", "watermark_detected"):
+            found = getattr(answer, verdict, None)
+            if found is not None:
+                flagged = flagged | np.array([bool(f) for f in found[:count]], dtype=np.bool_)
+        return pixels, flagged
+
+    @contextlib.contextmanager
+    def _repeatable(self) -> Iterator[None]:
+        """Set what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        if not self._on_cpu:
+            with torch.backends.cudnn.flags(
+                enabled=torch.backends.cudnn.enabled,
+                benchmark=False,
+                deterministic=True,
+                allow_tf32=torch.backends.cudnn.allow_tf32,
+            ):
+                yield
+            return
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.cpu_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _device_kind(self) -> str:
+        device = self._device
+        if device.type == "cuda":
+            return f"cuda {torch.cuda.get_device_name(device)}"
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)
+
+
+def _channels_last(images: Any) -> Any:
+    """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
+    if isinstance(images, list) and images:
+        images = np.stack([np.asarray(image) for image in images])
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        return torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, torch.Tensor) or images.ndim != 4:
+        raise ArgumentTypeError(
+            f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
+        )
+    return images.permute(0, 2, 3, 1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
+    loggers = [diffusers_logging, transformers_logging]
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
+            logger.enable_progress_bar()
+
+
+def _dtype_argument() -> str:
+    """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
+    return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
+
+
+def _memcore_version() -> str:
+    import memcore
+
+    return memcore.__version__

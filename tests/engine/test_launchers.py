@@ -1,0 +1,352 @@
+"""The same findings, byte for byte, from Ray, from a SLURM array, and in an object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from memcore.audit.run_audit import audit
+from memcore.cli import main
+from memcore.commands._submit import without_launcher
+from memcore.errors import StoreError
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder
+from memcore.runs.status import status
+from tests.support.run_files import content
+from tests.support.synthetic import PROMPTS
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--sampler",
+    "tests.support.synthetic:SyntheticSampler",
+    "--generations",
+    "24",
+    "--shard-prompts",
+    "2",
+    "--quiet",
+]
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("launch") / "prompts.txt"
+    path.write_text("".join(f"{p}\n" for p in PROMPTS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(prompts: Path) -> Path:
+    run = prompts.parent / "local"
+    config = Config(
+        source="custom", sampler="tests.support.synthetic:SyntheticSampler", generations=24, shard_prompts=2
+    )
+    audit(run, config, prompts=PROMPTS, workers=2, quiet=True)
+    return run
+
+
+def command(run: Path | str, prompts: Path, *more: str) -> list[str]:
+    return ["audit", str(run), "--prompts", str(prompts), *FLAGS, *more]
+
+
+def test_ray(local: Path, prompts: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    run = tmp_path / "run"
+    assert main(command(run, prompts, "--launcher", "ray", "--workers", "2", "--threads", "1")) == 0
+    assert content(run) == content(local)
+    told = [json.loads(p.read_text()) for p in sorted(run.glob("manifest/*"))]
+    assert f"{socket.gethostname()}:{os.getpid()}" not in {m["writer"] for m in told}
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket of an S3 server on this machine."""
+    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed (extra dev)")
+    import fsspec
+
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        for name in ("runs", "bucket"):  # the second is that of docs/running.md
+            fsspec.filesystem("s3").mkdir(name)
+        yield "s3://runs"
+    server.stop()
+
+
+def test_object_store(
+    local: Path, prompts: Path, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In two parts, gone on with, followed, refused with a change, and fetched."""
+    url = f"{bucket}/first/run"
+    assert main(command(url, prompts, "--part", "1/2", "--workers", "1")) == 0
+    told = status(RunFolder.open(url))
+    assert (told["complete"], told["shards_done"], told["shards"]) == (False, 2, 4)
+    assert main(command(url, prompts, "--workers", "2")) == 0
+    assert main(command(url, prompts, "--workers", "1", "--threshold", "0.1")) == 2
+    assert "threshold: 0.15 -> 0.1" in capsys.readouterr().err
+    assert main(["status", url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["complete"] is True
+    assert main(["fetch", url, str(tmp_path / "copy")]) == 0
+    assert content(tmp_path / "copy") == content(local)
+    assert not RunFolder.open(tmp_path / "copy").pending()
+    assert main(["report", str(tmp_path / "copy")]) == 0
+
+
+def test_object_store_that_is_gone(prompts: Path, bucket: str) -> None:
+    with pytest.raises(StoreError, match="cannot be"):
+        audit(
+            "s3://no-such-bucket/run",
+            Config(source="custom", generations=24),
+            sampler=__import__("tests.support.synthetic", fromlist=["x"]).SyntheticSampler(),
+            prompts=PROMPTS,
+            quiet=True,
+        )
+
+
+SLURM = ("slurmctld", "slurmd", "sbatch", "munged")
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={state}/munge.socket
+CryptoType=crypto/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+MpiDefault=none
+SlurmctldPort={port}
+SlurmdPort={port2}
+StateSaveLocation={state}/ctld
+SlurmdSpoolDir={state}/d
+SlurmctldPidFile={state}/ctld.pid
+SlurmdPidFile={state}/d.pid
+SlurmctldLogFile={state}/ctld.log
+SlurmdLogFile={state}/d.log
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A SLURM of one node on loopback: munged, slurmctld and slurmd, with all their state in a scratch folder."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [name for name in SLURM if shutil.which(name, path=path) is None]
+    if missing:
+        pytest.skip(f"no {missing[0]}: apt-get install slurmctld slurmd slurm-client munge")
+    if os.geteuid() != 0:
+        pytest.skip("a SLURM of one's own needs root")
+    state = tmp_path_factory.mktemp("slurm")
+    state.chmod(0o755)
+    for parent in state.parents:
+        if parent.stat().st_mode & 0o005 != 0o005 and str(parent).startswith("/tmp/pytest"):
+            parent.chmod(0o755)  # munged refuses a socket that others cannot reach
+    for name in ("ctld", "d"):
+        (state / name).mkdir()
+    key = state / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o600)
+    ports = _free_ports(2)
+    text = CONFIGURATION.format(
+        host=socket.gethostname(), state=state, port=ports[0], port2=ports[1], cpus=os.cpu_count()
+    )
+    (state / "slurm.conf").write_text(text)
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={state}/munge.socket"]
+    munged += [
+        f"--pid-file={state}/munge.pid",
+        f"--log-file={state}/munge.log",
+        f"--seed-file={state}/munge.seed",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", path)
+        patch.setenv("SLURM_CONF", str(state / "slurm.conf"))
+        started = [subprocess.Popen(munged, stderr=subprocess.DEVNULL)]
+        try:
+            _wait_for(lambda: (state / "munge.socket").exists(), "munged")
+            for daemon in ("slurmctld", "slurmd"):
+                started.append(
+                    subprocess.Popen([daemon, "-D"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                )
+            _wait_for(lambda: "idle" in _output("sinfo", "-h", "-o", "%t"), "an idle node")
+            yield
+        finally:
+            for process in reversed(started):
+                process.terminate()
+            for process in started:
+                process.wait(timeout=20)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+def _wait_for(condition, what: str, seconds: float = 90.0) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come")
+        time.sleep(0.2)
+
+
+def test_slurm(
+    slurm: None,
+    local: Path,
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'kernels'}")
+    run = tmp_path / "run"
+    more = ["--launcher", "slurm", "--tasks", "2", "--sbatch=--time=10", "--workers", "1", "--json"]
+    assert main(command(run, prompts, *more)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["job"].isdecimal()
+    _wait_for(lambda: not _output("squeue", "-h", "-j", told["job"]).strip(), "the array's end")
+    logs = "\n".join(p.read_text() for p in run.glob("slurm/*.log"))
+    assert not RunFolder.open(run).pending(), logs
+    assert content(run) == content(local)
+    assert len(list(run.glob("slurm/*_*.log"))) == 2
+
+
+def run_guide(heading: str, folder: Path) -> None:
+    """Does in ``folder`` what docs/running.md says under a heading, but for installing and for the keys of a real store."""
+    text = (ROOT / "docs" / "running.md").read_text("utf-8")
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    assert blocks, heading
+    lines = [x for x in "".join(blocks).splitlines() if not x.startswith(("pip install", "export AWS_"))]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+    words = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the guide was followed up to the report of a run on one machine."""
+    folder = tmp_path_factory.mktemp("guide")
+    for heading in ("Prompts", "A plan", "One machine"):
+        run_guide(heading, folder)
+    return folder
+
+
+def test_the_guide_on_one_machine(guided: Path) -> None:
+    rows = RunFolder.open(guided / "run").findings()
+    assert len(rows) == 1000
+    assert sum(row["status"] == "finding" for row in rows) == 10
+    assert (guided / "run" / "report" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("heading", ["Ray", "SLURM", "An object store"])
+def test_the_guide(heading: str, guided: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The other places of docs/running.md, with its own commands: the same findings as on one machine."""
+    if heading == "Ray":
+        pytest.importorskip("ray", reason="the extra ray is not installed")
+    else:
+        request.getfixturevalue("slurm" if heading == "SLURM" else "bucket")
+    shutil.copy(guided / "prompts.txt", tmp_path)
+    run_guide(heading, tmp_path)
+    if heading == "SLURM":
+        _wait_for(lambda: not _output("squeue", "-h").strip(), "the array's end")
+    assert content(tmp_path / "run") == content(guided / "run")
+
+
+def test_the_script_of_an_array(
+    prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: Path
+) -> None:
+    """Without a SLURM: each task's step, run by bash."""
+    from memcore.engine.launchers.slurm import script
+
+    monkeypatch.chdir(ROOT)
+    run = tmp_path / "a run"
+    text = script(
+        run, without_launcher(command(run, prompts, "--workers", "1")), 2, ["--time=10"], run / "slurm"
+    )
+    for task in ("1", "2"):
+        env = {**os.environ, "SLURM_ARRAY_TASK_ID": task, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
+        done = subprocess.run(["bash", "-c", text], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert content(run) == content(local)
+
+
+def test_status_before_the_first_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run" / "slurm").mkdir(parents=True)
+    (tmp_path / "run" / "slurm" / "array.sh").write_text("#!/bin/bash\n")
+    assert main(["status", str(tmp_path / "run")]) == 0
+    assert "no task has begun" in capsys.readouterr().out
+    assert main(["status", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["waiting"] is True
+    assert main(["status", str(tmp_path)]) == 2
+
+
+def test_status_of_an_object_store_before_the_first_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script is not in the bucket but where it was submitted, and there alone the run is known."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", "memory://bucket/waiting"]) == 2
+    assert "run.toml" in capsys.readouterr().err
+    (tmp_path / "slurm-waiting" / "slurm").mkdir(parents=True)
+    (tmp_path / "slurm-waiting" / "slurm" / "array.sh").write_text("#!/bin/bash\n")
+    assert main(["status", "memory://bucket/waiting"]) == 0
+    assert "no task has begun" in capsys.readouterr().out
+
+
+def test_wrong_launch_flags(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more, text in (
+        (["--tasks", "2"], "tasks and sbatch need --launcher slurm"),
+        (["--launcher", "slurm"], "needs --tasks"),
+        (["--ray-address", "auto"], "ray-address needs --launcher ray"),
+        (["--launcher", "slurm", "--tasks", "2", "--sbatch=time"], "must be an option of sbatch"),
+    ):
+        assert main(command(tmp_path / "run", prompts, *more)) == 2
+        assert text in capsys.readouterr().err
+    assert sys.version_info >= (3, 11)
+
+
+def test_two_launchers_at_once_do_no_harm(
+    local: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no lock is heard, as between two machines: both do all, at the same time, and the run is right."""
+    program = "import sys; from memcore.storage import local; local._hold = lambda *a, **k: None; "
+    program += "from memcore.cli import main; sys.exit(main())"
+    run = tmp_path / "run"
+    words = [sys.executable, "-c", program, *command(run, prompts, "--workers", "1")]
+    both = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    assert content(run) == content(local)
+    from memcore.report.run import read_run
+
+    assert read_run(run).done == len(PROMPTS)
