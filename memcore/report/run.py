@@ -13,7 +13,7 @@ from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
 from memcore.report.evaluation_json import read_evaluation, read_json
 from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
-from memcore.sampling.diffusers.first_step import SCORES
+from memcore.sampling.screen import SCORES
 
 
 @dataclasses.dataclass(frozen=True)

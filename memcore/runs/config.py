@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
-from memcore.sampling.diffusers.first_step import SCORES
+from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
 
-from memcore.sampling.diffusers.first_step import SCORES
+from memcore.sampling.screen import SCORES
 
 Int32: TypeAlias = Annotated[int, "int32"]
 Int64: TypeAlias = Annotated[int, "int64"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, FindingRow, MatchRow, QuarantineRow
-from memcore.sampling.diffusers.first_step import SCORES
+from memcore.sampling.screen import SCORES
 
 try:
     import pyarrow as pa

@@ -43,7 +43,7 @@ _LOOKED_AT, _OF_EACH = 25, 5
 class Graph(ReadsItself, Protocol):
     """What is fed: a ``PromptGraph``, of which this module knows no more."""
 
-    def place(self) -> NDArray[np.uint8] | None: ...
+    def next_slot(self) -> NDArray[np.uint8] | None: ...
 
     def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None: ...
 
@@ -144,7 +144,7 @@ class StoredPrompts:
         if isinstance(source, ArrayPrompts):
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
-        elif self.threads == 1 and graph.place() is not None:
+        elif self.threads == 1 and graph.next_slot() is not None:
             yield from self._feed_items(source.items(index), graph, timed)
             return
         if array is None or not isinstance(source, ArrayPrompts) or not self._may_let_go(array):

@@ -231,3 +231,20 @@ def test_which_graphs_a_sampler_gets() -> None:
     tensors = Images(torch.zeros(1, *SHAPE, dtype=torch.uint8), np.zeros(1, np.bool_))
     assert isinstance(start_graphs(SETTINGS, arrays), HostGrowingGraphs)
     assert isinstance(start_graphs(SETTINGS, tensors), HostGrowingGraphs)
+
+
+def test_former_names_of_a_prompt_graphs_buffer() -> None:
+    buffer = np.empty((4, *SHAPE), np.uint8)
+    images = images_of(6, 2, count=4)
+    named, formerly = (
+        memcore.PromptGraph(SHAPE, buffer=buffer),
+        memcore.PromptGraph(SHAPE, room=buffer.copy()),
+    )
+    slot = named.next_slot()
+    assert slot is not None
+    assert np.shares_memory(slot, buffer)
+    for graph in (named, formerly):
+        graph.extend(images)
+    assert np.array_equal(named.graph().edges, formerly.graph().edges)
+    with pytest.raises(ArgumentValueError, match="buffer and room are two names of one argument"):
+        memcore.PromptGraph(SHAPE, buffer=buffer, room=buffer)

@@ -10,6 +10,7 @@ from memcore.report.drawing import plots
 from memcore.report.run import Budget, Run
 from memcore.report.subject import Subject
 from memcore.report.wording import count, percent
+from memcore.sampling.screen import SCREENS
 
 ORDER = 70
 LABEL = "Budget"
@@ -20,8 +21,8 @@ STOPS = {
     "all": "as many images as the fixed rule makes",
     "screened": "not sampled: the first denoising step scored below the threshold",
 }
-#: What people read for a score; others are read as they are named.
-SCORE_NAMES = {"one_step": "one-step"}
+#: What people read for a score.
+SCORE_LABELS = {screen.name: screen.label for screen in SCREENS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _screened(run: Run) -> str:
     out = run.stops.get("screened", (0, 0))[0]
     if run.screen is None:
         return ""
-    name = _score_name(run.screen.score)
+    name = SCORE_LABELS[run.screen.score]
     if not run.screen.threshold:
         return f"The screen ({name}) only recorded its scores; it left no prompt out."
     return (
@@ -104,12 +105,8 @@ def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
         area, keep_all, spared = curve["area"], curve["keep_all"], curve["spared"]
         if area is not None and keep_all is not None and spared is not None:
             points = [(p["fpr"], p["tpr"]) for p in curve["points"]]
-            curves[_score_name(name)] = plots.ScreenCurve(area, points, keep_all, spared, curve["negatives"])
+            curves[SCORE_LABELS[name]] = plots.ScreenCurve(area, points, keep_all, spared, curve["negatives"])
     return curves
-
-
-def _score_name(score: str) -> str:
-    return SCORE_NAMES.get(score, score.replace("_", " "))
 
 
 def _screens(run: Run) -> plots.Plot | None:
