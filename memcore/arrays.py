@@ -1,4 +1,4 @@
-"""What callers hand in, made uniform: NumPy, torch or any DLPack array, viewed as (B, N, H, W, C) without a copy."""
+"""Checks of arguments, and one view of every array: NumPy, torch or DLPack as (B, N, H, W, C), without a copy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from memcore.types import MAX_K_UINT32, Channels
 Library = Literal["numpy", "torch", "dlpack"]
 _FLOATS = ("float16", "bfloat16", "float32")
 _CPU_DLPACK = 1
-#: Made once: `int | np.integer` in a check is a new object at each call, which a short call feels.
+#: Made once: `int | np.integer` in a check builds a new object at each call, which slows down short calls.
 _INTEGERS = (int, np.integer)
 _LARGEST = 2**63 - 1
-#: Vertices and images are counted in 32 bits: a larger number of them stands for this one.
+#: The core counts vertices and images in 32 bits: a larger minimum size means the same as this one.
 MOST = 2**31 - 1
 _MOST_THREADS = 4096  # as in csrc/arguments/call.cpp
 MAX_CHANNELS = 4
@@ -27,10 +27,10 @@ MAX_CHANNELS = 4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageArray:
-    """Images as the backends take them.
+    """Images in the form that the backends take.
 
-    ``pixels`` has the logical shape (B, N, H, W, C) and is a view of what the caller gave: NumPy on the CPU, torch on
-    another device. bfloat16 has no NumPy dtype, so it stands there as its uint16 bits with ``bfloat16`` set.
+    ``pixels`` has the logical shape (B, N, H, W, C) and is a view of the caller's array: NumPy on the CPU, torch on
+    another device. NumPy has no bfloat16, so on the CPU those are uint16 bits, with ``bfloat16`` set.
     """
 
     pixels: Any
@@ -42,28 +42,32 @@ class ImageArray:
 
     @property
     def is_float(self) -> bool:
+        """Whether the values are floats in [0, 1] rather than uint8."""
         return self.dtype != "uint8"
 
     @property
     def bfloat16(self) -> bool:
+        """Whether the values are bfloat16, which NumPy holds as uint16 bits."""
         return self.dtype == "bfloat16"
 
     @property
     def on_cpu(self) -> bool:
+        """Whether ``pixels`` is a NumPy array in the CPU's memory."""
         return self.device == "cpu"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Return (H, W, C)."""
         _, _, h, w, c = self.pixels.shape
         return int(h), int(w), int(c)
 
     def give_back(self, answer: NDArray[Any]) -> Any:
-        """``answer`` in the caller's library, on the caller's device."""
+        """Return ``answer`` in the caller's library, on the caller's device."""
         if self.library == "torch":
             import torch
 
             if answer.dtype in (np.uint32, np.uint64):
-                # torch has hardly any operation for unsigned 32 and 64-bit integers, int64 holds every ssd
+                # torch has few operations for unsigned 32 and 64-bit integers; int64 holds every ssd
                 answer = answer.astype(np.int64)
             return torch.from_numpy(np.ascontiguousarray(answer)).to(self.source.device)
         if self.library == "dlpack" and hasattr(self.source, "__array_namespace__"):
@@ -72,7 +76,7 @@ class ImageArray:
 
 
 def is_torch(x: Any) -> bool:
-    """True for a torch tensor; never imports torch (no tensor exists before somebody has imported it)."""
+    """Return whether ``x`` is a torch tensor, without importing torch: no tensor exists before somebody did."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 
@@ -80,7 +84,10 @@ def is_torch(x: Any) -> bool:
 def as_images(
     x: Any, name: str, *, channels: Channels | None = None, ndims: tuple[int, ...] = (4, 5)
 ) -> ImageArray:
-    """Views ``x`` as images; raises ArgumentTypeError or ArgumentValueError that name the argument."""
+    """Return ``x`` as a view of images (B, N, H, W, C).
+
+    Raises ArgumentTypeError or ArgumentValueError; the message names the argument.
+    """
     if channels not in (None, "first", "last"):
         raise ArgumentValueError(f"channels must be 'first', 'last' or None, got {channels!r}")
     array, library, dtype, device = _as_array(x, name)
@@ -108,7 +115,7 @@ def as_images(
     if c > MAX_CHANNELS:
         raise ArgumentValueError(
             f"{name} must have 1 to {MAX_CHANNELS} channels, got {c} with channels={order!r} and shape "
-            f"{tuple(x.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if they stand elsewhere"
+            f"{tuple(x.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if the channels are there"
         )
     if device == "cpu":
         array = _line_layout(array)
@@ -116,7 +123,7 @@ def as_images(
 
 
 def as_rows(x: Any, name: str) -> ImageArray:
-    """Views ``x`` (N, ...) uint8 as rows (N, D), for k nearest neighbours; ``pixels`` is then (N, D)."""
+    """Return ``x`` (N, ...) uint8 as rows for k nearest neighbours; ``pixels`` is then (N, D)."""
     array, library, dtype, device = _as_array(x, name)
     if dtype != "uint8":
         raise ArgumentTypeError(
@@ -132,28 +139,28 @@ def as_rows(x: Any, name: str) -> ImageArray:
         )
     if device != "cpu" and not device.startswith("cuda"):
         raise DeviceError(
-            f"{name} must stand on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
+            f"{name} must be on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
         )
     return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
 
 
 def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name: str) -> None:
-    """Both arguments must agree in library, device, dtype, batch and image shape."""
+    """Raise unless both arguments agree in library, device, dtype, batch and image shape."""
     for what, a, b in (("dtype", first.dtype, second.dtype), ("library", first.library, second.library)):
         if a != b:
-            raise ArgumentTypeError(f"{name} must have the {what} of {first_name} ({a}), got {b}")
+            raise ArgumentTypeError(f"{name} must have the same {what} as {first_name} ({a}), got {b}")
     if first.device != second.device:
         raise DeviceError(
-            f"{name} must stand on the device of {first_name} ({first.device}), got {second.device}"
+            f"{name} must be on the same device as {first_name} ({first.device}), got {second.device}"
         )
     if first.batched != second.batched or first.pixels.shape[0] != second.pixels.shape[0]:
         raise ArgumentValueError(
-            f"{name} must have the batch of {first_name}: {tuple(first.source.shape)} against "
+            f"{name} must have the same batch as {first_name} {tuple(first.source.shape)}, got "
             f"{tuple(second.source.shape)}"
         )
     if first.image_shape != second.image_shape:
         raise ArgumentValueError(
-            f"{name} must hold images of the shape of {first_name} {first.image_shape} (H, W, C), "
+            f"{name} must hold images of the same shape as {first_name} {first.image_shape} (H, W, C), "
             f"got {second.image_shape}"
         )
 
@@ -161,7 +168,10 @@ def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name
 def tile_shape(
     image_shape: tuple[int, int, int], grid: tuple[int, int], tile: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Height and width of a tile, from ``grid`` (rows, columns) or given; must cut the image without a rest."""
+    """Return height and width of a tile, given as ``grid`` (rows, columns) or as ``tile``.
+
+    Raises ArgumentValueError where the tiles do not cover the image exactly.
+    """
     h, w, _ = image_shape
     name, pair = ("grid", grid) if tile is None else ("tile", tile)
     try:
@@ -183,12 +193,12 @@ def tile_shape(
 
 
 def ssd_dtype(tile_bytes: int) -> type[np.uint32] | type[np.uint64]:
-    """uint32 as long as K * 255^2 fits, else uint64."""
+    """Return uint32 where K * 255^2 fits it, else uint64."""
     return np.uint32 if tile_bytes <= MAX_K_UINT32 else np.uint64
 
 
 def check_threads(threads: int | None) -> int:
-    """0 stands for all processors of the process's affinity mask."""
+    """Return the number of threads for the core, 0 for None: every processor that this process may use."""
     if threads is None:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, _INTEGERS):
@@ -201,7 +211,7 @@ def check_threads(threads: int | None) -> int:
 
 
 def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
-    """An integer argument within its bounds, and within what the core counts with."""
+    """Return an integer argument, or raise where it is out of bounds or too large for the core's 64 bits."""
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
         raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
     largest = _LARGEST if maximum is None else maximum
@@ -212,14 +222,14 @@ def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = N
 
 
 def check_flag(value: Any, name: str) -> bool:
-    """A choice that is True or False, and not something that Python would take for one of them."""
+    """Return True or False, or raise for a value that Python would merely take for one of them."""
     if not isinstance(value, bool | np.bool_):
         raise ArgumentTypeError(f"{name} must be True or False, got {type(value).__name__}")
     return bool(value)
 
 
 def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
-    """(array, library, dtype's name, device); the array is NumPy whenever it stands on the CPU."""
+    """Return (array, library, dtype's name, device); the array is NumPy whenever it is on the CPU."""
     if isinstance(x, np.ndarray):
         return x, "numpy", _dtype_name(x.dtype), "cpu"
     if is_torch(x):
@@ -239,7 +249,7 @@ def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
 
 @functools.cache
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """NumPy works the name out anew each time, which is a tenth of a small call."""
+    """Return the dtype's name from a cache: NumPy derives it at each access, a tenth of a short call's time."""
     return dtype.name
 
 
@@ -258,7 +268,7 @@ def _from_torch(x: Any, name: str) -> tuple[Any, Library, str, str]:
 
 
 def _line_layout(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself when each line of a tile is contiguous (channels last, or planes); else a copy: no view serves."""
+    """Return the array itself where each line of a tile is contiguous (pixels or planes), else a copy."""
     _, _, _, w, c = array.shape
     item = array.dtype.itemsize
     column, channel = array.strides[-2] // item, array.strides[-1] // item

@@ -1,4 +1,4 @@
-"""Tiled l2 between images: the paper's distance, exact for uint8."""
+"""Tiled l2 between images: the distance of the paper, exact for uint8."""
 
 from __future__ import annotations
 
@@ -26,44 +26,56 @@ def pairwise_tiled_l2(
     backend: Backend = "auto",
     threads: int | None = None,
 ) -> Any:
-    """Tiled l2 of all pairs of images: the maximum over tiles of sqrt(ssd / (K * 255^2)), in [0, 1].
+    """Return the tiled l2 of all pairs of images, in [0, 1].
+
+    Tiled l2 is the maximum over tiles of sqrt(ssd / (K * 255^2)): ssd is the sum of squared differences of a tile, K its
+    number of values.
 
     Parameters
     ----------
     images
-        (N, H, W, C), or (B, N, H, W, C) for B independent sets, in NumPy's order; torch tensors are channels first,
-        (N, C, H, W). uint8, or float16, bfloat16 or float32 with values in [0, 1].
+        (N, H, W, C), or (B, N, H, W, C) for B independent sets; torch tensors are channels first, (N, C, H, W). uint8,
+        or float16, bfloat16 or float32 with values in [0, 1].
     other
-        A second set (M, H, W, C) to compare with; by default ``images`` itself.
+        A second set (M, H, W, C) to compare with, by default ``images`` itself.
     grid, tile
-        The tiles: ``grid`` cuts each image into that many rows and columns (4 x 4, the paper's 128-pixel tiles at 512);
-        ``tile`` gives their height and width in pixels instead. They must cut the image without a rest.
+        ``grid`` cuts each image into that many rows and columns of tiles (4 x 4: the paper's 128-pixel tiles at 512);
+        ``tile`` gives their height and width in pixels instead. The tiles must cover the image exactly.
     output
-        "distance": float32 in [0, 1]. "ssd": the exact integer of the largest tile, uint32 (uint64 where a tile of
-        K > 66,051 bytes could exceed it; torch gets int64). uint8 images only.
+        "distance": float32 in [0, 1]. "ssd", for uint8 images only: the exact integer of the largest tile, uint32 (uint64
+        where a tile of K > 66,051 bytes could exceed it; torch gets int64).
     out
         A NumPy array of the answer's shape and dtype to write into.
     channels
-        "first" or "last", where the library's own order does not hold.
+        "first" or "last", where the channels are not where the library usually has them.
     backend
         "auto": the device's own. "reference": the int64 oracle in NumPy. "cpu": the native core. "gpu": CUDA tensors.
     threads
-        CPU threads; by default all that the process may use. The answer does not depend on it.
+        CPU threads, by default all that the process may use. The answer does not depend on them.
 
     Returns
     -------
-    (N, N), with ``other`` (N, M), for batches (B, N, N) or (B, N, M); of the caller's library, on the caller's device.
-    For uint8, bit-identical on every backend and machine. For float images, differences are accumulated in float32:
-    the relative error of a distance is at most K * 2^-24, K the values of a tile, and in practice near 1e-6.
+    array
+        (N, N), or (N, M) with ``other``; (B, N, N) or (B, N, M) for batches; of the caller's library, on the caller's
+        device. For uint8 images it is bit-identical on every backend and machine. For float images the sums are float32:
+        the relative error of a distance is at most K * 2^-24, in practice near 1e-6.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError, DeviceError
-        With the argument's name, what was got, and what would do.
+    ArgumentTypeError
+        The array's kind or dtype is not accepted.
+    ArgumentValueError
+        A shape, a value or an option cannot be used.
+    DeviceError
+        The backend cannot reach the array's device, or the two arrays are on different devices.
 
-    Source: Carlini et al. 2023, section 4.2.1: the maximum over 16 tiles, since plain l2 pairs up images that only
-    share a flat background.
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1: the maximum over 16 tiles, since plain l2 pairs up images that only share a flat
+    background.
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> images = np.zeros((3, 64, 64, 3), dtype=np.uint8)
     >>> images[1, :16, :16] = 255          # one white tile of 16
@@ -107,7 +119,7 @@ def pairwise_tiled_l2(
 
 
 def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
-    """sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
+    """Return sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
     scaled = ssd.astype(np.float64)
     scaled /= tile_bytes * 255**2
     np.sqrt(scaled, out=scaled)
@@ -115,12 +127,27 @@ def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
 
 
 def to_uint8(images: Any) -> Any:
-    """Float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
+    """Convert float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
 
-    Takes NumPy arrays or torch tensors of any shape (float16, bfloat16, float32, float64) and returns the same kind on
-    the same device. uint8 passes through unchanged. NaN or values outside [0, 1] raise ArgumentValueError: a pipeline
-    that answers in [-1, 1] must be shifted first.
+    Parameters
+    ----------
+    images
+        NumPy array or torch tensor of any shape: float16, bfloat16, float32 or float64. uint8 is returned unchanged.
 
+    Returns
+    -------
+    array
+        uint8 of the same shape, of the same library, on the same device.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The array's kind or dtype is not accepted.
+    ArgumentValueError
+        A value is NaN or outside [0, 1]. Images of a pipeline that answers in [-1, 1] must be shifted first.
+
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> memcore.to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32))
     array([  0, 128, 255], dtype=uint8)
@@ -151,7 +178,7 @@ def to_uint8(images: Any) -> Any:
 
 
 def choose_backend(backend: Backend, images: ImageArray) -> Backend:
-    """The backend that serves these images, or an error that says why the asked-for one cannot."""
+    """Return the backend for these images, or raise an error that says why the requested one cannot take them."""
     if backend not in ("auto", "reference", "cpu", "gpu"):
         raise ArgumentValueError(f"backend must be 'auto', 'reference', 'cpu' or 'gpu', got {backend!r}")
     if images.on_cpu:
@@ -166,13 +193,13 @@ def choose_backend(backend: Backend, images: ImageArray) -> Backend:
         )
     if not images.device.startswith("cuda"):
         raise DeviceError(
-            f"images must stand on the CPU or a CUDA device, got {images.device}; call images.cpu()"
+            f"images must be on the CPU or a CUDA device, got {images.device}; call images.cpu()"
         )
     return "gpu"
 
 
 def check_unit_interval(images: ImageArray, name: str) -> None:
-    """Float images must be free of NaN and within [0, 1]."""
+    """Raise unless all values of float images lie in [0, 1]."""
     from memcore.backends import cpu
 
     at = cpu.first_outside_unit_interval(images.pixels, images.bfloat16)
