@@ -1,4 +1,4 @@
-"""Every public data type. Words and units are those of docs/numerics.md: distances and thresholds lie in [0, 1]."""
+"""The public data types. Distances and thresholds lie in [0, 1], as in docs/numerics.md."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ DEFAULT_NODE_LIMIT = 10_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """A distance threshold in [0, 1] and the integer that it stands for, found by exact rational arithmetic.
+    """A distance threshold in [0, 1] and its integer form, found by exact rational arithmetic.
 
-    A float stands for the shortest decimal that prints it: ``0.15`` is 15/100, not the binary number beside it.
-    So ``Threshold(0.15).ssd_max(49152)`` is 71912448 on every machine.
+    A float means the shortest decimal that prints it: ``0.15`` is 15/100, not the binary number next to it. So
+    ``Threshold(0.15).ssd_max(49152)`` is 71912448 on every machine. Raises ArgumentTypeError for anything but a number,
+    ArgumentValueError for one outside [0, 1].
 
+    Examples
+    --------
     >>> Threshold(0.15).ssd_max(49152)
     71912448
     """
@@ -42,6 +45,7 @@ class Threshold:
     value: float
 
     def __post_init__(self) -> None:
+        """Check the value."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float | np.floating | np.integer):
             raise ArgumentTypeError(f"threshold must be a number in [0, 1], got {type(self.value).__name__}")
         if not math.isfinite(self.value) or not 0 <= self.value <= 1:
@@ -49,11 +53,11 @@ class Threshold:
 
     @property
     def fraction(self) -> Fraction:
-        """The exact rational number that decides."""
+        """The threshold as an exact rational number."""
         return Fraction(str(self.value))
 
     def ssd_max(self, tile_bytes: int) -> int:
-        """floor(threshold^2 * 255^2 * tile_bytes): the largest ssd of a tile that is still an edge."""
+        """Return floor(threshold^2 * 255^2 * tile_bytes), the largest ssd of a tile that is still an edge."""
         return math.floor(self.fraction**2 * 255**2 * tile_bytes)
 
 
@@ -61,10 +65,23 @@ class Threshold:
 class Graph:
     """The edges among one prompt's generations.
 
-    ``edges`` (E, 2) int32 with i < j, sorted by (i, j). ``ssd`` (E,) uint32 or uint64: the largest tile's sum of squared
-    differences (None for float images). ``distances`` (E,) float32 in [0, 1]. Both are None in a graph that was asked for
-    its edges alone. ``partial`` is True when edges that cannot lie in a clique of ``min_clique`` may have been left out.
-    ``stats`` counts pairs, survivors and seconds a stage.
+    Attributes
+    ----------
+    n
+        Number of vertices.
+    edges
+        (E, 2) int32 with i < j, sorted by (i, j).
+    ssd
+        (E,) uint32 or uint64: the largest tile's sum of squared differences. None for float images, and in a graph that
+        was requested with ``distances=False``.
+    distances
+        (E,) float32 in [0, 1]; None in a graph that was requested without them.
+    threshold, tile_bytes
+        The threshold of the edges, and K, the bytes of a tile.
+    partial
+        True where edges that cannot belong to a clique of ``min_clique`` may have been left out.
+    stats
+        Pairs that each stage left, and its seconds.
     """
 
     n: int
@@ -77,10 +94,11 @@ class Graph:
     stats: Mapping[str, float | int | str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
+        """Return the number of edges."""
         return len(self.edges)
 
     def within(self, threshold: float) -> Graph:
-        """The graph at a smaller threshold: the same edges, bit for bit, as if it had been asked for at once.
+        """Return the graph at a smaller threshold, bit for bit as if it had been built with it.
 
         Raises ArgumentValueError for a larger threshold, a partial graph or one of float images.
         """
@@ -102,7 +120,7 @@ class Graph:
         )
 
     def adjacency(self) -> NDArray[np.bool_]:
-        """(n, n) bool, symmetric, False on the diagonal."""
+        """Return (n, n) bool, symmetric, False on the diagonal."""
         a = np.zeros((self.n, self.n), dtype=np.bool_)
         i, j = self.edges[:, 0], self.edges[:, 1]
         a[i, j] = True
@@ -110,7 +128,7 @@ class Graph:
         return a
 
     def degrees(self) -> NDArray[np.int64]:
-        """(n,) number of edges at each vertex."""
+        """Return (n,) int64, the number of edges at each vertex."""
         return np.bincount(self.edges.ravel(), minlength=self.n).astype(np.int64)
 
 
@@ -118,8 +136,9 @@ class Graph:
 class Clique:
     """A clique and what is known of the largest one: ``lower`` <= clique number <= ``upper``.
 
-    ``members`` are vertex numbers, ascending. ``proven`` means that no larger clique exists and, then, that ``members``
-    is the lexicographically smallest of all maximum cliques: the same on every machine and backend.
+    ``members`` are vertex numbers in ascending order. ``proven`` means that no larger clique exists, and that ``members``
+    is the lexicographically smallest of all maximum cliques: the same on every machine and backend. ``nodes`` counts the
+    branch-and-bound nodes of the search.
     """
 
     members: tuple[int, ...]
@@ -129,14 +148,15 @@ class Clique:
     nodes: int = 0
 
     def __len__(self) -> int:
+        """Return the number of members."""
         return len(self.members)
 
 
 class Cliques(list[Clique]):
-    """Vertex-disjoint cliques, largest first, and what is known of the vertices that they leave.
+    """Vertex-disjoint cliques, largest first, and what is known of the remaining vertices.
 
-    ``upper``: a clique among those has at most so many members. ``proven``: none of the size asked for is left. Without
-    it the node limit ended the search: an empty list then means "none found", not "there is none".
+    A clique of the remaining vertices has at most ``upper`` members. ``proven`` says that none of the requested size
+    remains. Where it is False, the node limit ended the search: an empty list then means "none found", not "none exists".
     """
 
     def __init__(self, cliques: Iterable[Clique], upper: int, min_size: int) -> None:
@@ -147,9 +167,9 @@ class Cliques(list[Clique]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbors:
-    """k nearest corpus rows of each query, nearest first, ties by the smaller index.
+    """The k nearest corpus rows of each query, nearest first; ties go to the smaller index.
 
-    ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (None for floats).
+    ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (int64 in torch).
     """
 
     distances: Any
@@ -161,9 +181,9 @@ class Neighbors:
 class Finding:
     """One clique of at least ``min_clique`` generations of a prompt.
 
-    ``mean_distance`` is the mean tiled l2 over all pairs of the clique, the ranking key (lower = stronger). ``medoid`` is
-    the member with the smallest sum of distances to the others, ties by the smaller index. Indices count the prompt's
-    generations in the order in which they were given.
+    ``mean_distance`` is the mean tiled l2 of all pairs of the clique, by which findings are ranked (lower is stronger).
+    ``medoid`` is the member with the smallest sum of distances to the others; ties go to the smaller index. Indices count
+    the prompt's generations in the order in which they were given.
     """
 
     members: tuple[int, ...]
@@ -174,6 +194,7 @@ class Finding:
 
     @property
     def size(self) -> int:
+        """The number of members."""
         return len(self.members)
 
 
@@ -187,11 +208,12 @@ class PromptStatus(enum.StrEnum):
 
 
 class StopReason(enum.StrEnum):
-    """Why a prompt got no more images.
+    """Why sampling of a prompt stopped.
 
-    ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: its clique is so small that, at
-    the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the images that are left
-    cannot complete a clique. SCREENED: it was not sampled, since its first denoising step scored too low.
+    ALL: it has as many images as the fixed rule makes. FOUND: its clique is complete. HOPELESS: it was stopped for
+    futility; if it repeated an image at the stated copy rate, a clique this small would be less probable than the stated
+    miss rate. IMPOSSIBLE: the images that remain cannot complete a clique. SCREENED: it was not sampled, since its first
+    denoising step scored too low.
     """
 
     ALL = "all"
@@ -214,11 +236,12 @@ class Request:
 class Images:
     """What a sampler returns: (N, H, W, C) uint8, a NumPy array or a torch tensor on any device, in request order.
 
-    ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted, never compared.
+    ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted but not compared.
     """
 
     pixels: Any
     flagged: NDArray[np.bool_]
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return int(self.pixels.shape[0])
