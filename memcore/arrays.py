@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import sys
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.interop import FLOATS, Library, as_array, give_back
+from memcore.interop import is_torch as is_torch
 from memcore.types import MAX_K_UINT32, Channels
+from memcore.types import MOST as MOST
 
-Library = Literal["numpy", "torch", "dlpack"]
-_FLOATS = ("float16", "bfloat16", "float32")
-_CPU_DLPACK = 1
 #: Made once: `int | np.integer` in a check builds a new object at each call, which slows down short calls.
 _INTEGERS = (int, np.integer)
 _LARGEST = 2**63 - 1
-#: The core counts vertices and images in 32 bits: a larger minimum size means the same as this one.
-MOST = 2**31 - 1
 _MOST_THREADS = 4096  # as in csrc/arguments/call.cpp
 MAX_CHANNELS = 4
 
@@ -63,22 +59,7 @@ class ImageArray:
 
     def give_back(self, answer: NDArray[Any]) -> Any:
         """Return ``answer`` in the caller's library, on the caller's device."""
-        if self.library == "torch":
-            import torch
-
-            if answer.dtype in (np.uint32, np.uint64):
-                # torch has few operations for unsigned 32 and 64-bit integers; int64 holds every ssd
-                answer = answer.astype(np.int64)
-            return torch.from_numpy(np.ascontiguousarray(answer)).to(self.source.device)
-        if self.library == "dlpack" and hasattr(self.source, "__array_namespace__"):
-            return self.source.__array_namespace__().from_dlpack(answer)
-        return answer
-
-
-def is_torch(x: Any) -> bool:
-    """Return whether ``x`` is a torch tensor, without importing torch: no tensor exists before somebody did."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+        return answer if self.library == "numpy" else give_back(answer, self.library, self.source)
 
 
 def as_images(
@@ -90,14 +71,15 @@ def as_images(
     """
     if channels not in (None, "first", "last"):
         raise ArgumentValueError(f"channels must be 'first', 'last' or None, got {channels!r}")
-    array, library, dtype, device = _as_array(x, name)
+    array, library, dtype, device = as_array(x, name)
+    source = x if hasattr(x, "shape") else array
     order = channels or ("first" if library == "torch" else "last")
     if array.ndim not in ndims:
         hint = "; a single image is images[None]" if array.ndim == 3 else ""
         layout = "N, C, H, W" if order == "first" else "N, H, W, C"
         allowed = " or ".join(f"({'B, ' if n == 5 else ''}{layout})" for n in ndims)
         raise ArgumentValueError(f"{name} must have the shape {allowed}, got {tuple(array.shape)}{hint}")
-    if dtype != "uint8" and dtype not in _FLOATS:
+    if dtype != "uint8" and dtype not in FLOATS:
         raise ArgumentTypeError(
             f"{name} must be uint8, or float16, bfloat16 or float32 in [0, 1], got {dtype}; "
             "convert explicitly, for example with memcore.to_uint8() or images.astype('float32')"
@@ -110,21 +92,21 @@ def as_images(
     b, n, h, w, c = (int(s) for s in array.shape)
     if 0 in (b, n, h, w, c):
         raise ArgumentValueError(
-            f"{name} must hold at least one image of at least one pixel, got {tuple(x.shape)}"
+            f"{name} must hold at least one image of at least one pixel, got {tuple(source.shape)}"
         )
     if c > MAX_CHANNELS:
         raise ArgumentValueError(
             f"{name} must have 1 to {MAX_CHANNELS} channels, got {c} with channels={order!r} and shape "
-            f"{tuple(x.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if the channels are there"
+            f"{tuple(source.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if the channels are there"
         )
     if device == "cpu":
         array = _line_layout(array)
-    return ImageArray(array, library, batched, dtype, device, x)
+    return ImageArray(array, library, batched, dtype, device, source)
 
 
 def as_rows(x: Any, name: str) -> ImageArray:
     """Return ``x`` (N, ...) uint8 as rows for k nearest neighbours; ``pixels`` is then (N, D)."""
-    array, library, dtype, device = _as_array(x, name)
+    array, library, dtype, device = as_array(x, name)
     if dtype != "uint8":
         raise ArgumentTypeError(
             f"{name} must be uint8, got {dtype}; memcore.to_uint8() converts floats in [0, 1]"
@@ -141,7 +123,11 @@ def as_rows(x: Any, name: str) -> ImageArray:
         raise DeviceError(
             f"{name} must be on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
         )
-    return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
+    source = x if hasattr(x, "shape") else array
+    rows = array.reshape(array.shape[0], -1)
+    if device == "cpu" and not rows.flags.c_contiguous and rows.shape[1] > 1 and rows.strides[1] != 1:
+        rows = np.ascontiguousarray(rows)  # the core reads rows of adjacent bytes
+    return ImageArray(rows, library, False, dtype, device, source)
 
 
 def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name: str) -> None:
@@ -177,11 +163,12 @@ def tile_shape(
     try:
         a, b = (int(v) for v in pair)
         exact = all(v == int(v) for v in pair)
-    except (TypeError, ValueError):
+        both = tile is not None and tuple(grid) != (4, 4)
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(f"{name} must be two integers (rows, columns), got {pair!r}") from None
     if not exact or a < 1 or b < 1:
         raise ArgumentValueError(f"{name} must be two positive integers, got {pair!r}")
-    if tile is not None and tuple(grid) != (4, 4):
+    if both:
         raise ArgumentValueError(f"give grid or tile, not both, got grid={grid!r} and tile={tile!r}")
     if h % a or w % b:
         wanted = f"{a} x {b} tiles" if tile is None else f"tiles of {a} x {b} pixels"
@@ -228,50 +215,28 @@ def check_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
-    """Return (array, library, dtype's name, device); the array is NumPy whenever it is on the CPU."""
-    if isinstance(x, np.ndarray):
-        return x, "numpy", _dtype_name(x.dtype), "cpu"
-    if is_torch(x):
-        return _from_torch(x, name)
-    if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
-        if int(x.__dlpack_device__()[0]) == _CPU_DLPACK:
-            array = np.from_dlpack(x)
-            return array, "dlpack", array.dtype.name, "cpu"
-        import torch
-
-        return _from_torch(torch.utils.dlpack.from_dlpack(x), name)
-    raise ArgumentTypeError(
-        f"{name} must be a NumPy array, a torch tensor or an array with __dlpack__, got {type(x).__name__}; "
-        "a list of images of one shape becomes one with numpy.stack()"
-    )
-
-
-@functools.cache
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """Return the dtype's name from a cache: NumPy derives it at each access, a tenth of a short call's time."""
-    return dtype.name
-
-
-def _from_torch(x: Any, name: str) -> tuple[Any, Library, str, str]:
-    import torch
-
-    if x.layout is not torch.strided:
-        raise ArgumentTypeError(f"{name} must be a dense tensor, got layout {x.layout}")
-    x = x.detach()
-    dtype = str(x.dtype).removeprefix("torch.")
-    if x.device.type != "cpu":
-        return x, "torch", dtype, str(x.device)
-    if x.dtype is torch.bfloat16:
-        return x.view(torch.int16).numpy().view(np.uint16), "torch", dtype, "cpu"
-    return x.numpy(), "torch", dtype, "cpu"
+def in_order_of(like: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """Return images in the order of memory (pixels or planes) of ``like``: the core compares tiles byte by byte."""
+    if array.strides[-2:] == like.strides[-2:]:
+        return array
+    if (pixels := _is_interleaved(like)) == _is_interleaved(array):
+        return array
+    if pixels:
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array.transpose(0, 1, 4, 2, 3)).transpose(0, 1, 3, 4, 2)
 
 
 def _line_layout(array: NDArray[Any]) -> NDArray[Any]:
     """Return the array itself where each line of a tile is contiguous (pixels or planes), else a copy."""
-    _, _, _, w, c = array.shape
-    item = array.dtype.itemsize
-    column, channel = array.strides[-2] // item, array.strides[-1] // item
-    interleaved = (c == 1 or channel == 1) and (w == 1 or column == c)
-    planes = w == 1 or column == 1
-    return array if interleaved or planes else np.ascontiguousarray(array)
+    if array.flags.c_contiguous:
+        return array
+    planes = array.shape[-2] == 1 or array.strides[-2] == array.itemsize
+    return array if planes or _is_interleaved(array) else np.ascontiguousarray(array)
+
+
+def _is_interleaved(array: NDArray[Any]) -> bool:
+    """Return whether the pixels of a line are adjacent, channel by channel: as csrc/arguments/images.cpp decides it."""
+    w, c = array.shape[-2:]
+    column, channel = array.strides[-2:]
+    item = array.itemsize
+    return (c == 1 or channel == item) and (w == 1 or column == c * item)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.backends import cpu, gpu_clique
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError, MemcoreError
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Cliques, Graph
@@ -254,40 +254,33 @@ def _check_backend(backend: str) -> None:
 
 def _bits_on_gpu(graph: Any, backend: Backend) -> Any:
     """Return (n, W) bits of a matrix to be solved on its CUDA device, or None where the CPU solves it."""
-    on_device = arrays.is_torch(graph) and graph.is_cuda
-    if backend == "gpu":
-        if not on_device:
+    if not (interop.is_torch(graph) and graph.is_cuda):
+        if backend == "gpu":
             raise DeviceError(
                 "backend='gpu' needs an adjacency matrix on a CUDA device; call graph.cuda() first"
             )
-        usable, reason = gpu_clique.available()
-        if not usable:
-            raise DeviceError(f"backend='gpu' needs the core's CUDA part for cliques: {reason}")
-        if len(graph) > gpu_clique.MAX_VERTICES:
-            raise ArgumentValueError(
-                f"graph must have at most {gpu_clique.MAX_VERTICES} vertices on a GPU, got {len(graph)}; "
-                "backend='cpu' takes more"
-            )
-    elif not (
-        backend == "auto"
-        and on_device
-        and len(graph) <= gpu_clique.MAX_VERTICES
-        and gpu_clique.available()[0]
-    ):
         return None
+    usable, reason = gpu_clique.available()
+    if backend == "gpu" and not usable:
+        raise DeviceError(f"backend='gpu' needs the core's CUDA part for cliques: {reason}")
+    if backend not in ("auto", "gpu") or not usable:
+        return None
+    interop.check_dense(graph, "graph")
+    _check_matrix(graph, str(graph.dtype).removeprefix("torch."))
+    if len(graph) > gpu_clique.MAX_VERTICES:
+        if backend == "auto":
+            return None
+        raise ArgumentValueError(
+            f"graph must have at most {gpu_clique.MAX_VERTICES} vertices on a GPU, got {len(graph)}; "
+            "backend='cpu' takes more"
+        )
     return gpu_clique.pack(_check_tensor(graph))
 
 
 def _check_tensor(graph: Any) -> Any:
-    """Return the edges of a matrix as bool after the checks of ``_check_adjacency``, on the tensor's device."""
+    """Return a matrix as bool after the checks of ``_check_adjacency``, on the tensor's device."""
     import torch
 
-    if graph.dtype not in (torch.bool, torch.uint8):
-        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {graph.dtype}")
-    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
-        raise ArgumentValueError(
-            f"graph must be an adjacency matrix of shape (n, n), got {tuple(graph.shape)}"
-        )
     edges = graph != 0
     if bool(edges.diagonal().any()):
         raise ArgumentValueError(_DIAGONAL)
@@ -296,18 +289,27 @@ def _check_tensor(graph: Any) -> Any:
     return edges
 
 
+def _check_matrix(graph: Any, dtype: str) -> None:
+    """Raise unless a NumPy array or a tensor, whose dtype has that name, is a square matrix of bool or uint8."""
+    if dtype not in ("bool", "uint8"):
+        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {dtype}")
+    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
+        raise ArgumentValueError(
+            f"graph must be an adjacency matrix of shape (n, n), got {tuple(graph.shape)}"
+        )
+
+
 def _check_adjacency(graph: Any) -> NDArray[np.bool_]:
-    if arrays.is_torch(graph):
-        graph = graph.detach().cpu().numpy()
-    if not isinstance(graph, np.ndarray):
+    if not isinstance(graph, np.ndarray) and not hasattr(graph, "__dlpack__"):
         raise ArgumentTypeError(
             f"graph must be a memcore.Graph or an (n, n) adjacency matrix, got {type(graph).__name__}"
         )
-    if graph.dtype not in (np.bool_, np.uint8):
-        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {graph.dtype.name}")
-    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
-        raise ArgumentValueError(f"graph must be an adjacency matrix of shape (n, n), got {graph.shape}")
-    adjacency = graph.astype(np.bool_, copy=False)
+    matrix, _, dtype, _ = interop.as_array(graph, "graph")
+    _check_matrix(matrix, dtype)
+    if interop.is_torch(matrix):  # on a device
+        interop.check_in_memory(matrix, "graph")
+        matrix = matrix.cpu().numpy()
+    adjacency: NDArray[np.bool_] = matrix.astype(np.bool_, copy=False)
     if adjacency.diagonal().any():
         raise ArgumentValueError(_DIAGONAL)
     if not np.array_equal(adjacency, adjacency.T):

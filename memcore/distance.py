@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
@@ -91,6 +92,8 @@ def pairwise_tiled_l2(
     right = None if other is None else arrays.as_images(other, "other", channels=channels)
     if right is not None:
         arrays.check_same_kind(left, right, "other", "images")
+        if right.on_cpu and (pixels := arrays.in_order_of(left.pixels, right.pixels)) is not right.pixels:
+            right = dataclasses.replace(right, pixels=pixels)
     tile_hw = arrays.tile_shape(left.image_shape, grid, tile)
     chosen = choose_backend(backend, left)
     if left.is_float and output == "ssd":
@@ -107,7 +110,8 @@ def pairwise_tiled_l2(
             check_unit_interval(right, "other")
         result: NDArray[Any] = _float_distances(left, right, tile_hw, chosen, workers)
     else:
-        result = _ssd(left, right, tile_hw, chosen, workers, target if output == "ssd" else None)
+        direct = target if output == "ssd" and target is not None and target.flags.aligned else None
+        result = _ssd(left, right, tile_hw, chosen, workers, direct)
         if output == "distance":
             result = ssd_to_distance(result, k)
     answer = result if left.batched else result[0]
@@ -132,7 +136,8 @@ def to_uint8(images: Any) -> Any:
     Parameters
     ----------
     images
-        NumPy array or torch tensor of any shape: float16, bfloat16, float32 or float64. uint8 is returned unchanged.
+        NumPy array, torch tensor or array with ``__dlpack__``, of any shape: float16, bfloat16, float32 or float64. uint8
+        is returned unchanged.
 
     Returns
     -------
@@ -145,6 +150,8 @@ def to_uint8(images: Any) -> Any:
         The array's kind or dtype is not accepted.
     ArgumentValueError
         A value is NaN or outside [0, 1]. Images of a pipeline that answers in [-1, 1] must be shifted first.
+    DeviceError
+        The tensor is on the meta device, so it has no values.
 
     Examples
     --------
@@ -152,9 +159,10 @@ def to_uint8(images: Any) -> Any:
     >>> memcore.to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32))
     array([  0, 128, 255], dtype=uint8)
     """
-    if arrays.is_torch(images):
+    if interop.is_torch(images):
         import torch
 
+        interop.check_in_memory(images, "images")
         if images.dtype is torch.uint8:
             return images
         if not images.dtype.is_floating_point:
@@ -163,18 +171,17 @@ def to_uint8(images: Any) -> Any:
         if wide.numel() and not bool(((wide >= 0) & (wide <= 1)).all()):
             raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
         return (wide * 255).round().to(torch.uint8)
-    if not isinstance(images, np.ndarray):
-        raise ArgumentTypeError(
-            f"images must be a NumPy array or a torch tensor, got {type(images).__name__}"
-        )
-    if images.dtype == np.uint8:
+    array, library, dtype, _ = interop.as_array(images, "images")
+    if library == "torch":  # from another library's device
+        return to_uint8(array)
+    if dtype == "uint8":
         return images
-    if images.dtype.kind != "f":
-        raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {images.dtype.name}")
-    wide = images.astype(np.float32, copy=False)
+    if array.dtype.kind != "f" and dtype != "bfloat16":
+        raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {dtype}")
+    wide = _from_bfloat16(array) if dtype == "bfloat16" else array.astype(np.float32, copy=False)
     if wide.size and not bool(((wide >= 0) & (wide <= 1)).all()):
         raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
-    return np.rint(wide * np.float32(255)).astype(np.uint8)
+    return interop.give_back(np.rint(wide * np.float32(255)).astype(np.uint8), library, images)
 
 
 def choose_backend(backend: Backend, images: ImageArray) -> Backend:
@@ -263,16 +270,14 @@ def _check_out(
 ) -> NDArray[Any] | None:
     if out is None:
         return None
-    if not isinstance(out, np.ndarray) or left.library != "numpy":
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray) or left.library != "numpy":
         raise ArgumentTypeError(f"out must be a NumPy array, with NumPy images, got {type(out).__name__}")
     n = left.pixels.shape[1]
     m = n if right is None else right.pixels.shape[1]
     shape = (left.pixels.shape[0], n, m) if left.batched else (n, m)
     dtype = np.dtype(np.float32 if output == "distance" else arrays.ssd_dtype(k))
     if out.shape != shape or out.dtype != dtype:
-        raise ArgumentValueError(
-            f"out must be {dtype.name} of shape {shape}, got {out.dtype.name} of {out.shape}"
-        )
+        raise ArgumentValueError(f"out must be {dtype.name} of shape {shape}, got {out.dtype} of {out.shape}")
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ArgumentValueError("out must be C-contiguous and writeable")
     return out

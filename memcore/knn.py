@@ -106,7 +106,7 @@ def _blocks(corpus: Any, k: int) -> Iterable[Any]:
             raise ArgumentValueError(_too_many(len(corpus), k))
         step = max(1, _BLOCK_BYTES // (corpus.nbytes // len(corpus)))
         return (corpus[start : start + step] for start in range(0, len(corpus), step))
-    if arrays.is_torch(corpus) and corpus.ndim >= 2 and len(corpus) < k:
+    if arrays.is_torch(corpus) and not corpus.is_nested and corpus.ndim >= 2 and len(corpus) < k:
         raise ArgumentValueError(_too_many(len(corpus), k))
     return iter((corpus,))
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.interop import as_array, is_torch
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "gpu"]
 Output: TypeAlias = Literal["distance", "ssd"]
@@ -20,6 +21,10 @@ Channels: TypeAlias = Literal["first", "last"]
 
 #: Largest number of bytes in a tile whose ssd, at most K * 255^2, still fits an unsigned 32-bit integer.
 MAX_K_UINT32 = (2**32 - 1) // 255**2
+#: The core counts vertices and images in 32 bits: a larger minimum size means the same as this one.
+MOST = 2**31 - 1
+_INT32 = np.dtype(np.int32)
+_MASKED = np.ma.MaskedArray
 #: The paper's threshold for an edge and for an extraction.
 DEFAULT_THRESHOLD = 0.15
 #: The paper's smallest clique that counts as a finding.
@@ -68,9 +73,9 @@ class Graph:
     Attributes
     ----------
     n
-        Number of vertices.
+        Number of vertices, at most 2^31 - 2.
     edges
-        (E, 2) int32 with i < j, sorted by (i, j).
+        (E, 2) int32 with i < j, sorted by (i, j). Integers of another width are converted where their values fit.
     ssd
         (E,) uint32 or uint64: the largest tile's sum of squared differences. None for float images, and in a graph that
         was requested with ``distances=False``.
@@ -82,6 +87,19 @@ class Graph:
         True where edges that cannot belong to a clique of ``min_clique`` may have been left out.
     stats
         Pairs that each stage left, and its seconds.
+
+    Raises
+    ------
+    ArgumentTypeError
+        ``n`` or the edges are not integers, or an array is masked.
+    ArgumentValueError
+        ``n``, a vertex number or a shape cannot be used. Whether 0 <= i < j < n holds is checked where edges are used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Graph(3, np.array([[0, 2]]), None, None, 0.15, 48)
+    Graph(n=3, edges=1, threshold=0.15)
     """
 
     n: int
@@ -93,9 +111,49 @@ class Graph:
     partial: bool = False
     stats: Mapping[str, float | int | str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Convert what is not yet in the core's form, so that no vertex number is ever cut to 32 bits."""
+        edges = self.edges
+        ready = (
+            type(edges) is np.ndarray and edges.dtype == _INT32 and edges.ndim == 2 and edges.shape[1] == 2
+        )
+        if not ready:
+            object.__setattr__(self, "edges", _as_edges(edges))
+        if type(self.n) is not int or not 0 <= self.n < MOST:
+            object.__setattr__(self, "n", _as_vertex_count(self.n))
+        if isinstance(self.ssd, _MASKED) or isinstance(self.distances, _MASKED):
+            raise ArgumentTypeError("ssd and distances must not be masked, since the mask would be ignored")
+
     def __len__(self) -> int:
         """Return the number of edges."""
         return len(self.edges)
+
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        partial = ", partial=True" if self.partial else ""
+        return f"Graph(n={self.n}, edges={len(self.edges)}, threshold={self.threshold!r}{partial}{self._range()})"
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        degrees = self.degrees()
+        rows = {
+            "vertices": self.n,
+            "edges": len(self.edges),
+            "threshold": self.threshold,
+            "distances": self._range().removeprefix(", distances="),
+            "largest degree": int(degrees.max()) if self.n else 0,
+            "vertices without an edge": int((degrees == 0).sum()),
+            "partial": "yes" if self.partial else "",
+        }
+        cells = "".join(
+            f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items() if value != ""
+        )
+        return f"<table>{cells}</table>"
+
+    def _range(self) -> str:
+        if self.distances is None or not len(self.distances):
+            return ""
+        return f", distances={self.distances.min():.4g}..{self.distances.max():.4g}"
 
     def within(self, threshold: float) -> Graph:
         """Return the graph at a smaller threshold, bit for bit as if it had been built with it.
@@ -121,15 +179,55 @@ class Graph:
 
     def adjacency(self) -> NDArray[np.bool_]:
         """Return (n, n) bool, symmetric, False on the diagonal."""
+        i, j = self._checked_edges()
         a = np.zeros((self.n, self.n), dtype=np.bool_)
-        i, j = self.edges[:, 0], self.edges[:, 1]
         a[i, j] = True
         a[j, i] = True
         return a
 
     def degrees(self) -> NDArray[np.int64]:
         """Return (n,) int64, the number of edges at each vertex."""
+        self._checked_edges()
         return np.bincount(self.edges.ravel(), minlength=self.n).astype(np.int64)
+
+    def _checked_edges(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the edges' two columns, or raise ArgumentValueError unless 0 <= i < j < n for each."""
+        i, j = self.edges[:, 0], self.edges[:, 1]
+        bad = (i < 0) | (i >= j) | (j >= self.n)
+        if bad.any():
+            row = int(bad.argmax())
+            raise ArgumentValueError(
+                f"edges must hold 0 <= i < j < n; row {row} is ({i[row]}, {j[row]}) and n is {self.n}"
+            )
+        return i, j
+
+
+def _as_vertex_count(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ArgumentTypeError(f"n must be an integer, got {type(n).__name__}")
+    if not 0 <= n < MOST:
+        raise ArgumentValueError(f"n must be in [0, 2^31 - 2], got {n}")
+    return int(n)
+
+
+def _as_edges(edges: Any) -> NDArray[np.int32]:
+    """Return edges as (E, 2) int32, or raise for anything but pairs of vertex numbers that 32 bits hold."""
+    array = as_array(np.asarray(edges) if isinstance(edges, list | tuple) else edges, "edges")[0]
+    if is_torch(array):
+        array = array.cpu().numpy()  # not a dtype of images, so as_array left it
+    if array.size == 0 and array.ndim <= 2:
+        return np.empty((0, 2), np.int32)
+    if array.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"edges must be integers, got {array.dtype.name}")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ArgumentValueError(f"edges must have the shape (E, 2), got {array.shape}")
+    least, most = int(array.min()), int(array.max())
+    if least < 0 or most >= MOST:
+        raise ArgumentValueError(
+            f"edges must hold vertex numbers from 0 to 2^31 - 2, got {least if least < 0 else most}"
+        )
+    narrow: NDArray[np.int32] = array.astype(np.int32)
+    return narrow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +244,14 @@ class Clique:
     upper: int
     proven: bool
     nodes: int = 0
+
+    def __repr__(self) -> str:
+        """Return one line; of more than 16 members, the first and the last three."""
+        members = repr(self.members)
+        if len(self.members) > 16:
+            first, last = self.members[:3], self.members[-3:]
+            members = f"({', '.join(map(str, first))}, ..., {', '.join(map(str, last))})"
+        return f"Clique(members={members}, lower={self.lower}, upper={self.upper}, proven={self.proven}, nodes={self.nodes})"
 
     def __len__(self) -> int:
         """Return the number of members."""
@@ -175,6 +281,11 @@ class Neighbors:
     distances: Any
     indices: Any
     ssd: Any
+
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        queries, k = self.indices.shape
+        return f"Neighbors(queries={queries}, k={k})"
 
 
 @dataclasses.dataclass(frozen=True)

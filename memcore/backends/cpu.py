@@ -89,11 +89,14 @@ def knn_extend(
 
 def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> Clique:
     """Return the largest clique of a graph's edges."""
-    found = _core.max_clique_as(Clique, n, edges, node_limit)
-    if found is None:  # edges of another dtype, or not in order in memory
-        found = _core.max_clique_as(Clique, n, np.ascontiguousarray(edges, dtype=np.int32), node_limit)
-        if found is None:
-            raise ArgumentValueError(f"graph.edges must have shape (E, 2), got {np.shape(edges)}")
+    try:
+        found = _core.max_clique_as(Clique, n, edges, node_limit)
+        if found is None:  # not in order in memory
+            found = _core.max_clique_as(Clique, n, np.ascontiguousarray(edges), node_limit)
+    except ValueError as error:
+        raise ArgumentValueError(str(error)) from None
+    if found is None:
+        raise ArgumentValueError(f"edges must be int32 of shape (E, 2), got {edges.dtype} of {edges.shape}")
     return found
 
 
@@ -106,7 +109,10 @@ def find_cliques(
     n: int, edges: NDArray[np.int32], min_size: int, node_limit: int
 ) -> tuple[list[CliqueTuple], int]:
     """Return vertex-disjoint cliques, largest first, and the most members that one of the remaining vertices may have."""
-    return _core.find_cliques(n, np.ascontiguousarray(edges, dtype=np.int32), min_size, node_limit)
+    try:
+        return _core.find_cliques(n, np.ascontiguousarray(edges), min_size, node_limit)
+    except ValueError as error:
+        raise ArgumentValueError(str(error)) from None
 
 
 def max_cliques(
@@ -115,8 +121,11 @@ def max_cliques(
     """Return the largest clique of each of many graphs of ``sizes`` vertices, solved in parallel."""
     offsets = np.zeros(len(edges) + 1, dtype=np.int64)
     np.cumsum([len(e) for e in edges], out=offsets[1:])
-    together = np.concatenate([np.empty((0, 2), np.int32), *edges]).astype(np.int32, copy=False)
-    return _core.max_cliques(np.array(sizes, np.int32), offsets, together, node_limit, threads, min_size)
+    together = np.concatenate([np.empty((0, 2), np.int32), *edges])
+    try:
+        return _core.max_cliques(np.array(sizes, np.int32), offsets, together, node_limit, threads, min_size)
+    except ValueError as error:
+        raise ArgumentValueError(str(error)) from None
 
 
 def first_outside_unit_interval(images: NDArray[Any], bfloat16: bool) -> int:

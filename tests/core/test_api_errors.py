@@ -386,7 +386,8 @@ TO_UINT8: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.to_uint8([0.5]),
         TYPE,
-        "images must be a NumPy array or a torch tensor, got list",
+        "images must be a NumPy array, a torch tensor or an array with __dlpack__, got list; a list of images of one "
+        "shape becomes one with numpy.stack()",
     ),
     (
         lambda: memcore.to_uint8(FLOATS.astype(complex)),
