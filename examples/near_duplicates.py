@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import memcore
-from memcore.sources.stored import load_training_set
+from memcore.sources.in_memory import load_training_set
 
 
 def main() -> None:

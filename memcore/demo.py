@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
-from memcore.matching.brute_force import Metric
 from memcore.matching.match_run import match_run
+from memcore.matching.metric import MetricName
 from memcore.report import write_report
 from memcore.runs.config import Config
 from memcore.runs.summary import summary
@@ -21,7 +21,7 @@ STEPS = 10
 GUIDANCE = 1.0
 BATCH = 32
 #: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.
-METRIC: Metric = "tiled_l2"
+METRIC: MetricName = "tiled_l2"
 #: The default guidance of Stable Diffusion pipelines makes this model repeat itself without copying: cliques that are
 #: no extractions. These captions stand ten times in the training set.
 TRAP_GUIDANCE = 7.5
@@ -37,9 +37,9 @@ def demo(
     threads: int | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Audits the small model and writes ``out/run/report/index.html``. Killed, it goes on where it stopped.
+    """Audit the small model and write ``out/run/report/index.html``; an interrupted demo is resumed.
 
-    ``train`` first trains the model afresh into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
+    ``train`` first trains the model again, into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
     is staged: the truth of what was planted is read by the evaluation alone.
     """
     say: Callable[[str], None] = (
@@ -72,7 +72,7 @@ def demo(
 
 
 def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:
-    """The folder with model, prompts, training images and truth: bundled, or trained afresh."""
+    """Return the folder with model, prompts, training images and truth: the bundled one, or one trained here."""
     if not train:
         from memcore.study.dataset import load_demo
 

@@ -28,16 +28,16 @@ OPTIONAL = {
 
 
 def info() -> dict[str, Any]:
-    """Version, instruction sets, processors, the GPU part's state, and the optional packages found."""
+    """Return version, instruction sets, processors, the GPU part's state, and the optional packages found."""
     import memcore
     from memcore import _core, isa
+    from memcore.system.cpus import processors
 
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "memcore": memcore.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processors": affinity,
+        "processors": processors(),
         "isa": {
             "available": list(isa.available()),
             "active": isa.active(),
@@ -51,7 +51,7 @@ def info() -> dict[str, Any]:
 
 
 def _embedding() -> dict[str, Any]:
-    """Where the C header and library stand; None for each where they were not built."""
+    """Return where the C header and library are; None for each if they were not built."""
     from memcore import embedding, errors
 
     try:
@@ -62,7 +62,7 @@ def _embedding() -> dict[str, Any]:
 
 
 def _gpu() -> dict[str, Any]:
-    """Whether the Triton kernels would run; asks torch only if it is installed."""
+    """Return whether the Triton kernels would run; torch is imported only if it is installed."""
     if importlib.util.find_spec("torch") is None:
         return {"available": False, "reason": "torch is not installed: pip install 'memcore-audit[gpu]'"}
     from memcore.backends import gpu
@@ -79,7 +79,7 @@ def _version(name: str) -> str | None:
 
 
 def _audits(kernels: bool, cliques: bool) -> str:
-    """Where the graphs and cliques of a sampler's CUDA tensors would be found."""
+    """Return where the graphs and cliques of a sampler's CUDA tensors would be found."""
     if not kernels:
         return "not here"
     return (
@@ -90,7 +90,7 @@ def _audits(kernels: bool, cliques: bool) -> str:
 
 
 def info_lines(result: dict[str, Any]) -> list[str]:
-    """The same for a person."""
+    """Return what ``info`` found as lines for a person."""
     instruction, cliques, embedded = result["isa"], result["cuda_library"], result["embedding"]
     lines = [
         f"memcore {result['memcore']}, Python {result['python']}, {result['machine']}, {result['processors']} processors",

@@ -1,4 +1,4 @@
-"""Who may ask the server for anything. It answers this machine only, but so does every page open in its browser."""
+"""Decide who may ask the server for anything: it answers this machine only, but any page in its browser could ask."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class Access:
         return f"http://127.0.0.1:{self.port}/enter?token={self._tokens[annotator]}"
 
     def enter(self, token: str) -> int | None:
-        """The annotator whose link this is."""
-        return _holder(self._tokens, token)
+        """Return the annotator whose link this is."""
+        return _find_holder(self._tokens, token)
 
     def session(self, annotator: int) -> str:
         return self._sessions[annotator]
 
     def annotator(self, request: Request) -> int | None:
-        """Who sent the request, by its cookie."""
-        return _holder(self._sessions, request.cookies.get(self.cookie, ""))
+        """Return who sent the request, by its cookie."""
+        return _find_holder(self._sessions, request.cookies.get(self.cookie, ""))
 
-    async def guard(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Refuses foreign hosts (a name that was rebound to this machine) and origins; sets the security headers."""
+    async def guard(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Refuse foreign hosts (a name that was rebound to this machine) and origins, and set the security headers."""
         refusal = self._refusal(request)
-        response = refusal or await go_on(request)
+        response = refusal or await call_next(request)
         for name, value in _HEADERS.items():
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", "no-store")
@@ -74,8 +74,8 @@ class Access:
         return None
 
 
-def _holder(held: Mapping[int, str], given: str) -> int | None:
-    """Whose secret ``given`` is. All are compared, each in constant time."""
+def _find_holder(held: Mapping[int, str], given: str) -> int | None:
+    """Return whose secret ``given`` is. All are compared, each in constant time."""
     found = None
     for annotator, secret in held.items():
         if hmac.compare_digest(secret.encode(), given.encode("utf-8", "replace")):

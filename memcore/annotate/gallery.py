@@ -1,4 +1,4 @@
-"""What an annotator is shown of each finding: pictures by number, never by path, and nothing of the machine's verdict."""
+"""What an annotator sees of each finding: pictures by number, never by path, and nothing of the machine's verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from memcore.errors import RunError
-from memcore.report.reader import Row, Run, read_run
+from memcore.report.run import Run, read_run
+from memcore.runs.rows import FindingRow
 
 #: Findings to look at, generations shown of each, and training images beside them.
 TOP, GENERATIONS, TRAINING = 1000, 16, 5
@@ -25,20 +26,20 @@ class Shown:
 
 
 class Gallery:
-    """The first ``top`` findings of a run in rank order: cliques by ascending mean distance, ties by prompt and clique."""
+    """Show the first ``top`` findings of a run in rank order: by mean distance of the clique, ties by prompt and clique."""
 
     def __init__(self, run: Path, *, top: int = TOP) -> None:
         self.run: Run = read_run(run)
         if self.run.done < self.run.prompts:
             raise RunError(
                 f"annotate needs a finished run, but {self.run.prompts - self.run.done} of {self.run.prompts} prompts of "
-                f"{run} are missing: give the same memcore command again, it goes on where it stopped"
+                f"{run} are missing: run the same memcore command again, which resumes the run"
             )
         if self.run.matches is None:
             raise RunError(
                 f"annotate shows findings beside their nearest training images: memcore match {run} --training ... first"
             )
-        ranked = _ranked(self.run)
+        ranked = _rank(self.run)
         if not ranked:
             raise RunError(f"{run} has no findings: there is nothing to annotate")
         self._paths: list[Path] = []
@@ -46,13 +47,13 @@ class Gallery:
 
     @property
     def digest(self) -> str:
-        return str(self.run.settings["run"].get("digest", ""))
+        return self.run.digest
 
     def path(self, number: int) -> Path | None:
-        """The file of a picture; None for a number that no item shows."""
+        """Return the file of a picture; None for a number that no item shows."""
         return self._paths[number] if 0 <= number < len(self._paths) else None
 
-    def _item(self, row: Row, number: int) -> Shown:
+    def _item(self, row: FindingRow, number: int) -> Shown:
         prompt_id, clique = int(row["prompt_id"]), row["cliques"][number]
         medoid = int(clique["medoid_seed"])
         seeds = [medoid, *(int(s) for s in clique["seeds"] if int(s) != medoid)]
@@ -70,20 +71,20 @@ class Gallery:
             number,
             str(row["prompt"]),
             len(seeds),
-            self._numbers(generations),
-            self._numbers(training[:TRAINING]),
+            self._number(generations),
+            self._number(training[:TRAINING]),
         )
 
-    def _numbers(self, paths: list[Path]) -> tuple[int, ...]:
-        """Numbers of the pictures that are there."""
-        there = [path for path in paths if path.is_file()]
+    def _number(self, paths: list[Path]) -> tuple[int, ...]:
+        """Number the pictures that exist."""
+        existing = [path for path in paths if path.is_file()]
         first = len(self._paths)
-        self._paths.extend(there)
-        return tuple(range(first, first + len(there)))
+        self._paths.extend(existing)
+        return tuple(range(first, first + len(existing)))
 
 
-def _ranked(run: Run) -> list[tuple[Row, int]]:
-    """(row, number of the clique) of all findings, the strongest first."""
+def _rank(run: Run) -> list[tuple[FindingRow, int]]:
+    """Return (row, number of the clique) of all findings, the strongest first."""
     found = [
         (float(clique["mean_distance"]), int(row["prompt_id"]), number)
         for row in run.findings

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from memcore.annotate.gallery import TOP, Gallery
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
@@ -44,12 +44,30 @@ class Event(BaseModel):
     label: StrictStr | None
 
 
-def application(gallery: Gallery, annotations: Annotations, access: Access) -> FastAPI:
-    """The routes. Each annotator sees the items and their own answers, and nothing else."""
+class ShownItem(TypedDict):
+    """An item as the page gets it: pictures by number."""
+
+    prompt: str
+    size: int
+    generations: tuple[int, ...]
+    training: tuple[int, ...]
+
+
+class State(TypedDict):
+    """All that the page needs to start: the items, and the (item, label) that this annotator gave so far."""
+
+    annotator: int
+    run: str
+    items: list[ShownItem]
+    given: list[tuple[int, str]]
+
+
+def make_application(gallery: Gallery, annotations: Annotations, access: Access) -> FastAPI:
+    """Return the routes. Each annotator sees the items and their own answers, and nothing else."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(access.guard)
 
-    def who(request: Request) -> int:
+    def require_annotator(request: Request) -> int:
         annotator = access.annotator(request)
         if annotator is None:
             raise HTTPException(403, "Open the link that memcore annotate printed.")
@@ -80,19 +98,19 @@ def application(gallery: Gallery, annotations: Annotations, access: Access) -> F
             raise HTTPException(404)
         return Response(_static(name), media_type=_STATIC[name])
 
-    @app.get("/state")
-    def state(request: Request) -> dict[str, Any]:
-        annotator = who(request)
-        items = [
+    @app.get("/state", response_model=None)
+    def state(request: Request) -> State:
+        annotator = require_annotator(request)
+        items: list[ShownItem] = [
             {"prompt": s.prompt, "size": s.size, "generations": s.generations, "training": s.training}
             for s in gallery.items
         ]
-        given = [[item, label] for item, label in annotations.labels(annotator).items() if item < len(items)]
+        given = [(item, label) for item, label in annotations.labels(annotator).items() if item < len(items)]
         return {"annotator": annotator, "run": gallery.digest, "items": items, "given": given}
 
     @app.get("/image/{number:int}")
     def image(number: int, request: Request) -> Response:
-        who(request)
+        require_annotator(request)
         path = gallery.path(number)
         if path is None or not path.is_file():
             raise HTTPException(404)
@@ -100,7 +118,7 @@ def application(gallery: Gallery, annotations: Annotations, access: Access) -> F
 
     @app.post("/event")
     def event(sent: Event, request: Request) -> dict[str, bool]:
-        annotator = who(request)
+        annotator = require_annotator(request)
         try:
             annotations.append(sent.key, annotator, sent.item, sent.label)
         except ArgumentValueError as error:
@@ -115,7 +133,7 @@ def application(gallery: Gallery, annotations: Annotations, access: Access) -> F
 def serve(
     run: Path, *, port: int = 0, top: int = TOP, ready: Callable[[dict[int, str]], None] = lambda links: None
 ) -> None:
-    """Serves the page on 127.0.0.1 until it is interrupted. ``ready`` is told each annotator's link.
+    """Serve the page on 127.0.0.1 until it is interrupted. ``ready`` is given each annotator's link.
 
     ``port`` 0 takes a free one. Raises RunError (no finished and matched run, nothing found, another run's file, a port
     that is taken), MissingExtraError.
@@ -124,7 +142,7 @@ def serve(
     order = [(shown.prompt_id, shown.clique) for shown in gallery.items]
     with Annotations.create(Path(run), gallery.digest, order) as annotations, _listening(port) as listener:
         access = Access(int(listener.getsockname()[1]))
-        app = application(gallery, annotations, access)
+        app = make_application(gallery, annotations, access)
         # No access log: it would hold the links.
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"

@@ -3,133 +3,143 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from memcore.audit.in_flight import Graphs, Prompt, Stages, new_graph, on_host, side_by_side, start_graphs
-from memcore.audit.screening import screen_prompts
+from memcore.audit.context import ShardContext
+from memcore.audit.in_flight import PromptInFlight, graph_settings, on_host
 from memcore.errors import MemcoreError, SamplerError
-from memcore.runs.folder import RunFolder
-from memcore.sampling.batches import interleave
+from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
+from memcore.graphs.growing_host import HostGrowingGraphs
+from memcore.graphs.start import start_graphs
+from memcore.sampling.batches import RequestBatch, interleave
 from memcore.sampling.protocol import Sampler, check_images
+from memcore.sampling.screen import Screened, screen_prompts
 from memcore.system.credentials import redact
-from memcore.types import Images, Request, StopReason
+from memcore.types import Images, StopReason
 
 
-def sample_prompts(
-    folder: RunFolder,
-    todo: Sequence[int],
-    sampler: Sampler,
-    stages: Stages,
-    quarantine: list[dict[str, Any]],
-    threads: int | None,
-    tell: Callable[[int], None],
-) -> Iterator[Prompt]:
-    """Yields each prompt when its generations are complete. Batches mix prompts, so that they stay full."""
-    config = folder.config
-    alive: dict[int, Prompt] = {}
-    graphs: Graphs | None = None  # made when it is known where the sampler's images stand
+def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int]) -> Iterator[PromptInFlight]:
+    """Yield each prompt when its generations are complete. Batches mix prompts, so that they stay full."""
+    config, names = context.config, context.folder.prompts
+    screened = _screen(context, sampler, todo)
+    settings = graph_settings(config, sampler.image_shape, context.threads)
+    wanted = []
+    for prompt_id in todo:
+        if prompt_id in screened and screened[prompt_id].out:
+            context.on_progress(config.generations)
+            yield _screened_out(prompt_id, names[prompt_id], screened[prompt_id], settings)
+        else:
+            wanted.append(prompt_id)
+    in_flight: dict[int, PromptInFlight] = {}
+    graphs: GrowingGraphs | None = None  # made when it is known which device the sampler's images are on
     failed: set[int] = set()
-    with stages.timed("screen"):
-        screened = screen_prompts(config, {i: folder.prompts[i] for i in todo}, sampler)
-    for prompt_id in [i for i, s in screened.items() if s.out]:
-        empty = new_graph(config, sampler.image_shape, threads)
-        prompt = Prompt(prompt_id, folder.prompts[prompt_id], empty)
-        prompt.stop, prompt.scores = StopReason.SCREENED, screened[prompt_id].scores
-        tell(config.generations)
-        yield prompt
-    wanted = [i for i in todo if i not in screened or not screened[i].out]
-    named = ((i, folder.prompts[i]) for i in wanted)
-    batches = interleave(named, config.make_budget(), config.batch_size, run_seed=config.seed)
-    for requests in batches:
-        for part, images in _sample(sampler, requests, stages, quarantine, failed):
+    batches = interleave(
+        ((i, names[i]) for i in wanted), config.make_budget(), config.batch_size, run_seed=config.seed
+    )
+    while (batch := batches.next_batch()) is not None:
+        for part, images in _sample(context, sampler, batch, failed):
             if graphs is None:
-                graphs = start_graphs(config, sampler.image_shape, images, threads)
-            new = [i for i in side_by_side(part) if i not in alive]
-            for prompt_id, graph in graphs.begin(new).items():
-                alive[prompt_id] = Prompt(prompt_id, folder.prompts[prompt_id], graph)
-                if prompt_id in screened:
-                    alive[prompt_id].scores = screened[prompt_id].scores
-            _extend(folder, alive, graphs, images, part, stages)
+                graphs = start_graphs(settings, images)
+            new = [run for run in part.runs if run.prompt_id not in in_flight]
+            graphs.begin([run.prompt_id for run in new])
+            for run in new:
+                prompt = in_flight[run.prompt_id] = PromptInFlight(run.prompt_id, run.prompt, graphs)
+                if run.prompt_id in screened:
+                    prompt.scores = screened[run.prompt_id].scores
+            _extend(context, in_flight, graphs, images, part)
             del images
-        tell(len(requests))
+        context.on_progress(len(batch))
         for prompt_id in failed:
             batches.drop(prompt_id)
-            if alive.pop(prompt_id, None) is not None and graphs is not None:
+            if in_flight.pop(prompt_id, None) is not None and graphs is not None:
                 graphs.drop(prompt_id)
         if graphs is None:
             continue
-        due = batches.due()
-        look = graphs.look(due)
+        due = batches.awaiting_decision()
+        bounds = graphs.bounds(due)  # one question for all of them, when the first answer is read
         for prompt_id in due:
-            with stages.timed("clique"):
-                stop = batches.decide(prompt_id, functools.partial(look, prompt_id))
+            with context.stages.timed("clique"):
+                stop = batches.decide(prompt_id, functools.partial(bounds, prompt_id))
             if stop is not None:
-                alive[prompt_id].stop = stop
-                tell(config.generations - len(alive[prompt_id].seeds))
-                yield alive.pop(prompt_id)
+                in_flight[prompt_id].stop = stop
+                context.on_progress(config.generations - len(in_flight[prompt_id].seeds))
+                yield in_flight.pop(prompt_id)
                 graphs.drop(prompt_id)
 
 
+def _screen(context: ShardContext, sampler: Sampler, todo: Sequence[int]) -> dict[int, Screened]:
+    """Score the prompts, if the run has a screen; the seeds are those of each prompt's first images."""
+    config = context.config
+    if config.screen == "none":
+        return {}
+    with context.stages.timed("screen"):
+        return screen_prompts(
+            {i: context.folder.prompts[i] for i in todo},
+            sampler,
+            score=config.screen,
+            threshold=config.screen_threshold,
+            seeds=config.screen_seeds,
+            guidance_scale=config.screen_guidance,
+            batch_size=config.batch_size,
+            run_seed=config.seed,
+        )
+
+
+def _screened_out(prompt_id: int, text: str, screened: Screened, settings: GraphSettings) -> PromptInFlight:
+    """Return a prompt without an image, which a screen left out."""
+    graphs = HostGrowingGraphs(settings)
+    graphs.begin([prompt_id])
+    return PromptInFlight(prompt_id, text, graphs, stop=StopReason.SCREENED, scores=screened.scores)
+
+
 def _extend(
-    folder: RunFolder,
-    alive: Mapping[int, Prompt],
-    graphs: Graphs,
+    context: ShardContext,
+    in_flight: Mapping[int, PromptInFlight],
+    graphs: GrowingGraphs,
     images: Images,
-    part: Sequence[Request],
-    stages: Stages,
+    batch: RequestBatch,
 ) -> None:
-    """Adds a batch to the graphs of its prompts."""
-    with stages.timed("graph"):
-        graphs.extend(images, part)
-    for request in part:
-        alive[request.prompt_id].seeds.append(request.seed)
-    if folder.config.keep == "all":
-        for request, image in zip(part, images.pixels, strict=True):
-            folder.write_image(request.prompt_id, request.seed, on_host(image))
+    """Add a batch to the graphs of its prompts."""
+    runs = []
+    first = 0
+    for prompt_id, _, seeds in batch.runs:
+        runs.append(PromptRun(prompt_id, first, len(seeds)))
+        first += len(seeds)
+        in_flight[prompt_id].seeds += seeds.tolist()
+    with context.stages.timed("graph"):
+        graphs.extend(images, runs)
+    if context.config.keep == "all":
+        for request, image in zip(batch, images.pixels, strict=True):
+            context.folder.write_image(request.prompt_id, request.seed, on_host(image))
 
 
 def _sample(
-    sampler: Sampler,
-    requests: Sequence[Request],
-    stages: Stages,
-    quarantine: list[dict[str, Any]],
-    failed: set[int],
-) -> Iterator[tuple[Sequence[Request], Images]]:
-    """The batch's images; if it fails, each prompt's part on its own, and those that fail again are quarantined."""
-    if not requests:
-        return
+    context: ShardContext, sampler: Sampler, batch: RequestBatch, failed: set[int]
+) -> Iterator[tuple[RequestBatch, Images]]:
+    """Yield the batch's images; if it fails, each prompt's part on its own, and quarantine those that fail again."""
     try:
-        with stages.timed("sample"):
-            images = _checked(sampler, requests)
+        with context.stages.timed("sample"):
+            images = _checked(sampler, batch)
     except SamplerError as error:
         first_error = error
     else:
-        yield requests, images
+        yield batch, images
         return
-    prompt_ids = list(dict.fromkeys(r.prompt_id for r in requests))
-    for prompt_id in prompt_ids:
-        part = [r for r in requests if r.prompt_id == prompt_id]
+    for run in batch.runs:
+        part = RequestBatch([run])
         try:
-            if len(prompt_ids) == 1:
+            if len(batch.runs) == 1:
                 raise first_error
-            with stages.timed("sample"):
+            with context.stages.timed("sample"):
                 images = _checked(sampler, part)
         except SamplerError as error:
-            failed.add(prompt_id)
-            quarantine.append(
-                {
-                    "prompt_id": prompt_id,
-                    "source": part[0].prompt,
-                    "reason": "sampler",
-                    "detail": redact(str(error)),
-                }
-            )
+            failed.add(run.prompt_id)
+            context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(error)))
         else:
             yield part, images
 
 
-def _checked(sampler: Sampler, requests: Sequence[Request]) -> Images:
+def _checked(sampler: Sampler, requests: RequestBatch) -> Images:
     try:
         images = sampler.sample(requests)
     except MemcoreError:

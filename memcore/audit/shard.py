@@ -9,69 +9,56 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from memcore.audit.context import ShardContext
 from memcore.audit.finish import failed_row, finish_prompt
-from memcore.audit.in_flight import Prompt, Stages, new_graph
 from memcore.audit.sampled import sample_prompts
-from memcore.errors import ImagesChangedError, StoreError
-from memcore.images import UnreadableImage
+from memcore.audit.stored import read_prompts
+from memcore.engine.task import CHECKPOINT_SECONDS
+from memcore.errors import StoreError
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
-from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import redact
 from memcore.types import PromptStatus
 
-Progress = Callable[[int], None]
-#: What a kill costs at most, but for the prompts at work.
-CHECKPOINT_SECONDS = 60.0
-
 
 def run_shard(
-    folder: RunFolder,
-    shard: Shard,
-    sampler: Sampler | None,
-    *,
-    stored: StoredPrompts | None = None,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    context: ShardContext, shard: Shard, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
 ) -> dict[str, Any]:
-    """Does one shard and writes it. Exactly one of ``sampler`` and ``stored`` gives the generations.
+    """Do one shard of the context's run and write it.
 
-    ``progress`` is told the number of generations done or, where a prompt stopped early, spared. What cannot be sampled or
-    read is quarantined with a reason.
-    Finished prompts are written to the shard's checkpoint from time to time, and when the shard is interrupted or fails,
-    so that whoever does it next goes on from there. Returns counts: prompts, generated, findings, failed.
+    The context's ``on_progress`` is told the number of generations done or, where a prompt stopped early, spared. What
+    cannot be sampled or read is quarantined with a reason. Finished prompts are written to the shard's checkpoint from time
+    to time, and when the shard is interrupted or fails, so that whoever does it next resumes there. Returns counts:
+    prompts, generated, findings, failed.
     """
-    record = folder.read_partial(shard)
+    record = context.folder.read_partial(shard)
+    context = dataclasses.replace(context, record=record)
     resumed = record.generated
-    stages = Stages(record.seconds)
-    tell = progress or (lambda count: None)
     finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
-    tell(resumed if stored is not None else folder.config.generations * len(finished))
     todo = [i for i in shard.prompt_ids if i not in finished]
-    if stored is not None:
-        source = _read_prompts(folder, todo, stored, stages, record.quarantine, threads, tell)
+    if isinstance(context.source, StoredPrompts):
+        context.on_progress(resumed)
+        prompts = read_prompts(context, context.source, todo)
     else:
-        assert sampler is not None
-        source = sample_prompts(folder, todo, sampler, stages, record.quarantine, threads, tell)
+        context.on_progress(context.config.generations * len(finished))
+        prompts = sample_prompts(context, context.source, todo)
     saved = time.monotonic()
     try:
         # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
-        for row in map(functools.partial(finish_prompt, folder, stages), source):
+        for row in map(functools.partial(finish_prompt, context), prompts):
             record.rows.append(row)
             if time.monotonic() - saved >= checkpoint_seconds:
-                _checkpoint(folder, shard, record)
+                _checkpoint(context.folder, shard, record)
                 saved = time.monotonic()
     except StoreError:
         raise
     except BaseException:
-        _checkpoint(folder, shard, record)
+        _checkpoint(context.folder, shard, record)
         raise
-    complete(folder, shard, record, "empty")
-    folder.write_shard(shard, record)
+    complete(context.folder, shard, record, "empty")
+    context.folder.write_shard(shard, record)
     return {
         "prompts": len(record.rows),
         "generated": record.generated - resumed,
@@ -81,9 +68,9 @@ def run_shard(
 
 
 def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> None:
-    """Writes a shard that failed too often: what its checkpoint holds stays, its other prompts are failed.
+    """Write a shard that failed too often: the rows of its checkpoint stay, its other prompts are failed.
 
-    ``reason`` is the code and ``detail`` the traceback that stand in the quarantine.
+    ``reason`` is the code and ``detail`` the traceback for the quarantine.
     """
     record = folder.read_partial(shard)
     complete(folder, shard, record, reason)
@@ -94,55 +81,24 @@ def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> 
 
 
 def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) -> None:
-    """Adds a failed row for every prompt of the shard that has none, and puts all in order."""
+    """Add a failed row for every prompt of the shard that has none, and put all in order."""
     missing = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in record.rows}
     reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
     record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
     record.rows.sort(key=lambda row: int(row["prompt_id"]))
-    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else int(q["prompt_id"]))
+    record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else q["prompt_id"])
 
 
 def _failed(record: ShardRecord) -> set[int]:
-    """Prompts that the sampler refused: their rows are made when the shard is complete."""
-    return {int(q["prompt_id"]) for q in record.quarantine if q["reason"] == "sampler"}
+    """Return the prompts that the sampler refused: their rows are made when the shard is complete."""
+    return {
+        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
+    }
 
 
 def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
-    """Only finished prompts are kept, and of the quarantine what belongs to them: the others are done again."""
+    """Write the finished prompts, and of the quarantine what belongs to them: the others are done again."""
     finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
     if finished:
         quarantine = [q for q in record.quarantine if q["prompt_id"] in finished]
         folder.write_partial(shard, dataclasses.replace(record, quarantine=quarantine))
-
-
-def _read_prompts(
-    folder: RunFolder,
-    todo: Sequence[int],
-    stored: StoredPrompts,
-    stages: Stages,
-    quarantine: list[dict[str, Any]],
-    threads: int | None,
-    tell: Progress,
-) -> Iterator[Prompt]:
-    """The same from stored generations, a batch of images at a time."""
-    for prompt_id in todo:
-        text = folder.prompts[prompt_id]
-        graph = new_graph(folder.config, stored.image_shape, threads, **stored.images_in(prompt_id))
-        prompt = Prompt(prompt_id, text, graph)
-        for seeds, broken in stored.feed(prompt_id, graph, stages.timed):
-            quarantine.extend({"prompt_id": prompt_id, **entry} for entry in broken)
-            prompt.seeds.extend(seeds)
-            tell(len(seeds) + len(broken))
-        if not prompt.seeds:
-            continue
-        try:
-            with stages.timed("graph"):
-                graph.graph()
-        except (ImagesChangedError, UnreadableImage) as error:
-            reason = getattr(error, "reason", "changed")
-            source = stored.label(prompt_id)
-            quarantine.append(
-                {"prompt_id": prompt_id, "source": source, "reason": reason, "detail": str(error)}
-            )
-        else:
-            yield prompt

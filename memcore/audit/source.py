@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from memcore.errors import ConfigError
+from memcore.engine.task import Identity
 from memcore.runs.config import Config
+from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import StoredPrompts, stored_prompts
-from memcore.system.credentials import parse_options, redact, resolve
+from memcore.sources.by_prompt import StoredPrompts
+from memcore.system.credentials import parse_options, redact
 
 Source: TypeAlias = Sampler | StoredPrompts
 
 
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """What tells one source from another: a run is only gone on with by a source of the same fingerprint."""
-
-    fingerprint: str
-    describe: Mapping[str, str]
-
-
 def make_source(config: Config, threads: int | None = None) -> Source:
-    """The source that the configuration names. ConfigError if there is none such."""
+    """Make the source that the configuration names. Raises ConfigError if there is none such."""
     if config.source == "stored":
         return stored_prompts(config, threads)
     if config.source == "custom":
@@ -48,52 +38,14 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     return made
 
 
+def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
+    """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
+    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
+
+
 def identity_of(source: Source) -> Identity:
-    """The source's fingerprint and description, without secrets: both are written into the run's folder."""
+    """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     return Identity(
         redact(source.fingerprint), {str(k): redact(str(v)) for k, v in dict(described()).items()}
     )
-
-
-def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
-    """The sampler at ``module:attribute``: an object, or a class or function that is called with ``options``.
-
-    The module is searched where Python searches and then in the current folder. This runs code of the user's choice, so
-    the name is only ever taken from the command line, a configuration file or a program, never from a run's folder.
-
-    Raises ConfigError, naming what is missing.
-    """
-    module_name, separator, attribute = name.partition(":")
-    if not separator or not module_name or not attribute:
-        raise ConfigError(f"sampler must look like package.module:attribute, got {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that nothing here shadows what is installed
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"sampler={name}: {error} (searched also in {os.getcwd()})") from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigError(f"sampler={name}: {module_name} has no {attribute!r}")
-        found = getattr(found, part)
-    if isinstance(found, type) or not hasattr(found, "sample"):
-        if not callable(found):
-            raise ConfigError(
-                f"sampler={name} is neither a sampler nor what makes one: {type(found).__name__}"
-            )
-        try:
-            found = found(**resolve(options))
-        except TypeError as error:
-            raise ConfigError(
-                f"sampler={name} cannot be made with sampler_options={sorted(options)}: {error}"
-            ) from None
-    elif options:
-        raise ConfigError(f"sampler={name} is made already and takes no sampler_options")
-    missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
-    if missing:
-        raise ConfigError(
-            f"sampler={name} is no sampler: it has no {missing[0]!r} (see memcore.sampling.Sampler)"
-        )
-    sampler: Sampler = found
-    return sampler

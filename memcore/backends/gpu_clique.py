@@ -99,10 +99,12 @@ def to_host(members: torch.Tensor, bounds: torch.Tensor) -> list[Found]:
 
     words = members.shape[1]
     rows = torch.cat([members.long(), bounds], dim=1).cpu().tolist()
-    return [
-        Found(_members(row[:words]), row[words], row[words + 1], bool(row[words + 2]), row[words + 3])
-        for row in rows
-    ]
+    return [read_found(row, words) for row in rows]
+
+
+def read_found(row: list[int], words: int) -> Found:
+    """Read one graph's answer from a row on the host: ``words`` of members, then the bounds; what follows is ignored."""
+    return Found(_members(row[:words]), row[words], row[words + 1], bool(row[words + 2]), row[words + 3])
 
 
 def find_cliques(bits: torch.Tensor, min_size: int, node_limit: int) -> list[Found] | None:

@@ -16,7 +16,7 @@ import memcore
 from memcore import _core, isa
 from memcore.bench import kinds, peers
 from memcore.bench.child import environment
-from memcore.bench.machine import others_running, processors
+from memcore.bench.machine import others_running
 from memcore.bench.rows import SHARE, US_A_CALL, Row, Target
 from memcore.bench.timing import (
     LONGEST_AGAIN_S,
@@ -28,6 +28,7 @@ from memcore.bench.timing import (
     measured_rate,
     require_equal,
 )
+from memcore.system.cpus import processors
 
 #: (images, output, threads) -> (N, N): what is timed; a test hands in a wrong one.
 Kernel = Callable[[NDArray[np.uint8], str, int], Any]

@@ -13,6 +13,7 @@ import numpy as np
 import memcore
 from memcore import isa
 from memcore.bench.peers import DISTRIBUTIONS, version
+from memcore.system.cpus import processors
 
 _SHOWN = ("numpy", "torch", "faiss", "numkong", "networkx", "igraph", "cliquematch", "networkit")
 
@@ -28,11 +29,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def others_running() -> int:

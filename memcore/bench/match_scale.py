@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.bench.machine import others_running, processor, processors
+from memcore.bench.machine import others_running, processor
 from memcore.distance import pairwise_tiled_l2
 from memcore.index import Index, build_index, match_index
-from memcore.matching.brute_force import Match
+from memcore.matching.result import Match
 from memcore.sources.open import Batch, Part, make_places
+from memcore.system.cpus import processors
 from memcore.types import Threshold
 
 SIDE = 32

@@ -25,7 +25,7 @@ from memcore.bench.timing import Call, Spread, in_turn, require_equal
 from memcore.types import Graph
 
 if TYPE_CHECKING:
-    from memcore.sources.stored import StoredPrompts
+    from memcore.sources.by_prompt import StoredPrompts
 
 #: A set's first prompt -> its graph: what is timed; a test hands in a wrong one.
 Kernel = Callable[["StoredPrompts"], Graph]
@@ -68,7 +68,7 @@ def memcore_graph(stored: StoredPrompts) -> Graph:
 def prepare(kind: str, images: NDArray[np.uint8], root: Path) -> Case:
     """Write the images below ``root``. Raises MissingExtraError where a package is not installed."""
     load("pyarrow", "memcore bench --part stored")
-    from memcore.sources.stored import StoredPrompts
+    from memcore.sources.by_prompt import StoredPrompts
 
     if kind == "npy":
         root.mkdir(parents=True)

@@ -1,1 +1,5 @@
-"""The commands that are too long for ``memcore.cli``: flags, handlers, and nothing imported before it is needed."""
+"""One module a command: NAME, HELP, ``arguments(parser)`` and ``run(arguments) -> Answer``.
+
+To add a command, write its module and add it to the list in ``memcore.cli``. A module imports what it needs to work only
+when it runs: ``memcore --help`` and ``memcore info`` need NumPy alone and start fast.
+"""

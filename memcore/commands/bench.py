@@ -1,34 +1,35 @@
-"""``memcore bench`` on the command line."""
+"""``memcore bench``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from memcore.commands.index import AddCommand, Print
+from memcore.commands._answer import DONE, FAILED, Answer
 
-_DONE, _FAILED = 0, 1
+NAME = "bench"
+HELP = "time the kernels beside their peers and print the ratios"
 
 
-def register(commands: Any, add: AddCommand, show: Print) -> None:
-    """Add the command."""
-    bench = add(
-        commands, "bench", "the kernels against their peers, as ratios", lambda given: _bench(given, show)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured."""
+    from memcore import isa
+    from memcore.bench import PARTS
+
+    parser.add_argument("--quick", action="store_true", help="small inputs: a minute instead of 15 to 20")
+    parser.add_argument(
+        "--isa",
+        choices=isa.available(),
+        help="the instruction set to measure (default: the strongest; memcore info)",
     )
-    bench.add_argument("--quick", action="store_true", help="small inputs: a minute instead of 15 to 20")
-    bench.add_argument("--isa", help="the instruction set to measure (default: the strongest; memcore info)")
-    bench.add_argument(
-        "--part",
-        action="append",
-        choices=["dense", "graph", "clique", "knn", "stored"],
-        help="only this part; may be repeated",
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, help="only this part; may be repeated (default: all)"
     )
-    bench.add_argument(
+    parser.add_argument(
         "--gpu", action="store_true", help="the kernels for CUDA tensors, against peers on the device"
     )
-    bench.add_argument(
+    parser.add_argument(
         "--record",
         nargs="?",
         type=Path,
@@ -38,11 +39,9 @@ def register(commands: Any, add: AddCommand, show: Print) -> None:
     )
 
 
-def _bench(arguments: argparse.Namespace, show: Print) -> int:
+def run(arguments: argparse.Namespace) -> Answer:
+    """Measure; a wrong answer of a kernel makes it exit code 1."""
     from memcore.bench import history, run_all, table
-
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     if arguments.record is not None:
         history.check_folder(arguments.record)
@@ -51,9 +50,13 @@ def _bench(arguments: argparse.Namespace, show: Print) -> int:
 
         results = gpu.run_all(arguments.quick, arguments.part or gpu.PARTS)
     else:
-        results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=tell)
+        results = run_all(arguments.quick, isa=arguments.isa, parts=arguments.part, progress=_show)
     if arguments.record is not None:
         for path in history.record(arguments.record, results):
-            tell(f"recorded: {path}")
-    show(arguments, {"results": results}, table(results))
-    return _FAILED if any(row.get("refused") for row in results) else _DONE
+            _show(f"recorded: {path}")
+    refused = any(row.get("refused") for row in results)
+    return Answer({"results": results}, table(results), FAILED if refused else DONE)
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

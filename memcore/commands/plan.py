@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-AddCommand = Callable[[Any, str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
-Print = Callable[[argparse.Namespace, dict[str, Any], list[str]], None]
+from memcore.commands._answer import Answer
+from memcore.errors import ConfigError
+from memcore.system.units import format_bytes, format_hours, format_seconds
+
+if TYPE_CHECKING:
+    from memcore.audit.estimate import Plan
+
+NAME = "plan"
+HELP = "estimate hours, bytes, files and cost of a run, from a few seconds of its work"
 
 
-def register(commands: Any, add: AddCommand, show: Print) -> None:
-    """Adds the command."""
-    plan = add(
-        commands,
-        "plan",
-        "hours, bytes, files and cost of a run, from a few seconds of its work",
-        lambda arguments: _plan(arguments, show),
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the configuration and the machines."""
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="TOML file, as for memcore audit or filter"
     )
-    plan.add_argument("config", type=Path, metavar="CONFIG", help="TOML file, as for memcore audit or filter")
-    plan.add_argument("--seconds", type=float, default=5.0, help="to measure for (default: %(default)s)")
-    plan.add_argument(
+    parser.add_argument("--seconds", type=float, default=5.0, help="to measure for (default: %(default)s)")
+    parser.add_argument(
         "--workers", type=int, help="processes a machine (default: one a processor; on a GPU one)"
     )
-    plan.add_argument(
+    parser.add_argument(
         "--machines", type=int, default=1, help="for Ray and SLURM, each as this one (default: %(default)s)"
     )
-    plan.add_argument("--price-per-hour", type=float, dest="price", help="of one machine, in any currency")
-    plan.add_argument(
+    parser.add_argument("--price-per-hour", type=float, dest="price", help="of one machine, in any currency")
+    parser.add_argument(
         "--memorised", type=float, help="share of prompts with a clique (default: the paper's 94 of 350,000)"
     )
 
 
-def _plan(arguments: argparse.Namespace, show: Print) -> int:
-    import math
-
+def run(arguments: argparse.Namespace) -> Answer:
+    """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
-    from memcore.engine.launchers.local import processors
-    from memcore.errors import ConfigError
+    from memcore.audit.source import stored_prompts
     from memcore.runs.config import from_mapping, read_toml
-    from memcore.runs.prompts import prompts_of
-    from memcore.sources.stored import stored_prompts
+    from memcore.runs.prompts import read_prompts
+    from memcore.system.cpus import processors
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")
@@ -56,7 +57,7 @@ def _plan(arguments: argparse.Namespace, show: Print) -> int:
     else:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = list(prompts_of(Path(config.prompts)))
+        prompts = list(read_prompts(Path(config.prompts)))
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,
@@ -68,64 +69,53 @@ def _plan(arguments: argparse.Namespace, show: Print) -> int:
         memorised=MEMORISED if arguments.memorised is None else arguments.memorised,
         images=images,
     )
-    show(arguments, result, plan_lines(result))
-    return 0
+    return Answer(result, plan_lines(result))
 
 
-def plan_lines(result: dict[str, Any]) -> list[str]:
-    """The plan in words and a table."""
-    m, assumed = result["measured"], result["assumed"]
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the plan in words and a table."""
+    return [*_measured_lines(plan), *_budget_lines(plan), "", _assumption(plan)]
+
+
+def _measured_lines(plan: Plan) -> list[str]:
+    m = plan["measured"]
     height, width, channels = m["image_shape"]
     decoder = "" if m["decoder"] is None else f", {100 * m['decoder']:.0f} % of it in the decoder"
+    low, high = format_seconds(m["image_low"]), format_seconds(m["image_high"])
+    graph = f"a prompt's distances and cliques {format_seconds(m['graph'])}"
     lines = [
         f"measured with one worker on this machine, {m['images']} images of {height}x{width}x{channels}:",
-        f"  an image {_time(m['image'])} ({_time(m['image_low'])} to {_time(m['image_high'])}){decoder}",
-        f"  a prompt's distances and cliques {_time(m['graph'])} (measured with {m['graph_images']} images)",
-        f"  loading {_time(m['load'])}, an image as PNG {_time(m['png'])} and {m['png_bytes']:,} bytes",
+        f"  an image {format_seconds(m['image'])} ({low} to {high}){decoder}",
+        f"  {graph} (measured with {m['graph_images']} images)",
+        f"  loading {format_seconds(m['load'])}, an image as PNG {format_seconds(m['png'])} and {m['png_bytes']:,} bytes",
     ]
     if m["screen"] is not None:
-        lines.append(f"  an image of the screen {_time(m['screen'])}")
-    for name, b in result["budgets"].items():
-        mark = " (configured)" if name == result["configured"] else ""
-        saved = f", {100 * b['saved']:.1f} % saved" if b["saved"] > 0 else ""
-        lines += [
-            "",
-            f"{name}{mark}: {result['prompts']:,} prompts, {b['images']:,} images{saved}",
-            f"  work of one worker {_hours(b['worker_hours'])} "
-            f"({_hours(b['worker_hours_low'])} to {_hours(b['worker_hours_high'])})",
-            f"  {b['files']:,} files, {_bytes(b['bytes'])}",
-        ]
-        for launcher, plan in b["launchers"].items():
-            cost = "" if plan["cost"] is None else f", cost {plan['cost']:,.2f}"
-            machines = f"{plan['machines']} machine{'s' * (plan['machines'] != 1)}"
-            lines.append(
-                f"  {launcher:5} {machines}, {plan['workers']} workers: {_hours(plan['hours'])}{cost}"
-            )
-    lines += [
-        "",
-        f"An extrapolation: {100 * assumed['memorised']:.3g} % of the prompts are taken to be memorised, all workers to be "
-        "as fast as one alone (on one CPU they share its memory), and all machines to be as this one.",
-    ]
+        lines.append(f"  an image of the screen {format_seconds(m['screen'])}")
     return lines
 
 
-def _time(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{1e6 * seconds:.0f} us"
-    return f"{1e3 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+def _budget_lines(plan: Plan) -> list[str]:
+    lines: list[str] = []
+    for name, budget in plan["budgets"].items():
+        mark = " (configured)" if name == plan["configured"] else ""
+        saved = f", {100 * budget['saved']:.1f} % saved" if budget["saved"] > 0 else ""
+        low, high = format_hours(budget["worker_hours_low"]), format_hours(budget["worker_hours_high"])
+        lines += [
+            "",
+            f"{name}{mark}: {plan['prompts']:,} prompts, {budget['images']:,} images{saved}",
+            f"  work of one worker {format_hours(budget['worker_hours'])} ({low} to {high})",
+            f"  {budget['files']:,} files, {format_bytes(budget['bytes'])}",
+        ]
+        for launcher, way in budget["launchers"].items():
+            cost = "" if way["cost"] is None else f", cost {way['cost']:,.2f}"
+            machines = f"{way['machines']} machine{'s' * (way['machines'] != 1)}"
+            hours = format_hours(way["hours"])
+            lines.append(f"  {launcher:5} {machines}, {way['workers']} workers: {hours}{cost}")
+    return lines
 
 
-def _hours(hours: float) -> str:
-    if hours < 1 / 60:
-        return f"{3600 * hours:.1f} s"
-    if hours < 1:
-        return f"{60 * hours:.1f} min"
-    return f"{hours:,.1f} h" if hours < 1e4 else f"{hours:,.0f} h"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
+def _assumption(plan: Plan) -> str:
+    return (
+        f"An extrapolation: {100 * plan['assumed']['memorised']:.3g} % of the prompts are taken to be memorised, all "
+        "workers to be as fast as one alone (on one CPU they share its memory), and all machines to be as this one."
+    )

@@ -1,22 +1,24 @@
-"""``memcore prompts``: the captions of the most-duplicated training images, as an audit reads them.
+"""``memcore prompts``: write the captions of the most-duplicated training images, as an audit reads them.
 
 Source: Carlini et al. 2023, section 4.1: the captions of the 350,000 most-duplicated images of the training set.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypeAlias, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.duplicates.groups import Engine, group_embeddings, group_images
+from memcore.duplicates.embeddings import Embeddings, Engine, group_embeddings
+from memcore.duplicates.groups import group_images
 from memcore.errors import ConfigError
 from memcore.index.reader import Index
-from memcore.matching.brute_force import Metric
+from memcore.matching.metric import MetricName
 from memcore.sources.open import Source
 from memcore.system import columns
 from memcore.system.atomic_files import write_atomic
@@ -25,7 +27,22 @@ TOP = 350_000
 #: Default thresholds: tiled l2 (or l2) of images, and the cosine of embeddings.
 IMAGE_THRESHOLD, COSINE = 0.05, 0.95
 _AHEAD = 4096
-Texts = Callable[[Sequence[int]], Sequence[str | None]]
+Texts: TypeAlias = Callable[[Sequence[int]], Sequence[str | None]]
+
+
+class PromptsRecord(TypedDict):
+    """Counts of a list of prompts, and how it was made; an index adds what ``Index.describe`` says of it."""
+
+    prompts: int
+    groups: int
+    images_in_groups: int
+    largest: int
+    without_caption: int
+    repeated_captions: int
+    source: NotRequired[str]
+    count: int
+    distance: str
+    threshold: float
 
 
 def prompts_from_index(
@@ -33,19 +50,19 @@ def prompts_from_index(
     out: Path,
     *,
     threshold: float = IMAGE_THRESHOLD,
-    metric: Metric = "tiled_l2",
+    metric: MetricName = "tiled_l2",
     top: int = TOP,
     min_count: int = 2,
     threads: int | None = None,
-) -> dict[str, Any]:
-    """Groups the images of an index by their own distance, writes the prompts to ``out`` (Parquet), returns counts."""
+) -> PromptsRecord:
+    """Group an index's images by their own distance, write the prompts to ``out`` (Parquet), and return counts."""
     labels = group_images(index, threshold, metric=metric, threads=threads)
     about = {**index.describe(), "distance": metric, "threshold": threshold}
     return _write(out, labels, index.captions, index.names, top, min_count, about)
 
 
 def prompts_from_embeddings(
-    embeddings: NDArray[Any],
+    embeddings: Embeddings,
     source: Source,
     out: Path,
     *,
@@ -53,10 +70,11 @@ def prompts_from_embeddings(
     top: int = TOP,
     min_count: int = 2,
     engine: Engine = "exact",
-) -> dict[str, Any]:
-    """The same by given embeddings: row i is that of the source's entry i, readable or not.
+) -> PromptsRecord:
+    """Group a source's entries by embeddings, write the prompts to ``out`` (Parquet), and return counts.
 
-    ``engine`` "faiss" takes the products from faiss (extra faiss); the groups are the same.
+    Row i of ``embeddings`` is that of the source's entry i, readable or not. ``engine`` "faiss" takes the products from
+    faiss (extra faiss); the groups are the same.
     """
     labels = group_embeddings(embeddings, threshold, engine=engine)
     counts = np.bincount(labels, minlength=len(labels))
@@ -87,6 +105,35 @@ def prompts_from_embeddings(
     )
 
 
+@dataclasses.dataclass
+class _Ranking:
+    """Groups of at least ``min_count`` duplicates, largest first; ties: the smaller first row."""
+
+    labels: NDArray[np.int64]
+    min_count: int
+
+    def __post_init__(self) -> None:
+        self.counts = np.bincount(self.labels, minlength=len(self.labels))
+        self.leaders = np.flatnonzero(self.counts >= self.min_count)
+        self._members = np.argsort(self.labels, kind="stable")
+        starts = np.searchsorted(self.labels[self._members], self.leaders)
+        self._starts = dict(zip(self.leaders.tolist(), starts.tolist(), strict=True))
+
+    def captioned(self, captions: Texts) -> Iterator[tuple[int, str | None, int]]:
+        """Yield (leader, caption, its row) of each group: the first member's caption that says something."""
+        ranked = self.leaders[np.argsort(-self.counts[self.leaders], kind="stable")]
+        for at in range(0, len(ranked), _AHEAD):
+            some = ranked[at : at + _AHEAD].tolist()
+            for leader, caption in zip(some, captions(some), strict=True):
+                if (caption or "").strip():
+                    yield leader, caption, leader
+                    continue
+                start = self._starts[leader]
+                own = self._members[start : start + self.counts[leader]].tolist()
+                said = ((c, r) for r, c in zip(own, captions(own), strict=True) if (c or "").strip())
+                yield leader, *next(said, (None, leader))
+
+
 def _write(
     out: Path,
     labels: NDArray[np.int64],
@@ -94,61 +141,42 @@ def _write(
     names: Texts,
     top: int,
     min_count: int,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Ranks groups by size (ties: the smaller first row) and writes the first caption of each."""
+    about: Mapping[str, object],
+) -> PromptsRecord:
+    """Write one caption of each group, the largest groups first, each caption once."""
     if top < 1 or min_count < 1:
         raise ConfigError(f"top and min-count must be at least 1, got {top} and {min_count}")
-    counts = np.bincount(labels, minlength=len(labels))
-    leaders = np.flatnonzero(counts >= min_count)
-    ranked = leaders[np.argsort(-counts[leaders], kind="stable")]
-    members = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[members], leaders)
-    place = dict(zip(leaders.tolist(), starts.tolist(), strict=True))
-    rows: dict[str, list[Any]] = {"prompt": [], "count": [], "training_index": []}
-    seen: set[str] = set()
+    groups = _Ranking(labels, min_count)
+    prompts: dict[str, int] = {}
+    sizes: list[int] = []
     silent = repeated = 0
-    for at in range(0, len(ranked), _AHEAD):
-        some = ranked[at : at + _AHEAD].tolist()
-        for leader, found in zip(some, captions(some), strict=True):
-            caption, row = found, leader
-            if not (caption or "").strip():
-                own = members[place[leader] : place[leader] + counts[leader]].tolist()
-                row, caption = next(
-                    ((r, c) for r, c in zip(own, captions(own), strict=True) if (c or "").strip()),
-                    (leader, None),
-                )
-            if caption is None:
-                silent += 1
-            elif caption in seen:
-                repeated += 1
-            else:
-                seen.add(caption)
-                for name, value in (
-                    ("prompt", caption),
-                    ("count", int(counts[leader])),
-                    ("training_index", row),
-                ):
-                    rows[name].append(value)
-            if len(seen) == top:
-                break
-        if len(seen) == top:
+    for leader, caption, row in groups.captioned(captions):
+        if caption is None:
+            silent += 1
+        elif caption in prompts:
+            repeated += 1
+        else:
+            prompts[caption] = row
+            sizes.append(int(groups.counts[leader]))
+        if len(prompts) == top:
             break
-    if not seen:
+    if not prompts:
         raise ConfigError(
-            f"not one of {len(leaders)} groups of at least {min_count} duplicates has a caption: lower min-count, choose "
-            "another threshold, or give a source with captions"
+            f"not one of {len(groups.leaders)} groups of at least {min_count} duplicates has a caption: lower min-count, "
+            "choose another threshold, or give a source with captions"
         )
-    result = {
-        "prompts": len(seen),
-        "groups": len(leaders),
-        "images_in_groups": int(counts[leaders].sum()),
-        "largest": int(counts.max()),
+    counted = {
+        "prompts": len(prompts),
+        "groups": len(groups.leaders),
+        "images_in_groups": int(groups.counts[groups.leaders].sum()),
+        "largest": int(groups.counts.max()),
         "without_caption": silent,
         "repeated_captions": repeated,
-        **about,
     }
-    rows["training_name"] = list(names(rows["training_index"]))
-    table = columns.ranked(rows).replace_schema_metadata({"memcore": json.dumps(result)})
-    write_atomic(out, columns.to_bytes(table))
+    result = cast(PromptsRecord, {**counted, **about})
+    rows = list(prompts.values())
+    table = columns.ranked(
+        {"prompt": list(prompts), "count": sizes, "training_index": rows, "training_name": names(rows)}
+    )
+    write_atomic(out, columns.to_bytes(table.replace_schema_metadata({"memcore": json.dumps(result)})))
     return result

@@ -1,54 +1,57 @@
-"""When to end a run that gets nowhere: then not the prompts are at fault, and each further shard would only be lost too."""
+"""When to end a job that gets nowhere: the cause is not the tasks, and each further one would only be lost too."""
 
 from __future__ import annotations
 
-from memcore.errors import WorkerError
-from memcore.runs.folder import RunFolder, Shard
-from memcore.runs.reading import quarantine_table
+from typing import Generic
 
-#: Shards that must have failed before a run is ended; a run of fewer puts them aside and is through.
-SHARDS = 3
+from memcore.engine.task import Counts, F, Job, finished
+from memcore.errors import WorkerError
+
+#: Tasks that must have failed before a job is ended; a job of fewer gives them up and is finished.
+TASKS = 3
 #: Tries that failed.
 TRIES = 9
-#: Prompts that the sampler refused, where shards end without an error: a few such may stand side by side in a good run.
+#: Items that failed, where tasks end without an error: a few such may stand side by side in a good job.
 REFUSED = 100
 
 
-class Hopeless:
-    """Counts what fails until something succeeds, for one command. What succeeded in earlier ones does not count."""
+class CircuitBreaker(Generic[F]):
+    """Counts failures until something succeeds, for one command. What succeeded in earlier ones does not count."""
 
-    def __init__(self) -> None:
-        self._shards: dict[str, Shard] = {}
+    def __init__(self, job: Job[F], folder: F) -> None:
+        self._job = job
+        self._folder = folder
+        self._failing: dict[str, None] = {}
         self._tries = 0
         self._refused = 0
         self._succeeded = False
 
-    def failed(self, folder: RunFolder, shard: Shard, text: str) -> None:
-        """A try at a shard failed; ``text`` is its traceback. WorkerError if the run is to end."""
+    def on_failure(self, task: str, text: str) -> None:
+        """Count a failed try at a task; ``text`` is its traceback. Raises WorkerError if the job is to end."""
         self._tries += 1
-        self._count(folder, shard, text.strip().rpartition("\n")[2])
+        self._count(task, text.strip().rpartition("\n")[2])
 
-    def done(self, folder: RunFolder, shard: Shard, prompts: int, failed: int) -> None:
-        """A shard was written, in which ``failed`` of its prompts were refused. WorkerError if the run is to end."""
-        if failed < prompts:
+    def on_done(self, task: str, counts: Counts) -> None:
+        """Count a task that was written. Raises WorkerError if the job is to end."""
+        if counts.failed < counts.items:
             self._succeeded = True
-            self._shards.clear()
+            self._failing.clear()
         elif not self._succeeded:
-            self._refused += failed
-            details = quarantine_table(folder.storage, f"shard-{shard.id}")["detail"].to_pylist()
-            self._count(folder, shard, str(details[-1]) if details else "no image could be read")
+            self._refused += counts.failed
+            self._count(task, counts.error)
 
-    def _count(self, folder: RunFolder, shard: Shard, cause: str) -> None:
+    def _count(self, task: str, cause: str) -> None:
         if self._succeeded:
             return
-        self._shards[shard.id] = shard
-        if len(self._shards) < SHARDS or (self._tries < TRIES and self._refused < REFUSED):
+        self._failing[task] = None
+        if len(self._failing) < TASKS or (self._tries < TRIES and self._refused < REFUSED):
             return
-        finished = {s.id for s in folder.done()}
-        for tried in self._shards.values():
-            if tried.id in finished:
-                folder.forget(tried)  # it holds nothing but failures, which the next command may spare it
+        done = set(finished(self._folder.storage))
+        for tried in self._failing:
+            if tried in done:
+                # it holds nothing but failures, which the next command may spare it
+                self._job.forget(self._folder, tried)
         raise WorkerError(
-            f"not one of {len(self._shards)} shards could be done, so that {folder.place} is left as it was. The last "
-            f"error: {cause}\nMend it, and the same command goes on"
+            f"not one of {len(self._failing)} {self._job.noun}s could be done, so {self._folder.storage.place} is left "
+            f"as it was. The last error: {cause}\nFix it, and give the same command again: it resumes the run"
         )

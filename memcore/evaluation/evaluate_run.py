@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from memcore.errors import ConfigError, RunError
 from memcore.evaluation.labels import as_truth, from_annotations, from_matches
-from memcore.evaluation.score import check_truth, evaluate
-from memcore.evaluation.sweep import grid_of, sweep
+from memcore.evaluation.result import Evaluation
+from memcore.evaluation.score import evaluate
+from memcore.evaluation.sweep import make_grid, sweep
+from memcore.evaluation.truth import Expected, read_truth
+from memcore.runs import layout
 from memcore.runs.annotations import ANNOTATORS, Annotations
 from memcore.runs.folder import RunFolder
 from memcore.system.atomic_files import write_atomic
@@ -18,49 +19,42 @@ from memcore.system.atomic_files import write_atomic
 _SCORED = ("prompt_id", "prompt", "size", "generated", "mean_distance")
 
 
-def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> dict[str, Any]:
-    """Writes evaluation.json and returns it: precision and recall against planted ``truth``, "matches" or "annotations".
+def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth") -> Evaluation:
+    """Write evaluation.json and return it: precision and recall against planted ``truth``, "matches" or "annotations".
 
     With ``edges_up_to`` in the run's configuration, other thresholds and clique sizes are evaluated too.
     """
     folder = RunFolder.open(run)
     folder.require_complete("evaluate")
     if against == "truth":
-        entries = _planted(truth, folder.prompts)
+        if truth is None:
+            raise ConfigError(
+                "truth is missing: a truth.json, or evaluate against 'matches' or 'annotations'"
+            )
+        entries = read_truth(truth, folder.prompts)
         expected = [entry["expected"] for entry in entries]
         result = evaluate(folder.iter_findings(_SCORED), folder.matches(), entries)
     else:
         expected = _expected(folder, against)
-        result = {
-            **evaluate(folder.iter_findings(_SCORED), None, as_truth(expected)),
-            "against": against,
-        }
+        result = evaluate(folder.iter_findings(_SCORED), None, as_truth(expected))
+        result["against"] = against
     config = folder.config
     if config.edges_up_to:
         early = config.budget == "sequential"
         # a prompt that stopped when its clique was complete says nothing of larger cliques
         largest = config.min_clique if early else None
-        thresholds, sizes = grid_of(config.edges_up_to, config.threshold, config.min_clique, largest)
+        thresholds, sizes = make_grid(config.edges_up_to, config.threshold, config.min_clique, largest)
         swept = folder.iter_findings(("prompt_id", "generated", "tile_bytes", "pairs"))
-        cells = sweep(
+        result["sweep"] = sweep(
             swept, expected, thresholds, sizes, ceiling=config.edges_up_to, node_limit=config.node_limit
         )
-        result["sweep"] = {**cells, "stopped_early": early}
-    write_atomic(folder.path / "evaluation.json", json.dumps(result, indent=1).encode())
+        result["sweep"]["stopped_early"] = early
+    write_atomic(folder.path / layout.EVALUATION, json.dumps(result, indent=1).encode())
     return result
 
 
-def _planted(truth: Path | None, prompts: Sequence[str]) -> list[dict[str, Any]]:
-    if truth is None:
-        raise ConfigError("truth is missing: a truth.json, or evaluate against 'matches' or 'annotations'")
-    try:
-        planted = json.loads(truth.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"truth={truth} cannot be read: {error}") from None
-    return check_truth(planted, prompts)
-
-
-def _expected(folder: RunFolder, against: str) -> list[bool | None]:
+def _expected(folder: RunFolder, against: str) -> list[Expected]:
+    """Return what the run's matches or annotations say of each prompt."""
     rows = folder.iter_findings(("prompt_id",))
     if against == "matches":
         matches = folder.matches()

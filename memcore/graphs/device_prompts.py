@@ -1,18 +1,20 @@
-"""Many prompts' graphs where their images stand, and what a budget asks of them, with one small transfer for all."""
+"""Many prompts' graphs on their images' device, and what a budget asks of them, with one small transfer for all."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
+from memcore.arrays import ImageArray
 from memcore.backends import gpu
 from memcore.clique import max_cliques
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graphs.device_slots import CoreSlots, KernelSlots, Slots
+from memcore.graphs.device_slots import CoreSlots, KernelSlots, SlotRun, Slots, take
 from memcore.types import DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Clique, Graph, Threshold
 
 if TYPE_CHECKING:
@@ -22,14 +24,21 @@ if TYPE_CHECKING:
 MAX_CAPACITY = 1024
 
 
+class SlotAnswer(NamedTuple):
+    """What one question tells of a slot: its largest clique with bounds, and the number of edges of its graph."""
+
+    clique: Clique
+    edges: int
+
+
 class DevicePrompts:
     """Graphs of up to ``slots`` prompts, of at most ``capacity`` generations each, that stay on their images' device.
 
     ``extend`` takes a sampler's batch, which may mix prompts, and decides the pairs with a new image: on a CUDA device
     images, block means and adjacency bits stay there, and nothing waits. ``largest`` answers for many prompts at once:
-    there, 32 bytes a prompt and its clique as bits come to the host, which is what a ``sampling.budget`` needs to tell
-    decided, hopeless and going on. ``graph`` has edges and distances of a prompt that is worth them. Every answer is
-    ``PromptGraph``'s, bit for bit; on a CPU it is one for each slot.
+    there, 32 bytes a prompt and its clique as bits come to the host, which is all that a ``sampling.budget`` decides on.
+    ``ask`` has the number of edges as well, in the same transfer. ``graph`` has edges and distances of a prompt that is
+    worth them. Every answer is ``PromptGraph``'s, bit for bit; on a CPU it is one for each slot.
 
     A CUDA device needs the extra "gpu". Where the core has no CUDA part (``memcore info``), ``largest`` brings the asked
     prompts' bits to the host, 32 kB each at 500 generations, and solves there. Never run on a GPU: docs/kernels.md says
@@ -38,7 +47,7 @@ class DevicePrompts:
     Parameters
     ----------
     slots, capacity
-        Prompts at a time, and generations of each, at most 1,024. On a CUDA device room for all of them is taken at once:
+        Prompts at a time, and generations of each, at most 1,024. A CUDA device allocates memory for all at once:
         slots * capacity images.
     shape
         (H, W, C) of every image, H and W divided by ``grid``.
@@ -86,7 +95,8 @@ class DevicePrompts:
         self.tile_bytes = self.tile[0] * self.tile[1] * shape[2]
         self._threads = threads
         self._slots = _make_slots(self, count, str(device))
-        self._vertices: list[list[int]] = [[] for _ in range(count)]
+        self._vertices: list[list[NDArray[np.int64]]] = [[] for _ in range(count)]
+        self._kept = [0] * count
         self._generated = [0] * count
 
     def __len__(self) -> int:
@@ -96,53 +106,124 @@ class DevicePrompts:
     def extend(
         self, images: torch.Tensor, slots: Sequence[int], *, exclude: NDArray[np.bool_] | None = None
     ) -> None:
-        """Adds images (M, H, W, C) uint8, each to the prompt in the slot that ``slots`` (M,) names, in this order.
+        """Add images (M, H, W, C) uint8, each to the prompt in the slot that ``slots`` (M,) names, in this order.
 
         Those marked in ``exclude`` (M,) count but get no edges, as in ``PromptGraph.extend``. A batch that does not fit
         is refused as a whole: ArgumentValueError where a slot would hold more than ``capacity``.
         """
+        view = self._as_images(images)
+        where = [self._check_slot(slot) for slot in slots]
+        if view.image_shape != self.shape or len(where) != len(view.pixels[0]):
+            raise ArgumentValueError(
+                f"images must have the shape {(len(where), *self.shape)}, one for each of slots, got "
+                f"{(len(view.pixels[0]), *view.image_shape)}"
+            )
+        runs, first = [], 0
+        for slot, group in itertools.groupby(where):
+            count = sum(1 for _ in group)
+            runs.append(SlotRun(slot, first, count))
+            first += count
+        self._add(view, runs, exclude)
+
+    def extend_runs(
+        self,
+        images: torch.Tensor,
+        runs: Sequence[tuple[int, int, int]],
+        *,
+        exclude: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Add a batch (M, H, W, C) uint8 by its runs (slot, first, count): rows first to first + count - 1 go to the slot.
+
+        As ``extend``, with a run for all images of a prompt in place of a number for each image. Rows that no run names
+        are left out. ArgumentValueError for a run that reaches past the batch.
+
+        >>> import memcore, torch
+        >>> prompts = memcore.DevicePrompts(2, 8, (8, 8, 3), device="cpu")
+        >>> prompts.extend_runs(torch.zeros(5, 8, 8, 3, dtype=torch.uint8), [(0, 0, 3), (1, 3, 2)])
+        >>> prompts.generated(0), prompts.generated(1)
+        (3, 2)
+        """
+        view = self._as_images(images)
+        total = len(view.pixels[0])
+        if view.image_shape != self.shape:
+            raise ArgumentValueError(
+                f"images must have the shape {(total, *self.shape)}, got {(total, *view.image_shape)}"
+            )
+        checked = []
+        for slot, first, count in runs:
+            if first < 0 or count < 1 or first + count > total:
+                raise ArgumentValueError(
+                    f"runs must lie within the {total} images and hold one at least, got {(slot, first, count)}"
+                )
+            checked.append(SlotRun(self._check_slot(slot), first, count))
+        self._add(view, checked, exclude)
+
+    def _as_images(self, images: torch.Tensor) -> ImageArray:
         view = arrays.as_images(images, "images", channels="last", ndims=(4,))
         if view.is_float:
             raise ArgumentTypeError(f"images must be uint8, got {view.dtype}; memcore.to_uint8() converts")
-        pixels, where = view.pixels[0], [self._check_slot(slot) for slot in slots]
-        if view.image_shape != self.shape or len(where) != len(pixels):
-            raise ArgumentValueError(
-                f"images must have the shape {(len(where), *self.shape)}, one for each of slots, got "
-                f"{(len(pixels), *view.image_shape)}"
-            )
+        return view
+
+    def _add(self, view: ImageArray, runs: list[SlotRun], exclude: NDArray[np.bool_] | None) -> None:
+        """Add the runs' images, after all checks: a batch is added as a whole or not at all."""
+        pixels = view.pixels[0]
         if view.on_cpu != (self._slots.device == "cpu"):
             raise DeviceError(f"images must stand on {self._slots.device}, got {view.device}")
-        keep = np.ones(len(where), dtype=np.bool_)
+        keep = None
         if exclude is not None:
             mask = np.asarray(exclude)
-            if mask.shape != keep.shape or mask.dtype != np.bool_:
+            if mask.shape != (len(pixels),) or mask.dtype != np.bool_:
                 raise ArgumentValueError(
-                    f"exclude must be bool of shape {keep.shape}, got {mask.dtype} {mask.shape}"
+                    f"exclude must be bool of shape {(len(pixels),)}, got {mask.dtype} {mask.shape}"
                 )
-            keep = ~mask
-        for slot in set(where):
-            count = self._generated[slot] + where.count(slot)
-            if count > self.capacity:
+            keep = ~mask if mask.any() else None
+        end: dict[int, int] = {}
+        for slot, _, count in runs:
+            end[slot] = end.get(slot, self._generated[slot]) + count
+            if end[slot] > self.capacity:
                 raise ArgumentValueError(
-                    f"images must leave each slot at most capacity={self.capacity}, slot {slot} would have {count}"
+                    f"images must leave each slot at most capacity={self.capacity}, slot {slot} would have {end[slot]}"
                 )
-        kept = np.flatnonzero(keep).tolist()
-        if len(kept) < len(where):
-            pixels = pixels[kept]
-        if kept:
-            self._slots.extend(pixels, [where[n] for n in kept])
-        for slot, is_kept in zip(where, keep.tolist(), strict=True):
-            if is_kept:
-                self._vertices[slot].append(self._generated[slot])
-            self._generated[slot] += 1
+        pixels, kept_runs, vertices = self._select(pixels, runs, keep)
+        if kept_runs:
+            self._slots.extend(pixels, kept_runs)
+        for run, numbers in zip(kept_runs, vertices, strict=True):
+            self._vertices[run.slot].append(numbers)
+            self._kept[run.slot] += run.length
+        for slot, count in end.items():
+            self._generated[slot] = count
+
+    def _select(
+        self, pixels: Any, runs: list[SlotRun], keep: NDArray[np.bool_] | None
+    ) -> tuple[Any, list[SlotRun], list[NDArray[np.int64]]]:
+        """Return the images that are kept, the runs that name all of them in order, and each run's generation numbers."""
+        done: dict[int, int] = {}
+        rows, kept_runs, vertices = [], [], []
+        total = 0
+        for slot, first, count in runs:
+            start = done.get(slot, self._generated[slot])
+            done[slot] = start + count
+            inside = np.arange(count) if keep is None else np.flatnonzero(keep[first : first + count])
+            if not len(inside):
+                continue
+            rows.append(first + inside)
+            vertices.append(start + inside)
+            kept_runs.append(SlotRun(slot, total, len(inside)))
+            total += len(inside)
+        if not total:
+            return pixels[:0], [], []
+        wanted = np.concatenate(rows)
+        if wanted[-1] - wanted[0] + 1 == total and (np.diff(wanted) == 1).all():
+            return pixels[int(wanted[0]) : int(wanted[0]) + total], kept_runs, vertices
+        return take(pixels, wanted), kept_runs, vertices
 
     def generated(self, slot: int) -> int:
-        """Generations of a slot so far, excluded ones among them."""
+        """Return the number of a slot's generations so far, excluded ones among them."""
         return self._generated[self._check_slot(slot)]
 
     def excluded(self, slot: int) -> int:
-        """Generations of a slot that count and have no edges."""
-        return self._generated[self._check_slot(slot)] - len(self._vertices[slot])
+        """Return the number of a slot's generations that count and have no edges."""
+        return self._generated[self._check_slot(slot)] - self._kept[slot]
 
     def largest(
         self,
@@ -151,53 +232,85 @@ class DevicePrompts:
         min_size: int = 0,
         node_limit: int = DEFAULT_NODE_LIMIT,
     ) -> list[Clique]:
-        """The maximum clique of each of ``slots``, by default of all, with bounds; waits for the device.
+        """Return the maximum clique of each of ``slots``, by default of all, with bounds; waits for the device.
 
         Members are numbers of generations. A slot without one that is not excluded has the empty clique. With ``min_size``
         a prompt without a clique of it answers the empty one, most of them after one look at its rows. What the device
         leaves unproven within ``node_limit``, the CPU tries with the same limit.
         """
+        return [answer.clique for answer in self.ask(slots, min_size=min_size, node_limit=node_limit)]
+
+    def ask(
+        self,
+        slots: Sequence[int] | None = None,
+        *,
+        min_size: int = 0,
+        node_limit: int = DEFAULT_NODE_LIMIT,
+    ) -> list[SlotAnswer]:
+        """Return the maximum clique, as of ``largest``, and the number of edges of each of ``slots``, in one question.
+
+        A CUDA device answers for all of them with one transfer: bounds, which a budget decides on, the verdict whether
+        there is a clique of ``min_size``, and what a prompt's row needs of one that has none.
+
+        >>> import memcore, torch
+        >>> prompts = memcore.DevicePrompts(1, 8, (8, 8, 3), device="cpu")
+        >>> prompts.extend(torch.zeros(3, 8, 8, 3, dtype=torch.uint8), [0, 0, 0])
+        >>> [(len(answer.clique), answer.edges) for answer in prompts.ask()]
+        [(3, 3)]
+        """
         chosen = list(range(len(self))) if slots is None else [self._check_slot(slot) for slot in slots]
-        filled = [slot for slot in dict.fromkeys(chosen) if self._vertices[slot]]
-        found: dict[int, Clique] = {}
-        for slot, answer in self._slots.cliques(filled, min_size, node_limit).items():
-            members = tuple(self._vertices[slot][m] for m in answer.members)
-            found[slot] = Clique(members, answer.lower, answer.upper, answer.proven, answer.nodes)
-        left = [slot for slot in filled if slot not in found]
+        filled = [slot for slot in dict.fromkeys(chosen) if self._kept[slot]]
+        answers: dict[int, SlotAnswer] = {}
+        for slot, (found, edges) in self._slots.cliques(filled, min_size, node_limit).items():
+            numbers = self._numbers(slot)
+            members = tuple(numbers[list(found.members)].tolist())
+            clique = Clique(members, found.lower, found.upper, found.proven, found.nodes)
+            answers[slot] = SlotAnswer(clique, edges)
+        left = [slot for slot in filled if slot not in answers]
         if left:
             graphs = [self._numbered(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
             solved = max_cliques(
                 graphs, min_size=max(1, min_size), node_limit=node_limit, threads=self._threads
             )
-            found.update(zip(left, solved, strict=True))
-        return [found.get(slot, Clique((), 0, 0, True)) for slot in chosen]
+            for slot, clique, graph in zip(left, solved, graphs, strict=True):
+                answers[slot] = SlotAnswer(clique, len(graph))
+        empty = SlotAnswer(Clique((), 0, 0, True), 0)
+        return [answers.get(slot, empty) for slot in chosen]
 
     def edge_counts(self, slots: Sequence[int]) -> list[int]:
-        """Edges of each slot's graph: one transfer of 8 bytes a slot."""
+        """Return the number of edges of each slot's graph: one transfer of 8 bytes a slot."""
         return self._slots.edge_counts([self._check_slot(slot) for slot in slots])
 
     def graph(self, slot: int) -> Graph:
-        """The prompt's exact graph with its distances, on the host: that of ``PromptGraph`` over the same generations."""
+        """Return the prompt's exact graph with its distances, on the host: ``PromptGraph``'s of the same generations."""
         return self._numbered(self._check_slot(slot), self._slots.graph(slot))
 
     def images(self, slot: int) -> torch.Tensor:
-        """(N, H, W, C) of a slot, a view on its device; excluded ones were not kept."""
+        """Return a slot's images (N, H, W, C), a view on its device; excluded ones were not kept."""
         return self._slots.images(self._check_slot(slot))
 
     def pixels(self, slot: int, index: int) -> NDArray[np.uint8]:
-        """(H, W, C) of the generation with this index, copied to the CPU."""
-        if index not in self._vertices[self._check_slot(slot)]:
+        """Return the generation (H, W, C) with this index, copied to the CPU."""
+        numbers = self._numbers(self._check_slot(slot))
+        position = int(np.searchsorted(numbers, index))
+        if position == len(numbers) or numbers[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of slot {slot}")
-        return np.array(self._slots.images(slot)[self._vertices[slot].index(index)].cpu().numpy())
+        return np.array(self._slots.images(slot)[position].cpu().numpy())
 
     def clear(self, slot: int) -> None:
-        """Makes room for another prompt."""
+        """Empty a slot for another prompt."""
         self._slots.clear(self._check_slot(slot))
-        self._vertices[slot], self._generated[slot] = [], 0
+        self._vertices[slot], self._kept[slot], self._generated[slot] = [], 0, 0
+
+    def _numbers(self, slot: int) -> NDArray[np.int64]:
+        """Return the generation number of each kept image of a slot (kept,), ascending."""
+        if len(self._vertices[slot]) != 1:
+            self._vertices[slot] = [np.concatenate([np.empty(0, np.int64), *self._vertices[slot]])]
+        return self._vertices[slot][0]
 
     def _numbered(self, slot: int, kept: Graph) -> Graph:
-        """A graph of a slot's kept images as one of all its generations."""
-        edges = np.array(self._vertices[slot], dtype=np.int32)[kept.edges]
+        """Return a graph of a slot's kept images as one of all its generations."""
+        edges = self._numbers(slot).astype(np.int32)[kept.edges]
         stats = {**kept.stats, "excluded": self.excluded(slot)}
         return Graph(
             self._generated[slot],
@@ -225,8 +338,3 @@ def _make_slots(prompts: DevicePrompts, count: int, device: str) -> Slots:
     if not usable:
         raise DeviceError(f"device={device!r} cannot be used: {reason}")
     return KernelSlots(count, prompts.capacity, prompts.shape, prompts.threshold, prompts.tile, device)
-
-
-def fits(images: Any, capacity: int) -> bool:
-    """Whether ``DevicePrompts`` takes prompts of so many of these images: tensors on a CPU or a CUDA device."""
-    return arrays.is_torch(images) and images.device.type in ("cpu", "cuda") and capacity <= MAX_CAPACITY

@@ -1,13 +1,15 @@
-"""What ``DevicePrompts`` stands on: slots of images with their graphs, on a CUDA device or on the CPU.
+"""The two kinds of slots under ``DevicePrompts``: images with their graphs, on a CUDA device or on the CPU.
 
 Positions here count the images that were kept; ``DevicePrompts`` knows which generations they are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore.backends import gpu, gpu_clique
 from memcore.graph import tiled_l2_graph
@@ -20,32 +22,51 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]
 
 
+class SlotRun(NamedTuple):
+    """``length`` images of one slot that follow each other in a batch, from row ``first`` on."""
+
+    slot: int
+    first: int
+    length: int
+
+
 class Slots(Protocol):
     """Graphs of several prompts, side by side on ``device``."""
 
     device: str
 
-    def extend(self, pixels: Any, slots: list[int]) -> None:
-        """Adds images (M, H, W, C) uint8, each to its slot, in this order."""
+    def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
+        """Add images (M, H, W, C) uint8; the runs name all rows, in their order."""
         ...
 
-    def cliques(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, gpu_clique.Found]:
-        """Proven maximum cliques of those slots that are solved where they stand."""
+    def cliques(
+        self, slots: list[int], min_size: int, node_limit: int
+    ) -> dict[int, tuple[gpu_clique.Found, int]]:
+        """Return the maximum clique, where it was proven, and the number of edges of slots that are solved on their device.
+
+        One transfer answers for all of them.
+        """
         ...
 
     def edges(self, slots: list[int]) -> list[Graph]:
-        """The slots' graphs on the host; their distances may be left out."""
+        """Return the slots' graphs on the host; their distances may be left out."""
         ...
 
-    def edge_counts(self, slots: list[int]) -> list[int]: ...
+    def edge_counts(self, slots: list[int]) -> list[int]:
+        """Return the number of edges of each slot's graph."""
+        ...
 
     def graph(self, slot: int) -> Graph:
-        """A slot's graph on the host, with ssd and distances."""
+        """Return a slot's graph on the host, with ssd and distances."""
         ...
 
-    def images(self, slot: int) -> torch.Tensor: ...
+    def images(self, slot: int) -> torch.Tensor:
+        """Return a slot's images (N, H, W, C) on their device."""
+        ...
 
-    def clear(self, slot: int) -> None: ...
+    def clear(self, slot: int) -> None:
+        """Empty a slot."""
+        ...
 
 
 class KernelSlots:
@@ -66,20 +87,37 @@ class KernelSlots:
         ssd_max = threshold.ssd_max(self._tile_bytes)
         self._graphs = gpu.device_graphs(count, capacity, shape, tile, ssd_max, device)
 
-    def extend(self, pixels: Any, slots: list[int]) -> None:
+    def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         import torch
 
+        slots: list[int] = []
+        for run in runs:
+            slots += [run.slot] * run.length
         self._graphs.extend(torch.as_tensor(pixels), slots)
 
-    def cliques(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, gpu_clique.Found]:
+    def cliques(
+        self, slots: list[int], min_size: int, node_limit: int
+    ) -> dict[int, tuple[gpu_clique.Found, int]]:
+        import torch
+
         if not slots or not gpu_clique.available()[0]:
             return {}
-        bits = self._graphs.bits[slots]
-        found = gpu_clique.to_host(*gpu_clique.max_cliques(bits, min_size=min_size, node_limit=node_limit))
-        return {slot: answer for slot, answer in zip(slots, found, strict=True) if answer.proven}
+        chosen = index_on(self._graphs.bits, slots)
+        bits = self._graphs.bits.index_select(0, chosen)
+        members, bounds = gpu_clique.max_cliques(bits, min_size=min_size, node_limit=node_limit)
+        edges = self._graphs.degrees().index_select(0, chosen).sum(1, keepdim=True) // 2
+        # The only wait for the device: members, bounds and edges of all slots in one transfer.
+        rows = torch.cat([members.long(), bounds, edges.long()], dim=1).cpu().tolist()
+        words = members.shape[1]
+        found = [
+            (slot, gpu_clique.read_found(row, words), row[-1]) for slot, row in zip(slots, rows, strict=True)
+        ]
+        return {slot: (answer, count) for slot, answer, count in found if answer.proven}
 
     def edges(self, slots: list[int]) -> list[Graph]:
-        bits = self._graphs.bits[slots].cpu()  # one transfer for all that are asked for
+        bits = self._graphs.bits.index_select(
+            0, index_on(self._graphs.bits, slots)
+        ).cpu()  # one transfer for all slots
         graphs = []
         for slot, rows in zip(slots, bits, strict=True):
             count = self._graphs.counts[slot]
@@ -90,7 +128,8 @@ class KernelSlots:
         return graphs
 
     def edge_counts(self, slots: list[int]) -> list[int]:
-        counts: list[int] = (self._graphs.degrees()[slots].sum(1) // 2).cpu().tolist()
+        degrees = self._graphs.degrees().index_select(0, index_on(self._graphs.bits, slots))
+        counts: list[int] = (degrees.sum(1) // 2).cpu().tolist()
         return counts
 
     def graph(self, slot: int) -> Graph:
@@ -126,13 +165,17 @@ class CoreSlots:
         self._empty = empty
         self._graphs = [empty() for _ in range(count)]
 
-    def extend(self, pixels: Any, slots: list[int]) -> None:
-        for slot in dict.fromkeys(slots):
-            where = [n for n, s in enumerate(slots) if s == slot]
-            together = where[-1] - where[0] + 1 == len(where)  # as a sampler's batch is: no copy then
-            self._graphs[slot].extend(pixels[where[0] : where[-1] + 1] if together else pixels[where])
+    def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
+        rows: dict[int, list[slice]] = {}
+        for run in runs:
+            rows.setdefault(run.slot, []).append(slice(run.first, run.first + run.length))
+        for slot, parts in rows.items():
+            images = [pixels[part] for part in parts]  # one part, in a sampler's batch: no copy then
+            self._graphs[slot].extend(images[0] if len(images) == 1 else np.concatenate(images))
 
-    def cliques(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, gpu_clique.Found]:
+    def cliques(
+        self, slots: list[int], min_size: int, node_limit: int
+    ) -> dict[int, tuple[gpu_clique.Found, int]]:
         return {}
 
     def edges(self, slots: list[int]) -> list[Graph]:
@@ -151,3 +194,16 @@ class CoreSlots:
 
     def clear(self, slot: int) -> None:
         self._graphs[slot] = self._empty()
+
+
+def take(pixels: Any, rows: NDArray[np.int64]) -> Any:
+    """Return these rows of an array or a tensor (M, H, W, C)."""
+    return pixels[rows] if isinstance(pixels, np.ndarray) else pixels.index_select(0, index_on(pixels, rows))
+
+
+def index_on(tensor: torch.Tensor, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
+    """Return row numbers as an index on the tensor's device, copied without a wait: indexing by a list would wait."""
+    import torch
+
+    index = torch.as_tensor(rows, dtype=torch.int64)
+    return index.pin_memory().to(tensor.device, non_blocking=True) if tensor.is_cuda else index

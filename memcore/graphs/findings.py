@@ -15,7 +15,7 @@ from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Clique, Findin
 def findings(
     graph: Graph, min_size: int = DEFAULT_MIN_CLIQUE, *, node_limit: int = DEFAULT_NODE_LIMIT
 ) -> list[Finding]:
-    """The graph's vertex-disjoint cliques of at least ``min_size``, largest first, each with its medoid and mean.
+    """Return the graph's vertex-disjoint cliques of at least ``min_size``, largest first, each with its medoid and mean.
 
     Source: Carlini et al. 2023, section 4.2.1: prompts are ranked by the mean distance inside the clique.
 
@@ -30,9 +30,10 @@ def findings(
 
 
 def largest_clique(graph: Graph, *, node_limit: int = DEFAULT_NODE_LIMIT) -> tuple[int, int]:
-    """Bounds (lower, upper) of the size of the graph's largest clique; one generation that is not excluded is one of one.
+    """Return bounds (lower, upper) of the size of the graph's largest clique.
 
-    Equal where the search was proven within ``node_limit`` nodes. Cheap while edges are few.
+    Equal where the search was proven within ``node_limit`` nodes. Cheap while edges are few. A generation that is not
+    excluded is a clique of one.
     """
     if not len(graph):
         one = min(graph.n - int(graph.stats.get("excluded", 0)), 1)
@@ -42,9 +43,9 @@ def largest_clique(graph: Graph, *, node_limit: int = DEFAULT_NODE_LIMIT) -> tup
 
 
 def describe(graph: Graph, clique: Clique) -> Finding:
-    """Mean distance and medoid of a clique of ``graph``.
+    """Return mean distance and medoid of a clique of ``graph``.
 
-    Every pair of a clique is an edge, so all its distances stand in the graph. Sums are exactly rounded (fsum), so they
+    Every pair of a clique is an edge, so the graph has all its distances. Sums are exactly rounded (fsum), so they
     do not depend on an order, and distances are taken from the integers in float64.
     """
     members = clique.members
@@ -68,7 +69,7 @@ def describe(graph: Graph, clique: Clique) -> Finding:
 
 
 def rank(mean_distances: Sequence[float | None], prompt_ids: Sequence[int]) -> list[int]:
-    """Positions of the prompts that have a finding, by ascending mean distance, ties by prompt id.
+    """Return the positions of the prompts that have a finding, by ascending mean distance, ties by prompt id.
 
     >>> rank([0.1, None, 0.05], [7, 8, 9])
     [2, 0]

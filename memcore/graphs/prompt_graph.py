@@ -26,10 +26,10 @@ from memcore.types import (
 
 if TYPE_CHECKING:
     from memcore.backends.cpu import Features
-    from memcore.graphs.reread import LetGo, Reread
+    from memcore.graphs.reread import Reread, StreamedImages
 
 
-#: Generations whose block sums get room at once, of as many as ``capacity`` says.
+#: Generations whose block sums are allocated at once, of as many as ``capacity`` says.
 _MOST_EXPECTED = 4096
 
 
@@ -50,16 +50,18 @@ class PromptGraph:
     min_clique
         Cliques of at least this size are findings.
     capacity
-        Images to make room for at once; the room grows when more arrive.
-    room
+        Images to allocate memory for at once; more is allocated when more arrive.
+    buffer
         (M, H, W, C) uint8, C-contiguous: the caller's array to keep images in, for prompts that come one after the other.
-        Images that were read into it, each behind the one before, are not copied. It belongs to the graph until that is
+        Images that were read into it, each after the one before, are not copied. It belongs to the graph until that is
         dropped.
     reread
         Reads generations again: called with their indices (k,) int64, ascending, and an array (k, H, W, C) to fill. Given
         it, the native core does not keep images: ``extend`` takes their block sums, and the few that these leave undecided
-        are read again when the graph is asked for, each once, held against their sums, and kept, in ``room`` if that is
+        are read again when the graph is asked for, each once, compared with their sums, and kept, in ``buffer`` if that is
         given and while it suffices. What it raises is passed on. Other backends keep images as without it.
+    room
+        The former name of ``buffer``.
 
     Raises
     ------
@@ -86,8 +88,9 @@ class PromptGraph:
         backend: Backend = "auto",
         threads: int | None = None,
         capacity: int = 64,
-        room: NDArray[np.uint8] | None = None,
+        buffer: NDArray[np.uint8] | None = None,
         reread: Reread | None = None,
+        room: NDArray[np.uint8] | None = None,
     ) -> None:
         sides = tuple(shape) if isinstance(shape, Iterable) else ()
         if len(sides) != 3:
@@ -106,18 +109,21 @@ class PromptGraph:
         self._threads = threads
         self._workers = arrays.check_threads(threads)
         self._capacity = arrays.check_count(capacity, "capacity")
-        if room is not None and (
-            room.dtype != np.uint8 or room.shape[1:] != self.shape or not room.flags.c_contiguous
+        if room is not None and buffer is not None:
+            raise ArgumentValueError("buffer and room are two names of one argument: give buffer alone")
+        buffer = room if buffer is None else buffer
+        if buffer is not None and (
+            buffer.dtype != np.uint8 or buffer.shape[1:] != self.shape or not buffer.flags.c_contiguous
         ):
             raise ArgumentValueError(
-                f"room must be C-contiguous uint8 of shape (M, {self.shape}), got {room.dtype} {room.shape}"
+                f"buffer must be C-contiguous uint8 of shape (M, {self.shape}), got {buffer.dtype} {buffer.shape}"
             )
-        self._caller_room = room
+        self._caller_buffer = buffer
         self._reread = reread
-        self._let_go: LetGo | None = None
+        self._streamed: StreamedImages | None = None
         self._pixels: Any = None
         self._features: Features | None = None
-        self._place: NDArray[np.uint8] | None = None
+        self._next_slot: NDArray[np.uint8] | None = None
         self._kept = 0
         self._vertices: list[NDArray[np.int64]] = []
         self._connected = 0
@@ -130,7 +136,7 @@ class PromptGraph:
         return self.n
 
     def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None:
-        """Adds generations (N, H, W, C) uint8, in order; those marked in ``exclude`` (N,) count but get no edges.
+        """Add generations (N, H, W, C) uint8, in order; those marked in ``exclude`` (N,) count but get no edges.
 
         A safety checker's black frames and other constant images are excluded so: 500 of them are no finding.
         """
@@ -160,43 +166,47 @@ class PromptGraph:
             self._kept += len(vertices)
         self.excluded += count - len(vertices)
         self.n += count
-        self._graph = self._place = None
+        self._graph = self._next_slot = None
 
-    def place(self) -> NDArray[np.uint8] | None:
-        """(H, W, C): where the next generation will be kept. One that is read into it is not copied.
+    def next_slot(self) -> NDArray[np.uint8] | None:
+        """Return the (H, W, C) array in which the next generation will be kept. One that is read into it is not copied.
 
         None where images are not kept by the native core: with ``reread``, or another backend.
         """
         if self._reread is not None or self._backend not in ("auto", "cpu") or arrays.is_torch(self._pixels):
             return None
-        self._place = self._make_room(1)[self._kept]
-        return self._place
+        self._next_slot = self._grow(1)[self._kept]
+        return self._next_slot
+
+    def place(self) -> NDArray[np.uint8] | None:
+        """Return ``next_slot()``: its former name."""
+        return self.next_slot()
 
     def extend_one(self, image: NDArray[np.uint8]) -> bool:
-        """Adds one generation (H, W, C) uint8, with less to do than ``extend`` has for a batch: for images that are decoded
-        one after the other, each looked at while it is in the cache.
+        """Add one generation (H, W, C) uint8, with less to do than ``extend`` has for a batch.
 
-        False where all its pixels are the same: then it counts, but is excluded. Raises ArgumentValueError for another
-        shape or dtype, or where ``place`` is None.
+        For images that are decoded one after the other: the block sums of each are taken while it is in the cache. False
+        where all its pixels are the same: then it counts, but is excluded. Raises ArgumentValueError for another shape or
+        dtype, or where ``next_slot`` is None.
 
         >>> import numpy as np, memcore
         >>> graph = memcore.PromptGraph((8, 8, 3))
-        >>> place = graph.place()
-        >>> place[:] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
-        >>> graph.extend_one(place), graph.extend_one(np.zeros((8, 8, 3), np.uint8)), graph.n
+        >>> slot = graph.next_slot()
+        >>> slot[:] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+        >>> graph.extend_one(slot), graph.extend_one(np.zeros((8, 8, 3), np.uint8)), graph.n
         (True, False, 2)
         """
-        there = image is self._place  # nothing was added since that was asked for
-        place = None if there else self.place()
-        if not there:
-            if place is None or image.shape != self.shape or image.dtype != np.uint8:
+        in_place = image is self._next_slot  # nothing was added since that was handed out
+        slot = None if in_place else self.next_slot()
+        if not in_place:
+            if slot is None or image.shape != self.shape or image.dtype != np.uint8:
                 raise ArgumentValueError(
                     f"image must be uint8 of shape {self.shape}, for a graph that keeps images on the CPU, got "
                     f"{image.dtype} {image.shape}"
                 )
             image = np.ascontiguousarray(image)
-        kept = self._sums().append_one(image, place)
-        self._place = None
+        kept = self._sums().append_one(image, slot)
+        self._next_slot = None
         if kept:
             self._vertices.append(np.array([self.n]))
             self._kept += 1
@@ -206,11 +216,11 @@ class PromptGraph:
         return kept
 
     def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
-        """Adds up to ``count`` generations straight from an open file, where they lie one behind the other as uint8
-        (H, W, C) from byte ``offset``: each is looked at where it was read, and none is kept.
+        """Add up to ``count`` generations straight from an open file, and keep none of them.
 
-        Constant ones are excluded. Returns which are, (k,); k is less than ``count`` where the file ends before, of whose
-        last image what is there is left out. Only with ``reread``, on the native core. Raises OSError.
+        They lie one after the other as uint8 (H, W, C) from byte ``offset``; the block sums of each are taken where it was
+        read. Constant ones are excluded. Returns which are, (k,); k is less than ``count`` where the file ends before, and
+        a part of an image at its end is left out. Only with ``reread``, on the native core. Raises OSError.
 
         >>> import numpy as np, tempfile
         >>> images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -225,13 +235,13 @@ class PromptGraph:
         """
         if self._reread is None or self._backend not in ("auto", "cpu"):
             raise ArgumentValueError(
-                f"extend_from lets images go: it needs reread and backend='cpu', got {self._backend!r}"
+                f"extend_from does not keep images: it needs reread and backend='cpu', got {self._backend!r}"
             )
-        if self._let_go is None:
+        if self._streamed is None:
             if self._kept:
-                raise DeviceError("images must stand where those before them stand: they were kept")
-            self._let_go = self._begin_to_let_go(self._reread)
-        constant = self._let_go.read(
+                raise DeviceError("images before these were kept: extend_from cannot follow extend")
+            self._streamed = self._stream(self._reread)
+        constant = self._streamed.read(
             descriptor,
             arrays.check_count(offset, "offset", 0),
             arrays.check_count(count, "count"),
@@ -247,7 +257,7 @@ class PromptGraph:
         return constant
 
     def graph(self) -> Graph:
-        """The graph of all generations so far.
+        """Return the graph of all generations so far.
 
         ``stats`` counts, over all calls, the pairs left by each stage and its seconds, and the excluded generations.
         """
@@ -265,114 +275,115 @@ class PromptGraph:
         return self._graph
 
     def clique_size(self) -> int:
-        """Size of the largest clique so far: what a budget asks after each batch, cheaper than ``findings``.
+        """Return the size of the largest clique so far: what a budget asks after each batch, cheaper than ``findings``.
 
         Exact unless ``node_limit`` is used up; then a clique of this size exists, and a larger one may.
         """
         return self.largest_clique()[0]
 
     def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
-        """Bounds (lower, upper) of the size of the largest clique so far, equal where it is proven within ``node_limit``
-        nodes (by default the graph's).
+        """Return bounds (lower, upper) of the size of the largest clique so far.
+
+        They are equal where it is proven within ``node_limit`` nodes (by default the graph's).
         """
         from memcore.graphs.findings import largest_clique
 
         return largest_clique(self.graph(), node_limit=node_limit or self.node_limit)
 
     def findings(self) -> list[Finding]:
-        """Vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""
+        """Return vertex-disjoint cliques of at least ``min_clique`` generations, largest first."""
         from memcore.graphs.findings import findings
 
         return findings(self.graph(), self.min_clique, node_limit=self.node_limit)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """(H, W, C) of the generation with this index, copied to the CPU; excluded ones were not kept."""
+        """Return the generation (H, W, C) with this index, copied to the CPU; excluded ones were not kept."""
         vertices = self._kept_vertices()
         position = int(np.searchsorted(vertices, index))
         if position == len(vertices) or vertices[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
-        if self._let_go is not None:
-            return self._let_go.image(position, vertices).copy()
+        if self._streamed is not None:
+            return self._streamed.image(position, vertices).copy()
         image = self._pixels[position]
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
     def images(self) -> Any:
-        """(N, H, W, C) of the generations that were kept, where they stand; a view until the next ``extend``.
+        """Return the generations (N, H, W, C) that were kept, where they are; a view until the next ``extend``.
 
-        ArgumentValueError where images were let go when they had been looked at, as large stored arrays are.
+        ArgumentValueError where images are not kept (with ``reread``, as for large stored arrays).
         """
-        if self._let_go is not None:
+        if self._streamed is not None:
             raise ArgumentValueError("this graph let its images go; pixels(index) reads one again")
         if self._pixels is None:
             return np.empty((0, *self.shape), dtype=np.uint8)
         return self._pixels[: self._kept]
 
     def _kept_vertices(self) -> NDArray[np.int64]:
-        """(kept,) the index of each kept generation, ascending."""
+        """Return the index of each kept generation (kept,), ascending."""
         if len(self._vertices) != 1:
             self._vertices = [np.concatenate([np.empty(0, np.int64), *self._vertices])]
         return self._vertices[0]
 
     def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
-        """Copies images (M, H, W, C) behind the others; on the native core their block sums are taken in passing."""
+        """Copy images (M, H, W, C) after the others; the native core takes their block sums in passing."""
         have, count = self._kept, int(pixels.shape[0])
-        if self._reread is not None and not have and backend == "cpu" and self._let_go is None:
-            self._let_go = self._begin_to_let_go(self._reread)
-        if self._let_go is not None:
+        if self._reread is not None and not have and backend == "cpu" and self._streamed is None:
+            self._streamed = self._stream(self._reread)
+        if self._streamed is not None:
             if backend != "cpu":
                 raise DeviceError(f"images must stand where those before them stand, got {view.device}")
-            self._let_go.append(pixels)
+            self._streamed.append(pixels)
             return
         if self._pixels is not None and arrays.is_torch(self._pixels) == view.on_cpu:
             raise DeviceError(f"images must stand where those before them stand, got {view.device}")
-        place = self._make_room(count, None if view.on_cpu else view.pixels)[have : have + count]
+        slots = self._grow(count, None if view.on_cpu else view.pixels)[have : have + count]
         if backend != "cpu":
-            place[:] = pixels
+            slots[:] = pixels
             return
-        there = pixels.ctypes.data == place.ctypes.data and pixels.strides == place.strides
-        self._sums().append(pixels, self._workers, None if there else place)
+        in_place = pixels.ctypes.data == slots.ctypes.data and pixels.strides == slots.strides
+        self._sums().append(pixels, self._workers, None if in_place else slots)
 
     def _sums(self) -> Features:
-        """What takes the block sums of images that are kept."""
+        """Return what takes the block sums of images that are kept."""
         if self._features is None:
             from memcore.backends.cpu import Features
 
             self._features = Features(*self.tile, min(self._capacity, _MOST_EXPECTED))
         return self._features
 
-    def _make_room(self, count: int, like: Any = None) -> Any:
-        """Where images are kept, with room for ``count`` more; on the device of the tensor ``like`` if that is given."""
+    def _grow(self, count: int, like: Any = None) -> Any:
+        """Return the array of kept images, large enough for ``count`` more; on the device of ``like``, if given."""
         needed = self._kept + count
         if self._pixels is None:
-            given = self._caller_room
+            given = self._caller_buffer
             fits = given is not None and like is None and len(given) >= count
-            self._pixels = given if fits else self._room(like, max(self._capacity, count))
+            self._pixels = given if fits else self._allocate(like, max(self._capacity, count))
         elif needed > len(self._pixels):
-            larger = self._room(like, max(2 * len(self._pixels), needed))
+            larger = self._allocate(like, max(2 * len(self._pixels), needed))
             larger[: self._kept] = self._pixels[: self._kept]
             self._pixels = larger
         return self._pixels
 
-    def _begin_to_let_go(self, reread: Reread) -> LetGo:
-        from memcore.graphs.reread import LetGo
+    def _stream(self, reread: Reread) -> StreamedImages:
+        from memcore.graphs.reread import StreamedImages
 
-        given = self._caller_room
-        room = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
-        return LetGo(self.tile, reread, self._workers, room, min(self._capacity, _MOST_EXPECTED))
+        given = self._caller_buffer
+        buffer = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
+        return StreamedImages(self.tile, reread, self._workers, buffer, min(self._capacity, _MOST_EXPECTED))
 
-    def _room(self, like: Any, count: int) -> Any:
+    def _allocate(self, like: Any, count: int) -> Any:
         if like is None:
             return np.empty((count, *self.shape), dtype=np.uint8)
         return like.new_empty((count, *self.shape))
 
     def _connect(self) -> None:
-        """Decides the pairs with a generation that came since the last call."""
+        """Decide the pairs with a generation that came since the last call."""
         since, end = self._connected, self._kept
         if since == end:
             return
         stats: Mapping[str, float | int] = {}
-        if self._let_go is not None:
-            edges, ssd, stats = self._let_go.connect(self._ssd_max, since, self._kept_vertices())
+        if self._streamed is not None:
+            edges, ssd, stats = self._streamed.connect(self._ssd_max, since, self._kept_vertices())
         elif self._features is not None:
             from memcore.backends import cpu
 
@@ -395,7 +406,7 @@ class PromptGraph:
     def _connect_elsewhere(
         self, images: Any, since: int
     ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
-        """The same by the public functions: edges among the new images, and between them and all before."""
+        """Return edges among the new images, and between them and all before, by the public functions."""
         new = images[since:]
         inner = tiled_l2_graph(
             new,

@@ -1,4 +1,4 @@
-"""Why a stored image is not used. The codes stand in quarantine files; docs/formats.md lists them."""
+"""Why a stored image is not used. The codes are in quarantine files; docs/formats.md lists them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ REASONS = {
     "path": "a name in an archive that leads out of it, or no plain file",
     "too-large": "more pixels or bytes than an image may have",
     "changed": "a file that was changed while it was read",
+    "no-image": "a sample, row or file without an image",
+    "archive": "the rest of a damaged archive or table, from there on",
 }
 
 

@@ -1,13 +1,11 @@
-"""A source becomes an index: decoded in order, sketched, written shard by shard; killed at will and gone on with."""
+"""Make an index of a source: decode its images in order, sketch them, write shard by shard. A killed build is resumed."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
-from memcore.engine.launchers.local import processors
 from memcore.errors import ConfigError, RunError
-from memcore.images import UnreadableImage, decode, decoder_versions
+from memcore.images import UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
 from memcore.index import layout
-from memcore.index.layout import IndexMeta
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
-from memcore.sources.open import Batch, FileParts, Part, Payload, Source
+from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source, StoredSource, quarantined
+from memcore.sources.decoded import Decoded, DecodedSource, name_of
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
+from memcore.system.cpus import processors
 
 COARSE, FINE, SHARD_IMAGES = 4, 8, 65536
 #: Decoded images are sketched this many bytes at a time.
 _SKETCH_BYTES = 1 << 24
-_AHEAD = 2  # batches that are being decoded while one is sketched
 
 Progress = Callable[[int, int], None]
 
@@ -46,11 +44,11 @@ def build_index(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> IndexMeta:
-    """Writes, goes on with, or adds to the index in ``folder``; returns its description.
+    """Write, resume or extend the index in ``folder``; return its description.
 
     Without ``resize`` every image must have the size of the first one that is readable; others are quarantined. A source
-    that an index holds already is not read again; a set of files that has grown is read where it has.
-    ``progress(images, quarantined)`` is called now and then. Memory: one shard's sketches and a few batches of images.
+    that the index holds already is not read again; of a set of files that has grown only the new ones are read.
+    ``progress(images, quarantined)`` is called from time to time. Memory: one shard's sketches and a few batches of images.
 
     Raises ConfigError (a source without a readable image, one that changed, other settings than the index has), RunError.
     """
@@ -60,7 +58,7 @@ def build_index(
     with _lock(folder):
         for left in folder.glob(f"{TEMPORARY}*"):
             _remove(left)
-        reader = _Reader(source, resize, background, workers)
+        reader = DecodedSource(source, resize, background, workers)
         if (folder / layout.META).exists():
             meta = IndexMeta.read(folder)
             _require_same(folder, meta, resize, background, coarse, fine, shard_images)
@@ -77,26 +75,45 @@ def build_index(
                 [],
             )
         reader.shape = meta.image_shape
-        entry = _entry(folder, meta, source)
+        entry, source = _entry(folder, meta, source)
         if entry is None:
             return meta
+        reader.source = source
         meta.write(folder)
         _fill(folder, meta, entry, source, reader, progress)
         meta.write(folder)
     return meta
 
 
-def _entry(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | None:
-    """The source's entry in ``meta``, found or added; None if it is complete. A grown source is cut to what is new."""
+def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
+    """Return the source's entry in ``meta`` (None if it is complete), and the source as the index reads it.
+
+    That is with the options and in the order of files with which the index was begun, which earlier versions chose
+    otherwise.
+    """
     _reopen(meta, layout.shard_count(folder))
+    held = [entry for entry in meta.sources if entry["path"] == source.path]
+    if held and isinstance(source, StoredSource):
+        source = source.as_recorded(held[-1]["options"])
+    earlier = source.in_earlier_order() if held and isinstance(source, StoredSource) else None
+    try:
+        return _find_or_add(folder, meta, source), source
+    except ConfigError:
+        if earlier is None:
+            raise
+        return _find_or_add(folder, meta, earlier), earlier
+
+
+def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord | None:
+    """Return the source's entry, found or added; None if it is complete. A grown source is cut to what is new."""
     if meta.sources and "images" not in meta.sources[-1]:
         last = meta.sources[-1]
         if last["path"] == source.path and isinstance(source, FileParts) and last["skipped"]:
             source.keep(range(last["skipped"], len(source.parts)))
         if last["path"] != source.path or last["identity"] != source.identity():
             raise ConfigError(
-                f"{folder} was begun with {last['path']}, which is not read to its end yet, and {source.path} is not "
-                "the same or has changed since: give back the old one to go on, or another folder to start anew"
+                f"{folder} was started with {last['path']}, which is not read to its end yet, and {source.path} is not "
+                "the same or has changed since: give the old one to resume it, or another folder to start again"
             )
         if last["options"] != source.options:
             raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
@@ -113,14 +130,14 @@ def _entry(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | No
         elif held["identity"] == source.identity():
             return None
         raise ConfigError(
-            f"{source.path} has changed since it was indexed: only files that sort behind the old ones may be added; "
-            "index it anew in another folder"
+            f"{source.path} has changed since it was indexed: only files that sort after the old ones may be added; "
+            "index it again in another folder"
         )
     if skipped and isinstance(source, FileParts):
         if skipped == len(source.parts):
             return None
         source.keep(range(skipped, len(source.parts)))
-    entry = {
+    entry: SourceRecord = {
         "kind": source.kind,
         "path": source.path,
         "identity": source.identity(),
@@ -134,11 +151,10 @@ def _entry(folder: Path, meta: IndexMeta, source: Source) -> dict[str, Any] | No
 
 
 def _reopen(meta: IndexMeta, shards: int) -> None:
-    """A source whose last shards were removed, being damaged, is unfinished again, and what came after it is not there."""
+    """Mark a source as unfinished if its last shards were removed (they were damaged), and forget the sources after it."""
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
-            for key in ("images", "shards", "quarantined"):
-                del held[key]
+            del held["images"], held["shards"], held["quarantined"]
             del meta.sources[i + 1 :]
             return
 
@@ -146,9 +162,9 @@ def _reopen(meta: IndexMeta, shards: int) -> None:
 def _fill(
     folder: Path,
     meta: IndexMeta,
-    entry: dict[str, Any],
+    entry: SourceRecord,
     source: Source,
-    reader: _Reader,
+    reader: DecodedSource,
     progress: Progress | None,
 ) -> None:
     number, first = layout.shard_count(folder), int(entry["first_shard"])
@@ -173,77 +189,7 @@ def _fill(
         images, broken = images + shard.images, broken + len(shard.broken)
         shard.write(folder, number)
         number += 1
-    entry.update(shards=number - first, images=images, quarantined=broken)
-
-
-class _Reader:
-    """Batches of a source, decoded a few ahead by threads (decoders release the interpreter's lock)."""
-
-    def __init__(
-        self, source: Source, resize: Resize | None, background: tuple[int, int, int] | None, threads: int
-    ) -> None:
-        self.source, self.resize, self.background, self.threads = source, resize, background, threads
-        self.shape: tuple[int, int, int] | None = None
-
-    def first_shape(self) -> tuple[int, int, int]:
-        for part in range(len(self.source.parts)):
-            for batch in self.source.read(part, 0):
-                for payload in batch.payloads:
-                    pixels = self._decode(payload)
-                    if not isinstance(pixels, UnreadableImage):
-                        return int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2])
-        raise ConfigError(f"{self.source.path} holds not one readable image")
-
-    def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
-        with ThreadPoolExecutor(self.threads) as pool:
-            waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
-            for batch in self.source.read(part, position):
-                waiting.append((batch, self._submit(batch, pool)))
-                if len(waiting) > _AHEAD:
-                    yield self._collect(*waiting.popleft())
-            while waiting:
-                yield self._collect(*waiting.popleft())
-
-    def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
-        pixels = batch.payloads
-        if isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8:
-            return pixels
-        return [pool.submit(self._decode, payload) for payload in pixels]
-
-    def _collect(self, batch: Batch, work: Decoded | list[Future[Any]]) -> tuple[Batch, Decoded]:
-        if isinstance(work, np.ndarray):
-            return batch, work
-        return batch, [w.result() if isinstance(w, Future) else w for w in work]
-
-    def _decode(self, payload: Payload) -> NDArray[np.uint8] | UnreadableImage:
-        return decode_payload(payload, self.resize, self.background, self.shape)
-
-
-Decoded = NDArray[np.uint8] | Sequence[NDArray[np.uint8] | UnreadableImage]
-
-
-def decode_payload(
-    payload: Payload,
-    resize: Resize | None,
-    background: tuple[int, int, int] | None,
-    shape: tuple[int, int, int] | None,
-) -> NDArray[np.uint8] | UnreadableImage:
-    """The pixels that are indexed and compared: decoded, resized if that was declared, of the index's shape."""
-    try:
-        if isinstance(payload, UnreadableImage):
-            return payload
-        pixels = payload if isinstance(payload, np.ndarray) else decode(payload, background=background)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3:
-            return UnreadableImage(
-                "unreadable", f"{pixels.dtype} {pixels.shape} where uint8 (H, W, C) is meant"
-            )
-        if resize is not None:
-            pixels = resize.apply(pixels)
-    except UnreadableImage as error:
-        return error
-    if shape is not None and pixels.shape != shape:
-        return UnreadableImage("wrong-size", f"{pixels.shape} where {shape} is expected")
-    return pixels
+    entry["shards"], entry["images"], entry["quarantined"] = number - first, images, broken
 
 
 class _Shard:
@@ -257,19 +203,18 @@ class _Shard:
         self.places: list[NDArray[Any]] = []
         self.names: list[str | None] = []
         self.captions: list[str | None] = []
-        self.broken: list[dict[str, str]] = []
+        self.broken: list[QuarantineEntry] = []
 
     def add(
         self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
     ) -> None:
-        """Entries [start, stop) of a batch, after which the source stands at ``end``."""
+        """Add the entries [start, stop) of a batch, after which the source is at ``end``."""
         kept = list(range(start, stop))
         if not isinstance(decoded, np.ndarray):
             for i in kept:
                 pixels = decoded[i]
                 if isinstance(pixels, UnreadableImage):
-                    name = batch.names[i] if batch.names is not None else str(batch.places["offset"][i])
-                    self.broken.append({"source": name, "reason": pixels.reason, "detail": str(pixels)})
+                    self.broken.append(quarantined(name_of(batch, i), pixels))
             kept = [i for i in kept if not isinstance(decoded[i], UnreadableImage)]
         step = max(1, _SKETCH_BYTES // int(np.prod(self.levels[0].shape)))
         for first in range(0, len(kept), step):
@@ -296,7 +241,11 @@ class _Shard:
             filled = {k: v or [None] * self.images for k, v in texts.items()}
             files[layout.TEXT] = columns.to_bytes(columns.strings(filled), 8192)
         if self.broken:
-            broken = {k: [row[k] for row in self.broken] for k in ("source", "reason", "detail")}
+            broken = {
+                "source": [row["source"] for row in self.broken],
+                "reason": [row["reason"] for row in self.broken],
+                "detail": [row["detail"] for row in self.broken],
+            }
             files[layout.QUARANTINE] = columns.to_bytes(columns.strings(broken))
         meta = {
             "shard": number,
@@ -346,7 +295,7 @@ def _require_same(
         raise ConfigError(
             f"{folder} was made with other settings and stays as it is (old -> new):\n  "
             + "\n  ".join(lines)
-            + "\nGive the old ones to go on or to add to it, or another folder to start anew."
+            + "\nGive the old ones to resume it or to add to it, or another folder to start again."
         )
 
 
@@ -367,7 +316,7 @@ def _lock(folder: Path) -> Iterator[None]:
             pass  # no flock on this system; shards are written atomically all the same
         except OSError:
             raise RunError(
-                f"another memcore process is at work on {folder}: wait for it, or end it"
+                f"another memcore process is working on {folder}: wait for it, or end it"
             ) from None
         yield
 

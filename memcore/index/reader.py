@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.engine.launchers.local import processors
 from memcore.errors import RunError
 from memcore.images import UnreadableImage
 from memcore.images.resize import Resize
 from memcore.index import layout
-from memcore.index.build import decode_payload
-from memcore.index.layout import IndexMeta
+from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
-from memcore.sources.open import FileParts, Source, open_source
+from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, StoredSource
+from memcore.sources.decoded import decode_payload
+from memcore.sources.open import open_source
 from memcore.system import columns
+from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
@@ -88,15 +89,19 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
-        """Reads an index that is complete. ``verify`` compares every shard with its checksums: a damaged sketch would
-        otherwise miss images silently. ``sources``: a program's own, in the order in which they were added.
+        """Read a complete index.
+
+        ``verify`` compares every shard with its checksums: a damaged sketch would otherwise miss images silently.
+        ``sources``: a program's own, in the order in which they were added.
 
         Raises RunError that says what is wrong and what to do.
         """
         meta = IndexMeta.read(path)
         unfinished = [s for s in meta.sources if "images" not in s]
         if unfinished or not meta.sources:
-            raise RunError(f"{path} is not finished: give the same memcore index command again, it goes on")
+            raise RunError(
+                f"{path} is not finished: give the same memcore index command again, it is resumed"
+            )
         count = layout.shard_count(path)
         shards: list[ShardFiles] = []
         metas = [layout.read_shard_meta(path, n) for n in range(count)]
@@ -113,7 +118,7 @@ class Index:
             if len(held) != entry["shards"] or sum(x.images for x in held) != entry["images"]:
                 raise RunError(
                     f"{path} lacks shards of {entry['path']}: {len(held)} of {entry['shards']} are there; "
-                    "index it anew in another folder"
+                    "index it again in another folder"
                 )
         _check_files(path, metas, verify)
         digest = hashlib.sha256()
@@ -130,7 +135,7 @@ class Index:
         return self.meta.image_shape
 
     def describe(self) -> dict[str, Any]:
-        """What a match records of the index that it was made with."""
+        """Return what a match records of the index that it was made with."""
         return {
             "index": str(self.path),
             "digest": self.digest,
@@ -141,15 +146,17 @@ class Index:
             "unreadable": sum(s.quarantined for s in self.shards),
         }
 
-    def quarantine(self) -> Iterator[dict[str, str]]:
-        """What could not be read when the index was made: source, reason, detail."""
+    def quarantine(self) -> Iterator[QuarantineEntry]:
+        """Yield what could not be read when the index was made."""
         for shard in self.shards:
             if shard.quarantined:
-                yield from columns.read_rows(shard.folder / layout.QUARANTINE)
+                for row in columns.read_rows(shard.folder / layout.QUARANTINE):
+                    yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
-        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
-        many as there are processors) share the work.
+        """Read the training images of these rows from their sources again: (len(rows), H, W, C) uint8.
+
+        ``threads`` (0: as many as there are processors) share the work.
 
         Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
         """
@@ -193,7 +200,7 @@ class Index:
             out[chosen] = pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(len(rows), numbers) of the finer level."""
+        """Return the sketches of the finer level, (len(rows), numbers)."""
         out = np.empty((len(rows), self.fine.numbers), np.uint8)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(which):
@@ -203,7 +210,7 @@ class Index:
         return out
 
     def names(self, rows: Sequence[int]) -> list[str]:
-        """The training images' names: paths, members of tars, rows of Parquet files, or numbers."""
+        """Return the training images' names: paths, members of tars, rows of Parquet files, or numbers."""
         found = self._text(rows, "name")
         for i, row in enumerate(rows):
             if found[i] is None:
@@ -212,6 +219,7 @@ class Index:
         return [name or "" for name in found]
 
     def captions(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the training images' captions; None where there is none."""
         return self._text(rows, "caption")
 
     def _text(self, rows: Sequence[int], column: str) -> list[str | None]:
@@ -231,29 +239,27 @@ class Index:
 
     def _source(self, number: int) -> Source:
         while len(self._sources) <= number:
-            entry = self.meta.sources[len(self._sources)]
-            try:
-                source = open_source(entry["path"], entry["kind"], **entry["options"])
-            except Exception as error:
-                raise RunError(
-                    f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
-                    f"cannot be opened: {error}"
-                ) from None
-            if entry["skipped"] or (
-                isinstance(source, FileParts) and len(source.parts) > len(entry["parts"])
-            ):
-                names = [p["name"] for p in entry["parts"]]
-                positions = {p.name: i for i, p in enumerate(source.parts)}
-                if isinstance(source, FileParts) and all(n in positions for n in names):
-                    source.keep([positions[n] for n in names])
-            if source.identity() != entry["identity"]:
-                raise RunError(
-                    f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
-                )
-            self._sources.append(source)
+            self._sources.append(self._open_source(self.meta.sources[len(self._sources)]))
         return self._sources[number]
 
-    def _decoded(self, payload: Any, row: int) -> NDArray[np.uint8]:
+    def _open_source(self, entry: SourceRecord) -> Source:
+        """Open a source as it was indexed: the same files, in the same order."""
+        try:
+            source = open_source(entry["path"], entry["kind"], **entry["options"])
+            candidates = (source, source.in_earlier_order())
+        except Exception as error:
+            raise RunError(
+                f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
+                f"cannot be opened: {error}"
+            ) from None
+        for candidate in candidates:
+            if candidate is not None and _reduced(candidate, entry).identity() == entry["identity"]:
+                return candidate
+        raise RunError(
+            f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
+        )
+
+    def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
         background = tuple(self.meta.background) if self.meta.background else None
         pixels = decode_payload(payload, self._resize, background, self.image_shape)  # type: ignore[arg-type]
         if isinstance(pixels, UnreadableImage):
@@ -264,8 +270,18 @@ class Index:
         name = self.names([row])[0]
         return RunError(
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
-            "version of a decoder reads it. Index it anew in another folder"
+            "version of a decoder reads it. Index it again in another folder"
         )
+
+
+def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
+    """Leave of a source only the files that it had when it was indexed."""
+    names = [part["name"] for part in entry["parts"]]
+    if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):
+        positions = {part.name: i for i, part in enumerate(source.parts)}
+        if all(name in positions for name in names):
+            source.keep([positions[name] for name in names])
+    return source
 
 
 def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
@@ -291,5 +307,5 @@ def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
 def _damaged(file: Path, what: str) -> RunError:
     return RunError(
         f"{file} is damaged: {what}. Remove {file.parent}, and every later shard, and give the memcore index command "
-        "again: it makes them anew"
+        "again: it makes them again"
     )

@@ -1,4 +1,4 @@
-"""Exact search: sketches sort out what cannot be near, the images themselves decide in integers."""
+"""Exact search: sketches rule out what cannot be near, the images themselves decide, in integers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from memcore.index.reader import Index, ShardFiles
 from memcore.index.sketch import Level, cut_tiles, pair_ssd, reach
 from memcore.types import Neighbors
 
-#: Hits of one call of the native search: what bounds the memory; fewer rows are searched at once where more are found.
+#: Most hits of one call of the native search, which bounds the memory; where there are more, a call searches fewer rows.
 _MAX_HITS = 1 << 23
 #: Below this many rows a search is not cut further.
 _LEAST_ROWS = 2048
 _PIXEL_BYTES = 1 << 26
-#: Of a large index, the nearest are guessed from about so many rows, so many times as many as are asked for.
+#: In a large index, a first guess is taken from about this many rows, and this many times the rows that are wanted.
 _GUESSED_FROM, _GUESSES = 1 << 19, 4
 
 
-#: Gives the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are asked for.
+#: Returns the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are loaded.
 Load: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 
 
@@ -51,7 +51,7 @@ class Points:
         sizes: Sequence[int] | NDArray[np.int64],
         centres: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> Points:
-        """Groups of ``sizes`` points, one after another; ``centres``: which of its points is a group's centre."""
+        """Return groups of ``sizes`` points, one after another; ``centres`` says which of its points is a group's centre."""
         offsets = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))]).astype(np.int64)
         count = int(offsets[-1])
         levels = (index.coarse, index.fine)
@@ -65,7 +65,7 @@ class Points:
         return cls(sketches[0], sketches[1], load, offsets[:-1] + inside, offsets)
 
     def alone(self, chosen: NDArray[np.int64]) -> Points:
-        """Some of the points, each a group of its own."""
+        """Return some of the points, each a group of its own."""
 
         def load(i: NDArray[np.int64]) -> NDArray[np.uint8]:
             return self.load(chosen[i])
@@ -75,14 +75,14 @@ class Points:
 
 
 def blocks(count: int, index: Index) -> Iterator[NDArray[np.int64]]:
-    """0 to ``count`` in pieces of as many images as fit the memory that is meant for them."""
+    """Yield 0 to ``count`` in pieces of as many images as fit the memory set aside for them."""
     step = max(1, _PIXEL_BYTES // int(np.prod(index.image_shape)))
     for start in range(0, count, step):
         yield np.arange(start, min(count, start + step))
 
 
 def check_shape(index: Index, images: NDArray[np.uint8]) -> None:
-    """Images must have the index's shape."""
+    """Raise ArgumentValueError unless images have the index's shape."""
     if images.dtype != np.uint8 or images.shape[1:] != index.image_shape:
         raise ArgumentValueError(
             f"images must be uint8 of the shape {index.image_shape} that {index.path} was made with, got "
@@ -98,27 +98,29 @@ class _LevelSearch:
         self._centres = np.ascontiguousarray(sketches[points.centres])
         centre_of = points.centres[np.repeat(np.arange(len(points.centres)), np.diff(points.offsets))]
         every = sketches[:, None]
-        self._apart = pair_ssd(every, every, centre_of, np.arange(len(sketches)))
+        self._to_centre = pair_ssd(every, every, centre_of, np.arange(len(sketches)))
         self._limits, self._reaches = (np.zeros(len(sketches), np.uint32) for _ in range(2))
 
     def update(self, changed: NDArray[np.int64], ssd_max: NDArray[np.int64]) -> None:
-        """Some points' ``ssd_max`` is now this."""
+        """Set some points' ``ssd_max``."""
         limits = limits_of(self._level, ssd_max)
         self._limits[changed] = limits
-        pairs = zip(limits.tolist(), self._apart[changed].tolist(), strict=True)
-        self._reaches[changed] = [reach(limit, apart) for limit, apart in pairs]
+        pairs = zip(limits.tolist(), self._to_centre[changed].tolist(), strict=True)
+        self._reaches[changed] = [reach(limit, to_centre) for limit, to_centre in pairs]
         self._centre_limits = np.maximum.reduceat(self._reaches, self._firsts)
 
     def over(self, corpus: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """Return what the native search reads, for some rows of the level."""
         return self._centres, self._centre_limits, self._points, self._limits, corpus
 
 
 def candidates(
     index: Index, points: Points, ssd_max: NDArray[np.int64], threads: int = 0, first_shard: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64], ShardFiles]]:
-    """(points, rows, ssd of the fine sketches, shard), a shard or less at a time: every pair of a point and a training
-    image with an ssd of at most ``ssd_max[point]`` is among them, and few others. ``ssd_max`` is read anew for each shard:
-    the caller may lower it as he learns what he needs to know.
+    """Yield (points, rows, ssd of the fine sketches, shard), a shard or less at a time.
+
+    Every pair of a point and a training image with an ssd of at most ``ssd_max[point]`` is among them, and few others.
+    ``ssd_max`` is read again for each shard: the caller may lower it on the way.
     """
     if not len(points.coarse):
         return
@@ -152,7 +154,7 @@ def candidates(
 
 
 def limits_of(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """``level.limit`` of each."""
+    """Return ``level.limit`` of each."""
     values, at = np.unique(ssd_max, return_inverse=True)
     return np.array([level.limit(v) for v in values.tolist()], dtype=np.uint64)[at]
 
@@ -165,7 +167,7 @@ def exact_ssd(
     cut: tuple[int, int] = (1, 1),
     threads: int = 0,
 ) -> NDArray[np.uint64]:
-    """ssd of the largest tile of ``cut`` for each pair of a point and a training image; each row is read once."""
+    """Return the ssd of the largest tile of ``cut`` for each pair of a point and a training image; each row is read once."""
     out = np.empty(len(point), np.uint64)
     unique, at = np.unique(rows, return_inverse=True)
     order = np.argsort(at, kind="stable")
@@ -183,7 +185,7 @@ def exact_ssd(
 
 
 def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | None = None) -> Neighbors:
-    """The k training images nearest to each image in l2, exactly; ties go to the smaller row. As ``memcore.knn``.
+    """Return the k training images nearest to each image in l2, exactly; ties go to the smaller row. As ``memcore.knn``.
 
     ``images`` (Q, H, W, C) uint8 of the index's shape.
 
@@ -195,8 +197,10 @@ def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | N
 
 
 def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Neighbors:
-    """``nearest`` of points. Some whose sketches are near are compared first; then every other image whose sketch does not
-    prove that it lies farther than the k-th best so far.
+    """Return the k training images nearest to each point, exactly.
+
+    Some whose sketches are near are compared first; then every other image whose sketch does not prove that it lies
+    farther than the k-th best so far.
     """
     if not 1 <= k <= len(index):
         raise ArgumentValueError(f"k must be in [1, {len(index)}], the images of {index.path}, got {k}")
@@ -224,7 +228,7 @@ def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Ne
 def rounds(
     point: NDArray[np.int64], rows: NDArray[np.int64], ssd: NDArray[np.uint64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]]:
-    """The pairs in a few rounds, nearest sketches first, so that what they decide can save the others."""
+    """Yield the pairs in a few rounds, nearest sketches first, so that what they decide can save the others."""
     order = np.lexsort((rows, ssd, point))
     first = np.searchsorted(point[order], point[order], side="left")
     rank = np.arange(len(order)) - first
@@ -244,6 +248,7 @@ class Best:
         self.limits = np.full(queries, np.iinfo(np.int64).max, np.int64)
 
     def add(self, point: NDArray[np.int64], rows: NDArray[np.int64], ssd: NDArray[np.uint64]) -> None:
+        """Take in pairs of a query and a row."""
         k = self.ssd.shape[1]
         order = np.argsort(point, kind="stable")
         bounds = np.searchsorted(point[order], np.arange(len(self.ssd) + 1))
@@ -259,8 +264,9 @@ class Best:
 def _first_guess(
     index: Index, points: Points, k: int, threads: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """(Q, k or more) different rows of a part of the index, near by both sketches, and their fine ssd. The closer they come
-    to the answer, the fewer images must be read for it.
+    """Return (Q, k or more) different rows of a part of the index, near by both sketches, and their fine ssd.
+
+    The closer they come to the answer, the fewer images must be read for it.
     """
     held = [shard for shard in index.shards if shard.images]
     stride = max(1, sum(shard.images for shard in held) // max(_GUESSED_FROM, k))

@@ -1,16 +1,17 @@
-"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/index/contract.hpp."""
+"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/sketches/contract.hpp."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
 
+_Rows: TypeAlias = NDArray[np.signedinteger]
 _UINT32 = 2**32 - 1
 #: Of a sketch: half the residual norm, four times.
 RESIDUALS = 4
@@ -26,7 +27,7 @@ class Level:
 
     @classmethod
     def of(cls, shape: tuple[int, int, int], side: int) -> Level:
-        """``side`` x ``side`` blocks, or as many as the image has pixels."""
+        """Return a level of ``side`` x ``side`` blocks, or as many as the image has pixels."""
         return cls(shape, min(side, shape[0]), min(side, shape[1]))
 
     @property
@@ -44,11 +45,11 @@ class Level:
         return self.blocks + RESIDUALS
 
     def sketch(self, images: NDArray[np.uint8], threads: int = 0) -> NDArray[np.uint8]:
-        """(N, H, W, C) uint8 to (N, numbers) uint8."""
+        """Return the sketches of images, (N, H, W, C) uint8 to (N, numbers) uint8."""
         return _core.index_sketch(np.ascontiguousarray(images), self.rows, self.columns, threads)
 
     def limit(self, ssd_max: int) -> int:
-        """Largest ssd of two sketches whose images may have an ssd of at most ``ssd_max``; at most 2^32 - 1.
+        """Return the largest ssd of two sketches whose images may have an ssd of at most ``ssd_max``; at most 2^32 - 1.
 
         >>> level = Level.of((32, 32, 3), 4)
         >>> level.limit(0)  # identical images have identical sketches; the proof allows for 52 roundings
@@ -63,9 +64,10 @@ class Level:
         ssd: NDArray[np.uint64],
         ssd_max: NDArray[np.float64] | float,
     ) -> NDArray[np.bool_]:
-        """Pairs of sketches (P, numbers) with sketch ssd ``ssd`` whose images certainly have an ssd of at most ``ssd_max``.
+        """Return which pairs of sketches certainly stand for images with an ssd of at most ``ssd_max``.
 
-        |x - y|^2 <= m (|mu_x - mu_y|^2 + (rho_x + rho_y)^2); the margin of 1e-9 covers every float rounding here.
+        ``left`` and ``right`` are (P, numbers), ``ssd`` is that of the sketches.
+                |x - y|^2 <= m (|mu_x - mu_y|^2 + (rho_x + rho_y)^2); the margin of 1e-9 covers every float rounding here.
         """
         a, b = (side[:, -1].astype(np.float64) for side in (left, right))
         means = ssd.astype(np.float64) - RESIDUALS * (a - b) ** 2
@@ -75,7 +77,7 @@ class Level:
         return sure
 
     def tiles(self, grid: tuple[int, int]) -> Tiles | None:
-        """The bound of each tile of ``grid``; None unless every tile is made of whole blocks."""
+        """Return the bound of each tile of ``grid``; None unless every tile is made of whole blocks."""
         fits = (
             self.rows % grid[0] == 0
             and self.columns % grid[1] == 0
@@ -87,13 +89,13 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The block means of each tile: what they prove about a tiled distance."""
+    """The block means of each tile, and what they prove about a tiled distance."""
 
     level: Level
     grid: tuple[int, int]
 
     def cut(self, sketches: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(N, numbers) to (N, tiles, numbers of a tile)."""
+        """Return the means by tile, (N, numbers) to (N, tiles, numbers of a tile)."""
         level, (gr, gc) = self.level, self.grid
         means = sketches[:, : level.blocks].reshape(
             -1, gr, level.rows // gr, gc, level.columns // gc, level.shape[2]
@@ -101,29 +103,32 @@ class Tiles:
         return np.ascontiguousarray(means.transpose(0, 1, 3, 2, 4, 5)).reshape(len(sketches), gr * gc, -1)
 
     def limit(self, ssd_max: int) -> int:
-        """Largest ssd of two tiles' means whose tiles may have an ssd of at most ``ssd_max``."""
+        """Return the largest ssd of two tiles' means whose tiles may have an ssd of at most ``ssd_max``."""
         return _bound(ssd_max, self.level.pixels, self.level.blocks // (self.grid[0] * self.grid[1]))
 
 
-def reach(limit: int, apart: int) -> int:
-    """floor((sqrt(limit) + sqrt(apart))^2): how far from a centre a row may lie that is within ``limit`` of a point which
-    is ``apart`` from the centre, all as ssd (triangle inequality); at most 2^32 - 1.
+def reach(limit: int, to_centre: int) -> int:
+    """Return how far from a centre a row may lie that is within ``limit`` of a point ``to_centre`` from the centre.
+
+    All are ssd: floor((sqrt(limit) + sqrt(to_centre))^2) by the triangle inequality; at most 2^32 - 1.
 
     >>> reach(100, 25), reach(2, 3)
     (225, 9)
     """
-    return min(limit + apart + math.isqrt(4 * limit * apart), _UINT32)
+    return min(limit + to_centre + math.isqrt(4 * limit * to_centre), _UINT32)
 
 
 def cut_tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """(N, H, W, C) to (N, tiles, bytes of a tile)."""
+    """Return images by tile, (N, H, W, C) to (N, tiles, bytes of a tile)."""
     n, h, w, c = images.shape
     tiles = images.reshape(n, grid[0], h // grid[0], grid[1], w // grid[1], c).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(tiles).reshape(n, grid[0] * grid[1], -1)
 
 
-def pair_ssd(left: Any, right: Any, i: Any, j: Any, threads: int = 0) -> NDArray[np.uint64]:
-    """ssd of the largest tile of each pair (left[i], right[j]) of arrays (N, tiles, bytes)."""
+def pair_ssd(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], i: _Rows, j: _Rows, threads: int = 0
+) -> NDArray[np.uint64]:
+    """Return the ssd of the largest tile of each pair (left[i], right[j]) of arrays (N, tiles, bytes)."""
     return _core.index_pair_ssd(
         np.ascontiguousarray(left),
         np.ascontiguousarray(right),
@@ -134,6 +139,6 @@ def pair_ssd(left: Any, right: Any, i: Any, j: Any, threads: int = 0) -> NDArray
 
 
 def _bound(ssd_max: int, m: int, n: int) -> int:
-    """floor((sqrt(ssd_max / m) + sqrt(n))^2) in integers: m s <= A + n m + 2 sqrt(A n m) for the largest whole s."""
+    """Return floor((sqrt(ssd_max / m) + sqrt(n))^2) in integers: m s <= A + n m + 2 sqrt(A n m) for the largest whole s."""
     a = int(ssd_max)
     return (a + n * m + math.isqrt(4 * a * n * m)) // m

@@ -1,4 +1,4 @@
-"""Findings held against an index: the same answers as brute force, without reading the training set."""
+"""Findings compared with an index: the answers of brute force, without reading the training set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from memcore.distance import ssd_to_distance
 from memcore.index.reader import Index
 from memcore.index.search import Load, Points, candidates, exact_ssd, limits_of, nearest_points, rounds
 from memcore.index.sketch import Tiles, pair_ssd
-from memcore.matching.brute_force import (
-    ADAPTIVE_NEIGHBORS,
-    Closest,
-    Match,
-    Metric,
-    adaptive_distance,
-    check_metric,
-)
-from memcore.types import DEFAULT_THRESHOLD, Threshold
+from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
+from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
+from memcore.types import DEFAULT_THRESHOLD
 
 _NONE = np.iinfo(np.int64).max
 
@@ -32,43 +26,42 @@ def match_index(
     medoids: Sequence[int],
     *,
     delta: float = DEFAULT_THRESHOLD,
-    metric: Metric = "l2",
-    grid: tuple[int, int] = (4, 4),
+    metric: MetricName = "l2",
+    grid: Grid = (4, 4),
     neighbors: int = 5,
     adaptive: bool = False,
     threads: int | None = None,
 ) -> list[Match]:
-    """``memcore.matching.brute_force.match_findings`` against an index, with the same result.
+    """Return what ``memcore.matching.brute_force.match_findings`` returns, by an index.
 
     ``load(i)`` gives the images (len(i), H, W, C) of all findings' members, counted over all findings; finding f has
     ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid.
     """
-    check_metric(metric)
+    find_metric(metric)
     if not len(sizes):
         return []
-    return _Matching(index, load, sizes, medoids, delta, metric, grid, check_threads(threads)).run(
+    near_enough = Criterion.of(metric, delta, index.image_shape, grid)
+    return _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads)).run(
         neighbors, adaptive
     )
 
 
 class _Matching:
+    """One call of ``match_index``."""
+
     def __init__(
         self,
         index: Index,
         load: Load,
         sizes: Sequence[int],
         medoids: Sequence[int],
-        delta: float,
-        metric: Metric,
-        grid: tuple[int, int],
+        near_enough: Criterion,
+        grid: Grid,
         threads: int,
     ) -> None:
         self.index, self.threads, self.grid = index, threads, grid
-        self.cut = (1, 1) if metric == "l2" else grid
-        self.tiles = self.cut[0] * self.cut[1]
-        self.pixels = int(np.prod(index.image_shape))
-        self.limit = Threshold(delta).ssd_max(self.pixels // self.tiles)
-        self.bound: Tiles | None = index.fine.tiles(grid) if self.tiles > 1 else None
+        self.near_enough, self.limit, self.tiles = near_enough, near_enough.limit, near_enough.tiles
+        self.bound: Tiles | None = index.fine.tiles(near_enough.cut) if self.tiles > 1 else None
         self.points = Points.of(index, load, sizes, medoids)
         self.finding = np.repeat(np.arange(len(sizes)), sizes)
 
@@ -86,10 +79,11 @@ class _Matching:
         ).astype(int)
         eidetic = self._eidetic(chosen)
         all_medoids = np.arange(len(chosen))
+        pixels = int(np.prod(index.image_shape))
         l2, tiled = (
             ssd_to_distance(
                 exact_ssd(index, medoids, all_medoids, chosen, cut, self.threads),
-                self.pixels // (cut[0] * cut[1]),
+                pixels // (cut[0] * cut[1]),
             )
             for cut in ((1, 1), self.grid)
         )
@@ -98,9 +92,7 @@ class _Matching:
             listed = tuple(zip(near.indices[f].tolist(), near.distances[f].tolist(), strict=True))
             pair = None
             if closest[f, 0] <= self.limit:
-                distance = float(
-                    ssd_to_distance(np.array([closest[f, 0]], np.uint64), self.pixels // self.tiles)[0]
-                )
+                distance = self.near_enough.distance(int(closest[f, 0]))
                 pair = Closest(int(closest[f, 2] - points.offsets[f]), int(closest[f, 1]), distance)
             members = slice(points.offsets[f], points.offsets[f + 1])
             found.append(
@@ -120,15 +112,15 @@ class _Matching:
         return found
 
     def _exact(self, points: Points, point: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        return exact_ssd(self.index, points, point, rows, self.cut, self.threads)
+        return exact_ssd(self.index, points, point, rows, self.near_enough.cut, self.threads)
 
     def _search(
         self, near: NDArray[np.int64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-        """(members with a training image within delta, each finding's smallest (ssd, row, point), each medoid's smallest
-        (ssd, row, point)); the last two are of no use above the limit.
+        """Return (members with a training image within delta, each finding's smallest (ssd, row, point), each medoid's).
 
-        A pair is only compared pixel by pixel if it could change one of the three.
+        The last two mean nothing above the limit. A pair is compared pixel by pixel only if it could change one of the
+        three.
         """
         points = self.points
         extracted = np.zeros(len(self.finding), np.bool_)
@@ -146,7 +138,7 @@ class _Matching:
             _lower(best, self.finding[point[mine]], ssd[mine], rows[mine], point[mine])
 
         def lower_needs() -> None:
-            """An extracted member is only of interest where it comes nearer than what is known of its finding."""
+            """Limit extracted members to rows that are nearer than what is known of their finding."""
             own = np.where(is_medoid, best[self.finding, 0], closest[self.finding, 0])
             needed = np.minimum(own, self.limit) * self.tiles
             ssd_max[extracted] = needed[extracted]
@@ -165,7 +157,7 @@ class _Matching:
     def _tiles_allow(
         self, points: Points, point: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """False for pairs of which one tile's sketch proves that the tiled distance is above delta."""
+        """Return False for pairs of which one tile's sketch proves that the distance is above delta."""
         if self.bound is None or not len(point):
             return np.ones(len(point), np.bool_)
         unique, at = np.unique(rows, return_inverse=True)
@@ -176,7 +168,7 @@ class _Matching:
         return allowed
 
     def _eidetic(self, chosen: NDArray[np.int64]) -> dict[int, int]:
-        """For each of these training images, how many training images lie within delta of it, itself included."""
+        """Return, for each of these training images, how many lie within delta of it, itself included."""
         rows = np.unique(chosen)
         points = Points.of(self.index, lambda i: self.index.fetch(rows[i]), np.ones(len(rows), np.int64))
         counts = np.zeros(len(rows), np.int64)
@@ -190,9 +182,9 @@ class _Matching:
                 near = self.index.fine_sketches(unique)[at]
                 sure = self.index.fine.surely_within(points.fine[point], near, ssd, self.limit)
             counts += np.bincount(point[sure], minlength=len(rows))
-            left, behind = point[~sure], row[~sure]
-            within = self._exact(points, left, behind) <= self.limit
-            counts += np.bincount(left[within], minlength=len(rows))
+            open_points, open_rows = point[~sure], row[~sure]
+            within = self._exact(points, open_points, open_rows) <= self.limit
+            counts += np.bincount(open_points[within], minlength=len(rows))
         return dict(zip(rows.tolist(), counts.tolist(), strict=True))
 
 
@@ -203,7 +195,7 @@ def _lower(
     rows: NDArray[np.int64],
     point: NDArray[np.int64],
 ) -> None:
-    """Replaces each group's (ssd, row, point) by the smallest of it and those given."""
+    """Replace each group's (ssd, row, point) by the smallest of it and those given."""
     order = np.lexsort((point, rows, ssd, group))
     first = order[np.unique(group[order], return_index=True)[1]]
     for i in first.tolist():

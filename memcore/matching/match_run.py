@@ -1,12 +1,12 @@
-"""``memcore match``: a run's findings against a training set, small (brute force) or indexed."""
+"""``memcore match``: compare a run's findings with a training set, small (brute force) or indexed."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decode_file
 from memcore.index.reader import Index
-from memcore.matching.brute_force import Match, Metric, match_findings
+from memcore.matching.brute_force import match_findings
 from memcore.matching.indexed import match_index
-from memcore.runs.folder import MATCHES, RunFolder, parquet_bytes, png_bytes
-from memcore.sources.stored import load_training_set
+from memcore.matching.metric import MetricName
+from memcore.matching.result import Match, MatchOptions
+from memcore.runs import layout
+from memcore.runs.folder import RunFolder
+from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
+from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
+from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -28,12 +33,12 @@ def match_run(
     *,
     index: Path | None = None,
     delta: float = DEFAULT_THRESHOLD,
-    metric: Metric = "l2",
+    metric: MetricName = "l2",
     neighbors: int = 5,
     adaptive: bool = False,
     threads: int | None = None,
-) -> list[dict[str, Any]]:
-    """Writes matches.parquet, match.json and the matched training images; returns the rows.
+) -> list[MatchRow]:
+    """Write matches.parquet, match.json and the matched training images; return the rows.
 
     Either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which need not.
     """
@@ -44,8 +49,14 @@ def match_run(
     folder = RunFolder.open(run)
     folder.require_complete("match")
     members = _Members(folder)
-    options: dict[str, Any] = {"delta": delta, "metric": metric, "grid": folder.config.grid}
-    options.update(neighbors=neighbors, adaptive=adaptive, threads=threads)
+    options: MatchOptions = {
+        "delta": delta,
+        "metric": metric,
+        "grid": folder.config.grid,
+        "neighbors": neighbors,
+        "adaptive": adaptive,
+        "threads": threads,
+    }
     if index is not None:
         opened = Index.open(index)
         found = match_index(opened, members.load, members.sizes, members.medoids, **options)
@@ -61,16 +72,15 @@ def match_run(
         names = {i: all_names[i] for m in found for i in _indices(m)}
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for position, pixels in pictures:  # annotators see them side by side
-        write_atomic(folder.path / "training" / f"{position:08d}.png", png_bytes(pixels))
-    table = MATCHES.empty_table().from_pylist(rows, schema=MATCHES)
-    write_atomic(folder.path / "matches.parquet", parquet_bytes(table))
-    about.update(delta=delta, distance=metric)
-    write_atomic(folder.path / "match.json", json.dumps(about, indent=1).encode())
+        write_atomic(folder.path / layout.training_image_name(position), png_bytes(pixels))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
+    record = cast(MatchRecord, {**about, "delta": delta, "distance": metric})
+    write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows
 
 
-class _Members(Sequence[NDArray[np.uint8]]):
-    """The members of all cliques of a run, read when they are asked for: they may be more than the memory holds."""
+class _Members:
+    """The members of all cliques of a run, read on demand: they may be more than the memory holds."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
@@ -85,14 +95,11 @@ class _Members(Sequence[NDArray[np.uint8]]):
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
         self._read = functools.lru_cache(maxsize=512)(self._decode)
 
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    def __getitem__(self, f: Any) -> Any:
-        return self.load(np.arange(self._starts[f], self._starts[f + 1]))
+    def __getitem__(self, finding: int) -> NDArray[np.uint8]:
+        return self.load(np.arange(self._starts[finding], self._starts[finding + 1]))
 
     def load(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Members by their position among all of them."""
+        """Return members by their position among all of them."""
         return np.stack([self._read(int(i)) for i in positions])
 
     def _decode(self, position: int) -> NDArray[np.uint8]:
@@ -108,7 +115,8 @@ class _Members(Sequence[NDArray[np.uint8]]):
 
 def _from_index(
     index: Index, found: Sequence[Match]
-) -> tuple[dict[str, Any], Iterator[tuple[int, NDArray[np.uint8]]], dict[int, str]]:
+) -> tuple[Mapping[str, object], Iterator[tuple[int, NDArray[np.uint8]]], dict[int, str]]:
+    """Return what match.json says of the index, the matched training images, and their names."""
     wanted = sorted({i for m in found for i in _indices(m)})
     pictures = ((row, index.fetch(np.array([row]))[0]) for row in wanted)  # one at a time: they may be many
     return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))
@@ -119,9 +127,7 @@ def _indices(match: Match) -> list[int]:
     return [match.index, *(i for i, _ in match.neighbors), *closest]
 
 
-def _row(
-    finding: tuple[dict[str, Any], int, dict[str, Any]], match: Match, names: dict[int, str]
-) -> dict[str, Any]:
+def _row(finding: tuple[FindingRow, int, CliqueRow], match: Match, names: Mapping[int, str]) -> MatchRow:
     row, number, clique = finding
     closest = match.closest
     return {

@@ -1,5 +1,5 @@
 """The report of a run: one HTML file that opens without a network."""
 
-from memcore.report.html import write_report
+from memcore.report.page import write_report
 
 __all__ = ["write_report"]

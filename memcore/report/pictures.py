@@ -1,4 +1,4 @@
-"""A run's images as data URIs, within a limit of bytes for the whole page."""
+"""A run's images as data URIs, within limits of bytes for the whole page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Picture:
 
 
 class Album:
-    """Embeds pictures until ``limit_bytes`` of text are used up; ``refused`` counts those that found no room.
+    """Embed pictures until ``limit_bytes`` of text are used up; ``refused`` counts those that found no room.
 
     ``expected`` pictures share the limit evenly: one that is lossless within its share stays lossless, others become
     JPEG of falling quality, so that many large pictures cost sharpness and not the last findings their pictures.
@@ -51,7 +51,7 @@ class Album:
         self.refused = 0
 
     def picture(self, path: Path, side: int) -> Picture | None:
-        """The image in ``path``, at most ``side`` pixels wide and high; None if it is missing, damaged or has no room."""
+        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, damaged or has no room."""
         try:
             with self._pil.open(path) as opened:
                 width, height = opened.size
@@ -61,12 +61,12 @@ class Album:
         if max(width, height) > side:
             image.thumbnail((side, side), self._pil.Resampling.LANCZOS)
         image.info.clear()  # no comments, colour profiles or camera data of the original
-        uri = _uri("png", _encoded(image, "png"))
+        uri = _data_uri("png", _encode(image, "png"))
         if max(width, height) > PIXEL_ART_SIDE:
             for quality in _QUALITIES:
                 if len(uri) <= self._share:
                     break
-                lossy = _uri("jpeg", _encoded(image, "jpeg", quality=quality, subsampling=0))
+                lossy = _data_uri("jpeg", _encode(image, "jpeg", quality=quality, subsampling=0))
                 uri = min(uri, lossy, key=len)
         if self.bytes + len(uri) > self._limit:
             self.refused += 1
@@ -76,11 +76,30 @@ class Album:
         return Picture(uri, width, height)
 
 
-def _encoded(image: Image, kind: str, **options: Any) -> bytes:
+class Pictures:
+    """All albums of a page."""
+
+    def __init__(self) -> None:
+        self._albums: list[Album] = []
+
+    def open_album(self, limit_bytes: int, expected: int) -> Album:
+        self._albums.append(Album(limit_bytes, expected))
+        return self._albums[-1]
+
+    @property
+    def count(self) -> int:
+        return sum(album.count for album in self._albums)
+
+    @property
+    def refused(self) -> int:
+        return sum(album.refused for album in self._albums)
+
+
+def _encode(image: Image, kind: str, **options: Any) -> bytes:
     sink = io.BytesIO()
     image.save(sink, kind, **options)
     return sink.getvalue()
 
 
-def _uri(kind: str, data: bytes) -> str:
+def _data_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""Numbers and texts as the page shows them."""
+"""Write numbers and texts as the page shows them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memcore.evaluation.result import Proportion
+
 PROMPT_LENGTH = 400
 CELL_LENGTH = 120
 NAME_LENGTH = 60
+#: Lists that are examples (failures, reasons, misses) end here and say how many more there are.
+EXAMPLES = 100
 
 
 def tidy(text: object, limit: int = CELL_LENGTH) -> str:
-    """One line of at most ``limit`` characters: white space joined, control characters and overrides made visible."""
+    """Return one line of at most ``limit`` characters: white space joined, control characters and overrides made visible."""
     clean = " ".join(str(text)[: 8 * limit].split())
     if not clean.isprintable():
         clean = "".join(
@@ -22,12 +26,13 @@ def tidy(text: object, limit: int = CELL_LENGTH) -> str:
 
 
 def _turns(character: str) -> bool:
-    """Whether a character reorders the text around it: a prompt must not rewrite the page."""
+    """Return whether a character reorders the text around it: a prompt must not rewrite the page."""
     return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """
+    """Write a number with its noun.
+
     >>> count(1, "prompt"), count(1200, "prompt"), count(2, "copy", "copies")
     ('1 prompt', '1,200 prompts', '2 copies')
     """
@@ -35,7 +40,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 
 def percent(part: float) -> str:
-    """A share in [0, 1].
+    """Write a share in [0, 1].
 
     >>> percent(0.8125), percent(0.004), percent(1.0)
     ('81 %', '0.4 %', '100 %')
@@ -44,7 +49,8 @@ def percent(part: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """
+    """Write a time in seconds.
+
     >>> duration(61.53), duration(754), duration(90000)
     ('61.5 s', '12.6 min', '25.0 h')
     """
@@ -54,7 +60,8 @@ def duration(seconds: float) -> str:
 
 
 def size(bytes_: int) -> str:
-    """
+    """Write a number of bytes.
+
     >>> size(2_345_678), size(81_920)
     ('2.3 MB', '82 kB')
     """
@@ -62,7 +69,8 @@ def size(bytes_: int) -> str:
 
 
 def rate(value: float) -> str:
-    """
+    """Write a number of images a second.
+
     >>> rate(1234.5), rate(26.04), rate(0.25)
     ('1,234', '26.0', '0.25')
     """
@@ -70,17 +78,18 @@ def rate(value: float) -> str:
 
 
 def proportion(value: float | None) -> str:
-    """A precision or recall; a dash where nothing was counted."""
+    """Write a precision or recall; a dash where nothing was counted."""
     return "–" if value is None else f"{value:.3f}"
 
 
-def interval(estimate: Mapping[str, Any]) -> str:
-    """Low and high end, never parted by a line break."""
+def interval(estimate: Proportion) -> str:
+    """Write an interval's ends, never parted by a line break."""
     return f"{estimate['low']:.3f}\u00a0to\u00a0{estimate['high']:.3f}"
 
 
 def listed(words: Sequence[str], limit: int = 6) -> str:
-    """
+    """List words, and count those after the first ``limit``.
+
     >>> listed(["a", "b", "c"]), listed(["a", "b", "c"], 2)
     ('a, b and c', 'a, b and 1 more')
     """
@@ -89,15 +98,16 @@ def listed(words: Sequence[str], limit: int = 6) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
-def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """
-    >>> flattened({"graph": {"grid": [4, 4]}, "seed": 1})
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flatten nested tables: their names joined by dots, and their values as text.
+
+    >>> flatten({"graph": {"grid": [4, 4]}, "seed": 1})
     {'graph.grid': '4 x 4', 'seed': '1'}
     """
     flat: dict[str, str] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat.update(flattened(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         elif isinstance(value, list | tuple):
             between = " x " if all(isinstance(v, int) for v in value) else ", "
             flat[f"{prefix}{key}"] = between.join(map(str, value))
@@ -107,12 +117,12 @@ def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What sets one run's settings apart from another's, by the last part of each name; digests and paths left out.
+    """List what sets one run's settings apart from another's, by the last part of each name; digests and paths left out.
 
     >>> differences({"call": {"guidance": 1.0, "steps": 20}}, {"call": {"guidance": 7.5, "steps": 20}})
     ['guidance 7.5 instead of 1.0']
     """
-    told = (
+    ignored = (
         "digest",
         "fingerprint",
         "created",
@@ -124,13 +134,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         "memcore",
         "shard_prompts",
     )
-    before, after = flattened(old), flattened(new)
+    before, after = flatten(old), flatten(new)
     lines: dict[str, str] = {}
     for name in [*after, *(name for name in before if name not in after)]:
         short = name.rsplit(".", 1)[-1]
         if (
             before.get(name) != after.get(name)
-            and short not in told
+            and short not in ignored
             and not name.startswith("sampler.describe.component")
         ):
             was, now = (tidy(side.get(name, "not set"), 40) for side in (before, after))

@@ -1,6 +1,6 @@
 """RUN/annotations.sqlite: what people said of a run's findings. Events are only ever appended.
 
-docs/formats.md describes the tables. Whoever evaluates a run reads ``labels``; the page writes through ``append``.
+docs/formats.md describes the tables. An evaluation reads ``labels``; the page writes through ``append``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ArgumentValueError, RunError
+from memcore.runs import layout
 
 FORMAT = 1
-FILE = "annotations.sqlite"
+FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or it cannot be told.
 LABELS = ("copy", "no", "unsure")
 ANNOTATORS = (1, 2)
@@ -85,7 +86,7 @@ class Annotations:
 
     @classmethod
     def create(cls, run: Path, digest: str, items: Sequence[tuple[int, int]]) -> Annotations:
-        """Opens RUN/annotations.sqlite, or makes it for these (prompt_id, clique) in rank order.
+        """Open RUN/annotations.sqlite, or make it for these (prompt_id, clique) in rank order.
 
         Items are fixed when the file is made, so that a place in the ranking keeps its meaning. Raises RunError if the
         file belongs to another run or ranks other findings.
@@ -109,7 +110,7 @@ class Annotations:
             if held[: len(items)] != list(items)[: len(held)]:
                 raise RunError(
                     f"{path} ranks other findings than the run does now: it was made before the run was finished or "
-                    "matched anew. Move it away to annotate again"
+                    "matched again. Move it away to annotate again"
                 )
         except BaseException:
             connection.close()
@@ -118,7 +119,7 @@ class Annotations:
 
     @classmethod
     def open(cls, run: Path, digest: str | None = None) -> Annotations:
-        """Opens what is there, to read; RunError if there is nothing or it is not of this run (its ``digest``)."""
+        """Open what is there, to read; RunError if there is nothing or it is not of this run (its ``digest``)."""
         path = run / FILE
         if not path.exists():
             raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
@@ -141,12 +142,12 @@ class Annotations:
         self.close()
 
     def items(self) -> list[Item]:
-        """All items in rank order."""
+        """Return all items in rank order."""
         rows = self._read("SELECT item, prompt_id, clique FROM items ORDER BY item")
         return [Item(int(i), int(p), int(c)) for i, p, c in rows]
 
     def append(self, key: str, annotator: int, item: int, label: str | None) -> bool:
-        """Adds an event, None taking a label back; False if ``key`` was added before, which changes nothing.
+        """Add an event; a label of None takes one back. Return False if ``key`` was added before, which changes nothing.
 
         Raises ArgumentValueError for an unknown annotator, item or label, and for a key that stood for something else.
         """
@@ -175,7 +176,7 @@ class Annotations:
         return True
 
     def labels(self, annotator: int) -> dict[int, str]:
-        """The annotator's label of each item that has one, in the order in which they were given."""
+        """Return the annotator's label of each item that has one, in the order in which they were given."""
         rows = self._read(
             "SELECT e.item, e.label FROM events e WHERE e.annotator = ? AND e.label IS NOT NULL AND e.id = "
             "(SELECT max(id) FROM events l WHERE l.annotator = e.annotator AND l.item = e.item) ORDER BY e.id",
@@ -184,7 +185,7 @@ class Annotations:
         return {int(item): str(label) for item, label in rows}
 
     def agreement(self) -> Agreement:
-        """The two annotators compared."""
+        """Return how far the two annotators agree."""
         first, second = (self.labels(annotator) for annotator in ANNOTATORS)
         return agreement(first, second)
 
@@ -202,7 +203,7 @@ class Annotations:
 
 
 def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:
-    """Cohen's kappa over the items that both have labelled, "unsure" being a label like the others.
+    """Return Cohen's kappa over the items that both have labelled, "unsure" being a label like the others.
 
     Source: Cohen 1960, A coefficient of agreement for nominal scales: (observed - expected) / (1 - expected).
 
@@ -241,7 +242,7 @@ def _errors(path: Path) -> Iterator[None]:
 
 
 def _statements(script: str) -> list[str]:
-    """The script's statements one by one: executescript would commit in between."""
+    """Return the script's statements one by one: executescript would commit in between."""
     found, statement = [], ""
     for line in script.splitlines(keepends=True):
         statement += line

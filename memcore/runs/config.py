@@ -5,23 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
-from memcore.sampling.diffusers.first_step import SCORES
+from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
+from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
-SOURCES = ("diffusers", "stored", "custom")
-DTYPES = ("float32", "float16", "bfloat16")
-KEEP = ("findings", "all")
-BUDGETS = ("fixed", "sequential")
+SourceName = Literal["diffusers", "stored", "custom"]
+DtypeName = Literal["float32", "float16", "bfloat16"]
+Keep = Literal["findings", "all"]
+BudgetName = Literal["fixed", "sequential"]
+
+SOURCES: tuple[str, ...] = get_args(SourceName)
+DTYPES: tuple[str, ...] = get_args(DtypeName)
+KEEP: tuple[str, ...] = get_args(Keep)
+BUDGETS: tuple[str, ...] = get_args(BudgetName)
 SCREENS = ("none", *SCORES)
 
 
@@ -34,54 +40,128 @@ class Config:
     whose values may be ``env:NAME`` to be taken from the environment. ``shard_prompts`` 0 leaves it to the number of
     prompts: 64 shards or more, of 1,000 prompts at most. ``steps`` and ``guidance_scale`` have no default where images
     are sampled: they change the images.
-    ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
-    copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``.
-    ``background`` is the colour, as #rrggbb, that transparent pixels of stored images stand on; without it they are refused.
 
+    ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``edges_up_to`` above 0 stores each prompt's pairs up to that
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, that transparent pixels
+    of stored images stand on; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
     distance, so that other thresholds can be evaluated later.
     """
 
-    source: str = "diffusers"
-    model: str = ""
-    images: str = ""
-    background: str = ""
-    sampler: str = ""
-    sampler_options: str = ""
-    prompts: str = ""
-    generations: int = 500
-    budget: str = "fixed"
-    copy_rate: float = 0.1
-    miss_rate: float = 0.01
-    screen: str = "none"
-    screen_threshold: float = 0.0
-    screen_seeds: int = 4
-    screen_guidance: float = 7.5
-    seed: int = 0
-    steps: int = 0
-    guidance_scale: float | None = None
-    batch_size: int = 16
-    height: int = 0
-    width: int = 0
-    dtype: str = "float32"
-    device: str = "cpu"
-    threshold: float = DEFAULT_THRESHOLD
-    grid: tuple[int, int] = (4, 4)
-    min_clique: int = DEFAULT_MIN_CLIQUE
-    node_limit: int = DEFAULT_NODE_LIMIT
-    edges_up_to: float = 0.0
-    keep: str = "findings"
-    shard_prompts: int = 0
+    source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
+    model: Annotated[str, Option("folder or name of a diffusers pipeline", use="sampled")] = ""
+    images: Annotated[
+        str,
+        Option(
+            "folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
+            use="stored",
+        ),
+    ] = ""
+    background: Annotated[
+        str,
+        Option(
+            "colour, as #ffffff, that transparent pixels stand on; without it they are quarantined",
+            "colour",
+            use="stored",
+        ),
+    ] = ""
+    sampler: Annotated[
+        str,
+        Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
+    ] = ""
+    sampler_options: Annotated[
+        str,
+        Option(
+            "JSON object to make the sampler with; env:NAME takes a value from the environment",
+            "json",
+            use="sampled",
+        ),
+    ] = ""
+    prompts: Annotated[
+        str,
+        Option(
+            "text file, one prompt a line, or Parquet with a column prompt, caption or text",
+            "file",
+            use="sampled",
+        ),
+    ] = ""
+    generations: Annotated[
+        int, Option("images a prompt; with budget sequential the most", "images", use="sampled")
+    ] = 500
+    budget: Annotated[
+        BudgetName, Option("sequential: stop a prompt as soon as it is decided", use="sampled")
+    ] = "fixed"
+    copy_rate: Annotated[
+        float,
+        Option("for sequential: the smallest share of copies that must be found", "share", use="sampled"),
+    ] = 0.1
+    miss_rate: Annotated[
+        float,
+        Option("for sequential: the part of such prompts that may be given up", "share", use="sampled"),
+    ] = 0.01
+    screen: Annotated[
+        str, Option("score each prompt by one denoising step", choices=SCREENS, use="sampled")
+    ] = "none"
+    screen_threshold: Annotated[
+        float,
+        Option(
+            "prompts with a lower score are not sampled; 0: all are, scores are recorded",
+            "score",
+            use="sampled",
+        ),
+    ] = 0.0
+    screen_seeds: Annotated[
+        int, Option("images a prompt that the screen looks at", "images", use="sampled")
+    ] = 4
+    screen_guidance: Annotated[float, Option("guidance of the screen", "scale", use="sampled")] = 7.5
+    seed: Annotated[
+        int,
+        Option(
+            "the run's seed; each image's seed is a hash of it, the prompt's number and the image's",
+            "seed",
+            use="sampled",
+        ),
+    ] = 0
+    steps: Annotated[
+        int,
+        Option("denoising steps; no default, since they change the images", "steps", use="sampled"),
+    ] = 0
+    guidance_scale: Annotated[
+        float | None,
+        Option(
+            "classifier-free guidance; no default where the pipeline takes it",
+            "scale",
+            use="sampled",
+        ),
+    ] = None
+    batch_size: Annotated[int, Option("images at a time", "images")] = 16
+    height: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
+    width: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
+    dtype: Annotated[DtypeName, Option("the model's numbers", use="sampled")] = "float32"
+    device: Annotated[str, Option("cpu or cuda", use="sampled")] = "cpu"
+    threshold: Annotated[float, Option("tiled l2 of an edge, in [0, 1]", "distance")] = DEFAULT_THRESHOLD
+    grid: Annotated[tuple[int, int], Option("tiles", "rows columns")] = (4, 4)
+    min_clique: Annotated[int, Option("generations that make a finding", "images")] = DEFAULT_MIN_CLIQUE
+    node_limit: Annotated[int, Option("branch-and-bound nodes that a clique search may use", "nodes")] = (
+        DEFAULT_NODE_LIMIT
+    )
+    edges_up_to: Annotated[
+        float,
+        Option(
+            "store pairs up to this distance, for memcore evaluate's sweep; 0: none",
+            "distance",
+        ),
+    ] = 0.0
+    keep: Annotated[Keep, Option("images to store")] = "findings"
+    shard_prompts: Annotated[
+        int,
+        Option("prompts a shard, each a few files; 0: 64 shards or more, of 1000 prompts at most", "prompts"),
+    ] = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
-        _one_of("source", self.source, SOURCES)
-        _one_of("dtype", self.dtype, DTYPES)
-        _one_of("keep", self.keep, KEEP)
-        _one_of("budget", self.budget, BUDGETS)
+        for field in declared(Config).values():
+            object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         for name in ("generations", "batch_size", "node_limit"):
             _at_least(name, getattr(self, name), 1)
         _at_least("min_clique", self.min_clique, 2)
@@ -116,7 +196,7 @@ class Config:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
     def _idle(self) -> list[str]:
-        """Names that decide nothing as things are set."""
+        """Return the names that decide nothing under the other settings."""
         idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
@@ -133,7 +213,6 @@ class Config:
             raise ConfigError(str(error)) from None
 
     def _check_screen(self) -> None:
-        _one_of("screen", self.screen, SCREENS)
         if self.screen != "none" and self.source == "stored":
             raise ConfigError("screen saves sampling, but stored images are there already: use screen='none'")
         if self.screen == "none" and self.screen_threshold:
@@ -143,29 +222,33 @@ class Config:
         _at_least("screen_seeds", self.screen_seeds, 1)
 
     def make_budget(self) -> Budget:
-        """The rule that says how many images each prompt gets."""
+        """Return the rule that says how many images each prompt gets."""
         if self.budget == "fixed":
             return Fixed(self.generations)
         return Sequential(self.copy_rate, self.miss_rate, self.generations, self.min_clique)
 
     def describe_budget(self) -> dict[str, Any]:
-        """What ``run.toml`` says of the budget: the names, and when the sequential rule gives a prompt up."""
-        told: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
+        """Return what ``run.toml`` says of the budget, and when the sequential rule gives a prompt up."""
+        described: dict[str, Any] = {"rule": self.budget, "generations": self.generations}
         rule = self.make_budget()
         if isinstance(rule, Sequential):
-            told |= {"copy_rate": rule.copy_rate, "miss_rate": rule.miss_rate, "look_every": rule.look_every}
-            told["stops"] = list(rule.boundary.stops)
-        return told
+            described |= {
+                "copy_rate": rule.copy_rate,
+                "miss_rate": rule.miss_rate,
+                "look_every": rule.look_every,
+            }
+            described["stops"] = list(rule.boundary.stops)
+        return described
 
     def background_colour(self) -> tuple[int, int, int] | None:
-        """``background`` as red, green and blue; None where none is declared."""
+        """Return ``background`` as red, green and blue; None if none is declared."""
         if not self.background:
             return None
         red, green, blue = bytes.fromhex(self.background[1:])
         return red, green, blue
 
     def describe_screen(self) -> dict[str, Any]:
-        """What ``run.toml`` says of the screen; nothing where there is none."""
+        """Return what ``run.toml`` says of the screen; nothing if there is none."""
         if self.screen == "none":
             return {}
         return {
@@ -176,7 +259,7 @@ class Config:
         }
 
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
-        """sha256 over all that decides the findings; paths count by what they hold, not by where they stand."""
+        """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
         decisive = dataclasses.asdict(self)
         for path in ("model", "images", "prompts", "sampler"):
             decisive.pop(path)
@@ -186,7 +269,7 @@ class Config:
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as TOML holds them; what is None is left out."""
+        """Return plain values, as TOML holds them, without those that are None."""
         return {
             k: list(v) if isinstance(v, tuple) else v
             for k, v in dataclasses.asdict(self).items()
@@ -195,21 +278,32 @@ class Config:
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
-    """A Config from TOML values; unknown names are refused with the nearest known one."""
-    known = {field.name for field in dataclasses.fields(Config)}
+    """Return the Config of TOML values; refuse an unknown name and say the nearest known one."""
     clean = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in clean:
+    known = declared(Config)
+    for key, value in clean.items():
+        within = [str(name) for name in value] if isinstance(value, Mapping) else []
+        if within and (key not in known or any(map(_hint, within))):
+            raise ConfigError(_unknown(f"{key}.{within[0]}"))
         if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known names: {', '.join(sorted(known))}"
-            raise ConfigError(f"the configuration has an unknown name {key!r}{hint}")
+            raise ConfigError(_unknown(key))
     return Config(**clean)
 
 
+def _hint(name: str) -> str:
+    return did_you_mean(name.replace("-", "_"), declared(Config), repr)
+
+
+def _unknown(name: str) -> str:
+    """Return what is wrong with a name that no option has; a dotted one stands in a table of the file."""
+    *tables, last = name.split(".")
+    hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
+    flat = " All names stand at the top of the file, in no table." if tables else ""
+    return f"the configuration has an unknown name {name!r}; {hint}{flat}"
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """The flat names of a configuration file."""
+    """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -220,7 +314,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines that say what differs between two flat configurations.
+    """Return lines that say what differs between two flat configurations.
 
     >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
     ['steps: 20 -> 30']
@@ -229,37 +323,6 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)
     ]
-
-
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    """The value in the field's type; an int stands for a float, nothing else is converted."""
-    name, kind = field.name, str(field.type)
-    if kind == "tuple[int, int]":
-        if not isinstance(value, list | tuple) or len(value) != 2 or not all(type(v) is int for v in value):
-            raise ConfigError(f"{name} must be two integers, got {value!r}")
-        return tuple(value)
-    if kind.startswith("float"):
-        if value is None and "None" in kind:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{name} must be a number, got {value!r}")
-        try:
-            number = float(value)
-        except OverflowError:  # an integer of more digits than a float has
-            number = math.inf
-        if not math.isfinite(number):
-            raise ConfigError(f"{name} must be a finite number, got {value!r}")
-        return number
-    if kind == "int" and type(value) is not int:
-        raise ConfigError(f"{name} must be an integer, got {value!r}")
-    if kind == "str" and not isinstance(value, str):
-        raise ConfigError(f"{name} must be a text, got {value!r}")
-    return value
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def _at_least(name: str, value: int, minimum: int) -> None:

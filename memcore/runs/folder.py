@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import functools
 import hashlib
 import json
-import os
-import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.engine import task as engine
 from memcore.errors import ConfigError, MissingExtraError, RunError
-from memcore.runs.config import Config, difference, from_mapping
-from memcore.runs.prompts import Prompts, count_and_digest, prompts_parquet
+from memcore.runs import layout
+from memcore.runs.config import Config, from_mapping
+from memcore.runs.meta import explain_difference, make_meta, meta_bytes
+from memcore.runs.prompts import PromptList, Prompts, scan_prompts
 from memcore.runs.reading import (
     FORMAT,
     findings_table,
@@ -27,9 +29,9 @@ from memcore.runs.reading import (
     read_manifest,
     read_meta,
 )
+from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import (
     FINDINGS,
-    MATCHES,
     QUARANTINE,
     parquet_bytes,
     png_bytes,
@@ -37,20 +39,20 @@ from memcore.runs.schema import (
     rows_of_table,
     table_of_rows,
 )
-from memcore.storage.base import LocalStorage, Storage, check_startable, open_storage
+from memcore.storage.base import Storage
+from memcore.storage.local import LocalStorage
+from memcore.storage.open import open_storage
 
 try:
     import pyarrow as pa
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-__all__ = ["MATCHES", "RunFolder", "Shard", "ShardRecord", "check_startable", "parquet_bytes", "png_bytes"]
-
 #: Shards of a run whose configuration leaves their size open: enough of them to share out, and few enough files.
 SHARDS_WANTED = 64
 LARGEST_SHARD = 1000
-
-Row = dict[str, Any]
+#: Bytes of a new run's prompts.parquet that are held in memory until it is moved into place; more are on the disk.
+PROMPTS_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,23 +62,29 @@ class Shard:
     id: str
     prompt_ids: range
 
+    @property
+    def task(self) -> str:
+        """The engine's name for it."""
+        return layout.task_name(self.id)
+
 
 @dataclasses.dataclass
 class ShardRecord:
-    """What is known of a shard so far: rows of its finished prompts, what was put aside, and seconds a stage."""
+    """What is known of a shard so far: rows of its finished prompts, what was quarantined, and seconds a stage."""
 
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    quarantine: list[Row] = dataclasses.field(default_factory=list)
+    rows: list[FindingRow] = dataclasses.field(default_factory=list)
+    quarantine: list[QuarantineRow] = dataclasses.field(default_factory=list)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     started: float = dataclasses.field(default_factory=time.time)
 
     @property
     def generated(self) -> int:
+        """Return the images made so far."""
         return sum(int(row["generated"]) for row in self.rows)
 
 
 def shard_size(config: Config, prompts: int) -> int:
-    """Prompts a shard: what the configuration says, or what suits the number of prompts.
+    """Return the prompts a shard: what the configuration says, or what suits the number of prompts.
 
     >>> config = Config(source="custom")
     >>> [shard_size(config, n) for n in (7, 1_000, 350_000)]
@@ -86,7 +94,10 @@ def shard_size(config: Config, prompts: int) -> int:
 
 
 class RunFolder:
-    """One audit's folder, opened. ``create`` starts it or goes on with it; ``open`` only reads."""
+    """One audit's folder, opened. ``create`` starts or resumes it; ``open`` only reads.
+
+    Pickled, it goes to workers, which then need not open it again.
+    """
 
     def __init__(
         self, storage: Storage, config: Config, digest: str, meta: Mapping[str, Any], prompts: Prompts
@@ -98,6 +109,9 @@ class RunFolder:
         self.prompts = prompts
         self._shards: list[Shard] = []
 
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[Storage, Config, str, Mapping[str, Any], Prompts]]:
+        return RunFolder, (self.storage, self.config, self.digest, self.meta, self.prompts)
+
     @property
     def place(self) -> str:
         """The folder's path or URL, as text."""
@@ -105,7 +119,7 @@ class RunFolder:
 
     @property
     def path(self) -> Path:
-        """The folder on this machine; RunError for a run that stands in an object store."""
+        """The folder on this machine; RunError for a run in an object store."""
         if isinstance(self.storage, LocalStorage):
             return self.storage.path
         raise RunError(
@@ -121,47 +135,34 @@ class RunFolder:
         describe: Mapping[str, str],
         prompts: Iterable[str],
     ) -> RunFolder:
-        """Starts the run in ``place``, or goes on with the one that stands there if its configuration is the same.
+        """Start the run in ``place``, or resume the one that is there if its configuration is the same.
 
         Raises ConfigError with the lines that differ, and RunError if ``place`` holds something else.
         """
-        storage = open_storage(place)
-        count, prompts_digest = count_and_digest(prompts)
-        if not count:
-            raise ConfigError("there is not a single prompt")
-        digest = config.digest(fingerprint, prompts_digest)
-        if not storage.exists("run.toml"):
-            check_startable(storage)
-            meta = _meta(config, digest, fingerprint, describe, count, prompts_digest)
-            storage.write("prompts.parquet", prompts_parquet(prompts))
-            storage.write_new("run.toml", _toml_bytes(meta))  # another launcher may have been faster
-        run = cls.open(place)
-        found = run.meta["run"]["format"]
-        if found != FORMAT:
-            raise RunError(
-                f"{place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
-                "read, but only that version goes on with it. Finish it there, or start anew in another folder"
-            )
-        if run.digest != digest:
-            raise ConfigError(_refusal(run, config, describe, prompts_digest))
-        return run
+        return RunStart(place, config, prompts).create(fingerprint, describe)
 
     @classmethod
     def open(cls, place: str | Path) -> RunFolder:
-        """Reads ``run.toml``; RunError if ``place`` is no run folder or of a format that this memcore does not read."""
-        storage = open_storage(place)
+        """Read ``run.toml``; RunError if ``place`` is no run folder or of a format that this memcore does not read."""
+        return cls.open_storage(open_storage(place))
+
+    @classmethod
+    def open_storage(cls, storage: Storage) -> RunFolder:
+        """Open the run in a storage, as ``open`` does."""
         meta = read_meta(storage)
         try:
             config = from_mapping(meta["config"])
             prompts = Prompts(
-                lambda: storage.open("prompts.parquet"), int(meta["prompts"]["count"]), storage.place
+                functools.partial(storage.open, layout.PROMPTS), int(meta["prompts"]["count"]), storage.place
             )
             return cls(storage, config, str(meta["run"]["digest"]), meta, prompts)
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{place}/run.toml is damaged: {type(error).__name__} {error}") from None
+            raise RunError(
+                f"{storage.place}/{layout.RUN} is damaged: {type(error).__name__} {error}"
+            ) from None
 
     def shards(self) -> list[Shard]:
-        """All shards, in order of their prompts."""
+        """Return all shards, in order of their prompts."""
         if not self._shards:
             count = len(self.prompts)
             step = shard_size(self.config, count)
@@ -169,69 +170,80 @@ class RunFolder:
             self._shards = [Shard(self._shard_id(ids), ids) for ids in groups]
         return self._shards
 
+    def shard(self, task: str) -> Shard:
+        """Return the shard of a task. Raises RunError if this run has none such."""
+        name = layout.shard_id(task)
+        count = len(self.prompts)
+        first = name.partition("-")[0]
+        if first.isdecimal() and int(first) < count:
+            ids = range(int(first), min(int(first) + shard_size(self.config, count), count))
+            if self._shard_id(ids) == name:
+                return Shard(name, ids)
+        raise RunError(f"{self.place} has no shard {task}")
+
     def _shard_id(self, prompt_ids: range) -> str:
         name = hashlib.sha256(f"{self.digest}:{','.join(map(str, prompt_ids))}".encode()).hexdigest()
         return f"{prompt_ids[0]:07d}-{name[:12]}"
 
     def is_done(self, shard: Shard) -> bool:
-        return self.storage.exists(_manifest(shard))
+        """Tell whether the shard has a manifest."""
+        return self.storage.exists(layout.manifest_name(shard.task))
 
     def done(self) -> list[Shard]:
-        """The shards with a manifest, in order of their prompts, found by one listing."""
-        names = set(self.storage.names("manifest"))
-        return [shard for shard in self.shards() if _manifest(shard).partition("/")[2] in names]
+        """Return the shards with a manifest, in order of their prompts, found by one listing."""
+        names = set(engine.finished(self.storage))
+        return [shard for shard in self.shards() if shard.task in names]
 
     def pending(self) -> list[Shard]:
-        names = set(self.storage.names("manifest"))
-        return [shard for shard in self.shards() if _manifest(shard).partition("/")[2] not in names]
+        """Return the shards without a manifest, in order of their prompts."""
+        names = set(engine.finished(self.storage))
+        return [shard for shard in self.shards() if shard.task not in names]
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
-        return self.path / _image(prompt_id, seed)
+        """Return where an image of the run is kept."""
+        return self.path / layout.image_name(prompt_id, seed)
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
-        """Findings, quarantine, then the manifest: only with the last is the shard done."""
+        """Write findings, quarantine, then the manifest: only with the last is the shard done."""
         data = parquet_bytes(table_of_rows(record.rows))
-        self.storage.write(f"findings/shard-{shard.id}.parquet", data)
+        self.storage.write(layout.findings_name(shard.task), data)
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
-            self.storage.write(f"quarantine/shard-{shard.id}.parquet", broken)
-        manifest = {
+            self.storage.write(layout.quarantine_name(shard.task), broken)
+        manifest: ManifestRecord = {
             "shard": shard.id,
             "first_prompt": shard.prompt_ids[0],
             "prompts": len(shard.prompt_ids),
             "generated": record.generated,
             "findings": sum(row["status"] == "finding" for row in record.rows),
             "failed": sum(row["status"] == "failed" for row in record.rows),
-            "given_up": given_up,
-            "started": round(record.started, 3),
-            "finished": round(time.time(), 3),
-            "writer": f"{socket.gethostname()}:{os.getpid()}",
+            **engine.sign_manifest(record.started, given_up=given_up),
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        self.storage.write(_manifest(shard), json.dumps(manifest, indent=1).encode())
-        self.storage.remove(_partial(shard))
+        engine.write_manifest(self.storage, shard.task, manifest)
+        self.storage.remove(layout.checkpoint_name(shard.task))
 
     def given_up(self) -> list[Shard]:
-        """Shards that were put aside because they failed too often."""
+        """Return the shards that were given up because they failed too often."""
         return [shard for shard in self.done() if self._manifest_of(shard).get("given_up")]
 
     def forget(self, shard: Shard) -> None:
-        """The shard is no longer done, so that it is done again; first of all its manifest goes."""
-        self.storage.remove(_manifest(shard))
-        self.storage.remove(f"quarantine/shard-{shard.id}.parquet")
+        """Have the shard no longer count as done, so that it is done again; first of all its manifest goes."""
+        self.storage.remove(layout.manifest_name(shard.task))
+        self.storage.remove(layout.quarantine_name(shard.task))
 
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
-        """A checkpoint of an unfinished shard, which whoever does it next goes on from."""
+        """Write a checkpoint of an unfinished shard, which whoever does it next resumes."""
         about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
         table = table_of_rows(record.rows)
         table = table.replace_schema_metadata({"memcore": json.dumps(about)})
-        self.storage.write(_partial(shard), parquet_bytes(table))
+        self.storage.write(layout.checkpoint_name(shard.task), parquet_bytes(table))
 
     def read_partial(self, shard: Shard) -> ShardRecord:
-        """The shard's checkpoint; an empty record if there is none, or one that cannot be used."""
+        """Return the shard's checkpoint; an empty record if there is none, or one that cannot be used."""
         try:
-            table = read_parquet(self.storage.read(_partial(shard)))
+            table = read_parquet(self.storage.read(layout.checkpoint_name(shard.task)))
             about = json.loads(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
@@ -245,119 +257,124 @@ class RunFolder:
             return ShardRecord()
 
     def tidy(self) -> None:
-        """Removes what killed workers left, and checkpoints that a second launcher wrote of shards that are done."""
-        self.storage.clean()
-        done = {_partial(shard) for shard in self.done()}
-        for name in self.storage.names("partial"):
-            if f"partial/{name}" in done:
-                self.storage.remove(f"partial/{name}")
+        """Remove what killed workers left, and checkpoints that a second launcher wrote of shards that are done."""
+        engine.tidy(self.storage)
 
     def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
-        self.storage.write(_image(prompt_id, seed), png_bytes(pixels))
+        """Write an image as PNG."""
+        self.storage.write(layout.image_name(prompt_id, seed), png_bytes(pixels))
 
-    def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """Rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
+    def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[FindingRow]:
+        """Yield the rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
         for shard in self.done():
-            table = findings_table(self.storage, f"shard-{shard.id}", columns)
+            table = findings_table(self.storage, shard.task, columns)
             # a row may hold 100,000 pairs, each an object of its own
             for batch in table.to_batches(8 if "pairs" in table.schema.names else 1000):
                 yield from batch.to_pylist()
 
-    def findings(self) -> list[Row]:
-        """The same as a list: for runs that fit."""
+    def findings(self) -> list[FindingRow]:
+        """Return the rows of all finished shards as a list: for runs that fit into memory."""
         return list(self.iter_findings())
 
-    def iter_quarantine(self) -> Iterator[Row]:
-        """Entries of all finished shards, a shard at a time."""
-        names = set(self.storage.names("quarantine"))
+    def iter_quarantine(self) -> Iterator[QuarantineRow]:
+        """Yield the quarantine's entries of all finished shards, a shard at a time."""
+        names = set(self.storage.names(layout.QUARANTINE))
         for shard in self.done():
-            if f"shard-{shard.id}.parquet" in names:
-                yield from quarantine_table(self.storage, f"shard-{shard.id}").to_pylist()
+            if f"{shard.task}.parquet" in names:
+                yield from quarantine_table(self.storage, shard.task).to_pylist()
 
-    def quarantine(self) -> list[Row]:
+    def quarantine(self) -> list[QuarantineRow]:
+        """Return the quarantine's entries of all finished shards."""
         return list(self.iter_quarantine())
 
-    def manifests(self) -> list[dict[str, Any]]:
+    def manifests(self) -> list[ManifestRecord]:
+        """Return the manifests of all finished shards, in order of their prompts."""
         return [self._manifest_of(shard) for shard in self.done()]
 
-    def _manifest_of(self, shard: Shard) -> dict[str, Any]:
-        return read_manifest(self.storage, f"shard-{shard.id}")
+    def _manifest_of(self, shard: Shard) -> ManifestRecord:
+        return read_manifest(self.storage, shard.task)
 
-    def matches(self) -> list[Row] | None:
-        """Rows of matches.parquet, or None if the run was not matched yet."""
+    def matches(self) -> list[MatchRow] | None:
+        """Return the rows of matches.parquet, or None if the run was not matched yet."""
         table = matches_table(self.storage)
         return None if table is None else list(table.to_pylist())
 
     def require_complete(self, what: str) -> None:
+        """Raise RunError unless every shard is done; ``what`` names the command that needs it."""
         left = len(self.pending())
         if left:
             raise RunError(
                 f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.place} are missing: "
-                "give the same memcore command again, it goes on where it stopped"
+                "give the same memcore command again, it resumes where it stopped"
             )
 
 
-def _manifest(shard: Shard) -> str:
-    return f"manifest/shard-{shard.id}.json"
+class RunStart:
+    """A run that is about to be started or resumed: opened once, and its prompts read once.
+
+    How many workers it can have is known before the first of them says what it samples with, which the digest needs.
+    """
+
+    def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
+        """Open the run in ``place`` if there is one, or take it as it was opened, and read the prompts.
+
+        Raises ConfigError if there are no prompts, or some that no file can hold.
+        """
+        self.storage = place.storage if isinstance(place, RunFolder) else open_storage(place)
+        self.config = config
+        #: The run, if it exists by now.
+        self.run: RunFolder | None = place if isinstance(place, RunFolder) else self._open()
+        self._copy: IO[bytes] | None = None
+        if self.run is None:
+            # without a name: nothing is left of it, whatever is killed
+            self._copy = tempfile.SpooledTemporaryFile(PROMPTS_BYTES)  # noqa: SIM115
+        self.prompts: PromptList = scan_prompts(prompts, self._copy)
+        if not self.prompts.count:
+            raise ConfigError("there is not a single prompt")
+
+    def _open(self) -> RunFolder | None:
+        return RunFolder.open_storage(self.storage) if self.storage.exists(layout.RUN) else None
+
+    def create(self, fingerprint: str, describe: Mapping[str, str]) -> RunFolder:
+        """Return the run's folder, as ``RunFolder.create`` does."""
+        digest = self.config.digest(fingerprint, self.prompts.digest)
+        run = self.run or self._open()  # another launcher may have started it in the meantime
+        if run is None:
+            run = self._write(digest, fingerprint, describe)
+        self._check(run, digest, describe)
+        self.run = run
+        return run
+
+    def _write(self, digest: str, fingerprint: str, describe: Mapping[str, str]) -> RunFolder:
+        assert self._copy is not None
+        check_startable(self.storage)
+        meta = make_meta(self.config, digest, fingerprint, describe, self.prompts)
+        with self._copy as copy:
+            self.storage.write_from(layout.PROMPTS, copy)
+        self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
+        return RunFolder.open_storage(self.storage)
+
+    def _check(self, run: RunFolder, digest: str, describe: Mapping[str, str]) -> None:
+        """Raise RunError or ConfigError unless the run can be resumed."""
+        found = run.meta["run"]["format"]
+        if found != FORMAT:
+            raise RunError(
+                f"{run.place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
+                "read, but only that version resumes it. Finish it there, or start again in another folder"
+            )
+        if run.digest != digest:
+            raise ConfigError(
+                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
+            )
 
 
-def _partial(shard: Shard) -> str:
-    return f"partial/shard-{shard.id}.parquet"
-
-
-def _image(prompt_id: int, seed: int) -> str:
-    return f"images/{prompt_id:06d}/{seed}.png"
-
-
-def _meta(
-    config: Config,
-    digest: str,
-    fingerprint: str,
-    describe: Mapping[str, str],
-    count: int,
-    prompts_digest: str,
-) -> dict[str, Any]:
-    import memcore
-
-    return {
-        "run": {
-            "format": FORMAT,
-            "digest": digest,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "memcore": memcore.__version__,
-            "seed": config.seed,
-        },
-        "config": config.as_dict(),
-        "graph": {
-            "threshold": config.threshold,
-            "grid": list(config.grid),
-            "min_clique": config.min_clique,
-        },
-        "budget": config.describe_budget(),
-        "screen": config.describe_screen(),
-        "prompts": {"count": count, "source": config.prompts or config.images, "digest": prompts_digest},
-        "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
-    }
-
-
-def _toml_bytes(meta: Mapping[str, Any]) -> bytes:
-    try:
-        import tomli_w
-    except ImportError:
-        raise MissingExtraError("tomli-w", "audit", "A run folder") from None
-    return tomli_w.dumps(meta).encode()
-
-
-def _refusal(old: RunFolder, config: Config, describe: Mapping[str, str], prompts_digest: str) -> str:
-    was = {**old.meta["sampler"]["describe"], **old.config.as_dict()}
-    now = {**describe, **config.as_dict()}
-    for name in ("model", "images", "prompts", "sampler"):
-        was.pop(name, None), now.pop(name, None)
-    lines = difference(was, now)
-    if old.meta["prompts"]["digest"] != prompts_digest:
-        lines.append("prompts: another list of prompts")
-    listing = "\n  ".join(lines) or "the sampler's fingerprint"
-    return (
-        f"{old.place} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
-        "Give the old values to go on, or another folder to start anew."
+def check_startable(storage: Storage) -> None:
+    """Raise RunError unless a run may be started or resumed there: nothing foreign is ever written into."""
+    if isinstance(storage, LocalStorage) and storage.path.exists() and not storage.path.is_dir():
+        raise RunError(f"{storage.place} is a file: choose a folder for the run")
+    names = storage.names()
+    if layout.RUN in names or all(n in layout.BEFORE_THE_START or n.startswith(".") for n in names):
+        return
+    raise RunError(
+        f"{storage.place} is not empty and holds no {layout.RUN}: choose another folder for the run"
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import hashlib
-import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, overload
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
+from memcore.runs import layout
+from memcore.sources.captions import NAMES
 
 try:
     import pyarrow as pa
@@ -20,11 +24,10 @@ except ImportError:
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 #: Prompts a row group, the piece that is read at a time: less than a megabyte of text.
 ROW_GROUP = 4096
-_COLUMNS = ("prompt", "caption", "text")
 
 
 class TextPrompts:
-    """One prompt a line, UTF-8; a prompt's number is its line, so that empty lines are refused. Read anew each time."""
+    """One prompt a line, UTF-8; a prompt's number is its line, so that empty lines are refused. Read again each time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,10 +55,10 @@ class ParquetPrompts:
     def __iter__(self) -> Iterator[str]:
         try:
             with pq.ParquetFile(self.path, pre_buffer=False) as file:
-                column = next((c for c in _COLUMNS if c in file.schema_arrow.names), None)
+                column = next((c for c in NAMES if c in file.schema_arrow.names), None)
                 if column is None:
                     raise ConfigError(
-                        f"prompts={self.path} has none of the columns {', '.join(_COLUMNS)}; "
+                        f"prompts={self.path} has none of the columns {', '.join(NAMES)}; "
                         f"it has {', '.join(file.schema_arrow.names)}"
                     )
                 row = 0
@@ -71,27 +74,44 @@ class ParquetPrompts:
             raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
 
 
-def prompts_of(path: Path) -> Iterable[str]:
-    """The prompts of a text or Parquet file, to be gone through as often as needed, never held as a whole."""
+def read_prompts(path: Path) -> Iterable[str]:
+    """Return the prompts of a text or Parquet file, to be gone through as often as needed, never held as a whole."""
     return ParquetPrompts(path) if path.suffix == ".parquet" else TextPrompts(path)
 
 
-def count_and_digest(prompts: Iterable[str]) -> tuple[int, str]:
-    """How many there are, and the sha256 of their JSON list, found in one pass.
+@dataclasses.dataclass(frozen=True)
+class PromptList:
+    """What one pass over a run's prompts found: how many there are, and the sha256 of their JSON list."""
 
-    ConfigError for a prompt that is no text, or that UTF-8 cannot hold.
+    count: int
+    digest: str
 
-    >>> count_and_digest(["a dog"]) == (1, hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest())
+
+def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> PromptList:
+    """Count and digest the prompts in one pass, and write them to ``copy`` as the content of prompts.parquet if it is given.
+
+    Raises ConfigError for a prompt that is no text, or that UTF-8 cannot hold.
+
+    >>> scan_prompts(["a dog"]).digest == hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest()
     True
     """
     count = 0
     digest = hashlib.sha256(b"[")
-    for prompt in prompts:
-        _check(prompt, count)
-        digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
-        count += 1
+
+    def checked() -> Iterator[str]:
+        nonlocal count
+        for prompt in prompts:
+            _check(prompt, count)
+            digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
+            count += 1
+            yield prompt
+
+    if copy is None:
+        collections.deque(checked(), maxlen=0)
+    else:
+        _write_parquet(checked(), copy)
     digest.update(b"]")
-    return count, digest.hexdigest()
+    return PromptList(count, digest.hexdigest())
 
 
 def _check(prompt: Any, number: int) -> None:
@@ -105,33 +125,20 @@ def _check(prompt: Any, number: int) -> None:
         ) from None
 
 
-def prompts_parquet(prompts: Iterable[str]) -> bytes:
-    """The content of prompts.parquet, in row groups that can be read one by one."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, PROMPTS, compression="zstd", compression_level=3) as writer:
+def _write_parquet(prompts: Iterator[str], file: IO[bytes]) -> None:
+    """Write prompts.parquet in row groups that can be read one by one."""
+    with pq.ParquetWriter(file, PROMPTS, compression="zstd", compression_level=3) as writer:
         first = 0
-        for group in _groups(prompts, ROW_GROUP):
+        while group := list(itertools.islice(prompts, ROW_GROUP)):
             ids = range(first, first + len(group))
             writer.write_table(pa.table({"prompt_id": ids, "prompt": group}, schema=PROMPTS))
             first += len(group)
-    return sink.getvalue()
-
-
-def _groups(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    group: list[str] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 class Prompts(Sequence[str]):
     """prompts.parquet as a sequence that holds two row groups at most.
 
-    ``open_file`` gives the file with seek; it is opened once and left open while this lives.
+    ``open_file`` opens the file for reading with seek; it is called once, and again after this was pickled.
     """
 
     def __init__(self, open_file: Callable[[], IO[bytes]], count: int, place: str) -> None:
@@ -141,6 +148,9 @@ class Prompts(Sequence[str]):
         self._file: Any = None
         self._starts: list[int] = []
         self._held: dict[int, list[str]] = {}
+
+    def __reduce__(self) -> tuple[type[Prompts], tuple[Callable[[], IO[bytes]], int, str]]:
+        return Prompts, (self._open_file, self._count, self._place)
 
     def __len__(self) -> int:
         return self._count
@@ -188,12 +198,12 @@ class Prompts(Sequence[str]):
         promised = self._file.metadata.row_group(group).num_rows
         if len(held) != promised:
             raise RunError(
-                f"{self._place}/prompts.parquet cannot be read: {len(held)} of {promised} prompts in row group {group}"
+                f"{self._place}/{layout.PROMPTS} cannot be read: {len(held)} of {promised} prompts in row group {group}"
             )
         return held
 
     def _unreadable(self, error: Exception) -> RunError:
-        return RunError(f"{self._place}/prompts.parquet cannot be read: {error}")
+        return RunError(f"{self._place}/{layout.PROMPTS} cannot be read: {error}")
 
     def _open(self) -> None:
         try:
@@ -206,5 +216,5 @@ class Prompts(Sequence[str]):
             start += self._file.metadata.row_group(group).num_rows
         if start != self._count:
             raise RunError(
-                f"{self._place}/prompts.parquet has {start} prompts where run.toml says {self._count}"
+                f"{self._place}/{layout.PROMPTS} has {start} prompts where run.toml says {self._count}"
             )

@@ -1,7 +1,7 @@
-"""Reads a run's files and vouches for them: their version, their columns, and that findings are what was written.
+"""Read a run's files and vouch for them: their version, their columns, and that findings are what was written.
 
-The run folder, the report and the page of the annotators read through here, so that a file of an older or newer version,
-or a damaged one, means the same to all of them.
+The run folder, the report and the annotation page read through here, so that a file of an older or newer version, or a
+damaged one, means the same to all of them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
-from memcore.errors import MissingExtraError, RunError
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, read_parquet
-from memcore.storage.base import Storage, is_url
+from memcore.engine import task as engine
+from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.runs import layout
+from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, read_parquet
+from memcore.storage.base import Storage
+from memcore.storage.open import is_url
 
 try:
     import pyarrow as pa
@@ -24,30 +28,29 @@ try:
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-#: 2: shards may be long, so that unfinished ones have a checkpoint; a manifest says from which to which prompt it goes.
+#: Format 2: shards may be long, so unfinished ones have a checkpoint; a manifest names its first prompt and counts them.
 FORMAT = 2
 READABLE = (1, 2)
 
-#: Columns that runs of format 1 may lack, since they were added while it was current. They are null there.
-_ADDED = {
-    "findings": {"stop", "noise_magnitude", "one_step", "tile_bytes", "pairs"},
-    "quarantine": set(),
-    "matches": {
-        "adaptive",
-        "members_extracted",
-        "closest_seed",
-        "closest_index",
-        "closest_name",
-        "closest_distance",
-    },
+
+class _Kind(NamedTuple):
+    """A kind of table: its schema, and the columns that runs of format 1 may lack."""
+
+    schema: pa.Schema
+    added: frozenset[str]
+
+
+_KINDS = {
+    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow)),
+    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow)),
+    "matches": _Kind(MATCHES, added_columns(MatchRow)),
 }
-_SCHEMAS = {"findings": FINDINGS, "quarantine": QUARANTINE, "matches": MATCHES}
 
 
 def read_meta(storage: Storage) -> dict[str, Any]:
-    """The content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
+    """Return the content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
     try:
-        meta = tomllib.loads(storage.read("run.toml").decode("utf-8"))
+        meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
@@ -58,10 +61,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
                 f"{url[1]}://{url[2]} FOLDER"
             ) from None
         raise RunError(
-            f"{storage.place} is no run folder: it holds no run.toml (memcore audit makes one)"
+            f"{storage.place} is no run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{storage.place}/run.toml is damaged: {error}") from None
+        raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
     head = meta.get("run")
     found = head.get("format") if isinstance(head, dict) else None
     if type(found) is int and found > FORMAT:
@@ -77,64 +80,71 @@ def read_meta(storage: Storage) -> dict[str, Any]:
 
 
 def finished(storage: Storage) -> list[str]:
-    """Names of the shards that have a manifest, in order of their prompts, found by one listing."""
-    names = storage.names("manifest")
-    return [n.removesuffix(".json") for n in names if n.startswith("shard-") and n.endswith(".json")]
+    """Return the names of the shards that have a manifest, in order of their prompts, by one listing."""
+    return [task for task in engine.finished(storage) if layout.is_shard(task)]
 
 
-def read_manifest(storage: Storage, shard: str) -> dict[str, Any]:
-    """A shard's manifest; RunError if it is damaged. What those of format 1 do not count is counted from the findings."""
-    name = f"manifest/{shard}.json"
+def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
+    """Return a shard's manifest; RunError if it is damaged.
+
+    Manifests of format 1 may lack the numbers of findings and failures: these are counted in the shard's table.
+    """
+    name = layout.manifest_name(shard)
     try:
         found = json.loads(storage.read(name))
-        made = {"generated": int(found.pop("generated")), "seconds": dict(found.pop("seconds")), **found}
+        made: dict[str, Any] = {
+            "generated": int(found.pop("generated")),
+            "seconds": dict(found.pop("seconds")),
+            **found,
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{storage.place}/{name} is damaged: {error}; remove it, and the same command does its shard again"
         ) from None
     if "findings" not in made:
-        status = _shard_table(storage, "findings", shard, made, ("status",))["status"]
+        expected = made.get("sha256")
+        status = _shard_table(storage, layout.FINDINGS, shard, expected, ("status",))["status"]
         for kind, word in (("findings", "finding"), ("failed", "failed")):
             made[kind] = pc.sum(pc.equal(status, word)).as_py() or 0
-    return made
+    return cast(ManifestRecord, made)
 
 
-def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> Any:
-    """A finished shard's rows, by prompt, of ``columns`` alone if they are given: pairs may be a thousand times the rest.
+def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a finished shard's rows, by prompt; RunError unless they are those that its manifest was written for.
 
-    RunError unless they are those that its manifest was written for.
+    With ``columns`` only these are read: pairs may take a thousand times the space of the rest.
     """
-    return _shard_table(storage, "findings", shard, read_manifest(storage, shard), columns)
+    expected = read_manifest(storage, shard).get("sha256")
+    return _shard_table(storage, layout.FINDINGS, shard, expected, columns)
 
 
-def quarantine_table(storage: Storage, shard: str) -> Any:
-    """What was put aside of a shard; none if it has no such file."""
-    if not storage.exists(f"quarantine/{shard}.parquet"):
+def quarantine_table(storage: Storage, shard: str) -> pa.Table:
+    """Return what a shard quarantined; an empty table if it has no such file."""
+    if not storage.exists(layout.quarantine_name(shard)):
         return QUARANTINE.empty_table()
-    return _shard_table(storage, "quarantine", shard, {})
+    return _shard_table(storage, layout.QUARANTINE, shard, None)
 
 
-def matches_table(storage: Storage) -> Any:
-    """The rows of matches.parquet, or None if the run was not matched yet."""
-    if not storage.exists("matches.parquet"):
+def matches_table(storage: Storage) -> pa.Table | None:
+    """Return the rows of matches.parquet, or None if the run was not matched yet."""
+    if not storage.exists(layout.MATCHES):
         return None
     try:
-        return _table("matches", storage.place + "/matches.parquet", storage.read("matches.parquet"))
+        return _table("matches", f"{storage.place}/{layout.MATCHES}", storage.read(layout.MATCHES))
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise RunError(
-            f"{storage.place}/matches.parquet cannot be read: {error}; give memcore match again"
+            f"{storage.place}/{layout.MATCHES} cannot be read: {error}; give memcore match again"
         ) from None
 
 
 def _shard_table(
-    storage: Storage, kind: str, shard: str, manifest: dict[str, Any], columns: Sequence[str] | None = None
-) -> Any:
-    name = f"{kind}/{shard}.parquet"
-    again = f"remove {storage.place}/manifest/{shard}.json, and the same command does it again"
+    storage: Storage, kind: str, shard: str, sha256: str | None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    name = layout.findings_name(shard) if kind == layout.FINDINGS else layout.quarantine_name(shard)
+    again = f"remove {storage.place}/{layout.manifest_name(shard)}, and the same command does it again"
     try:
         data = storage.read(name)
-        expected = manifest.get("sha256")
-        if expected and hashlib.sha256(data).hexdigest() != expected:
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
             raise RunError(
                 f"{storage.place}/{name} is not the file that its manifest was written for: its sha256 differs; {again}"
             )
@@ -147,11 +157,15 @@ def _shard_table(
         raise RunError(f"{storage.place}/{name} cannot be read: {error}; {again}") from None
 
 
-def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> Any:
-    """The table with this version's columns. RunError for a column that is missing or of another type."""
+def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> pa.Table:
+    """Return the table with this version's columns; RunError for a column that is missing or of another type."""
+    schema, added = _KINDS[kind]
+    unknown = [name for name in wanted or () if name not in schema.names]
+    if unknown:
+        raise ArgumentValueError(f"{kind} have no column {unknown[0]!r}; there are {', '.join(schema.names)}")
     there = pq.read_schema(pa.BufferReader(data)).names
-    fields = [f for f in _SCHEMAS[kind] if wanted is None or f.name in wanted]
-    missing = [f.name for f in fields if f.name not in there and f.name not in _ADDED[kind]]
+    fields = [f for f in schema if wanted is None or f.name in wanted]
+    missing = [f.name for f in fields if f.name not in there and f.name not in added]
     if missing:
         raise RunError(f"{place} has no column {missing[0]!r}")
     table = read_parquet(data, [f.name for f in fields if f.name in there])

@@ -1,15 +1,21 @@
-"""The columns of a run's files, and how tables and pictures become bytes. docs/formats.md describes them."""
+"""The Parquet schemas of a run's files, and how rows and pictures become bytes.
+
+The columns are those of ``memcore.runs.rows``; docs/formats.md describes them.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
+from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, FindingRow, MatchRow, QuarantineRow
+from memcore.sampling.screen import SCORES
 
 try:
     import pyarrow as pa
@@ -17,81 +23,62 @@ try:
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-_CLIQUE = pa.struct(
-    [
-        ("seeds", pa.list_(pa.int64())),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("proven", pa.bool_()),
-        ("upper", pa.int32()),
-    ]
-)
-_PAIRS = pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))
-FINDINGS = pa.schema(
-    [
-        ("prompt_id", pa.int64()),
-        ("prompt", pa.string()),
-        ("status", pa.string()),
-        ("generated", pa.int32()),
-        ("excluded", pa.int32()),
-        ("edges", pa.int64()),
-        ("size", pa.int32()),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("seeds", pa.list_(pa.int64())),
-        ("proven", pa.bool_()),
-        ("upper", pa.int32()),
-        ("cliques", pa.list_(_CLIQUE)),
-        ("stop", pa.string()),
-        ("noise_magnitude", pa.float64()),
-        ("one_step", pa.float64()),
-        ("tile_bytes", pa.int64()),
-        ("pairs", _PAIRS),
-        ("reason", pa.string()),
-    ]
-)
-QUARANTINE = pa.schema(
-    [("prompt_id", pa.int64()), ("source", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
-)
-MATCHES = pa.schema(
-    [
-        ("prompt_id", pa.int64()),
-        ("clique", pa.int32()),
-        ("size", pa.int32()),
-        ("mean_distance", pa.float64()),
-        ("medoid_seed", pa.int64()),
-        ("training_index", pa.int64()),
-        ("training_name", pa.string()),
-        ("l2", pa.float64()),
-        ("tiled_l2", pa.float64()),
-        ("extracted", pa.bool_()),
-        ("copies", pa.int32()),
-        ("eidetic", pa.int32()),
-        (
-            "neighbors",
-            pa.list_(pa.struct([("index", pa.int64()), ("name", pa.string()), ("l2", pa.float64())])),
-        ),
-        ("adaptive", pa.float64()),
-        ("members_extracted", pa.int32()),
-        ("closest_seed", pa.int64()),
-        ("closest_index", pa.int64()),
-        ("closest_name", pa.string()),
-        ("closest_distance", pa.float64()),
-    ]
-)
+_PLAIN = {str: pa.string(), bool: pa.bool_(), float: pa.float64()}
 
 
-def pairs_array(edges: NDArray[np.int32], ssd: NDArray[Any]) -> pa.Array:
-    """(E, 2), (E,) -> a row's pairs in 16 bytes each. As Python objects they take 20 times as much, and a shard of 1,000
-    prompts may have 100 million."""
+def make_schema(row: type) -> pa.Schema:
+    """Return the Arrow schema of a row's type: its fields in order."""
+    return pa.schema([(name, kind) for name, kind, _ in _columns(row)])
+
+
+def added_columns(row: type) -> frozenset[str]:
+    """Return the columns that runs of format 1 may lack."""
+    return frozenset(name for name, _, added in _columns(row) if added)
+
+
+def _columns(row: type) -> Iterator[tuple[str, pa.DataType, bool]]:
+    """Yield (name, Arrow type, whether runs of format 1 may lack it) of each column."""
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        yield name, _arrow_type(hint), SINCE_2 in marks
+        if SCORES_FOLLOW in marks:
+            yield from ((score, pa.float64(), True) for score in SCORES)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if is_typeddict(hint):
+        return pa.struct([(name, kind) for name, kind, _ in _columns(hint)])
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        width = next((mark for mark in arguments[1:] if isinstance(mark, str)), None)
+        return pa.type_for_alias(width) if width else _arrow_type(arguments[0])
+    if get_origin(hint) is list:
+        return pa.list_(_arrow_type(arguments[0]))
+    (present,) = (argument for argument in arguments if argument is not NoneType)  # every column may be null
+    return _arrow_type(present)
+
+
+FINDINGS = make_schema(FindingRow)
+QUARANTINE = make_schema(QuarantineRow)
+MATCHES = make_schema(MatchRow)
+_PAIRS = FINDINGS.field("pairs").type
+
+
+def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]]) -> pa.Array:
+    """Return a row's pairs, (E, 2) edges and (E,) ssd, in 16 bytes each.
+
+    As Python objects they take 20 times as much, and a shard of 1,000 prompts may have 100 million.
+    """
     columns = [pa.array(edges[:, 0]), pa.array(edges[:, 1]), pa.array(ssd.astype(np.uint64, copy=False))]
     return pa.StructArray.from_arrays(columns, fields=list(_PAIRS.value_type))
 
 
-def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of ``FINDINGS``; pairs are None, a list as of ``to_pylist``, or what ``pairs_array`` made."""
+def table_of_rows(rows: Sequence[FindingRow]) -> pa.Table:
+    """Return rows as a table of ``FINDINGS``; pairs are None, a list, or what ``pairs_array`` made."""
     table = pa.Table.from_pylist([{**row, "pairs": None} for row in rows], schema=FINDINGS)
-    pairs = [row.get("pairs") for row in rows]
+    pairs: list[Any] = [row.get("pairs") for row in rows]
     if not any(p is not None for p in pairs):
         return table
     parts = [
@@ -106,24 +93,29 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return table.set_column(FINDINGS.get_field_index("pairs"), FINDINGS.field("pairs"), column)
 
 
-def rows_of_table(table: pa.Table) -> list[dict[str, Any]]:
-    """The other way round, with pairs as ``pairs_array`` makes them. Raises KeyError without them."""
-    rows: list[dict[str, Any]] = table.drop_columns("pairs").to_pylist()
+def rows_of_table(table: pa.Table) -> list[FindingRow]:
+    """Return the rows of a table of ``FINDINGS``, with pairs as ``pairs_array`` makes them; KeyError without pairs."""
+    rows: list[FindingRow] = table.drop_columns("pairs").to_pylist()
     column = table["pairs"].combine_chunks()
     for row, pairs in zip(rows, column, strict=True):
         row["pairs"] = pairs.values if pairs.is_valid else None
     return rows
 
 
+def table_of_matches(rows: Sequence[MatchRow]) -> pa.Table:
+    """Return rows as a table of ``MATCHES``."""
+    return pa.Table.from_pylist(rows, schema=MATCHES)
+
+
 def parquet_bytes(table: pa.Table) -> bytes:
-    """The same table gives the same bytes: no times, no compression that depends on the build."""
+    """Return the table as Parquet. Equal tables give equal bytes: no times, no compression that depends on the build."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", compression_level=3)
     return sink.getvalue()
 
 
 def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in a file's bytes, read by this thread alone.
+    """Return the table in a file's bytes, read by this thread alone.
 
     Arrow's own threads may still hold Python objects when the interpreter ends, which ends the process by an abort.
     """
@@ -132,7 +124,7 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """(H, W, C) uint8 as PNG, lossless."""
+    """Return (H, W, C) uint8 as PNG, lossless."""
     from PIL import Image
 
     sink = io.BytesIO()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memcore.runs.folder import RunFolder
+from memcore.runs.rows import ManifestRecord
 from memcore.types import PromptStatus
 
 
@@ -43,7 +44,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     return result
 
 
-def _seconds(manifests: list[dict[str, Any]]) -> Mapping[str, float]:
+def _seconds(manifests: list[ManifestRecord]) -> Mapping[str, float]:
     total: dict[str, float] = {}
     for manifest in manifests:
         for stage, seconds in manifest["seconds"].items():

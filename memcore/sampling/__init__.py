@@ -9,8 +9,8 @@ from memcore.sampling.batches import Batches, interleave
 from memcore.sampling.boundary import Boundary, Outcome, find_boundary, outcome
 from memcore.sampling.budget import Budget, Decision, Fixed, Sequential
 from memcore.sampling.callables import CallableSampler
-from memcore.sampling.diffusers.first_step import FirstStep, FirstStepSampler
 from memcore.sampling.protocol import Sampler, check_images
+from memcore.sampling.screen import FirstStep, FirstStepSampler
 from memcore.sampling.seeds import derive_seed, derive_seeds
 from memcore.types import Images, Request, StopReason
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """DiffusersSampler is loaded when it is first named: it imports torch and diffusers."""
+    """Import DiffusersSampler when it is first named: it imports torch and diffusers."""
     if name == "DiffusersSampler":
         from memcore.sampling.diffusers import DiffusersSampler
 

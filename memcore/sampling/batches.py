@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.errors import ArgumentValueError
@@ -14,7 +18,7 @@ from memcore.types import Request, StopReason
 
 @dataclasses.dataclass
 class _Open:
-    """A prompt that has been begun: images asked for so far, and how many may be asked for before the next decision."""
+    """A prompt that has been begun: images handed out so far, and how many may be before the next decision."""
 
     prompt_id: int
     prompt: str
@@ -22,8 +26,55 @@ class _Open:
     allowance: int = 0
 
 
+class SeedRun(NamedTuple):
+    """Seeds of one prompt's images that follow each other in a batch."""
+
+    prompt_id: int
+    prompt: str
+    seeds: NDArray[np.int64]
+
+
+class RequestBatch(Sequence[Request]):
+    """A sampler's batch: a run of seeds for each of its prompts. Its Requests are made when one is first read.
+
+    >>> batch = RequestBatch([SeedRun(0, "a dog", np.array([7, 8])), SeedRun(1, "a cat", np.array([9]))])
+    >>> len(batch), batch[1]
+    (3, Request(prompt_id=0, prompt='a dog', seed=8))
+    """
+
+    def __init__(self, runs: Sequence[SeedRun]) -> None:
+        self.runs = tuple(runs)
+        self._length = sum(len(run.seeds) for run in self.runs)
+        self._requests: tuple[Request, ...] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Request, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Request | tuple[Request, ...]:
+        return self.requests()[index]
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self.requests())
+
+    def requests(self) -> tuple[Request, ...]:
+        """Return the Requests, in order."""
+        if self._requests is None:
+            self._requests = tuple(
+                Request(prompt_id, prompt, seed)
+                for prompt_id, prompt, seeds in self.runs
+                for seed in seeds.tolist()
+            )
+        return self._requests
+
+
 class Batches:
-    """An iterator over batches of Requests, made by ``interleave``. Between two batches it is told of results."""
+    """An iterator over batches of Requests, made by ``interleave``. Between two batches it takes decisions."""
 
     def __init__(
         self, prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, run_seed: int
@@ -39,24 +90,35 @@ class Batches:
         return self
 
     def __next__(self) -> tuple[Request, ...]:
-        for prompt_id in self.due():
-            self.decide(prompt_id, _untold)
-        batch: list[Request] = []
-        for prompt in self._open.values():
-            self._take(prompt, batch)
-        while len(batch) < self._size and (begun := self._begin()) is not None:
-            self._take(begun, batch)
-        if not batch:
+        batch = self.next_batch()
+        if batch is None:
             raise StopIteration
-        return tuple(batch)
+        return batch.requests()
 
-    def due(self) -> list[int]:
-        """Prompts whose images so far have all been handed out: each must be decided on before its next one."""
+    def next_batch(self) -> RequestBatch | None:
+        """Return the next batch without making its Requests, or None when no image is left to sample."""
+        for prompt_id in self.awaiting_decision():
+            self.decide(prompt_id, _untold)
+        runs: list[SeedRun] = []
+        left = self._size
+        for prompt in self._open.values():
+            left -= self._take(prompt, left, runs)
+        while left and (begun := self._begin()) is not None:
+            left -= self._take(begun, left, runs)
+        return RequestBatch(runs) if runs else None
+
+    def awaiting_decision(self) -> list[int]:
+        """Return the prompts whose images so far have all been handed out: each needs a decision before its next one."""
         return [prompt.prompt_id for prompt in self._open.values() if not prompt.allowance]
 
+    def due(self) -> list[int]:
+        """Return ``awaiting_decision()``: its former name."""
+        return self.awaiting_decision()
+
     def decide(self, prompt_id: int, largest: LargestClique) -> StopReason | None:
-        """Asks the budget about a prompt that is due; a reason means that it has ended. A budget that need not know does
-        not call ``largest``, so it may be left to the next batch to ask.
+        """Ask the budget about a prompt that awaits a decision; a reason means that it has ended.
+
+        A budget that need not know does not call ``largest``, so the question may be left to the next batch.
         """
         prompt = self._open[prompt_id]
         decision = self._budget.decide(prompt.generated, largest)
@@ -66,7 +128,7 @@ class Batches:
         return decision.stop
 
     def drop(self, prompt_id: int) -> None:
-        """No more images of this prompt, for example because it cannot be sampled."""
+        """Hand out no more images of this prompt, for example because it cannot be sampled."""
         self._open.pop(prompt_id, None)
 
     def _begin(self) -> _Open | None:
@@ -79,13 +141,15 @@ class Batches:
                 return begun
         return None
 
-    def _take(self, prompt: _Open, batch: list[Request]) -> None:
-        """Fills the batch with what the budget granted this prompt, as far as there is room."""
-        count = min(prompt.allowance, self._size - len(batch))
-        seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated)
-        batch.extend(Request(prompt.prompt_id, prompt.prompt, seed) for seed in seeds.tolist())
-        prompt.generated += count
-        prompt.allowance -= count
+    def _take(self, prompt: _Open, left: int, runs: list[SeedRun]) -> int:
+        """Add what the budget granted this prompt, at most ``left`` images, and return how many that are."""
+        count = min(prompt.allowance, left)
+        if count:
+            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated)
+            runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds))
+            prompt.generated += count
+            prompt.allowance -= count
+        return count
 
 
 def _no_clique() -> tuple[int, int]:
@@ -95,20 +159,20 @@ def _no_clique() -> tuple[int, int]:
 def _untold() -> tuple[int, int]:
     raise ArgumentValueError(
         "the budget asks for the largest clique: between two batches, call decide(prompt_id, largest) for every prompt "
-        "that is due()"
+        "that is awaiting_decision()"
     )
 
 
 def interleave(
     prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, *, run_seed: int
 ) -> Batches:
-    """Batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
+    """Return batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
     The order is that of the prompts, then of the index within a prompt, and depends on nothing but the arguments and what
-    the budget decides. A prompt that waits for a decision leaves its place in the batch to the next one. With ``Fixed``
-    nothing needs to be told and only the very last batch is short.
+    the budget decides. A prompt that awaits a decision leaves its place in the batch to the next one. With ``Fixed``
+    no decision needs an answer, and only the very last batch is short.
 
-    Raises ArgumentTypeError or ArgumentValueError for a batch size or seed that cannot be, or a prompt_id that comes twice.
+    Raises ArgumentTypeError or ArgumentValueError for an impossible batch size or seed, or a prompt_id that comes twice.
 
     >>> from memcore.sampling import Fixed, interleave
     >>> batches = interleave([(0, "a dog"), (1, "a cat")], Fixed(3), 4, run_seed=0)

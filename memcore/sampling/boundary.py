@@ -1,4 +1,4 @@
-"""When a prompt has too small a clique to go on: the boundary of the sequential rule, in integers alone.
+"""The boundary of the sequential rule: when a prompt's clique is too small to continue, in integers alone.
 
 docs/budget.md holds the proof of what is claimed here.
 """
@@ -34,7 +34,7 @@ class Boundary:
     miss: Fraction
 
     def stop_at(self, clique_size: int) -> int | None:
-        """Images after which a prompt whose largest clique has this size is given up; None: never."""
+        """Return the images after which a prompt whose largest clique has this size is given up; None: never."""
         position = max(clique_size, 1) - 1
         return self.stops[position] if position < len(self.stops) else None
 
@@ -54,7 +54,7 @@ class Outcome:
 
 @functools.lru_cache(maxsize=64)
 def find_boundary(copy_rate: Fraction, miss_rate: Fraction, generations: int, min_clique: int) -> Boundary:
-    """The earliest stops whose total error is at most ``miss_rate``, by dynamic programming over the images.
+    """Return the earliest stops whose total error is at most ``miss_rate``, by dynamic programming over the images.
 
     The state is the number of copies so far, the worst case for the clique size (which is at least that). Each clique
     size in turn gets the earliest stop that its share of the miss rate allows; what it leaves goes to the next.
@@ -83,7 +83,7 @@ def find_boundary(copy_rate: Fraction, miss_rate: Fraction, generations: int, mi
 
 
 def outcome(boundary: Boundary, copy_rate: Fraction) -> Outcome:
-    """What the boundary does to a prompt with this copy rate whose only edges are between its copies.
+    """Return what the boundary does to a prompt with this copy rate whose only edges are between its copies.
 
     A prompt is found with the image that completes its clique.
     """
@@ -124,7 +124,7 @@ class _Step:
 
 
 def _reaching(step: _Step, boundary: Boundary) -> dict[int, list[Fraction]]:
-    """For each stop and number of copies, the probability that the fixed rule's remaining images complete the clique."""
+    """Return, by stop and number of copies, the probability that the remaining images complete the clique."""
     wanted = {boundary.generations - count: count for count in boundary.stops}
     short = (
         step.start()

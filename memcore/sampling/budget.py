@@ -31,10 +31,10 @@ class Decision:
 
 @runtime_checkable
 class Budget(Protocol):
-    """Decides, from what is known of a prompt, how many more of its images are worth sampling."""
+    """A rule that decides, from what is known of a prompt, how many more of its images are worth sampling."""
 
     def decide(self, generated: int, largest: LargestClique) -> Decision:
-        """What to do with a prompt of which ``generated`` images were sampled; ``largest`` tells of its largest clique.
+        """Return what to do with a prompt that has ``generated`` images; ``largest`` gives bounds of its largest clique.
 
         Must depend on nothing else, or a resumed run would differ from one that was never stopped.
         """
@@ -64,7 +64,7 @@ class Fixed:
 
 @dataclasses.dataclass(frozen=True)
 class Sequential:
-    """Stops a prompt as soon as its clique is complete, or as soon as it is clear enough that it will never be.
+    """A rule that stops a prompt once its clique is complete, or for futility: once it very probably never will be.
 
     The copy rate of a prompt is the chance that an image of it is one of a set of images which all lie within the
     threshold of each other (copies of one training image). A prompt with a copy rate of at least ``copy_rate`` is given up
@@ -109,7 +109,7 @@ class Sequential:
 
     @functools.cached_property
     def boundary(self) -> Boundary:
-        """When prompts are given up, found once by exact arithmetic: the same on every machine."""
+        """The numbers of images at which prompts are given up, by exact arithmetic: the same on every machine."""
         return find_boundary(
             Fraction(str(self.copy_rate)), Fraction(str(self.miss_rate)), self.generations, self.min_clique
         )
@@ -118,7 +118,7 @@ class Sequential:
         if generated >= self.generations:
             return Decision(0, StopReason.ALL)
         # Found needs a clique that is there (lower). Giving up needs that no larger one can be there (upper): where a
-        # search ended without proof, the prompt goes on.
+        # search ended without proof, the prompt continues.
         lower, upper = largest() if generated else (0, 0)
         if lower >= self.min_clique:
             return Decision(0, StopReason.FOUND)
@@ -130,7 +130,7 @@ class Sequential:
         return Decision(self._next_look(generated, upper) - generated)
 
     def _next_look(self, generated: int, upper: int) -> int:
-        """The number of images at the next look: never more than a stop that may come to hold."""
+        """Return the number of images at the next look: never more than a stop that may apply by then."""
         regular = (generated // self.look_every + 1) * self.look_every
         ahead = [stop for stop in self.boundary.stops[max(upper, 1) - 1 :] if stop > generated]
         return min(self.generations, regular, *ahead[:1])

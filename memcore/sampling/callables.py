@@ -15,7 +15,7 @@ from memcore.types import Images, Request
 
 
 class CallableSampler:
-    """Wraps ``function(prompts, seeds)``, which returns the images of one batch.
+    """A sampler from ``function(prompts, seeds)``, which returns the images of one batch.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ class CallableSampler:
     image_shape
         (H, W, C).
     fingerprint
-        Names all that changes images: a run that was started with one fingerprint is not gone on with under another.
+        Names all that changes images: a run that was started with one fingerprint is not resumed with another.
 
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        From the constructor, for arguments that cannot be.
+        From the constructor, for impossible arguments.
     SamplerError
         From ``sample``, if the function raises or returns something else. Constant images are flagged.
 
@@ -60,11 +60,11 @@ class CallableSampler:
         self._function = function
 
     def describe(self) -> dict[str, str]:
-        """What stands in the run's run.toml."""
+        """Return what the run's run.toml says of the sampler."""
         return {"kind": "callable", "fingerprint": self.fingerprint}
 
     def sample(self, requests: Sequence[Request]) -> Images:
-        """(N, H, W, C) uint8, in the order of the requests."""
+        """Return (N, H, W, C) uint8, in the order of the requests."""
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
         except Exception as error:
@@ -77,7 +77,7 @@ class CallableSampler:
 
 
 def _stack(images: Sequence[Any]) -> Any:
-    """A list of images as one array, or as one tensor on their device if they are tensors."""
+    """Return a list of images as one array, or as one tensor on their device if they are tensors."""
     try:
         if images and all(arrays.is_torch(image) for image in images):
             import torch

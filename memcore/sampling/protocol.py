@@ -1,4 +1,4 @@
-"""What every source of generations must do."""
+"""The protocol of every source of generations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memcore.types import Images, Request
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Turns (prompt, seed) into images: one image a request, that depends on nothing but the request.
+    """What turns prompts and seeds into images: one a request, which depends on nothing but the request.
 
     ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
     kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
@@ -24,12 +24,12 @@ class Sampler(Protocol):
     image_shape: tuple[int, int, int]
 
     def sample(self, requests: Sequence[Request]) -> Images:
-        """(N, H, W, C) uint8 for N requests, which may be of different prompts."""
+        """Return (N, H, W, C) uint8 for N requests, which may be of different prompts."""
         ...
 
 
 def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:
-    """Raises SamplerError, naming what was wrong, unless ``images`` are what the requests asked for.
+    """Raise SamplerError, naming what was wrong, unless ``images`` are what the requests asked for.
 
     ``images.pixels`` must be (N, H, W, C) uint8, NumPy or torch, and ``images.flagged`` (N,) bool, for N requests.
 

@@ -15,7 +15,7 @@ _LARGEST = 2**63 - 1
 
 
 def derive_seed(run_seed: int, prompt_id: int, index: int) -> int:
-    """The seed of a prompt's ``index``-th image, in [0, 2^63).
+    """Return the seed of a prompt's ``index``-th image, in [0, 2^63).
 
     With one seed for all prompts, unmemorised prompts give nearly the same image and every comparison between prompts
     is wrong; a hash keeps them apart, and makes each image reproducible on its own.
@@ -32,7 +32,7 @@ def derive_seed(run_seed: int, prompt_id: int, index: int) -> int:
 
 
 def derive_seeds(run_seed: int, prompt_id: int, count: int, start: int = 0) -> NDArray[np.int64]:
-    """(count,) int64: the seeds of a prompt's images ``start`` to ``start + count - 1``, as ``derive_seed`` gives them.
+    """Return (count,) int64: the seeds of a prompt's images ``start`` to ``start + count - 1``, as of ``derive_seed``.
 
     >>> bool((derive_seeds(7, 3, 5)[2:] == derive_seeds(7, 3, 3, start=2)).all())
     True

@@ -1,15 +1,19 @@
-"""A run in an object store, through fsspec: each file is one PUT, which is there whole or not at all."""
+"""Files in an object store, through fsspec: each is uploaded whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
 from memcore.errors import MissingExtraError, RunError, StoreError
-from memcore.storage.base import Part, check_startable
+from memcore.storage.base import Part
 from memcore.system.credentials import redact
+
+#: Bytes of a file that are held in memory while it is uploaded.
+PIECE_BYTES = 8 << 20
 
 
 class ObjectStorage:
@@ -34,22 +38,46 @@ class ObjectStorage:
             raise RunError(f"run={self.place} names no place that fsspec knows: {error}") from None
         self._fs: Any = filesystem
 
+    def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str]]:
+        return ObjectStorage, (self.place,)
+
     def read(self, name: str) -> bytes:
+        """Return the whole file."""
         with self._reached(name):
             data: bytes = self._fs.cat_file(self._path(name))
         return data
 
     def open(self, name: str) -> IO[bytes]:
+        """Return the file, read as a whole."""
         return io.BytesIO(self.read(name))
 
     def write(self, name: str, data: bytes) -> None:
+        """Upload a file by one request."""
         try:
             self._fs.pipe_file(self._path(name), data)
         except Exception as error:
-            raise StoreError(
-                f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
-                "and the same command goes on"
-            ) from error
+            raise self._unwritten(name, error) from error
+
+    def write_from(self, name: str, source: IO[bytes]) -> None:
+        """Upload what ``source`` holds from its start, a piece at a time."""
+        source.seek(0)
+        first = source.read(PIECE_BYTES)
+        if len(first) < PIECE_BYTES:
+            self.write(name, first)
+            return
+        try:
+            # without autocommit nothing appears under the name until all of it was uploaded
+            target = self._fs.open(self._path(name), "wb", autocommit=False)
+            try:
+                target.write(first)
+                shutil.copyfileobj(source, target, PIECE_BYTES)
+                target.close()
+            except BaseException:
+                target.discard()
+                raise
+            target.commit()
+        except Exception as error:
+            raise self._unwritten(name, error) from error
 
     def write_new(self, name: str, data: bytes) -> bool:
         """Not atomic here: of two that begin at once the last one stays, so what is written must be read again."""
@@ -59,11 +87,13 @@ class ObjectStorage:
         return True
 
     def exists(self, name: str) -> bool:
+        """Tell whether there is such a file."""
         self._fs.invalidate_cache()
         with self._reached(name):
             return bool(self._fs.exists(self._path(name)))
 
     def names(self, folder: str = "") -> list[str]:
+        """Return the names directly in ``folder``."""
         self._fs.invalidate_cache()
         try:
             with self._reached(folder):
@@ -73,6 +103,7 @@ class ObjectStorage:
         return sorted({str(path).rstrip("/").rpartition("/")[2] for path in found} - {""})
 
     def remove(self, name: str) -> None:
+        """Remove a file, which may be missing."""
         with contextlib.suppress(FileNotFoundError), self._reached(name):
             self._fs.rm_file(self._path(name))
 
@@ -81,11 +112,17 @@ class ObjectStorage:
 
     @contextlib.contextmanager
     def lock(self, part: Part | None = None) -> Iterator[None]:
-        check_startable(self)
+        """Hold nothing: an object store has no locks."""
         yield
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if name else str(self._root)
+
+    def _unwritten(self, name: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
+            "and the same command resumes"
+        )
 
     @contextlib.contextmanager
     def _reached(self, name: str) -> Iterator[None]:

@@ -9,14 +9,17 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 from memcore.errors import StoreError
 
 TEMPORARY = ".tmp-"
 #: A temporary file of another machine, or of Windows, whose processes cannot be asked, is taken for abandoned after this.
 ABANDONED_SECONDS = 24 * 3600.0
+#: Bytes of a copied file that are held in memory.
+PIECE_BYTES = 8 << 20
 
 #: What a file system without hard links answers.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -28,32 +31,39 @@ class Disk:
     """The system calls that a run is written with, one method each, so that a test can make any single one fail."""
 
     def make_folder(self, path: Path) -> None:
+        """Create a folder, which may exist."""
         path.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> int:
+        """Open a new or emptied file for writing; return its descriptor."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Bytes written, which may be fewer than given."""
+        """Write to an open file; return the bytes written, which may be fewer than given."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
+        """Bring a file's data to the disk."""
         os.fsync(descriptor)
 
     def close(self, descriptor: int) -> None:
+        """Close a file."""
         os.close(descriptor)
 
     def replace(self, old: Path, new: Path) -> None:
+        """Rename a file over another."""
         os.replace(old, new)
 
     def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name."""
         os.link(old, new)
 
     def remove(self, path: Path) -> None:
+        """Remove a file, which may be missing."""
         path.unlink(missing_ok=True)
 
     def sync_folder(self, path: Path) -> None:
-        """Makes what was created, renamed or removed in the folder survive a power cut, where the system can."""
+        """Make what was created, renamed or removed in the folder survive a power cut, where the system can."""
         if os.name == "nt":
             return
         descriptor = os.open(path, os.O_RDONLY)
@@ -67,7 +77,7 @@ disk = Disk()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes to a temporary name beside ``path``, syncs it to the disk, and moves it into place.
+    """Write to a temporary name beside ``path``, syncs it to the disk, and moves it into place.
 
     A reader, a kill, a power cut or a full disk sees the old file or the new one, never a part. On failure the temporary
     file goes and StoreError says what happened.
@@ -76,11 +86,21 @@ def write_atomic(path: Path, data: bytes) -> None:
     def place(temporary: Path) -> None:
         disk.replace(temporary, path)
 
-    _write(path, data, place)
+    _write(path, [data], place)
+
+
+def write_atomic_from(path: Path, source: IO[bytes]) -> None:
+    """Write what ``source`` holds from its start, as ``write_atomic`` does, a piece at a time."""
+
+    def place(temporary: Path) -> None:
+        disk.replace(temporary, path)
+
+    source.seek(0)
+    _write(path, iter(lambda: source.read(PIECE_BYTES), b""), place)
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """The same, but only if there is no such file: False, and nothing changed, if another was faster."""
+    """Write a file as ``write_atomic`` does if there is none; return False and change nothing if another was faster."""
 
     def place(temporary: Path) -> None:
         try:
@@ -95,18 +115,18 @@ def write_new(path: Path, data: bytes) -> bool:
             disk.replace(temporary, path)
 
     try:
-        _write(path, data, place)
+        _write(path, [data], place)
     except FileExistsError:
         return False
     return True
 
 
-def _write(path: Path, data: bytes, place: Callable[[Path], None]) -> None:
+def _write(path: Path, pieces: Iterable[bytes], place: Callable[[Path], None]) -> None:
     temporary = path.with_name(f"{TEMPORARY}{_HOST}-{os.getpid()}-{next(_NUMBER)}-{path.name}")
     try:
         _make_folders(path.parent)
         try:
-            _fill(temporary, data)
+            _fill(temporary, pieces)
             place(temporary)
         finally:
             # after a replace there is nothing to remove; after a link or a failure there is
@@ -118,29 +138,30 @@ def _write(path: Path, data: bytes, place: Callable[[Path], None]) -> None:
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; what is finished stays, "
-            "and the same command goes on once there is room"
+            "and the same command resumes once there is room"
         ) from error
 
 
-def _fill(path: Path, data: bytes) -> None:
+def _fill(path: Path, pieces: Iterable[bytes]) -> None:
     descriptor = disk.create(path)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[disk.write(descriptor, left) :]
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                left = left[disk.write(descriptor, left) :]
         disk.sync(descriptor)
     finally:
         disk.close(descriptor)
 
 
 def make_folders(path: Path) -> None:
-    """Creates ``path`` and its missing parents, each so that it survives a power cut; StoreError if it cannot."""
+    """Create ``path`` and its missing parents, each so that it survives a power cut; StoreError if it cannot."""
     try:
         _make_folders(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be made: {error.strerror or error}; what is finished stays, "
-            "and the same command goes on once there is room"
+            "and the same command resumes once there is room"
         ) from error
 
 
@@ -154,7 +175,7 @@ def _make_folders(path: Path) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Removes a file that may be missing."""
+    """Remove a file that may be missing."""
     try:
         disk.remove(path)
     except OSError as error:
@@ -162,7 +183,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporary(folder: Path) -> int:
-    """Removes what killed writers left behind, and nothing of a writer that may still be alive. Returns how many."""
+    """Remove what killed writers left behind, and nothing of a writer that may still be alive. Returns how many."""
     count = 0
     for path in folder.rglob(f"{TEMPORARY}*"):
         if _abandoned(path):
@@ -198,5 +219,5 @@ def _alive(process: int) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in ``folder`` survive a power cut, where the system can."""
+    """Make renames in ``folder`` survive a power cut, where the system can."""
     disk.sync_folder(folder)

@@ -17,13 +17,14 @@ except ImportError:
 
 
 def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
-    """The same table gives the same bytes."""
+    """Write a table as Parquet; the same table gives the same bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", compression_level=3, row_group_size=row_group)
     return sink.getvalue()
 
 
 def strings(columns: Mapping[str, Sequence[str | None]]) -> pa.Table:
+    """Return a table of columns of strings."""
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
@@ -38,11 +39,12 @@ def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file."""
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
 
 
 def take(path: Path, column: str, rows: Any) -> list[str | None]:
-    """The values of some rows of a column."""
+    """Return the values of some rows of a column."""
     values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
     return values

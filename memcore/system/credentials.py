@@ -20,7 +20,7 @@ _known: set[str] = set()
 
 
 def parse_options(text: str) -> dict[str, Any]:
-    """The JSON object of ``sampler_options``; ConfigError if it is none, or if it holds a secret in clear.
+    """Return the JSON object of ``sampler_options``; ConfigError if it is none, or if it holds a secret in clear.
 
     >>> parse_options('{"endpoint": "http://localhost:8000", "token": "env:HOSTED_TOKEN"}')["token"]
     'env:HOSTED_TOKEN'
@@ -43,7 +43,7 @@ def parse_options(text: str) -> dict[str, Any]:
 
 
 def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with each ``env:NAME`` replaced by that variable; ConfigError if it is not set."""
+    """Return the options with each ``env:NAME`` replaced by that variable; ConfigError if it is not set."""
     resolved = dict(options)
     for name, value in options.items():
         if isinstance(value, str) and value.startswith(PREFIX):
@@ -56,7 +56,7 @@ def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def redact(text: str) -> str:
-    """The text without the secrets that this process knows, and without what looks like one.
+    """Return the text without the secrets that this process knows, and without what looks like one.
 
     >>> redact("cannot reach https://me:pass@host/v1 with Bearer abc")
     'cannot reach https://***host/v1 with Bearer ***'

@@ -33,6 +33,7 @@ class Progress:
             )
 
     def advance(self, count: int) -> None:
+        """Count more images, fewer if negative, and show it when it is time."""
         self.count += count
         if self._bar is not None:
             self._bar.update(count)
@@ -41,6 +42,7 @@ class Progress:
             self._line()
 
     def close(self) -> None:
+        """Show the last count."""
         if self._bar is not None:
             self._bar.close()
         elif not self._quiet and self.count > self._first:

@@ -16,7 +16,7 @@ from tests.support.report_runs import RunWriter, finding_row
 
 @pytest.fixture(scope="session")
 def matched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 findings of 17 to 20 generations, beside five training images each. Prompts are numbered against the ranking."""
+    """Write 60 findings of 17 to 20 generations, with five training images each; prompts are numbered from the last rank."""
     path = tmp_path_factory.mktemp("annotate") / "run"
     writer = RunWriter(path)
     for number in range(FINDINGS):

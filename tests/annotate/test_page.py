@@ -20,7 +20,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Open]:
-    """Opens an annotator's link in a profile of its own; errors of the page fail the test."""
+    """Open an annotator's link in a profile of its own; errors of the page fail the test."""
     contexts, errors = [], []
 
     def opened(server: Server, annotator: int = 1, **options: Any) -> Any:
@@ -40,7 +40,7 @@ def open_page(browser: Any) -> Iterator[Open]:
 
 
 def until(page: Any, condition: str, seconds: float = 30) -> None:
-    """Polls from outside: the page's own policy forbids what Playwright's waiting would evaluate in it."""
+    """Poll from outside: the page's own policy forbids what Playwright's waiting would evaluate in it."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, (
@@ -50,7 +50,7 @@ def until(page: Any, condition: str, seconds: float = 30) -> None:
 
 
 def shown(page: Any, item: int | None) -> None:
-    """Waits until the item, or any, is there with all of its pictures."""
+    """Wait until the item, or any, is there with all of its pictures."""
     wanted = "!== undefined" if item is None else f"=== '{item}'"
     until(page, f"document.getElementById('stage').dataset.shown {wanted}")
 
@@ -70,7 +70,7 @@ def events(run: Path) -> list[tuple[Any, ...]]:
 
 
 def burst(page: Any, keys: str) -> None:
-    """Keys as fast as the browser takes them."""
+    """Press keys as fast as the browser takes them."""
     for key in keys:
         page.keyboard.press(key)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit, filter_stored
+from memcore.audit import audit, filter_stored
 from memcore.errors import ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.images import UnreadableImage, decode_file
@@ -23,7 +23,7 @@ from memcore.matching.match_run import match_run
 from memcore.runs.config import Config, difference, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.summary import summary
-from memcore.storage.base import LocalStorage
+from memcore.storage.local import LocalStorage
 from memcore.system import atomic_files
 from tests.support.run_files import GENERATIONS, config, findings_bytes, image_digest, run
 from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler, write_stored, write_training_set

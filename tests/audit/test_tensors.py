@@ -10,6 +10,7 @@ import pytest
 
 import memcore
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.graphs import start as graphs_start
 from memcore.graphs.device_prompts import DevicePrompts
 from memcore.runs.folder import RunFolder
 from memcore.types import Images, Request
@@ -35,23 +36,31 @@ class TensorSampler(SyntheticSampler):
 
 
 @pytest.fixture
+def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPU tensors go through ``DevicePrompts``, as CUDA tensors do."""
+    monkeypatch.setattr(graphs_start, "on_device", lambda pixels: isinstance(pixels, torch.Tensor))
+
+
+@pytest.fixture
 def extended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many prompts each batch that went to ``DevicePrompts`` was of."""
     seen: list[int] = []
-    right = DevicePrompts.extend
+    right = DevicePrompts.extend_runs
 
-    def extend(self: DevicePrompts, images: object, slots: Sequence[int], **more: object) -> None:
-        seen.append(len(set(slots)))
-        right(self, images, slots, **more)
+    def extend_runs(
+        self: DevicePrompts, images: object, runs: Sequence[tuple[int, int, int]], **more: object
+    ) -> None:
+        seen.append(len({slot for slot, _, _ in runs}))
+        right(self, images, runs, **more)
 
-    monkeypatch.setattr(DevicePrompts, "extend", extend)
+    monkeypatch.setattr(DevicePrompts, "extend_runs", extend_runs)
     return seen
 
 
 SEQUENTIAL = {"budget": "sequential", "copy_rate": 0.3, "miss_rate": 0.05}
 
 
-@pytest.mark.parametrize(
+CHANGES = pytest.mark.parametrize(
     "changes",
     [
         {"shard_prompts": 7},
@@ -63,6 +72,10 @@ SEQUENTIAL = {"budget": "sequential", "copy_rate": 0.3, "miss_rate": 0.05}
     ],
     ids=["fixed", "large-batches", "sequential", "sequential-large-batches", "keep-all", "pairs"],
 )
+
+
+@CHANGES
+@pytest.mark.usefixtures("on_device")
 def test_same_bytes_as_arrays(extended: list[int], tmp_path: Path, changes: dict[str, object]) -> None:
     arrays, tensors = run(tmp_path / "arrays", **changes), None
     assert not extended
@@ -76,6 +89,25 @@ def test_same_bytes_as_arrays(extended: list[int], tmp_path: Path, changes: dict
         assert max(extended) >= 2
 
 
+@CHANGES
+def test_tensors_on_the_cpu_feed_prompt_graphs_directly(
+    extended: list[int], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    arrays = run(tmp_path / "arrays", **changes)
+    tensors = run(tmp_path / "tensors", TensorSampler(), **changes)
+    assert not extended
+    assert findings_bytes(tensors) == findings_bytes(arrays)
+    assert image_digest(tensors) == image_digest(arrays)
+
+
+@pytest.fixture(params=["cpu", "device"])
+def either_path(request: pytest.FixtureRequest) -> None:
+    """Tensors by way of ``PromptGraph``, then by way of ``DevicePrompts``."""
+    if request.param == "device":
+        request.getfixturevalue("on_device")
+
+
+@pytest.mark.usefixtures("either_path")
 @pytest.mark.parametrize("changes", [{}, SEQUENTIAL], ids=["fixed", "sequential"])
 def test_interrupted_and_gone_on_with(tmp_path: Path, changes: dict[str, object]) -> None:
     whole = run(tmp_path / "whole", shard_prompts=7, batch_size=8, **changes)
@@ -87,6 +119,7 @@ def test_interrupted_and_gone_on_with(tmp_path: Path, changes: dict[str, object]
     assert image_digest(cut) == image_digest(whole)
 
 
+@pytest.mark.usefixtures("either_path")
 def test_a_failing_prompt_leaves_its_slot(tmp_path: Path) -> None:
     def failing(path: str, kind: Callable[..., SyntheticSampler]) -> RunFolder:
         return run(tmp_path / path, kind(fail="an old clock"), shard_prompts=7, batch_size=64)

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import memcore
 from memcore.cli import main
-from memcore.duplicates.groups import Components, Engine, group_embeddings, group_images
+from memcore.duplicates.embeddings import Engine, group_embeddings
+from memcore.duplicates.groups import Components, group_images
 from memcore.duplicates.most_duplicated import prompts_from_index
 from memcore.errors import ArgumentValueError, ConfigError, MissingExtraError
 from memcore.index import Index, build_index, open_source
-from memcore.runs.prompts import prompts_of
+from memcore.runs.prompts import read_prompts
 from memcore.study.dataset import load_demo
 from tests.support.index_sets import make_index, natural, ssd_of, write_parquet, write_tar
 
@@ -59,7 +60,7 @@ def test_groups_of_images_are_components_of_the_exact_graph(
 def test_groups_of_embeddings_are_components(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     if engine == "faiss":
         pytest.importorskip("faiss", reason="faiss is not installed")
-    from memcore.duplicates import groups
+    from memcore.duplicates import embeddings
 
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (90, 12)).astype(np.float16)
@@ -68,7 +69,7 @@ def test_groups_of_embeddings_are_components(monkeypatch: pytest.MonkeyPatch, en
     unit /= np.sqrt((unit**2).sum(1, keepdims=True))
     want = components_of(unit @ unit.T >= 0.95)
     for block in (4096, 17):
-        monkeypatch.setattr(groups, "_BLOCK", block)
+        monkeypatch.setattr(embeddings, "_BLOCK", block)
         assert group_embeddings(x, 0.95, engine=engine).tolist() == want
     assert len(set(want)) < 90
     # Exactly at the threshold: (3, 4) against (1, 0) has the cosine 0.6.
@@ -95,7 +96,7 @@ def test_faiss_gives_the_groups_of_the_exact_path(
     x = np.random.default_rng(seed).integers(-2, 3, (n, d)).astype(np.float32)
     x[~x.any(axis=1)] = 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memcore.duplicates.groups._BLOCK", block)
+        patch.setattr("memcore.duplicates.embeddings._BLOCK", block)
         exact, faiss = (group_embeddings(x, threshold, engine=e).tolist() for e in ("exact", "faiss"))
     assert exact == faiss
 
@@ -122,6 +123,19 @@ def test_components_do_not_depend_on_the_order() -> None:
         assert labels == want
 
 
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=6), max_size=8),
+)
+def test_components_that_come_in_batches(batches: list[list[tuple[int, int]]]) -> None:
+    groups = Components(20)
+    near = np.zeros((20, 20), np.bool_)
+    for batch in batches:
+        left, right = (np.array([pair[side] for pair in batch], np.int64) for side in (0, 1))
+        groups.connect(left, right)
+        near[left, right] = near[right, left] = True
+        assert groups.labels().tolist() == components_of(near)
+
+
 def test_the_bundled_training_images_are_ranked_by_their_copies(tmp_path: Path) -> None:
     """The demo's training set, with every image standing as often as it was planted."""
     folder = load_demo().folder
@@ -144,7 +158,7 @@ def test_the_bundled_training_images_are_ranked_by_their_copies(tmp_path: Path) 
     assert {(row["prompt"], row["count"]) for row in rows} == {(text, c + 1) for _, text, c in planted}
     assert {10, 50, 200} <= {c for _, _, c in planted}
     assert result["largest"] == 201
-    assert list(prompts_of(tmp_path / "prompts.parquet")) == [row["prompt"] for row in rows]
+    assert list(read_prompts(tmp_path / "prompts.parquet")) == [row["prompt"] for row in rows]
     assert all(order[row["training_index"]] in captions for row in rows)
 
 

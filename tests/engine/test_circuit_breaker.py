@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.engine import circuit_breaker
 from memcore.errors import SamplerError, WorkerError
 from memcore.runs.config import Config
@@ -140,7 +140,7 @@ def test_workers_that_all_die(tmp_path: Path, launcher: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1, done.stderr
     assert "shards could be done" in done.stderr
-    assert "Mend it, and the same command goes on" in done.stderr
+    assert "Fix it, and give the same command again" in done.stderr
     assert "Traceback" not in done.stderr
     tries = len((tmp_path / "calls").read_text())
     assert 4 <= tries <= 6

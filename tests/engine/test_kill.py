@@ -180,7 +180,7 @@ def test_a_worker_that_always_dies_costs_its_shard_alone(tmp_path: Path) -> None
     (put_aside,) = folder.quarantine()
     assert (put_aside["reason"], "SIGKILL" in put_aside["detail"]) == ("crash", True)
     assert [r["reason"] for r in folder.findings()] == [None, None, "crash", None]
-    from memcore.report.reader import read_run
+    from memcore.report.run import read_run
 
     assert [q.reason for q in read_run(run).quarantine] == ["crash"]
     again = subprocess.run(command(run, prompts, *flags), capture_output=True, text=True, check=False)

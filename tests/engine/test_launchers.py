@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
-from memcore.commands.launch import without_launcher
+from memcore.commands._submit import without_launcher
 from memcore.errors import StoreError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
@@ -338,7 +338,7 @@ def test_two_launchers_at_once_do_no_harm(
     local: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no lock is heard, as between two machines: both do all, at the same time, and the run is right."""
-    program = "import sys; from memcore.storage import base; base._hold = lambda *a, **k: None; "
+    program = "import sys; from memcore.storage import local; local._hold = lambda *a, **k: None; "
     program += "from memcore.cli import main; sys.exit(main())"
     run = tmp_path / "run"
     words = [sys.executable, "-c", program, *command(run, prompts, "--workers", "1")]
@@ -347,6 +347,6 @@ def test_two_launchers_at_once_do_no_harm(
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
     assert content(run) == content(local)
-    from memcore.report.reader import read_run
+    from memcore.report.run import read_run
 
     assert read_run(run).done == len(PROMPTS)

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows ends a process 
 WORKER = """
 import os, signal
 from memcore.engine.launchers import local
+from memcore.audit.task import AuditWork
 from memcore.runs.config import Config
 
 class Connection:
@@ -27,8 +28,8 @@ class Connection:
 
 if {when!r} == "early":
     local._leave_with = lambda launcher: signal.raise_signal(signal.SIGTERM)
-config = Config(source="custom", sampler="tests.support.synthetic:SyntheticSampler")
-local._work(Connection(), config, 1, os.getppid())
+work = AuditWork(Config(source="custom", sampler="tests.support.synthetic:SyntheticSampler"))
+local._work(Connection(), work, 1, os.getppid())
 signal.raise_signal(signal.SIGTERM)
 """
 

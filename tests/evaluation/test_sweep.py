@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memcore
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.errors import ArgumentValueError, ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.evaluation.labels import from_annotations, from_matches
-from memcore.evaluation.sweep import grid_of, sweep
+from memcore.evaluation.sweep import make_grid, sweep
 from memcore.matching.match_run import match_run
 from memcore.runs.annotations import Annotations
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.types import Images, Request
-from tests.support.report_page import page_of
+from tests.support.report_page import render_page
 from tests.support.synthetic import SHAPE, SyntheticSampler, write_training_set
 
 #: prompt: (share of near images, their spread in levels)
@@ -154,7 +154,7 @@ def test_against_matches_and_annotations(tmp_path: Path) -> None:
     assert result["negatives"] >= 1
     assert result["ignored"] == len(rows) - result["positives"] - result["negatives"] >= 1
     assert list(result["stages"]) == ["candidates"]
-    page = page_of(stored.path)
+    page = render_page(stored.path)
     assert "Evaluation against the extractions" in page.text("evaluation")
     assert "Share of copies by number of duplicates" not in page.html
     assert "plot-share" not in page.html
@@ -167,7 +167,7 @@ def test_against_matches_and_annotations(tmp_path: Path) -> None:
         annotations.append("c", 1, 1, "no")
     result = evaluate_run(stored.path, against="annotations")
     assert (result["positives"], result["negatives"], result["ignored"]) == (1, 1, len(rows) - 2)
-    assert "what the annotators said" in page_of(stored.path).text("evaluation")
+    assert "what the annotators said" in render_page(stored.path).text("evaluation")
 
 
 def test_labels() -> None:
@@ -209,7 +209,7 @@ def test_images_of_a_run_with_black_frames(tmp_path: Path) -> None:
 
 
 def test_grid_and_errors(stored: RunFolder, tmp_path: Path) -> None:
-    thresholds, sizes = grid_of(0.15, 0.15, 7, None)
+    thresholds, sizes = make_grid(0.15, 0.15, 7, None)
     assert thresholds[-1] == 0.15
     assert 7 in sizes
     assert 20 in sizes

@@ -194,6 +194,13 @@ def test_many_prompts_with_one_transfer() -> None:
     assert found.members == memcore.max_clique(expected).members
     assert np.array_equal(prompts.graph(1).ssd, expected.ssd)
     assert prompts.edge_counts([1]) == [len(expected)]
+    assert [answer.edges for answer in prompts.ask()] == [0, len(expected)]
+    by_runs = memcore.DevicePrompts(2, 60, (64, 64, 3), device="cuda")
+    by_runs.extend_runs(images.cuda(), [(1, 0, 30), (0, 30, 2), (1, 32, len(images) - 32)])
+    kept = torch.cat([images[:30], images[32:]])
+    again = memcore.tiled_l2_graph(kept, 0.15, channels="last")
+    assert np.array_equal(by_runs.graph(1).ssd, again.ssd)
+    assert by_runs.ask([1])[0].edges == len(again)
 
 
 def test_an_audit_keeps_images_on_the_device(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -15,7 +15,8 @@ from memcore import _core
 from memcore.errors import ArgumentValueError
 from memcore.index import match_index, nearest, search
 from memcore.index.sketch import Level, pair_ssd, reach
-from memcore.matching.brute_force import Closest, Match, match_findings
+from memcore.matching.brute_force import match_findings
+from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
 from tests.support.index_sets import make_index, natural, ssd_of
 

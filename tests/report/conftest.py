@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.matching.match_run import match_run
 from memcore.runs.config import Config
-from tests.support.report_page import Page, page_of
+from tests.support.report_page import Page, render_page
 from tests.support.report_runs import write_guidance_run, write_run
 from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
 
@@ -27,12 +27,12 @@ def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(run: Path, trap: Path) -> Page:
-    return page_of(run, trap)
+    return render_page(run, trap)
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run made by the audit itself, matched and evaluated."""
+    """Make a run by the audit itself, matched and evaluated."""
     folder = tmp_path_factory.mktemp("audited")
     config = Config(source="custom", generations=40, batch_size=16)
     done = audit(folder / "run", config, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)

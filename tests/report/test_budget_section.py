@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memcore.audit.run_audit import audit
-from memcore.report.budget import budget, screen_curves
-from memcore.report.reader import read_run
+from memcore.audit import audit
+from memcore.report.run import read_run
+from memcore.report.sections.budget import context, screen_curves
+from memcore.report.subject import make_subject
 from memcore.runs.config import Config
-from tests.support.report_page import page_of
+from tests.support.report_page import render_page
 from tests.support.samplers import COPY_RATES, RatedSampler, Screenable
 from tests.support.synthetic import PROMPTS
 
@@ -20,22 +21,22 @@ def sequential_run(path: Path) -> Path:
 
 def test_stops_and_savings_are_those_of_the_findings(tmp_path: Path) -> None:
     run = sequential_run(tmp_path / "run")
-    told = budget(read_run(run))
-    assert told is not None
-    assert {row["stop"]: row["prompts"] for row in told["rows"]} == {"found": 3, "hopeless": 9}
-    assert told["of"] == 12 * 200
-    assert told["images"] == sum(row["images"] for row in told["rows"])
-    text = page_of(run).text("budget")
-    assert f"{told['images']:,} images were made where the fixed rule makes 2,400" in text
-    assert f"{100 * (1 - told['images'] / 2400):.0f} % were saved" in text
+    section = context(make_subject(read_run(run), []))
+    assert section is not None
+    assert {row.stop: row.prompts for row in section["endings"]} == {"found": 3, "hopeless": 9}
+    assert section["of"] == 12 * 200
+    assert section["images"] == sum(row.images for row in section["endings"])
+    text = render_page(run).text("budget")
+    assert f"{section['images']:,} images were made where the fixed rule makes 2,400" in text
+    assert f"{100 * (1 - section['images'] / 2400):.0f} % were saved" in text
     assert "in at least 20 % of their images" in text
     assert "at most 1.0 % are expected to be lost" in text
     assert "Prompts with fewer copies have no such bound" in text
 
 
 def test_a_fixed_run_has_no_budget_section(audited: Path) -> None:
-    assert budget(read_run(audited)) is None
-    assert 'id="budget"' not in page_of(audited).html
+    assert context(make_subject(read_run(audited), [])) is None
+    assert 'id="budget"' not in render_page(audited).html
 
 
 def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> None:
@@ -43,11 +44,11 @@ def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> No
     recorded = Config(**options)  # type: ignore[arg-type]
     run = audit(tmp_path / "all", recorded, sampler=Screenable(), prompts=PROMPTS, quiet=True).path
     curves = screen_curves(read_run(run))
-    assert {name: curve["area"] for name, curve in curves.items()} == {
+    assert {name: curve.area for name, curve in curves.items()} == {
         "noise magnitude": 1.0,
         "one-step": 1.0,
     }
-    page = page_of(run)
+    page = render_page(run)
     assert "only recorded its scores; it left no prompt out" in page.text("budget")
     assert "One step against the full attack" in page.html
     assert (
@@ -55,7 +56,7 @@ def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> No
     )
     applied = Config(**options, screen_threshold=2.0)  # type: ignore[arg-type]
     run = audit(tmp_path / "some", applied, sampler=Screenable(), prompts=PROMPTS, quiet=True).path
-    text = page_of(run).text("budget")
+    text = render_page(run).text("budget")
     assert "The screen left out 5 prompts with a noise magnitude score below 2" in text
     assert "What it may have lost is not known" in text
     assert screen_curves(read_run(run)) == {}

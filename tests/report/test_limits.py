@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from memcore.errors import MissingExtraError, RunError, StoreError
-from memcore.report import plots, write_report
-from memcore.report.axes import Axes
+from memcore.report import write_report
+from memcore.report.drawing import plots
+from memcore.report.drawing.axes import Axes
 from memcore.report.pictures import Album
-from memcore.report.reader import read_run
+from memcore.report.run import read_run
 from tests.support import report_runs
 from tests.support.report_page import Page, empty_run
 from tests.support.report_runs import RunWriter, finding_row
@@ -187,7 +188,7 @@ def test_plots_of_nothing_and_of_much() -> None:
     assert len(plots.share_against_copies(prompts)) < 12_000_000
     distances = [(0.15 * i / 100_000, None) for i in range(100_001)]
     assert plots.histogram(distances, 0.15).count("<rect") == plots.BINS
-    points = [(0.1, 0.2, False, True, "p")] * 100_000
+    points = [plots.CliquePoint(0.1, 0.2, False, True, "p")] * 100_000
     assert plots.clique_against_match("x", points, 0.15, 0.15, "l2").count("<path") == plots.MARKS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support import report_runs
 from tests.support.drawn import near_copies, picture
-from tests.support.report_page import PAPER, Page, assert_inert, empty_run, page_of
+from tests.support.report_page import PAPER, Page, assert_inert, empty_run, render_page
 from tests.support.report_runs import RunWriter, finding_row
 
 
@@ -47,7 +47,7 @@ def test_texts_of_the_run_are_never_markup(tmp_path: Path) -> None:
     ]
     rows = sorted(writer.rows, key=lambda row: row["prompt_id"])
     (tmp_path / "evaluation.json").write_text(json.dumps(report_runs.evaluate(rows, writer.matches, truth)))
-    page = page_of(tmp_path, tmp_path)
+    page = render_page(tmp_path, tmp_path)
     assert_inert(page)
     titles = {page.text(f"{card}-title") for card in page.cards()}
     assert set(HOSTILE[:4]) <= titles, "shown as they are"
@@ -62,7 +62,7 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
         finding_row(7, "word " * 50_000, [writer.add_clique(7, near_copies(picture(7), 10, 0.03, 7))])
     )
     writer.write(matched=False)
-    page = page_of(tmp_path)
+    page = render_page(tmp_path)
     assert len(page.text("finding-1-title")) <= 400
     assert page.text("finding-1-title").endswith("…")
     assert len(page.html) < 400_000

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.matching.match_run import match_run
 from memcore.runs import schema
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from tests.support import report_runs
 from tests.support.drawn import near_copies, picture
-from tests.support.report_page import assert_inert, copy_of, empty_run, page_of
+from tests.support.report_page import assert_inert, copy_run, empty_run, render_page
 from tests.support.report_runs import RunWriter, finding_row
 from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 
@@ -24,11 +24,11 @@ from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 def test_before_matching(run: Path, tmp_path: Path) -> None:
     evaluation = json.loads((run / "evaluation.json").read_text())
     del evaluation["stages"]["extracted"]
-    copy_of(run, tmp_path, "matches.parquet", "match.json", "evaluation.json")
+    copy_run(run, tmp_path, "matches.parquet", "match.json", "evaluation.json")
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
-    page = page_of(tmp_path)
+    page = render_page(tmp_path)
     assert "18 of 50 prompts repeat one picture again and again" in page.text()
-    assert "not yet held against a training set" in page.text()
+    assert "not yet compared with a training set" in page.text()
     assert "Candidate" in page.text("finding-1")
     assert "training image" not in page.text("finding-1").lower()
     assert "precision 0.938" in page.text(), "the candidates' precision"
@@ -36,7 +36,7 @@ def test_before_matching(run: Path, tmp_path: Path) -> None:
 
 
 def test_before_evaluation(run: Path, tmp_path: Path) -> None:
-    page = page_of(copy_of(run, tmp_path, "evaluation.json"))
+    page = render_page(copy_run(run, tmp_path, "evaluation.json"))
     assert "17 of 50 prompts reproduce training images" in page.text()
     assert "Against what was planted" not in page.text()
     assert [a["aria-labelledby"] for a in page.all("svg") if "aria-labelledby" in a] == ["plot-distances"]
@@ -44,7 +44,7 @@ def test_before_evaluation(run: Path, tmp_path: Path) -> None:
 
 def test_without_findings(tmp_path: Path) -> None:
     empty_run(tmp_path).write(count=5)
-    page = page_of(tmp_path)
+    page = render_page(tmp_path)
     assert "None of 3 prompts repeats a picture" in page.text()
     assert "Unfinished: 3 of 5 prompts are done" in page.text()
     assert "Nothing was quarantined" in page.text()
@@ -58,29 +58,29 @@ def test_with_candidates_but_no_extraction(tmp_path: Path) -> None:
     writer.rows.append(finding_row(9, "nine", [clique]))
     writer.add_match(9, clique, pictures, 2, picture(2), 1)
     writer.write()
-    text = page_of(tmp_path).text()
+    text = render_page(tmp_path).text()
     assert "None of 4 prompts reproduces a training image" in text
     assert "but none lies within a tiled l2 of 0.15 of one of the 464 training images" in text
 
 
 def test_before_the_first_shard(tmp_path: Path) -> None:
     RunWriter(tmp_path).write(count=8, matched=False)
-    text = page_of(tmp_path).text()
+    text = render_page(tmp_path).text()
     assert "No prompt is finished yet" in text
     assert "0 of 8 prompts are done" in text
 
 
 def test_a_shard_without_manifest_does_not_count(run: Path, tmp_path: Path) -> None:
-    copy_of(run, tmp_path, "matches.parquet", "evaluation.json")
+    copy_run(run, tmp_path, "matches.parquet", "evaluation.json")
     sorted((tmp_path / "manifest").iterdir())[1].unlink()
-    assert "of 25 prompts" in page_of(tmp_path).text()
+    assert "of 25 prompts" in render_page(tmp_path).text()
 
 
 def test_missing_and_damaged_pictures(run: Path, tmp_path: Path) -> None:
-    copy_of(run, tmp_path, "training/00000000.png")
+    copy_run(run, tmp_path, "training/00000000.png")
     (tmp_path / "training" / "00000000.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     shutil.rmtree(tmp_path / "images" / "000001")
-    page = page_of(tmp_path)
+    page = render_page(tmp_path)
     assert len(page.cards()) == 18
     absent = [a for a in page.all("span") if a.get("class") == "absent"]
     assert len(absent) == 13
@@ -99,7 +99,7 @@ def test_several_cliques_of_a_prompt(tmp_path: Path) -> None:
     writer.add_match(0, second, small, 2, picture(2), 3)
     writer.matches[-1]["clique"] = 1
     writer.write()
-    page = page_of(tmp_path)
+    page = render_page(tmp_path)
     text = page.text("finding-1")
     assert "1 of 1 prompt reproduces training images" in page.text()
     assert "Clique 2 of 2 of this prompt" in text
@@ -115,7 +115,7 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
         clique = writer.add_clique(i, near_copies(picture(i, side), 10, 0.03, i))
         writer.rows.append(finding_row(i, "small", [clique]))
     writer.write(matched=False)
-    pixelated = {a["width"]: "pixelated" in a.get("class", "") for a in page_of(tmp_path).all("img")}
+    pixelated = {a["width"]: "pixelated" in a.get("class", "") for a in render_page(tmp_path).all("img")}
     assert pixelated == {"16": True, "32": True, "40": False}
 
 
@@ -133,13 +133,13 @@ def test_a_run_written_by_the_store(tmp_path: Path) -> None:
         run.write_image(0, seed, image)
     rows = [finding_row(0, "one", [clique]), finding_row(1, "two", [])]
     run.write_shard(run.shards()[0], ShardRecord(rows, [], {"sample": 1.0}))
-    page = page_of(run.path)
+    page = render_page(run.path)
     assert "1 of 2 prompts repeats one picture" in page.text()
     assert len(page.all("img")) == 10
 
 
 def test_a_run_of_the_audit(audited: Path) -> None:
-    page = page_of(audited)
+    page = render_page(audited)
     assert_inert(page)
     text = page.text()
     assert f"{len(MEMORISED)} of {len(PROMPTS)} prompts reproduce training images" in text
@@ -156,7 +156,7 @@ def test_an_unfinished_audit(tmp_path: Path) -> None:
     prompts = ["a green hill", "rain", "a door"]
     sampler = SyntheticSampler(fail="a green hill")
     done = audit(tmp_path / "run", config, sampler=sampler, prompts=prompts, part=(1, 2), quiet=True)
-    page = page_of(done.path)
+    page = render_page(done.path)
     assert "Unfinished: 2 of 3 prompts are done" in page.text()
     assert "None of 2 prompts repeats a picture" in page.text()
     assert "0 a green hill sampler" in page.text("excluded")
@@ -168,7 +168,7 @@ def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
     other = audit(tmp_path / "other", config, sampler=SyntheticSampler(), prompts=PROMPTS[:1], quiet=True)
     np.save(tmp_path / "far.npy", np.zeros((3, 16, 16, 3), np.uint8))
     match_run(other.path, tmp_path / "far.npy")
-    text = page_of(audited, other.path).text("compared")
+    text = render_page(audited, other.path).text("compared")
     assert "threshold 0.2 instead of 0.15: of 1 prompt, 1 has a clique" in text
     assert "For 1 of them no training image lies within" in text
 
@@ -176,3 +176,14 @@ def test_another_audit_beside(audited: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["FINDINGS", "QUARANTINE", "MATCHES"])
 def test_the_fixture_has_the_formats_of_the_store(name: str) -> None:
     assert getattr(report_runs, name).equals(getattr(schema, name))
+
+
+def test_an_evaluation_against_matches_claims_nothing_planted(run: Path, tmp_path: Path) -> None:
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    for entry in evaluation["prompts"]:
+        entry |= {"copies": 0, "expected": False}
+    copy_run(run, tmp_path, "evaluation.json")
+    (tmp_path / "evaluation.json").write_text(json.dumps({**evaluation, "against": "matches"}))
+    page = render_page(tmp_path)
+    assert "Evaluation against the extractions" in page.text("evaluation")
+    assert "planted" not in " ".join(page.text(card) for card in page.cards()).lower()

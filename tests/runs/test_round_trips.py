@@ -19,7 +19,7 @@ from memcore import tiled_l2_graph
 from memcore.errors import ConfigError, MemcoreError, RunError
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping, read_toml
 from memcore.runs.folder import RunFolder, ShardRecord
-from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, count_and_digest, prompts_parquet
+from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_prompts
 from memcore.runs.schema import (
     FINDINGS,
     MATCHES,
@@ -117,7 +117,7 @@ def test_prompts(prompts: list[str]) -> None:
         assert run.meta["prompts"] == {
             "count": len(prompts),
             "source": "",
-            "digest": count_and_digest(prompts)[1],
+            "digest": scan_prompts(prompts).digest,
         }
         assert list(ParquetPrompts(run.path / "prompts.parquet")) == prompts
 
@@ -125,7 +125,8 @@ def test_prompts(prompts: list[str]) -> None:
 @pytest.mark.parametrize("count", [ROW_GROUP - 1, ROW_GROUP, ROW_GROUP + 1, 2 * ROW_GROUP + 1])
 def test_prompts_around_a_row_group(count: int, tmp_path: Path) -> None:
     prompts = [f"prompt {n}" for n in range(count)]
-    (tmp_path / "prompts.parquet").write_bytes(prompts_parquet(prompts))
+    with (tmp_path / "prompts.parquet").open("wb") as file:
+        assert scan_prompts(prompts, file) == scan_prompts(prompts)
     assert list(ParquetPrompts(tmp_path / "prompts.parquet")) == prompts
 
 
@@ -204,7 +205,7 @@ def test_a_configuration_is_read_back_the_same(
         made = RunFolder.create(place, config, fingerprint, describe, ["a", "b"])
         read = RunFolder.open(place)
         assert read.config == config
-        assert read.digest == made.digest == config.digest(fingerprint, count_and_digest(["a", "b"])[1])
+        assert read.digest == made.digest == config.digest(fingerprint, scan_prompts(["a", "b"]).digest)
         assert read.meta["sampler"] == {
             "kind": config.source,
             "fingerprint": fingerprint,

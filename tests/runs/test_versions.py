@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.errors import RunError
 from memcore.evaluation.evaluate_run import evaluate_run
-from memcore.report.reader import read_run
+from memcore.report.run import read_run
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import FORMAT
 from memcore.runs.status import status
@@ -103,7 +103,7 @@ def test_a_newer_one_is_refused_by_every_command(tmp_path: Path, number: int, ca
         ["evaluate", "--truth", str(truth)],
         ["report"],
         ["annotate", "--agreement"],
-        ["match", "--train", str(truth)],
+        ["match", "--training", str(truth)],
         ["audit", "--sampler", "tests.support.synthetic:SyntheticSampler", "--prompts", str(truth)],
     )
     for name, *rest in commands:
@@ -126,7 +126,7 @@ def test_no_format_of_memcore(tmp_path: Path, number: str) -> None:
 
 @pytest.mark.parametrize(
     "rest",
-    [["evaluate", "--against", "matches"], ["report"], ["match", "--train", "x.npy"], ["annotate"]],
+    [["evaluate", "--against", "matches"], ["report"], ["match", "--training", "x.npy"], ["annotate"]],
     ids=lambda r: r[0],
 )
 def test_commands_that_need_a_folder_say_how_to_get_one(rest: list[str], capsys: Any) -> None:

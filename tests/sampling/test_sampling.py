@@ -64,6 +64,21 @@ def test_batches_are_full_and_in_order(generations: int, size: int, prompts: int
     assert all(batches)
 
 
+@given(st.integers(1, 9), st.integers(1, 13), st.integers(0, 5))
+def test_batches_without_their_requests_are_runs_of_seeds(generations: int, size: int, prompts: int) -> None:
+    named = [(3 * i + 1, f"prompt {i}") for i in range(prompts)]
+    lazy = interleave(named, Fixed(generations), size, run_seed=7)
+    for batch in interleave(named, Fixed(generations), size, run_seed=7):
+        runs = lazy.next_batch()
+        assert runs is not None
+        assert len(runs) == sum(len(seeds) for _, _, seeds in runs.runs) == len(batch)
+        assert len({run.prompt_id for run in runs.runs}) == len(runs.runs)
+        assert runs._requests is None, "made before anybody read one"
+        assert tuple(runs) == batch
+        assert (runs[0], runs[-1], runs[:2]) == (batch[0], batch[-1], batch[:2])
+    assert lazy.next_batch() is None
+
+
 class _UntilPair:
     """Two images at a time until a clique of two, at most six."""
 
@@ -77,7 +92,7 @@ def test_a_budget_that_listens_ends_a_prompt_early_and_others_fill_its_place() -
     assert isinstance(_UntilPair(), Budget)
     batches = interleave(PROMPTS, _UntilPair(), 4, run_seed=0)
     assert [r.prompt_id for r in next(batches)] == [5, 5, 2, 2]
-    assert batches.due() == [5, 2]
+    assert batches.due() == batches.awaiting_decision() == [5, 2]
     assert batches.decide(5, lambda: (2, 2)) is StopReason.FOUND
     assert batches.decide(2, lambda: (1, 1)) is None
     assert [r.prompt_id for r in next(batches)] == [2, 2, 9, 9]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.errors import ConfigError, SamplerError
 from memcore.evaluation.roc import roc
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
+from memcore.runs.schema import FINDINGS
 from memcore.runs.summary import summary
-from memcore.sampling import DiffusersSampler, FirstStepSampler, derive_seed
+from memcore.sampling import DiffusersSampler, FirstStep, FirstStepSampler, derive_seed
+from memcore.sampling.screen import SCREENS
 from memcore.study.dataset import load_demo
 from memcore.types import Request
 from tests.support import tiny_pipelines
@@ -159,6 +163,26 @@ def test_a_prompt_whose_screen_fails_is_sampled(tmp_path: Path) -> None:
     rain = rows[PROMPTS.index("rain")]
     assert (rain["status"], rain["generated"], rain["noise_magnitude"]) == ("none", 40, None)
     assert sum(r["status"] == "screened" for r in rows) == 4
+
+
+def test_every_screen_has_a_column_a_choice_and_a_field() -> None:
+    names = [screen.name for screen in SCREENS]
+    assert names[:2] == ["noise_magnitude", "one_step"], "the columns of format 2, in their order"
+    assert set(names) == {field.name for field in dataclasses.fields(FirstStep)}
+    first = FINDINGS.get_field_index(names[0])
+    assert FINDINGS.names[first : first + len(names)] == names
+    assert Config(source="custom", screen=names[-1]).screen == names[-1]
+    assert all(screen.meaning for screen in SCREENS)
+
+
+def test_a_prompt_whose_score_is_no_number_is_sampled(tmp_path: Path) -> None:
+    class Broken(Screenable):
+        def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
+            seen = super().first_step(requests, guidance_scale=guidance_scale)
+            return dataclasses.replace(seen, noise_magnitude=seen.noise_magnitude * np.nan)
+
+    rows = run(tmp_path / "run", Broken(), screen_threshold=2.0).findings()
+    assert [row["generated"] for row in rows] == [40] * len(PROMPTS)
 
 
 def test_screen_of_a_sampler_that_has_none(tmp_path: Path) -> None:

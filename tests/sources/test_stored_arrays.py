@@ -12,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from memcore import PromptGraph, tiled_l2_graph
-from memcore.audit.run_audit import filter_stored
-from memcore.audit.source import identity_of
+from memcore.audit import filter_stored
+from memcore.audit.task import AuditJob
 from memcore.engine.scheduler import run_here
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
-from memcore.sources.stored import StoredPrompts, arrays, prompts
-from memcore.sources.stored.arrays import StoredArray
+from memcore.sources import by_prompt, npy_file
+from memcore.sources.by_prompt import StoredPrompts
+from memcore.sources.npy_file import StoredArray
 from tests.support.stored_sets import Pixels, read_all, write_arrays
 from tests.support.synthetic import MEMORISED, SHAPE
 
@@ -57,8 +58,8 @@ def test_column_major_arrays_of_many_prompts(tmp_path: Path, monkeypatch: pytest
     images = np.random.default_rng(0).integers(0, 256, (3, 50, 16, 16, 3), dtype=np.uint8)
     path = tmp_path / "f.npy"
     np.save(path, np.asfortranarray(images))
-    for block in (arrays._BLOCK_BYTES, 1000):
-        monkeypatch.setattr(arrays, "_BLOCK_BYTES", block)
+    for block in (npy_file._BLOCK_BYTES, 1000):
+        monkeypatch.setattr(npy_file, "_BLOCK_BYTES", block)
         stored = StoredPrompts(path)
         for prompt_id in range(3):
             assert np.array_equal(read_all(stored, prompt_id)[0], images[prompt_id])
@@ -71,10 +72,7 @@ def test_column_major_arrays_of_many_prompts(tmp_path: Path, monkeypatch: pytest
 def in_process(path: Path, config: Config) -> RunFolder:
     """What ``filter_stored`` does, without processes."""
     stored = StoredPrompts(Path(config.images))
-    identity = identity_of(stored)
-    run = RunFolder.create(path, config, identity.fingerprint, identity.describe, stored.prompts)
-    run_here(run, run.pending(), stored, 1, lambda count: None)
-    return run
+    return run_here(AuditJob(path, config, stored.prompts, source=stored, quiet=True), threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +111,7 @@ def test_large_arrays_are_not_kept(large: tuple[Path, dict[str, Pixels]], thread
     stored = StoredPrompts(root, threads=threads)
     assert stored.prompts == ["constant", "copies", "flat"]
     for prompt_id, name in enumerate(stored.prompts):
-        assert set(stored.images_in(prompt_id)) == {"reread", "room"}
+        assert set(stored.images_in(prompt_id)) == {"reread", "buffer"}
         assert np.array_equal(read_all(stored, prompt_id)[0], whole[name])
         graph = graph_of(stored, prompt_id)
         constant = (whole[name] == whole[name][:, :1, :1, :1]).all(axis=(1, 2, 3))
@@ -136,7 +134,7 @@ def test_a_run_finds_the_same_whether_images_were_kept_or_not(
     root, _ = large
     config = Config(source="stored", images=str(root), threshold=0.05, edges_up_to=0.06)
     again = in_process(tmp_path / "again", config)
-    monkeypatch.setattr(prompts, "CHUNK_BYTES", 1 << 30)
+    monkeypatch.setattr(by_prompt, "CHUNK_BYTES", 1 << 30)
     kept = in_process(tmp_path / "kept", config)
     assert [row["status"] for row in again.findings()] == ["finding", "finding", "none"]
     files = sorted(p.name for p in (kept.path / "findings").iterdir())
@@ -229,7 +227,7 @@ def test_images_are_compared_where_they_were_read(tmp_path: Path) -> None:
         np.save(root / f"{name}.npy", images)
     stored = StoredPrompts(root)
     for prompt_id, name in enumerate(stored.prompts):
-        room = stored.images_in(prompt_id)["room"]
+        room = stored.images_in(prompt_id)["buffer"]
         graph = graph_of(stored, prompt_id, 0.2)
         edges = tiled_l2_graph(whole[name], 0.2, channels="last").edges
         expected = edges[(edges != 7).all(axis=1)]

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.runs.summary import summary
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 from tests.support.stored_sets import COUNT, add, encoded, generations, read_all, write_parquet
 
 
@@ -102,7 +102,7 @@ def test_a_truncated_archive_keeps_what_is_whole(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: end + 700])
     _, seeds, _, broken = read_all(StoredPrompts(tmp_path / "set"), 0)
     assert seeds[:20] == list(range(20))
-    assert {b["reason"] for b in broken} == {"truncated"}
+    assert [b["reason"] for b in broken] == ["truncated", "archive"]
     path.write_bytes(b"\xff" * 5000)
     with pytest.raises(ConfigError, match="not one readable image"):
         StoredPrompts(tmp_path / "set")
@@ -141,7 +141,8 @@ def test_damaged_parquet_files_are_put_aside(tmp_path: Path) -> None:
     rain = read_all(stored, 1)
     assert len(rain[0]) == COUNT + 1
     assert [b["source"] for b in rain[3]] == ["3.parquet, row group 0, row 1"]
-    assert [b["reason"] for b in read_all(stored, 3)[3]] == ["unreadable"]
+    assert [b["reason"] for b in read_all(stored, 3)[3]] == ["archive"]
+    assert [b["reason"] for b in rain[3]] == ["no-image"]
     middle = len(data) // 3
     data[middle : middle + 300] = bytes(300)
     (root / "0.parquet").write_bytes(data)

@@ -33,7 +33,7 @@ FINDINGS = 60
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser of Playwright's; the test is skipped, saying so, where there is none."""
+    """Start a browser; skip the test, and say so, where there is none."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     playwright = pytest.importorskip(
@@ -48,7 +48,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Server:
-    """``memcore annotate`` in a process of its own."""
+    """Run ``memcore annotate`` in a process of its own."""
 
     def __init__(self, run: Path, *, port: int = 0, top: int = 1000) -> None:
         self.run = run

@@ -44,7 +44,7 @@ NOUNS = [
 
 
 def picture(number: int, side: int = 64) -> Pixels:
-    """A coloured composition, different for each number."""
+    """Draw a coloured composition, different for each number."""
     rng = np.random.default_rng(number)
     scale = 4 * side
     ramp = np.linspace(0, 1, scale)[:, None, None]
@@ -67,7 +67,7 @@ def picture(number: int, side: int = 64) -> Pixels:
 
 
 def near_copies(of: Pixels, count: int, strength: float, seed: int) -> list[Pixels]:
-    """``count`` pictures near ``of``: smooth and fine noise of about ``strength`` in all."""
+    """Draw ``count`` pictures near ``of``: smooth and fine noise of about ``strength`` in all."""
     rng = np.random.default_rng(seed)
     side = of.shape[0]
     coarse = rng.normal(0, 1, (count, 8, 8, 3)).repeat(side // 8, axis=1).repeat(side // 8, axis=2)
@@ -76,7 +76,7 @@ def near_copies(of: Pixels, count: int, strength: float, seed: int) -> list[Pixe
 
 
 def l2(a: Pixels, b: Pixels, grid: int) -> float:
-    """The largest root-mean-square difference of two tiles, in [0, 1]."""
+    """Return the largest root-mean-square difference of two tiles, in [0, 1]."""
     side = a.shape[0] // grid
     square = (a.astype(float) - b.astype(float)).reshape(grid, side, grid, side, -1) ** 2
     return math.sqrt(float(square.mean(axis=(1, 3, 4)).max())) / 255

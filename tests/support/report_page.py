@@ -18,7 +18,7 @@ PAPER = "https://arxiv.org/abs/2301.13188"
 
 
 class Page(HTMLParser):
-    """The parsed file: tags with their attributes, texts by the id of the innermost element that has one."""
+    """Parse the file: tags with their attributes, texts by the id of the innermost element that has one."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Page(HTMLParser):
             self.texts.setdefault(name, []).append(data)
 
     def text(self, name: str = "") -> str:
-        """All text, or that inside the element with this id."""
+        """Return all text, or that inside the element with this id."""
         return " ".join(" ".join(self.texts.get(name, [])).split())
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -59,12 +59,12 @@ class Page(HTMLParser):
         return [a["id"] for a in self.all("article") if a["id"].startswith(prefix)]
 
 
-def page_of(run: Path, *compare: Path) -> Page:
+def render_page(run: Path, *compare: Path) -> Page:
     return Page(write_report(run, compare=compare).read_text("utf-8"))
 
 
-def copy_of(run: Path, to: Path, *without: str) -> Path:
-    """The run again, its pictures as links, without some of its files."""
+def copy_run(run: Path, to: Path, *without: str) -> Path:
+    """Copy a run, its pictures as links, without some of its files."""
     shutil.copytree(run, to, dirs_exist_ok=True, copy_function=os.link)
     for name in without:
         (to / name).unlink()
@@ -78,7 +78,7 @@ def empty_run(path: Path, prompts: int = 3) -> RunWriter:
 
 
 def assert_inert(page: Page) -> None:
-    """No script, no handler, no style or resource that the policy would not allow, no address but the paper's."""
+    """Assert that nothing runs or loads: no script or handler, nothing against the policy, no address but the paper's."""
     tags = {tag for tag, _ in page.tags}
     assert not tags & {
         "script",

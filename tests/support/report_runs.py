@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from memcore.evaluation.score import evaluate
+from memcore.evaluation.truth import TruthEntry
+from memcore.runs.rows import CliqueRow, FindingRow, MatchRow, QuarantineRow
 from tests.support.drawn import NOUNS, Pixels, l2, near_copies, picture
 
 DELTA = 0.15
@@ -84,8 +86,8 @@ MATCHES = pa.schema(
 )
 
 
-def described(images: Sequence[Pixels], seeds: Sequence[int]) -> dict[str, Any]:
-    """A clique's record: members, mean distance, medoid."""
+def described(images: Sequence[Pixels], seeds: Sequence[int]) -> CliqueRow:
+    """Return a clique's record: members, mean distance, medoid."""
     side = images[0].shape[0] // GRID
     stack = np.stack(images).astype(np.float32)
     sums = []
@@ -103,10 +105,10 @@ def described(images: Sequence[Pixels], seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
-    """A row of findings/; without cliques the prompt found nothing."""
+def finding_row(prompt_id: int, prompt: str, cliques: list[CliqueRow], **other: Any) -> FindingRow:
+    """Return a row of findings/; without cliques the prompt found nothing."""
     largest = cliques[0] if cliques else None
-    return {
+    row = {
         "prompt_id": prompt_id,
         "prompt": prompt,
         "status": "finding" if largest else "none",
@@ -128,10 +130,11 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[dict[str, Any]], **ot
         "reason": None,
         **other,
     }
+    return cast(FindingRow, row)
 
 
 class RunWriter:
-    """Collects rows and writes the folder; ``settings`` are merged over those of an ordinary run."""
+    """Collect rows, then write the folder of a run with them."""
 
     def __init__(
         self, path: Path, *, guidance: float = 1.0, created: str = "2026-01-05T09:30:00+00:00"
@@ -139,9 +142,9 @@ class RunWriter:
         self.path = path
         self.guidance = guidance
         self.created = created
-        self.rows: list[dict[str, Any]] = []
-        self.matches: list[dict[str, Any]] = []
-        self.quarantine: list[dict[str, Any]] = []
+        self.rows: list[FindingRow] = []
+        self.matches: list[MatchRow] = []
+        self.quarantine: list[QuarantineRow] = []
 
     def save_image(self, prompt_id: int, seed: int, pixels: Pixels) -> None:
         _save(self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png", pixels)
@@ -149,7 +152,7 @@ class RunWriter:
     def save_training(self, index: int, pixels: Pixels) -> None:
         _save(self.path / "training" / f"{index:08d}.png", pixels)
 
-    def add_clique(self, prompt_id: int, images: Sequence[Pixels]) -> dict[str, Any]:
+    def add_clique(self, prompt_id: int, images: Sequence[Pixels]) -> CliqueRow:
         rng = np.random.default_rng(7000 + prompt_id)
         seeds = sorted(int(s) for s in rng.integers(0, 2**62, len(images)))
         for seed, image in zip(seeds, images, strict=True):
@@ -159,7 +162,7 @@ class RunWriter:
     def add_match(
         self,
         prompt_id: int,
-        clique: dict[str, Any],
+        clique: CliqueRow,
         images: Sequence[Pixels],
         index: int,
         training: Pixels,
@@ -168,31 +171,30 @@ class RunWriter:
         medoid = images[clique["seeds"].index(clique["medoid_seed"])]
         self.save_training(index, training)
         plain, tiled = l2(medoid, training, 1), l2(medoid, training, GRID)
-        self.matches.append(
-            {
-                "prompt_id": prompt_id,
-                "clique": 0,
-                "size": len(images),
-                "mean_distance": clique["mean_distance"],
-                "medoid_seed": clique["medoid_seed"],
-                "training_index": index,
-                "training_name": f"train/{index:05d}.png",
-                "l2": plain,
-                "tiled_l2": tiled,
-                "extracted": tiled <= DELTA,
-                "copies": sum(l2(image, training, GRID) <= DELTA for image in images),
-                "eidetic": eidetic,
-                "neighbors": [
-                    {
-                        "index": index + 40 * i,
-                        "name": f"train/{index + 40 * i:05d}.png",
-                        "l2": plain + 0.11 * i,
-                    }
-                    for i in range(4)
-                ],
-                "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
-            }
-        )
+        row = {
+            "prompt_id": prompt_id,
+            "clique": 0,
+            "size": len(images),
+            "mean_distance": clique["mean_distance"],
+            "medoid_seed": clique["medoid_seed"],
+            "training_index": index,
+            "training_name": f"train/{index:05d}.png",
+            "l2": plain,
+            "tiled_l2": tiled,
+            "extracted": tiled <= DELTA,
+            "copies": sum(l2(image, training, GRID) <= DELTA for image in images),
+            "eidetic": eidetic,
+            "neighbors": [
+                {
+                    "index": index + 40 * i,
+                    "name": f"train/{index + 40 * i:05d}.png",
+                    "l2": plain + 0.11 * i,
+                }
+                for i in range(4)
+            ],
+            "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
+        }
+        self.matches.append(cast(MatchRow, row))  # without the columns that format 1 came to have later
 
     def write(self, *, matched: bool = True, count: int | None = None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -211,7 +213,7 @@ class RunWriter:
             }
             (self.path / "match.json").write_text(json.dumps(info))
 
-    def _shard(self, name: str, rows: list[dict[str, Any]], quarantine: list[dict[str, Any]]) -> None:
+    def _shard(self, name: str, rows: list[FindingRow], quarantine: list[QuarantineRow]) -> None:
         if not rows:
             return
         for folder in ("findings", "quarantine", "manifest"):
@@ -270,13 +272,13 @@ torch = "2.9.1"
 def write_run(
     path: Path, *, matched: bool = True, evaluated: bool = True, images: Pixels | None = None
 ) -> Path:
-    """50 prompts: 8 planted 200 times, 8 planted 50 times, 6 planted 10 times, 28 once; one of these failed.
+    """Write a run of 50 prompts: 8 planted 200 times, 8 planted 50 times, 6 planted 10 times, 28 once; one of these failed.
 
     17 prompts are extracted (one of those planted 50 times is missed, two of the ten-fold are found), one candidate
     repeats a picture that is in no training set. ``images`` replaces the synthetic training pictures.
     """
     run = RunWriter(path)
-    truth = []
+    truth: list[TruthEntry] = []
     kinds = [(kind, copies, expected) for kind, copies, expected, count in KINDS for _ in range(count)]
     for prompt_id, (kind, copies, expected) in enumerate(kinds):
         prompt = f"{NOUNS[prompt_id % len(NOUNS)]}{'' if prompt_id < len(NOUNS) else ' at night'}"
@@ -330,7 +332,7 @@ def write_run(
 
 
 def _size(prompt_id: int, copies: int) -> int:
-    """Members of the clique: more with more copies; 0 where nothing is found."""
+    """Return the members of the clique: more with more copies, 0 where nothing is found."""
     if copies == 200:
         return 52 - 3 * (prompt_id % 8)
     if copies == 50:
@@ -339,7 +341,7 @@ def _size(prompt_id: int, copies: int) -> int:
 
 
 def write_guidance_run(path: Path, images: Pixels | None = None) -> Path:
-    """The same model at guidance 7.5: three prompts repeat a picture far from its training image, one copies it."""
+    """Write a run at guidance 7.5: three prompts repeat a picture far from its training image, one copies it."""
     run = RunWriter(path, guidance=7.5)
     for prompt_id in range(6):
         noun = NOUNS[16 + prompt_id]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.sampling.seeds import derive_seed
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.base import QuarantineEntry
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
 from tests.support.synthetic import SyntheticSampler
 
@@ -46,7 +47,7 @@ def add(tar: tarfile.TarFile, name: str, data: bytes, **changes: Any) -> None:
 
 def read_all(
     stored: StoredPrompts, prompt_id: int
-) -> tuple[Pixels, list[int], list[bool], list[dict[str, str]]]:
+) -> tuple[Pixels, list[int], list[bool], list[QuarantineEntry]]:
     pixels, seeds, constant, broken = [], [], [], []
     for images, own, flags, gone in stored.read(prompt_id):
         assert len(images) == len(own) == len(flags)

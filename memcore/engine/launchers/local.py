@@ -1,4 +1,4 @@
-"""Workers on this machine: one process a core, or one for a GPU, each with its own source."""
+"""Workers on this machine: one process a core, or one for a GPU, each prepared for itself."""
 
 from __future__ import annotations
 
@@ -11,46 +11,45 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, cast
+from typing import Any, Generic, cast
 
-from memcore.audit.source import identity_of, make_source
-from memcore.engine.scheduler import Event, classify, do_shard
-from memcore.errors import MemcoreError
-from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, Shard
-from memcore.system.credentials import redact
+from memcore.engine.launchers.base import Event, Pool, Resources
+from memcore.engine.task import F, OnProgress, Work
+from memcore.engine.worker import Worker
 
 #: Seconds that an interrupted worker has to write its checkpoint.
 GRACE_SECONDS = 10.0
-#: Seconds between two words of progress of a worker.
+#: Seconds between two reports of progress of a worker.
 PROGRESS_SECONDS = 0.5
 
 
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def make_pool(work: Work[F], resources: Resources) -> Pool[F]:
+    """Make a pool of processes."""
+    return LocalPool(work, resources.threads)
 
 
-class LocalPool:
+class LocalPool(Generic[F]):
     """Processes, each at the other end of a pipe of its own.
 
     A shared queue would not do: a process killed while it holds the queue's lock stops all the others.
     """
 
-    def __init__(self, config: Config, threads: int | None) -> None:
-        self._config = config
+    def __init__(self, work: Work[F], threads: int | None) -> None:
+        self._work = work
         self._threads = threads
         self._context = multiprocessing.get_context("spawn")
         self._numbers = itertools.count()
         self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._has_folder: set[int] = set()
         self._ended: set[int] = set()
 
     def start(self) -> None:
+        """Start one more worker."""
         number = next(self._numbers)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_work,
-            args=(theirs, self._config, self._threads, os.getpid()),
+            args=(theirs, self._work, self._threads, os.getpid()),
             daemon=True,
             name=f"memcore-{number}",
         )
@@ -58,11 +57,15 @@ class LocalPool:
         theirs.close()  # so that the pipe ends when the worker does
         self._workers[number] = (process, ours)
 
-    def give(self, worker: int, place: str, shard: Shard, checkpoint_seconds: float) -> None:
+    def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
+        """Have a worker that is ready do a task."""
+        handed = None if worker in self._has_folder else folder
+        self._has_folder.add(worker)
         with contextlib.suppress(OSError):  # a worker that has died is found by events()
-            self._workers[worker][1].send((place, shard, checkpoint_seconds))
+            self._workers[worker][1].send((handed, task, checkpoint_seconds))
 
     def events(self) -> list[Event]:
+        """Return what was reported since."""
         numbers = {connection: number for number, (_, connection) in self._workers.items()}
         events = []
         for connection in cast("list[Connection]", wait(list(numbers), timeout=1.0)):
@@ -80,11 +83,13 @@ class LocalPool:
         return events
 
     def end(self, worker: int) -> None:
+        """Stop an idle worker."""
         self._ended.add(worker)
         with contextlib.suppress(OSError):
             self._workers[worker][1].send(None)
 
     def close(self) -> None:
+        """Stop all workers, which write checkpoints of unfinished tasks."""
         processes = [process for process, _ in self._workers.values()]
         for process in processes:
             process.terminate()
@@ -109,68 +114,57 @@ def _cause(process: BaseProcess) -> str:
 
 
 class _Stop(BaseException):
-    """The launcher wants this worker to write its checkpoint and go."""
+    """The launcher wants this worker to write its checkpoint and exit."""
 
 
 def _stop(number: int, frame: Any) -> None:
     raise _Stop
 
 
-def _work(connection: Connection, config: Config, threads: int | None, launcher: int) -> None:
-    """One process: it lives until there is nothing left to do, its launcher wants it to stop, or has gone."""
+def _work(connection: Connection, work: Work[F], threads: int | None, launcher: int) -> None:
+    """Run one process: until there is nothing left to do, its launcher wants it to stop, or its launcher is gone."""
     # Ctrl-C reaches the whole group; the launcher ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_with(launcher)
     try:
         signal.signal(signal.SIGTERM, _stop)
-        _do_shards(connection, config, threads)
+        _do_tasks(connection, Worker(work, threads))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # here, for nobody catches a _Stop further out
     except (_Stop, EOFError, ConnectionError):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _do_shards(connection: Connection, config: Config, threads: int | None) -> None:
-    """Makes the source once, then does the shards that are given until there are none."""
-    try:
-        source = make_source(config, threads)
-    except Exception as error:
-        kind, text = classify(error)
-        if kind == "failed":
-            kind, text = "load", redact(str(error)) if isinstance(error, MemcoreError) else text
-        connection.send((kind, text))
+def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
+    """Prepare once, then do the tasks that are assigned until there are none."""
+    kind, value = worker.prepare()
+    connection.send((kind, value))
+    if kind != "ready":
         return
-    connection.send(("ready", identity_of(source)))
-    folder: RunFolder | None = None
-    while (given := connection.recv()) is not None:
-        place, shard, checkpoint_seconds = given
-        folder = folder or RunFolder.open(place)
-        try:
-            with _throttled(connection) as tell:
-                done = do_shard(folder, shard, source, threads, tell, checkpoint_seconds)
-        except Exception as error:
-            connection.send(classify(error))
-        else:
-            connection.send(("done", done))
+    while (assigned := connection.recv()) is not None:
+        folder, task, checkpoint_seconds = assigned
+        with _throttled(connection) as on_progress:
+            answer = worker.do(folder, task, on_progress, checkpoint_seconds)
+        connection.send(answer)
 
 
 @contextlib.contextmanager
-def _throttled(connection: Connection) -> Iterator[Any]:
-    """A counter that speaks now and then: a cheap sampler would fill the pipe."""
+def _throttled(connection: Connection) -> Iterator[OnProgress]:
+    """Yield a counter that reports now and then: cheap items would fill the pipe."""
     count, last = 0, time.monotonic()
 
-    def tell(more: int) -> None:
+    def on_progress(more: int) -> None:
         nonlocal count, last
         count += more
         if time.monotonic() - last >= PROGRESS_SECONDS:
             connection.send(("progress", count))
             count, last = 0, time.monotonic()
 
-    yield tell
+    yield on_progress
     connection.send(("progress", count))
 
 
 def _leave_with(launcher: int) -> None:
-    """A worker must not outlive a launcher that was killed with SIGKILL: it would go on writing into the run."""
+    """End this process with its launcher: after a SIGKILL of that one it would go on writing into the folder."""
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
 

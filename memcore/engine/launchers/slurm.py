@@ -1,4 +1,4 @@
-"""A SLURM array: each of its tasks is a plain ``memcore`` command that does one part of the run."""
+"""A SLURM array: each of its jobs is a plain command that does one part of the tasks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memcore.errors import ConfigError, RunError
-from memcore.storage.base import is_url
+from memcore.storage.open import is_url
 from memcore.system.atomic_files import write_atomic
 
-#: Seconds before a task's time limit at which SLURM interrupts it, so that it writes its checkpoint.
+#: Seconds before its time limit at which SLURM interrupts a part of the array, so that it writes its checkpoint.
 WARNING_SECONDS = 60
+#: The folder in which the script and the logs are kept.
+FOLDER = "slurm"
+#: What runs a command of memcore.
+MEMCORE = (sys.executable, "-m", "memcore.cli")
 
 
-def script(run: str | Path, command: Sequence[str], tasks: int, options: Sequence[str], logs: Path) -> str:
-    """The array's script. ``command`` is the memcore command with all its flags but ``--part``; ``options`` are sbatch's.
+def script(
+    place: str | Path,
+    command: Sequence[str],
+    tasks: int,
+    options: Sequence[str],
+    logs: Path,
+    program: Sequence[str] = MEMCORE,
+) -> str:
+    """Return the array's script.
+
+    ``command`` is given to ``program`` with ``--part K/N`` at its end; ``tasks`` is N; ``options`` are sbatch's.
 
     >>> lines = script("run", ["audit", "run"], 4, ["--time=1:00:00"], Path("run/slurm")).splitlines()
     >>> [line for line in lines if "array" in line or "time" in line]
@@ -31,8 +44,7 @@ def script(run: str | Path, command: Sequence[str], tasks: int, options: Sequenc
     for option in options:
         if not option.startswith("-") or "\n" in option:
             raise ConfigError(f"sbatch must be an option of sbatch, such as --time=1:00:00, got {option!r}")
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(run).rstrip("/").rpartition("/")[2])
-    program = [sys.executable, "-m", "memcore.cli", *command]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(place).rstrip("/").rpartition("/")[2])
     return "\n".join(
         [
             "#!/bin/bash",
@@ -45,30 +57,35 @@ def script(run: str | Path, command: Sequence[str], tasks: int, options: Sequenc
             f"#SBATCH --signal=B:TERM@{WARNING_SECONDS}",
             *(f"#SBATCH {option}" for option in options),
             f"cd {shlex.quote(os.getcwd())} || exit 1",
-            f'exec {shlex.join(program)} --part "$SLURM_ARRAY_TASK_ID/{tasks}"',
+            f'exec {shlex.join([*program, *command])} --part "$SLURM_ARRAY_TASK_ID/{tasks}"',
             "",
         ]
     )
 
 
-def script_of(run: str | Path) -> Path:
-    """Where the script of a run stands: in its folder or, for a run in an object store, in one of the working directory.
+def script_path(place: str | Path) -> Path:
+    """Return where the script is kept: in the job's folder or, for an object store, in one of the working directory.
 
-    >>> script_of("s3://bucket/first").as_posix()
+    >>> script_path("s3://bucket/first").as_posix()
     'slurm-first/slurm/array.sh'
     """
-    folder = Path(f"slurm-{str(run).rstrip('/').rpartition('/')[2]}") if is_url(run) else Path(run)
-    return folder / "slurm" / "array.sh"
+    folder = Path(f"slurm-{str(place).rstrip('/').rpartition('/')[2]}") if is_url(place) else Path(place)
+    return folder / FOLDER / "array.sh"
 
 
-def submit(run: str | Path, command: Sequence[str], tasks: int, options: Sequence[str]) -> dict[str, str]:
-    """Writes the script beside the run and gives it to sbatch; returns the script's path and the job's number.
+def submit(
+    place: str | Path,
+    command: Sequence[str],
+    tasks: int,
+    options: Sequence[str],
+    program: Sequence[str] = MEMCORE,
+) -> dict[str, str]:
+    """Write the script into the job's folder and give it to sbatch; return the script's path and the job's number.
 
     Raises RunError if there is no sbatch here, or if it refuses; the script stays to be submitted by hand.
     """
-    path = script_of(run)
-    logs = path.parent
-    write_atomic(path, script(run, command, tasks, options, logs).encode())
+    path = script_path(place)
+    write_atomic(path, script(place, command, tasks, options, path.parent, program).encode())
     if shutil.which("sbatch") is None:
         raise RunError(f"sbatch is not on this machine; submit it where it is: sbatch {path}")
     done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)

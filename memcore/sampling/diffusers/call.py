@@ -1,4 +1,4 @@
-"""What is said to a diffusers pipeline in each call: all of it explicit, and checked against what the pipeline takes.
+"""The arguments of each call of a diffusers pipeline: all explicit, and checked against what the pipeline takes.
 
 Nothing here imports diffusers: a pipeline is its class and the parameters of its call.
 """
@@ -36,7 +36,7 @@ def call_arguments(
     negative_prompt: str | None,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    """The arguments of every call, all explicit; raises if the pipeline does not take one or needs another."""
+    """Return the arguments of every call; raise if the pipeline does not take one or needs another."""
     name = pipeline.__name__
     for key in options:
         if key in SET_HERE or key not in parameters:
@@ -82,12 +82,12 @@ def _required(parameter: inspect.Parameter) -> bool:
 
 
 def stages(parameters: Parameters, pattern: re.Pattern[str]) -> list[str]:
-    """The call's arguments of this kind, one a stage of the pipeline."""
+    """Return the call's arguments of this kind, one a stage of the pipeline."""
     return [p for p in parameters if pattern.fullmatch(p)]
 
 
 def check_guidance(value: Any) -> float | None:
-    """A guidance scale as it was given: a finite number, or None. ArgumentTypeError, ArgumentValueError otherwise."""
+    """Return a guidance scale that is a finite number or None; raise ArgumentTypeError or ArgumentValueError otherwise."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise ArgumentTypeError(f"guidance_scale must be a number or None, got {type(value).__name__}")
     if value is not None and not np.isfinite(value):

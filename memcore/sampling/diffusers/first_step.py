@@ -1,7 +1,6 @@
-"""Scores from a prompt's first denoising step: two denoiser calls an image, instead of all of its steps.
+"""A diffusers pipeline's first denoising step: two denoiser calls an image, instead of all of its steps.
 
-Sources: Webster 2023, *A Reproducible Extraction of Training Images from Diffusion Models* (one-step);
-Wen, Liu, Chen, Lyu 2024, *Detecting, Explaining, and Mitigating Memorization in Diffusion Models* (noise magnitude).
+``memcore/sampling/screen.py`` says which scores are taken from it.
 """
 
 from __future__ import annotations
@@ -10,41 +9,17 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from memcore.errors import SamplerError
-from memcore.types import Request
+from memcore.sampling.screen import SCORES, FirstStep, FirstStepSampler, FirstStepTensors, measure
 
-#: The scores by name, and what each is; both are larger the more a prompt decides what is drawn.
-SCORES = ("noise_magnitude", "one_step")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FirstStep:
-    """What the first denoising step says of N images; each score is (N,) float64, >= 0.
-
-    ``noise_magnitude``: the l2 norm of the denoiser's answer with the prompt minus that without it. ``one_step``: the mean
-    squared difference of the latents before and after the step with guidance.
-    """
-
-    noise_magnitude: NDArray[np.float64]
-    one_step: NDArray[np.float64]
-
-
-@runtime_checkable
-class FirstStepSampler(Protocol):
-    """A sampler that can stop after the first step; what a screen needs."""
-
-    def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
-        """Scores of the images that the requests name, in their order."""
-        ...
+# SCORES, FirstStep and FirstStepSampler are of memcore.sampling.screen; programs import them from here as well.
+__all__ = ["SCORES", "FirstStep", "FirstStepSampler", "watch_first_step"]
 
 
 class _FirstStepDone(Exception):
-    """Leaves the pipeline's loop after its first step."""
+    """Raised to leave the pipeline's loop after its first step."""
 
 
 @dataclasses.dataclass
@@ -55,7 +30,7 @@ class _Seen:
 
 
 def watch_first_step(pipe: Any, arguments: Mapping[str, Any], images: int) -> FirstStep:
-    """Calls the pipeline, watches its denoiser and its scheduler, and leaves after one step.
+    """Call the pipeline, watch its denoiser and its scheduler, and leave after one step.
 
     For pipelines with one denoiser (``unet`` or ``transformer``) that calls it with and without the prompt: in one batch
     of two halves, or twice. Raises SamplerError for any other.
@@ -71,9 +46,7 @@ def watch_first_step(pipe: Any, arguments: Mapping[str, Any], images: int) -> Fi
     channels = min(int(first.shape[1]), int(seen.before.shape[1])) if first.ndim == 4 else None
     if channels is not None:  # further channels are the learned variance
         first, second = first[:, :channels], second[:, :channels]
-    magnitude = (first.double() - second.double()).flatten(1).square().sum(1).sqrt()
-    moved = (seen.after.double() - seen.before.double()).flatten(1).square().mean(1)
-    return FirstStep(magnitude.cpu().numpy(), moved.cpu().numpy())
+    return measure(FirstStepTensors((first, second), seen.before, seen.after))
 
 
 def _halves(answers: Sequence[Any], images: int, name: str) -> tuple[Any, Any]:
@@ -91,7 +64,7 @@ def _halves(answers: Sequence[Any], images: int, name: str) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _watched(pipe: Any) -> Iterator[_Seen]:
-    """Notes the denoiser's answers and the latents around the scheduler's first step, and undoes what it hooked in."""
+    """Record the denoiser's answers and the latents around the scheduler's first step; remove the hooks afterwards."""
     name = type(pipe).__name__
     denoisers = [d for d in (getattr(pipe, n, None) for n in ("unet", "transformer")) if d is not None]
     scheduler: Any = getattr(pipe, "scheduler", None)

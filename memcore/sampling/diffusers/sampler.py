@@ -21,8 +21,9 @@ from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
-from memcore.sampling.diffusers.first_step import SCORES, FirstStep, watch_first_step
+from memcore.sampling.diffusers.first_step import watch_first_step
 from memcore.sampling.protocol import check_images
+from memcore.sampling.screen import FirstStep, first_images, join
 from memcore.types import Images, Request
 
 try:
@@ -46,7 +47,7 @@ CPU_THREADS = 1
 
 
 class DiffusersSampler:
-    """Samples a diffusers pipeline so that an image depends on nothing but its prompt and its seed.
+    """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
 
     Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
     a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
@@ -135,10 +136,10 @@ class DiffusersSampler:
         scheduler: str | None = None,
         **options: Any,
     ) -> DiffusersSampler:
-        """Loads a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
+        """Load a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
 
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
-        over its configuration. Raises ConfigError if model, device or scheduler cannot be had.
+        over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
         if dtype not in ("float32", "float16", "bfloat16"):
             raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
@@ -179,7 +180,7 @@ class DiffusersSampler:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, str]:
-        """All that changes images, readable: configuration and weights of each component, settings, versions, device.
+        """Return all that changes images, readable: configuration and weights of each component, settings, versions, device.
 
         ``call.*`` is what the sampler says to the pipeline, ``default.*`` what the pipeline fills in by itself.
         """
@@ -207,7 +208,7 @@ class DiffusersSampler:
         return dict(self._described)
 
     def sample(self, requests: Sequence[Request]) -> Images:
-        """(N, H, W, C) uint8 on the pipeline's device, in the order of the requests; safety-checked frames flagged."""
+        """Return (N, H, W, C) uint8 on the pipeline's device, in the order of the requests; blanked frames are flagged."""
         if not requests:
             raise ArgumentValueError("requests must hold at least one request")
         size = self.cpu_batch if self._on_cpu else self.batch_size
@@ -220,7 +221,7 @@ class DiffusersSampler:
         return images
 
     def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
-        """Scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
+        """Return scores from the first of the sampler's steps, with guidance: two denoiser calls an image, no image is made.
 
         ``guidance_scale`` must turn guidance on (above 1 for most pipelines), whatever that of the images is. Raises
         SamplerError for pipelines without classifier-free guidance, for example Flux.
@@ -229,23 +230,23 @@ class DiffusersSampler:
             raise ArgumentValueError("requests must hold at least one request")
         scales = dict.fromkeys(stages(self._parameters, GUIDANCE), check_guidance(guidance_scale))
         size = self.cpu_batch if self._on_cpu else self.batch_size
-        parts: list[tuple[FirstStep, int]] = []
+        parts: list[FirstStep] = []
         for start in range(0, len(requests), size):
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
                 with torch.inference_mode(), self._repeatable():
-                    parts.append((watch_first_step(self._pipe, arguments, size), len(group)))
+                    parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
             except Exception as error:
                 raise SamplerError(
                     f"the pipeline raised {type(error).__name__} in a screen: {error}"
                 ) from error
-        return FirstStep(*(np.concatenate([getattr(p, n)[:count] for p, count in parts]) for n in SCORES))
+        return join(parts)
 
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
-        """Samples two requests together and the second one alone; raises SamplerError unless its bytes are the same.
+        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are the same.
 
         For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
         own), and then no image can be made again.
@@ -262,7 +263,7 @@ class DiffusersSampler:
 
     @property
     def _device(self) -> torch.device:
-        """Where the pipeline computes; with weights that are offloaded to the CPU this is not where they stand."""
+        """The device that computes; where weights are offloaded to the CPU, it is not theirs."""
         return cast("torch.device", getattr(self._pipe, "_execution_device", self._pipe.device))
 
     @property
@@ -270,7 +271,7 @@ class DiffusersSampler:
         return self._device.type == "cpu"
 
     def _batch_arguments(self, requests: Sequence[Request], size: int) -> dict[str, Any]:
-        """The arguments of one call of the pipeline; the last request fills up what is missing."""
+        """Return the arguments of one call of the pipeline; the last request fills up what is missing."""
         padded = [*requests, *[requests[-1]] * (size - len(requests))]
         arguments = dict(self._call)
         if self._conditional:
@@ -287,7 +288,7 @@ class DiffusersSampler:
         return arguments
 
     def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
-        """(count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+        """Return (count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
@@ -314,7 +315,7 @@ class DiffusersSampler:
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
-        """Fixes what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        """Set what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
         if not self._on_cpu:
             with torch.backends.cudnn.flags(
                 enabled=torch.backends.cudnn.enabled,
@@ -339,7 +340,7 @@ class DiffusersSampler:
 
 
 def _channels_last(images: Any) -> Any:
-    """A pipeline's answer as a tensor (N, H, W, C), not cast: tensors have channels first, arrays and PIL images last."""
+    """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
     if isinstance(images, list) and images:
         images = np.stack([np.asarray(image) for image in images])
     if isinstance(images, np.ndarray) and images.ndim == 4:
@@ -353,7 +354,7 @@ def _channels_last(images: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Loading says in three progress bars what a run's log need not repeat; errors are still raised."""
+    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
     loggers = [diffusers_logging, transformers_logging]
     before = [logger.get_verbosity() for logger in loggers]
     for logger in loggers:
@@ -368,7 +369,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _dtype_argument() -> str:
-    """What the installed release calls it: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
+    """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
     return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
 
 

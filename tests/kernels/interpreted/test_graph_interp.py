@@ -294,6 +294,7 @@ def test_a_core_without_cuda_solves_the_bits_on_the_host(monkeypatch: pytest.Mon
     assert found.members == memcore.max_clique(expected).members
     assert len(found) > 5
     assert prompts.edge_counts([0, 1]) == [0, len(expected)]
+    assert [answer.edges for answer in prompts.ask()] == [0, len(expected)]
     assert np.array_equal(prompts.graph(1).edges, expected.edges)
     assert np.array_equal(prompts.graph(1).ssd, expected.ssd)
 
@@ -334,4 +335,5 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
                 start + 12, graph.largest_clique
             )
     assert [len(found.members) for found in prompts.largest(min_size=5)][2] == 0
+    assert [answer.edges for answer in prompts.ask()] == [len(graph.graph()) for graph in on_cpu]
     assert torch.equal(prompts.images(1), whole[1])

@@ -1,0 +1,60 @@
+"""What the steps of a shard share: the run, the source of its images, and the record of what is done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+
+from memcore.engine.task import OnProgress
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder, ShardRecord
+from memcore.sampling.protocol import Sampler
+from memcore.sources.by_prompt import StoredPrompts
+
+
+class Stages:
+    """Seconds spent in each stage of a shard."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        for stage in ("screen", "sample", "graph", "clique", "write"):
+            seconds.setdefault(stage, 0.0)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+@dataclasses.dataclass
+class ShardContext:
+    """The run, where its generations come from, and the record of one shard.
+
+    ``source`` is a sampler, or stored generations. ``threads`` are those of this worker. ``record`` is the shard's, which
+    ``run_shard`` reads from its checkpoint: rows and quarantine are added to it, and ``stages`` adds its seconds.
+    """
+
+    folder: RunFolder
+    source: Sampler | StoredPrompts
+    threads: int | None = None
+    on_progress: OnProgress = lambda count: None
+    record: ShardRecord = dataclasses.field(default_factory=ShardRecord)
+
+    def __post_init__(self) -> None:
+        self.stages = Stages(self.record.seconds)
+
+    @property
+    def config(self) -> Config:
+        """The run's configuration."""
+        return self.folder.config
+
+    def quarantine(self, prompt_id: int, source: str, reason: str, detail: str) -> None:
+        """Record what of a prompt cannot be sampled or read, with a reason code and a text."""
+        self.record.quarantine.append(
+            {"prompt_id": prompt_id, "source": source, "reason": reason, "detail": detail}
+        )

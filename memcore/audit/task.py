@@ -1,0 +1,129 @@
+"""An audit as a job of the engine: a task is a shard of prompts, sampled or read from a source that a worker makes once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from memcore.audit.context import ShardContext
+from memcore.audit.shard import give_up_shard, run_shard
+from memcore.audit.source import Source, identity_of, make_source
+from memcore.engine.scheduler import list_pending
+from memcore.engine.task import Counts, Identity, OnProgress
+from memcore.runs.config import Config
+from memcore.runs.folder import RunFolder, RunStart, shard_size
+from memcore.runs.reading import quarantine_table
+from memcore.storage.base import Part, Storage
+from memcore.system.progress import Progress
+
+
+class AuditWork:
+    """What each worker of an audit does. ``source`` is given where a program hands in its own sampler."""
+
+    def __init__(self, config: Config, source: Source | None = None) -> None:
+        self._config = config
+        self._source = source
+        self._threads: int | None = None
+
+    def prepare(self, threads: int | None) -> Identity:
+        """Make the source that the configuration names."""
+        self._threads = threads
+        if self._source is None:
+            self._source = make_source(self._config, threads)
+        return identity_of(self._source)
+
+    def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
+        """Sample or read, graph, search and write one shard."""
+        assert self._source is not None
+        context = ShardContext(folder, self._source, self._threads, on_progress)
+        done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
+        prompts, failed = int(done["prompts"]), int(done["failed"])
+        return Counts(prompts, failed, _last_error(folder.storage, task) if failed == prompts else "")
+
+
+def _last_error(storage: Storage, task: str) -> str:
+    """Return the last entry's detail of a shard's quarantine."""
+    details = quarantine_table(storage, task)["detail"].to_pylist()
+    return str(details[-1]) if details else "no image could be read"
+
+
+class AuditJob:
+    """An audit, as its launcher sees it. The progress is shown once the run's folder is open, until ``close``."""
+
+    noun = "shard"
+
+    def __init__(
+        self,
+        run: str | Path | RunFolder,
+        config: Config,
+        prompts: Iterable[str],
+        *,
+        source: Source | None = None,
+        total: int | None = None,
+        retry: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Open the run if it exists, and read the prompts.
+
+        ``total`` is the number of images where they are stored. ``retry`` does shards again that were given up.
+        """
+        self.start = RunStart(run, config, prompts)
+        self.work = AuditWork(config, source)
+        self._config = config
+        self._total = total
+        self._retry = retry
+        self._quiet = quiet
+        self._progress: Progress | None = None
+
+    def open(self, identity: Identity) -> RunFolder:
+        """Start or resume the run, and remove what killed writers left in it."""
+        folder = self.start.create(identity.fingerprint, identity.describe)
+        folder.storage.clean()
+        if self._retry:
+            for shard in folder.given_up():
+                folder.forget(shard)
+        self._progress = self._make_progress(folder)
+        return folder
+
+    def tasks(self, folder: RunFolder) -> list[str]:
+        """Return the tasks of all shards."""
+        return [shard.task for shard in folder.shards()]
+
+    def give_up(self, folder: RunFolder, task: str, reason: str, detail: str) -> None:
+        """Write a shard that failed too often."""
+        give_up_shard(folder, folder.shard(task), reason, detail)
+
+    def forget(self, folder: RunFolder, task: str) -> None:
+        """Have a shard no longer count as done."""
+        folder.forget(folder.shard(task))
+
+    def on_progress(self, count: int) -> None:
+        """Show that so many more images are done, or were spared."""
+        if self._progress is not None:
+            self._progress.advance(count)
+
+    def close(self) -> None:
+        """End the progress."""
+        if self._progress is not None:
+            self._progress.close()
+
+    def useful_workers(self, part: Part | None) -> int:
+        """Return how many workers can have something to do; at least one, which finds out whether the run is the same."""
+        run = self.start.run
+        if run is None:
+            count = self.start.prompts.count
+            shards = -(-count // shard_size(self._config, count))
+            return max(1, -(-shards // part[1]) if part else shards)
+        again = len(run.given_up()) if self._retry else 0
+        return max(1, len(list_pending(self, run, part)) + again)
+
+    def _make_progress(self, folder: RunFolder) -> Progress:
+        each = folder.config.generations
+        whole = self._total if self._total is not None else each * len(folder.prompts)
+        # a prompt that stopped early counts in full: what it spared is not left to do
+        done = sum(
+            int(m["generated"]) if self._total is not None else each * int(m["prompts"])
+            for m in folder.manifests()
+        )
+        label = f"audit {folder.place.rstrip('/').rpartition('/')[2]}"
+        return Progress(whole, label, done=done, quiet=self._quiet)

@@ -1,0 +1,64 @@
+"""Checks of arguments that several commands share; each raises ConfigError, which is exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+
+from memcore.errors import ConfigError
+
+
+def check_positive(arguments: argparse.Namespace, *names: str) -> None:
+    """Refuse numbers below 1; None stands for a flag that was not given."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def read_part(text: str | None) -> tuple[int, int] | None:
+    """Return K and N of K/N.
+
+    >>> read_part("2/3")
+    (2, 3)
+    """
+    if text is None:
+        return None
+    try:
+        k, n = (int(v) for v in text.split("/"))
+    except ValueError:
+        raise ConfigError(f"part must look like 1/2, got {text!r}") from None
+    if not 1 <= k <= n:
+        raise ConfigError(f"part must look like 1/2 with 1 <= K <= N, got {text!r}")
+    return k, n
+
+
+def read_size(text: str | None) -> tuple[int, int] | None:
+    """Return height and width of HxW.
+
+    >>> read_size("512x256")
+    (512, 256)
+    """
+    if text is None:
+        return None
+    try:
+        height, width = (int(v) for v in text.lower().split("x"))
+    except ValueError:
+        raise ConfigError(f"resize must look like 512x512 (height x width), got {text!r}") from None
+    return height, width
+
+
+def read_colour(text: str | None) -> tuple[int, int, int] | None:
+    """Return red, green and blue of R,G,B.
+
+    >>> read_colour("255,0,0")
+    (255, 0, 0)
+    """
+    if text is None:
+        return None
+    try:
+        r, g, b = (int(v) for v in text.split(","))
+    except ValueError:
+        raise ConfigError(f"background must look like 255,255,255, got {text!r}") from None
+    if not all(0 <= v <= 255 for v in (r, g, b)):
+        raise ConfigError(f"background must be three numbers from 0 to 255, got {text!r}")
+    return r, g, b

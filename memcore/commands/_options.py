@@ -1,0 +1,150 @@
+"""Groups of options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memcore.errors import ConfigError
+from memcore.runs.options import Declared, Use
+
+if TYPE_CHECKING:
+    from memcore.runs.config import Config
+    from memcore.runs.folder import RunFolder
+
+SOURCE_HELP = "a folder of images, a .tar, .parquet, .npy or .npz file, or a folder of one of these"
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Add --threads of a command that works in one process."""
+    parser.add_argument("--threads", type=int, help="threads (default: all processors)")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add --workers, --threads and --quiet of a command that starts workers."""
+    parser.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
+    parser.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the workers are and which part of the run they do."""
+    from memcore.engine import launchers
+
+    parser.add_argument(
+        "--launcher",
+        choices=launchers.names(),
+        default="local",
+        help=f"{launchers.describe()} (default: %(default)s)",
+    )
+    parser.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
+    parser.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
+    parser.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="an option of sbatch, e.g. --sbatch=--time=8:0:0; may be repeated",
+    )
+    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    parser.add_argument(
+        "--retry",
+        action="store_true",
+        help="do the shards again that failed three times and were quarantined",
+    )
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that describe a source of training images."""
+    from memcore.sources.open import KINDS
+
+    parser.add_argument(
+        "--kind", choices=tuple(KINDS), help="what to read, where a folder holds several kinds"
+    )
+    parser.add_argument(
+        "--image-column",
+        help="of Parquet: the column of image bytes (default: image, img, ..., or the only one)",
+    )
+    parser.add_argument(
+        "--caption-column", help="of Parquet (default: prompt, caption or text, whichever is there)"
+    )
+    parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
+
+
+def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add --distance, with the metrics that training images can be compared by."""
+    from memcore.matching.metric import METRICS
+
+    meanings = "; ".join(f"{metric.name}, {metric.help}" for metric in METRICS.values())
+    text = f"distance of images (default: %(default)s): {meanings}"
+    parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
+
+
+def open_described(arguments: argparse.Namespace) -> Any:
+    """Open the source that the flags describe."""
+    from memcore.sources.open import open_source
+
+    names = ("image_column", "caption_column", "captions")
+    options = {n: str(getattr(arguments, n)) for n in names if getattr(arguments, n)}
+    return open_source(arguments.source, arguments.kind, **options)
+
+
+def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
+    """Add a flag for each option of a run's configuration that means something for ``use``."""
+    group = parser.add_argument_group(
+        "configuration", "What decides the findings. The names are those of the TOML file."
+    )
+    group.add_argument("--config", type=Path, help="TOML file with the same names as these flags; flags win")
+    for field in _fields(use):
+        _add_field(group, field)
+
+
+def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:
+    text = field.help.replace("%", "%%")
+    if field.choices:
+        group.add_argument(field.flag, choices=field.choices, help=text)
+        return
+    units = tuple(field.option.unit.upper().split()) or (field.name.upper(),)
+    if field.size > 1:
+        group.add_argument(field.flag, type=field.kind, nargs=field.size, metavar=units, help=text)
+    else:
+        group.add_argument(field.flag, type=field.kind, metavar=units[0], help=text)
+
+
+def _fields(use: Use) -> list[Declared]:
+    from memcore.runs.config import Config
+    from memcore.runs.options import declared
+
+    return [field for field in declared(Config).values() if field.option.use in (use, "both")]
+
+
+def open_existing(arguments: argparse.Namespace) -> RunFolder | None:
+    """Open the run, which is then handed down; None if there is none yet."""
+    from memcore.runs import layout
+    from memcore.runs.folder import RunFolder
+    from memcore.storage.open import open_storage
+
+    storage = open_storage(arguments.run)
+    return RunFolder.open_storage(storage) if storage.exists(layout.RUN) else None
+
+
+def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
+    """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
+    from memcore.runs.config import from_mapping, read_toml
+
+    values: dict[str, Any] = {}
+    if existing is not None:
+        values.update(existing.config.as_dict())
+        values.pop("sampler")  # code to run is never taken from a run's folder, which others may write
+    if arguments.config:
+        values.update(read_toml(arguments.config))
+    flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    if existing is not None and values.get("source") == "custom" and not values.get("sampler"):
+        raise ConfigError(
+            f"{arguments.run} samples with a program of yours, whose name is not taken from the folder: "
+            "give --sampler module:attribute again"
+        )
+    source = "custom" if values.get("sampler") else "stored" if use == "stored" else "diffusers"
+    return from_mapping({**values, "source": source})

@@ -1,0 +1,53 @@
+"""``memcore evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memcore.commands._answer import Answer
+
+if TYPE_CHECKING:
+    from memcore.evaluation.result import Evaluation
+
+NAME = "evaluate"
+HELP = "compute precision and recall, and sweep other thresholds"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run and the truth."""
+    parser.add_argument("run", type=Path, metavar="RUN")
+    truth = parser.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--truth", type=Path, help="truth.json: what was planted")
+    truth.add_argument(
+        "--against", choices=["matches", "annotations"], help="the run's extractions, or what people said"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Compare the run with the truth and write its evaluation."""
+    from memcore.evaluation.evaluate_run import evaluate_run
+
+    result = evaluate_run(arguments.run, arguments.truth, against=arguments.against or "truth")
+    return Answer(result, evaluation_lines(result))
+
+
+def evaluation_lines(result: Evaluation) -> list[str]:
+    """Return precision and recall of each stage, in words."""
+    lines = []
+    for name, stage in result["stages"].items():
+        shown = [
+            f"{what} {'none' if p['value'] is None else format(p['value'], '.3f')} [{p['low']:.3f}, {p['high']:.3f}]"
+            for what, p in (("precision", stage["precision"]), ("recall", stage["recall"]))
+        ]
+        lines.append(
+            f"{name}: {', '.join(shown)}, average precision {stage['average_precision']:.3f}, "
+            f"recall at zero false positives {stage['recall_at_zero_fp']:.3f}"
+        )
+    if best := result.get("sweep", {}).get("best"):
+        lines.append(
+            f"largest recall at zero false positives of all thresholds and sizes: {best['recall_at_zero_fp']:.3f}, at "
+            f"threshold {best['threshold']:g} and cliques of {best['min_clique']}"
+        )
+    return lines

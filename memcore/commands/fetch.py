@@ -1,0 +1,28 @@
+"""``memcore fetch``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from memcore.commands._answer import Answer
+
+NAME = "fetch"
+HELP = "copy a run from an object store into a folder"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run and the folder."""
+    parser.add_argument("run", metavar="URL", help="the run's URL")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="a folder that is empty or holds the same run"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Copy what the folder does not hold yet."""
+    from memcore.runs.fetch import fetch
+
+    result = fetch(arguments.run, arguments.folder)
+    line = f"{result['copied']} files copied to {result['folder']}, {result['present']} were there"
+    return Answer(result, [line])

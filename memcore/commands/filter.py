@@ -1,0 +1,31 @@
+"""``memcore filter``."""
+
+from __future__ import annotations
+
+import argparse
+
+from memcore.commands import _options
+from memcore.commands._answer import Answer
+from memcore.commands._checks import check_positive
+from memcore.commands.audit import RUN_HELP, answer_about, run_options
+
+NAME = "filter"
+HELP = "audit stored generations instead of a model"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run, its configuration, its workers and its launcher."""
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    _options.add_configuration(parser, "stored")
+    _options.add_workers(parser)
+    _options.add_launcher(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Build graphs of stored images and find their cliques."""
+    from memcore.audit import filter_stored
+
+    check_positive(arguments, "workers", "threads")
+    existing = _options.open_existing(arguments)
+    config = _options.read_configuration(arguments, "stored", existing)
+    return answer_about(filter_stored(existing or arguments.run, config, **run_options(arguments)))

@@ -1,0 +1,101 @@
+"""``memcore prompts``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memcore.commands import _options
+from memcore.commands._answer import Answer
+from memcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from memcore.duplicates.most_duplicated import PromptsRecord
+
+NAME = "prompts"
+HELP = "list the captions of the most-duplicated training images"
+#: Those of memcore.duplicates, which needs more than NumPy: its help must not.
+_ENGINES = ("exact", "faiss")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the output, the training set and what counts as a duplicate."""
+    parser.add_argument("out", type=Path, metavar="OUT.parquet", help="for memcore audit --prompts")
+    parser.add_argument(
+        "--index", type=Path, help="group by the images themselves: an index of memcore index"
+    )
+    parser.add_argument(
+        "--embeddings", type=Path, help="or by cosine: .npy (N, D), a row for each entry of --source"
+    )
+    parser.add_argument("--source", type=Path, help=f"with --embeddings: {_options.SOURCE_HELP}")
+    _options.add_source(parser)
+    parser.add_argument(
+        "--engine",
+        choices=_ENGINES,
+        default="exact",
+        help="what multiplies embeddings; the groups are the same (default: %(default)s)",
+    )
+    _options.add_distance(parser, default="tiled_l2")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="largest distance (default: 0.05), or least cosine (default: 0.95), of duplicates",
+    )
+    parser.add_argument("--top", type=int, default=350_000, help="most prompts (default: %(default)s)")
+    parser.add_argument(
+        "--min-count", type=int, default=2, help="least copies of a prompt (default: %(default)s)"
+    )
+    _options.add_threads(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Group the training images and write their captions."""
+    if (arguments.index is None) == (arguments.embeddings is None):
+        raise ConfigError("give either index, or embeddings with source")
+    if arguments.engine == "faiss" and arguments.embeddings is None:
+        raise ConfigError("engine faiss needs embeddings: images have an exact search of their own")
+    options: dict[str, Any] = {"top": arguments.top, "min_count": arguments.min_count}
+    if arguments.threshold is not None:
+        options["threshold"] = arguments.threshold
+    grouped = _by_images if arguments.index is not None else _by_embeddings
+    result = grouped(arguments, options)
+    lines = [
+        f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "
+        f"{result['largest']} images"
+    ]
+    if result["without_caption"] or result["repeated_captions"]:
+        lines.append(
+            f"left out: {result['without_caption']} groups without a caption, "
+            f"{result['repeated_captions']} captions that were there already"
+        )
+    return Answer(result, lines)
+
+
+def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
+    from memcore.duplicates.most_duplicated import prompts_from_index
+    from memcore.index import Index
+
+    return prompts_from_index(
+        Index.open(arguments.index),
+        arguments.out,
+        metric=arguments.distance,
+        threads=arguments.threads,
+        **options,
+    )
+
+
+def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
+    import numpy as np
+
+    from memcore.duplicates.most_duplicated import prompts_from_embeddings
+
+    if arguments.source is None:
+        raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
+    try:
+        embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
+    return prompts_from_embeddings(
+        embeddings, _options.open_described(arguments), arguments.out, engine=arguments.engine, **options
+    )

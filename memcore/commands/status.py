@@ -1,0 +1,27 @@
+"""``memcore status``."""
+
+from __future__ import annotations
+
+import argparse
+
+from memcore.commands._answer import Answer
+
+NAME = "status"
+HELP = "say how far a run is, from its folder alone, on any machine"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the run."""
+    parser.add_argument("run", metavar="RUN", help="the run's folder or URL")
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Read the run's folder."""
+    from memcore.runs.folder import RunFolder
+    from memcore.runs.status import is_waiting, status, status_lines
+
+    if is_waiting(arguments.run):
+        line = f"{arguments.run}: submitted to SLURM, no task has begun yet (squeue shows the array)"
+        return Answer({"run": str(arguments.run), "complete": False, "waiting": True}, [line])
+    result = status(RunFolder.open(arguments.run))
+    return Answer(result, status_lines(result))

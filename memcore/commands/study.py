@@ -1,0 +1,27 @@
+"""``memcore study``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from memcore.commands._answer import Answer
+
+NAME = "study"
+HELP = "train the bundled model again, with its planted duplicates"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the folder and the length of the training."""
+    parser.add_argument("out", type=Path, metavar="FOLDER")
+    parser.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Train the model into the folder."""
+    from memcore.study.tiny_sd import build
+
+    options = {} if arguments.steps is None else {"steps": arguments.steps}
+    build(arguments.out, progress=lambda line: print(line, file=sys.stderr, flush=True), **options)
+    return Answer({"folder": str(arguments.out)}, [str(arguments.out)])

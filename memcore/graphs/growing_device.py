@@ -1,0 +1,109 @@
+"""The graphs of the prompts in flight on a CUDA device: slots of ``DevicePrompts``, one question for all prompts due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
+from memcore.graphs.device_slots import SlotRun
+from memcore.graphs.findings import findings
+from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
+from memcore.types import Images
+
+
+class _Slot(NamedTuple):
+    """One prompt's place in one of the ``DevicePrompts``."""
+
+    prompts: DevicePrompts
+    number: int
+
+
+class DeviceGrowingGraphs:
+    """Slots of ``DevicePrompts``, used again by one prompt after the other; more of them when a batch needs more.
+
+    A CUDA device allocates memory for ``generations`` images a slot at once. A batch of B images needs at most B slots,
+    with the fixed budget two or three.
+    """
+
+    def __init__(self, settings: GraphSettings, device: str) -> None:
+        self._settings, self._device = settings, device
+        self._slots: dict[int, _Slot] = {}
+        self._free: list[_Slot] = []
+        self._due: list[int] = []
+        # Answers to the last question, until images come; ``_min_size`` is the size that it was about, 0 for exact bounds.
+        self._answers: dict[int, SlotAnswer] = {}
+        self._min_size = 0
+
+    def begin(self, prompt_ids: Sequence[int]) -> None:
+        missing = len(prompt_ids) - len(self._free)
+        if missing > 0:
+            settings = self._settings
+            prompts = DevicePrompts(
+                missing,
+                settings.generations,
+                settings.shape,
+                settings.threshold,
+                grid=settings.grid,
+                device=self._device,
+                threads=settings.threads,
+            )
+            self._free.extend(_Slot(prompts, number) for number in range(missing))
+        self._slots.update((prompt_id, self._free.pop()) for prompt_id in prompt_ids)
+
+    def extend(self, images: Images, runs: Sequence[PromptRun]) -> None:
+        self._due, self._answers = [], {}
+        groups: dict[DevicePrompts, list[SlotRun]] = {}
+        for prompt_id, first, count in runs:
+            slot = self._slots[prompt_id]
+            groups.setdefault(slot.prompts, []).append(SlotRun(slot.number, first, count))
+        for prompts, slot_runs in groups.items():
+            prompts.extend_runs(images.pixels, slot_runs, exclude=images.flagged)
+
+    def bounds(self, prompt_ids: Sequence[int]) -> Bounds:
+        self._due = list(prompt_ids)
+        return self._bounds_of
+
+    def _bounds_of(self, prompt_id: int) -> tuple[int, int]:
+        clique = self._answer(prompt_id, 0).clique
+        return clique.lower, clique.upper
+
+    def _answer(self, prompt_id: int, min_size: int) -> SlotAnswer:
+        """Return the answer about a prompt; if none is known, ask about all prompts that are due."""
+        if prompt_id not in self._answers or self._min_size > min_size:
+            limit = min(self._settings.node_limit, DECISION_NODES)
+            groups: dict[DevicePrompts, list[int]] = {}
+            for asked in dict.fromkeys([*self._due, prompt_id]):
+                if asked in self._slots:
+                    groups.setdefault(self._slots[asked].prompts, []).append(asked)
+            self._answers, self._min_size = {}, min_size
+            for prompts, ids in groups.items():
+                numbers = [self._slots[i].number for i in ids]
+                answers = prompts.ask(numbers, min_size=min_size, node_limit=limit)
+                self._answers.update(zip(ids, answers, strict=True))
+        return self._answers[prompt_id]
+
+    def outcome(self, prompt_id: int) -> GraphOutcome:
+        prompts, number = self._slots[prompt_id]
+        settings = self._settings
+        answer = self._answer(prompt_id, settings.min_clique)
+        generated, excluded = prompts.generated(number), prompts.excluded(number)
+        if answer.clique.upper < settings.min_clique:  # proven on the device: nothing else comes to the host
+            return GraphOutcome(generated, excluded, answer.edges, [], None)
+        graph = prompts.graph(number)
+        found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
+        return GraphOutcome(generated, excluded, len(graph), found, graph)
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        prompts, number = self._slots[prompt_id]
+        return prompts.pixels(number, index)
+
+    def drop(self, prompt_id: int) -> None:
+        slot = self._slots.pop(prompt_id, None)
+        self._answers.pop(prompt_id, None)
+        if slot is not None:
+            slot.prompts.clear(slot.number)
+            self._free.append(slot)

@@ -1,0 +1,41 @@
+"""evaluation.json as the report reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from memcore.errors import RunError
+from memcore.evaluation.result import FORMAT, Evaluation
+
+
+def read_evaluation(file: Path) -> Evaluation | None:
+    """Return the evaluation in ``file``, None if there is no such file. RunError if it is damaged or of another format."""
+    if not file.exists():
+        return None
+    evaluation = read_json(file)
+    if evaluation.get("format") != FORMAT or "candidates" not in evaluation.get("stages", {}):
+        raise RunError(f"{file} is no evaluation of format {FORMAT}: give memcore evaluate again")
+    return cast(Evaluation, evaluation)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in ``file``. RunError if it cannot be read or is no object."""
+    try:
+        loaded = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from None
+    if not isinstance(loaded, dict):
+        raise RunError(f"{file} must hold a JSON object, got {type(loaded).__name__}")
+    return loaded
+
+
+def compared_with(evaluation: Evaluation) -> str:
+    """Return what the run was compared with: truth, matches or annotations."""
+    return str(evaluation.get("against", "truth"))  # the oldest evaluations do not say: it was planted truth
+
+
+def is_planted(evaluation: Evaluation) -> bool:
+    """Return whether copies were planted, so that their numbers mean something."""
+    return compared_with(evaluation) == "truth"

@@ -1,0 +1,301 @@
+"""Read what the report shows of a run, a shard at a time. No other file of the report knows the formats."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from memcore.errors import MissingExtraError, RunError
+from memcore.evaluation.result import Evaluation
+from memcore.graphs.findings import rank
+from memcore.report.evaluation_json import read_evaluation, read_json
+from memcore.runs import layout
+from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
+from memcore.sampling.screen import SCORES
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How many images each prompt was given; ``generations`` is None in a run that does not say so."""
+
+    rule: str
+    generations: int | None
+    copy_rate: float
+    miss_rate: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Screen:
+    """The score that decided which prompts were sampled; a ``threshold`` of 0 only records it."""
+
+    score: str
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Quarantined:
+    """The entries that were quarantined for one reason, and the first of them as an example."""
+
+    reason: str
+    count: int
+    source: str
+    detail: str
+
+
+@dataclasses.dataclass
+class ScreenScores:
+    """The scores of the screened prompts that were sampled, and whether the full attack found them."""
+
+    scores: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    found: list[bool] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as the report sees it: counts over all prompts, and rows only of those that found something or failed.
+
+    ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
+    mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
+    ``match`` is what match.json says, None without one.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    prompts: int
+    done: int
+    generated: int
+    excluded: int
+    excluded_prompts: int
+    findings: list[FindingRow]
+    failures: list[FindingRow]
+    matches: Mapping[int, list[MatchRow]] | None
+    match: MatchRecord | None
+    evaluation: Evaluation | None
+    quarantine: list[Quarantined]
+    seconds: Mapping[str, float]
+    stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    scores: ScreenScores | None = None
+
+    @property
+    def threshold(self) -> float:
+        return float(self.settings["graph"]["threshold"])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        rows, columns = self.settings["graph"]["grid"]
+        return int(rows), int(columns)
+
+    @property
+    def min_clique(self) -> int:
+        return int(self.settings["graph"]["min_clique"])
+
+    @property
+    def digest(self) -> str:
+        return str(self.settings["run"].get("digest", ""))
+
+    @property
+    def created(self) -> str:
+        return str(self.settings["run"].get("created", ""))
+
+    @property
+    def version(self) -> str:
+        """The version of memcore that made the run."""
+        return str(self.settings["run"].get("memcore", ""))
+
+    @property
+    def sampler(self) -> str:
+        """The kind of the sampler: diffusers, stored, callable."""
+        return str(self.settings.get("sampler", {}).get("kind", ""))
+
+    @property
+    def pipeline(self) -> str:
+        """The class of the pipeline, or the kind of the sampler where there is none."""
+        describe = self.settings.get("sampler", {}).get("describe", {})
+        return str(describe.get("pipeline") or self.sampler)
+
+    @property
+    def budget(self) -> Budget:
+        table = self.settings.get("budget", {})
+        made = table.get("generations")
+        return Budget(
+            rule=str(table.get("rule", "fixed")),
+            generations=made if isinstance(made, int) else None,
+            copy_rate=float(table.get("copy_rate", 0)),
+            miss_rate=float(table.get("miss_rate", 0)),
+        )
+
+    @property
+    def screen(self) -> Screen | None:
+        table = self.settings.get("screen")
+        return Screen(str(table["score"]), float(table["threshold"])) if table else None
+
+    @property
+    def distance(self) -> str | None:
+        """The distance that decided the matches: l2 or tiled_l2. None before matching."""
+        return self.match.get("distance") if self.match else None
+
+    @property
+    def delta(self) -> float | None:
+        """The largest distance of an extraction. None before matching."""
+        return self.match.get("delta") if self.match else None
+
+    @property
+    def training_images(self) -> int:
+        """The number of training images that the run was matched with."""
+        return int(self.match.get("count", 0)) if self.match else 0
+
+    @property
+    def extracted_prompts(self) -> int | None:
+        """Prompts with at least one extracted clique. None before matching."""
+        if self.matches is None:
+            return None
+        return sum(any(m["extracted"] for m in own) for own in self.matches.values())
+
+    @property
+    def extracted_images(self) -> int:
+        """Different training images among the extracted matches."""
+        own = (match for matches in (self.matches or {}).values() for match in matches)
+        return len({int(match["training_index"]) for match in own if match["extracted"]})
+
+    def image_path(self, prompt_id: int, seed: int) -> Path:
+        return self.path / layout.image_name(prompt_id, seed)
+
+    def training_path(self, index: int) -> Path:
+        return self.path / layout.training_image_name(index)
+
+
+def read_run(path: Path) -> Run:
+    """Read the run in ``path``, at whatever stage it is. RunError says which file is missing, damaged or foreign."""
+    _require_pyarrow()
+    from memcore.runs import reading
+    from memcore.runs.schema import FINDINGS
+    from memcore.storage.local import LocalStorage
+
+    storage = LocalStorage(path)
+    columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
+    settings = reading.read_meta(storage)
+    _check_settings(settings, storage.place)
+    totals: Counter[str] = Counter()
+    rows: list[FindingRow] = []
+    seconds: dict[str, float] = {}
+    quarantine: dict[str, Quarantined] = {}
+    stops: dict[str, tuple[int, int]] = {}
+    scores = ScreenScores()
+    for shard in reading.finished(storage):  # a shard without a manifest is not done
+        for stage, value in reading.read_manifest(storage, shard)["seconds"].items():
+            seconds[stage] = seconds.get(stage, 0.0) + float(value)
+        rows.extend(_shard_rows(reading.findings_table(storage, shard, columns), totals, stops, scores))
+        _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
+    found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
+    order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
+    match_file = path / layout.MATCH
+    return Run(
+        path=path,
+        settings=settings,
+        prompts=int(settings["prompts"]["count"]),
+        done=totals["done"],
+        generated=totals["generated"],
+        excluded=totals["excluded"],
+        excluded_prompts=totals["excluded_prompts"],
+        findings=[found[i] for i in order],
+        failures=sorted((r for r in rows if r["status"] == "failed"), key=lambda r: int(r["prompt_id"])),
+        matches=_matches(
+            reading.matches_table(storage), storage.place, {int(row["prompt_id"]): row for row in found}
+        ),
+        match=cast(MatchRecord, read_json(match_file)) if match_file.exists() else None,
+        evaluation=read_evaluation(path / layout.EVALUATION),
+        quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
+        seconds=seconds,
+        stops=stops,
+        scores=scores if scores.found else None,
+    )
+
+
+def _check_settings(settings: Mapping[str, Any], place: str) -> None:
+    for table, name in (
+        ("graph", "threshold"),
+        ("graph", "grid"),
+        ("graph", "min_clique"),
+        ("prompts", "count"),
+    ):
+        if name not in settings.get(table, {}):
+            raise RunError(f"{place}/{layout.RUN} has no {name!r} in its table [{table}]")
+
+
+def _shard_rows(
+    table: Any, totals: Counter[str], stops: dict[str, tuple[int, int]], scores: ScreenScores
+) -> Iterator[FindingRow]:
+    """Yield the rows with a finding or a failure, and only count the others: 350,000 prompts are then read in seconds."""
+    import pyarrow.compute as pc
+
+    totals["done"] += table.num_rows
+    for name in ("generated", "excluded"):
+        totals[name] += pc.sum(table[name]).as_py() or 0
+    totals["excluded_prompts"] += pc.sum(pc.greater(table["excluded"], 0)).as_py() or 0
+    _add_stops(table, stops)
+    _add_scores(table, scores)
+    shown = pc.is_in(table["status"], value_set=_strings("finding", "failed"))
+    yield from table.filter(shown).to_pylist()
+
+
+def _strings(*values: str) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _add_stops(table: Any, stops: dict[str, tuple[int, int]]) -> None:
+    """Count prompts and their images by the reason why they ended; the oldest runs record no reasons."""
+    grouped = table.group_by("stop").aggregate([("generated", "sum"), ("prompt_id", "count")])
+    for row in grouped.to_pylist():
+        if row["stop"] is not None:
+            prompts, images = stops.get(row["stop"], (0, 0))
+            stops[row["stop"]] = (prompts + row["prompt_id_count"], images + (row["generated_sum"] or 0))
+
+
+def _add_scores(table: Any, into: ScreenScores) -> None:
+    if all(table[name].null_count == table.num_rows for name in SCORES):
+        return
+    for row in table.select(["status", *SCORES]).to_pylist():
+        if row["status"] in ("finding", "none") and all(row[name] is not None for name in SCORES):
+            into.found.append(row["status"] == "finding")
+            for name in SCORES:
+                into.scores.setdefault(name, []).append(float(row[name]))
+
+
+def _add_quarantine(table: Any, reasons: dict[str, Quarantined]) -> None:
+    entries: list[QuarantineRow] = table.to_pylist()
+    for entry in entries:
+        reason = entry["reason"] or ""
+        before = reasons.get(reason, Quarantined(reason, 0, entry["source"] or "", entry["detail"] or ""))
+        reasons[reason] = dataclasses.replace(before, count=before.count + 1)
+
+
+def _matches(table: Any, place: str, findings: Mapping[int, FindingRow]) -> dict[int, list[MatchRow]] | None:
+    """Group matches by prompt, the strongest first: extracted before others, then larger cliques."""
+    if table is None:
+        return None
+    grouped: dict[int, list[MatchRow]] = {}
+    rows: list[MatchRow] = table.to_pylist()
+    for match in rows:
+        prompt_id, clique = int(match["prompt_id"]), int(match["clique"])
+        cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
+        if not 0 <= clique < len(cliques):
+            raise RunError(
+                f"{place}/{layout.MATCHES} names clique {clique} of prompt {prompt_id}, which this run does not have: "
+                "it belongs to an earlier state of the run, so give memcore match again"
+            )
+        grouped.setdefault(prompt_id, []).append(match)
+    for own in grouped.values():
+        own.sort(key=lambda match: (not match["extracted"], int(match["clique"])))
+    return grouped
+
+
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("pyarrow", "report", "The report") from None

@@ -1,0 +1,54 @@
+"""How long the run took, by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypedDict
+
+from memcore.report.subject import Subject
+from memcore.report.wording import duration, percent, rate, tidy
+
+ORDER = 80
+LABEL = "Cost"
+STAGES = {
+    "screen": "screening",
+    "sample": "sampling",
+    "graph": "distances and graph",
+    "clique": "cliques",
+    "write": "writing",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """The time that a stage took over all workers; ``part`` is its share in [0, 1]."""
+
+    name: str
+    time: str
+    share: str
+    part: float
+
+
+class Cost(TypedDict):
+    """``rate`` and ``sampling_rate`` are images a second and worker; None where no time was recorded."""
+
+    stages: list[StageCost]
+    total: str
+    sampling_rate: str | None
+    rate: str | None
+
+
+def context(subject: Subject) -> Cost:
+    run = subject.run
+    total = sum(run.seconds.values())
+    sampling = run.seconds.get("sample", 0.0)
+    return {
+        "stages": [
+            StageCost(STAGES.get(name, tidy(name)), duration(s), percent(s / total), s / total)
+            for name, s in run.seconds.items()
+            if total and (s or name != "screen")
+        ],
+        "total": duration(total),
+        "sampling_rate": rate(run.generated / sampling) if sampling else None,
+        "rate": rate(run.generated / total) if total else None,
+    }

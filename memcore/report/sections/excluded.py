@@ -1,0 +1,47 @@
+"""What was left out: frames that were not compared, quarantined entries and failed prompts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypedDict
+
+from memcore import images
+from memcore.report.run import Quarantined
+from memcore.report.subject import Subject
+from memcore.report.wording import EXAMPLES
+from memcore.runs.rows import FindingRow
+
+ORDER = 60
+LABEL = "Left out"
+REASONS = {
+    "sampler": "the sampler raised for this prompt",
+    "empty": "a prompt without a readable image",
+    "error": "a shard that raised three times and was quarantined",
+    "crash": "a shard whose workers died three times and that was quarantined",
+    **images.REASONS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Reason:
+    """A reason of quarantine, in words, and its entries."""
+
+    meaning: str
+    entries: Quarantined
+
+
+class Excluded(TypedDict):
+    """``failures`` are examples; ``more_failures`` are not among them."""
+
+    reasons: list[Reason]
+    failures: list[FindingRow]
+    more_failures: int
+
+
+def context(subject: Subject) -> Excluded:
+    run = subject.run
+    return {
+        "reasons": [Reason(REASONS.get(q.reason, ""), q) for q in run.quarantine[:EXAMPLES]],
+        "failures": run.failures[:EXAMPLES],
+        "more_failures": max(0, len(run.failures) - EXAMPLES),
+    }

@@ -1,0 +1,89 @@
+"""The names of a run's files, each written once. docs/formats.md says what they hold.
+
+A name is relative to the run's folder and uses "/", as ``memcore.storage`` takes it. A shard's task is "shard-<id>".
+"""
+
+from __future__ import annotations
+
+from memcore.engine.launchers.slurm import FOLDER as SLURM
+from memcore.engine.task import CHECKPOINTS, MANIFESTS, manifest_name
+
+RUN = "run.toml"
+PROMPTS = "prompts.parquet"
+MATCHES = "matches.parquet"
+MATCH = "match.json"
+EVALUATION = "evaluation.json"
+ANNOTATIONS = "annotations.sqlite"
+
+FINDINGS = "findings"
+QUARANTINE = "quarantine"
+IMAGES = "images"
+TRAINING = "training"
+REPORT = "report"
+
+#: Folders and files that a run consists of, each after what it vouches for. Checkpoints are no part of it.
+FOLDERS = (FINDINGS, QUARANTINE, IMAGES, TRAINING, MANIFESTS)
+FILES = (PROMPTS, MATCHES, MATCH, EVALUATION, RUN)
+
+#: What may be in a folder in which no run was started yet: a kill may fall between these and run.toml.
+BEFORE_THE_START = frozenset({PROMPTS, SLURM})
+
+__all__ = ["CHECKPOINTS", "MANIFESTS", "SLURM", "manifest_name"]
+
+_TASK = "shard-"
+
+
+def task_name(shard_id: str) -> str:
+    """Return the task of a shard.
+
+    >>> manifest_name(task_name("0000000-282d03ebc18e"))
+    'manifest/shard-0000000-282d03ebc18e.json'
+    """
+    return f"{_TASK}{shard_id}"
+
+
+def shard_id(task: str) -> str:
+    """Return the id of a task's shard.
+
+    >>> shard_id("shard-0000000-282d03ebc18e")
+    '0000000-282d03ebc18e'
+    """
+    return task.removeprefix(_TASK)
+
+
+def is_shard(task: str) -> bool:
+    """Tell whether a task is a shard."""
+    return task.startswith(_TASK)
+
+
+def findings_name(task: str) -> str:
+    """Return the name of a shard's rows."""
+    return f"{FINDINGS}/{task}.parquet"
+
+
+def quarantine_name(task: str) -> str:
+    """Return the name of what was quarantined in a shard."""
+    return f"{QUARANTINE}/{task}.parquet"
+
+
+def checkpoint_name(task: str) -> str:
+    """Return the name of an unfinished shard's checkpoint."""
+    return f"{CHECKPOINTS}/{task}.parquet"
+
+
+def image_name(prompt_id: int, seed: int) -> str:
+    """Return the name of a generated image.
+
+    >>> image_name(7, 123)
+    'images/000007/123.png'
+    """
+    return f"{IMAGES}/{prompt_id:06d}/{seed}.png"
+
+
+def training_image_name(index: int) -> str:
+    """Return the name of a matched training image.
+
+    >>> training_image_name(7)
+    'training/00000007.png'
+    """
+    return f"{TRAINING}/{index:08d}.png"

@@ -1,0 +1,79 @@
+"""The content of ``run.toml``: what a run was started with, and how another configuration differs from it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from memcore.errors import MissingExtraError
+from memcore.runs.config import Config, difference
+from memcore.runs.prompts import PromptList
+from memcore.runs.reading import FORMAT
+
+
+def make_meta(
+    config: Config,
+    digest: str,
+    fingerprint: str,
+    describe: Mapping[str, str],
+    prompts: PromptList,
+) -> dict[str, Any]:
+    """Return what ``run.toml`` says of a run that is started now."""
+    import memcore
+
+    return {
+        "run": {
+            "format": FORMAT,
+            "digest": digest,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "memcore": memcore.__version__,
+            "seed": config.seed,
+        },
+        "config": config.as_dict(),
+        "graph": {
+            "threshold": config.threshold,
+            "grid": list(config.grid),
+            "min_clique": config.min_clique,
+        },
+        "budget": config.describe_budget(),
+        "screen": config.describe_screen(),
+        "prompts": {
+            "count": prompts.count,
+            "source": config.prompts or config.images,
+            "digest": prompts.digest,
+        },
+        "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
+    }
+
+
+def meta_bytes(meta: Mapping[str, Any]) -> bytes:
+    """Return the content of ``run.toml``."""
+    try:
+        import tomli_w
+    except ImportError:
+        raise MissingExtraError("tomli-w", "audit", "A run folder") from None
+    return tomli_w.dumps(meta).encode()
+
+
+def explain_difference(
+    place: str,
+    meta: Mapping[str, Any],
+    old: Config,
+    new: Config,
+    describe: Mapping[str, str],
+    prompts: PromptList,
+) -> str:
+    """Say why the run of ``meta`` is not resumed: what differs between its configuration and the one that is given."""
+    was = {**meta["sampler"]["describe"], **old.as_dict()}
+    now = {**describe, **new.as_dict()}
+    for name in ("model", "images", "prompts", "sampler"):
+        was.pop(name, None), now.pop(name, None)
+    lines = difference(was, now)
+    if meta["prompts"]["digest"] != prompts.digest:
+        lines.append("prompts: another list of prompts")
+    listing = "\n  ".join(lines) or "the sampler's fingerprint"
+    return (
+        f"{place} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
+        "Give the old values to resume it, or another folder to start again."
+    )

@@ -1,0 +1,113 @@
+"""Options that are declared once, as annotated fields of a dataclass: flags, help and type checks are read from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from memcore.errors import ConfigError
+
+#: Where an option means something: for images that are sampled, for images that are stored, or for both.
+Use = Literal["sampled", "stored", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What a field says of itself: ``Annotated[int, Option("images a prompt", "images")]``.
+
+    ``unit`` names the value in ``--help``. ``choices`` are for a text whose values a table lists; a ``Literal`` has its
+    own. ``use`` None makes no flag of the field.
+    """
+
+    help: str
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    use: Use | None = "both"
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """A field with its type and default resolved. ``size`` is the number of values: above 1 for a tuple."""
+
+    name: str
+    kind: type
+    size: int
+    optional: bool
+    default: Any
+    choices: tuple[str, ...]
+    option: Option
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def help(self) -> str:
+        """The help text with the default, where it is one that says something."""
+        default = " ".join(map(str, self.default)) if self.size > 1 else self.default
+        return self.option.help + ("" if default in ("", 0, None) else f" (default: {default})")
+
+    def checked(self, value: Any) -> Any:
+        """Return the value in the field's type; an int passes for a float, nothing else is converted."""
+        if self.optional and value is None:
+            return None
+        if self.size > 1:
+            return self._several(value)
+        if self.kind is float:
+            return self._number(value)
+        if self.kind is int and type(value) is not int:
+            raise ConfigError(f"{self.name} must be an integer, got {value!r}")
+        if self.kind is str and not isinstance(value, str):
+            raise ConfigError(f"{self.name} must be a text, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
+        return value
+
+    def _several(self, value: Any) -> tuple[Any, ...]:
+        right = isinstance(value, list | tuple) and len(value) == self.size
+        if not right or not all(type(v) is self.kind for v in value):
+            raise ConfigError(f"{self.name} must be two integers, got {value!r}")
+        return tuple(value)
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{self.name} must be a number, got {value!r}")
+        try:
+            number = float(value)
+        except OverflowError:  # an integer with more digits than a float has
+            number = math.inf
+        if not math.isfinite(number):
+            raise ConfigError(f"{self.name} must be a finite number, got {value!r}")
+        return number
+
+
+@functools.cache
+def declared(owner: type) -> Mapping[str, Declared]:
+    """Return the fields of a dataclass by name, in their order. Raises TypeError for a type that TOML cannot hold."""
+    hints = get_type_hints(owner, include_extras=True)
+    return types.MappingProxyType(
+        {field.name: _resolve(field, hints[field.name]) for field in dataclasses.fields(owner)}
+    )
+
+
+def _resolve(field: dataclasses.Field[Any], hint: Any) -> Declared:
+    if get_origin(hint) is not Annotated:
+        raise TypeError(f"{field.name} has no Option")
+    hint, option = get_args(hint)
+    choices: tuple[str, ...] = option.choices
+    size, optional = 1, False
+    if get_origin(hint) in (Union, types.UnionType):
+        (hint,) = (part for part in get_args(hint) if part is not types.NoneType)
+        optional = True
+    if get_origin(hint) is tuple:
+        size, hint = len(get_args(hint)), get_args(hint)[0]
+    if get_origin(hint) is Literal:
+        choices, hint = get_args(hint), str
+    if hint not in (int, float, str):
+        raise TypeError(f"{field.name} is a {hint}, which no flag and no TOML value can be")
+    return Declared(field.name, hint, size, optional, field.default, choices, option)

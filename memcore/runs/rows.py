@@ -1,0 +1,160 @@
+"""The rows of a run's files as types: every column is declared here, once.
+
+``memcore.runs.schema`` derives the Parquet schemas from these classes: a field is a column, in order of declaration.
+Whole numbers state their width; ``SINCE_2`` marks a column that runs of format 1 may lack, and which is null there.
+docs/formats.md says what each column means.
+"""
+
+# No "from __future__ import annotations": required and optional keys are told apart when the classes are made.
+
+import enum
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
+
+from memcore.sampling.screen import SCORES
+
+Int32: TypeAlias = Annotated[int, "int32"]
+Int64: TypeAlias = Annotated[int, "int64"]
+UInt64: TypeAlias = Annotated[int, "uint64"]
+
+
+class Mark(enum.Enum):
+    """What a column's annotation says besides its type."""
+
+    SINCE_2 = "format 2 always has the column, format 1 may lack it"
+    SCORES_FOLLOW = "the columns of the screens' scores stand after this one"
+
+
+SINCE_2 = Mark.SINCE_2
+SCORES_FOLLOW = Mark.SCORES_FOLLOW
+
+
+class CliqueRow(TypedDict):
+    """A clique of a finding: its members by seed, and what is known of the largest clique."""
+
+    seeds: list[Int64]
+    mean_distance: float
+    medoid_seed: Int64
+    proven: bool
+    upper: Int32
+
+
+class PairRow(TypedDict):
+    """A stored pair of generations and the ssd of its largest tile."""
+
+    i: Int32
+    j: Int32
+    ssd: UInt64
+
+
+class FindingRow(TypedDict):
+    """A prompt in findings/: every prompt of a finished shard has one.
+
+    The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
+    ``pairs`` is a list where rows are read, and what ``schema.pairs_array`` makes where they are written.
+    """
+
+    prompt_id: Int64
+    prompt: str
+    status: str
+    generated: Int32
+    excluded: Int32
+    edges: Int64
+    size: Int32
+    mean_distance: float | None
+    medoid_seed: Int64 | None
+    seeds: list[Int64]
+    proven: bool
+    upper: Int32
+    cliques: list[CliqueRow]
+    stop: Annotated[str | None, SINCE_2, SCORES_FOLLOW]
+    tile_bytes: Annotated[Int64 | None, SINCE_2]
+    pairs: Annotated[list[PairRow] | None, SINCE_2]
+    reason: str | None
+
+
+class QuarantineRow(TypedDict):
+    """Something in quarantine/ that could not be read or sampled; a whole shard has no ``prompt_id``."""
+
+    prompt_id: Int64 | None
+    source: str
+    reason: str
+    detail: str
+
+
+class NeighborRow(TypedDict):
+    """A training image near a medoid, and their l2 distance."""
+
+    index: Int64
+    name: str
+    l2: float
+
+
+class MatchRow(TypedDict):
+    """A clique in matches.parquet and the training image that it was matched with."""
+
+    prompt_id: Int64
+    clique: Int32
+    size: Int32
+    mean_distance: float
+    medoid_seed: Int64
+    training_index: Int64
+    training_name: str
+    l2: float
+    tiled_l2: float
+    extracted: bool
+    copies: Int32
+    eidetic: Int32
+    neighbors: list[NeighborRow]
+    adaptive: Annotated[float | None, SINCE_2]
+    members_extracted: Annotated[Int32, SINCE_2]
+    closest_seed: Annotated[Int64 | None, SINCE_2]
+    closest_index: Annotated[Int64 | None, SINCE_2]
+    closest_name: Annotated[str | None, SINCE_2]
+    closest_distance: Annotated[float | None, SINCE_2]
+
+
+class MatchRecord(TypedDict):
+    """match.json: what the run was matched with.
+
+    ``training`` is the path of a set in memory; an index gives the other keys that are not required.
+    """
+
+    training: NotRequired[str]
+    index: NotRequired[str]
+    digest: NotRequired[str]
+    sources: NotRequired[list[str]]
+    resize: NotRequired[dict[str, object] | None]
+    background: NotRequired[list[int] | None]
+    unreadable: int | list[dict[str, str]]
+    count: int
+    delta: float
+    distance: str
+
+
+class ManifestRecord(TypedDict):
+    """manifest/: what a finished shard holds. Manifests of format 1 lack the keys that are not required."""
+
+    shard: str
+    first_prompt: NotRequired[int]
+    prompts: NotRequired[int]
+    generated: int
+    findings: int
+    failed: int
+    given_up: NotRequired[bool]
+    started: NotRequired[float]
+    finished: NotRequired[float]
+    writer: NotRequired[str]
+    seconds: dict[str, float]
+    sha256: NotRequired[str]
+
+
+def read_scores(row: FindingRow) -> dict[str, float | None]:
+    """Return the row's score of each screen; None where the prompt was not screened."""
+    columns = cast(Mapping[str, Any], row)
+    return {name: columns.get(name) for name in SCORES}
+
+
+def with_scores(row: FindingRow, scores: Mapping[str, float]) -> FindingRow:
+    """Return the row with its column of each screen; null where ``scores`` lacks the screen."""
+    return cast(FindingRow, {**row, **{name: scores.get(name) for name in SCORES}})

@@ -1,0 +1,56 @@
+"""A sampler by its name: ``module:attribute``, as on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from memcore.errors import ConfigError
+from memcore.sampling.protocol import Sampler
+from memcore.system.credentials import resolve
+
+
+def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
+    """Return the sampler at ``module:attribute``: an object, or a class or function that is called with ``options``.
+
+    The module is searched where Python searches and then in the current folder. This runs code of the user's choice, so
+    the name is only ever taken from the command line, a configuration file or a program, never from a run's folder.
+
+    Raises ConfigError, naming what is missing.
+    """
+    module_name, separator, attribute = name.partition(":")
+    if not separator or not module_name or not attribute:
+        raise ConfigError(f"sampler must look like package.module:attribute, got {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that nothing here shadows what is installed
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"sampler={name}: {error} (searched also in {os.getcwd()})") from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"sampler={name}: {module_name} has no {attribute!r}")
+        found = getattr(found, part)
+    if isinstance(found, type) or not hasattr(found, "sample"):
+        if not callable(found):
+            raise ConfigError(
+                f"sampler={name} is neither a sampler nor what makes one: {type(found).__name__}"
+            )
+        try:
+            found = found(**resolve(options))
+        except TypeError as error:
+            raise ConfigError(
+                f"sampler={name} cannot be made with sampler_options={sorted(options)}: {error}"
+            ) from None
+    elif options:
+        raise ConfigError(f"sampler={name} is made already and takes no sampler_options")
+    missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
+    if missing:
+        raise ConfigError(
+            f"sampler={name} is no sampler: it has no {missing[0]!r} (see memcore.sampling.Sampler)"
+        )
+    sampler: Sampler = found
+    return sampler

@@ -1,0 +1,341 @@
+"""What every kind of stored images has in common: parts, entries in one order, and each image read again by its place.
+
+``StoredSource.entries`` is what a kind implements. Batches (``read``), prompts (``by_prompt``), decoded images (``decoded``)
+and whole sets (``in_memory``) are layers above it, so that every command sees the same images in the same order.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError
+from memcore.images import MAX_BYTES, UnreadableImage
+
+#: One image: its encoded bytes, or its pixels (H, W, C) uint8.
+Content: TypeAlias = "bytes | memoryview | NDArray[np.uint8]"
+#: An image, or why there is none.
+Payload: TypeAlias = "Content | UnreadableImage"
+#: Where an image lies: part (a file of the source), offset and bytes in it; for rows and listings the offset counts them.
+PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
+#: The largest seed that a run can hold.
+MAX_SEED = 2**63 - 1
+_BATCH, _BATCH_BYTES = 256, 1 << 25
+#: A pipe is opened without waiting for its other end, to be refused.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class QuarantineEntry(TypedDict):
+    """What could not be read: the image's name, a code of ``memcore.images.REASONS``, and what was met."""
+
+    source: str
+    reason: str
+    detail: str
+
+
+class Place(NamedTuple):
+    """One record of ``PLACE``."""
+
+    part: int
+    bytes: int
+    offset: int
+
+
+class Entry(NamedTuple):
+    """One stored image before its bytes are read.
+
+    ``after`` is the position in its part at which the next entry begins. ``group`` is what its prompt is called where it
+    has no caption. ``content`` reads it (or raises UnreadableImage), or says why there is nothing to read.
+    """
+
+    place: Place
+    after: int
+    name: str
+    caption: str | None
+    seed: int | None
+    group: str
+    content: Callable[[], Content] | UnreadableImage
+
+    def load(self) -> Payload:
+        """Read the image, or return why it cannot be read."""
+        if isinstance(self.content, UnreadableImage):
+            return self.content
+        try:
+            return self.content()
+        except UnreadableImage as error:
+            return error
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a source, or the whole of a folder of images: ``name`` relative to the source, its size in bytes."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Consecutive entries of one part. ``after[i]`` is the position in the part at which entry i + 1 begins."""
+
+    places: NDArray[Any]
+    after: NDArray[np.int64]
+    payloads: Sequence[Payload] | NDArray[np.uint8]
+    names: Sequence[str] | None = None
+    captions: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+class Source(Protocol):
+    """What ``build_index`` reads. A program may bring its own, as long as it is the same every time it is read."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, str]: ...
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
+
+    def identity(self) -> str:
+        """Tells one state of the source from another: names and sizes, not the pixels."""
+        ...
+
+    def read(self, part: int, position: int) -> Iterator[Batch]:
+        """The entries of one part from a position on (0, or an ``after`` of an earlier batch)."""
+        ...
+
+    def fetch(self, places: NDArray[Any]) -> Sequence[Payload] | NDArray[np.uint8]:
+        """The entries at these places, in order; used for the few images that are compared pixel by pixel.
+
+        Several threads may ask at once.
+        """
+        ...
+
+
+class StoredSource(abc.ABC):
+    """One kind of stored images. A new kind implements ``entries`` and ``load`` and is listed in ``open.KINDS``."""
+
+    #: How the kind is called, the suffixes of its files, and the options that it takes.
+    kind: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    option_names: ClassVar[tuple[str, ...]] = ()
+
+    path: str
+    options: dict[str, str]
+    parts: Sequence[Part]
+
+    @classmethod
+    def open(cls, path: Path, options: Mapping[str, str]) -> Self:
+        """Return the source at ``path``; ``options`` have names of ``option_names``."""
+        made: Any = cls
+        source: Self = made(path, **options)
+        return source
+
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Return a digest that tells one state of the source from another: names and sizes, not the pixels."""
+
+    @abc.abstractmethod
+    def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        """Yield the entries of one part in order, from a position on: 0, or ``after`` of an earlier entry."""
+
+    @abc.abstractmethod
+    def load(self, place: Place) -> Content:
+        """Read one image by its place; UnreadableImage says why it cannot be read. Several threads may ask at once."""
+
+    def in_earlier_order(self) -> Self | None:
+        """Return the source as earlier versions listed it, if that differs: indexes made by them number files so."""
+        return None
+
+    def as_recorded(self, options: Mapping[str, str]) -> Self:
+        """Return the source with the options that an index was begun with, where none were given."""
+        return self
+
+    def reader(self, place: Place) -> Callable[[], Content]:
+        """Return what reads one image, maybe in another thread."""
+        return functools.partial(self.load, place)
+
+    def check_random_access(self) -> None:
+        """Raise ConfigError where images cannot be read in any order, as those of a prompt are."""
+        return
+
+    def label(self, place: Place) -> str | None:
+        """Return an image's name in a run's quarantine as far as its place tells it; None: its own name."""
+        return None
+
+    def read(self, part: int, position: int) -> Iterator[Batch]:
+        """Yield the entries of one part with their bytes, some at a time."""
+        entries: list[Entry] = []
+        payloads: list[Payload] = []
+        held = 0
+        for entry in self.entries(part, position):
+            payload = entry.load()
+            entries.append(entry)
+            payloads.append(payload)
+            held += payload.nbytes if isinstance(payload, memoryview | np.ndarray) else _length(payload)
+            if len(entries) == _BATCH or held >= _BATCH_BYTES:
+                yield _batch(entries, payloads)
+                entries, payloads, held = [], [], 0
+        if entries:
+            yield _batch(entries, payloads)
+
+    def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
+        """Return the images at these places, in order."""
+        return [self._payload(Place(*map(int, place))) for place in places]
+
+    def _payload(self, place: Place) -> Payload:
+        try:
+            return self.load(place)
+        except UnreadableImage as error:
+            return error
+
+
+class FileParts(StoredSource):
+    """What sources of whole files share: each file is a part."""
+
+    def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
+        self.path = str(path)
+        self.root = path if path.is_dir() else path.parent
+        listed = list_files(path, self.suffixes) if files is None else files
+        self.files = [f for f in listed if not (f.is_dir() or f.is_fifo())]
+        if not self.files:
+            raise ConfigError(f"{path} holds no {' or '.join(self.suffixes)} file")
+        self.options = {}
+        self.parts = [Part(f.relative_to(self.root).as_posix(), size_of(f)) for f in self.files]
+
+    def identity(self) -> str:
+        return digest_of(f"{part.name}:{part.bytes}" for part in self.parts)
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Leave only some of the parts: those that an index does not hold yet."""
+        self.files = [self.files[i] for i in chosen]
+        self.parts = [self.parts[i] for i in chosen]
+
+    def in_earlier_order(self) -> Self | None:
+        path = Path(self.path)
+        files = list_files(path, self.suffixes, earlier=True)
+        return None if not files or files == self.files else self._reopened(path, files)
+
+    def _reopened(self, path: Path, files: Sequence[Path]) -> Self:
+        return type(self)(path, files=files)
+
+
+def list_files(path: Path, suffixes: Sequence[str], *, earlier: bool = False) -> list[Path]:
+    """Return ``path`` itself, or the files below it with one of the suffixes, a folder's files before its neighbour's.
+
+    Names are compared part by part and by their bytes, as the prompts of a filter are. What is no file, such as a link
+    that leads nowhere, is listed, since it must be told. ``earlier``: as indexes were made before: relative names as a
+    whole, only of files that are there.
+    """
+    if path.is_file():
+        return [path]
+    found = [f for f in path.rglob("*") if f.suffix.lower() in suffixes]
+    if earlier:
+        return sorted((f for f in found if f.is_file()), key=lambda f: f.relative_to(path).as_posix())
+    return sorted(found, key=lambda f: [os.fsencode(name) for name in f.relative_to(path).parts])
+
+
+def size_of(path: Path) -> int:
+    """Return a file's size; 0 of a link that leads nowhere."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def read_bytes(path: str | Path, offset: int = 0, size: int | None = None) -> bytes:
+    """Return ``size`` bytes of a file, by default all; UnreadableImage where they are too many, not there, or cannot be
+    read.
+    """
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            if size is None:
+                about = os.fstat(descriptor)
+                if not stat.S_ISREG(about.st_mode):
+                    raise UnreadableImage("path", "no plain file")
+                size = about.st_size
+            if size > MAX_BYTES:
+                raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+            data = os.pread(descriptor, size, offset)
+            while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
+                data += more
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise unreadable(error) from None
+    if len(data) < size:
+        raise UnreadableImage("truncated", f"the file ends {size - len(data):,} bytes early")
+    return data
+
+
+def unreadable(error: OSError) -> UnreadableImage:
+    """Return what a failed call of the system says of an image."""
+    return UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}")
+
+
+def quarantined(name: str, error: UnreadableImage) -> QuarantineEntry:
+    """Return the record of an image that is not used."""
+    return {"source": name, "reason": error.reason, "detail": str(error)}
+
+
+def shown(name: str | Path) -> str:
+    """Return a name that may not be UTF-8 as text that can be stored: foreign bytes become escapes.
+
+    >>> shown(os.fsdecode(b"caf\\xe9.png"))
+    'caf\\\\xe9.png'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def number(stem: str) -> int | None:
+    """Return the seed that a name stands for, if it is one."""
+    if stem.isascii() and stem.isdecimal() and len(stem) < 20 and (value := int(stem)) <= MAX_SEED:
+        return value
+    return None
+
+
+def make_places(part: int, offsets: NDArray[np.int64], sizes: Any = 0) -> NDArray[Any]:
+    """Return PLACE records of one part."""
+    places = np.zeros(len(offsets), PLACE)
+    places["part"], places["offset"], places["bytes"] = part, offsets, sizes
+    return places
+
+
+def digest_of(lines: Iterator[str]) -> str:
+    """Return the sha256 of lines."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def _length(payload: bytes | UnreadableImage) -> int:
+    return 0 if isinstance(payload, UnreadableImage) else len(payload)
+
+
+def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
+    return Batch(
+        np.array([tuple(entry.place) for entry in entries], PLACE),
+        np.array([entry.after for entry in entries], np.int64),
+        payloads,
+        [entry.name for entry in entries],
+        [entry.caption for entry in entries],
+    )

@@ -1,0 +1,109 @@
+"""A source's images as pixels: decoded some batches ahead by threads, resized where that was declared."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError
+from memcore.images import Background, UnreadableImage, decode
+from memcore.images.resize import Resize
+from memcore.sources.base import Batch, Payload, Source
+
+_AHEAD = 2  # batches that are being decoded while one is used
+Pixels: TypeAlias = NDArray[np.uint8]
+#: A batch's images, in order: pixels, or why there are none.
+Decoded: TypeAlias = "Pixels | Sequence[Pixels | UnreadableImage]"
+
+
+class DecodedSource:
+    """A source's batches with their pixels (decoders release the interpreter's lock).
+
+    ``shape`` is what every image must have, once it is known; others are refused.
+    """
+
+    def __init__(
+        self, source: Source, resize: Resize | None, background: Background | None, threads: int
+    ) -> None:
+        self.source, self.resize, self.background, self.threads = source, resize, background, threads
+        self.shape: tuple[int, int, int] | None = None
+
+    def first_shape(self) -> tuple[int, int, int]:
+        """Return the size of the first image that can be read; ConfigError where none can."""
+        first = ""
+        for part in range(len(self.source.parts)):
+            for batch in self.source.read(part, 0):
+                for i, payload in enumerate(batch.payloads):
+                    pixels = self._decode(payload)
+                    if not isinstance(pixels, UnreadableImage):
+                        return int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2])
+                    first = first or f": {name_of(batch, i)} is refused ({pixels.reason}: {pixels})"
+        raise ConfigError(f"{self.source.path} holds not one readable image{first}")
+
+    def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
+        """Yield the batches of one part from a position on, with their pixels."""
+        if self.threads == 1:  # handing a small image to a pool takes longer than decoding it
+            for batch in self.source.read(part, position):
+                pixels = self._as_they_are(batch)
+                yield batch, pixels if pixels is not None else [self._decode(p) for p in batch.payloads]
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
+            for batch in self.source.read(part, position):
+                waiting.append((batch, self._submit(batch, pool)))
+                if len(waiting) > _AHEAD:
+                    yield self._collect(*waiting.popleft())
+            while waiting:
+                yield self._collect(*waiting.popleft())
+
+    def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
+        pixels = self._as_they_are(batch)
+        return pixels if pixels is not None else [pool.submit(self._decode, p) for p in batch.payloads]
+
+    def _as_they_are(self, batch: Batch) -> Pixels | None:
+        """Return a batch's pixels where nothing is to be done to them."""
+        pixels = batch.payloads
+        fits = isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8
+        return pixels if fits and isinstance(pixels, np.ndarray) else None
+
+    def _collect(self, batch: Batch, work: Decoded | list[Future[Any]]) -> tuple[Batch, Decoded]:
+        if isinstance(work, np.ndarray):
+            return batch, work
+        return batch, [w.result() if isinstance(w, Future) else w for w in work]
+
+    def _decode(self, payload: Payload) -> Pixels | UnreadableImage:
+        return decode_payload(payload, self.resize, self.background, self.shape)
+
+
+def decode_payload(
+    payload: Payload,
+    resize: Resize | None,
+    background: Background | None,
+    shape: tuple[int, int, int] | None,
+) -> Pixels | UnreadableImage:
+    """Return the pixels that are indexed and compared: decoded, resized if that was declared, of the shape."""
+    try:
+        if isinstance(payload, UnreadableImage):
+            return payload
+        pixels = payload if isinstance(payload, np.ndarray) else decode(payload, background=background)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3:
+            return UnreadableImage(
+                "unreadable", f"{pixels.dtype} {pixels.shape} where uint8 (H, W, C) is meant"
+            )
+        if resize is not None:
+            pixels = resize.apply(pixels)
+    except UnreadableImage as error:
+        return error
+    if shape is not None and pixels.shape != shape:
+        return UnreadableImage("wrong-size", f"{pixels.shape} where {shape} is expected")
+    return pixels
+
+
+def name_of(batch: Batch, i: int) -> str:
+    """Return the name of a batch's entry; its number where the source names none."""
+    return batch.names[i] if batch.names is not None else str(batch.places["offset"][i])

@@ -1,0 +1,224 @@
+"""Arrays of images in .npy and .npz files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError
+from memcore.images import UnreadableImage
+from memcore.sources.base import (
+    Batch,
+    Content,
+    Entry,
+    FileParts,
+    Place,
+    digest_of,
+    make_places,
+    shown,
+    unreadable,
+)
+from memcore.sources.chunks import pages
+from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
+
+#: Bytes of images that are handed on at a time.
+_BATCH_BYTES = 1 << 22
+
+
+class ArraySource(FileParts):
+    """(N, H, W, C) uint8 in .npy files, or in .npz files with an array ``images``, which are held as a whole.
+
+    Of (P, N, H, W, C) all images count, prompt after prompt. ``captions``: a text file with one line an image, in order
+    over all files.
+    """
+
+    kind = "arrays"
+    suffixes = (".npy", ".npz")
+    option_names = ("captions",)
+
+    def __init__(self, path: Path, captions: str = "", *, files: Sequence[Path] | None = None) -> None:
+        super().__init__(path, files=files)
+        self.options = {"captions": str(Path(captions).resolve())} if captions else {}
+        self._given = captions
+        self.captions = _lines(Path(captions)) if captions else None
+        self._held: tuple[Path, Images] | None = None
+        self._starts: list[int] = [0]
+        if self.captions is not None:
+            for part in range(len(self.parts)):
+                self._starts.append(self._starts[-1] + self.count(part))
+            if self._starts[-1] != len(self.captions):
+                raise ConfigError(
+                    f"captions={captions} must have a line for each of {self._starts[-1]} images, "
+                    f"got {len(self.captions)}"
+                )
+
+    def identity(self) -> str:
+        return digest_of(iter([super().identity(), *(self.captions or [])]))
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        super().keep(chosen)
+        if self.captions is not None:
+            pieces = [self.captions[self._starts[i] : self._starts[i + 1]] for i in chosen]
+            self.captions = [caption for piece in pieces for caption in piece]
+            self._starts = [0, *np.cumsum([len(piece) for piece in pieces]).tolist()]
+
+    def count(self, part: int) -> int:
+        """Return how many images a file says that it holds; 0 where it cannot be read."""
+        return self._open(part).count if self.refusal(part) is None else 0
+
+    def refusal(self, part: int) -> UnreadableImage | None:
+        """Return why a file as a whole cannot be read, if it cannot."""
+        try:
+            self._open(part)
+        except UnreadableImage as error:
+            return error
+        return None
+
+    def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        """Yield images one by one; ``read`` gives many at a time."""
+        for batch in self.read(part, position):
+            for i, place in enumerate(batch.places):
+                number = int(place["offset"])
+                payload = batch.payloads[i]
+                caption = None if batch.captions is None else batch.captions[i]
+                content = functools.partial(self.load, Place(part, 0, number))
+                yield Entry(
+                    Place(part, 0, number),
+                    int(batch.after[i]),
+                    str(number) if batch.names is None else batch.names[i],
+                    caption,
+                    None,
+                    shown(self.files[part].stem),
+                    payload if isinstance(payload, UnreadableImage) else content,
+                )
+
+    def load(self, place: Place) -> Content:
+        return self._open(place.part).read_image(place.offset)
+
+    def read(self, part: int, position: int) -> Iterator[Batch]:
+        label = shown(self.parts[part].name)
+        try:
+            images = self._open(part)
+        except UnreadableImage as error:
+            if position == 0:
+                yield _nothing(part, 0, 1, label, error)
+            return
+        step = max(1, _BATCH_BYTES // max(1, int(np.prod(images.image_shape))))
+        done = position
+        room = np.empty((0, *images.image_shape), np.uint8)
+
+        def targets() -> Iterator[NDArray[np.uint8]]:
+            nonlocal room
+            while done < images.count:
+                room = pages((min(step, images.count - done), *images.image_shape))
+                yield room
+
+        for got in images.read_into(targets(), first=position):
+            if isinstance(got, UnreadableImage):
+                yield _nothing(part, done, images.count, f"{label}[{done}:{images.count}]", got)
+                return
+            if got:
+                numbers = np.arange(done, done + got)
+                names = [f"{label}#{i}" for i in numbers] if len(self.parts) > 1 else None
+                captions = None
+                if self.captions is not None:
+                    first = self._starts[part] + done
+                    captions = self.captions[first : first + got]
+                done += got
+                yield Batch(make_places(part, numbers), numbers + 1, room[:got], names, captions)
+
+    def _open(self, part: int) -> Images:
+        file = self.files[part]
+        held = self._held  # another thread may open the next one
+        if held is not None and held[0] == file:
+            return held[1]
+        if file.suffix.lower() == ".npz":
+            images: Images = Loaded.of_npz(file)
+        else:
+            header = read_header(file)
+            images = Loaded.of_scattered(file, header) if header.fortran else StoredArray.whole(file, header)
+        self._held = (file, images)
+        return images
+
+    def _reopened(self, path: Path, files: Sequence[Path]) -> Self:
+        return type(self)(path, self._given, files=files)
+
+
+class Images(Protocol):
+    """The images of one file."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def image_shape(self) -> Shape: ...
+
+    def read_image(self, position: int) -> NDArray[np.uint8]: ...
+
+    def read_into(
+        self, targets: Iterator[NDArray[np.uint8]], *, first: int = 0
+    ) -> Iterator[int | UnreadableImage]: ...
+
+
+class Loaded:
+    """Images that can only be read as a whole."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._pixels = pixels
+        self.count = len(pixels)
+        h, w, c = pixels.shape[1:]
+        self.image_shape: Shape = (h, w, c)
+
+    @classmethod
+    def of_npz(cls, path: Path) -> Loaded:
+        """Read the array ``images``; UnreadableImage where there is none of uint8 (N, H, W, C)."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                images: Any = arrays["images"]
+        except OSError as error:
+            raise unreadable(error) from None
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+            raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
+        check_images(images.dtype, images.shape)
+        return cls(images.reshape(-1, *images.shape[-3:]))
+
+    @classmethod
+    def of_scattered(cls, path: Path, header: Header) -> Loaded:
+        """Read a column-major file, in which the bytes of all images are mixed."""
+        flat = np.empty(int(np.prod(header.shape)), np.uint8)
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(header.offset)
+                if fill(file, flat) < flat.nbytes:
+                    raise UnreadableImage("truncated", "the file ends early")
+        except OSError as error:
+            raise unreadable(error) from None
+        return cls(flat.reshape(header.shape, order="F").reshape(-1, *header.image_shape))
+
+    def read_image(self, position: int) -> NDArray[np.uint8]:
+        image: NDArray[np.uint8] = self._pixels[position]
+        return image
+
+    def read_into(
+        self, targets: Iterator[NDArray[np.uint8]], *, first: int = 0
+    ) -> Iterator[int | UnreadableImage]:
+        for target in targets:
+            target[:] = self._pixels[first : first + len(target)]
+            first += len(target)
+            yield len(target)
+
+
+def _nothing(part: int, first: int, after: int, name: str, error: UnreadableImage) -> Batch:
+    return Batch(make_places(part, np.array([first])), np.array([after]), [error], [name], [None])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"captions={path} cannot be read: {error}") from None

@@ -1,0 +1,214 @@
+"""One .npy file of images: read a few at a time, straight to where they are looked at.
+
+It is never mapped: a file that is cut while it is mapped ends the process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.images import UnreadableImage
+from memcore.sources.base import unreadable
+
+Shape: TypeAlias = tuple[int, int, int]
+#: Bytes of one prompt that are picked out of a column-major file at a time.
+_BLOCK_BYTES = 8 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """The header of an .npy file. ``shape`` is (N, H, W, C), or (P, N, H, W, C) for P prompts."""
+
+    shape: tuple[int, ...]
+    offset: int
+    fortran: bool
+
+    @property
+    def prompts(self) -> int:
+        return self.shape[0] if len(self.shape) == 5 else 1
+
+    @property
+    def images(self) -> int:
+        return self.shape[-4]
+
+    @property
+    def image_shape(self) -> Shape:
+        h, w, c = self.shape[-3:]
+        return h, w, c
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of an .npy file of uint8 images; UnreadableImage for anything else. No pickle is ever loaded."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if read is None:
+                raise UnreadableImage("unreadable", f"an .npy file of version {version}, not 1.0 or 2.0")
+            shape, fortran, dtype = read(file)
+            offset = file.tell()
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
+    check_images(dtype, shape)
+    return Header(tuple(int(s) for s in shape), offset, bool(fortran))
+
+
+def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Raise UnreadableImage unless these are of uint8 images."""
+    if dtype != np.uint8:
+        raise UnreadableImage("dtype", f"{dtype} where uint8 is expected; memcore.to_uint8() converts")
+    if len(shape) not in (4, 5) or min(shape) < 1:
+        raise UnreadableImage("wrong-size", f"{shape} where (N, H, W, C) or (P, N, H, W, C) is expected")
+
+
+class ReadsItself(Protocol):
+    """A graph that reads images from a file by itself."""
+
+    def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]: ...
+
+
+class StoredArray:
+    """The images of one prompt in an .npy file of uint8, read again whenever they are needed."""
+
+    def __init__(self, path: Path, header: Header, index: int) -> None:
+        self._path = path
+        self._header = header
+        self._index = index
+        self._image_bytes = int(np.prod(header.image_shape))
+        self.count = header.images
+        self.scattered = header.fortran
+        self.image_shape = header.image_shape
+        self._start = header.offset + index * header.images * self._image_bytes
+
+    @classmethod
+    def whole(cls, path: Path, header: Header) -> StoredArray:
+        """Return the images of all prompts of a file."""
+        shape = (header.prompts * header.images, *header.image_shape)
+        return cls(path, dataclasses.replace(header, shape=shape), 0)
+
+    def read_into(
+        self, targets: Iterator[NDArray[np.uint8]], *, first: int = 0
+    ) -> Iterator[int | UnreadableImage]:
+        """Fill each array (k, H, W, C) of ``targets`` with the next images of the prompt, from ``first`` on.
+
+        Yields the whole images read into each, and after one that is cut short why, as the last.
+        """
+        if self._header.fortran:
+            yield from self._read_scattered(targets, first)
+            return
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                self._read_ahead(file)
+                file.seek(self._start + first * self._image_bytes)
+                for target in targets:
+                    done = fill(file, target)
+                    yield done // self._image_bytes
+                    if done < target.nbytes:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+        except OSError as error:
+            yield unreadable(error)
+
+    def feed(self, graph: ReadsItself, at_once: int) -> Iterator[int | UnreadableImage]:
+        """Extend ``graph`` by the images, ``at_once`` at a time, without keeping them; yields as ``read_into`` does."""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                self._read_ahead(file)
+                done = 0
+                while done < self.count:
+                    wanted = min(at_once, self.count - done)
+                    offset = self._start + done * self._image_bytes
+                    got = len(graph.extend_from(file.fileno(), offset, wanted))
+                    done += got
+                    yield got
+                    if got < wanted:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+        except OSError as error:
+            yield unreadable(error)
+
+    def _read_ahead(self, file: FileIO) -> None:
+        """Let the system read ahead while images are compared."""
+        if hasattr(os, "posix_fadvise"):
+            length = self.count * self._image_bytes
+            os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
+
+    def read_again(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Fill ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.
+
+        Raises UnreadableImage where the file is no longer what it was.
+        """
+        runs = np.split(np.arange(len(positions)), np.nonzero(np.diff(positions) != 1)[0] + 1)
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                for run in runs:
+                    if not len(run):
+                        continue
+                    file.seek(self._start + int(positions[run[0]]) * self._image_bytes)
+                    target = out[run[0] : run[-1] + 1]
+                    if fill(file, target) < target.nbytes:
+                        raise UnreadableImage("changed", "the file became shorter while it was read")
+        except OSError as error:
+            raise unreadable(error) from None
+
+    def read_image(self, position: int) -> NDArray[np.uint8]:
+        """Return one image; UnreadableImage where the file ends before it does."""
+        out = np.empty(self.image_shape, np.uint8)
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(self._start + position * self._image_bytes)
+                if fill(file, out) < out.nbytes:
+                    raise UnreadableImage("truncated", "the file ends early")
+        except OSError as error:
+            raise unreadable(error) from None
+        return out
+
+    def _read_scattered(
+        self, targets: Iterator[NDArray[np.uint8]], first: int
+    ) -> Iterator[int | UnreadableImage]:
+        """Read a column-major file, which NumPy writes of a transposed array: the bytes of all its images are mixed.
+
+        It is read through once and sorted.
+        """
+        header = self._header
+        count = header.images * self._image_bytes
+        flat = np.empty(count, dtype=np.uint8)
+        block = np.empty((min(count, _BLOCK_BYTES), header.prompts), dtype=np.uint8)
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(header.offset)
+                for begin in range(0, count, len(block)):
+                    part = block[: count - begin]
+                    if fill(file, part) < part.nbytes:
+                        yield UnreadableImage("truncated", "the file ends early")
+                        return
+                    flat[begin : begin + len(part)] = part[:, self._index]
+        except OSError as error:
+            yield unreadable(error)
+            return
+        images = flat.reshape((header.images, *header.image_shape), order="F")
+        done = first
+        for target in targets:
+            target[:] = images[done : done + len(target)]
+            done += len(target)
+            yield len(target)
+
+
+def fill(file: FileIO, target: NDArray[np.uint8]) -> int:
+    """Return the bytes read into a contiguous array: fewer than it has only where the file ends."""
+    wanted = target.reshape(-1).data
+    done = 0
+    while done < len(wanted) and (got := file.readinto(wanted[done:])):
+        done += got
+    return done

@@ -1,0 +1,336 @@
+"""Parquet files with images in a column, as data sets are published."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import ConfigError, MissingExtraError
+from memcore.images import UnreadableImage
+from memcore.sources import captions
+from memcore.sources.base import (
+    MAX_SEED,
+    Batch,
+    Content,
+    Entry,
+    FileParts,
+    Payload,
+    Place,
+    make_places,
+    shown,
+)
+
+#: Columns of images, the first that is there counts; else the only column of bytes.
+IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
+#: Larger row groups are not held as a whole while they are read through.
+_GROUP_BYTES = 1 << 28
+#: Larger ones are refused where rows are read in any order: they would not fit beside a prompt.
+_HELD_BYTES = 4 << 30
+_BATCH = 64
+#: Position behind the end of a file that could not be read on.
+_BROKEN = np.iinfo(np.int64).max
+
+
+class ParquetSource(FileParts):
+    """Parquet files with a column of image bytes (or of structs with ``bytes``), and one of captions, if there is one.
+
+    Files may call their columns differently; ``image_column`` and ``caption_column`` count where a file has them.
+    """
+
+    kind = "parquet"
+    suffixes = (".parquet",)
+    option_names = ("image_column", "caption_column")
+
+    def __init__(
+        self,
+        path: Path,
+        image_column: str = "",
+        caption_column: str = "",
+        *,
+        files: Sequence[Path] | None = None,
+    ) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
+        self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
+        self._open_parquet: Any = pyarrow.parquet.ParquetFile
+        super().__init__(path, files=files)
+        self._given = {"image_column": image_column, "caption_column": caption_column}
+        schema = self._first_schema(path, image_column)
+        for option, column in self._given.items():
+            if column and column not in schema.names:
+                name = option.replace("_", "-")
+                raise ConfigError(f"{name} {column!r} is none of {', '.join(schema.names)} in {shown(path)}")
+        self.image_column = image_column or _image_column(schema, path)
+        self.caption_column = caption_column or captions.text_column(schema) or ""
+        self.options = {"image_column": self.image_column, "caption_column": self.caption_column}
+        self._starts: dict[Path, list[int]] = {}
+        self._held: tuple[tuple[Path, int], Any] | None = None
+
+    def as_recorded(self, options: Mapping[str, str]) -> Self:
+        known = {name: given or options.get(name, "") for name, given in self._given.items()}
+        if known == self.options:
+            return self
+        return self.open(Path(self.path), known)
+
+    def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        path, name = self.files[part], shown(self.parts[part].name)
+        if position == _BROKEN:
+            return
+        row = 0
+        try:
+            with self._open_parquet(path) as file:
+                schema = file.schema_arrow
+                if self._image_column_of(schema) is None:
+                    missing = UnreadableImage("no-image", f"no column of image bytes among {_listed(schema)}")
+                    yield self._broken(part, 0, name, missing)
+                    return
+                for group in range(file.num_row_groups):
+                    count = file.metadata.row_group(group).num_rows
+                    if row + count > position:
+                        yield from self._group_entries(part, name, file, schema, group, row, position)
+                    row += count
+        except self._errors as error:
+            broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+            yield self._broken(part, row, f"{name}#{row} and after", broken)
+
+    def _group_entries(
+        self, part: int, name: str, file: Any, schema: Any, group: int, row: int, position: int
+    ) -> Iterator[Entry]:
+        """Yield the rows of a group; one entry for all of them where their captions cannot be read."""
+        count = file.metadata.row_group(group).num_rows
+        try:
+            texts, seeds = self._texts(file, schema, group, count)
+        except self._errors as error:
+            broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+            lost = self._broken(part, row, f"{name}#{row} to {row + count - 1}", broken)
+            yield lost._replace(after=row + count)
+            return
+        for at in range(max(0, position - row), count):
+            yield self._entry(part, name, row + at, texts[at], seeds[at])
+
+    def load(self, place: Place) -> Content:
+        return self.reader(place)()
+
+    def reader(self, place: Place) -> Callable[[], Content]:
+        """Return what reads one image; its group of rows is read now, and the last one is kept."""
+        path = self.files[place.part]
+        try:
+            group, row = self._find(path, place.offset)
+            if self._held is None or self._held[0] != (path, group):
+                self._held = None
+                self._held = ((path, group), self._column(path, group))
+        except self._errors as error:
+            raise UnreadableImage("archive", f"{type(error).__name__}: {error}") from None
+        return functools.partial(_bytes, self._held[1], row)
+
+    def read(self, part: int, position: int) -> Iterator[Batch]:
+        """Yield entries with their bytes; groups of rows that are large are not held as a whole."""
+        if position == _BROKEN or not self._has_large_groups(part):
+            yield from super().read(part, position)
+            return
+        entries = self.entries(part, position)
+        images = self._stream(part, position)
+        waiting: list[Entry] = []
+        for entry in entries:
+            waiting.append(entry)
+            if len(waiting) == _BATCH or isinstance(entry.content, UnreadableImage):
+                yield _streamed(part, waiting, images)
+                waiting = []
+        if waiting:
+            yield _streamed(part, waiting, images)
+
+    def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
+        """Return the rows at these places, each group of rows read once."""
+        found: list[Payload] = [b""] * len(places)
+        groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for i, place in enumerate(places):
+            group, row = self._find(self.files[int(place["part"])], int(place["offset"]))
+            groups.setdefault((int(place["part"]), group), []).append((i, row))
+        for (part, group), rows in groups.items():
+            column = self._column(self.files[part], group)
+            for i, row in rows:
+                found[i] = _payload(column, row)
+        return found
+
+    def label(self, place: Place) -> str | None:
+        group, row = self._find(self.files[place.part], place.offset)
+        return f"{shown(self.parts[place.part].name)}, row group {group}, row {row}"
+
+    def check_random_access(self) -> None:
+        for part, file in enumerate(self.files):
+            if (largest := self._group_bytes(part)) > _HELD_BYTES:
+                raise ConfigError(
+                    f"{shown(file)} has a row group of {largest:,} bytes, at most {_HELD_BYTES:,} are read at once: "
+                    "write it with smaller row groups"
+                )
+
+    def _reopened(self, path: Path, files: Sequence[Path]) -> Self:
+        return type(self)(path, **self._given, files=files)
+
+    def _entry(self, part: int, name: str, row: int, caption: str | None, seed: int | None) -> Entry:
+        place = Place(part, 0, row)
+        content = functools.partial(self.load, place)
+        group = shown(self.files[part].stem)
+        return Entry(place, row + 1, f"{name}#{row}", caption, seed, group, content)
+
+    def _broken(self, part: int, row: int, name: str, error: UnreadableImage) -> Entry:
+        group = shown(self.files[part].stem)
+        return Entry(Place(part, 0, row), int(_BROKEN), name, None, None, group, error)
+
+    def _texts(
+        self, file: Any, schema: Any, group: int, count: int
+    ) -> tuple[list[str | None], list[int | None]]:
+        import pyarrow.types as types
+
+        caption = self.caption_column
+        if caption not in schema.names:
+            caption = captions.text_column(schema) or ""
+        seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
+        columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
+        table = file.read_row_group(group, columns=columns) if columns else None
+        texts: list[str | None] = [None] * count
+        seeds: list[int | None] = [None] * count
+        if table is not None and caption:
+            texts = [text if text is None else str(text) for text in table[caption].to_pylist()]
+        if table is not None and seeded:
+            seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
+        return texts, seeds
+
+    def _find(self, path: Path, row: int) -> tuple[int, int]:
+        """Return a row's group and its number in that."""
+        if path not in self._starts:
+            with self._open_parquet(path) as file:
+                counts = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+            self._starts[path] = np.concatenate([[0], np.cumsum(counts)]).astype(int).tolist()
+        starts = self._starts[path]
+        group = bisect.bisect_right(starts, row) - 1
+        return group, row - starts[group]
+
+    def _column(self, path: Path, group: int) -> Any:
+        """Return the images of one group of rows."""
+        with self._open_parquet(path) as file:
+            name = self._image_column_of(file.schema_arrow)
+            return file.read_row_group(group, columns=[name])[name]
+
+    def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
+        """Yield rows and their images from one on; of a damaged group those after the damage are told one by one."""
+        path = self.files[part]
+        with self._open_parquet(path) as file:
+            name = self._image_column_of(file.schema_arrow)
+            row = 0
+            for group in range(file.num_row_groups):
+                count, at = file.metadata.row_group(group).num_rows, 0
+                if row + count > position:
+                    try:
+                        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[name]):
+                            column = batch.column(0)
+                            for i in range(len(column)):
+                                if row + at >= position:
+                                    yield row + at, _payload(column, i)
+                                at += 1
+                    except self._errors as error:
+                        for lost in range(max(row + at, position), row + count):
+                            yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
+                row += count
+
+    def _group_bytes(self, part: int) -> int:
+        try:
+            with self._open_parquet(self.files[part]) as file:
+                groups = range(file.num_row_groups)
+                return max((int(file.metadata.row_group(g).total_byte_size) for g in groups), default=0)
+        except self._errors:
+            return 0
+
+    def _has_large_groups(self, part: int) -> bool:
+        return self._group_bytes(part) > _GROUP_BYTES
+
+    def _image_column_of(self, schema: Any) -> str | None:
+        if self.image_column in schema.names and _holds_bytes(schema.field(self.image_column).type):
+            return self.image_column
+        found = _byte_columns(schema)
+        return next((n for n in IMAGE_COLUMNS if n in found), found[0] if len(found) == 1 else None)
+
+    def _first_schema(self, path: Path, image_column: str) -> Any:
+        """Return the schema of the first file that can be read and has a column of images."""
+        reasons: list[str] = []
+        without: Any = None
+        for file in self.files:
+            try:
+                with self._open_parquet(file) as opened:
+                    schema = opened.schema_arrow
+            except self._errors as error:
+                reasons.append(f"{shown(file.name)}: {error}")
+                continue
+            if image_column in schema.names or (not image_column and _byte_columns(schema)):
+                return schema
+            without = schema if without is None else without
+        if without is None:
+            raise ConfigError(f"{shown(path)} holds not one readable image: {reasons[0]}")
+        return without
+
+
+def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
+    payloads: list[Payload] = []
+    for entry in entries:
+        if isinstance(entry.content, UnreadableImage):
+            payloads.append(entry.content)
+        else:
+            payloads.append(next(payload for row, payload in images if row == entry.place.offset))
+    return Batch(
+        make_places(part, np.array([e.place.offset for e in entries], np.int64)),
+        np.array([e.after for e in entries], np.int64),
+        payloads,
+        [e.name for e in entries],
+        [e.caption for e in entries],
+    )
+
+
+def _payload(column: Any, row: int) -> Payload:
+    try:
+        return _bytes(column, row)
+    except UnreadableImage as error:
+        return error
+
+
+def _bytes(column: Any, row: int) -> memoryview:
+    """Return the bytes in a column of images, of binaries or of structs."""
+    value = column[row]
+    if value.is_valid and hasattr(value, "keys"):
+        value = value["bytes"]
+    if not value.is_valid:
+        raise UnreadableImage("no-image", "the row holds no image")
+    return memoryview(value.as_buffer())
+
+
+def _image_column(schema: Any, path: Path) -> str:
+    found = _byte_columns(schema)
+    named = next((n for n in IMAGE_COLUMNS if n in found), None)
+    if named is not None or len(found) == 1:
+        return named or found[0]
+    what = f"several columns of bytes ({', '.join(found)})" if found else "no column of image bytes"
+    raise ConfigError(f"{shown(path)} has {what} among {_listed(schema)}: give image-column")
+
+
+def _byte_columns(schema: Any) -> list[str]:
+    return [str(field.name) for field in schema if _holds_bytes(field.type)]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _listed(schema: Any) -> str:
+    return ", ".join(map(str, schema.names))
