@@ -215,6 +215,23 @@ def check_flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
+def check_index(value: Any, name: str) -> int:
+    """Return an index as an int, or raise where it is not an integer; a fraction would be cut to another one."""
+    if isinstance(value, bool) or not isinstance(value, _INTEGERS):
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
+    return int(value)
+
+
+def check_marks(marks: Any, name: str, count: int) -> NDArray[np.bool_]:
+    """Return marks of ``count`` items as (count,) bool in NumPy, or raise."""
+    array = as_array(np.asarray(marks) if isinstance(marks, list | tuple) else marks, name)[0]
+    found = array.cpu().numpy() if is_torch(array) else array
+    if found.shape != (count,) or found.dtype != np.bool_:
+        raise ArgumentValueError(f"{name} must be bool of shape ({count},), got {found.dtype} {found.shape}")
+    checked: NDArray[np.bool_] = found
+    return checked
+
+
 def in_order_of(like: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
     """Return images in the order of memory (pixels or planes) of ``like``: the core compares tiles byte by byte."""
     if array.strides[-2:] == like.strides[-2:]:
