@@ -1,4 +1,4 @@
-"""The one way from an image's bytes to pixels: probe the header, refuse what would be read wrongly, then decode."""
+"""The one way from an image's bytes to pixels: probe the header, refuse what would mislead, then decode."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def decode(
     out: Pixels | None = None,
     anywhere: bool = False,
 ) -> Pixels:
-    """Return one PNG, JPEG, WebP, BMP, GIF or TIFF image as (H, W, 3) uint8.
+    """Return the pixels of one PNG, JPEG, WebP, BMP, GIF or TIFF image, (H, W, 3) uint8.
 
     Nothing is resized, and nothing is lost silently. Grey and palettes become RGB exactly, and the orientation that a
     camera noted is applied; colour profiles are not. Refused are more than 8 bits a channel (Pillow would saturate or
     cut them), transparent pixels (unless ``background``, an RGB colour of 0 to 255, is declared: then they are
     composited onto it and rounded to nearest), colour spaces without a defined conversion, animations, and sizes over
-    ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), so is another size than that.
+    ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), other sizes are refused too.
     The image is decoded into ``out`` if that is given, C-contiguous and of ``shape``; its content is lost if it is refused.
-    With ``anywhere`` the answer is other memory where the decoder has its own, which spares a copy.
+    With ``anywhere`` the answer may be memory of the decoder's own instead, which spares a copy.
 
     Raises UnreadableImage with a reason code; MissingExtraError without pillow or simplejpeg.
 
@@ -82,7 +82,7 @@ def decode(
 def decode_file(
     path: Path, *, shape: tuple[int, int, int] | None = None, background: Background | None = None
 ) -> Pixels:
-    """Decode a file; one that cannot be opened or read is UnreadableImage("unreadable") as well."""
+    """Decode a file as ``decode`` does; one that cannot be opened or read is UnreadableImage("unreadable") too."""
     try:
         with path.open("rb") as file:
             if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
@@ -103,7 +103,10 @@ def decoder_versions() -> dict[str, str]:
 
 
 def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
-    """Return (height, width, EXIF orientation, what decodes to (H, W, 3), into an array if it can, or to (H, W, 4))."""
+    """Return height, width, EXIF orientation, and what decodes.
+
+    It decodes to (H, W, 3), into an array if it can, or to (H, W, 4).
+    """
     if data.startswith(png.SIGNATURE):
         return png.probe(data)
     if data.startswith(jpeg.SIGNATURE):
@@ -112,7 +115,7 @@ def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels
 
 
 def _flat(pixels: Pixels, background: Background | None) -> Pixels:
-    """Remove the alpha channel: of an opaque image, or by the declared background; refuse others."""
+    """Remove the alpha channel: transparent pixels are composited onto the declared background, or refused."""
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:]
@@ -129,7 +132,7 @@ def _flat(pixels: Pixels, background: Background | None) -> Pixels:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn an image as EXIF orientation 1 to 8 says that it is to be shown."""
+    """Turn the image the way that EXIF orientation 1 to 8 says."""
     if orientation == 1:
         return pixels
     if orientation > 4:

@@ -1,4 +1,4 @@
-"""``memcore match``: compare a run's findings with a training set, small (brute force) or indexed."""
+"""Compare a run's findings with a training set, small (brute force) or indexed: ``memcore match``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memcore.matching.result import Match, MatchOptions
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
-from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
+from memcore.runs.schema import matches_to_table, parquet_bytes, png_bytes
 from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
@@ -40,7 +40,7 @@ def match_run(
 ) -> list[MatchRow]:
     """Write matches.parquet, match.json and the matched training images; return the rows.
 
-    Either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which need not.
+    Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger.
     """
     if (training is None) == (index is None):
         raise ConfigError(
@@ -73,7 +73,7 @@ def match_run(
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for position, pixels in pictures:  # annotators see them side by side
         write_atomic(folder.path / layout.training_image_name(position), png_bytes(pixels))
-    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(matches_to_table(rows)))
     record = cast(MatchRecord, {**about, "delta": delta, "distance": metric})
     write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows
@@ -116,7 +116,7 @@ class _Members:
 def _from_index(
     index: Index, found: Sequence[Match]
 ) -> tuple[Mapping[str, object], Iterator[tuple[int, NDArray[np.uint8]]], dict[int, str]]:
-    """Return what match.json says of the index, the matched training images, and their names."""
+    """Return match.json's record of the index, the matched training images, and their names."""
     wanted = sorted({i for m in found for i in _indices(m)})
     pictures = ((row, index.fetch(np.array([row]))[0]) for row in wanted)  # one at a time: they may be many
     return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))
