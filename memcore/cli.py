@@ -1,4 +1,7 @@
-"""The ``memcore`` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 interrupted but resumable."""
+"""The ``memcore`` command.
+
+Exit codes: 0 done and complete, 1 could not be done, 2 wrong usage, 3 stopped but resumable, 5 done but incomplete.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import check_positive
+from memcore.commands._checks import check_positive, verdict_code
 
 NAME = "match"
 HELP = "compare the findings with a training set"
@@ -30,11 +30,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--adaptive", action="store_true", help="the adaptive distance too, for small images (50 neighbours)"
     )
     _options.add_threads(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
     from memcore.matching.match_run import match_run
+    from memcore.matching.metric import metric_label
+    from memcore.runs.completeness import judge, not_decided_lines, read_match
+    from memcore.runs.folder import RunFolder
 
     check_positive(arguments, "threads", "neighbors")
     rows = match_run(
@@ -48,5 +52,21 @@ def run(arguments: argparse.Namespace) -> Answer:
         threads=arguments.threads,
     )
     extracted = sum(bool(row["extracted"]) for row in rows)
-    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
-    return Answer(result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
+    folder = RunFolder.open(arguments.run)
+    match = read_match(folder.storage)
+    gaps = judge(folder.storage, folder.meta).as_list()
+    compared = int(match["count"])
+    result = {
+        "run": str(arguments.run),
+        "findings": len(rows),
+        "extracted": extracted,
+        "training_images": compared,
+        "not_decided": gaps,
+    }
+    near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
+    lines = [
+        f"{extracted} of {len(rows)} findings are copies of a training image "
+        f"({near}, {compared:,} training images compared)",
+        *not_decided_lines(gaps),
+    ]
+    return Answer(result, lines, verdict_code(arguments, gaps))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -119,7 +120,8 @@ def _from_index(
     """Return match.json's record of the index, the matched training images, and their names."""
     wanted = sorted({i for m in found for i in _indices(m)})
     pictures = ((row, index.fetch(np.array([row]))[0]) for row in wanted)  # one at a time: they may be many
-    return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))
+    about = {**index.describe(), "reasons": dict(Counter(row["reason"] for row in index.quarantine()))}
+    return about, pictures, dict(zip(wanted, index.names(wanted), strict=True))
 
 
 def _indices(match: Match) -> list[int]:

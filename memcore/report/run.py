@@ -13,6 +13,7 @@ from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
 from memcore.report.evaluation_json import read_evaluation, read_json
 from memcore.runs import layout
+from memcore.runs.completeness import Completeness, Tally, read_match
 from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
 
@@ -76,6 +77,7 @@ class Run:
     evaluation: Evaluation | None
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
+    completeness: Completeness = dataclasses.field(default_factory=Completeness)
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
 
@@ -193,11 +195,18 @@ def read_run(path: Path) -> Run:
     quarantine: dict[str, Quarantined] = {}
     stops: dict[str, tuple[int, int]] = {}
     scores = ScreenScores()
+    tally = Tally(settings)
     for shard in reading.finished(storage):  # a shard without a manifest is not done
-        for stage, value in reading.read_manifest(storage, shard)["seconds"].items():
+        manifest = reading.read_manifest(storage, shard)
+        for stage, value in manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        rows.extend(_shard_rows(reading.findings_table(storage, shard, columns), totals, stops, scores))
-        _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
+        table, left_out = (
+            reading.findings_table(storage, shard, columns),
+            reading.quarantine_table(storage, shard),
+        )
+        tally.add(manifest, table, left_out)
+        rows.extend(_shard_rows(table, totals, stops, scores))
+        _add_quarantine(left_out, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     match_file = path / layout.MATCH
@@ -218,6 +227,7 @@ def read_run(path: Path) -> Run:
         evaluation=read_evaluation(path / layout.EVALUATION),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
+        completeness=tally.finish(read_match(storage)),
         stops=stops,
         scores=scores if scores.found else None,
     )

@@ -127,6 +127,7 @@ class MatchRecord(TypedDict):
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
+    reasons: NotRequired[dict[str, int]]
     count: int
     delta: float
     distance: str
