@@ -38,6 +38,11 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     return made
 
 
+def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
+    """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
+    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
+
+
 def describe_source(source: Source) -> Identity:
     """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
