@@ -1,4 +1,4 @@
-"""A prompt's row among a run's findings, and the images of its cliques."""
+"""Finish a prompt: make its row of the findings, and write the images of its cliques."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memcore.types import Graph, PromptStatus, StopReason
 
 
 def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
-    """Return the prompt's row; the members of its cliques are written as PNG."""
+    """Return the prompt's row, and write the members of its cliques as PNG."""
     config, folder = context.config, context.folder
     with context.stages.timed("clique"):
         outcome = prompt.graphs.outcome(prompt.prompt_id)

@@ -1,4 +1,4 @@
-"""A shard's prompts from a sampler: batches that mix them, graphs that grow, budgets that end them."""
+"""Sample a shard's prompts: batches mix them, graphs grow, and budgets end them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         else:
             wanted.append(prompt_id)
     in_flight: dict[int, PromptInFlight] = {}
-    graphs: GrowingGraphs | None = None  # made when it is known which device the sampler's images are on
+    graphs: GrowingGraphs | None = None  # made once it is known which device the sampler's images are on
     failed: set[int] = set()
     batches = interleave(
         ((i, names[i]) for i in wanted), config.make_budget(), config.batch_size, run_seed=config.seed
@@ -56,7 +56,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         if graphs is None:
             continue
         due = batches.awaiting_decision()
-        bounds = graphs.bounds(due)  # one question for all of them, when the first answer is read
+        bounds = graphs.bounds(due)  # one transfer for all of them, when the first answer is read
         for prompt_id in due:
             with context.stages.timed("clique"):
                 stop = batches.decide(prompt_id, functools.partial(bounds, prompt_id))
@@ -116,7 +116,7 @@ def _extend(
 def _sample(
     context: ShardContext, sampler: Sampler, batch: RequestBatch, failed: set[int]
 ) -> Iterator[tuple[RequestBatch, Images]]:
-    """Yield the batch's images; if it fails, each prompt's part on its own, and quarantine those that fail again."""
+    """Yield the batch's images; if it fails, sample each prompt alone, and quarantine prompts that fail again."""
     try:
         with context.stages.timed("sample"):
             images = _checked(sampler, batch)

@@ -1,22 +1,23 @@
-"""What a worker takes its generations from: a pipeline, a named Python sampler, or stored images. Made once a worker."""
+"""Make what a worker takes its generations from: a pipeline, a named Python sampler, or stored images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from memcore.engine.task import Identity
 from memcore.runs.config import Config
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import StoredPrompts, stored_prompts
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import parse_options, redact
 
 Source: TypeAlias = Sampler | StoredPrompts
 
 
 def make_source(config: Config, threads: int | None = None) -> Source:
-    """Make the source that the configuration names. Raises ConfigError if there is none such."""
+    """Make the source that the configuration names. Raises ConfigError if there is no such source."""
     if config.source == "stored":
         return stored_prompts(config, threads)
     if config.source == "custom":
@@ -37,7 +38,12 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     return made
 
 
-def identity_of(source: Source) -> Identity:
+def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
+    """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
+    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
+
+
+def describe_source(source: Source) -> Identity:
     """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     return Identity(

@@ -1,4 +1,4 @@
-"""An index, opened: checked against its checksums, mapped into memory, and able to read any training image again."""
+"""Open an index: check its checksums, map it into memory, and read any of its training images again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEAST_PIECE = 128
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardFiles:
-    """One shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
+    """A shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
 
     folder: Path
     number: int
@@ -43,14 +43,17 @@ class ShardFiles:
 
     @functools.cached_property
     def coarse(self) -> NDArray[np.uint8]:
+        """Return the sketches of the coarse level, (images, numbers) uint8."""
         return self._map(layout.COARSE)
 
     @functools.cached_property
     def fine(self) -> NDArray[np.uint8]:
+        """Return the sketches of the fine level, (images, numbers) uint8."""
         return self._map(layout.FINE)
 
     @functools.cached_property
     def places(self) -> NDArray[Any]:
+        """Return where the source holds each image."""
         return self._map(layout.PLACES)
 
     def _map(self, name: str) -> NDArray[Any]:
@@ -65,7 +68,7 @@ class ShardFiles:
 
 
 class Index:
-    """Rows are numbered from 0 in the order in which their images were read, over all shards.
+    """An opened index. Rows are numbered from 0 over all shards, in the order in which their images were read.
 
     >>> import numpy as np, tempfile, pathlib
     >>> from memcore.index import Index, build_index, open_source
@@ -89,15 +92,19 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
-        """Reads an index that is complete. ``verify`` compares every shard with its checksums: a damaged sketch would
-        otherwise miss images silently. ``sources``: a program's own, in the order in which they were added.
+        """Open an index that is complete.
 
-        Raises RunError that says what is wrong and what to do.
+        ``verify`` compares every shard with its checksums: a damaged sketch would otherwise miss images silently.
+        ``sources`` are a program's own sources, in the order in which they were added.
+
+        Raises RunError, which says what is wrong and what to do.
         """
         meta = IndexMeta.read(path)
         unfinished = [s for s in meta.sources if "images" not in s]
         if unfinished or not meta.sources:
-            raise RunError(f"{path} is not finished: give the same memcore index command again, it goes on")
+            raise RunError(
+                f"{path} is not finished: give the same memcore index command again, which resumes it"
+            )
         count = layout.shard_count(path)
         shards: list[ShardFiles] = []
         metas = [layout.read_shard_meta(path, n) for n in range(count)]
@@ -114,7 +121,7 @@ class Index:
             if len(held) != entry["shards"] or sum(x.images for x in held) != entry["images"]:
                 raise RunError(
                     f"{path} lacks shards of {entry['path']}: {len(held)} of {entry['shards']} are there; "
-                    "index it anew in another folder"
+                    "index it again in another folder"
                 )
         _check_files(path, metas, verify)
         digest = hashlib.sha256()
@@ -124,14 +131,16 @@ class Index:
         return cls(path, meta, shards, opened, digest.hexdigest())
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return self.shards[-1].start + self.shards[-1].images if self.shards else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels) of every image."""
         return self.meta.image_shape
 
     def describe(self) -> dict[str, Any]:
-        """What a match records of the index that it was made with."""
+        """Return what a match records of the index that it was made with."""
         return {
             "index": str(self.path),
             "digest": self.digest,
@@ -143,15 +152,16 @@ class Index:
         }
 
     def quarantine(self) -> Iterator[QuarantineEntry]:
-        """What could not be read when the index was made: source, reason, detail."""
+        """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
             if shard.quarantined:
                 for row in columns.read_rows(shard.folder / layout.QUARANTINE):
                     yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
-        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
-        many as there are processors) share the work.
+        """Return the training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
+
+        ``threads`` (0: one for each processor) share the work.
 
         Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
         """
@@ -195,7 +205,7 @@ class Index:
             out[chosen] = pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(len(rows), numbers) of the finer level."""
+        """Return the sketches of these rows in the finer level, (len(rows), numbers) uint8."""
         out = np.empty((len(rows), self.fine.numbers), np.uint8)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(which):
@@ -205,7 +215,7 @@ class Index:
         return out
 
     def names(self, rows: Sequence[int]) -> list[str]:
-        """The training images' names: paths, members of tars, rows of Parquet files, or numbers."""
+        """Return the training images' names: paths, members of tars, rows of Parquet files, or numbers."""
         found = self._text(rows, "name")
         for i, row in enumerate(rows):
             if found[i] is None:
@@ -214,6 +224,7 @@ class Index:
         return [name or "" for name in found]
 
     def captions(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the training images' captions; None where one has none."""
         return self._text(rows, "caption")
 
     def _text(self, rows: Sequence[int], column: str) -> list[str | None]:
@@ -250,7 +261,7 @@ class Index:
             if candidate is not None and _reduced(candidate, entry).identity() == entry["identity"]:
                 return candidate
         raise RunError(
-            f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
+            f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
         )
 
     def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
@@ -264,12 +275,12 @@ class Index:
         name = self.names([row])[0]
         return RunError(
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
-            "version of a decoder reads it. Index it anew in another folder"
+            "version of a decoder reads it. Index it again in another folder"
         )
 
 
 def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
-    """Leave of a source only the files that it had when it was indexed."""
+    """Keep of a source only the files that it had when it was indexed."""
     names = [part["name"] for part in entry["parts"]]
     if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):
         positions = {part.name: i for i, part in enumerate(source.parts)}
@@ -300,6 +311,6 @@ def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
 
 def _damaged(file: Path, what: str) -> RunError:
     return RunError(
-        f"{file} is damaged: {what}. Remove {file.parent}, and every later shard, and give the memcore index command "
-        "again: it makes them anew"
+        f"{file} is damaged: {what}. Remove {file.parent} and every later shard, and repeat the memcore index "
+        "command, which makes them again"
     )

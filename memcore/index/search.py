@@ -1,4 +1,4 @@
-"""Exact search: sketches rule out what cannot be near, the images themselves decide, in integers."""
+"""Search an index exactly: sketches rule out what cannot be near, and the images themselves decide, in integers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PIXEL_BYTES = 1 << 26
 _GUESSED_FROM, _GUESSES = 1 << 19, 4
 
 
-#: Returns the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are loaded.
+#: Return the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are loaded.
 Load: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 
 
@@ -91,7 +91,7 @@ def check_shape(index: Index, images: NDArray[np.uint8]) -> None:
 
 
 class _LevelSearch:
-    """What the native search reads of one level: the points, the groups' centres, and how near a row must lie to each."""
+    """What the native search reads of one level: points, centres of groups, and how near a row must be to each."""
 
     def __init__(self, level: Level, sketches: NDArray[np.uint8], points: Points) -> None:
         self._level, self._points, self._firsts = level, sketches, points.offsets[:-1]
@@ -103,7 +103,7 @@ class _LevelSearch:
 
     def update(self, changed: NDArray[np.int64], ssd_max: NDArray[np.int64]) -> None:
         """Set some points' ``ssd_max``."""
-        limits = limits_of(self._level, ssd_max)
+        limits = level_limits(self._level, ssd_max)
         self._limits[changed] = limits
         pairs = zip(limits.tolist(), self._to_centre[changed].tolist(), strict=True)
         self._reaches[changed] = [reach(limit, to_centre) for limit, to_centre in pairs]
@@ -140,7 +140,7 @@ def candidates(
                 coarse.over(shard.coarse[rows]),
                 fine.over(shard.fine[rows]),
                 points.offsets,
-                # with few rows left the answer has to hold whatever comes
+                # with so few rows left, a call must take all of their hits
                 _MAX_HITS if step > _LEAST_ROWS else 1 << 40,
                 threads,
             )
@@ -153,8 +153,8 @@ def candidates(
             start += step
 
 
-def limits_of(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return ``level.limit`` of each."""
+def level_limits(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return ``level.limit`` of each ssd_max."""
     values, at = np.unique(ssd_max, return_inverse=True)
     return np.array([level.limit(v) for v in values.tolist()], dtype=np.uint64)[at]
 
@@ -211,7 +211,7 @@ def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Ne
 
     def compare(point: NDArray[np.int64], row: NDArray[np.int64], ssd: NDArray[np.uint64]) -> None:
         for p, r, s in rounds(point, row, ssd):
-            near = s <= limits_of(index.fine, best.limits)[p]
+            near = s <= level_limits(index.fine, best.limits)[p]
             p, r = p[near], r[near]
             best.add(p, r, exact_ssd(index, points, p, r, threads=threads))
 

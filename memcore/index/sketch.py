@@ -32,16 +32,17 @@ class Level:
 
     @property
     def pixels(self) -> int:
-        """m, the pixels of a block."""
+        """Return m, the pixels of a block."""
         return (self.shape[0] // self.rows) * (self.shape[1] // self.columns)
 
     @property
     def blocks(self) -> int:
+        """Return the blocks of an image, over all channels."""
         return self.rows * self.columns * self.shape[2]
 
     @property
     def numbers(self) -> int:
-        """n, the bytes of a sketch."""
+        """Return n, the bytes of a sketch."""
         return self.blocks + RESIDUALS
 
     def sketch(self, images: NDArray[np.uint8], threads: int = 0) -> NDArray[np.uint8]:
@@ -64,7 +65,7 @@ class Level:
         ssd: NDArray[np.uint64],
         ssd_max: NDArray[np.float64] | float,
     ) -> NDArray[np.bool_]:
-        """Return which pairs of sketches certainly stand for images with an ssd of at most ``ssd_max``.
+        """Return which pairs of sketches prove that their images have an ssd of at most ``ssd_max``.
 
         ``left`` and ``right`` are (P, numbers), ``ssd`` is that of the sketches.
                 |x - y|^2 <= m (|mu_x - mu_y|^2 + (rho_x + rho_y)^2); the margin of 1e-9 covers every float rounding here.
@@ -72,7 +73,7 @@ class Level:
         a, b = (side[:, -1].astype(np.float64) for side in (left, right))
         means = ssd.astype(np.float64) - RESIDUALS * (a - b) ** 2
         upper = (np.sqrt(means) + math.sqrt(self.blocks)) ** 2 + (2 * a + 1 + 2 * b + 1) ** 2
-        known = (a < 255) & (b < 255)  # 255 stands for all that is larger
+        known = (a < 255) & (b < 255)  # 255 means 255 or more
         sure: NDArray[np.bool_] = known & (upper * self.pixels * (1 + 1e-9) <= ssd_max)
         return sure
 

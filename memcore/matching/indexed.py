@@ -1,4 +1,4 @@
-"""Findings compared with an index: the answers of brute force, without reading the training set."""
+"""Compare findings with an index: the answers of brute force, without reading the whole training set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from memcore.arrays import check_threads
 from memcore.distance import ssd_to_distance
 from memcore.index.reader import Index
-from memcore.index.search import Load, Points, candidates, exact_ssd, limits_of, nearest_points, rounds
+from memcore.index.search import Load, Points, candidates, exact_ssd, level_limits, nearest_points, rounds
 from memcore.index.sketch import Tiles, pair_ssd
 from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
 from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
@@ -32,7 +32,7 @@ def match_index(
     adaptive: bool = False,
     threads: int | None = None,
 ) -> list[Match]:
-    """Return what ``memcore.matching.brute_force.match_findings`` returns, by an index.
+    """Return each finding's nearest training image by an index, as ``match_findings`` does by brute force.
 
     ``load(i)`` gives the images (len(i), H, W, C) of all findings' members, counted over all findings; finding f has
     ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid.
@@ -119,7 +119,7 @@ class _Matching:
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         """Return (members with a training image within delta, each finding's smallest (ssd, row, point), each medoid's).
 
-        The last two mean nothing above the limit. A pair is compared pixel by pixel only if it could change one of the
+        The last two are undefined above the limit. A pair is compared pixel by pixel only if it could change one of the
         three.
         """
         points = self.points
@@ -149,7 +149,7 @@ class _Matching:
         for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
             kept = self._tiles_allow(points, point, row)
             for p, r, s in rounds(point[kept], row[kept], ssd[kept]):
-                useful = s <= limits_of(self.index.fine, ssd_max[p])
+                useful = s <= level_limits(self.index.fine, ssd_max[p])
                 compare(p[useful], r[useful])
                 lower_needs()
         return extracted, closest, best

@@ -1,4 +1,4 @@
-"""``memcore match``: compare a run's findings with a training set, small (brute force) or indexed."""
+"""Compare a run's findings with a training set, small (brute force) or indexed: ``memcore match``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def match_run(
 ) -> list[MatchRow]:
     """Write matches.parquet, match.json and the matched training images; return the rows.
 
-    Either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which need not.
+    Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger.
     """
     if (training is None) == (index is None):
         raise ConfigError(
@@ -116,7 +116,7 @@ class _Members:
 def _from_index(
     index: Index, found: Sequence[Match]
 ) -> tuple[Mapping[str, object], Iterator[tuple[int, NDArray[np.uint8]]], dict[int, str]]:
-    """Return what match.json says of the index, the matched training images, and their names."""
+    """Return match.json's record of the index, the matched training images, and their names."""
     wanted = sorted({i for m in found for i in _indices(m)})
     pictures = ((row, index.fetch(np.array([row]))[0]) for row in wanted)  # one at a time: they may be many
     return index.describe(), pictures, dict(zip(wanted, index.names(wanted), strict=True))

@@ -1,4 +1,4 @@
-"""What a match says of a finding, whichever way the training set was searched."""
+"""The result of a match, however the training set was searched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADAPTIVE_ALPHA = 0.5
 
 
 class MatchOptions(TypedDict):
-    """What ``match_findings`` and ``match_index`` both take."""
+    """The options of both ``match_findings`` and ``match_index``."""
 
     delta: float
     metric: MetricName
@@ -66,8 +66,8 @@ class Match:
 def adaptive_distance(l2: float, nearest: NDArray[np.float32]) -> float | None:
     """Return l2 / (alpha * mean l2 to the nearest training images), alpha = 0.5; None where that mean is 0.
 
-    Source: Carlini et al. 2023, section 5.1, for images so small that a fixed threshold finds too much. A training image
-    that is there many times fills the mean with itself: deduplicate the training set first.
+    Source: Carlini et al. 2023, section 5.1, for images so small that a fixed threshold finds too many. A training image
+    with many copies dominates the mean: deduplicate the training set first.
     """
     mean = float(np.mean(nearest[:ADAPTIVE_NEIGHBORS], dtype=np.float64))
     return l2 / (ADAPTIVE_ALPHA * mean) if mean > 0 else None

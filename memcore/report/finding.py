@@ -104,7 +104,7 @@ def planted_prompts(run: Run) -> dict[int, EvaluatedPrompt]:
 
 
 def count_pictures(findings: int) -> int:
-    """Return how many pictures a page with ``findings`` findings wants to embed."""
+    """Return how many pictures a page with ``findings`` findings embeds if they fit."""
     wide = min(findings, WIDE_STRIPS)
     return wide * (STRIP + 1) + (min(findings, PICTURED) - wide) * (NARROW_STRIP + 1)
 
@@ -159,7 +159,7 @@ def _match(row: MatchRow) -> Match:
         clique=int(row["clique"]),
         size=int(row["size"]),
         training_index=int(row["training_index"]),
-        # an array has no names: one that is only a number says so
+        # images of an array have numbers for names
         training_name=f"number {name}" if name.isdigit() else name,
         distances={"l2": float(row["l2"]), "tiled_l2": float(row["tiled_l2"])},
         extracted=bool(row["extracted"]),

@@ -1,4 +1,4 @@
-"""Read a run's files and vouch for them: their version, their columns, and that findings are what was written.
+"""Read a run's files and check them: their version, their columns, and that findings are what was written.
 
 The run folder, the report and the annotation page read through here, so that a file of an older or newer version, or a
 damaged one, means the same to all of them.
@@ -48,20 +48,20 @@ _KINDS = {
 
 
 def read_meta(storage: Storage) -> dict[str, Any]:
-    """Return the content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
+    """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
         meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
-        )  # a path has lost one of the URL's slashes
+        )  # pathlib reduces the two slashes of a URL to one
         if url and not is_url(storage.place):
             raise RunError(
-                f"{url[1]}://{url[2]} is no folder of this machine: copy it first, with memcore fetch "
+                f"{url[1]}://{url[2]} is not a folder of this machine: copy it first, with memcore fetch "
                 f"{url[1]}://{url[2]} FOLDER"
             ) from None
         raise RunError(
-            f"{storage.place} is no run folder: it holds no {layout.RUN} (memcore audit makes one)"
+            f"{storage.place} is not a run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None

@@ -18,7 +18,7 @@ from memcore.index.sketch import Level, pair_ssd, reach
 from memcore.matching.brute_force import match_findings
 from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
-from tests.support.index_sets import make_index, natural, ssd_of
+from tests.support.index_sets import make_index, natural, tile_ssd
 
 Images = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ def test_a_sketch_never_hides_a_pair(data: st.DataObject) -> None:
         )
     pixels = images.astype(np.uint8)
     sketches = level.sketch(pixels)
-    ssd = ssd_of(pixels, pixels)
+    ssd = tile_ssd(pixels, pixels)
     of_sketches = ((sketches[:, None].astype(np.int64) - sketches[None]) ** 2).sum(-1)
     for i in range(8):
         for j in range(8):
@@ -229,7 +229,7 @@ def test_both_sides_of_the_boundary_by_one_unit(
     at = [_at_distance(rng, base, tiles, limit + extra) for extra in (0, 1)]
     training = np.stack([*at, *rng.integers(0, 256, (30, side, side, 3))]).astype(np.uint8)
     query = base.astype(np.uint8)[None]
-    assert ssd_of(query, training[:2], cut).tolist() == [[limit, limit + 1]]
+    assert tile_ssd(query, training[:2], cut).tolist() == [[limit, limit + 1]]
     options = {
         "delta": delta,
         "metric": "l2" if tiles == 1 else "tiled_l2",
