@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.score import clopper_pearson
 from memcore.runs.config import Config
 from memcore.sampling import Sequential, StopReason, outcome

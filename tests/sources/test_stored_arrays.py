@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memcore import PromptGraph, tiled_l2_graph
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.audit.task import AuditJob
 from memcore.engine.scheduler import run_here
 from memcore.runs.config import Config

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sources.by_prompt import StoredPrompts
