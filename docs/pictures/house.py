@@ -51,7 +51,7 @@ def house() -> House:
         "their source again, and writes the matches to the run.",
         770,
     )
-    p.floor(66, "cli, commands", "one module a command; bench, demo, info; the package's documented names")
+    p.floor(66, "cli, commands", "one module a command; bench, demo, info")
     sources = p.room(20, 124, 236, "sources\nfolder, tar, .npy, Parquet:\nentries in one order, their bytes")
     images = p.room(352, 124, 200, "images\nbytes to pixels, or a\nreason code; resize")
     sampling = p.room(640, 124, 228, "sampling\nsampler, seeds, batches,\nbudgets, screens; diffusers")
