@@ -197,16 +197,12 @@ def read_run(path: Path) -> Run:
     scores = ScreenScores()
     tally = Tally(settings)
     for shard in reading.finished(storage):  # a shard without a manifest is not done
-        manifest = reading.read_manifest(storage, shard)
-        for stage, value in manifest["seconds"].items():
+        tables = reading.read_shard(storage, shard, columns)
+        tally.add(tables)
+        for stage, value in tables.manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        table, left_out = (
-            reading.findings_table(storage, shard, columns),
-            reading.quarantine_table(storage, shard),
-        )
-        tally.add(manifest, table, left_out)
-        rows.extend(_shard_rows(table, totals, stops, scores))
-        _add_quarantine(left_out, quarantine)
+        rows.extend(_shard_rows(tables.findings, totals, stops, scores))
+        _add_quarantine(tables.quarantine, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     match_file = path / layout.MATCH

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from memcore.errors import RunError
 from memcore.runs import layout
-from memcore.runs.rows import ManifestRecord
 from memcore.storage.base import Storage
 from memcore.types import PromptStatus, StopReason
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from memcore.runs.reading import ShardTables
 
 #: The columns of a run's findings that ``Tally.add`` needs.
 COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop")
@@ -113,11 +114,11 @@ class Tally:
         self._generations = made if isinstance(made, int) and not stored else None
         self._counts: Counter[str] = Counter()
 
-    def add(self, manifest: ManifestRecord, rows: pa.Table, quarantine: pa.Table) -> None:
-        """Count a finished shard: its manifest, the columns ``COLUMNS`` of its rows, and its quarantine."""
+    def add(self, shard: ShardTables) -> None:
+        """Count a finished shard, of whose rows the columns ``COLUMNS`` were read."""
         import pyarrow.compute as pc
 
-        counts = self._counts
+        rows, quarantine, counts = shard.findings, shard.quarantine, self._counts
         status = rows["status"]
         failed = pc.equal(status, PromptStatus.FAILED.value)
         screened = pc.equal(status, PromptStatus.SCREENED.value)
@@ -134,7 +135,7 @@ class Tally:
         undecided = pc.or_(pc.or_(failed, few), pc.or_(unproven, short))
         counts["done"] += rows.num_rows
         counts["shards"] += 1
-        counts["given_up"] += bool(manifest.get("given_up"))
+        counts["given_up"] += bool(shard.manifest.get("given_up"))
         counts["unread"] += unread
         counts["affected"] += affected
         for name, chosen in (
@@ -185,9 +186,7 @@ def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
 
     tally = Tally(settings)
     for shard in reading.finished(storage):
-        manifest = reading.read_manifest(storage, shard)
-        rows = reading.findings_table(storage, shard, COLUMNS)
-        tally.add(manifest, rows, reading.quarantine_table(storage, shard))
+        tally.add(reading.read_shard(storage, shard, COLUMNS))
     return tally.finish(read_match(storage))
 
 

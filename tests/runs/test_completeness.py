@@ -16,7 +16,7 @@ from memcore.matching.match_run import match_run
 from memcore.runs.completeness import judge, training_gaps
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
-from memcore.runs.schema import png_bytes
+from memcore.runs.pictures import png_bytes
 from tests.support.report_page import render_page
 from tests.support.report_runs import RunWriter, finding_row
 from tests.support.synthetic import PROMPTS, SHAPE, SyntheticSampler, training_image
