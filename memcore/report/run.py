@@ -157,6 +157,11 @@ class Run:
         return int(self.match.get("count", 0)) if self.match else 0
 
     @property
+    def copies_known(self) -> bool:
+        """Whether the match knew how often each image stands in the training set: else k is of the distinct images."""
+        return bool(self.match and self.match.get("copies") is not None)
+
+    @property
     def extracted_prompts(self) -> int | None:
         """Return how many prompts have at least one extracted clique. None before matching."""
         if self.matches is None:

@@ -131,6 +131,8 @@ class MatchRecord(TypedDict):
     count: int
     delta: float
     distance: str
+    #: Images of the training set with their duplicates, where it was said how often each stands there.
+    copies: NotRequired[int | None]
 
 
 class ManifestRecord(TypedDict):
