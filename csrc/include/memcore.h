@@ -153,8 +153,8 @@ MEMCORE_API memcore_status memcore_tiled_l2_ssd32(const memcore_images* images, 
                                                   size_t capacity, int32_t threads);
 
 /*
- * As memcore_tiled_l2_ssd, for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or with `other`,
- * which must have as many batches, ssd[(b * count + i) * other->count + j].
+ * As memcore_tiled_l2_ssd, for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or
+ * with `other`, which must have as many batches, ssd[(b * count + i) * other->count + j].
  */
 MEMCORE_API memcore_status memcore_batch_tiled_l2_ssd(const memcore_batch* images, const memcore_batch* other,
                                                       size_t tile_height, size_t tile_width, uint64_t* ssd,

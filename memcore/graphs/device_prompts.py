@@ -260,13 +260,13 @@ class DevicePrompts:
         filled = [slot for slot in dict.fromkeys(chosen) if self._kept[slot]]
         answers: dict[int, SlotAnswer] = {}
         for slot, (found, edges) in self._slots.cliques(filled, min_size, node_limit).items():
-            numbers = self._numbers(slot)
+            numbers = self._kept_vertices(slot)
             members = tuple(numbers[list(found.members)].tolist())
             clique = Clique(members, found.lower, found.upper, found.proven, found.nodes)
             answers[slot] = SlotAnswer(clique, edges)
         left = [slot for slot in filled if slot not in answers]
         if left:
-            graphs = [self._numbered(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
+            graphs = [self._renumber(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
             solved = max_cliques(
                 graphs, min_size=max(1, min_size), node_limit=node_limit, threads=self._threads
             )
@@ -281,7 +281,7 @@ class DevicePrompts:
 
     def graph(self, slot: int) -> Graph:
         """Return the prompt's exact graph with its distances, on the host, equal to ``PromptGraph``'s."""
-        return self._numbered(self._check_slot(slot), self._slots.graph(slot))
+        return self._renumber(self._check_slot(slot), self._slots.graph(slot))
 
     def images(self, slot: int) -> torch.Tensor:
         """Return a slot's images (N, H, W, C), a view on its device; excluded ones were not kept."""
@@ -289,7 +289,7 @@ class DevicePrompts:
 
     def pixels(self, slot: int, index: int) -> NDArray[np.uint8]:
         """Return the generation (H, W, C) with this index, copied to the CPU."""
-        numbers = self._numbers(self._check_slot(slot))
+        numbers = self._kept_vertices(self._check_slot(slot))
         position = bisect.bisect_left(numbers, arrays.check_index(index, "index"))
         if position == len(numbers) or numbers[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of slot {slot}")
@@ -300,15 +300,15 @@ class DevicePrompts:
         self._slots.clear(self._check_slot(slot))
         self._vertices[slot], self._kept[slot], self._generated[slot] = [], 0, 0
 
-    def _numbers(self, slot: int) -> NDArray[np.int64]:
+    def _kept_vertices(self, slot: int) -> NDArray[np.int64]:
         """Return the generation number of each kept image of a slot (kept,), ascending."""
         if len(self._vertices[slot]) != 1:
             self._vertices[slot] = [np.concatenate([np.empty(0, np.int64), *self._vertices[slot]])]
         return self._vertices[slot][0]
 
-    def _numbered(self, slot: int, kept: Graph) -> Graph:
+    def _renumber(self, slot: int, kept: Graph) -> Graph:
         """Return the graph of all generations of a slot, from the graph of its kept images."""
-        edges = self._numbers(slot).astype(np.int32)[kept.edges]
+        edges = self._kept_vertices(slot).astype(np.int32)[kept.edges]
         stats = {**kept.stats, "excluded": self.excluded(slot)}
         return Graph(
             self._generated[slot],
