@@ -47,8 +47,7 @@ def run_shard(
     saved = time.monotonic()
     try:
         # map: no name may keep a prompt alive when the next one is begun, since its images are the memory of a run
-        for row in map(functools.partial(finish_prompt, context), prompts):
-            record.rows.append(row)
+        for _ in map(functools.partial(finish_prompt, context), prompts):
             if time.monotonic() - saved >= checkpoint_seconds:
                 _checkpoint(context.folder, shard, record)
                 saved = time.monotonic()

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
 from memcore.errors import MissingExtraError
+from memcore.index.pairs import exact_ssd, pair_ssd
+from memcore.index.points import Points
 from memcore.index.reader import Index
-from memcore.index.search import Points, candidates, exact_ssd, rounds
-from memcore.index.sketch import pair_ssd
+from memcore.index.search import candidates, rounds
 from memcore.matching.metric import Criterion, Grid, MetricName
 
 #: Rows that are compared with all later ones at a time.

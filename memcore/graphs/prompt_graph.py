@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from memcore import arrays, interop
 from memcore.arrays import ImageArray
-from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
+from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graph import tiled_l2_graph
+from memcore.graphs.elsewhere import connect_new
 from memcore.types import (
     DEFAULT_MIN_CLIQUE,
     DEFAULT_NODE_LIMIT,
@@ -400,7 +400,9 @@ class PromptGraph:
                 self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
             )
         else:
-            edges, ssd = self._connect_elsewhere(self._pixels[:end], since)
+            edges, ssd = connect_new(
+                self._pixels[:end], since, self.threshold, self.tile, self._backend, self._threads
+            )
         for name, value in stats.items():
             self._counts[name] = self._counts.get(name, 0) + value
         if end != self.n:
@@ -411,33 +413,3 @@ class PromptGraph:
             edges, ssd = edges[order], ssd[order]
         self._edges, self._ssd = edges, ssd
         self._connected = end
-
-    def _connect_elsewhere(
-        self, images: Any, since: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
-        """Return edges among the new images, and between them and all before, by the public functions."""
-        new = images[since:]
-        inner = tiled_l2_graph(
-            new,
-            self.threshold.value,
-            tile=self.tile,
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        assert inner.ssd is not None
-        if not since:
-            return inner.edges, inner.ssd
-        cross = pairwise_tiled_l2(
-            images[:since],
-            new,
-            tile=self.tile,
-            output="ssd",
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        cross = np.asarray(cross.cpu() if arrays.is_torch(cross) else cross)
-        i, j = np.nonzero(cross <= self._ssd_max)
-        edges = np.concatenate([inner.edges + since, np.stack([i, j + since], axis=1)]).astype(np.int32)
-        return edges, np.concatenate([inner.ssd, cross[i, j].astype(inner.ssd.dtype)])

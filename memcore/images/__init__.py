@@ -4,12 +4,12 @@ from memcore.images.decode import (
     IMAGE_SUFFIXES,
     MAX_BYTES,
     MAX_PIXELS,
-    Background,
     decode,
     decode_file,
     decoder_versions,
 )
 from memcore.images.reasons import REASONS, UnreadableImage
+from memcore.images.upright import Background
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -6,23 +6,17 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.images import jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
+from memcore.images.upright import Background, Pixels, flatten, turn
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 #: Pixels of the largest image that is decoded: 8192 x 8192. A small file can claim far more.
 MAX_PIXELS = 1 << 26
 #: Bytes of the largest file that is read.
 MAX_BYTES = 1 << 28
-
-Background: TypeAlias = tuple[int, int, int]
-Pixels: TypeAlias = NDArray[np.uint8]
 
 
 def decode(
@@ -63,7 +57,7 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        pixels = _upright(_flat(read(out if orientation == 1 else None), background), orientation)
+        pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
         if out is None or pixels is out or anywhere:
             return pixels
         out[:] = pixels
@@ -112,35 +106,6 @@ def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels
     if data.startswith(jpeg.SIGNATURE):
         return jpeg.probe(data)
     return pillow.probe(data)
-
-
-def _flat(pixels: Pixels, background: Background | None) -> Pixels:
-    """Remove the alpha channel: transparent pixels are composited onto the declared background, or refused."""
-    if pixels.shape[2] == 3:
-        return pixels
-    alpha = pixels[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(pixels[..., :3])
-    if background is None:
-        raise UnreadableImage(
-            "alpha",
-            "transparent pixels, whose background is unknown: flatten the image first, or declare a background",
-        )
-    a = alpha.astype(np.uint32)
-    under = np.array(background, dtype=np.uint32)
-    return ((pixels[..., :3] * a + under * (255 - a) + 127) // 255).astype(np.uint8)
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn the image the way that EXIF orientation 1 to 8 says."""
-    if orientation == 1:
-        return pixels
-    if orientation > 4:
-        pixels = pixels.transpose(1, 0, 2)
-    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(
-        orientation, (1, 1)
-    )
-    return np.ascontiguousarray(pixels[::down, ::right])
 
 
 def _ends_early(error: Exception) -> bool:

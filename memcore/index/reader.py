@@ -9,19 +9,19 @@ import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import RunError
-from memcore.images import UnreadableImage
+from memcore.images import Background, UnreadableImage
+from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
 from memcore.index import layout
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
-from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, StoredSource
-from memcore.sources.decoded import decode_payload
+from memcore.sources.base import FileParts, QuarantineEntry, Source, StoredSource
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors
@@ -88,6 +88,7 @@ class Index:
         self._sources = sources
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
         self._resize = Resize(**meta.resize) if meta.resize else None
+        self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
     @classmethod
@@ -196,7 +197,10 @@ class Index:
             else:
                 pixels = np.empty((len(chosen), *self.image_shape), np.uint8)
                 for place, payload in enumerate(payloads):
-                    pixels[place] = self._decoded(payload, int(rows[chosen[place]]))
+                    image = decode_payload(payload, self._resize, self._background, self.image_shape)
+                    if isinstance(image, UnreadableImage):
+                        raise self._changed(int(rows[chosen[place]]), f"{image.reason}: {image}")
+                    pixels[place] = image
             same = (self.fine.sketch(pixels, 1) == shard.fine[inside]).all(axis=1)
             if not same.all():
                 raise self._changed(
@@ -263,13 +267,6 @@ class Index:
         raise RunError(
             f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
         )
-
-    def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
-        background = tuple(self.meta.background) if self.meta.background else None
-        pixels = decode_payload(payload, self._resize, background, self.image_shape)  # type: ignore[arg-type]
-        if isinstance(pixels, UnreadableImage):
-            raise self._changed(row, f"{pixels.reason}: {pixels}")
-        return pixels
 
     def _changed(self, row: int, what: str) -> RunError:
         name = self.names([row])[0]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
 
-_Rows: TypeAlias = NDArray[np.signedinteger]
 _UINT32 = 2**32 - 1
 #: Of a sketch: half the residual norm, four times.
 RESIDUALS = 4
@@ -117,26 +115,6 @@ def reach(limit: int, to_centre: int) -> int:
     (225, 9)
     """
     return min(limit + to_centre + math.isqrt(4 * limit * to_centre), _UINT32)
-
-
-def cut_tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return images by tile, (N, H, W, C) to (N, tiles, bytes of a tile)."""
-    n, h, w, c = images.shape
-    tiles = images.reshape(n, grid[0], h // grid[0], grid[1], w // grid[1], c).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(tiles).reshape(n, grid[0] * grid[1], -1)
-
-
-def pair_ssd(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], i: _Rows, j: _Rows, threads: int = 0
-) -> NDArray[np.uint64]:
-    """Return the ssd of the largest tile of each pair (left[i], right[j]) of arrays (N, tiles, bytes)."""
-    return _core.index_pair_ssd(
-        np.ascontiguousarray(left),
-        np.ascontiguousarray(right),
-        np.ascontiguousarray(i, dtype=np.int64),
-        np.ascontiguousarray(j, dtype=np.int64),
-        threads,
-    )
 
 
 def _bound(ssd_max: int, m: int, n: int) -> int:

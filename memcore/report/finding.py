@@ -61,7 +61,7 @@ class Finding:
     """A prompt's finding: the clique with the strongest match, and what is known of it.
 
     ``clique`` counts from 0 among the prompt's ``cliques``. ``extracted`` is None before matching. ``planted`` is the
-    prompt's entry in an evaluation against planted truth.
+    prompt's entry in an evaluation against planted truth; by it, an extraction is a ``false_positive``, or ``wrong_image``.
     """
 
     rank: int
@@ -83,16 +83,8 @@ class Finding:
     others: list[Match]
     copies: list[Copy]
     training: Picture | None
-
-    @property
-    def wrong_image(self) -> bool:
-        """Return whether the extraction is of another image than the planted one."""
-        return bool(self.extracted and self.planted and self.planted.get("right_image") is False)
-
-    @property
-    def false_positive(self) -> bool:
-        """Return whether the prompt was extracted although it must not be."""
-        return bool(self.extracted and self.planted and self.planted.get("expected") is False)
+    wrong_image: bool
+    false_positive: bool
 
 
 def read_findings(run: Run, album: Album, *, pictured: int = PICTURED) -> list[Finding]:
@@ -131,6 +123,7 @@ def make_finding(
     medoid = int(clique["medoid_seed"])
     first = [medoid, *(seed for seed in seeds if seed != medoid)][:strip]
     training = run.training_path(match.training_index) if match and strip else None
+    extracted, planted = match.extracted if match else None, entries.get(prompt_id)
     return Finding(
         rank=rank,
         prompt_id=prompt_id,
@@ -145,12 +138,14 @@ def make_finding(
         upper=int(clique["upper"]),
         seeds=seeds[:SEEDS],
         medoid=medoid,
-        extracted=match.extracted if match else None,
+        extracted=extracted,
         match=match,
-        planted=entries.get(prompt_id),
+        planted=planted,
         others=matches[1:],
         training=album.picture(training, TRAINING_SIDE) if training else None,
         copies=[Copy(seed, album.picture(run.image_path(prompt_id, seed), COPY_SIDE)) for seed in first],
+        wrong_image=bool(extracted and planted and planted.get("right_image") is False),
+        false_positive=bool(extracted and planted and planted.get("expected") is False),
     )
 
 

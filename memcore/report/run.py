@@ -194,10 +194,11 @@ def read_run(path: Path) -> Run:
     stops: dict[str, tuple[int, int]] = {}
     scores = ScreenScores()
     for shard in reading.finished(storage):  # a shard without a manifest is not done
-        for stage, value in reading.read_manifest(storage, shard)["seconds"].items():
+        tables = reading.read_shard(storage, shard, columns)
+        for stage, value in tables.manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        rows.extend(_shard_rows(reading.findings_table(storage, shard, columns), totals, stops, scores))
-        _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
+        rows.extend(_shard_rows(tables.findings, totals, stops, scores))
+        _add_quarantine(tables.quarantine, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     match_file = path / layout.MATCH

@@ -20,6 +20,7 @@ from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
+from memcore.runs.pictures import png_bytes
 from memcore.runs.prompts import PromptList, Prompts, scan_prompts
 from memcore.runs.reading import (
     FORMAT,
@@ -28,17 +29,11 @@ from memcore.runs.reading import (
     quarantine_table,
     read_manifest,
     read_meta,
+    read_parquet,
 )
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
-from memcore.runs.schema import (
-    FINDINGS,
-    QUARANTINE,
-    parquet_bytes,
-    png_bytes,
-    read_parquet,
-    rows_to_table,
-    table_to_rows,
-)
+from memcore.runs.schema import FINDINGS, QUARANTINE
+from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage

@@ -17,7 +17,7 @@ from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, read_parquet
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
 from memcore.storage.open import is_url
 
@@ -137,6 +137,21 @@ def matches_table(storage: Storage) -> pa.Table | None:
         ) from None
 
 
+class ShardTables(NamedTuple):
+    """All that a finished shard holds."""
+
+    manifest: ManifestRecord
+    findings: pa.Table
+    quarantine: pa.Table
+
+
+def read_shard(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> ShardTables:
+    """Return a finished shard's manifest, its rows, as ``findings_table`` does, and what it quarantined."""
+    manifest = read_manifest(storage, shard)
+    rows = _shard_table(storage, layout.FINDINGS, shard, manifest.get("sha256"), columns)
+    return ShardTables(manifest, rows, quarantine_table(storage, shard))
+
+
 def _shard_table(
     storage: Storage, kind: str, shard: str, sha256: str | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
@@ -179,3 +194,12 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
             raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
         columns.append(column)
     return pa.table(columns, schema=pa.schema(fields))
+
+
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the table in a file's bytes, read by this thread alone.
+
+    Arrow's own threads may still hold Python objects when the interpreter ends, which ends the process by an abort.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    return file.read(list(columns) if columns else None, use_threads=False)

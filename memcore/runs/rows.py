@@ -51,7 +51,7 @@ class FindingRow(TypedDict):
     """A prompt in findings/: every prompt of a finished shard has one.
 
     The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
-    ``pairs`` is a list where rows are read, and what ``schema.pairs_array`` makes where they are written.
+    ``pairs`` is a list where rows are read, and what ``tables.pairs_array`` makes where they are written.
     """
 
     prompt_id: Int64

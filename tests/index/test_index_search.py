@@ -14,7 +14,9 @@ import memcore
 from memcore import _core
 from memcore.errors import ArgumentValueError
 from memcore.index import match_index, nearest, search
-from memcore.index.sketch import Level, pair_ssd, reach
+from memcore.index.pairs import pair_ssd
+from memcore.index.points import Points
+from memcore.index.sketch import Level, reach
 from memcore.matching.brute_force import match_findings
 from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
@@ -280,7 +282,7 @@ def test_a_search_that_finds_too_much_is_cut_into_fewer_rows(
     training = np.full((5000, 8, 8, 3), 77, np.uint8)
     index = make_index(tmp_path, training)
     monkeypatch.setattr(search, "_MAX_HITS", 4000)
-    points = search.Points.of(index, lambda i: training[i], np.ones(3, np.int64))
+    points = Points.of(index, lambda i: training[i], np.ones(3, np.int64))
     parts = list(search.candidates(index, points, np.zeros(3, np.int64)))
     assert len(parts) > 1
     pairs = {(int(p), int(r)) for point, rows, _, _ in parts for p, r in zip(point, rows, strict=True)}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.index import Index, build_index, open_source
-from memcore.index.sketch import cut_tiles
+from memcore.index.pairs import cut_tiles
 
 Images = NDArray[np.uint8]
 

@@ -16,7 +16,7 @@ from memcore.audit.source import make_source
 from memcore.errors import ConfigError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
-from memcore.runs.schema import png_bytes
+from memcore.runs.pictures import png_bytes
 from memcore.sampling.seeds import derive_seed
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
