@@ -125,6 +125,36 @@ def test_a_search_that_reached_its_limit(tmp_path: Path) -> None:
     assert "Not decided: the search for a clique reached its limit for 1 prompt" in text
 
 
+def test_the_limit_of_a_search_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With no nodes to spend nothing is found, and nothing is proven: that was recorded as proven."""
+    np.save(tmp_path / "hard.npy", hard_images()[None])
+    flags = ["--images", str(tmp_path / "hard.npy"), "--min-clique", "7", "--workers", "1", "--quiet"]
+    code, out = told(["filter", str(tmp_path / "run"), "--node-limit", "1", *flags], capsys)
+    assert code == INCOMPLETE
+    assert "not decided: the search for a clique reached its limit for 1 prompt" in out
+    (row,) = RunFolder.open(tmp_path / "run").findings()
+    assert (row["status"], row["proven"], row["upper"]) == ("none", False, 8)
+    assert told(["filter", str(tmp_path / "enough"), *flags], capsys)[0] == DONE
+    (row,) = RunFolder.open(tmp_path / "enough").findings()
+    assert (row["status"], row["proven"], row["upper"]) == ("none", True, 6)
+
+
+def hard_images() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return 60 images whose largest clique has 6, which bounds alone do not prove.
+
+    In each of 16 tiles 14 images are darker and 14 lighter: no edge leads from the ones to the others.
+    """
+    rng, count = np.random.default_rng(1), 60
+    values = np.full((count, 4, 4), 128, np.uint8)
+    for tile in range(16):
+        order = rng.permutation(count)
+        values[order[:14], tile // 4, tile % 4] = 100
+        values[order[14:28], tile // 4, tile % 4] = 156
+    images = values.repeat(4, axis=1).repeat(4, axis=2)[..., None].repeat(3, axis=3)
+    images[:, 0, 0, 0] ^= np.arange(count, dtype=np.uint8) % 2 + 1  # none of one colour
+    return images
+
+
 def test_generations_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for prompt in ("a", "b"):
