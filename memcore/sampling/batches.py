@@ -48,6 +48,7 @@ class RequestBatch(Sequence[Request]):
         self._requests: tuple[Request, ...] | None = None
 
     def __len__(self) -> int:
+        """Return the number of images asked for."""
         return self._length
 
     @overload
@@ -57,9 +58,11 @@ class RequestBatch(Sequence[Request]):
     def __getitem__(self, index: slice) -> tuple[Request, ...]: ...
 
     def __getitem__(self, index: int | slice) -> Request | tuple[Request, ...]:
+        """Return one Request, or those of a slice."""
         return self.requests()[index]
 
     def __iter__(self) -> Iterator[Request]:
+        """Yield the Requests, in order."""
         return iter(self.requests())
 
     def requests(self) -> tuple[Request, ...]:
@@ -87,9 +90,11 @@ class Batches:
         self._begun: set[int] = set()
 
     def __iter__(self) -> Iterator[tuple[Request, ...]]:
+        """Return the batches themselves: they can be read once."""
         return self
 
     def __next__(self) -> tuple[Request, ...]:
+        """Return the next batch; raise StopIteration when no image is left to sample."""
         batch = self.next_batch()
         if batch is None:
             raise StopIteration
@@ -112,7 +117,7 @@ class Batches:
         return [prompt.prompt_id for prompt in self._open.values() if not prompt.allowance]
 
     def due(self) -> list[int]:
-        """Return ``awaiting_decision()``: its former name."""
+        """Return ``awaiting_decision()``, whose former name this is."""
         return self.awaiting_decision()
 
     def decide(self, prompt_id: int, largest: LargestClique) -> StopReason | None:

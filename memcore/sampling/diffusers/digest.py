@@ -26,7 +26,7 @@ _CHUNK_BYTES = 2**28
 
 
 def component_digest(component: Any, name: str) -> str:
-    """``Class sha256[:16]`` over configuration and every weight, whole and not sampled; folder names are not in it.
+    """Return ``Class sha256[:16]`` over configuration and every weight, whole and not sampled; folder names are not in it.
 
     Two models that differ in one bit of one weight have two digests. It is taken once a sampler: 1 to 2 GB a second and
     core, so some seconds for Stable Diffusion.
@@ -59,7 +59,7 @@ def _hash_tensor(digest: Any, where: str, key: str, tensor: Any) -> None:
 
 
 def _config_text(component: Any) -> str:
-    """A component's configuration as stable text, without the names of folders and versions."""
+    """Return a component's configuration as stable text, without the names of folders and versions."""
     if component is None or isinstance(component, bool | int | float | str):
         return repr(component)
     config = getattr(component, "config", None)

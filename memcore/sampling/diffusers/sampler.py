@@ -49,7 +49,7 @@ CPU_THREADS = 1
 class DiffusersSampler:
     """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
 
-    Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
+    Each image has a generator of its own, made from its seed on the CPU; a batch holds requests of any prompts, and
     a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
     diffusers rounds when it saves. Modules in training mode (those built by hand are) are put into evaluation mode:
     dropout would change images from call to call. The pipeline must not be changed while the sampler lives.
@@ -246,7 +246,7 @@ class DiffusersSampler:
         return join(parts)
 
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
-        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are the same.
+        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are equal.
 
         For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
         own), and then no image can be made again.
@@ -305,7 +305,7 @@ class DiffusersSampler:
                 raise ArgumentValueError(f"{len(unit)} images for {size} requests")
             pixels = to_uint8(unit[:count]).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
-            raise SamplerError(f"{name} answered with something else than images: {error}") from error
+            raise SamplerError(f"{name} answered with something other than images: {error}") from error
         flagged = flag_constant(pixels)
         for verdict in ("nsfw_content_detected", "nsfw_detected", "watermark_detected"):
             found = getattr(answer, verdict, None)
@@ -315,7 +315,7 @@ class DiffusersSampler:
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
-        """Set what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        """Set what the caller may have set differently: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
         if not self._on_cpu:
             with torch.backends.cudnn.flags(
                 enabled=torch.backends.cudnn.enabled,
