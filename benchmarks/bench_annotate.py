@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.annotate.gallery import Gallery
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.matching.match_run import match_run
 from memcore.runs.annotations import Annotations
 from memcore.runs.config import Config

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 import memcore
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.graphs.findings import findings
 from memcore.runs.config import Config
 from memcore.sampling.seeds import derive_seeds

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.score import clopper_pearson
 from memcore.runs.config import Config
 from memcore.sampling import Sequential, StopReason, outcome
@@ -82,7 +82,7 @@ class Audited:
 
 
 def real_audit(rule: Sequential, prompts: int) -> tuple[float, bool]:
-    """The part of the fixed rule's images that ``memcore.audit.run_audit`` saves, and whether it found the one prompt."""
+    """The part of the fixed rule's images that ``memcore.audit`` saves, and whether it found the one prompt."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(
             source="custom",

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.matching.match_run import match_run
 from memcore.report import write_report
 from memcore.runs.config import Config

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.matching.match_run import match_run
 from memcore.matching.metric import MetricName

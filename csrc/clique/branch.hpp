@@ -30,7 +30,7 @@ struct BranchTask {
     void* workspace;          // branch_workspace_bytes(n, words), aligned to 64 bytes
 
     // Answered.
-    int* members;        // room for n: a clique of `size` vertices, unsorted
+    int* members;        // a buffer of n: a clique of `size` vertices, unsorted
     int size;            // 0 where no clique larger than `lower` was found
     int upper;           // no clique is larger; max(lower, size) if finished without reaching stop_at
     std::int64_t nodes;  // nodes entered, <= node_limit

@@ -11,7 +11,7 @@ from memcore.engine.task import OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 
 
 class Stages:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from memcore.audit.source import stored_prompts
 from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
 from memcore.engine.launchers import make_pool
@@ -16,7 +17,6 @@ from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, check_startable
 from memcore.runs.prompts import read_prompts
 from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import stored_prompts
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
 

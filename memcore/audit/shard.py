@@ -18,7 +18,7 @@ from memcore.audit.stored import read_prompts
 from memcore.engine.task import CHECKPOINT_SECONDS
 from memcore.errors import StoreError
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import redact
 from memcore.types import PromptStatus
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from memcore.engine.task import Identity
 from memcore.runs.config import Config
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
-from memcore.sources.stored import StoredPrompts, stored_prompts
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import parse_options, redact
 
 Source: TypeAlias = Sampler | StoredPrompts
@@ -35,6 +36,11 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     )
     made: Sampler = sampler
     return made
+
+
+def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
+    """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
+    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
 
 
 def identity_of(source: Source) -> Identity:

@@ -9,7 +9,7 @@ from memcore.audit.in_flight import PromptInFlight, graph_settings
 from memcore.errors import ImagesChangedError
 from memcore.graphs.growing_host import HostGrowingGraphs
 from memcore.images import UnreadableImage
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 
 
 def read_prompts(

@@ -63,10 +63,11 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--kind", choices=tuple(KINDS), help="what to read, where a folder holds several kinds"
     )
     parser.add_argument(
-        "--image-column", help="of Parquet: the column of image bytes (default: the only one)"
+        "--image-column",
+        help="of Parquet: the column of image bytes (default: image, img, ..., or the only one)",
     )
     parser.add_argument(
-        "--caption-column", help="of Parquet (default: caption, text or prompt, whichever is there)"
+        "--caption-column", help="of Parquet (default: prompt, caption or text, whichever is there)"
     )
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 

@@ -39,9 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
+    from memcore.audit.source import stored_prompts
     from memcore.runs.config import from_mapping, read_toml
     from memcore.runs.prompts import read_prompts
-    from memcore.sources.stored import stored_prompts
     from memcore.system.cpus import processors
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):

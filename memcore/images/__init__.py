@@ -1,4 +1,4 @@
-"""One stored image's bytes, decoded without surprises: every trap has a reason code, nothing is resized or cast silently."""
+"""Decode the bytes of one stored image. Every trap has a reason code; nothing is resized or cast silently."""
 
 from memcore.images.decode import (
     IMAGE_SUFFIXES,

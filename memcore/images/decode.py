@@ -1,4 +1,4 @@
-"""The one way from an image's bytes to pixels: looks at the header, refuses what would lie, then decodes."""
+"""The one way from an image's bytes to pixels: probe the header, refuse what would be read wrongly, then decode."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def decode(
     out: Pixels | None = None,
     anywhere: bool = False,
 ) -> Pixels:
-    """(H, W, 3) uint8 of one PNG, JPEG, WebP, BMP, GIF or TIFF image.
+    """Return one PNG, JPEG, WebP, BMP, GIF or TIFF image as (H, W, 3) uint8.
 
     Nothing is resized, and nothing is lost silently. Grey and palettes become RGB exactly, and the orientation that a
     camera noted is applied; colour profiles are not. Refused are more than 8 bits a channel (Pillow would saturate or
@@ -56,7 +56,7 @@ def decode(
         raise UnreadableImage("too-large", f"{len(data):,} bytes, at most {MAX_BYTES:,} are read")
     data = bytes(data)
     try:
-        height, width, orientation, read = _look(data)
+        height, width, orientation, read = _probe(data)
         if height * width > MAX_PIXELS:
             raise UnreadableImage("too-large", f"{height} x {width} pixels, at most {MAX_PIXELS:,} are read")
         if shape is not None:
@@ -82,7 +82,7 @@ def decode(
 def decode_file(
     path: Path, *, shape: tuple[int, int, int] | None = None, background: Background | None = None
 ) -> Pixels:
-    """``decode`` of a file's bytes; one that cannot be opened or read is UnreadableImage("unreadable") as well."""
+    """Decode a file; one that cannot be opened or read is UnreadableImage("unreadable") as well."""
     try:
         with path.open("rb") as file:
             if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
@@ -94,7 +94,7 @@ def decode_file(
 
 
 def decoder_versions() -> dict[str, str]:
-    """What decodes each format, with versions: for a run's description.
+    """Return what decodes each format, with versions: for a run's description.
 
     >>> sorted(decoder_versions())
     ['jpeg', 'png', 'webp, bmp, gif, tiff']
@@ -102,17 +102,17 @@ def decoder_versions() -> dict[str, str]:
     return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": pillow.version()}
 
 
-def _look(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
-    """(height, width, EXIF orientation, what decodes to (H, W, 3), into an array if it can, or to (H, W, 4))."""
+def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
+    """Return (height, width, EXIF orientation, what decodes to (H, W, 3), into an array if it can, or to (H, W, 4))."""
     if data.startswith(png.SIGNATURE):
-        return png.look(data)
+        return png.probe(data)
     if data.startswith(jpeg.SIGNATURE):
-        return jpeg.look(data)
-    return pillow.look(data)
+        return jpeg.probe(data)
+    return pillow.probe(data)
 
 
 def _flat(pixels: Pixels, background: Background | None) -> Pixels:
-    """Without the alpha channel: opaque, or composited onto the declared background, or refused."""
+    """Remove the alpha channel: of an opaque image, or by the declared background; refuse others."""
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:]
@@ -129,7 +129,7 @@ def _flat(pixels: Pixels, background: Background | None) -> Pixels:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """The image as EXIF orientation 1 to 8 says that it is to be shown."""
+    """Turn an image as EXIF orientation 1 to 8 says that it is to be shown."""
     if orientation == 1:
         return pixels
     if orientation > 4:

@@ -27,8 +27,8 @@ def version() -> str:
     return f"simplejpeg {getattr(_simplejpeg(), '__version__', '')}, accurate DCT".replace("  ", " ")
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
+    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
     global _last
     library = _simplejpeg()
     header, known = _last
@@ -63,7 +63,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
 
 
 def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Strictly: where data are missing, Pillow fills the rest of the image with grey and says nothing."""
+    """Decode strictly: where data are missing, Pillow fills the rest of the image with grey and says nothing."""
     try:
         pixels: NDArray[np.uint8] = library.decode_jpeg(data, "RGB", buffer=out, strict=True)
     except ValueError as error:

@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 0x0112
 
 
 def pillow() -> Any:
-    """PIL.Image, or MissingExtraError."""
+    """Return PIL.Image; MissingExtraError without it."""
     try:
         import PIL.Image
     except ImportError:
@@ -38,8 +38,8 @@ def version() -> str:
     return f"pillow {importlib.metadata.version('pillow')}"
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
+    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
     pil = pillow()
     try:
         image = pil.open(io.BytesIO(data), formats=FORMATS)
@@ -51,7 +51,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
     width, height = image.size
     if image.format == "TIFF":  # Pillow turns these by itself, some releases even their size
         width, height = int(image.tag_v2[_WIDTH]), int(image.tag_v2[_HEIGHT])
-    # A PNG's own orientation is read by png.look; asking Pillow for it would decode the image
+    # A PNG's own orientation is read by png.probe; asking Pillow for it would decode the image
     orientation = 1 if image.format == "PNG" else orientation_of(image.getexif())
     if image.format == "TIFF":
         turned = orientation > 4
@@ -72,20 +72,20 @@ def rgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _transposed(image: Image) -> Image:
-    """As its orientation says; Pillow has done so while loading unless it is an older release."""
+    """Turn an image as its orientation says; Pillow has done so while loading unless it is an older release."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image)
 
 
 def orientation_of(exif: Any) -> int:
-    """EXIF's orientation, 1 to 8; 1 where it is absent or foreign."""
+    """Return EXIF's orientation, 1 to 8; 1 where it is absent or foreign."""
     value = exif.get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def parse_orientation(block: bytes) -> int:
-    """The orientation in an EXIF block; a damaged block says nothing, as in every viewer."""
+    """Return the orientation in an EXIF block; a damaged block says nothing, as in every viewer."""
     exif = pillow().Exif()
     try:
         exif.load(block)

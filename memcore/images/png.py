@@ -34,8 +34,8 @@ def version() -> str:
     return pillow.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
 
 
-def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Height, width, orientation, and what decodes: UnreadableImage for what must not be decoded."""
+def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
+    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
     orientation, ended, plain = 1, False, True
     header = b""
     for name, begin, end in _chunks(data):
@@ -70,7 +70,7 @@ def look(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None
     if _fast is not None and plain and (depth, colour, header[12]) == (8, _RGB, 0):
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
-    return height, width, orientation, lambda out: pillow.look(data)[3](out)
+    return height, width, orientation, lambda out: pillow.probe(data)[3](out)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -1,4 +1,4 @@
-"""Why a stored image is not used. The codes stand in quarantine files; docs/formats.md lists them."""
+"""Why a stored image is not used. The codes are in quarantine files; docs/formats.md lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source becomes an index: decoded in order, sketched, written shard by shard; killed at will and gone on with."""
+"""Make an index of a source: decode its images in order, sketch them, write shard by shard. A killed build is resumed."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def build_index(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> IndexMeta:
-    """Writes, goes on with, or adds to the index in ``folder``; returns its description.
+    """Write, resume or extend the index in ``folder``; return its description.
 
     Without ``resize`` every image must have the size of the first one that is readable; others are quarantined. A source
-    that an index holds already is not read again; a set of files that has grown is read where it has.
-    ``progress(images, quarantined)`` is called now and then. Memory: one shard's sketches and a few batches of images.
+    that the index holds already is not read again; of a set of files that has grown only the new ones are read.
+    ``progress(images, quarantined)`` is called from time to time. Memory: one shard's sketches and a few batches of images.
 
     Raises ConfigError (a source without a readable image, one that changed, other settings than the index has), RunError.
     """
@@ -112,8 +112,8 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
             source.keep(range(last["skipped"], len(source.parts)))
         if last["path"] != source.path or last["identity"] != source.identity():
             raise ConfigError(
-                f"{folder} was begun with {last['path']}, which is not read to its end yet, and {source.path} is not "
-                "the same or has changed since: give back the old one to go on, or another folder to start anew"
+                f"{folder} was started with {last['path']}, which is not read to its end yet, and {source.path} is not "
+                "the same or has changed since: give the old one to resume it, or another folder to start again"
             )
         if last["options"] != source.options:
             raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
@@ -130,8 +130,8 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
         elif held["identity"] == source.identity():
             return None
         raise ConfigError(
-            f"{source.path} has changed since it was indexed: only files that sort behind the old ones may be added; "
-            "index it anew in another folder"
+            f"{source.path} has changed since it was indexed: only files that sort after the old ones may be added; "
+            "index it again in another folder"
         )
     if skipped and isinstance(source, FileParts):
         if skipped == len(source.parts):
@@ -151,7 +151,7 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
 
 
 def _reopen(meta: IndexMeta, shards: int) -> None:
-    """A source whose last shards were removed, being damaged, is unfinished again, and what came after it is not there."""
+    """Mark a source as unfinished if its last shards were removed (they were damaged), and forget the sources after it."""
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
             del held["images"], held["shards"], held["quarantined"]
@@ -208,7 +208,7 @@ class _Shard:
     def add(
         self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
     ) -> None:
-        """Entries [start, stop) of a batch, after which the source stands at ``end``."""
+        """Add the entries [start, stop) of a batch, after which the source is at ``end``."""
         kept = list(range(start, stop))
         if not isinstance(decoded, np.ndarray):
             for i in kept:
@@ -295,7 +295,7 @@ def _require_same(
         raise ConfigError(
             f"{folder} was made with other settings and stays as it is (old -> new):\n  "
             + "\n  ".join(lines)
-            + "\nGive the old ones to go on or to add to it, or another folder to start anew."
+            + "\nGive the old ones to resume it or to add to it, or another folder to start again."
         )
 
 
@@ -316,7 +316,7 @@ def _lock(folder: Path) -> Iterator[None]:
             pass  # no flock on this system; shards are written atomically all the same
         except OSError:
             raise RunError(
-                f"another memcore process is at work on {folder}: wait for it, or end it"
+                f"another memcore process is working on {folder}: wait for it, or end it"
             ) from None
         yield
 

@@ -67,7 +67,7 @@ class IndexMeta:
 
     @classmethod
     def read(cls, folder: Path) -> IndexMeta:
-        """RunError if ``folder`` is no index, of another format, or damaged."""
+        """Read ``index.json``; RunError if ``folder`` is no index, of another format, or damaged."""
         try:
             data = json.loads((folder / META).read_text("utf-8"))
             found = data.pop("format")
@@ -91,7 +91,7 @@ def shard_name(number: int) -> str:
 
 
 def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> None:
-    """Writes a shard's folder under a temporary name, synced, and moves it into place."""
+    """Write a shard's folder under a temporary name, sync it, and move it into place."""
     temporary = folder / f"{TEMPORARY}{shard_name(number)}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -113,7 +113,7 @@ def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Map
 
 
 def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
-    """``shard.json``; RunError if it is damaged or of another format."""
+    """Read ``shard.json``; RunError if it is damaged or of another format."""
     path = folder / shard_name(number) / SHARD_META
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -128,7 +128,7 @@ def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
 
 
 def shard_count(folder: Path) -> int:
-    """Shards from 0 on without a gap; RunError where one is missing."""
+    """Return the number of shards, which are numbered from 0; RunError where one is missing."""
     numbers = sorted(int(p.name[6:]) for p in folder.glob("shard-*") if p.name[6:].isdecimal())
     if numbers != list(range(len(numbers))):
         missing = next(n for n in range(len(numbers) + 1) if n not in numbers)

@@ -89,15 +89,19 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
-        """Reads an index that is complete. ``verify`` compares every shard with its checksums: a damaged sketch would
-        otherwise miss images silently. ``sources``: a program's own, in the order in which they were added.
+        """Read a complete index.
+
+        ``verify`` compares every shard with its checksums: a damaged sketch would otherwise miss images silently.
+        ``sources``: a program's own, in the order in which they were added.
 
         Raises RunError that says what is wrong and what to do.
         """
         meta = IndexMeta.read(path)
         unfinished = [s for s in meta.sources if "images" not in s]
         if unfinished or not meta.sources:
-            raise RunError(f"{path} is not finished: give the same memcore index command again, it goes on")
+            raise RunError(
+                f"{path} is not finished: give the same memcore index command again, it is resumed"
+            )
         count = layout.shard_count(path)
         shards: list[ShardFiles] = []
         metas = [layout.read_shard_meta(path, n) for n in range(count)]
@@ -114,7 +118,7 @@ class Index:
             if len(held) != entry["shards"] or sum(x.images for x in held) != entry["images"]:
                 raise RunError(
                     f"{path} lacks shards of {entry['path']}: {len(held)} of {entry['shards']} are there; "
-                    "index it anew in another folder"
+                    "index it again in another folder"
                 )
         _check_files(path, metas, verify)
         digest = hashlib.sha256()
@@ -131,7 +135,7 @@ class Index:
         return self.meta.image_shape
 
     def describe(self) -> dict[str, Any]:
-        """What a match records of the index that it was made with."""
+        """Return what a match records of the index that it was made with."""
         return {
             "index": str(self.path),
             "digest": self.digest,
@@ -143,15 +147,16 @@ class Index:
         }
 
     def quarantine(self) -> Iterator[QuarantineEntry]:
-        """What could not be read when the index was made: source, reason, detail."""
+        """Yield what could not be read when the index was made."""
         for shard in self.shards:
             if shard.quarantined:
                 for row in columns.read_rows(shard.folder / layout.QUARANTINE):
                     yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
-        """The training images of these rows, (len(rows), H, W, C) uint8, read from their sources again; ``threads`` (0: as
-        many as there are processors) share the work.
+        """Read the training images of these rows from their sources again: (len(rows), H, W, C) uint8.
+
+        ``threads`` (0: as many as there are processors) share the work.
 
         Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
         """
@@ -195,7 +200,7 @@ class Index:
             out[chosen] = pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(len(rows), numbers) of the finer level."""
+        """Return the sketches of the finer level, (len(rows), numbers)."""
         out = np.empty((len(rows), self.fine.numbers), np.uint8)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(which):
@@ -205,7 +210,7 @@ class Index:
         return out
 
     def names(self, rows: Sequence[int]) -> list[str]:
-        """The training images' names: paths, members of tars, rows of Parquet files, or numbers."""
+        """Return the training images' names: paths, members of tars, rows of Parquet files, or numbers."""
         found = self._text(rows, "name")
         for i, row in enumerate(rows):
             if found[i] is None:
@@ -214,6 +219,7 @@ class Index:
         return [name or "" for name in found]
 
     def captions(self, rows: Sequence[int]) -> list[str | None]:
+        """Return the training images' captions; None where there is none."""
         return self._text(rows, "caption")
 
     def _text(self, rows: Sequence[int], column: str) -> list[str | None]:
@@ -250,7 +256,7 @@ class Index:
             if candidate is not None and _reduced(candidate, entry).identity() == entry["identity"]:
                 return candidate
         raise RunError(
-            f"{entry['path']} has changed since {self.path} was made from it: index it anew in another folder"
+            f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
         )
 
     def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
@@ -264,7 +270,7 @@ class Index:
         name = self.names([row])[0]
         return RunError(
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
-            "version of a decoder reads it. Index it anew in another folder"
+            "version of a decoder reads it. Index it again in another folder"
         )
 
 
@@ -301,5 +307,5 @@ def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
 def _damaged(file: Path, what: str) -> RunError:
     return RunError(
         f"{file} is damaged: {what}. Remove {file.parent}, and every later shard, and give the memcore index command "
-        "again: it makes them anew"
+        "again: it makes them again"
     )

@@ -1,4 +1,4 @@
-"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/index/contract.hpp."""
+"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/sketches/contract.hpp."""
 
 from __future__ import annotations
 

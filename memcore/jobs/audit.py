@@ -1,6 +1,6 @@
 """Moved to ``memcore.audit``, ``memcore.evaluation`` and ``memcore.runs``."""
 
-from memcore.audit.run_audit import audit, filter_stored
+from memcore.audit import audit, filter_stored
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.runs.summary import summary
 

@@ -15,6 +15,7 @@ from memcore.report.run import read_run
 from memcore.report.sections import load_sections
 from memcore.report.sections.verdict import headline
 from memcore.report.subject import Subject, make_subject
+from memcore.runs import layout
 from memcore.system.atomic_files import write_atomic
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
     except ImportError:
         raise MissingExtraError("jinja2", "report", "The report") from None
     subject = make_subject(read_run(Path(run)), [read_run(Path(path)) for path in compare])
-    target = subject.run.path / "report" / "index.html"
+    target = subject.run.path / layout.REPORT / "index.html"
     write_atomic(target, render(subject).encode())
     return target
 

@@ -12,6 +12,7 @@ from memcore.errors import MissingExtraError, RunError
 from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
 from memcore.report.evaluation_json import read_evaluation, read_json
+from memcore.runs import layout
 from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
 
@@ -160,10 +161,10 @@ class Run:
         return len({int(match["training_index"]) for match in own if match["extracted"]})
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
-        return self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png"
+        return self.path / layout.image_name(prompt_id, seed)
 
     def training_path(self, index: int) -> Path:
-        return self.path / "training" / f"{index:08d}.png"
+        return self.path / layout.training_image_name(index)
 
 
 def read_run(path: Path) -> Run:
@@ -190,7 +191,7 @@ def read_run(path: Path) -> Run:
         _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
-    match_file = path / "match.json"
+    match_file = path / layout.MATCH
     return Run(
         path=path,
         settings=settings,
@@ -205,7 +206,7 @@ def read_run(path: Path) -> Run:
             reading.matches_table(storage), storage.place, {int(row["prompt_id"]): row for row in found}
         ),
         match=cast(MatchRecord, read_json(match_file)) if match_file.exists() else None,
-        evaluation=read_evaluation(path / "evaluation.json"),
+        evaluation=read_evaluation(path / layout.EVALUATION),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
         stops=stops,
@@ -221,7 +222,7 @@ def _check_settings(settings: Mapping[str, Any], place: str) -> None:
         ("prompts", "count"),
     ):
         if name not in settings.get(table, {}):
-            raise RunError(f"{place}/run.toml has no {name!r} in its table [{table}]")
+            raise RunError(f"{place}/{layout.RUN} has no {name!r} in its table [{table}]")
 
 
 def _shard_rows(
@@ -284,7 +285,7 @@ def _matches(table: Any, place: str, findings: Mapping[int, FindingRow]) -> dict
         cliques = findings[prompt_id]["cliques"] if prompt_id in findings else []
         if not 0 <= clique < len(cliques):
             raise RunError(
-                f"{place}/matches.parquet names clique {clique} of prompt {prompt_id}, which this run does not have: "
+                f"{place}/{layout.MATCHES} names clique {clique} of prompt {prompt_id}, which this run does not have: "
                 "it belongs to an earlier state of the run, so give memcore match again"
             )
         grouped.setdefault(prompt_id, []).append(match)

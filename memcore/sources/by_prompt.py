@@ -26,13 +26,13 @@ Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
 #: Bytes of images that are read before they are looked at: they are then still in the cache.
 CHUNK_BYTES = 8 << 20
-#: The same where they are let go afterwards: in so little memory the next ones overwrite them before they leave the cache.
+#: Bytes of images that are read at a time where they are not kept: so few that the next ones overwrite them in the cache.
 WINDOW_BYTES = 4 << 20
-#: Bytes of images that are decoded before they are looked at: with fewer, what is done once a chunk is felt.
+#: Bytes of images that are decoded before they are looked at: with fewer, the cost of each chunk is felt.
 DECODED_BYTES = 16 << 20
-#: Bytes that are read between two words of progress: some 50 ms. Each time memory for an image is taken and given back.
+#: Bytes that are read between two reports of progress: some 50 ms. Each time memory for an image is allocated and freed.
 FEED_BYTES = 256 << 20
-#: Memory for images that are read again, which most prompts do with.
+#: Memory for images that are read again; most prompts need no more.
 AGAIN_BYTES = 64 << 20
 #: What images are decoded into does not begin where a page does: see ``pages``.
 _BEHIND = 16
@@ -41,7 +41,7 @@ _LOOKED_AT, _OF_EACH = 25, 5
 
 
 class Graph(ReadsItself, Protocol):
-    """What is fed: a ``PromptGraph``, of which this module knows no more."""
+    """The part of a ``PromptGraph`` that is used here."""
 
     def next_slot(self) -> NDArray[np.uint8] | None: ...
 
@@ -51,8 +51,10 @@ class Graph(ReadsItself, Protocol):
 
 
 class StoredPrompts:
-    """The prompts in ``path``: a folder with an .npy file (N, H, W, C) or a folder of images a prompt; a folder of
-    images; one .npy file, (P, N, H, W, C) for P prompts; tar archives as of webdataset; Parquet files.
+    """The prompts in ``path``, each with its images.
+
+    ``path`` is a folder with an .npy file (N, H, W, C) or a folder of images per prompt; a folder of images; one .npy file,
+    (P, N, H, W, C) for P prompts; tar archives as of webdataset; or Parquet files.
 
     docs/formats.md says how prompts and seeds are named in each. ``shape`` (H, W, C) is what every image must have; by
     default the most common one among the first images. ``background`` is what transparent pixels stand on. ``threads``
@@ -78,14 +80,14 @@ class StoredPrompts:
         listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
         self.prompts: list[str] = check_listing(listing, len(names), path) or names
         self.image_shape = shape or self._common_shape()
-        self._room = pages((0, *self.image_shape))
-        self._window = self._room
+        self._buffer = pages((0, *self.image_shape))
+        self._window = self._buffer
         #: Where a single thread decodes each image: it stays in the cache until it has been looked at and copied.
         self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the names and sizes of all files and the names of the decoders."""
+        """Return the sha256 of the names and sizes of all files and the names of the decoders."""
         decoders = [version.split()[0] for version in decoder_versions().values()]
         digest = hashlib.sha256(" ".join(decoders).encode())
         for collection in self._collections:
@@ -95,6 +97,7 @@ class StoredPrompts:
         return f"stored:{digest.hexdigest()}"
 
     def describe(self) -> dict[str, str]:
+        """Return what a run records of its source."""
         h, w, c = self.image_shape
         decoders = {f"decoder.{kind}": version for kind, version in decoder_versions().items()}
         return {
@@ -105,7 +108,7 @@ class StoredPrompts:
         }
 
     def count(self, prompt_id: int) -> int:
-        """Images of the prompt, broken ones included; 0 where its file cannot be read."""
+        """Return the images of the prompt, broken ones included; 0 where its file cannot be read."""
         collection, index = self._where[prompt_id]
         if not isinstance(collection, ArrayPrompts):
             return collection.count(index)
@@ -115,9 +118,9 @@ class StoredPrompts:
             return 0
 
     def images_in(self, prompt_id: int) -> dict[str, Any]:
-        """Where a ``PromptGraph`` finds the prompt's images: its arguments ``room`` and, maybe, ``reread``.
+        """Return where a ``PromptGraph`` finds the prompt's images: its arguments ``buffer`` and, maybe, ``reread``.
 
-        To read an array's bytes twice costs less than to bring all of them to memory and back. A prompt that fits the
+        Reading an array's bytes twice costs less than moving all of them to memory and back. A prompt that fits the
         cache, an encoded image and a column-major array are read once.
         """
         source, index = self._where[prompt_id]
@@ -125,8 +128,8 @@ class StoredPrompts:
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
                 if self._may_let_go(array):
-                    return {"reread": array.read_again, "room": self.room(self._again)}
-        return {"room": self.room(self.count(prompt_id))}
+                    return {"reread": array.read_again, "buffer": self.buffer(self._again)}
+        return {"buffer": self.buffer(self.count(prompt_id))}
 
     def feed(
         self,
@@ -134,9 +137,9 @@ class StoredPrompts:
         graph: Graph,
         timed: Callable[[str], Timer] = lambda stage: contextlib.nullcontext(),
     ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
-        """Extends ``graph``, which was made with ``images_in``, by the prompt's images; yields their seeds and what could
-        not be read, a few at a time. ``timed`` is told what takes time, "sample" or "graph".
+        """Extend ``graph``, which was made with ``images_in``, by the prompt's images.
 
+        Yields their seeds and what could not be read, a few at a time. ``timed`` times each stage, "sample" or "graph".
         Large arrays, and encoded images in one thread, are looked at where they are read, which is "sample".
         """
         source, index = self._where[prompt_id]
@@ -166,7 +169,7 @@ class StoredPrompts:
     def _feed_items(
         self, items: Iterator[Item], graph: Graph, timed: Callable[[str], Timer]
     ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
-        """Each image is looked at when it has been decoded, while it is in the cache."""
+        """Look at each image when it has been decoded, while it is in the cache."""
         step = max(1, DECODED_BYTES // int(np.prod(self.image_shape)))
         slot = self._slot
         while part := list(itertools.islice(items, step)):
@@ -199,23 +202,23 @@ class StoredPrompts:
             yield seeds, broken
 
     def label(self, prompt_id: int) -> str:
-        """The prompt's file, for people."""
+        """Return the name of the prompt's file, for people."""
         source, _ = self._where[prompt_id]
         return source.label() if isinstance(source, ArrayPrompts) else self.prompts[prompt_id]
 
-    def room(self, count: int) -> Pixels:
-        """(>= count, H, W, C): the one buffer that every prompt is read into, grown where it is too small."""
-        if len(self._room) < count:
-            self._room = pages((0, *self.image_shape))  # never two at once
+    def buffer(self, count: int) -> Pixels:
+        """Return the one buffer (>= count, H, W, C) that every prompt is read into, grown where it is too small."""
+        if len(self._buffer) < count:
+            self._buffer = pages((0, *self.image_shape))  # never two at once
             several = self.threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
-            self._room = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
-        return self._room
+            self._buffer = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
+        return self._buffer
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
-        """The prompt's images in order, a few at a time.
+        """Yield the prompt's images in order, a few at a time.
 
         Where they can be read again (``images_in``) a batch's pixels are good until the next batch is asked for.
-        Elsewhere those of images that are not constant lie one after the other in ``room(count(prompt_id))``, from its
+        Elsewhere those of images that are not constant lie one after the other in ``buffer(count(prompt_id))``, from its
         start, and stay there until the next prompt is read; those of constant ones do not.
         """
         collection, index = self._where[prompt_id]
@@ -243,24 +246,24 @@ class StoredPrompts:
             return
         let_go = self._may_let_go(array)
         step = self._few if let_go else self._chunk
-        room = self._small_room(step) if let_go else self.room(array.count)
+        buffer = self._small_buffer(step) if let_go else self.buffer(array.count)
         used = done = 0
 
         def targets() -> Iterator[Pixels]:
             while done < array.count:
-                yield room[used : used + min(step, array.count - done)]
+                yield buffer[used : used + min(step, array.count - done)]
 
         for got in array.read_into(targets()):
             if isinstance(got, UnreadableImage):
                 yield self._nothing([quarantined(source.label(done, array.count), got)])
                 return
-            chunk = Chunk(room[used : used + got], list(range(done, done + got)), [None] * got)
+            chunk = Chunk(buffer[used : used + got], list(range(done, done + got)), [None] * got)
             used += 0 if let_go else len(chunk.pixels)
             done += got
             yield from chunk.batches()
 
     def _read_items(self, collection: Collection, index: int) -> Iterator[Batch]:
-        room = self.room(collection.count(index))
+        buffer = self.buffer(collection.count(index))
         items = collection.items(index)
         used = 0
         step = max(
@@ -269,7 +272,7 @@ class StoredPrompts:
 
         def start() -> list[tuple[Item, _Done | Future[QuarantineEntry | None]]]:
             part = list(itertools.islice(items, step))
-            slots = room[used : used + len(part)]
+            slots = buffer[used : used + len(part)]
             return [
                 (item, pool.submit(self._decode, item, slot)) for item, slot in zip(part, slots, strict=True)
             ]
@@ -279,7 +282,7 @@ class StoredPrompts:
             while coming:
                 seeds = [item.seed for item, _ in coming]
                 broken = [future.result() for _, future in coming]
-                chunk = Chunk(room[used : used + len(coming)], seeds, broken)
+                chunk = Chunk(buffer[used : used + len(coming)], seeds, broken)
                 used += len(chunk.pixels)
                 if self.threads > 1:
                     coming = start()  # decoded while the caller compares this chunk
@@ -288,7 +291,7 @@ class StoredPrompts:
                     coming = start()  # not before: this chunk would have left the cache
 
     def _decode(self, item: Item, slot: Pixels) -> QuarantineEntry | None:
-        """Fills ``slot``; what is wrong with the image, if anything is."""
+        """Fill ``slot``; return what is wrong with the image, if anything is."""
         try:
             self._pixels(item, slot, anywhere=False)
         except UnreadableImage as error:
@@ -317,10 +320,10 @@ class StoredPrompts:
 
     @property
     def _few(self) -> int:
-        """Images that are read before they are let go: some for each thread."""
+        """Return how many images are read at a time where they are not kept: some for each thread."""
         return max(1, WINDOW_BYTES // int(np.prod(self.image_shape))) * self.threads
 
-    def _small_room(self, count: int) -> Pixels:
+    def _small_buffer(self, count: int) -> Pixels:
         if len(self._window) < count:
             self._window = pages((count, *self.image_shape))
         return self._window
@@ -337,7 +340,7 @@ class StoredPrompts:
         return shapes.most_common(1)[0][0]
 
     def _shapes(self) -> Iterator[Shape]:
-        """Sizes of the first images that can be read, a few of each prompt."""
+        """Yield the sizes of the first images that can be read, a few of each prompt."""
         for collection, index in self._where:
             if isinstance(collection, ArrayPrompts):
                 with contextlib.suppress(UnreadableImage):
@@ -353,7 +356,7 @@ class StoredPrompts:
 
 
 class _Done:
-    """What a Future is of work that is done; making one of those takes longer than reading a small file."""
+    """The result of work that is done. A Future takes longer to make than a small file to read."""
 
     __slots__ = ("_value",)
 
@@ -365,7 +368,7 @@ class _Done:
 
 
 class _Inline:
-    """One thread: the work is done where it is asked for."""
+    """A pool of no threads: work is done when it is submitted."""
 
     def __enter__(self) -> _Inline:
         return self

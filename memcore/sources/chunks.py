@@ -16,13 +16,13 @@ Pixels: TypeAlias = NDArray[np.uint8]
 #: (pixels (N, H, W, C), seeds, which are constant, what could not be read)
 Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[QuarantineEntry]]
 
-#: Where a page begins the system copies a file's bytes two or three times as fast as elsewhere.
+#: At the beginning of a page the system copies a file's bytes two or three times as fast as elsewhere.
 _PAGE_BYTES = 4096
 _CONSTANT, _BROKEN = 1, 2
 
 
 def pages(shape: tuple[int, ...], *, behind: int = 0) -> Pixels:
-    """An array that begins where a page of memory does, or some bytes behind that.
+    """Return an array that begins where a page of memory does, or ``behind`` bytes after that.
 
     libjpeg-turbo writes rows that begin at a multiple of 32 bytes past the cache, from where they would be looked at next:
     half of such a multiple behind it does not, and is as fast.
@@ -50,7 +50,7 @@ class Chunk:
         self.pixels = pixels[: len(kept)]
 
     def batches(self) -> Iterator[Batch]:
-        """Runs of one kind, so that good images stay where they are."""
+        """Yield runs of one kind, so that good images stay where they are."""
         used = at = 0
         shape = self.pixels.shape[1:]
         for kind, group in itertools.groupby(self._kinds):

@@ -23,6 +23,10 @@ def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[Qu
     with an array ``images``, tars or Parquet. The first readable image's size counts; others are refused.
     """
     source = _open(path)
+    if isinstance(source, ArraySource) and len(source.parts) == 1:
+        wrong = source.refusal(0)
+        if wrong is not None and wrong.reason in ("dtype", "wrong-size"):
+            raise ConfigError(f"training={path} must hold uint8 (N, H, W, C), got {wrong}")
     try:
         return load_source(source)
     except ConfigError as error:

@@ -173,7 +173,7 @@ def find_prompts(path: Path) -> list[AnyPrompts]:
             return [PackedPrompts(packed[path.suffix](path))]
     if not path.is_dir():
         raise ConfigError(
-            f"images must be a folder, or an .npy, {', '.join(packed)} file, got {shown(path)}, which is none of these"
+            f"images must be a folder, or an {_either(['.npy', *packed])} file, got {shown(path)}, which is none of these"
         )
     files = sorted(path.iterdir(), key=lambda p: os.fsencode(p.name))
     found: dict[str, list[AnyPrompts]] = {}
@@ -196,7 +196,7 @@ def find_prompts(path: Path) -> list[AnyPrompts]:
         compressed = next((f.name for f in files if f.name.endswith(_COMPRESSED)), None)
         hint = f"; unpack {compressed}: compressed archives cannot be read at random" if compressed else ""
         raise ConfigError(
-            f"images={shown(path)} holds neither images nor folders of images, .npy, {', '.join(packed)}{hint}"
+            f"images={shown(path)} holds neither images nor folders of images, {_either(['.npy', *packed])}{hint}"
         )
     return next(iter(found.values()))
 
@@ -224,6 +224,10 @@ def check_listing(listing: Path, count: int, place: Path) -> list[str] | None:
     if len(names) != count:
         raise ConfigError(f"{listing} has {len(names)} lines for {count} prompts in {place}")
     return names
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _refuse(error: UnreadableImage) -> Content:

@@ -69,10 +69,15 @@ class ArraySource(FileParts):
 
     def count(self, part: int) -> int:
         """Return how many images a file says that it holds; 0 where it cannot be read."""
+        return self._open(part).count if self.refusal(part) is None else 0
+
+    def refusal(self, part: int) -> UnreadableImage | None:
+        """Return why a file as a whole cannot be read, if it cannot."""
         try:
-            return self._open(part).count
-        except UnreadableImage:
-            return 0
+            self._open(part)
+        except UnreadableImage as error:
+            return error
+        return None
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
         """Yield images one by one; ``read`` gives many at a time."""

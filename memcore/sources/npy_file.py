@@ -25,7 +25,7 @@ _BLOCK_BYTES = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What an .npy file says of itself. ``shape`` is (N, H, W, C), or (P, N, H, W, C) for P prompts."""
+    """The header of an .npy file. ``shape`` is (N, H, W, C), or (P, N, H, W, C) for P prompts."""
 
     shape: tuple[int, ...]
     offset: int
@@ -79,7 +79,7 @@ class ReadsItself(Protocol):
 
 
 class StoredArray:
-    """The images of one prompt of an .npy file of uint8, which is read as often as is asked for."""
+    """The images of one prompt in an .npy file of uint8, read again whenever they are needed."""
 
     def __init__(self, path: Path, header: Header, index: int) -> None:
         self._path = path
@@ -121,7 +121,7 @@ class StoredArray:
             yield unreadable(error)
 
     def feed(self, graph: ReadsItself, at_once: int) -> Iterator[int | UnreadableImage]:
-        """Extends ``graph`` by the images, ``at_once`` a time, without keeping them; yields as ``read_into`` does."""
+        """Extend ``graph`` by the images, ``at_once`` at a time, without keeping them; yields as ``read_into`` does."""
         try:
             with self._path.open("rb", buffering=0) as file:
                 self._read_ahead(file)
@@ -139,13 +139,13 @@ class StoredArray:
             yield unreadable(error)
 
     def _read_ahead(self, file: FileIO) -> None:
-        """Has the system do so while images are compared."""
+        """Let the system read ahead while images are compared."""
         if hasattr(os, "posix_fadvise"):
             length = self.count * self._image_bytes
             os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
 
     def read_again(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Fills ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.
+        """Fill ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.
 
         Raises UnreadableImage where the file is no longer what it was.
         """
@@ -177,9 +177,9 @@ class StoredArray:
     def _read_scattered(
         self, targets: Iterator[NDArray[np.uint8]], first: int
     ) -> Iterator[int | UnreadableImage]:
-        """Column-major files, which NumPy writes of transposed arrays: the bytes of all their images are mixed.
+        """Read a column-major file, which NumPy writes of a transposed array: the bytes of all its images are mixed.
 
-        They are read once through and sorted.
+        It is read through once and sorted.
         """
         header = self._header
         count = header.images * self._image_bytes

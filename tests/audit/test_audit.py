@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit, filter_stored
+from memcore.audit import audit, filter_stored
 from memcore.errors import ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.images import UnreadableImage, decode_file

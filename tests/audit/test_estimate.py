@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from memcore.audit import audit
 from memcore.audit.estimate import MEMORISED, RAY_START_SECONDS, Measured, estimate, measure
-from memcore.audit.run_audit import audit
 from memcore.cli import main
 from memcore.errors import ArgumentValueError, ConfigError
 from memcore.runs.config import Config

@@ -15,6 +15,7 @@ from memcore import bench, isa
 from memcore.bench import gpu as bench_gpu
 from memcore.cli import COMMANDS, build_parser, main
 from memcore.duplicates.embeddings import ENGINES
+from memcore.engine import launchers
 from memcore.images.resize import METHODS
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config
 from memcore.runs.options import declared
@@ -26,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--screen": SCREENS,
     "--dtype": DTYPES,
     "--keep": KEEP,
-    "--launcher": ("local", "ray", "slurm"),
+    "--launcher": launchers.names(),
     "--distance": ("l2", "tiled_l2"),
     "--kind": ("images", "arrays", "tars", "parquet"),
     "--engine": ENGINES,

@@ -18,7 +18,7 @@ import PIL.Image
 import pyarrow.parquet
 
 import memcore
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.runs.config import Config
 from memcore.sampling import CallableSampler
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.engine import circuit_breaker
 from memcore.errors import SamplerError, WorkerError
 from memcore.runs.config import Config

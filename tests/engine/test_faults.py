@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit import shard
-from memcore.audit.run_audit import audit
+from memcore.audit import audit, shard
 from memcore.errors import StoreError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.commands._submit import without_launcher
 from memcore.errors import StoreError

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memcore
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.errors import ArgumentValueError, ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.runs.config import Config
 from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set

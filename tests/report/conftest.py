@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.matching.match_run import match_run
 from memcore.runs.config import Config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.report.run import read_run
 from memcore.report.sections.budget import context, screen_curves
 from memcore.report.subject import make_subject

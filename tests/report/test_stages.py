@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.matching.match_run import match_run
 from memcore.runs import schema
 from memcore.runs.config import Config

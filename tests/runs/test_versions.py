@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.cli import main
 from memcore.errors import RunError
 from memcore.evaluation.evaluate_run import evaluate_run

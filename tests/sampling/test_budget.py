@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MemcoreError
 from memcore.evaluation.score import clopper_pearson
 from memcore.graphs.prompt_graph import PromptGraph

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.errors import ConfigError, SamplerError
 from memcore.evaluation.roc import roc
 from memcore.runs.config import Config, from_mapping

@@ -18,7 +18,7 @@ from memcore.errors import ConfigError, RunError
 from memcore.images import REASONS
 from memcore.index import Index, build_index, open_source
 from memcore.jobs.stored import StoredPrompts, load_training_set
-from memcore.runs.prompts import prompts_of
+from memcore.runs.prompts import read_prompts
 from tests.support.stored_sets import Pixels, add, encoded, read_all
 
 PACKAGE = Path(memcore.__file__).parent
@@ -305,7 +305,7 @@ def test_the_column_of_captions_is_the_same_everywhere(names: tuple[str, ...], t
     table.parent.mkdir()
     pq.write_table(pa.table({"image": [png(0), png(1)], **columns}), table)
     want = {f"{wanted} of {i}": [i] for i in range(2)}
-    assert list(prompts_of(table)) == list(want)
+    assert list(read_prompts(table)) == list(want)
     assert by_filter(table.parent)[1] == want
     assert by_index(table.parent, tmp_path / "index")[1] == want
 

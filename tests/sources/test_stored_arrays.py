@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memcore import PromptGraph, tiled_l2_graph
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.audit.task import AuditJob
 from memcore.engine.scheduler import run_here
 from memcore.runs.config import Config
@@ -111,7 +111,7 @@ def test_large_arrays_are_not_kept(large: tuple[Path, dict[str, Pixels]], thread
     stored = StoredPrompts(root, threads=threads)
     assert stored.prompts == ["constant", "copies", "flat"]
     for prompt_id, name in enumerate(stored.prompts):
-        assert set(stored.images_in(prompt_id)) == {"reread", "room"}
+        assert set(stored.images_in(prompt_id)) == {"reread", "buffer"}
         assert np.array_equal(read_all(stored, prompt_id)[0], whole[name])
         graph = graph_of(stored, prompt_id)
         constant = (whole[name] == whole[name][:, :1, :1, :1]).all(axis=(1, 2, 3))
@@ -227,7 +227,7 @@ def test_images_are_compared_where_they_were_read(tmp_path: Path) -> None:
         np.save(root / f"{name}.npy", images)
     stored = StoredPrompts(root)
     for prompt_id, name in enumerate(stored.prompts):
-        room = stored.images_in(prompt_id)["room"]
+        room = stored.images_in(prompt_id)["buffer"]
         graph = graph_of(stored, prompt_id, 0.2)
         edges = tiled_l2_graph(whole[name], 0.2, channels="last").edges
         expected = edges[(edges != 7).all(axis=1)]

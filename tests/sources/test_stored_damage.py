@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.runs.summary import summary

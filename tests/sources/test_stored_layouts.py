@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memcore.audit.run_audit import filter_stored
+from memcore.audit import filter_stored
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sources.by_prompt import StoredPrompts
@@ -66,7 +66,7 @@ def test_good_images_lie_behind_one_another_whatever_is_between(tmp_path: Path) 
         (folder / f"{seed:03d}.png").write_bytes(content)
     for threads in (1, 2):
         stored = StoredPrompts(tmp_path / "set", threads=threads)
-        room = stored.room(stored.count(0))
+        room = stored.buffer(stored.count(0))
         kept, order = 0, []
         for pixels, seeds, constant, broken in stored.read(0):
             order.extend(seeds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from memcore.audit.run_audit import audit
+from memcore.audit import audit
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.system import atomic_files

@@ -36,7 +36,7 @@ void __tsan_release(void*);
 #error "simt needs a switch of stacks for this processor"
 #endif
 
-// Saves the registers that a callee must keep and its stack, then goes on where `to` was saved.
+// Saves the registers that a callee must keep and its stack, then resumes where `to` was saved.
 extern "C" void simt_switch(void** from, void* to);
 asm(R"(
     .text

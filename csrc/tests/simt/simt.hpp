@@ -87,7 +87,7 @@ inline constexpr simt::Coordinates<&simt::Place::block> blockIdx{};
 inline constexpr simt::Coordinates<&simt::Place::block_size> blockDim{};
 inline constexpr simt::Coordinates<&simt::Place::grid> gridDim{};
 
-// The collectives are not inlined: their return address tells the places in the program apart.
+// The collectives are not inlined: their return address identifies the point in the program.
 #define SIMT_COLLECTIVE __attribute__((noinline)) inline
 #define SIMT_SITE __builtin_extract_return_addr(__builtin_return_address(0))
 

@@ -18,7 +18,7 @@ from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
 from memcore.runs.schema import png_bytes
 from memcore.sampling.seeds import derive_seed
-from memcore.sources.stored import StoredPrompts
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
 
 #: Bytes of images that the graph is measured on at most; more are extrapolated.

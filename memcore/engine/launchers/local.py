@@ -44,6 +44,7 @@ class LocalPool(Generic[F]):
         self._ended: set[int] = set()
 
     def start(self) -> None:
+        """Start one more worker."""
         number = next(self._numbers)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
@@ -57,12 +58,14 @@ class LocalPool(Generic[F]):
         self._workers[number] = (process, ours)
 
     def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
+        """Have a worker that is ready do a task."""
         handed = None if worker in self._has_folder else folder
         self._has_folder.add(worker)
         with contextlib.suppress(OSError):  # a worker that has died is found by events()
             self._workers[worker][1].send((handed, task, checkpoint_seconds))
 
     def events(self) -> list[Event]:
+        """Return what was reported since."""
         numbers = {connection: number for number, (_, connection) in self._workers.items()}
         events = []
         for connection in cast("list[Connection]", wait(list(numbers), timeout=1.0)):
@@ -80,11 +83,13 @@ class LocalPool(Generic[F]):
         return events
 
     def end(self, worker: int) -> None:
+        """Stop an idle worker."""
         self._ended.add(worker)
         with contextlib.suppress(OSError):
             self._workers[worker][1].send(None)
 
     def close(self) -> None:
+        """Stop all workers, which write checkpoints of unfinished tasks."""
         processes = [process for process, _ in self._workers.values()]
         for process in processes:
             process.terminate()

@@ -53,16 +53,19 @@ class RayPool(Generic[F]):
         self._waiting: dict[Any, int] = {}
 
     def start(self) -> None:
+        """Start one more worker."""
         number = next(self._numbers)
         self._actors[number] = self._actor.remote(self._work, self._threads, os.getcwd())
         self._waiting[self._actors[number].prepare.remote()] = number
 
     def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
+        """Have a worker that is ready do a task."""
         handed = None if worker in self._has_folder else folder
         self._has_folder.add(worker)
         self._waiting[self._actors[worker].do.remote(handed, task, checkpoint_seconds)] = worker
 
     def events(self) -> list[Event]:
+        """Return what was reported since."""
         if not self._waiting:
             return []
         ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=1.0)
@@ -80,9 +83,11 @@ class RayPool(Generic[F]):
         return events
 
     def end(self, worker: int) -> None:
+        """Stop an idle worker."""
         self._ray.kill(self._actors.pop(worker))
 
     def close(self) -> None:
+        """Stop all workers, which write checkpoints of unfinished tasks."""
         with contextlib.suppress(Exception):  # a cluster that is gone has nothing to end
             for number in self._waiting.values():
                 self._actors[number].stop.remote()
