@@ -1,4 +1,4 @@
-"""Near-duplicates by embeddings: exact groups of rows by their cosine."""
+"""Find near-duplicates by embeddings: exact groups of rows by their cosine."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _faiss_pairs(embeddings: Embeddings, least: float) -> Iterator[_Near]:
     for a in range(0, len(embeddings), _BLOCK):
         block = _unit(embeddings, a)
         index.add(block.astype(np.float32))
-        # a search is strict, and takes its radius as float32: the one below it loses nothing
+        # the search is strict and rounds its radius to float32: the next smaller one misses nothing
         radius = np.nextafter(np.float32(least), np.float32(-2))
         limits, _, found = index.range_search(block.astype(np.float32), float(radius))
         j = np.repeat(np.arange(len(block), dtype=np.int64), (limits[1:] - limits[:-1]).astype(np.int64)) + a

@@ -54,7 +54,8 @@ class GraphSettings:
 class GraphOutcome:
     """What a prompt's graph came to: numbers of generations and of edges within the threshold, and the findings.
 
-    ``pairs`` is the graph with all its pairs, and None where it never left its device.
+    ``pixels(index)`` reads a generation (H, W, C), copied to the CPU, until the prompt is dropped; excluded ones were not
+    kept. ``pairs`` is the graph with all its pairs, and None where it never left its device.
     """
 
     generated: int
@@ -62,6 +63,7 @@ class GraphOutcome:
     edges: int
     findings: list[Finding]
     pairs: Graph | None
+    pixels: Callable[[int], NDArray[np.uint8]]
 
 
 class GrowingGraphs(Protocol):
@@ -84,10 +86,6 @@ class GrowingGraphs(Protocol):
 
     def outcome(self, prompt_id: int) -> GraphOutcome:
         """Return the prompt's edges and findings."""
-        ...
-
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        """Return the generation (H, W, C) with this index, on the CPU."""
         ...
 
     def drop(self, prompt_id: int) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
@@ -91,15 +89,12 @@ class DeviceGrowingGraphs:
         settings = self._settings
         answer = self._answer(prompt_id, settings.min_clique)
         generated, excluded = prompts.generated(number), prompts.excluded(number)
+        pixels = functools.partial(prompts.pixels, number)
         if answer.clique.upper < settings.min_clique:  # proven on the device: nothing else comes to the host
-            return GraphOutcome(generated, excluded, answer.edges, [], None)
+            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels)
         graph = prompts.graph(number)
         found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(generated, excluded, len(graph), found, graph)
-
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        prompts, number = self._slots[prompt_id]
-        return prompts.pixels(number, index)
+        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels)
 
     def drop(self, prompt_id: int) -> None:
         slot = self._slots.pop(prompt_id, None)

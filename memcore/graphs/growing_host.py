@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from memcore import arrays
 from memcore.graphs.findings import findings, largest_clique
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
@@ -64,10 +61,7 @@ class HostGrowingGraphs:
         pairs = grown.graph()
         graph = pairs.within(settings.threshold)
         found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs)
-
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        return self._graphs[prompt_id].pixels(index)
+        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels)
 
     def drop(self, prompt_id: int) -> None:
         self._graphs.pop(prompt_id, None)

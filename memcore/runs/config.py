@@ -1,4 +1,4 @@
-"""A run's configuration: one flat set of names, the same as flags, in TOML and in ``run.toml``."""
+"""A run's configuration: one flat set of names for flags, TOML files and ``run.toml``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCREENS = ("none", *SCORES)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that decides what a run finds. What does not (threads, workers, progress) is not in here.
+    """Everything that decides what a run finds; threads, workers and progress do not, and are not in here.
 
     ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
     program hands in, or the one that ``sampler`` names as module:attribute, made with ``sampler_options``, a JSON object
@@ -44,8 +44,8 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, that transparent pixels
-    of stored images stand on; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
+    pixels of stored images; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
     distance, so that other thresholds can be evaluated later.
     """
 
@@ -61,7 +61,7 @@ class Config:
     background: Annotated[
         str,
         Option(
-            "colour, as #ffffff, that transparent pixels stand on; without it they are quarantined",
+            "colour under transparent pixels, as #ffffff; without it such images are quarantined",
             "colour",
             use="stored",
         ),
@@ -87,10 +87,11 @@ class Config:
         ),
     ] = ""
     generations: Annotated[
-        int, Option("images a prompt; with budget sequential the most", "images", use="sampled")
+        int, Option("images a prompt; with budget sequential at most", "images", use="sampled")
     ] = 500
     budget: Annotated[
-        BudgetName, Option("sequential: stop a prompt as soon as it is decided", use="sampled")
+        BudgetName,
+        Option("sequential: stop sampling a prompt as soon as its result is decided", use="sampled"),
     ] = "fixed"
     copy_rate: Annotated[
         float,
@@ -98,7 +99,11 @@ class Config:
     ] = 0.1
     miss_rate: Annotated[
         float,
-        Option("for sequential: the part of such prompts that may be given up", "share", use="sampled"),
+        Option(
+            "for sequential: the largest expected share of such prompts that are missed",
+            "share",
+            use="sampled",
+        ),
     ] = 0.01
     screen: Annotated[
         str, Option("score each prompt by one denoising step", choices=SCREENS, use="sampled")
@@ -106,7 +111,7 @@ class Config:
     screen_threshold: Annotated[
         float,
         Option(
-            "prompts with a lower score are not sampled; 0: all are, scores are recorded",
+            "prompts with a lower score are not sampled; 0: all are sampled and scores recorded",
             "score",
             use="sampled",
         ),
@@ -160,6 +165,7 @@ class Config:
     ] = 0
 
     def __post_init__(self) -> None:
+        """Check every value. Raises ConfigError."""
         for field in declared(Config).values():
             object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         for name in ("generations", "batch_size", "node_limit"):
@@ -196,7 +202,7 @@ class Config:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
     def _idle(self) -> list[str]:
-        """Return the names that decide nothing under the other settings."""
+        """Return the names that have no effect under the other settings."""
         idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
@@ -205,7 +211,7 @@ class Config:
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
             raise ConfigError(
-                "budget='sequential' saves sampling, but stored images are there already: use budget='fixed'"
+                "budget='sequential' saves sampling, but stored images exist already: use budget='fixed'"
             )
         try:
             Sequential(self.copy_rate, self.miss_rate)
@@ -214,7 +220,7 @@ class Config:
 
     def _check_screen(self) -> None:
         if self.screen != "none" and self.source == "stored":
-            raise ConfigError("screen saves sampling, but stored images are there already: use screen='none'")
+            raise ConfigError("screen saves sampling, but stored images exist already: use screen='none'")
         if self.screen == "none" and self.screen_threshold:
             raise ConfigError("screen_threshold is set, but screen is 'none': say which score it is of")
         if not self.screen_threshold >= 0:
@@ -295,10 +301,10 @@ def _hint(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Return what is wrong with a name that no option has; a dotted one stands in a table of the file."""
+    """Return what is wrong with a name that no option has; a dotted one is in a table of the file."""
     *tables, last = name.split(".")
     hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
-    flat = " All names stand at the top of the file, in no table." if tables else ""
+    flat = " All names belong at the top of the file, outside of any table." if tables else ""
     return f"the configuration has an unknown name {name!r}; {hint}{flat}"
 
 

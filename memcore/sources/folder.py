@@ -11,9 +11,9 @@ from typing import Self
 
 from memcore.errors import ConfigError
 from memcore.images import IMAGE_SUFFIXES
+from memcore.images.payload import Content
 from memcore.sources import captions
 from memcore.sources.base import (
-    Content,
     Entry,
     Part,
     Place,

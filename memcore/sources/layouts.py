@@ -12,7 +12,8 @@ import numpy as np
 
 from memcore.errors import ConfigError
 from memcore.images import UnreadableImage
-from memcore.sources.base import PLACE, Content, FileParts, Place, number, read_bytes, shown
+from memcore.images.payload import Content
+from memcore.sources.base import PLACE, FileParts, Place, number, read_bytes, shown
 from memcore.sources.folder import images_in
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds

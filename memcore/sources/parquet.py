@@ -13,18 +13,9 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.images import UnreadableImage
+from memcore.images.payload import Content, Payload
 from memcore.sources import captions
-from memcore.sources.base import (
-    MAX_SEED,
-    Batch,
-    Content,
-    Entry,
-    FileParts,
-    Payload,
-    Place,
-    make_places,
-    shown,
-)
+from memcore.sources.base import MAX_SEED, Batch, Entry, FileParts, Place, make_places, shown
 
 #: Columns of images, the first that is there counts; else the only column of bytes.
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")

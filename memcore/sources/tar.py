@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from memcore.images import IMAGE_SUFFIXES, MAX_BYTES, UnreadableImage
+from memcore.images.payload import Content
 from memcore.sources import captions
-from memcore.sources.base import Content, Entry, FileParts, Place, number, read_bytes, shown
+from memcore.sources.base import Entry, FileParts, Place, number, read_bytes, shown
 from memcore.sources.captions import Text
 
 _END = tarfile.BLOCKSIZE

@@ -194,7 +194,7 @@ def test_interrupt_is_exit_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    assert "To go on: memcore filter" in said
+    assert "To resume: memcore filter" in said
     assert "Traceback" not in said
 
 
@@ -331,7 +331,7 @@ def test_configuration_round_trip(undisturbed: RunFolder) -> None:
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no run folder: it holds no run\.toml"):
+    with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.toml"):
         RunFolder.open(tmp_path)
     (tmp_path / "run.toml").write_text("[run]\nformat = 99\n")
     with pytest.raises(RunError, match="format 99, which a newer memcore made"):

@@ -262,7 +262,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    assert "To go on: memcore audit" in said
+    assert "To resume: memcore audit" in said
     assert "Traceback" not in said
     assert not list(run.rglob(f"{atomic_files.TEMPORARY}*"))
     folder = RunFolder.open(run)

@@ -20,16 +20,9 @@ from memcore.errors import ConfigError, MemcoreError, RunError
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping, read_toml
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_prompts
-from memcore.runs.schema import (
-    FINDINGS,
-    MATCHES,
-    QUARANTINE,
-    pairs_array,
-    parquet_bytes,
-    read_parquet,
-    rows_of_table,
-    table_of_rows,
-)
+from memcore.runs.reading import read_parquet
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE
+from memcore.runs.tables import pairs_array, parquet_bytes, rows_of_table, table_of_rows
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
