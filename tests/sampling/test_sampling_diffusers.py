@@ -354,7 +354,9 @@ def test_answers_that_are_no_images_are_refused(monkeypatch: pytest.MonkeyPatch)
     sampler = make_sampler()
     pipe = type(sampler._pipe)
     answers = {
-        "answered with something other than images: images must lie in .0, 1.": torch.full((4, 3, 8, 8), -0.5),
+        "answered with something other than images: images must lie in .0, 1.": torch.full(
+            (4, 3, 8, 8), -0.5
+        ),
         "answered with something other than images: images must be a tensor": torch.zeros(4, 3),
         "answered with something other than images: 3 images for 4 requests": torch.zeros(3, 3, 8, 8),
     }

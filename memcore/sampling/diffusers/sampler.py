@@ -33,7 +33,9 @@ try:
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    from memcore.sampling.diffusers.digest import component_digest
+    from memcore.sampling.diffusers.changes import find_changes
+    from memcore.sampling.diffusers.content import NoContentError
+    from memcore.sampling.diffusers.digest import component_digest, describe_option
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -117,6 +119,7 @@ class DiffusersSampler:
             negative_prompt,
             dict(call_options or {}),
         )
+        self._options = _described_options(self._call)
         self._shape: tuple[int, int, int] | None = None
         self._described: dict[str, str] | None = None
         for component in self._pipe.components.values():
@@ -194,7 +197,8 @@ class DiffusersSampler:
             self._described = {
                 "pipeline": type(self._pipe).__name__,
                 **{f"component.{name}": component_digest(c, name) for name, c in components},
-                **{f"call.{name}": str(value) for name, value in sorted(self._call.items())},
+                **{f"changed.{name}": text for name, text in find_changes(self._pipe, self.steps).items()},
+                **self._options,
                 **{f"default.{name}": value for name, value in sorted(defaults.items())},
                 "batch_size": str(self.batch_size),
                 "dtype": str(self._pipe.dtype).removeprefix("torch."),
@@ -337,6 +341,20 @@ class DiffusersSampler:
         if device.type == "cuda":
             return f"cuda {torch.cuda.get_device_name(device)}"
         return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)
+
+
+def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a description says of the call's arguments. Raises ArgumentValueError for one without content."""
+    described = {}
+    for name, value in sorted(call.items()):
+        try:
+            described[f"call.{name}"] = describe_option(value)
+        except NoContentError as error:
+            raise ArgumentValueError(
+                f"call_options holds {name!r}, which cannot be put into the fingerprint: {error}. Give numbers, texts, "
+                "tensors, arrays, pictures or functions"
+            ) from None
+    return described
 
 
 def _channels_last(images: Any) -> Any:
