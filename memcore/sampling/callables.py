@@ -11,6 +11,7 @@ from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
+from memcore.sampling.transient import as_transient
 from memcore.types import Images, Request
 
 
@@ -68,6 +69,8 @@ class CallableSampler:
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
         except Exception as error:
+            if (transient := as_transient(error)) is not None:
+                raise transient from error
             raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
         if isinstance(answer, list | tuple):
             answer = _stack(answer)
