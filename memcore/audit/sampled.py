@@ -46,7 +46,10 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
                 continue
             if graphs is None:
                 graphs = start_graphs(settings, images)
+            first = 0 in todo and not in_flight
             runs = _begin(in_flight, graphs, part, screened)
+            for note in context.watch.look(sampler, part, images, first=first):
+                context.quarantine(*note)
             with context.stages.timed("graph"):
                 graphs.extend(images, runs)
             if config.keep == "all":
@@ -55,6 +58,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         context.on_progress(len(batch))
         for prompt_id in failed:
             batches.drop(prompt_id)
+            context.watch.drop(prompt_id)
             if in_flight.pop(prompt_id, None) is not None and graphs is not None:
                 graphs.drop(prompt_id)
         if graphs is None:
@@ -67,7 +71,13 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
             if stop is not None:
                 in_flight[prompt_id].stop = stop
                 context.on_progress(config.generations - len(in_flight[prompt_id].seeds))
-                yield in_flight.pop(prompt_id)
+                notes, nothing = context.watch.end(prompt_id)
+                for note in notes:
+                    context.quarantine(*note)
+                prompt = in_flight.pop(prompt_id)
+                if not nothing:  # else it has failed: the entry in the quarantine says why
+                    yield prompt
+                del prompt  # its images are the memory of a run
                 graphs.drop(prompt_id)
 
 

@@ -13,6 +13,7 @@ from memcore.engine.task import Counts, Identity, OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, RunStart, shard_size
 from memcore.runs.reading import quarantine_table
+from memcore.sampling.watch import SamplerWatch
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress
 
@@ -24,6 +25,7 @@ class AuditWork:
         self._config = config
         self._source = source
         self._threads: int | None = None
+        self._watch = SamplerWatch()
 
     def prepare(self, threads: int | None) -> Identity:
         """Make the source that the configuration names."""
@@ -35,7 +37,7 @@ class AuditWork:
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
         assert self._source is not None
-        context = ShardContext(folder, self._source, self._threads, on_progress)
+        context = ShardContext(folder, self._source, self._threads, on_progress, self._watch)
         done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
         prompts, failed = int(done["prompts"]), int(done["failed"])
         return Counts(prompts, failed, _last_error(folder.storage, task) if failed == prompts else "")

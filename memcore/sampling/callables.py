@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
@@ -22,7 +23,8 @@ class CallableSampler:
     ----------
     function
         Takes a list of N prompts and a list of N seeds; returns uint8 (N, H, W, C), NumPy or torch, or a list of N
-        arrays (H, W, C) or PIL images. Each image must depend on nothing but its prompt and its seed.
+        arrays (H, W, C) or PIL images, with None where an image could not be made. Each image must depend on nothing but
+        its prompt and its seed.
     image_shape
         (H, W, C).
     fingerprint
@@ -72,11 +74,38 @@ class CallableSampler:
             if (transient := as_transient(error)) is not None:
                 raise transient from error
             raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
+        broken = None
         if isinstance(answer, list | tuple):
+            answer, broken = _replace_broken(answer, self.image_shape)
             answer = _stack(answer)
         unflagged = Images(answer, np.zeros(len(requests), dtype=np.bool_))
         check_images(unflagged, requests, self.image_shape)
-        return Images(answer, flag_constant(answer))
+        flagged = flag_constant(answer)
+        return Images(answer, flagged, broken) if broken is None else Images(answer, flagged | broken, broken)
+
+
+def _replace_broken(
+    images: Sequence[Any], shape: tuple[int, int, int]
+) -> tuple[Sequence[Any], NDArray[np.bool_] | None]:
+    """Put a black image where there is None or a picture that cannot be decoded; say where, or None for nowhere."""
+    read = [image if arrays.is_torch(image) else _read(image) for image in images]
+    broken = np.array([image is None for image in read], dtype=np.bool_)
+    if not broken.any():
+        return read, None
+    like: Any = next((image for image in read if image is not None), None)
+    black = np.zeros(shape, dtype=np.uint8)
+    filler = like.new_zeros(shape) if arrays.is_torch(like) else black
+    return [filler if image is None else image for image in read], broken
+
+
+def _read(image: Any) -> Any:
+    """Return a picture as an array, and None for one that is cut or damaged."""
+    if image is None:
+        return None
+    try:
+        return np.asarray(image)
+    except OSError:  # PIL decodes late
+        return None
 
 
 def _stack(images: Sequence[Any]) -> Any:

@@ -57,3 +57,12 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         )
     if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")
+    broken = images.broken
+    if broken is None:
+        return
+    if not isinstance(broken, np.ndarray) or broken.dtype != np.bool_ or broken.shape != flagged.shape:
+        raise SamplerError(
+            f"the sampler's broken must be None or bool of shape ({len(requests)},), got {broken!r}"
+        )
+    if (broken & ~flagged).any():
+        raise SamplerError("the sampler's broken images must be flagged as well: they are never compared")

@@ -188,7 +188,7 @@ class _FromPrograms(SyntheticSampler):
 
     def sample(self, requests: Any) -> Images:
         super().sample(requests)
-        if len(self.batches) == 2:
+        if len(self.batches) == 3:
             raise SamplerError("the endpoint failed") from http_error(502)
         return SyntheticSampler().sample(requests)
 

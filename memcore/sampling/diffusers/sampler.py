@@ -173,7 +173,7 @@ class DiffusersSampler:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C): known after the first batch; asked for before, one image is sampled to see."""
         if self._shape is None:
-            pixels, _ = self._sample_batch([Request(0, "a picture", 0)], 1)
+            pixels = self._sample_batch([Request(0, "a picture", 0)], 1).pixels
             self._shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         return self._shape
 
@@ -217,8 +217,11 @@ class DiffusersSampler:
             raise ArgumentValueError("requests must hold at least one request")
         size = self.cpu_batch if self._on_cpu else self.batch_size
         parts = [self._sample_batch(requests[s : s + size], size) for s in range(0, len(requests), size)]
-        pixels = torch.cat([p for p, _ in parts])
-        images = Images(pixels, np.concatenate([f for _, f in parts]))
+        pixels = torch.cat([part.pixels for part in parts])
+        broken = np.concatenate([part.broken for part in parts if part.broken is not None])
+        images = Images(
+            pixels, np.concatenate([part.flagged for part in parts]), broken if broken.any() else None
+        )
         shape = self._shape or (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         check_images(images, requests, shape)
         self._shape = shape
@@ -265,6 +268,28 @@ class DiffusersSampler:
                 f"that are up to {levels} levels apart"
             )
 
+    def check_prompt(self, prompt: str) -> str:
+        """Return what is lost of a prompt that every tokenizer of the pipeline cuts; nothing if one reads it all."""
+        cut = []
+        for name, tokenizer in sorted(self._pipe.components.items()):
+            if tokenizer is None or not name.startswith("tokenizer") or not callable(tokenizer):
+                continue
+            limit = int(getattr(tokenizer, "model_max_length", 0) or 0)
+            if "max_sequence_length" in self._parameters and "CLIP" not in type(tokenizer).__name__:
+                default = self._parameters["max_sequence_length"].default
+                limit = min(limit, self._call.get("max_sequence_length", default))
+            tokens = len(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+            if not limit or tokens <= limit:
+                return ""
+            cut.append((limit, tokens))
+        if not cut:
+            return ""
+        limit, tokens = max(cut)
+        return (
+            f"the prompt has {tokens} tokens and the pipeline reads {limit}: the end of the prompt changes no image. "
+            "Shorten it"
+        )
+
     @property
     def _device(self) -> torch.device:
         """The device that computes; where weights are offloaded to the CPU, it is not theirs."""
@@ -291,8 +316,8 @@ class DiffusersSampler:
         )  # some take no list, for example aMUSEd
         return arguments
 
-    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
-        """Return (count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+    def _sample_batch(self, requests: Sequence[Request], size: int) -> Images:
+        """Return the requests' images from one call of the pipeline with ``size`` images."""
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
@@ -307,15 +332,16 @@ class DiffusersSampler:
             unit = _channels_last(getattr(answer, "images", None))
             if len(unit) != size:
                 raise ArgumentValueError(f"{len(unit)} images for {size} requests")
-            pixels = to_uint8(unit[:count]).to(self._device)
+            unit, broken = _without_nan(unit[:count])
+            pixels = to_uint8(unit).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise SamplerError(f"{name} answered with something other than images: {error}") from error
-        flagged = flag_constant(pixels)
+        flagged = flag_constant(pixels) | broken
         for verdict in ("nsfw_content_detected", "nsfw_detected", "watermark_detected"):
             found = getattr(answer, verdict, None)
             if found is not None:
                 flagged = flagged | np.array([bool(f) for f in found[:count]], dtype=np.bool_)
-        return pixels, flagged
+        return Images(pixels, flagged, broken)
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
@@ -355,6 +381,18 @@ def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
                 "tensors, arrays, pictures or functions"
             ) from None
     return described
+
+
+def _without_nan(images: Any) -> tuple[Any, NDArray[np.bool_]]:
+    """Return the images with black in place of those that hold NaN or infinity, and which these are.
+
+    In float16 a decoder overflows for single seeds: that costs the image, not its prompt.
+    """
+    if not images.is_floating_point():
+        return images, np.zeros(len(images), dtype=np.bool_)
+    finite = torch.isfinite(images).flatten(1).all(1)
+    broken = np.asarray((~finite).cpu())
+    return (torch.where(finite[:, None, None, None], images, 0) if broken.any() else images), broken
 
 
 def _channels_last(images: Any) -> Any:
