@@ -63,7 +63,9 @@ def patiently(ask: Callable[[], T]) -> T:
             pause = max(wait, error.retry_after or 0.0)
             if waited + pause > PATIENCE:
                 raise TransientError(f"{error} (asked {tries} times in {waited:.0f} s)") from error
-            _log.warning("the sampler does not answer: %s. It is asked again in %.1f s", error, pause)
+            _log.warning(
+                "memcore: the sampler does not answer: %s. It is asked again in %.1f s", error, pause
+            )
             time.sleep(pause)
     raise AssertionError("waits never end")
 

@@ -152,7 +152,7 @@ class SamplerWatch:
     def _note(self, prompt_id: int, prompt: str, reason: str, text: str) -> Note:
         if reason not in self._said:
             self._said.add(reason)
-            _log.warning("prompt %d: %s (told once; the run's quarantine has all)", prompt_id, text)
+            _log.warning("memcore: prompt %d: %s (told once; the run's quarantine has all)", prompt_id, text)
         return Note(prompt_id, prompt, reason, text)
 
 

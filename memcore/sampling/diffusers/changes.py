@@ -247,6 +247,8 @@ def _run_state(fresh: Any, steps: int) -> set[str]:
             trial.set_timesteps(number)
             sample = torch.zeros(1, 1, 1, 2)
             for timestep in trial.timesteps[:3]:
+                if hasattr(trial, "scale_model_input"):
+                    trial.scale_model_input(sample, timestep)
                 sample = trial.step(torch.zeros_like(sample), timestep, sample).prev_sample
     after = {name: _text_or_kind(contents, value) for name, value in vars(trial).items()}
     return _RUN_STATE | {name for name in before if before[name] != after.get(name)}

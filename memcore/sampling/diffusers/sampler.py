@@ -11,6 +11,7 @@ import importlib.metadata
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -155,7 +156,10 @@ class DiffusersSampler:
                 pipe = DiffusionPipeline.from_pretrained(model, **chosen)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
+            hint = _variant_hint(model, variant)
+            raise ConfigError(
+                f"model={model!r} cannot be loaded as a diffusers pipeline: {first}{hint}"
+            ) from error
         if scheduler is not None:
             kind = getattr(diffusers, scheduler, None)
             if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
@@ -406,6 +410,18 @@ def _channels_last(images: Any) -> Any:
             f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
         )
     return images.permute(0, 2, 3, 1)
+
+
+def _variant_hint(model: str, variant: str | None) -> str:
+    """Return which variants a folder's files are of, for whoever named another one or none."""
+    files = Path(model).glob("*/*.safetensors") if Path(model).is_dir() else ()
+    names = {file.name.removesuffix(".safetensors").partition(".")[2].partition("-0")[0] for file in files}
+    names = {name for name in names if name and name != variant and "-of-" not in name}
+    return (
+        f". The folder has files of the variant {', '.join(sorted(names))}: give variant (--variant)"
+        if names
+        else ""
+    )
 
 
 @contextlib.contextmanager
