@@ -9,7 +9,7 @@ from memcore.errors import RunError
 from memcore.report.run import Run, read_run
 from memcore.runs.rows import FindingRow
 
-#: Findings to look at, generations shown of each, and training images beside them.
+#: Findings to judge, generations shown of each, and training images next to them.
 TOP, GENERATIONS, TRAINING = 1000, 16, 5
 
 
@@ -37,7 +37,7 @@ class Gallery:
             )
         if self.run.matches is None:
             raise RunError(
-                f"annotate shows findings beside their nearest training images: memcore match {run} --training ... first"
+                f"annotate shows findings with their nearest training images: memcore match {run} --training ... first"
             )
         ranked = _rank(self.run)
         if not ranked:

@@ -15,6 +15,7 @@ from memcore.sampling.batches import RequestBatch, interleave
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.sample import sample_batch
 from memcore.sampling.screen import Screened, screen_prompts
+from memcore.sampling.seeds import sampler_seed_bits
 from memcore.system.credentials import redact
 from memcore.types import Images, StopReason
 
@@ -35,7 +36,11 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
     graphs: GrowingGraphs | None = None  # made once it is known which device the sampler's images are on
     failed: set[int] = set()
     batches = interleave(
-        ((i, names[i]) for i in wanted), config.make_budget(), config.batch_size, run_seed=config.seed
+        ((i, names[i]) for i in wanted),
+        config.make_budget(),
+        config.batch_size,
+        run_seed=config.seed,
+        seed_bits=sampler_seed_bits(sampler),
     )
     while (batch := batches.next_batch()) is not None:
         for part, images in sample_batch(sampler, batch, context.stages.timed):

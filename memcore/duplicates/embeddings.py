@@ -36,6 +36,10 @@ def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exa
     >>> group_embeddings(np.array([[1, 0], [0, 1], [2, 0.1], [0, 3]], np.float32), 0.99).tolist()
     [0, 1, 0, 1]
     """
+    if isinstance(embeddings, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            "embeddings must not be masked, since the mask would be ignored; leave the masked rows out"
+        )
     if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f":
         raise ArgumentTypeError(f"embeddings must be a float array (N, D), got {type(embeddings).__name__}")
     if embeddings.ndim != 2 or 0 in embeddings.shape:

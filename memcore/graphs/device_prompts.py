@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -150,7 +151,8 @@ class DevicePrompts:
                 f"images must have the shape {(total, *self.shape)}, got {(total, *view.image_shape)}"
             )
         checked = []
-        for slot, first, count in runs:
+        for run in runs:
+            slot, first, count = (arrays.check_index(number, "runs") for number in run)
             if first < 0 or count < 1 or first + count > total:
                 raise ArgumentValueError(
                     f"runs must lie within the {total} images and hold one at least, got {(slot, first, count)}"
@@ -168,14 +170,10 @@ class DevicePrompts:
         """Add the runs' images, after all checks: a batch is added as a whole or not at all."""
         pixels = view.pixels[0]
         if view.on_cpu != (self._slots.device == "cpu"):
-            raise DeviceError(f"images must stand on {self._slots.device}, got {view.device}")
+            raise DeviceError(f"images must be on {self._slots.device}, got {view.device}")
         keep = None
         if exclude is not None:
-            mask = np.asarray(exclude)
-            if mask.shape != (len(pixels),) or mask.dtype != np.bool_:
-                raise ArgumentValueError(
-                    f"exclude must be bool of shape {(len(pixels),)}, got {mask.dtype} {mask.shape}"
-                )
+            mask = arrays.check_marks(exclude, "exclude", len(pixels))
             keep = ~mask if mask.any() else None
         end: dict[int, int] = {}
         for slot, _, count in runs:
@@ -292,7 +290,7 @@ class DevicePrompts:
     def pixels(self, slot: int, index: int) -> NDArray[np.uint8]:
         """Return the generation (H, W, C) with this index, copied to the CPU."""
         numbers = self._numbers(self._check_slot(slot))
-        position = int(np.searchsorted(numbers, index))
+        position = bisect.bisect_left(numbers, arrays.check_index(index, "index"))
         if position == len(numbers) or numbers[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of slot {slot}")
         return np.array(self._slots.images(slot)[position].cpu().numpy())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.arrays import ImageArray
-from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
+from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graph import tiled_l2_graph
+from memcore.graphs.elsewhere import connect_new
 from memcore.types import (
     DEFAULT_MIN_CLIQUE,
     DEFAULT_NODE_LIMIT,
@@ -113,6 +114,10 @@ class PromptGraph:
             raise ArgumentValueError("buffer and room are two names of one argument: give buffer alone")
         buffer = room if buffer is None else buffer
         if buffer is not None and (
+            not isinstance(buffer, np.ndarray) or isinstance(buffer, np.ma.MaskedArray)
+        ):
+            raise ArgumentTypeError(f"buffer must be a NumPy array, got {type(buffer).__name__}")
+        if buffer is not None and (
             buffer.dtype != np.uint8 or buffer.shape[1:] != self.shape or not buffer.flags.c_contiguous
         ):
             raise ArgumentValueError(
@@ -135,6 +140,11 @@ class PromptGraph:
     def __len__(self) -> int:
         return self.n
 
+    def __repr__(self) -> str:
+        """Return one line; the graph is not computed for it."""
+        excluded = f", excluded={self.excluded}" if self.excluded else ""
+        return f"PromptGraph(shape={self.shape}, threshold={self.threshold.value!r}, n={self.n}{excluded})"
+
     def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None:
         """Add generations (N, H, W, C) uint8, in order; those marked in ``exclude`` (N,) count but get no edges.
 
@@ -152,11 +162,7 @@ class PromptGraph:
         count = int(pixels.shape[0])
         vertices = np.arange(self.n, self.n + count)
         if exclude is not None:
-            mask = np.asarray(exclude)
-            if mask.shape != (count,) or mask.dtype != np.bool_:
-                raise ArgumentValueError(
-                    f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}"
-                )
+            mask = arrays.check_marks(exclude, "exclude", count)
             if mask.any():
                 vertices = vertices[~mask]
                 pixels = pixels[~mask] if view.on_cpu else pixels[(~mask).tolist()]
@@ -199,12 +205,13 @@ class PromptGraph:
         in_place = image is self._next_slot  # nothing was added since that was handed out
         slot = None if in_place else self.next_slot()
         if not in_place:
-            if slot is None or image.shape != self.shape or image.dtype != np.uint8:
+            pixels, _, dtype, _ = interop.as_array(image, "image")
+            if slot is None or pixels.shape != self.shape or dtype != "uint8" or arrays.is_torch(pixels):
                 raise ArgumentValueError(
                     f"image must be uint8 of shape {self.shape}, for a graph that keeps images on the CPU, got "
-                    f"{image.dtype} {image.shape}"
+                    f"{dtype} {tuple(pixels.shape)}"
                 )
-            image = np.ascontiguousarray(image)
+            image = np.ascontiguousarray(pixels)
         kept = self._sums().append_one(image, slot)
         self._next_slot = None
         if kept:
@@ -299,7 +306,7 @@ class PromptGraph:
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """Return the generation (H, W, C) with this index, copied to the CPU; excluded ones were not kept."""
         vertices = self._kept_vertices()
-        position = int(np.searchsorted(vertices, index))
+        position = bisect.bisect_left(vertices, arrays.check_index(index, "index"))
         if position == len(vertices) or vertices[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
         if self._streamed is not None:
@@ -391,7 +398,9 @@ class PromptGraph:
                 self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
             )
         else:
-            edges, ssd = self._connect_elsewhere(self._pixels[:end], since)
+            edges, ssd = connect_new(
+                self._pixels[:end], since, self.threshold, self.tile, self._backend, self._threads
+            )
         for name, value in stats.items():
             self._counts[name] = self._counts.get(name, 0) + value
         if end != self.n:
@@ -402,33 +411,3 @@ class PromptGraph:
             edges, ssd = edges[order], ssd[order]
         self._edges, self._ssd = edges, ssd
         self._connected = end
-
-    def _connect_elsewhere(
-        self, images: Any, since: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
-        """Return edges among the new images, and between them and all before, by the public functions."""
-        new = images[since:]
-        inner = tiled_l2_graph(
-            new,
-            self.threshold.value,
-            tile=self.tile,
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        assert inner.ssd is not None
-        if not since:
-            return inner.edges, inner.ssd
-        cross = pairwise_tiled_l2(
-            images[:since],
-            new,
-            tile=self.tile,
-            output="ssd",
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        cross = np.asarray(cross.cpu() if arrays.is_torch(cross) else cross)
-        i, j = np.nonzero(cross <= self._ssd_max)
-        edges = np.concatenate([inner.edges + since, np.stack([i, j + since], axis=1)]).astype(np.int32)
-        return edges, np.concatenate([inner.ssd, cross[i, j].astype(inner.ssd.dtype)])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
-from memcore.arrays import check_threads
+from memcore.arrays import as_images, check_threads
 from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.index.pairs import exact_ssd, pair_ssd
@@ -102,8 +102,9 @@ def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | N
 
     Raises ArgumentValueError, RunError.
     """
-    check_shape(index, images)
-    points = Points.of(index, lambda i: images[i], np.ones(len(images), np.int64))
+    pixels = as_images(images, "images", channels="last", ndims=(4,)).pixels[0]
+    check_shape(index, pixels)
+    points = Points.of(index, lambda i: np.ascontiguousarray(pixels[i]), np.ones(len(images), np.int64))
     return nearest_points(index, points, k, check_threads(threads))
 
 

@@ -22,7 +22,7 @@ from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
 from memcore.runs.rows import MatchRecord, MatchRow
-from memcore.runs.tables import parquet_bytes, table_of_matches
+from memcore.runs.tables import matches_to_table, parquet_bytes
 from memcore.sources.in_memory import load_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
@@ -69,7 +69,7 @@ def match_run(
     rows = [make_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
     for row in wanted:  # annotators see them side by side; one at a time, since they may be many
         write_atomic(folder.path / layout.training_image_name(row), png_bytes(answer.image(row)))
-    write_atomic(folder.path / layout.MATCHES, parquet_bytes(table_of_matches(rows)))
+    write_atomic(folder.path / layout.MATCHES, parquet_bytes(matches_to_table(rows)))
     record = cast(MatchRecord, {**answer.about, "delta": delta, "distance": metric})
     write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows

@@ -29,6 +29,7 @@ class CliqueMembers:
         self._read = functools.lru_cache(maxsize=512)(self._decode)
 
     def __getitem__(self, finding: int) -> NDArray[np.uint8]:
+        """Return the members of one clique."""
         return self.load(np.arange(self._starts[finding], self._starts[finding + 1]))
 
     def load(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:

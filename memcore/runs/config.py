@@ -131,7 +131,7 @@ class Config:
         ),
     ] = 0.0
     screen_seeds: Annotated[
-        int, Option("images a prompt that the screen looks at", "images", use="sampled")
+        int, Option("images a prompt that the screen evaluates", "images", use="sampled")
     ] = 4
     screen_guidance: Annotated[float, Option("guidance of the screen", "scale", use="sampled")] = 7.5
     seed: Annotated[
@@ -205,7 +205,7 @@ class Config:
                 raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
             if self.steps < 1:
                 raise ConfigError(
-                    "steps is missing: the number of denoising steps changes the images, so say it"
+                    "steps is missing: give the number of denoising steps, which changes the images"
                 )
         for name in ("variant", "revision", "scheduler"):
             if getattr(self, name) is not None and self.source != "diffusers":
@@ -241,7 +241,9 @@ class Config:
         if self.screen != "none" and self.source == "stored":
             raise ConfigError("screen saves sampling, but stored images exist already: use screen='none'")
         if self.screen == "none" and self.screen_threshold:
-            raise ConfigError("screen_threshold is set, but screen is 'none': say which score it is of")
+            raise ConfigError(
+                "screen_threshold is set, but screen is 'none': choose the screen whose score it limits"
+            )
         if not self.screen_threshold >= 0:
             raise ConfigError(f"screen_threshold must be at least 0, got {self.screen_threshold}")
         _at_least("screen_seeds", self.screen_seeds, 1)
@@ -304,7 +306,7 @@ class Config:
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
-    """Return the Config of TOML values; refuse an unknown name and say the nearest known one."""
+    """Return the Config of TOML values; refuse an unknown name and suggest the nearest known one."""
     clean = {key.replace("-", "_"): value for key, value in values.items()}
     known = declared(Config)
     for key, value in clean.items():
@@ -340,7 +342,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return lines that say what differs between two flat configurations.
+    """Return what differs between two flat configurations, as lines.
 
     >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
     ['steps: 20 -> 30']

@@ -33,7 +33,7 @@ from memcore.runs.reading import (
 )
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import FINDINGS, QUARANTINE
-from memcore.runs.tables import parquet_bytes, rows_of_table, table_of_rows
+from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
@@ -201,7 +201,7 @@ class RunFolder:
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(table_of_rows(record.rows))
+        data = parquet_bytes(rows_to_table(record.rows))
         self.storage.write(layout.findings_name(shard.task), data)
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
@@ -232,7 +232,7 @@ class RunFolder:
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
         """Write a checkpoint of an unfinished shard, which whoever does it next resumes."""
         about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
-        table = table_of_rows(record.rows)
+        table = rows_to_table(record.rows)
         table = table.replace_schema_metadata({"memcore": json.dumps(about)})
         self.storage.write(layout.checkpoint_name(shard.task), parquet_bytes(table))
 
@@ -243,7 +243,7 @@ class RunFolder:
             about = json.loads(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
-            rows = rows_of_table(table)
+            rows = table_to_rows(table)
             if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
                 return ShardRecord()
             return ShardRecord(

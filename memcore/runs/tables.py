@@ -31,7 +31,7 @@ def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]])
     return pa.StructArray.from_arrays(columns, fields=list(_PAIRS.value_type))
 
 
-def table_of_rows(rows: Sequence[FindingRow]) -> pa.Table:
+def rows_to_table(rows: Sequence[FindingRow]) -> pa.Table:
     """Return rows as a table of ``FINDINGS``; pairs are None, a list, or what ``pairs_array`` made."""
     table = pa.Table.from_pylist([{**row, "pairs": None} for row in rows], schema=FINDINGS)
     pairs: list[Any] = [row.get("pairs") for row in rows]
@@ -49,7 +49,7 @@ def table_of_rows(rows: Sequence[FindingRow]) -> pa.Table:
     return table.set_column(FINDINGS.get_field_index("pairs"), FINDINGS.field("pairs"), column)
 
 
-def rows_of_table(table: pa.Table) -> list[FindingRow]:
+def table_to_rows(table: pa.Table) -> list[FindingRow]:
     """Return the rows of a table of ``FINDINGS``, with pairs as ``pairs_array`` makes them; KeyError without pairs."""
     rows: list[FindingRow] = table.drop_columns("pairs").to_pylist()
     column = table["pairs"].combine_chunks()
@@ -58,7 +58,7 @@ def rows_of_table(table: pa.Table) -> list[FindingRow]:
     return rows
 
 
-def table_of_matches(rows: Sequence[MatchRow]) -> pa.Table:
+def matches_to_table(rows: Sequence[MatchRow]) -> pa.Table:
     """Return rows as a table of ``MATCHES``."""
     return pa.Table.from_pylist(rows, schema=MATCHES)
 

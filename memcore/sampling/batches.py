@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Budget, LargestClique
-from memcore.sampling.seeds import derive_seeds
+from memcore.sampling.seeds import SEED_BITS, derive_seeds
 from memcore.types import Request, StopReason
 
 
@@ -80,12 +80,18 @@ class Batches:
     """An iterator over batches of Requests, made by ``interleave``. Between two batches it takes decisions."""
 
     def __init__(
-        self, prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, run_seed: int
+        self,
+        prompts: Iterable[tuple[int, str]],
+        budget: Budget,
+        batch_size: int,
+        run_seed: int,
+        seed_bits: int = SEED_BITS,
     ) -> None:
         self._prompts = iter(prompts)
         self._budget = budget
         self._size = arrays.check_count(batch_size, "batch_size")
         self._seed = arrays.check_count(run_seed, "run_seed", 0, 2**63 - 1)
+        self._seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
         self._open: dict[int, _Open] = {}
         self._begun: set[int] = set()
 
@@ -150,7 +156,7 @@ class Batches:
         """Add what the budget granted this prompt, at most ``left`` images, and return how many that are."""
         count = min(prompt.allowance, left)
         if count:
-            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated)
+            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated, bits=self._seed_bits)
             runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds))
             prompt.generated += count
             prompt.allowance -= count
@@ -169,7 +175,12 @@ def _untold() -> tuple[int, int]:
 
 
 def interleave(
-    prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, *, run_seed: int
+    prompts: Iterable[tuple[int, str]],
+    budget: Budget,
+    batch_size: int,
+    *,
+    run_seed: int,
+    seed_bits: int = SEED_BITS,
 ) -> Batches:
     """Return batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
@@ -184,4 +195,4 @@ def interleave(
     >>> [[r.prompt_id for r in batch] for batch in batches]
     [[0, 0, 0, 1], [1, 1]]
     """
-    return Batches(prompts, budget, batch_size, run_seed)
+    return Batches(prompts, budget, batch_size, run_seed, seed_bits)

@@ -12,6 +12,7 @@ from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
+from memcore.sampling.seeds import SEED_BITS
 from memcore.sampling.transient import as_transient
 from memcore.types import Images, Request
 
@@ -29,6 +30,8 @@ class CallableSampler:
         (H, W, C).
     fingerprint
         Names all that changes images: a run that was started with one fingerprint is not resumed with another.
+    seed_bits
+        Bits of the seeds that the function takes, where it takes fewer than 63: 32 for many hosted APIs, 53 for JavaScript.
 
     Raises
     ------
@@ -50,6 +53,8 @@ class CallableSampler:
         function: Callable[[list[str], list[int]], Any],
         image_shape: tuple[int, int, int],
         fingerprint: str,
+        *,
+        seed_bits: int | None = None,
     ) -> None:
         if not callable(function):
             raise ArgumentTypeError(f"function must be callable, got {type(function).__name__}")
@@ -61,6 +66,8 @@ class CallableSampler:
         self.image_shape = (h, w, c)
         self.fingerprint = fingerprint
         self._function = function
+        if seed_bits is not None:
+            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
 
     def describe(self) -> dict[str, str]:
         """Return what the run's run.toml says of the sampler."""
@@ -115,6 +122,8 @@ def _stack(images: Sequence[Any]) -> Any:
             import torch
 
             return torch.stack(list(images))
+        if any(isinstance(image, np.ma.MaskedArray) for image in images):
+            raise SamplerError("the sampler's images must not be masked, since the masks would be ignored")
         return np.stack([np.asarray(image) for image in images]) if images else np.empty(0, dtype=np.uint8)
     except (ValueError, TypeError, RuntimeError) as error:
         raise SamplerError(f"the sampler's list of images cannot be stacked: {error}") from error

@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from memcore import arrays
-from memcore.errors import SamplerError
+from memcore import arrays, interop
+from memcore.errors import MemcoreError, SamplerError
 from memcore.types import Images, Request
 
 
@@ -18,6 +18,10 @@ class Sampler(Protocol):
 
     ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
     kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
+
+    A sampler may also have ``seed_bits``, an integer up to 63: seeds are then below 2^seed_bits, for an API that takes
+    32 bits, or 53 for one in JavaScript. ``describe()`` says for people what the fingerprint is made from.
+    ``check_prompt(prompt)`` returns what of a prompt is lost, for example a text that is cut, or "" if nothing is.
     """
 
     fingerprint: str
@@ -45,7 +49,10 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(
             f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}"
         )
-    dtype = str(pixels.dtype).removeprefix("torch.")
+    try:
+        dtype = interop.as_array(pixels, "the sampler's pixels")[2]
+    except MemcoreError as error:
+        raise SamplerError(str(error)) from None
     if dtype != "uint8":
         raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
     expected = (len(requests), *image_shape)
@@ -55,7 +62,7 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(
             f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}{hint}"
         )
-    if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
+    if type(flagged) is not np.ndarray or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")
     broken = images.broken
     if broken is None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, SamplerError, TransientError
 from memcore.sampling.protocol import Sampler
-from memcore.sampling.seeds import derive_seeds
+from memcore.sampling.seeds import derive_seeds, sampler_seed_bits
 from memcore.sampling.transient import patiently
 from memcore.types import Request
 
@@ -140,10 +140,13 @@ def screen_prompts(
         )
 
     screened: dict[int, Screened] = {}
+    bits = sampler_seed_bits(sampler)
 
     def judge(ids: Sequence[int]) -> None:
         requests = [
-            Request(i, prompts[i], seed) for i in ids for seed in derive_seeds(run_seed, i, seeds).tolist()
+            Request(i, prompts[i], seed)
+            for i in ids
+            for seed in derive_seeds(run_seed, i, seeds, bits=bits).tolist()
         ]
         try:
             seen = patiently(lambda: sampler.first_step(requests, guidance_scale=guidance_scale))

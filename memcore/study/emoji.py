@@ -52,7 +52,7 @@ def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
 
 
 def save_art(art: Art, sheet: Path) -> None:
-    """Write the art as one lossless WebP sheet beside a JSON list of the names, in order."""
+    """Write the art as one lossless WebP sheet, and a JSON list of the names in order next to it."""
     rows = -(-len(art) // _COLUMNS)
     grid = np.zeros((rows * _COLUMNS, ART_SIZE, ART_SIZE, 4), np.uint8)
     grid[: len(art)] = np.stack(list(art.values()))

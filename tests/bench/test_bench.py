@@ -207,7 +207,7 @@ def test_a_missing_decoder_is_a_line(
     ("wrong", "message"),
     [
         (Clique((0, 1), 2, 2, True), "instead of"),
-        (Clique((0, 1, 2, 3, 4, 5), 6, 6, True), "no clique"),
+        (Clique((0, 1, 2, 3, 4, 5), 6, 6, True), "not a clique"),
         (Clique((0, 1), 2, 3, True), "bounds"),
     ],
 )

@@ -35,7 +35,7 @@ def write_folder(path: Path, images: Images) -> Path:
 
 
 def sources_of(folder: Path, images: Images) -> dict[str, Path]:
-    """The same images in every kind of source, some in several files."""
+    """Write the images to every kind of source, some to several files."""
     half = len(images) // 2
     folder.mkdir(exist_ok=True)
     np.save(folder / "all.npy", images)

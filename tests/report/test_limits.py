@@ -24,7 +24,7 @@ from tests.support.report_runs import RunWriter, finding_row
 
 
 def test_two_thousand_findings(tmp_path: Path) -> None:
-    """200 with pictures, the others as rows; noise does not compress, so the limits are at work."""
+    """200 with pictures, the others as rows; noise does not compress, so the limits apply."""
     writer = RunWriter(tmp_path)
     noise = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise)

@@ -41,7 +41,7 @@ def test_derived_schemas_are_the_format(derived: pa.Schema, stated: pa.Schema) -
 def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Path) -> None:
     table = read_parquet(file.read_bytes())
     assert table.schema.equals(report_runs.FINDINGS)
-    again = tables.table_of_rows(tables.rows_of_table(table))
+    again = tables.rows_to_table(tables.table_to_rows(table))
     plain = pa.Table.from_pylist(table.to_pylist(), schema=report_runs.FINDINGS)
     assert tables.parquet_bytes(again) == tables.parquet_bytes(plain)
 
@@ -58,7 +58,7 @@ def test_scores_of_screens_are_columns() -> None:
     row: FindingRow = RunFolder.open(FORMAT_2).findings()[0]
     scored = with_scores(row, {SCORES[0]: 0.5})
     assert read_scores(scored) == {SCORES[0]: 0.5, **dict.fromkeys(SCORES[1:])}
-    again = tables.table_of_rows([scored]).to_pylist()[0]
+    again = tables.rows_to_table([scored]).to_pylist()[0]
     assert again[SCORES[0]] == 0.5
 
 
