@@ -49,11 +49,11 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
                 failed.add(run.prompt_id)
                 context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(images)))
                 continue
+            first_of_run = graphs is None and 0 in todo
             if graphs is None:
                 graphs = start_graphs(settings, images)
-            first = 0 in todo and not in_flight
             runs = _begin(in_flight, graphs, part, screened)
-            for note in context.watch.look(sampler, part, images, first=first):
+            for note in context.watch.look(sampler, part, images, first=first_of_run):
                 context.quarantine(*note)
             with context.stages.timed("graph"):
                 graphs.extend(images, runs)
