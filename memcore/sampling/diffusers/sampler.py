@@ -1,4 +1,4 @@
-"""Any diffusers text-to-image or unconditional pipeline as a sampler. The only file that imports diffusers.
+"""Any diffusers text-to-image or unconditional pipeline as a sampler. Only this folder imports diffusers.
 
 Source: Carlini et al. 2023, section 4.2: 500 images a prompt with different seeds; docs/sampling.md for what was tried.
 """
@@ -11,7 +11,6 @@ import importlib.metadata
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.distance import to_uint8
-from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
 from memcore.sampling.diffusers.first_step import watch_first_step
@@ -28,15 +27,13 @@ from memcore.sampling.screen import FirstStep, first_images, join
 from memcore.types import Images, Request
 
 try:
-    import diffusers
     import torch
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
     from memcore.sampling.diffusers.changes import find_changes
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
+    from memcore.sampling.diffusers.loading import load_pipeline
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -145,32 +142,9 @@ class DiffusersSampler:
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
         over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
-        chosen: dict[str, Any] = {
-            k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
-        }
-        try:
-            with _quiet():
-                chosen[_dtype_argument()] = getattr(torch, dtype)
-                pipe = DiffusionPipeline.from_pretrained(model, **chosen)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            hint = _variant_hint(model, variant)
-            raise ConfigError(
-                f"model={model!r} cannot be loaded as a diffusers pipeline: {first}{hint}"
-            ) from error
-        if scheduler is not None:
-            kind = getattr(diffusers, scheduler, None)
-            if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
-                raise ConfigError(f"scheduler={scheduler!r} is no scheduler class of diffusers")
-            if "scheduler" not in pipe.components:
-                raise ConfigError(f"scheduler must be None, since {type(pipe).__name__} has no single one")
-            pipe.scheduler = cast(Any, kind).from_config(pipe.scheduler.config)
-        try:
-            pipe = pipe.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        pipe = load_pipeline(
+            model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
+        )
         return cls(pipe, **options)
 
     @property
@@ -410,39 +384,6 @@ def _channels_last(images: Any) -> Any:
             f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
         )
     return images.permute(0, 2, 3, 1)
-
-
-def _variant_hint(model: str, variant: str | None) -> str:
-    """Return which variants a folder's files are of, for whoever named another one or none."""
-    files = Path(model).glob("*/*.safetensors") if Path(model).is_dir() else ()
-    names = {file.name.removesuffix(".safetensors").partition(".")[2].partition("-0")[0] for file in files}
-    names = {name for name in names if name and name != variant and "-of-" not in name}
-    return (
-        f". The folder has files of the variant {', '.join(sorted(names))}: give variant (--variant)"
-        if names
-        else ""
-    )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
-    loggers = [diffusers_logging, transformers_logging]
-    before = [logger.get_verbosity() for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, verbosity in zip(loggers, before, strict=True):
-            logger.set_verbosity(verbosity)
-            logger.enable_progress_bar()
-
-
-def _dtype_argument() -> str:
-    """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
-    return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
 
 
 def _memcore_version() -> str:
