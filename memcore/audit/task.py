@@ -63,17 +63,20 @@ class AuditJob:
         source: Source | None = None,
         total: int | None = None,
         retry: bool = False,
+        retry_failed: bool = False,
         quiet: bool = False,
     ) -> None:
         """Open the run if it exists, and read the prompts.
 
-        ``total`` is the number of images where they are stored. ``retry`` repeats shards that were given up.
+        ``total`` is the number of images where they are stored. ``retry`` repeats shards that were given up, and
+        ``retry_failed`` the prompts that failed in others.
         """
         self.start = RunStart(run, config, prompts)
         self.work = AuditWork(config, source)
         self._config = config
         self._total = total
         self._retry = retry
+        self._retry_failed = retry_failed
         self._quiet = quiet
         self._progress: Progress | None = None
 
@@ -84,6 +87,9 @@ class AuditJob:
         if self._retry:
             for shard in folder.given_up():
                 folder.forget(shard)
+        if self._retry_failed:
+            for shard in folder.with_failures():
+                folder.reopen(shard)
         self._progress = self._make_progress(folder)
         return folder
 
@@ -117,6 +123,7 @@ class AuditJob:
             shards = -(-count // shard_size(self._config, count))
             return max(1, -(-shards // part[1]) if part else shards)
         again = len(run.given_up()) if self._retry else 0
+        again += len(run.with_failures()) if self._retry_failed else 0
         return max(1, len(list_pending(self, run, part)) + again)
 
     def _make_progress(self, folder: RunFolder) -> Progress:

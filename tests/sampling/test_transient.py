@@ -197,3 +197,43 @@ def test_a_wrapped_error_is_of_the_moment_too(tmp_path: Path, waits: list[float]
     folder = audit(tmp_path / "run", CONFIG, sampler=_FromPrograms(), prompts=PROMPTS, quiet=True)
     assert not folder.quarantine()
     assert len(waits) == 1
+
+
+class _Refusing(SyntheticSampler):
+    """Refuses two prompts for as long as it is told to."""
+
+    def __init__(self, refused: tuple[str, ...]) -> None:
+        super().__init__()
+        self.refused = refused
+        self.asked: set[str] = set()
+
+    def sample(self, requests: Any) -> Images:
+        self.asked |= {r.prompt for r in requests}
+        if any(r.prompt in self.refused for r in requests):
+            raise SamplerError("HTTP 400")
+        return super().sample(requests)
+
+
+@pytest.mark.parametrize("shard", [1, 4, 30])
+def test_failed_prompts_are_done_again_in_the_same_run(tmp_path: Path, shard: int) -> None:
+    config = Config(
+        source="custom", generations=4, batch_size=8, shard_prompts=shard, min_clique=3, keep="all"
+    )
+    refused = (PROMPTS[2], PROMPTS[9])
+    folder = audit(tmp_path / "run", config, sampler=_Refusing(refused), prompts=PROMPTS, quiet=True)
+    assert [r["prompt"] for r in folder.findings() if r["status"] == "failed"] == list(refused)
+    again = _Refusing(refused[1:])
+    folder = audit(tmp_path / "run", config, sampler=again, prompts=PROMPTS, quiet=True, retry_failed=True)
+    assert again.asked == set(refused), "a prompt that was finished was sampled again"
+    assert [q["prompt_id"] for q in folder.quarantine()] == [9]
+    idle = _Refusing(())
+    audit(tmp_path / "run", config, sampler=idle, prompts=PROMPTS, quiet=True)
+    assert not idle.asked
+    folder = audit(
+        tmp_path / "run", config, sampler=_Refusing(()), prompts=PROMPTS, quiet=True, retry_failed=True
+    )
+    never = audit(tmp_path / "never", config, sampler=_Refusing(()), prompts=PROMPTS, quiet=True)
+    assert _rows(folder) == _rows(never)
+    assert not folder.quarantine()
+    images = [{p.relative_to(f.path): p.read_bytes() for p in f.path.rglob("*.png")} for f in (folder, never)]
+    assert images[0] == images[1]
