@@ -18,7 +18,7 @@ constexpr int kWordBits = 64;
 constexpr int kMaxBranchVertices = 512;
 
 struct BranchTask {
-    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) stand
+    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) come
     // first.
     int n;                    // 1 .. kMaxBranchVertices
     int words;                // 1, 2, 4 or 8 words a row, at least n / 64

@@ -1,4 +1,5 @@
-// AVX2: column sums and squares of even and odd bytes in one pass, and a comparison in two halves.
+// AVX2: column sums and squares of even and odd bytes in one pass, and a comparison in two halves. Bounds
+// decide most pairs here; panels/avx2.cpp computes the integers that decide the others.
 #include <immintrin.h>
 
 #include "graph/contract.hpp"

@@ -1,4 +1,6 @@
-// AVX-512: column sums as 16-bit sums of even and odd bytes, squares by vpdpbusd in the same pass.
+// AVX-512: column sums as 16-bit sums of even and odd bytes, squares by vpdpbusd in the same pass. Bounds
+// decide most pairs here; panels/avx512vnni.cpp computes the integers that decide the others.
+//
 // GCC's own header leaves "undefined" operands uninitialised, and GCC 12 warns of them (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"

@@ -8,7 +8,7 @@
 namespace memcore::graph {
 namespace {
 
-// Pairs of a row, evenly spread, that stand for the others.
+// Pairs of a row, evenly spread, by which the row is judged.
 constexpr std::size_t kSample = 32;
 
 // Takes one row of pairs at a time through all levels, coarse to fine.

@@ -1,4 +1,5 @@
-// Bounds of the tiled l2 from block sums, and the kernels that compute them.
+// Bounds of the tiled l2 from block sums, and the kernels that compute them. They decide most pairs;
+// verify.cpp decides the others in integers, by the kernels of panels/contract.hpp.
 //
 // A tile x of K bytes is cut into n blocks (of one channel each) with m_b bytes and sums S_b. With f_b = S_b
 // / sqrt(m_b), the vector f is the orthogonal projection of x on images that are constant in each block, and

@@ -153,8 +153,8 @@ MEMCORE_API memcore_status memcore_tiled_l2_ssd32(const memcore_images* images, 
                                                   size_t capacity, int32_t threads);
 
 /*
- * The same for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or with `other`,
- * which must have as many batches, ssd[(b * count + i) * other->count + j].
+ * As memcore_tiled_l2_ssd, for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or
+ * with `other`, which must have as many batches, ssd[(b * count + i) * other->count + j].
  */
 MEMCORE_API memcore_status memcore_batch_tiled_l2_ssd(const memcore_batch* images, const memcore_batch* other,
                                                       size_t tile_height, size_t tile_width, uint64_t* ssd,
@@ -194,7 +194,7 @@ MEMCORE_API memcore_status memcore_tiled_l2_graph(const memcore_images* images, 
                                                   size_t tile_width, uint64_t ssd_max, size_t min_clique,
                                                   int32_t threads, memcore_graph** graph);
 /*
- * The same edges without their ssd, which memcore_graph_ssd then answers with NULL: where many images are
+ * The edges alone, without their ssd: memcore_graph_ssd returns NULL for such a graph. Where many images are
  * alike, upper bounds and distances to a third image decide most pairs, in a fraction of the time.
  */
 MEMCORE_API memcore_status memcore_tiled_l2_edges(const memcore_images* images, size_t tile_height,
@@ -231,7 +231,7 @@ MEMCORE_API memcore_status memcore_features_new(size_t tile_height, size_t tile_
                                                 memcore_features** features);
 /*
  * Reads images once, in order, after those of earlier calls. All must have one height, width and number
- * of channels; strides may differ. Where `copies` is not NULL they are also written there, one behind the
+ * of channels; strides may differ. Where `copies` is not NULL they are also written there, one after the
  * other, channels last, while they are in the cache: count * height * width * channels bytes, at most
  * `copies_bytes`, outside of what `images` describes. If the call fails, none was appended. Calls with the
  * same features wait for one another.

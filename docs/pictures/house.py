@@ -8,7 +8,7 @@ FILL, EDGE, GROUND = "#d9e9fb", "#1f5fa6", "#f3f5f8"
 
 
 class House(Picture):
-    """Rooms with arrows between them; a step's number stands beside its arrow."""
+    """Rooms with arrows between them; each arrow has its step's number beside it."""
 
     def __init__(self, title: str, subtitle: str, description: str, height: float) -> None:
         self.title, self.description, self.height = title, description, height

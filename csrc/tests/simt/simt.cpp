@@ -195,7 +195,7 @@ void* new_stack() {
 
 void start(Thread& thread) {
     thread.context.stack = new_stack();
-    // As simt_switch leaves it: six registers below the address to go on at. The stack is aligned as at a
+    // As simt_switch leaves it: six registers below the address to resume at. The stack is aligned as at a
     // call.
     auto** top = reinterpret_cast<void**>(static_cast<char*>(thread.context.stack) + kStackBytes - 64);
     *--top = nullptr;

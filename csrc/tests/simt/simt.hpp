@@ -65,7 +65,7 @@ const Place& here();
 std::int64_t collective(Operation operation, unsigned mask, std::int64_t input, int lane, const void* site);
 void launch(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body);
 void* shared_memory();
-// Lets other fibers run, now and then: around atomics and fences, where their order shows.
+// Switches to other fibers, now and then: around atomics and fences, where their order shows.
 void maybe_yield();
 
 // A member that reads one coordinate, so that threadIdx.x is the running fiber's.
