@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop")
 #: Reasons of entries that are no images, so that nothing is missing without them.
 NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"})
-#: Reasons of entries that stand for prompts or shards: these are counted as failed.
+#: Reasons of entries that stand for prompts or shards, which are counted as failed.
 _FAILURES = frozenset({"sampler", "error", "crash"})
+#: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
+_NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image"})
 _WORDS = {
     "wrong-size": "other size",
     "alpha": "transparent",
@@ -242,7 +244,7 @@ def _unread(quarantine: pa.Table, failed: pa.ChunkedArray) -> tuple[int, int]:
 
     if not quarantine.num_rows:
         return 0, 0
-    none = pa.array(sorted(NO_IMAGES | _FAILURES), pa.string())
+    none = pa.array(sorted(NO_IMAGES | _FAILURES | _NOTES), pa.string())
     of_failed = pc.fill_null(pc.is_in(quarantine["prompt_id"], value_set=failed.combine_chunks()), False)
     lost = quarantine.filter(pc.invert(pc.or_(pc.is_in(quarantine["reason"], value_set=none), of_failed)))
     return lost.num_rows, len(pc.unique(lost["prompt_id"]))
