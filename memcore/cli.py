@@ -32,7 +32,7 @@ from memcore.commands import (
 )
 from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Command
 from memcore.commands._parser import CommandParser
-from memcore.errors import MemcoreError, SamplerError, StoreError, WorkerError
+from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
 
 #: Every command, in the order of ``memcore --help``.
 COMMANDS: tuple[Command, ...] = (
@@ -94,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         again = shlex.join(["memcore", *words])
         print(f"\nmemcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
+        return INTERRUPTED
+    except (OutageError, TransientError) as error:
+        print(f"memcore: {error}", file=sys.stderr)
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:
         print(f"memcore: {error}", file=sys.stderr)

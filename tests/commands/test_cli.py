@@ -13,6 +13,7 @@ import pytest
 
 from memcore.cli import main
 from memcore.commands._answer import INCOMPLETE
+from memcore.errors import OutageError, TransientError
 from tests.support.synthetic import MEMORISED, write_stored, write_training_set
 
 # The stored set has a prompt of which every image is black: it has no usable generation, so nothing is decided of it.
@@ -165,3 +166,17 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert "GPU, Triton kernels:" in lines
     assert f"torch {importlib.metadata.version('torch')}" in lines
     assert "no run on a GPU is on record" in lines
+
+
+@pytest.mark.parametrize("error", [OutageError("the sampler does not answer"), TransientError("HTTP 503")])
+def test_an_outage_is_resumable(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It could be done, later: 3, as after an interrupt, and not 1."""
+
+    def stop(arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("memcore.commands.info.run", stop)
+    assert main(["info"]) == 3
+    assert str(error) in capsys.readouterr().err
