@@ -1,4 +1,7 @@
-"""The ``memcore`` command. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 interrupted but resumable."""
+"""The ``memcore`` command.
+
+Exit codes: 0 done and complete, 1 could not be done, 2 wrong usage, 3 stopped but resumable, 5 done but incomplete.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from memcore.commands import (
 )
 from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Command
 from memcore.commands._parser import CommandParser
-from memcore.errors import MemcoreError, SamplerError, StoreError, WorkerError
+from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
 
 #: Every command, in the order of ``memcore --help``.
 COMMANDS: tuple[Command, ...] = (
@@ -91,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         again = shlex.join(["memcore", *words])
         print(f"\nmemcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
+        return INTERRUPTED
+    except (OutageError, TransientError) as error:
+        print(f"memcore: {error}", file=sys.stderr)
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:
         print(f"memcore: {error}", file=sys.stderr)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore.audit import audit
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.matching.match_run import match_run
@@ -59,13 +62,14 @@ def demo(
     say(f"1/5 audit: {generations} images a prompt, {STEPS} steps, no guidance")
     folder = audit(out / "run", config, **options)
     say("2/5 match with the training images")
-    match_run(folder.path, data / "train.npz", metric=METRIC, threads=threads)
+    copies = _copies(data)
+    match_run(folder.path, data / "train.npz", metric=METRIC, threads=threads, copies=copies)
     say("3/5 evaluate against what was planted")
     evaluation = evaluate_run(folder.path, data / "truth.json")
     say(f"4/5 the guidance trap: {len(TRAP_PROMPTS)} prompts at guidance {TRAP_GUIDANCE}")
     trapped = dataclasses.replace(config, guidance_scale=TRAP_GUIDANCE, prompts="", shard_prompts=2)
     trap = audit(out / "run-guidance", trapped, prompts=list(TRAP_PROMPTS), **options)
-    match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads)
+    match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads, copies=copies)
     say("5/5 report")
     report = write_report(folder.path, compare=[trap.path])
     return {"summary": summary(folder), "evaluation": evaluation, "report": str(report)}
@@ -83,3 +87,10 @@ def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:
     if not (data / "model" / "model_index.json").exists():
         build(data, progress=say)
     return data
+
+
+def _copies(data: Path) -> NDArray[np.int64]:
+    """Return how often the model saw each image of train.npz, which holds each once."""
+    from memcore.study.dataset import load
+
+    return np.array([item.copies for item in load(data).items], dtype=np.int64)

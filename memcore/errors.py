@@ -90,3 +90,7 @@ class TransientError(SamplerError):
 
 class WorkerError(RunError):
     """A worker process died or raised. Finished shards are safe; the same command resumes the run."""
+
+
+class OutageError(WorkerError):
+    """A run stopped because its sampler does not answer: the same command resumes it, and no prompt has failed."""

@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-#: Exit codes.
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 3
+#: Exit codes: done and complete, could not be done, wrong usage, stopped but resumable, done but incomplete. 4 is reserved.
+DONE, FAILED, USAGE, INTERRUPTED, INCOMPLETE = 0, 1, 2, 3, 5
 
 
 @dataclasses.dataclass(frozen=True)

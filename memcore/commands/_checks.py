@@ -1,9 +1,12 @@
-"""Checks of arguments that several commands share; each raises ConfigError, which is exit code 2."""
+"""Checks that several commands share: those of arguments raise ConfigError, which is exit code 2."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
+from memcore.commands._answer import DONE, INCOMPLETE
 from memcore.errors import ConfigError
 
 
@@ -13,6 +16,13 @@ def check_positive(arguments: argparse.Namespace, *names: str) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
+
+
+def verdict_code(arguments: argparse.Namespace, not_decided: Sequence[Any]) -> int:
+    """Return 5 if something was not decided, unless that is allowed; a part of a run leaves that to the whole."""
+    if not not_decided or arguments.allow_incomplete or getattr(arguments, "part", None):
+        return DONE
+    return INCOMPLETE
 
 
 def read_part(text: str | None) -> tuple[int, int] | None:

@@ -28,6 +28,15 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
+def add_allow_incomplete(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-incomplete of a command that says what a run decided."""
+    parser.add_argument(
+        "--allow-incomplete",
+        action="store_true",
+        help="exit with 0, not 5, where something was not decided: prompts that failed, images not compared",
+    )
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the workers are and which part of the run they do."""
     from memcore.engine import launchers

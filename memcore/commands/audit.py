@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from memcore.commands import _options
-from memcore.commands._answer import DONE, FAILED, Answer
-from memcore.commands._checks import read_part
+from memcore.commands._answer import Answer
+from memcore.commands._checks import read_part, verdict_code
 from memcore.commands._submit import submitted
 
 NAME = "audit"
@@ -21,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_configuration(parser, "sampled")
     _options.add_workers(parser)
     _options.add_launcher(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     config = _options.read_configuration(arguments, "sampled", existing)
     if answer := submitted(arguments):
         return answer
-    return answer_about(audit(existing or arguments.run, config, **run_options(arguments)))
+    return answer_about(arguments, audit(existing or arguments.run, config, **run_options(arguments)))
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -48,12 +49,14 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def answer_about(folder: Any) -> Answer:
-    """Return the run's summary; failed prompts make it exit code 1."""
+def answer_about(arguments: argparse.Namespace, folder: Any) -> Answer:
+    """Return the run's summary; what was not decided makes it exit code 5."""
+    from memcore.runs.completeness import not_decided_lines
     from memcore.runs.summary import summary
 
     result = summary(folder)
-    return Answer(result, _run_lines(result), FAILED if result["failed"] else DONE)
+    lines = [*_run_lines(result), *not_decided_lines(result["not_decided"])]
+    return Answer(result, lines, verdict_code(arguments, result["not_decided"]))
 
 
 def _run_lines(result: dict[str, Any]) -> list[str]:
@@ -72,8 +75,6 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         lines.append(f"{result['excluded']} black or constant images were left out")
     if result["quarantined"]:
         lines.append(f"{result['quarantined']} entries were quarantined (see {result['run']}/quarantine)")
-    if result["failed"]:
-        lines.append(f"{result['failed']} prompts failed")
     if result["shards_given_up"]:
         lines.append(
             f"{result['shards_given_up']} shards failed three times and were given up; --retry does them again"

@@ -34,7 +34,9 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def evaluation_lines(result: Evaluation) -> list[str]:
-    """Return precision and recall of each stage, in words."""
+    """Return precision and recall of each stage, in words; without planted truth, what the share is a share of."""
+    if result["against"] != "truth":
+        return _shares(result)
     lines = []
     for name, stage in result["stages"].items():
         shown = [
@@ -49,5 +51,33 @@ def evaluation_lines(result: Evaluation) -> list[str]:
         lines.append(
             f"largest recall at zero false positives of all thresholds and sizes: {best['recall_at_zero_fp']:.3f}, at "
             f"threshold {best['threshold']:g} and cliques of {best['min_clique']}"
+        )
+    return lines
+
+
+#: What is counted where nothing was planted, and why no recall follows.
+_ANSWERS = {
+    "matches": ("extracted", "the run's own extractions cannot tell what it missed"),
+    "annotations": ("called a copy", "people saw findings alone, not what the run missed"),
+}
+
+
+def _shares(result: Evaluation) -> list[str]:
+    """Return how many findings are extracted, or called a copy: neither is a recall."""
+    answer, why = _ANSWERS[result["against"]]
+    stage = result["stages"]["candidates"]
+    undecided = sum(p["mean_distance"] is not None and p["expected"] is None for p in result["prompts"])
+    share = stage["precision"]
+    left = f", {undecided} not decided" if undecided else ""
+    lines = [
+        f"{stage['tp']} of {stage['tp'] + stage['fp']} findings {answer}{left}: share "
+        f"{'none' if share['value'] is None else format(share['value'], '.3f')} "
+        f"[{share['low']:.3f}, {share['high']:.3f}]",
+        f"no recall follows from this: {why}",
+    ]
+    if best := result.get("sweep", {}).get("best"):
+        lines.append(
+            f"largest share of these before the first other finding, of all thresholds and sizes: "
+            f"{best['recall_at_zero_fp']:.3f}, at threshold {best['threshold']:g} and cliques of {best['min_clique']}"
         )
     return lines

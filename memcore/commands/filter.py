@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_configuration(parser, "stored")
     _options.add_workers(parser)
     _options.add_launcher(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -28,4 +29,4 @@ def run(arguments: argparse.Namespace) -> Answer:
     check_positive(arguments, "workers", "threads")
     existing = _options.open_existing(arguments)
     config = _options.read_configuration(arguments, "stored", existing)
-    return answer_about(filter_stored(existing or arguments.run, config, **run_options(arguments)))
+    return answer_about(arguments, filter_stored(existing or arguments.run, config, **run_options(arguments)))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import check_positive
+from memcore.commands._checks import check_positive, verdict_code
+
+if TYPE_CHECKING:
+    from memcore.runs.rows import MatchRow
 
 NAME = "match"
 HELP = "compare the findings with a training set"
@@ -29,12 +34,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adaptive", action="store_true", help="the adaptive distance too, for small images (50 neighbours)"
     )
+    parser.add_argument(
+        "--copies",
+        type=Path,
+        metavar="FILE",
+        help="how often each training image stands in the training set: .npy, one number an image in their order, or "
+        ".parquet with a column copies; without it the eidetic k is that of the distinct images given",
+    )
     _options.add_threads(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
     from memcore.matching.match_run import match_run
+    from memcore.matching.metric import metric_label
+    from memcore.runs.completeness import judge, not_decided_lines, read_match
+    from memcore.runs.folder import RunFolder
 
     check_positive(arguments, "threads", "neighbors")
     rows = match_run(
@@ -46,7 +62,38 @@ def run(arguments: argparse.Namespace) -> Answer:
         neighbors=arguments.neighbors,
         adaptive=arguments.adaptive,
         threads=arguments.threads,
+        copies=arguments.copies,
     )
     extracted = sum(bool(row["extracted"]) for row in rows)
-    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
-    return Answer(result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
+    folder = RunFolder.open(arguments.run)
+    match = read_match(folder.storage)
+    gaps = judge(folder.storage, folder.meta).as_list()
+    compared = int(match["count"])
+    result = {
+        "run": str(arguments.run),
+        "findings": len(rows),
+        "extracted": extracted,
+        "training_images": compared,
+        "eidetic_counts": "training set" if match.get("copies") is not None else "distinct images given",
+        "not_decided": gaps,
+    }
+    near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
+    lines = [
+        f"{extracted} of {len(rows)} findings are copies of a training image "
+        f"({near}, {compared:,} training images compared)",
+        *_eidetic_lines(rows, match.get("copies") is not None),
+        *not_decided_lines(gaps),
+    ]
+    return Answer(result, lines, verdict_code(arguments, gaps))
+
+
+def _eidetic_lines(rows: Sequence[MatchRow], counted: bool) -> list[str]:
+    """Return the range of k over the extractions, and of what it is the k."""
+    found = sorted(row["eidetic"] for row in rows if row["extracted"])
+    if not found:
+        return []
+    k = f"{found[0]:,}" if found[0] == found[-1] else f"{found[0]:,} to {found[-1]:,}"
+    of = "over the training set with its duplicates" if counted else "of the distinct images given"
+    return [
+        f"eidetic k = {k} {of}{'' if counted else ' (--copies says how often each stands in the training set)'}"
+    ]

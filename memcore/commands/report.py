@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from memcore.commands import _options
 from memcore.commands._answer import Answer
+from memcore.commands._checks import verdict_code
 
 NAME = "report"
 HELP = "write one HTML file that opens without a network"
@@ -22,11 +24,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="another run to show; may be repeated",
     )
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the report and return its path."""
     from memcore.report import write_report
+    from memcore.runs.completeness import judge, not_decided_lines
+    from memcore.runs.folder import RunFolder
 
     path = write_report(arguments.run, compare=arguments.compare)
-    return Answer({"report": str(path)}, [str(path)])
+    folder = RunFolder.open(arguments.run)
+    gaps = judge(folder.storage, folder.meta).as_list()
+    value = {"report": str(path), "not_decided": gaps}
+    return Answer(value, [str(path), *not_decided_lines(gaps)], verdict_code(arguments, gaps))

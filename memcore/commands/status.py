@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from memcore.commands import _options
 from memcore.commands._answer import Answer
+from memcore.commands._checks import verdict_code
 
 NAME = "status"
 HELP = "say how far a run is, from its folder alone, on any machine"
@@ -13,6 +15,7 @@ HELP = "say how far a run is, from its folder alone, on any machine"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run."""
     parser.add_argument("run", metavar="RUN", help="the run's folder or URL")
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -24,4 +27,4 @@ def run(arguments: argparse.Namespace) -> Answer:
         line = f"{arguments.run}: submitted to SLURM, no task has begun yet (squeue shows the array)"
         return Answer({"run": str(arguments.run), "complete": False, "waiting": True}, [line])
     result = status(RunFolder.open(arguments.run))
-    return Answer(result, status_lines(result))
+    return Answer(result, status_lines(result), verdict_code(arguments, result["not_decided"]))

@@ -10,7 +10,7 @@ from memcore.engine.circuit_breaker import CircuitBreaker
 from memcore.engine.launchers.base import Event, Pool
 from memcore.engine.task import CHECKPOINT_SECONDS, Counts, F, Identity, Job, select_pending
 from memcore.engine.worker import Kind, classify
-from memcore.errors import ConfigError, StoreError, WorkerError
+from memcore.errors import ConfigError, OutageError, StoreError, WorkerError
 from memcore.storage.base import Part
 
 #: Times that a task is tried before it is given up.
@@ -82,7 +82,7 @@ def stop_for(kind: Kind, text: str) -> None:
     if kind == "load":
         raise WorkerError(f"a worker could not load what it samples from: {text}")
     if kind == "outage":
-        raise WorkerError(
+        raise OutageError(
             f"the sampler does not answer: {text}\nWhat is finished is kept and nothing is counted as failed. Once it "
             "answers, give the same command again: it resumes the run"
         )

@@ -26,7 +26,17 @@ def findings(
     >>> findings(memcore.tiled_l2_graph(images, 0.1), 3)[0].members
     (0, 1, 2)
     """
-    return [describe(graph, clique) for clique in find_cliques(graph, min_size, node_limit=node_limit)]
+    return search_findings(graph, min_size, node_limit=node_limit)[0]
+
+
+def search_findings(graph: Graph, min_size: int, *, node_limit: int) -> tuple[list[Finding], int]:
+    """Return the findings, and the most members that a clique beside them can have.
+
+    That is ``min_size`` or more only where the search ended at ``node_limit``: then no finding does not mean that there is
+    none.
+    """
+    cliques = find_cliques(graph, min_size, node_limit=node_limit)
+    return [describe(graph, clique) for clique in cliques], cliques.upper
 
 
 def largest_clique(graph: Graph, *, node_limit: int = DEFAULT_NODE_LIMIT) -> tuple[int, int]:

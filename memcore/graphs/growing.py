@@ -56,6 +56,8 @@ class GraphOutcome:
 
     ``pixels(index)`` reads a generation (H, W, C), copied to the CPU, until the prompt is dropped; excluded ones were not
     kept. ``pairs`` is the graph with all its pairs, and None where it never left its device.
+    ``upper`` is the most members that a clique beside the findings can have: ``min_clique`` or more only where the search
+    ended at its limit.
     """
 
     generated: int
@@ -64,6 +66,7 @@ class GraphOutcome:
     findings: list[Finding]
     pairs: Graph | None
     pixels: Callable[[int], NDArray[np.uint8]]
+    upper: int
 
 
 class GrowingGraphs(Protocol):

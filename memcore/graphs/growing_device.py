@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
-from memcore.graphs.findings import findings
+from memcore.graphs.findings import search_findings
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.types import Images
 
@@ -95,10 +95,10 @@ class DeviceGrowingGraphs:
         generated, excluded = prompts.generated(number), prompts.excluded(number)
         pixels = functools.partial(prompts.pixels, number)
         if answer.clique.upper < settings.min_clique:  # proven on the device: nothing else comes to the host
-            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels)
+            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels, answer.clique.upper)
         graph = prompts.graph(number)
-        found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels)
+        found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
+        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels, upper)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's slot for another prompt."""

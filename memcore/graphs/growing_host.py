@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memcore import arrays
-from memcore.graphs.findings import findings, largest_clique
+from memcore.graphs.findings import largest_clique, search_findings
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.types import Images
@@ -64,8 +64,8 @@ class HostGrowingGraphs:
         grown, settings = self._graphs[prompt_id], self._settings
         pairs = grown.graph()
         graph = pairs.within(settings.threshold)
-        found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels)
+        found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
+        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels, upper)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's graph with its images."""

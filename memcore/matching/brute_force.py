@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from memcore.distance import pairwise_tiled_l2, ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.knn import knn
+from memcore.matching.copies import count_within
 from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
 from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
 from memcore.types import DEFAULT_THRESHOLD
@@ -36,11 +37,14 @@ def match_findings(
     neighbors: int = 5,
     adaptive: bool = False,
     threads: int | None = None,
+    copies: NDArray[np.int64] | None = None,
 ) -> list[Match]:
     """Return each finding's nearest training image, by exact brute force; extracted if it is at most ``delta`` away.
 
     ``medoids`` (F, H, W, C), ``members`` F arrays (size, H, W, C), ``training`` (N, H, W, C), all uint8. For training
     sets that are too large for this, ``memcore.index.match_index`` gives the same answer.
+
+    ``copies`` says how often each of them stands in the training set, once by default: for ``Match.eidetic``.
 
     Source: Carlini et al. 2023, section 4.1: (l2, delta)-extraction, delta = 0.15. ``metric`` "tiled_l2" is the stricter
     choice for small pictures on flat backgrounds, of which many lie within 0.15 of each other in plain l2.
@@ -67,7 +71,7 @@ def match_findings(
         index = int(ssd.argmin()) if extracted else int(near.indices[f, 0])
         chosen = training[index][None]
         of_members = _ssd(members[f], training, cut, threads)
-        eidetic = int((_ssd(chosen, training, cut, threads)[0] <= limit).sum())
+        eidetic = count_within(_ssd(chosen, training, cut, threads)[0] <= limit, copies)
         l2, tiled_l2 = (
             float(ssd_to_distance(_ssd(medoid[None], chosen, g, threads), medoid.size // (g[0] * g[1]))[0, 0])
             for g in ((1, 1), grid)

@@ -33,18 +33,19 @@ def match_index(
     neighbors: int = 5,
     adaptive: bool = False,
     threads: int | None = None,
+    copies: NDArray[np.int64] | None = None,
 ) -> list[Match]:
     """Return each finding's nearest training image by an index, as ``match_findings`` does by brute force.
 
     ``load(i)`` gives the images (len(i), H, W, C) of all findings' members, counted over all findings; finding f has
-    ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid.
+    ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid. ``copies`` is as in ``match_findings``.
     """
     find_metric(metric)
     if not len(sizes):
         return []
     near_enough = Criterion.of(metric, delta, index.image_shape, grid)
     k = min(max(neighbors, ADAPTIVE_NEIGHBORS if adaptive else 1), len(index))
-    matching = _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads))
+    matching = _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads), copies)
     return make_matches(matching.run(neighbors, k), min(neighbors, k), adaptive)
 
 
@@ -60,7 +61,9 @@ class _Matching:
         near_enough: Criterion,
         grid: Grid,
         threads: int,
+        copies: NDArray[np.int64] | None,
     ) -> None:
+        self.copies = copies
         self.index, self.threads, self.grid = index, threads, grid
         self.near_enough, self.limit, self.tiles = near_enough, near_enough.limit, near_enough.tiles
         self.bound: Tiles | None = index.fine.tiles(near_enough.cut) if self.tiles > 1 else None
@@ -173,11 +176,16 @@ class _Matching:
                 unique, at = np.unique(row, return_inverse=True)
                 near = self.index.fine_sketches(unique)[at]
                 sure = self.index.fine.surely_within(points.fine[point], near, ssd, self.limit)
-            counts += np.bincount(point[sure], minlength=len(rows))
+            counts += self._count(point[sure], row[sure], len(rows))
             open_points, open_rows = point[~sure], row[~sure]
             within = self._exact(points, open_points, open_rows) <= self.limit
-            counts += np.bincount(open_points[within], minlength=len(rows))
+            counts += self._count(open_points[within], open_rows[within], len(rows))
         return dict(zip(rows.tolist(), counts.tolist(), strict=True))
+
+    def _count(self, point: NDArray[np.int64], row: NDArray[np.int64], points: int) -> NDArray[np.int64]:
+        """Return how many pairs each point has, a row counted as often as it stands in the training set."""
+        weights = None if self.copies is None else self.copies[row]  # exact: their sum is below 2^31
+        return np.bincount(point, weights, minlength=points).astype(np.int64)
 
 
 def _lower(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.index.reader import Index
 from memcore.matching.brute_force import match_findings
+from memcore.matching.copies import check_copies, read_copies
 from memcore.matching.indexed import match_index
 from memcore.matching.members import CliqueMembers
 from memcore.matching.metric import MetricName
@@ -38,10 +40,13 @@ def match_run(
     neighbors: int = 5,
     adaptive: bool = False,
     threads: int | None = None,
+    copies: Path | NDArray[Any] | None = None,
 ) -> list[MatchRow]:
     """Write matches.parquet, match.json and the matched training images; return the rows.
 
     Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger.
+    ``copies`` says how often each training image that is compared stands in the training set: an array, an .npy file, or a
+    Parquet file with a column ``copies``. Without it ``eidetic`` counts the distinct images given.
     """
     if (training is None) == (index is None):
         raise ConfigError(
@@ -58,11 +63,12 @@ def match_run(
         "adaptive": adaptive,
         "threads": threads,
     }
+    times = read_copies(copies) if isinstance(copies, Path) else copies
     if index is not None:
-        answer = _search_index(index, members, options)
+        answer = _search_index(index, members, options, times)
     else:
         assert training is not None
-        answer = _search_memory(training, members, options)
+        answer = _search_memory(training, members, options, times)
     found = answer.found
     wanted = sorted({row for match in found for row in match.indices()})
     names = dict(zip(wanted, answer.names(wanted), strict=True))
@@ -70,9 +76,13 @@ def match_run(
     for row in wanted:  # annotators see them side by side; one at a time, since they may be many
         write_atomic(folder.path / layout.training_image_name(row), png_bytes(answer.image(row)))
     write_atomic(folder.path / layout.MATCHES, parquet_bytes(matches_to_table(rows)))
-    record = cast(MatchRecord, {**answer.about, "delta": delta, "distance": metric})
+    record = cast(MatchRecord, {**answer.about, "delta": delta, "distance": metric, "copies": _total(times)})
     write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
     return rows
+
+
+def _total(copies: NDArray[Any] | None) -> int | None:
+    return None if copies is None else int(copies.sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,19 +95,26 @@ class _Answer:
     image: Callable[[int], NDArray[np.uint8]]
 
 
-def _search_index(index: Path, members: CliqueMembers, options: MatchOptions) -> _Answer:
+def _search_index(
+    index: Path, members: CliqueMembers, options: MatchOptions, copies: NDArray[Any] | None
+) -> _Answer:
     """Match the cliques with an index."""
     opened = Index.open(index)
-    found = match_index(opened, members.load, members.sizes, members.medoids, **options)
-    return _Answer(found, opened.describe(), opened.names, lambda row: opened.fetch(np.array([row]))[0])
+    times = None if copies is None else check_copies(copies, len(opened))
+    found = match_index(opened, members.load, members.sizes, members.medoids, **options, copies=times)
+    about = {**opened.describe(), "reasons": dict(Counter(row["reason"] for row in opened.quarantine()))}
+    return _Answer(found, about, opened.names, lambda row: opened.fetch(np.array([row]))[0])
 
 
-def _search_memory(training: Path, members: CliqueMembers, options: MatchOptions) -> _Answer:
+def _search_memory(
+    training: Path, members: CliqueMembers, options: MatchOptions, copies: NDArray[Any] | None
+) -> _Answer:
     """Match the cliques with a training set that fits into memory."""
     images, names, broken = load_training_set(training)
     stacked = [members[f][m][None] for f, m in enumerate(members.medoids)]
     medoids = np.concatenate(stacked) if stacked else np.empty((0, *images.shape[1:]), np.uint8)
-    found = match_findings(medoids, members, images, **options)
+    times = None if copies is None else check_copies(copies, len(images))
+    found = match_findings(medoids, members, images, **options, copies=times)
     about = {"training": str(training), "count": len(images), "unreadable": broken}
     return _Answer(
         found, about, lambda rows: [names[row] for row in rows], lambda row: np.asarray(images[row])

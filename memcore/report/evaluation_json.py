@@ -39,5 +39,8 @@ def compared_with(evaluation: Evaluation) -> str:
 
 
 def is_planted(evaluation: Evaluation) -> bool:
-    """Return whether copies were planted, so that their numbers mean something."""
+    """Return whether copies were planted: only then do their numbers and recall mean something.
+
+    The run's own extractions, and people who were shown its findings alone, know nothing of what it missed.
+    """
     return compared_with(evaluation) == "truth"

@@ -53,6 +53,7 @@ class Match:
     extracted: bool
     copies: int
     eidetic: int
+    copies_known: bool
     neighbors: list[Neighbor]
 
 
@@ -115,7 +116,7 @@ def make_finding(
     """Return the finding of a rank, counted from 1, with ``strip`` of its generations; with 0 it has no pictures."""
     row = run.findings[rank - 1]
     prompt_id = int(row["prompt_id"])
-    matches = [_match(match) for match in (run.matches or {}).get(prompt_id, [])]
+    matches = [_match(match, run.copies_known) for match in (run.matches or {}).get(prompt_id, [])]
     match = matches[0] if matches else None
     position = match.clique if match else 0
     clique = row["cliques"][position]
@@ -153,7 +154,7 @@ def _strip(rank: int, pictured: int) -> int:
     return 0 if rank > pictured else STRIP if rank <= WIDE_STRIPS else NARROW_STRIP
 
 
-def _match(row: MatchRow) -> Match:
+def _match(row: MatchRow, copies_known: bool) -> Match:
     name = tidy(row["training_name"] or row["training_index"], NAME_LENGTH)
     return Match(
         clique=int(row["clique"]),
@@ -165,6 +166,7 @@ def _match(row: MatchRow) -> Match:
         extracted=bool(row["extracted"]),
         copies=int(row["copies"]),
         eidetic=int(row["eidetic"]),
+        copies_known=copies_known,
         neighbors=[
             Neighbor(tidy(n["name"] or n["index"], NAME_LENGTH), float(n["l2"]))
             for n in row["neighbors"] or []

@@ -13,6 +13,7 @@ from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
 from memcore.report.evaluation_json import read_evaluation, read_json
 from memcore.runs import layout
+from memcore.runs.completeness import Completeness, Tally, read_match
 from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
 
@@ -76,6 +77,7 @@ class Run:
     evaluation: Evaluation | None
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
+    completeness: Completeness = dataclasses.field(default_factory=Completeness)
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
 
@@ -155,6 +157,11 @@ class Run:
         return int(self.match.get("count", 0)) if self.match else 0
 
     @property
+    def copies_known(self) -> bool:
+        """Whether the match knew how often each image stands in the training set: else k is of the distinct images."""
+        return bool(self.match and self.match.get("copies") is not None)
+
+    @property
     def extracted_prompts(self) -> int | None:
         """Return how many prompts have at least one extracted clique. None before matching."""
         if self.matches is None:
@@ -193,8 +200,10 @@ def read_run(path: Path) -> Run:
     quarantine: dict[str, Quarantined] = {}
     stops: dict[str, tuple[int, int]] = {}
     scores = ScreenScores()
+    tally = Tally(settings)
     for shard in reading.finished(storage):  # a shard without a manifest is not done
         tables = reading.read_shard(storage, shard, columns)
+        tally.add(tables)
         for stage, value in tables.manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
         rows.extend(_shard_rows(tables.findings, totals, stops, scores))
@@ -219,6 +228,7 @@ def read_run(path: Path) -> Run:
         evaluation=read_evaluation(path / layout.EVALUATION),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
+        completeness=tally.finish(read_match(storage)),
         stops=stops,
         scores=scores if scores.found else None,
     )

@@ -127,9 +127,12 @@ class MatchRecord(TypedDict):
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
+    reasons: NotRequired[dict[str, int]]
     count: int
     delta: float
     distance: str
+    #: Images of the training set with their duplicates, where it was said how often each stands there.
+    copies: NotRequired[int | None]
 
 
 class ManifestRecord(TypedDict):

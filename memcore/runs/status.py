@@ -9,6 +9,7 @@ from typing import Any
 from memcore.engine import status as engine
 from memcore.engine.launchers.slurm import script_path
 from memcore.runs import layout
+from memcore.runs.completeness import judge, not_decided_lines
 from memcore.runs.folder import RunFolder
 from memcore.storage.open import open_storage
 
@@ -26,7 +27,8 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
 
     ``rate`` counts the time in which a worker was busy with one of the last 64 shards, so that pauses between commands do
     not count. ``seconds_left`` and ``rate`` are None while no shard is done. ``silent_seconds`` is the time since the
-    last shard was finished, by this machine's clock.
+    last shard was finished, by this machine's clock. ``not_decided`` says of a run whose shards are all done what its
+    verdict does not rest on (``memcore.runs.completeness``).
     """
     manifests = folder.manifests()
     prompts = sum(len(shard.prompt_ids) for shard in folder.done())
@@ -47,6 +49,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
         "failed": sum(int(m.get("failed", 0)) for m in manifests),
         "shards_given_up": counted.given_up,
         "silent_seconds": counted.silent_seconds,
+        "not_decided": [] if left else judge(folder.storage, folder.meta).as_list(),
     }
 
 
@@ -74,11 +77,12 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
             f"the last shard was finished {duration(result['silent_seconds'])} ago; "
             f"{result['shards_checkpointed']} unfinished shards have a checkpoint"
         )
-    if result["failed"]:
+    not_decided = not_decided_lines(result.get("not_decided", []))
+    if result["failed"] and not not_decided:
         lines.append(
             f"{result['failed']} prompts failed, {result['shards_given_up']} shards were given up (see quarantine/)"
         )
-    return lines
+    return [*lines, *not_decided]
 
 
 def duration(seconds: float) -> str:

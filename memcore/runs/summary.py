@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from memcore.runs.completeness import judge
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
 from memcore.types import PromptStatus
@@ -37,6 +38,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "quarantined": sum(1 for _ in folder.iter_quarantine()),
         "shards_given_up": len(folder.given_up()),
         "seconds": _seconds(manifests),
+        "not_decided": judge(folder.storage, folder.meta).as_list(),
     }
     matches = folder.matches()
     if matches is not None:

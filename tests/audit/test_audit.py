@@ -145,6 +145,7 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
         "--workers",
         "2",
         "--quiet",
+        "--allow-incomplete",  # some prompts are black throughout
     ]
     subprocess.run([*command, str(tmp_path / "whole"), *flags], check=True, capture_output=True)
     whole = RunFolder.open(tmp_path / "whole")

@@ -110,7 +110,10 @@ def test_a_command_with_a_letter_dropped_is_answered_with_the_right_one(
 
 def test_a_flag_like_none_is_answered_with_all(capsys: pytest.CaptureFixture[str]) -> None:
     said = error_of(["status", "run", "--xyzzy", "4"], capsys)
-    assert said == "memcore status: error: unknown flag --xyzzy; memcore status takes --help, --json"
+    assert (
+        said
+        == "memcore status: error: unknown flag --xyzzy; memcore status takes --allow-incomplete, --help, --json"
+    )
     assert (
         error_of(["--xyzzy"], capsys)
         == "memcore: error: unknown flag --xyzzy; memcore takes --help, --version"

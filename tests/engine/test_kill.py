@@ -173,7 +173,7 @@ def test_a_worker_that_always_dies_costs_its_shard_alone(tmp_path: Path) -> None
     env = {**os.environ, "DEADLY": "1"}
     run = tmp_path / "run"
     done = subprocess.run(command(run, prompts, *flags), capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 5, done.stderr  # done, and a prompt failed
     told = json.loads(done.stdout)
     assert (told["done"], told["failed"], told["shards_given_up"], told["candidates"]) == (4, 1, 1, 2)
     folder = RunFolder.open(run)
@@ -184,7 +184,7 @@ def test_a_worker_that_always_dies_costs_its_shard_alone(tmp_path: Path) -> None
 
     assert [q.reason for q in read_run(run).quarantine] == ["crash"]
     again = subprocess.run(command(run, prompts, *flags), capture_output=True, text=True, check=False)
-    assert again.returncode == 1  # nothing is done again unasked
+    assert again.returncode == 5  # nothing is done again unasked
     assert json.loads(again.stdout) == told
     retried = subprocess.run(
         command(run, prompts, *flags, "--retry"), capture_output=True, text=True, check=False
@@ -230,7 +230,7 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     env = {**os.environ, "HOSTED": "s3cr3t-value"}
     run = tmp_path / "run"
     done = subprocess.run(command(run, prompts, *flags), capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 5, done.stderr  # done, and a prompt failed
     assert "s3cr3t" not in done.stdout + done.stderr
     for path in run.rglob("*"):
         if path.is_file():

@@ -24,7 +24,7 @@ from memcore.runs.annotations import Annotations
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.types import Images, Request
-from tests.support.report_page import render_page
+from tests.support.report_page import Page, render_page
 from tests.support.synthetic import SHAPE, SyntheticSampler, write_training_set
 
 #: prompt: (share of near images, their spread in levels)
@@ -133,7 +133,7 @@ def test_a_part_of_a_graph_is_the_graph_of_the_smaller_threshold(seed: int, thre
         whole.within(0.31)
 
 
-def test_against_matches_and_annotations(tmp_path: Path) -> None:
+def test_against_matches_and_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stored = run(tmp_path / "run", threshold=0.25)
     with pytest.raises(RunError, match="was not matched"):
         evaluate_run(stored.path, against="matches")
@@ -159,6 +159,11 @@ def test_against_matches_and_annotations(tmp_path: Path) -> None:
     assert "Share of copies by number of duplicates" not in page.html
     assert "plot-share" not in page.html
     assert "plot-sweep" in page.html
+    _assert_no_recall(page)
+    assert main(["evaluate", str(stored.path), "--against", "matches"]) == 0
+    said = capsys.readouterr().out
+    assert f"{sum(found.values())} of {result['positives'] + result['negatives']} findings extracted" in said
+    assert "recall " not in said.replace("no recall follows", "")
 
     items = [(r["prompt_id"], 0) for r in rows if r["status"] == "finding"]
     with Annotations.create(stored.path, stored.digest, items) as annotations:
@@ -167,7 +172,24 @@ def test_against_matches_and_annotations(tmp_path: Path) -> None:
         annotations.append("c", 1, 1, "no")
     result = evaluate_run(stored.path, against="annotations")
     assert (result["positives"], result["negatives"], result["ignored"]) == (1, 1, len(rows) - 2)
-    assert "what the annotators said" in render_page(stored.path).text("evaluation")
+    page = render_page(stored.path)
+    assert "what the annotators said" in page.text("evaluation")
+    _assert_no_recall(page)
+    assert "called a copy 1 of 2 findings that people decided" in page.text()
+    assert "People decided on 2 findings and call 1 of them a copy" in page.text()
+    assert main(["evaluate", str(stored.path), "--against", "annotations"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 findings called a copy" in said
+    assert "recall " not in said.replace("no recall follows", "")
+
+
+def _assert_no_recall(page: Page) -> None:
+    """What follows by construction is no recall: not in a tile, the lead, a table or a plot (N-W5)."""
+    text = page.text().replace("no recall follows", "")
+    assert "recall" not in text.lower()
+    assert "recall" not in page.html.replace("no recall follows", "").lower()
+    assert "plot-precision" not in page.html
+    assert "Planted" not in text
 
 
 def test_labels() -> None:

@@ -45,7 +45,10 @@ def test_before_evaluation(run: Path, tmp_path: Path) -> None:
 def test_without_findings(tmp_path: Path) -> None:
     empty_run(tmp_path).write(count=5)
     page = render_page(tmp_path)
-    assert "None of 3 prompts repeats a picture" in page.text()
+    # an unfinished run gives no all-clear, nor the part of it that is done
+    assert "Not decided: 2 of 5 prompts are not done" in page.text()
+    assert "For none of the 3 prompts that were decided, at least 10 of these are nearly" in page.text()
+    assert "None of" not in page.text()
     assert "Unfinished: 3 of 5 prompts are done" in page.text()
     assert "Nothing was quarantined" in page.text()
     assert not page.all("img")
@@ -158,7 +161,9 @@ def test_an_unfinished_audit(tmp_path: Path) -> None:
     done = audit(tmp_path / "run", config, sampler=sampler, prompts=prompts, part=(1, 2), quiet=True)
     page = render_page(done.path)
     assert "Unfinished: 2 of 3 prompts are done" in page.text()
-    assert "None of 2 prompts repeats a picture" in page.text()
+    assert "Not decided: 1 of 3 prompts is not done; 1 of 3 prompts failed" in page.text()
+    assert "For none of the 1 prompt that was decided" in page.text()
+    assert "None of" not in page.text()
     assert "0 a green hill sampler" in page.text("excluded")
     assert "sampler 1 the sampler raised for this prompt" in page.text("excluded")
 

@@ -71,7 +71,9 @@ def test_every_count_of_it_is_right(old: tuple[Path, dict[str, Any]]) -> None:
     "command", [["status"], ["evaluate", "--against", "matches"], ["report"]], ids=lambda c: c[0]
 )
 def test_commands_read_it(old: tuple[Path, dict[str, Any]], command: list[str], capsys: Any) -> None:
-    assert main([command[0], str(old[0]), *command[1:]]) == 0, capsys.readouterr().err
+    # one of its prompts failed: what says its verdict ends with 5
+    code = 0 if command[0] == "evaluate" else 5
+    assert main([command[0], str(old[0]), *command[1:]]) == code, capsys.readouterr().err
 
 
 def test_its_evaluation(old: tuple[Path, dict[str, Any]]) -> None:

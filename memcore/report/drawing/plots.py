@@ -243,12 +243,15 @@ def screens(curves: Mapping[str, ScreenCurve]) -> str:
     return axes.svg()
 
 
-def sweep_map(sweep: Sweep, own: Setting, best: Setting, highest: float) -> str:
-    """Draw the recall at zero false positives over thresholds and clique sizes, with frames around two settings."""
+def sweep_map(sweep: Sweep, own: Setting, best: Setting, highest: float, measure: str = "recall") -> str:
+    """Draw the recall at zero false positives over thresholds and clique sizes, with frames around two settings.
+
+    ``measure`` is what people read for it where it is no recall.
+    """
     thresholds, sizes = sweep["thresholds"], sweep["sizes"]
     axes = Axes(
         "plot-sweep",
-        f"Map of the recall at zero false positives over {len(thresholds)} thresholds and {len(sizes)} clique sizes; the "
+        f"Map of the {measure} at zero false positives over {len(thresholds)} thresholds and {len(sizes)} clique sizes; the "
         f"largest is {highest:.3f}.",
         x=(0, len(thresholds)),
         y=(0, len(sizes)),
@@ -260,8 +263,9 @@ def sweep_map(sweep: Sweep, own: Setting, best: Setting, highest: float) -> str:
     for cell in sweep["cells"]:
         x, y = columns[cell["threshold"]], rows[cell["min_clique"]]
         tip = (
-            f"threshold {cell['threshold']:g}, cliques of {cell['min_clique']}: recall {cell['recall_at_zero_fp']:.3f} at "
-            f"zero false positives; {cell['tp']} right, {cell['fp']} wrong, {cell['fn']} missed"
+            f"threshold {cell['threshold']:g}, cliques of {cell['min_clique']}: {measure} "
+            f"{cell['recall_at_zero_fp']:.3f} at zero false positives; "
+            f"{cell['tp']} right, {cell['fp']} wrong, {cell['fn']} missed"
         )
         axes.cell(x, x + 1, y, y + 1, 0.04 + 0.96 * float(cell["recall_at_zero_fp"]), tip)
     step = -(-len(thresholds) // 7)

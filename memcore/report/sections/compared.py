@@ -39,6 +39,7 @@ class Comparison:
     metric: str
     delta: float | None
     plot: str | None
+    gaps: str = ""
 
 
 class Compared(TypedDict):
@@ -71,6 +72,7 @@ def _compare(number: int, subject: Subject, other: Run, album: Album) -> Compari
         metric=metric_label(other.distance),
         delta=other.delta,
         plot=_plot(number, subject.run, subject.findings, other, findings),
+        gaps=other.completeness.text,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from memcore.evaluation.result import CopiesGroup, EvaluatedPrompt, Evaluation, Stage, Sweep
+from memcore.evaluation.result import CopiesGroup, EvaluatedPrompt, Evaluation, Stage
 from memcore.report.drawing import plots
 from memcore.report.evaluation_json import compared_with, is_planted
 from memcore.report.subject import Subject
@@ -20,11 +20,14 @@ AGAINST = {
 _COUNTED = {
     "truth": "{right} must be found, {wrong} must not, and {unknown} in between are shown but count neither way. A match "
     "with another training image than the planted one counts as wrong.",
-    "matches": "{right} were extracted and {wrong} were not, though their images repeat; the other {unknown} were never "
-    "compared with the training set and count neither way. So recall is of the extractions, not of all that is memorised.",
-    "annotations": "{right} were called a copy and {wrong} were not; on {unknown} nobody decided: they count neither way. "
-    "So recall is of the copies that the annotators saw, not of all that is memorised.",
+    "matches": "Of {decided} that were compared with the training set, {yes} extracted. The run's own extractions cannot "
+    "tell what it missed: no recall follows from them.",
+    "annotations": "People decided on {decided} and call {yes} of them a copy; {open} disputed or not judged. They saw "
+    "findings alone, so that nothing is known of what the run missed: no recall follows from them.",
 }
+#: What the two answers are called where nothing was planted.
+SWEPT = {"matches": "share of the extractions", "annotations": "share of what people call a copy"}
+_ANSWERS = {"matches": ("extracted", "not extracted"), "annotations": ("called a copy", "called no copy")}
 
 
 class Missed(TypedDict):
@@ -42,6 +45,8 @@ class EvaluationSection(TypedDict):
     counted: str
     stages: dict[str, Stage]
     planted: bool
+    answers: tuple[str, str]
+    undecided: int
     by_copies: list[CopiesGroup]
     sweep: plots.Plot | None
     missed: list[Missed]
@@ -56,11 +61,13 @@ def context(subject: Subject) -> EvaluationSection | None:
     missed = _missed(run.evaluation)
     return {
         "against": against(run.evaluation),
-        "counted": _counted(run.evaluation),
+        "counted": counted(run.evaluation),
         "stages": run.evaluation["stages"],
         "planted": is_planted(run.evaluation),
+        "answers": _ANSWERS.get(compared_with(run.evaluation), ("right", "wrong")),
+        "undecided": undecided(run.evaluation),
         "by_copies": run.evaluation["by_copies"][:EXAMPLES] if is_planted(run.evaluation) else [],
-        "sweep": _sweep(run.evaluation.get("sweep"), run.threshold, run.min_clique),
+        "sweep": _sweep(run.evaluation, run.threshold, run.min_clique),
         "missed": missed[:EXAMPLES],
         "more_missed": max(0, len(missed) - EXAMPLES),
     }
@@ -82,17 +89,30 @@ def confidence(evaluation: Evaluation) -> str:
     return f"{100 * float(evaluation.get('confidence', 0.95)):g} %"
 
 
-def _counted(evaluation: Evaluation) -> str:
-    """Say who counts as right and as wrong."""
+def undecided(evaluation: Evaluation) -> int:
+    """Return the findings that count neither way."""
+    return sum(p["mean_distance"] is not None and p["expected"] is None for p in evaluation["prompts"])
+
+
+def counted(evaluation: Evaluation) -> str:
+    """Say who counts as right and as wrong and, where nothing was planted, how many of each there are."""
+    stage = evaluation["stages"]["candidates"]
+    yes, left = stage["tp"], undecided(evaluation)
+    is_are = "is" if yes == 1 else "are"
     return _COUNTED.get(compared_with(evaluation), _COUNTED["truth"]).format(
         right=count(int(evaluation["positives"]), "prompt"),
         wrong=f"{int(evaluation['negatives']):,}",
         unknown=f"{int(evaluation['ignored']):,}",
+        decided=count(yes + stage["fp"], "finding"),
+        yes=f"{yes:,}" if compared_with(evaluation) == "annotations" else f"{yes:,} {is_are}",
+        open=f"{left:,} {'is' if left == 1 else 'are'}",
     )
 
 
 def _missed(evaluation: Evaluation) -> list[Missed]:
     """Return the prompts whose image was planted often enough but that the judged stage does not report."""
+    if not is_planted(evaluation):
+        return []
 
     def reported(prompt: EvaluatedPrompt) -> bool:
         found = prompt["extracted"] if "extracted" in evaluation["stages"] else bool(prompt["size"])
@@ -102,13 +122,18 @@ def _missed(evaluation: Evaluation) -> list[Missed]:
     return [{"prompt": tidy(p["prompt"]), "copies": p["copies"], "size": p["size"]} for p in wrong]
 
 
-def _sweep(sweep: Sweep | None, threshold: float, min_clique: int) -> plots.Plot | None:
-    """Draw the recall at zero false positives over thresholds and clique sizes, and say what the map shows."""
+def _sweep(evaluation: Evaluation, threshold: float, min_clique: int) -> plots.Plot | None:
+    """Draw the recall at zero false positives over thresholds and clique sizes, and say what the map shows.
+
+    Where nothing was planted it is no recall, but the share of the positive answers that is kept.
+    """
+    sweep = evaluation.get("sweep")
     if not sweep or not sweep["best"]:
         return None
     best = plots.Setting(sweep["best"]["threshold"], sweep["best"]["min_clique"])
     highest = sweep["best"]["recall_at_zero_fp"]
     own = plots.Setting(threshold, min_clique)
+    measure = SWEPT.get(compared_with(evaluation), "recall")
     reached = {plots.Setting(c["threshold"], c["min_clique"]): c["recall_at_zero_fp"] for c in sweep["cells"]}
     if reached.get(own) == highest:
         best = own
@@ -123,6 +148,7 @@ def _sweep(sweep: Sweep | None, threshold: float, min_clique: int) -> plots.Plot
         text += " Prompts stopped early at the run's setting: with another one, some would have continued and found more."
     return plots.Plot(
         title="Other thresholds and clique sizes",
-        svg=plots.sweep_map(sweep, own, best, highest),
-        text=f"Recall down the ranking before the first wrong prompt: the fuller the colour, the larger. {text}",
+        svg=plots.sweep_map(sweep, own, best, highest, measure),
+        text=f"{measure[0].upper()}{measure[1:]} down the ranking before the first wrong prompt: the fuller the colour, "
+        f"the larger. {text}",
     )

@@ -22,7 +22,7 @@ class Plots(TypedDict):
 def context(subject: Subject) -> Plots | None:
     """Return the plots, None where nothing can be drawn."""
     run, drawn = subject.run, []
-    if run.evaluation:
+    if run.evaluation and is_planted(run.evaluation):
         drawn.append(
             plots.Plot(
                 title="Precision and recall",
@@ -31,7 +31,6 @@ def context(subject: Subject) -> Plots | None:
                 f"{evaluation.confidence(run.evaluation)} intervals where the curve ends.",
             )
         )
-    if run.evaluation and is_planted(run.evaluation):
         drawn.append(
             plots.Plot(
                 title="More duplicates, more copies",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from memcore.matching.metric import metric_label
+from memcore.report.evaluation_json import is_planted
 from memcore.report.subject import Subject
 
 ORDER = 90
@@ -17,8 +18,11 @@ class Reading(TypedDict):
 
     metric: str
     paper: str
+    planted: bool
 
 
 def context(subject: Subject) -> Reading:
     """Return the metric's name and the paper."""
-    return {"metric": metric_label(subject.run.distance), "paper": PAPER}
+    evaluation = subject.run.evaluation
+    planted = evaluation is not None and is_planted(evaluation)
+    return {"metric": metric_label(subject.run.distance), "paper": PAPER, "planted": planted}

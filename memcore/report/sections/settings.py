@@ -13,6 +13,10 @@ LABEL = "Configuration"
 MOST = 300
 
 
+#: Keys of match.json that the sections above put into words.
+_TOLD = ("unreadable", "reasons", "coverage")
+
+
 class Settings(TypedDict):
     """What the template shows."""
 
@@ -28,6 +32,6 @@ def context(subject: Subject) -> Settings:
         "rows": [
             *list(config.items())[:MOST],
             *list(rest.items())[:MOST],
-            *((f"match.{name}", value) for name, value in (run.match or {}).items() if name != "unreadable"),
+            *((f"match.{name}", value) for name, value in (run.match or {}).items() if name not in _TOLD),
         ]
     }

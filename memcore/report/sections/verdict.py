@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from memcore.matching.metric import metric_label
+from memcore.report.evaluation_json import compared_with, is_planted
 from memcore.report.finding import Finding
 from memcore.report.run import Run
 from memcore.report.sections import evaluation
 from memcore.report.subject import Subject
-from memcore.report.wording import count, interval, proportion, tidy
+from memcore.report.wording import count, interval, percent, proportion, tidy
+from memcore.runs.completeness import Gap
 
 ORDER = -30
 LABEL = None
+#: Gaps that the headline names.
+GAPS = 3
 
 
 class Verdict(TypedDict):
@@ -36,19 +40,39 @@ def context(subject: Subject) -> Verdict:
 
 
 def headline(run: Run) -> str:
-    """Return the result of the run in one line."""
-    extracted = run.extracted_prompts
+    """Return the result of the run in one line; what was not decided is a part of it."""
     if not run.done:
         return "No prompt is finished yet"
+    extracted, gaps = run.extracted_prompts, run.completeness.gaps
+    found = len(run.findings) if extracted is None else extracted
+    if not found:
+        return f"Not decided: {_listed(gaps)}" if gaps else _none_of(run)
     of = f"of {count(run.done, 'prompt')}"
     if extracted:
-        return f"{extracted:,} {of} {'reproduces' if extracted == 1 else 'reproduce'} training images"
-    if extracted == 0 and run.findings:
-        return f"None {of} reproduces a training image"
-    if run.findings:
-        repeats = "repeats one picture" if len(run.findings) == 1 else "repeat one picture"
-        return f"{len(run.findings):,} {of} {repeats} again and again"
-    return f"None {of} repeats a picture"
+        result = f"{extracted:,} {of} {'reproduces' if extracted == 1 else 'reproduce'} training images"
+    else:
+        result = (
+            f"{found:,} {of} {'repeats one picture' if found == 1 else 'repeat one picture'} again and again"
+        )
+    return f"At least {result}. Not decided: {_listed(gaps)}" if gaps else result
+
+
+def _none_of(run: Run) -> str:
+    """Say that nothing was found, and at which miss rate."""
+    out, budget = run.completeness.screened, run.budget
+    of = count(run.done - out, "sampled prompt" if out else "prompt")
+    result = (
+        "reproduces a training image" if run.extracted_prompts == 0 and run.findings else "repeats a picture"
+    )
+    rate = f", at a stated miss rate of {percent(budget.miss_rate)}" if budget.rule == "sequential" else ""
+    unknown = f"; {out:,} {'was' if out == 1 else 'were'} screened out, at no stated miss rate" if out else ""
+    return f"None of {of} {result}{rate}{unknown}"
+
+
+def _listed(gaps: Sequence[Gap]) -> str:
+    """Return the first gaps in words; a list below the headline has all of them."""
+    more = f"; and {len(gaps) - GAPS:,} more below" if len(gaps) > GAPS else ""
+    return "; ".join(gap.text for gap in gaps[:GAPS]) + more
 
 
 def _origin(run: Run) -> str:
@@ -68,11 +92,19 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         return [
             "The run has started, but none of its shards is complete. Run the same memcore command again to resume it."
         ]
-    sentences = [f"For each prompt, {_generations(run)}."]
+    sentences = [_generations(run)]
     repeats = f"at least {run.min_clique} of these are nearly the same picture"
+    undecided = run.completeness.undecided
     if not run.findings:
         near = f"a {metric_label('tiled_l2')} of {run.threshold:g} or less between any two"
-        return [*sentences, f"For no prompt {repeats}: {near}."]
+        decided = run.completeness.prompts - undecided - run.completeness.screened
+        were = "was" if decided == 1 else "were"
+        no = (
+            f"For none of the {count(decided, 'prompt')} that {were} decided"
+            if undecided
+            else "For no prompt"
+        )
+        return [*sentences, f"{no}, {repeats}: {near}."] if decided else sentences
     extracted = run.extracted_prompts
     first = f"For {count(len(run.findings), 'prompt')}, {repeats}"
     if extracted is None:
@@ -83,24 +115,40 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         sentences.append(f"{first}{_proximity(run, extracted)}.")
         sentences.extend(_clearest(findings))
         sentences.extend(_false_alarms(len(run.findings) - extracted, extracted))
-    stage = evaluation.judged_stage(run.evaluation)
-    if run.evaluation and stage:
-        precision, recall = stage["precision"], stage["recall"]
-        sentences.append(
-            f"Against {evaluation.against(run.evaluation)}, precision is {proportion(precision['value'])} "
-            f"({evaluation.confidence(run.evaluation)} interval {interval(precision)}) "
-            f"and recall {proportion(recall['value'])} ({interval(recall)})."
-        )
+    sentences.extend(_accuracy(run))
     return sentences
 
 
+def _accuracy(run: Run) -> list[str]:
+    """Say what the evaluation says: recall only of what was planted."""
+    stage = evaluation.judged_stage(run.evaluation)
+    if run.evaluation is None or stage is None:
+        return []
+    if not is_planted(run.evaluation):
+        return [evaluation.counted(run.evaluation)] if compared_with(run.evaluation) == "annotations" else []
+    precision, recall = stage["precision"], stage["recall"]
+    return [
+        f"Against {evaluation.against(run.evaluation)}, precision is {proportion(precision['value'])} "
+        f"({evaluation.confidence(run.evaluation)} interval {interval(precision)}) "
+        f"and recall {proportion(recall['value'])} ({interval(recall)})."
+    ]
+
+
 def _generations(run: Run) -> str:
+    """Say how many images were made or read, and of which prompts."""
+    with_images = run.done - len(run.failures) - run.completeness.screened
+    if run.sampler == "stored":
+        return f"In all, {count(run.generated, 'image')} of {count(with_images, 'prompt')} were read."
+    some = with_images < run.prompts
+    were = "was" if with_images == 1 else "were"
+    who = f"For each of the {count(with_images, 'prompt')} that {were} sampled" if some else "For each prompt"
     images = "many images" if run.budget.generations is None else f"{run.budget.generations:,} images"
     if run.budget.rule == "sequential":
-        return f"up to {images} were made, each from its own noise, and no more than it took to decide"
-    if run.sampler == "stored":
-        return f"up to {images} were read"
-    return f"{images} were made, each from its own noise"
+        return (
+            f"{who}, up to {images} were made, each from its own noise, and no more than it took to decide."
+        )
+    most = "up to " if any(gap.code == "short" for gap in run.completeness.gaps) else ""
+    return f"{who}, {most}{images} were made, each from its own noise."
 
 
 def _proximity(run: Run, extracted: int) -> str:
@@ -108,7 +156,10 @@ def _proximity(run: Run, extracted: int) -> str:
     metric = metric_label(run.distance)
     article = "an" if metric.startswith("l") else "a"
     delta = "" if run.delta is None else run.delta
-    near = f"lies within {article} {metric} of {delta} of one of the {count(run.training_images, 'training image')}"
+    were = "was" if run.training_images == 1 else "were"
+    compared = f" that {were} compared" if any(g.code == "training" for g in run.completeness.gaps) else ""
+    training = f"{count(run.training_images, 'training image')}{compared}"
+    near = f"lies within {article} {metric} of {delta} of one of the {training}"
     if not extracted:
         return f", but none {near}"
     return f"; {'that picture' if extracted == len(run.findings) else f'for {extracted:,} of them that picture'} {near}"

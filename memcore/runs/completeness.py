@@ -1,0 +1,262 @@
+"""What a run's verdict rests on: what of it was not decided. Commands and the report ask nobody else.
+
+"None of N prompts ..." may be said only where every prompt reached the stop that its budget prescribes, with enough usable
+generations for a finding, and where every training image was compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from memcore.errors import RunError
+from memcore.runs import layout
+from memcore.storage.base import Storage
+from memcore.types import PromptStatus, StopReason
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from memcore.runs.reading import ShardTables
+
+#: The columns of a run's findings that ``Tally.add`` needs.
+COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop")
+#: Reasons of entries that are no images, so that nothing is missing without them.
+NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"})
+#: Reasons of entries that stand for prompts or shards, which are counted as failed.
+_FAILURES = frozenset({"sampler", "error", "crash"})
+#: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
+_NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image"})
+_WORDS = {
+    "wrong-size": "other size",
+    "alpha": "transparent",
+    "depth": "more than 8 bits a channel",
+    "dtype": "no uint8",
+    "archive": "in a damaged archive",
+    "format": "a format that is not read",
+    "path": "not a plain file",
+    "too-large": "too large",
+    "colour": "colour space",
+}
+
+
+class GapRecord(TypedDict):
+    """A gap as ``--json`` prints it."""
+
+    code: str
+    count: int
+    of: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """Something that was not decided: ``count`` of ``of`` things, and both in words.
+
+    ``code`` is unfinished, failed, shards, few, short, unproven or unread (of the prompts), or training.
+    """
+
+    code: str
+    count: int
+    of: int
+    text: str
+
+    def as_dict(self) -> GapRecord:
+        """Return the gap as JSON holds it."""
+        return {"code": self.code, "count": self.count, "of": self.of, "text": self.text}
+
+
+@dataclasses.dataclass(frozen=True)
+class Completeness:
+    """The gaps of a run; ``undecided`` prompts have no answer, ``screened`` ones were left out by a screen."""
+
+    gaps: tuple[Gap, ...] = ()
+    prompts: int = 0
+    undecided: int = 0
+    screened: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether a verdict may be said without reserve."""
+        return not self.gaps
+
+    @property
+    def text(self) -> str:
+        """All gaps in words, without a full stop."""
+        return "; ".join(gap.text for gap in self.gaps)
+
+    def as_list(self) -> list[GapRecord]:
+        """Return the gaps as JSON holds them."""
+        return [gap.as_dict() for gap in self.gaps]
+
+
+def not_decided_lines(gaps: Sequence[GapRecord]) -> list[str]:
+    """Return what a command prints of the gaps: one line, or none.
+
+    >>> not_decided_lines([{"code": "failed", "count": 3, "of": 59, "text": "3 of 59 prompts failed"}])
+    ['not decided: 3 of 59 prompts failed']
+    """
+    return [f"not decided: {'; '.join(gap['text'] for gap in gaps)}"] if gaps else []
+
+
+class Tally:
+    """Counts what a run's finished shards decided, a shard at a time."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Take what ``run.toml`` says of the graph, the budget and the prompts."""
+        budget = settings.get("budget", {})
+        self._prompts = int(settings["prompts"]["count"])
+        self._min_clique = int(settings["graph"]["min_clique"])
+        made = budget.get("generations")
+        stored = settings.get("sampler", {}).get("kind") == "stored"
+        #: Images that a prompt gets unless its budget stops it; stored ones are as many as there are.
+        self._generations = made if isinstance(made, int) and not stored else None
+        self._counts: Counter[str] = Counter()
+
+    def add(self, shard: ShardTables) -> None:
+        """Count a finished shard, of whose rows the columns ``COLUMNS`` were read."""
+        import pyarrow.compute as pc
+
+        rows, quarantine, counts = shard.findings, shard.quarantine, self._counts
+        status = rows["status"]
+        failed = pc.equal(status, PromptStatus.FAILED.value)
+        screened = pc.equal(status, PromptStatus.SCREENED.value)
+        empty_handed = pc.equal(status, PromptStatus.NONE.value)
+        usable = pc.subtract(rows["generated"], rows["excluded"])
+        few = pc.and_(empty_handed, pc.less(usable, self._min_clique))
+        open_end = pc.and_(pc.invert(rows["proven"]), pc.greater_equal(rows["upper"], self._min_clique))
+        unproven = pc.and_(empty_handed, open_end)
+        short = pc.and_(empty_handed, pc.less(rows["generated"], self._generations or 0))
+        # the oldest runs record no reasons: they know the fixed rule alone
+        ran_out = pc.fill_null(pc.equal(rows["stop"], StopReason.ALL.value), True)
+        short = pc.and_(short, ran_out)
+        unread, affected = _unread(quarantine, rows.filter(failed)["prompt_id"])
+        undecided = pc.or_(pc.or_(failed, few), pc.or_(unproven, short))
+        counts["done"] += rows.num_rows
+        counts["shards"] += 1
+        counts["given_up"] += bool(shard.manifest.get("given_up"))
+        counts["unread"] += unread
+        counts["affected"] += affected
+        for name, chosen in (
+            ("failed", failed),
+            ("screened", screened),
+            ("few", few),
+            ("unproven", unproven),
+            ("short", pc.and_(short, pc.invert(few))),
+            ("undecided", undecided),
+        ):
+            counts[name] += pc.sum(chosen).as_py() or 0
+
+    def finish(self, match: Mapping[str, Any] | None = None) -> Completeness:
+        """Return what was not decided; ``match`` is the content of match.json, if the run was matched."""
+        gaps = [*self._prompt_gaps(), *training_gaps(match or {})]
+        left = self._prompts - self._counts["done"]
+        undecided = left + self._counts["undecided"]
+        return Completeness(tuple(gaps), self._prompts, undecided, self._counts["screened"])
+
+    def _prompt_gaps(self) -> Iterable[Gap]:
+        counts, prompts = self._counts, self._prompts
+        of = f"of {_count(prompts, 'prompt')}"
+        if left := prompts - counts["done"]:
+            yield Gap("unfinished", left, prompts, f"{left:,} {of} {_are(left)} not done")
+        if n := counts["failed"]:
+            yield Gap("failed", n, prompts, f"{n:,} {of} failed")
+        if n := counts["given_up"]:
+            shards = counts["shards"]
+            text = f"{n:,} of {_count(shards, 'shard')} {_were(n)} quarantined after repeated failures"
+            yield Gap("shards", n, shards, text)
+        if n := counts["few"]:
+            text = f"{_count(n, 'prompt')} had fewer than {self._min_clique} usable generations"
+            yield Gap("few", n, prompts, text)
+        if n := counts["short"]:
+            text = f"{_count(n, 'prompt')} had fewer than the {self._generations} generations of the budget"
+            yield Gap("short", n, prompts, text)
+        if n := counts["unproven"]:
+            text = f"the search for a clique reached its limit for {_count(n, 'prompt')}"
+            yield Gap("unproven", n, prompts, text)
+        if n := counts["unread"]:
+            text = f"{_count(n, 'generation')} of {_count(counts['affected'], 'prompt')} could not be read"
+            yield Gap("unread", n, n, text)
+
+
+def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
+    """Return what the run in a storage did not decide; ``settings`` is the content of its run.toml."""
+    from memcore.runs import reading
+
+    tally = Tally(settings)
+    for shard in reading.finished(storage):
+        tally.add(reading.read_shard(storage, shard, COLUMNS))
+    return tally.finish(read_match(storage))
+
+
+def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
+    """Return what the content of a match.json says of training images that were not compared.
+
+    >>> match = {"count": 1, "unreadable": [{"source": f"{i}.png", "reason": "wrong-size"} for i in range(4)]}
+    >>> [gap.text for gap in training_gaps(match)]
+    ['4 of 5 training images were not compared: other size']
+    """
+    reasons = _left_out(match)
+    missing = sum(reasons.values())
+    if not missing:
+        return []
+    of = missing + int(match.get("count", 0))
+    why = [(_WORDS.get(reason, reason), count) for reason, count in sorted(reasons.items())]
+    listed = why[0][0] if len(why) == 1 else ", ".join(f"{count:,} {word}" for word, count in why)
+    text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {listed}"
+    return [Gap("training", missing, of, text)]
+
+
+def read_match(storage: Storage) -> Mapping[str, Any]:
+    """Return the content of match.json; an empty one if the run was not matched."""
+    if not storage.exists(layout.MATCHES) or not storage.exists(layout.MATCH):
+        return {}
+    try:
+        match = json.loads(storage.read(layout.MATCH))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{storage.place}/{layout.MATCH} cannot be read: {error}") from None
+    if not isinstance(match, dict):
+        raise RunError(f"{storage.place}/{layout.MATCH} must hold a JSON object, got {type(match).__name__}")
+    return match
+
+
+def _left_out(match: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many training images were left out for each reason."""
+    coverage, reasons, told = match.get("coverage"), match.get("reasons"), match.get("unreadable", 0)
+    if isinstance(coverage, Mapping):
+        found = {str(reason): int(count) for reason, count in coverage.get("left_out", {}).items()}
+    elif isinstance(reasons, Mapping):
+        found = {str(reason): int(count) for reason, count in reasons.items()}
+    elif isinstance(told, list):
+        found = dict(Counter(str(entry.get("reason", "unreadable")) for entry in told))
+    else:
+        found = {"unreadable": int(told)}  # an index of an earlier version says no more
+    return {reason: count for reason, count in found.items() if count and reason not in NO_IMAGES}
+
+
+def _unread(quarantine: pa.Table, failed: pa.ChunkedArray) -> tuple[int, int]:
+    """Return how many images of prompts that did not fail could not be read, and of how many prompts they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not quarantine.num_rows:
+        return 0, 0
+    none = pa.array(sorted(NO_IMAGES | _FAILURES | _NOTES), pa.string())
+    of_failed = pc.fill_null(pc.is_in(quarantine["prompt_id"], value_set=failed.combine_chunks()), False)
+    lost = quarantine.filter(pc.invert(pc.or_(pc.is_in(quarantine["reason"], value_set=none), of_failed)))
+    return lost.num_rows, len(pc.unique(lost["prompt_id"]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
