@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
@@ -24,8 +25,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Build graphs of stored images and find their cliques."""
     from memcore.audit import filter_stored
+    from memcore.runs.coverage import coverage_of
+    from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "workers", "threads")
     existing = _options.open_existing(arguments)
     config = _options.read_configuration(arguments, "stored", existing)
-    return answer_about(filter_stored(existing or arguments.run, config, **run_options(arguments)))
+    folder = filter_stored(existing or arguments.run, config, **run_options(arguments))
+    answer = answer_about(folder)
+    coverage = coverage_of(folder)
+    lines = [*answer.lines, *([coverage_line(coverage)] if coverage is not None else [])]
+    return dataclasses.replace(answer, value={**answer.value, "coverage": coverage}, lines=lines)

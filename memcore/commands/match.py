@@ -34,7 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
+    import json
+
     from memcore.matching.match_run import match_run
+    from memcore.runs import layout
+    from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "threads", "neighbors")
     rows = match_run(
@@ -48,5 +52,9 @@ def run(arguments: argparse.Namespace) -> Answer:
         threads=arguments.threads,
     )
     extracted = sum(bool(row["extracted"]) for row in rows)
-    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted}
-    return Answer(result, [f"{extracted} of {len(rows)} findings are copies of a training image"])
+    lines = [f"{extracted} of {len(rows)} findings are copies of a training image"]
+    coverage = json.loads((arguments.run / layout.MATCH).read_text("utf-8")).get("coverage")
+    if coverage is not None:
+        lines.append(f"training images: {coverage_line(coverage)}")
+    result = {"run": str(arguments.run), "findings": len(rows), "extracted": extracted, "coverage": coverage}
+    return Answer(result, lines)

@@ -22,7 +22,7 @@ from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRecord, MatchRow
 from memcore.runs.schema import parquet_bytes, png_bytes, table_of_matches
-from memcore.sources.in_memory import load_training_set
+from memcore.sources.in_memory import read_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -61,13 +61,14 @@ def match_run(
         opened = Index.open(index)
         found = match_index(opened, members.load, members.sizes, members.medoids, **options)
         about, pictures, names = _from_index(opened, found)
+        about = {**about, "coverage": opened.coverage()}
     else:
         assert training is not None
-        images, all_names, broken = load_training_set(training)
+        images, all_names, broken, coverage = read_training_set(training)
         stacked = [members[f][m][None] for f, m in enumerate(members.medoids)]
         medoids = np.concatenate(stacked) if stacked else np.empty((0, *images.shape[1:]), np.uint8)
         found = match_findings(medoids, members, images, **options)
-        about = {"training": str(training), "count": len(images), "unreadable": broken}
+        about = {"training": str(training), "count": len(images), "unreadable": broken, "coverage": coverage}
         pictures = ((i, np.asarray(images[i])) for i in sorted({i for m in found for i in _indices(m)}))
         names = {i: all_names[i] for m in found for i in _indices(m)}
     rows = [_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]

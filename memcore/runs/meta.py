@@ -42,6 +42,7 @@ def make_meta(
             "count": prompts.count,
             "source": config.prompts or config.images,
             "digest": prompts.digest,
+            **{name: count for name in ("blank", "repeated") if (count := getattr(prompts, name))},
         },
         "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
     }

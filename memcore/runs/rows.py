@@ -127,6 +127,8 @@ class MatchRecord(TypedDict):
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
+    #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
+    coverage: NotRequired[dict[str, object] | None]
     count: int
     delta: float
     distance: str

@@ -38,6 +38,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "shards_given_up": len(folder.given_up()),
         "seconds": _seconds(manifests),
     }
+    told = folder.meta["prompts"]
+    result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
     matches = folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
