@@ -54,7 +54,16 @@ def meta_bytes(meta: Mapping[str, Any]) -> bytes:
         import tomli_w
     except ImportError:
         raise MissingExtraError("tomli-w", "audit", "A run folder") from None
-    return tomli_w.dumps(meta).encode()
+    return tomli_w.dumps(_storable(meta)).encode()
+
+
+def _storable(value: Any) -> Any:
+    """Return a value whose texts UTF-8 can hold: of paths that are of another encoding, foreign bytes become escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {key: _storable(held) for key, held in value.items()}
+    return [_storable(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def explain_difference(

@@ -292,7 +292,10 @@ def list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def judge_file(path: str | Path) -> UnreadableImage:
     """Return why a file that is not of a source's kind is left out."""
-    return judge(head_of(path)) or UnreadableImage("other", "a file of another kind than the source's")
+    head = head_of(path)
+    if not head and not os.path.exists(path):
+        return UnreadableImage("unreadable", "a link that leads nowhere")
+    return judge(head) or UnreadableImage("other", "a file of another kind than the source's")
 
 
 def sorted_by_name(gone: list[tuple[str, UnreadableImage]]) -> list[tuple[str, UnreadableImage]]:

@@ -102,9 +102,10 @@ class StoredPrompts:
         """Return the sha256 of the names and sizes of all files and the names of the decoders."""
         decoders = [version.split()[0] for version in decoder_versions().values()]
         digest = hashlib.sha256(" ".join(decoders).encode())
+        around = os.path.dirname(os.path.abspath(self.path))  # of "." too, which has no name
         for collection in self._collections:
             for file in collection.files:
-                name = os.fsencode(file.relative_to(self.path.parent))
+                name = os.fsencode(os.path.relpath(os.path.abspath(file), around))
                 digest.update(name + f":{size_of(file)}\n".encode())
         return f"stored:{digest.hexdigest()}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from memcore.errors import ConfigError
-from memcore.images import IMAGE_SUFFIXES, UnreadableImage
+from memcore.images import IMAGE_SUFFIXES, UnreadableImage, is_image
 from memcore.sources import captions
 from memcore.sources.base import (
     ALONE,
@@ -21,6 +21,7 @@ from memcore.sources.base import (
     QuarantineEntry,
     StoredSource,
     digest_of,
+    judge_file,
     list_files,
     number,
     quarantined,
@@ -29,7 +30,7 @@ from memcore.sources.base import (
     size_of,
     sorted_by_name,
 )
-from memcore.sources.walk import Folder, by_parts, head_of, judge, walk
+from memcore.sources.walk import Folder, by_parts, head_of, is_system, walk
 
 _SUFFIXES = {suffix[1:] for suffix in IMAGE_SUFFIXES}
 #: What earlier versions took for an image.
@@ -211,10 +212,7 @@ def sort_files(folder: Folder, path: str) -> Sorted:
 
 def judge_unknown(path: str) -> UnreadableImage | None:
     """Return why a file of an unknown suffix is left out; None of an image."""
-    head = head_of(path)
-    if not head and not os.path.exists(path):
-        return UnreadableImage("unreadable", "a link that leads nowhere")
-    return judge(head)
+    return None if is_image(head_of(path)) else judge_file(path)
 
 
 def _texts_in(folder: str) -> dict[str, list[str]]:
@@ -222,12 +220,15 @@ def _texts_in(folder: str) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     try:
         with os.scandir(folder) as found:
-            names = [entry.name for entry in found if entry.is_file() or not os.path.exists(entry.path)]
+            entries = [
+                entry for entry in found if os.path.splitext(entry.name)[1].lower() in captions.SUFFIXES
+            ]
     except OSError:
         return texts
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in captions.SUFFIXES and not name.startswith("._"):
+    for entry in entries:
+        name = entry.name
+        stem = os.path.splitext(name)[0]
+        if not is_system(name) and (not os.path.exists(entry.path) or os.path.isfile(entry.path)):
             texts.setdefault(stem, []).append(name)
     for own in texts.values():
         own.sort(key=os.fsencode)
@@ -251,7 +252,10 @@ def files_in(folder: Path) -> Sorted:
         raise ConfigError(f"images={shown(folder)} cannot be read: {error.strerror}") from None
     texts = set(texts_of(only))
     only.files = [name for name in only.files if name not in texts]
-    return sort_files(only, os.fspath(folder))
+    found = sort_files(only, os.fspath(folder))
+    if not (found.images or found.left_out or texts):
+        found.left_out.append(("", UnreadableImage("empty", "an empty folder")))
+    return found
 
 
 def images_in(folder: Path) -> list[str]:
