@@ -65,6 +65,13 @@ def _folder(f: Path, name: str, *files: tuple[str, bytes]) -> int:
     return sum(_put(f / name, own, data) for own, data in files)
 
 
+def _macosx(f: Path) -> int:
+    """Of a system's folder, which counts as one, nothing is looked at."""
+    (f / "__MACOSX" / "deeper").mkdir(parents=True)
+    (f / "__MACOSX" / "._a.png").write_bytes(APPLE)
+    return 1
+
+
 def _with_text(f: Path, stem: str, rng: Rng, text: bytes, suffix: str = ".txt") -> int:
     return _put(f, f"{stem}.png", picture(rng)) + _put(f, stem + suffix, text)
 
@@ -79,8 +86,9 @@ IN_FOLDERS: dict[str, Callable[[Path, str, Rng], int]] = {
     "avif": lambda f, n, r: _put(f, f"{n}.avif", avif()),
     "apple double": lambda f, n, r: _put(f, f"._{n}.png", APPLE),
     "macosx folder": lambda f, n, r: (
-        _folder(f, f"{n}d", ("a.png", picture(r))) + bool((f / f"{n}d" / "__MACOSX").mkdir() is None)
+        _folder(f, f"{n}d", ("a.png", picture(r))) + _put(f / f"{n}d", "Thumbs.db", b"x")
     ),
+    "macosx at the top": lambda f, n, r: _macosx(f / f"{n}m"),
     "readme": lambda f, n, r: _put(f, f"{n}.md", b"# words"),
     "empty folder": lambda f, n, r: 1 + _folder(f, f"{n}-empty"),
     "folder called image": lambda f, n, r: 1 + _folder(f, f"{n}.png", ("b.png", picture(r))),
@@ -131,6 +139,7 @@ def write_folder(root: Path, rng: Rng, kinds: list[str]) -> int:
 
 
 Member: TypeAlias = tuple[str, bytes, dict[str, Any]]
+_NONE: dict[str, Any] = {}
 
 
 def _sample(n: str, r: Rng, *texts: tuple[str, bytes]) -> list[Member]:
@@ -147,7 +156,7 @@ IN_TARS: dict[str, Callable[[str, Rng], list[Member]]] = {
     "several images": lambda n, r: (
         [(f"{n}.{k}.png", picture(r), {}) for k in "ab"] + [(f"{n}.txt", b"t", {})]
     ),
-    "name twice": lambda n, r: [(f"{n}.png", picture(r), {}) for _ in range(2)],
+    "name twice": lambda n, r: [(f"{n}.png", picture(r), _NONE) for _ in range(2)],
     "apple double": lambda n, r: [(f"._{n}.png", APPLE, {}), (f"__MACOSX/._{n}.txt", APPLE, {})],
     "own suffix": lambda n, r: [*_sample(n, r), (f"{n}.cls", b"7", {})],
     "suffix behind": lambda n, r: [(f"{n}.png.data", picture(r), {})],
@@ -168,7 +177,7 @@ def write_tars(root: Path, rng: Rng, kinds: list[str]) -> int:
     names = [(f"x{i}", kind) for i, kind in enumerate(kinds)]
     count = 0
     for shard, some in enumerate((names[::2], names[1::2])):
-        members = [("0.png", picture(rng), {})]
+        members: list[Member] = [("0.png", picture(rng), {})]
         for name, kind in some:
             members += IN_TARS[kind](name, rng)
         with tarfile.open(
