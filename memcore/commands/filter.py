@@ -8,6 +8,7 @@ import dataclasses
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive
+from memcore.commands._submit import submitted
 from memcore.commands.audit import RUN_HELP, answer_about, run_options
 
 NAME = "filter"
@@ -31,6 +32,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     check_positive(arguments, "workers", "threads")
     existing = _options.open_existing(arguments)
     config = _options.read_configuration(arguments, "stored", existing)
+    if answer := submitted(arguments):
+        return answer
     folder = filter_stored(existing or arguments.run, config, **run_options(arguments))
     answer = answer_about(folder)
     coverage = coverage_of(folder)

@@ -217,6 +217,8 @@ class ParquetSource(FileParts):
         seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
         columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
         table = file.read_row_group(group, columns=columns) if columns else None
+        if table is not None and table.num_rows != count:
+            raise OSError(f"{table.num_rows} rows where the header says {count}")
         texts: list[str | None] = [None] * count
         seeds: list[int | None] = [None] * count
         if table is not None and caption:
@@ -338,6 +340,8 @@ def _payload(column: Any, row: int) -> Payload:
 
 def _bytes(column: Any, row: int) -> memoryview:
     """Return the bytes in a column of images, of binaries or of structs."""
+    if row >= len(column):
+        raise UnreadableImage("archive", "the group of rows ends before its header says so")
     value = column[row]
     if hasattr(value, "dictionary"):
         value = value.value if value.is_valid else value

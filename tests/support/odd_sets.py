@@ -153,10 +153,8 @@ IN_TARS: dict[str, Callable[[str, Rng], list[Member]]] = {
     "text of Latin-1": lambda n, r: _sample(n, r, (".txt", b"caf\xe9")),
     "deep JSON": lambda n, r: _sample(n, r, (".json", DEEP)),
     "texts alone": lambda n, r: [(f"{n}.txt", b"a", {}), (f"{n}.json", b"{", {}), (f"{n}.caption", b"c", {})],
-    "several images": lambda n, r: (
-        [(f"{n}.{k}.png", picture(r), {}) for k in "ab"] + [(f"{n}.txt", b"t", {})]
-    ),
-    "name twice": lambda n, r: [(f"{n}.png", picture(r), _NONE) for _ in range(2)],
+    "several images": lambda n, r: [*_sample(f"{n}.a", r), *_sample(f"{n}.b", r), (f"{n}.txt", b"t", _NONE)],
+    "name twice": lambda n, r: [*_sample(n, r), *_sample(n, r)],
     "apple double": lambda n, r: [(f"._{n}.png", APPLE, {}), (f"__MACOSX/._{n}.txt", APPLE, {})],
     "own suffix": lambda n, r: [*_sample(n, r), (f"{n}.cls", b"7", {})],
     "suffix behind": lambda n, r: [(f"{n}.png.data", picture(r), {})],
