@@ -244,9 +244,10 @@ class _Shard:
         """Add the entries [start, stop) of a batch, after which the source is at ``end``."""
         kept = list(range(start, stop))
         if self._account is not None and batch.beside is not None:
-            for beside in batch.beside[start:stop]:
-                self.texts += beside.texts
-                self.broken.extend(beside.left_out)
+            for texts, left_out in batch.beside[start:stop]:
+                self.texts += texts
+                if left_out:
+                    self.broken.extend(left_out)
         if not isinstance(decoded, np.ndarray):
             for i in kept:
                 pixels = decoded[i]

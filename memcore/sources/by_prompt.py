@@ -25,6 +25,7 @@ from memcore.sources.layouts import (
     LISTING,
     ArrayPrompts,
     Collection,
+    FolderPrompt,
     Item,
     PackedPrompts,
     check_listing,
@@ -102,10 +103,12 @@ class StoredPrompts:
         """Return the sha256 of the names and sizes of all files and the names of the decoders."""
         decoders = [version.split()[0] for version in decoder_versions().values()]
         digest = hashlib.sha256(" ".join(decoders).encode())
-        around = os.path.dirname(os.path.abspath(self.path))  # of "." too, which has no name
+        nameless = self.path.name in ("", "..")  # "." and "..", as their folder is called elsewhere
+        own = os.path.basename(os.path.abspath(self.path))
         for collection in self._collections:
             for file in collection.files:
-                name = os.fsencode(os.path.relpath(os.path.abspath(file), around))
+                within = own / file.relative_to(self.path) if nameless else file.relative_to(self.path.parent)
+                name = os.fsencode(within)
                 digest.update(name + f":{size_of(file)}\n".encode())
         return f"stored:{digest.hexdigest()}"
 
@@ -136,8 +139,8 @@ class StoredPrompts:
                 total += collection.pointed_at
             elif isinstance(collection, ArrayPrompts):
                 total += _images_of(collection)
-            else:
-                total += sum(collection.count(i) for i in range(len(collection.prompts)))
+            elif isinstance(collection, FolderPrompt):
+                total += collection.size()
         return total
 
     def count(self, prompt_id: int) -> int:

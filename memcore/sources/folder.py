@@ -33,6 +33,7 @@ from memcore.sources.base import (
 from memcore.sources.walk import Folder, by_parts, head_of, is_system, walk
 
 _SUFFIXES = {suffix[1:] for suffix in IMAGE_SUFFIXES}
+_TEXTS = {suffix[1:] for suffix in captions.SUFFIXES}
 #: What earlier versions took for an image.
 _EARLIER = tuple(sorted(IMAGE_SUFFIXES - {".jfif", ".jpe"}))
 
@@ -240,13 +241,15 @@ def texts_of(folder: Folder) -> list[str]:
     return [
         name
         for name in folder.files
-        if name in captions.METADATA or os.path.splitext(name)[1].lower() in captions.SUFFIXES
+        if name.rpartition(".")[2].lower() in _TEXTS or name in captions.METADATA
     ]
 
 
 def files_in(folder: Path) -> Sorted:
     """Return what the files in one folder of generations are; its texts, which say nothing there, are none of them."""
     try:
+        if (plain := _plain_images(folder)) is not None:
+            return plain
         only = walk(folder, deep=False)[0]
     except OSError as error:
         raise ConfigError(f"images={shown(folder)} cannot be read: {error.strerror}") from None
@@ -258,9 +261,16 @@ def files_in(folder: Path) -> Sorted:
     return found
 
 
-def images_in(folder: Path) -> list[str]:
-    """Return the names of the images in ``folder``, sorted by their bytes."""
-    return sorted(files_in(folder).images, key=os.fsencode)
+def _plain_images(folder: Path) -> Sorted | None:
+    """Return the images of a folder that holds nothing else, as most do: they are told by their names alone."""
+    found = Sorted()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if not _is_image(name) or name.startswith("._") or not entry.is_file(follow_symlinks=False):
+                return None
+            found.images.append(name)
+    return found if found.images else None
 
 
 def _is_image(name: str) -> bool:

@@ -25,7 +25,7 @@ from memcore.sources.base import (
     shown,
     sorted_by_name,
 )
-from memcore.sources.folder import Sorted, files_in, images_in, sort_files, texts_of
+from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds
 from memcore.sources.text import TextList
@@ -101,14 +101,27 @@ class FolderPrompt:
         self._root = root
         self.prompts = [shown(os.path.basename(os.path.abspath(folder)))]
         self._counted: Sorted | None = None
+        #: How many files it holds, its texts aside, once they were listed.
+        self._size: int | None = None
 
     @property
     def files(self) -> list[Path]:
-        return [self._folder / name for name in images_in(self._folder)]
+        found = files_in(self._folder)
+        self._size = len(found.images) + len(found.left_out)
+        return [self._folder / name for name in sorted(found.images, key=os.fsencode)]
 
     def count(self, index: int) -> int:
         self._counted = files_in(self._folder)
-        return len(self._counted.images) + len(self._counted.left_out)
+        self._size = len(self._counted.images) + len(self._counted.left_out)
+        return self._size
+
+    def size(self) -> int:
+        """Return ``count``, and list the folder only if it was not listed yet."""
+        if self._size is None:
+            self.count(0)
+            self._counted = None
+        assert self._size is not None
+        return self._size
 
     def items(self, index: int) -> Iterator[Item]:
         # Those that were counted, so that room was made for them; once, since a run has many folders.
@@ -122,7 +135,7 @@ class FolderPrompt:
         for name, seed in zip(names, seeds, strict=True):
             content = functools.partial(read_bytes, os.path.join(folder, name))
             yield Item(within + shown(name), seed, content)
-        for name, why in found.left_out:
+        for name, why in sorted_by_name(found.left_out):
             yield Item((within + shown(name)).rstrip("/"), 0, functools.partial(_refuse, why))
 
 

@@ -33,6 +33,7 @@ from memcore.sources.captions import Text
 from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
+_ONE_TEXT = Beside(1)
 
 
 class _Image(NamedTuple):
@@ -55,12 +56,14 @@ class _Run:
     images: list[_Image] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass
 class _Texts:
     """The texts of a sample: how many there are, and the names of those that are not used with the reasons."""
 
-    count: int = 0
-    left_out: list[tuple[str, UnreadableImage]] = dataclasses.field(default_factory=list)
+    __slots__ = ("count", "left_out")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.left_out: list[tuple[str, UnreadableImage]] = []
 
 
 class _Contents:
@@ -123,7 +126,7 @@ class _Contents:
         self.members += 1
         stem, suffix = posixpath.splitext(member.name)
         suffix = suffix.lower()
-        if any(is_system(part) for part in member.name.split("/")):
+        if _is_system(member.name):
             self.others.append((member.name, UnreadableImage("system", "what a system puts beside files")))
             return
         known = suffix in IMAGE_SUFFIXES or suffix in captions.SUFFIXES
@@ -144,7 +147,9 @@ class _Contents:
                 _Image(member.offset, member.name, stem, member.offset_data, member.size, wrong)
             )
             return
-        held = self.texts.setdefault(key, _Texts())
+        held = self.texts.get(key)
+        if held is None:
+            held = self.texts[key] = _Texts()
         held.count += 1
         if member.size > captions.MAX_TEXT:
             text = Text(wrong=UnreadableImage("caption", f"a text of {member.size:,} bytes"))
@@ -260,10 +265,13 @@ class _Waiting:
 
     def beside(self, key: str | None, *, used: bool) -> Beside:
         """Return what goes with an entry. Of a sample without an image the entry itself stands for one of its texts."""
-        others, self._others = self._others, []
         held = self._texts.pop(key, None) if key is not None else None
-        if not others and held is None:
-            return ALONE
+        if not self._others:
+            if held is None:
+                return ALONE
+            if used and held.count == 1 and not held.left_out:
+                return _ONE_TEXT
+        others, self._others = self._others, []
         gone = [*others, *(held.left_out if held is not None else ())]
         count = held.count - len(held.left_out) if held is not None else 0
         if not used and held is not None:
@@ -275,6 +283,11 @@ class _Waiting:
             count = 0
         told = tuple(quarantined(f"{self._label}/{shown(name)}", why) for name, why in gone)
         return Beside(count, told)
+
+
+def _is_system(name: str) -> bool:
+    """As ``is_system`` of each part of the name, of which most have none that could be."""
+    return is_system(name) if "/" not in name else any(map(is_system, name.split("/")))
 
 
 def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -43,14 +43,17 @@ class Folder:
 def walk(root: str | Path, *, deep: bool = True) -> list[Folder]:
     """Return the folders below ``root``, itself first, each with what lies in it; only itself unless ``deep``.
 
-    Files are those after links. A link that leads nowhere is a file, since it must be told. A folder that a link leads to
-    is read once, and not at all where it lies in ``root`` or around it. Raises OSError if ``root`` cannot be listed.
+    Files are in no order, and are those after links. A link that leads nowhere is a file, since it must be told. A folder
+    that a link leads to is read once, and not at all where it lies in ``root`` or around it.
+
+    Raises OSError if ``root`` cannot be listed.
     """
     root = os.fspath(root)
     seen = _around(root)
     found: list[Folder] = []
     links: list[tuple[Folder, str]] = []
     _descend(root, "", deep, seen, found, links)
+    links.sort(key=_by_name)
     while links:
         folder, name = links.pop(0)
         within = folder.within(name)
@@ -60,8 +63,12 @@ def walk(root: str | Path, *, deep: bool = True) -> list[Folder]:
             continue
         more: list[tuple[Folder, str]] = []
         _descend(root, within, deep, seen, found, more)
-        links = more + links
+        links = sorted(more, key=_by_name) + links
     return found
+
+
+def _by_name(link: tuple[Folder, str]) -> list[bytes]:
+    return by_parts(link[0].within(link[1]))
 
 
 def _descend(
@@ -80,7 +87,7 @@ def _descend(
             about = os.stat(path)
             seen.add((about.st_dev, about.st_ino))
             with os.scandir(path) as entries:
-                held = sorted(entries, key=lambda e: os.fsencode(e.name))
+                held = list(entries)
         except OSError as error:
             if not folder.path:
                 raise
@@ -96,7 +103,7 @@ def _descend(
             wrong = _add(entry, folder, below if deep else None, links if deep else None)
             if wrong is not None:
                 folder.left_out.append((entry.name, wrong))
-        waiting.extend(reversed(below))
+        waiting.extend(sorted(below, key=os.fsencode, reverse=True))
 
 
 def _add(
