@@ -58,7 +58,7 @@ clean: ## what was built here
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h') $(wildcard csrc/package/*) setup.py pyproject.toml
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.h' -o -name '*.def') $(wildcard csrc/package/*) setup.py pyproject.toml
 
 # Without build isolation the core is compiled once, and a second install finds its objects again.
 INSTALL := $(BIN)/pip install -q --no-build-isolation -e

@@ -1,4 +1,4 @@
-"""Builds the native core: one translation unit an instruction set, each with its own flags. Metadata: pyproject.toml."""
+"""Build the native core: one translation unit an instruction set, each with its own flags. Metadata: pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,36 +18,19 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
-X86 = platform.machine().lower() in {"x86_64", "amd64"}
-# On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe has not.
+# On Windows clang-cl compiles: the kernels use vector extensions of GCC and clang that cl.exe lacks.
 MSVC = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
 
-# The suffix of a file is its instruction set. Never -march=native: the wheel must run on every machine of its family,
-# the dispatch picks at run time. No LTO: it would let an AVX-512 copy of a shared inline function be the one kept.
-ISA_FLAGS: dict[str, list[str]] = {
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni", "-mavx2", "-mfma"],
-    "amxint8": [
-        "-mavx512f",
-        "-mavx512bw",
-        "-mavx512vl",
-        "-mavx512dq",
-        "-mavx512vnni",
-        "-mavx2",
-        "-mfma",
-        "-mamx-tile",
-        "-mamx-int8",
-    ],
-    "neon_dotprod": ["-march=armv8.2-a+dotprod"],
-}
-ISAS = (
-    ["avx2", "avx512vnni", "amxint8"]
-    if X86
-    else ["neon_dotprod"]
-    if platform.machine() in {"aarch64", "arm64"}
-    else []
+# A file named after an instruction set is compiled with the flags of its row in this table. Never -march=native: the wheel
+# must run on every machine of its family, the dispatch picks at run time. No LTO: it would let an AVX-512 copy of a shared
+# inline function be the one kept.
+ISA_ROWS = re.findall(
+    r'^MEMCORE_(\w+)\((\w+), \w+, \w+, "([^"]*)"\)$', (CSRC / "instruction_sets.def").read_text(), re.M
 )
+ISA_FLAGS = {name: flags.split() for _, name, flags in ISA_ROWS}
+FAMILY = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+ISAS = [name for family, name, _ in ISA_ROWS if family.lower() == FAMILY]
 # No fused multiply-add unless it is written out: float answers are the same on every instruction set (contract.hpp).
 FLOATS = ["-ffp-contract=off"]
 # A warning of a compiler that this was never tried with must not stop a wheel or an install from a source distribution.
@@ -82,7 +65,7 @@ CUDA_FLAGS = [
 
 
 def find_nvcc() -> Path:
-    """The compiler that NVCC names, the one on PATH, or that of the PyPI packages in this environment."""
+    """Return the compiler that NVCC names, the one on PATH, or that of the PyPI packages in this environment."""
     named = os.environ.get("NVCC") or shutil.which("nvcc")
     packaged = sorted(Path(sysconfig.get_path("purelib")).glob("nvidia/cu*/bin/nvcc"))
     found = Path(named) if named else packaged[-1] if packaged else None
@@ -96,7 +79,7 @@ def find_nvcc() -> Path:
 
 
 def cuda_runtime(nvcc: Path) -> Path:
-    """The static CUDA runtime of this compiler. Static, so that the core loads where there is no CUDA."""
+    """Return the static CUDA runtime of this compiler: static, so that the core loads where there is no CUDA."""
     told = subprocess.run(
         [nvcc, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False
     ).stderr
@@ -112,7 +95,7 @@ def cuda_runtime(nvcc: Path) -> Path:
 
 
 def sources() -> list[Path]:
-    """All of csrc except other machines' instruction sets and, with CUDA, its stub."""
+    """Return all of csrc except other machines' instruction sets and, with CUDA, its stub."""
     kept = []
     for path in sorted(CSRC.rglob("*.cpp")):
         if path.stem in ISA_FLAGS and path.stem not in ISAS:
@@ -126,7 +109,7 @@ def sources() -> list[Path]:
 
 
 def is_fresh(built: Path, flags: list[str]) -> bool:
-    """Whether an object was made with the same flags and is newer than all that it includes. (setuptools never asks.)"""
+    """Return whether an object was made with these flags and is newer than all that it includes: setuptools never checks."""
     dependencies, recorded = built.with_suffix(".d"), built.with_suffix(".flags")
     if not (built.exists() and dependencies.exists() and recorded.exists()) or recorded.read_text() != repr(
         flags
@@ -164,7 +147,7 @@ LIBRARY, SONAME = (
 
 
 def library_flags() -> list[str]:
-    """Only memcore_* is exported. Never unloaded, where that can be said: its threads outlive a dlclose."""
+    """Return the linker flags: only memcore_* is exported, and nothing is unloaded, as threads outlive a dlclose."""
     if MACOS:
         return ["-dynamiclib", f"-Wl,-install_name,{SONAME}", "-Wl,-exported_symbol,_memcore_*"]
     script = CSRC / "package" / "memcore.map"
@@ -175,7 +158,7 @@ def library_flags() -> list[str]:
 
 
 def write_configuration(package: Path, version: str) -> None:
-    """The header, and what pkg-config and CMake read, all relative to where they stand."""
+    """Write the header and the files that pkg-config and CMake read, with paths relative to their own."""
     places = {
         "memcore.pc": package / "lib" / "pkgconfig",
         "memcoreConfig.cmake": package / "lib" / "cmake" / "memcore",
@@ -192,7 +175,7 @@ def write_configuration(package: Path, version: str) -> None:
 
 
 class BuildCore(build_ext):
-    """Compiles each source with the flags of its instruction set, in parallel, and links the objects twice: with the
+    """Compile each source with the flags of its instruction set, in parallel, and link the objects twice: with the
     bindings as memcore._core, and with the C ABI as a library. _core could use that library instead, but then each
     platform's way of finding one library beside another would stand between a wheel and its import.
     """
@@ -213,7 +196,7 @@ class BuildCore(build_ext):
         write_configuration(package, self.distribution.get_version())
 
     def copy_extensions_to_source(self) -> None:
-        """For an install in place: beside the extension, the library and its header."""
+        """Copy the library and its header beside the extension, for an install in place."""
         super().copy_extensions_to_source()
         built = Path(self.build_lib) / "memcore"
         source = Path(self.get_finalized_command("build_py").get_package_dir("memcore"))
@@ -223,7 +206,6 @@ class BuildCore(build_ext):
     def build_extension(self, ext: Pybind11Extension) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
-        defines = [f"-DMEMCORE_HAVE_{isa.upper()}=1" for isa in ISAS]
         extra = [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
         temp = Path(self.build_temp)
         if MSVC:
@@ -235,7 +217,7 @@ class BuildCore(build_ext):
         def compile_one(source: str) -> list[str]:
             relative = os.path.relpath(source, ROOT)
             (built,) = (Path(o) for o in self.compiler.object_filenames([relative], output_dir=str(temp)))
-            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *defines, *extra]
+            flags = [*BASE, *ISA_FLAGS.get(Path(source).stem, []), *extra]
             if not MSVC:
                 flags += ["-MMD", "-MF", str(built.with_suffix(".d"))]
             if not self.force and is_fresh(built, flags):
@@ -248,14 +230,14 @@ class BuildCore(build_ext):
                 include_dirs=[str(CSRC), *ext.include_dirs],
                 extra_postargs=flags,
             )
-            os.utime(built, (started, started))  # what was edited meanwhile is newer
+            os.utime(built, (started, started))  # a source edited meanwhile is newer
             built.with_suffix(".flags").write_text(repr(flags))
             return objects
 
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             objects = [o for group in pool.map(compile_one, ext.sources) for o in group]
-        # Nothing but the bindings needs bind/, cuda/ and index/, and nothing but the library needs capi/.
-        library = [o for o in objects if not {"bind", "cuda", "index"} & set(Path(o).parts)]
+        # Nothing but the bindings needs bind/, cuda/ and sketches/, and nothing but the library needs capi/.
+        library = [o for o in objects if not {"bind", "cuda", "sketches"} & set(Path(o).parts)]
         objects = [o for o in objects if "capi" not in Path(o).parts]
         self.build_library(library, Path(self.get_ext_fullpath(ext.name)).parent)
         if CUDA:

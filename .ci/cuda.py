@@ -1,4 +1,4 @@
-"""Builds the core with MEMCORE_CUDA=1 into build/cuda-lib and looks at what came out: the architectures, registers and
+"""Build the core with MEMCORE_CUDA=1 into build/cuda-lib and check the result: the architectures, registers and
 spills of its kernels, and its answer where there is no driver. Run from the repository's root, with its environment."""
 
 import importlib.util

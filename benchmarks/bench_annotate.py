@@ -1,8 +1,8 @@
-"""Key to next item shown, and a burst of keys, on the annotators' page in a real Chromium.
+"""Time from a key to the next item, and a burst of keys, on the annotators' page in a real Chromium.
 
 Makes and matches a run of its own, serves it with ``memcore annotate`` and presses keys. Each item shows the images of one
 clique beside its nearest training images, 20 in all. "Shown" is the page's own measure: from the key's event to the frame in
-which all pictures of the next item stand decoded. The targets are a median of 50 ms, and 30 of 30 keys of a burst saved.
+which all pictures of the next item are decoded. The targets are a median of 50 ms, and 30 of 30 keys of a burst saved.
 
     python benchmarks/bench_annotate.py [--side 512] [--json]
 """
@@ -39,7 +39,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 
 
 class Copies:
-    """Every generation of a prompt is a noisy copy of one picture: smooth shapes, since noise alone is no photograph."""
+    """A sampler whose generations are noisy copies of one picture a prompt: smooth shapes, which resemble photographs."""
 
     fingerprint = "bench-annotate"
 
@@ -65,7 +65,7 @@ class Copies:
 
 
 def make_run(folder: Path, side: int, items: int) -> Path:
-    """A finished and matched run of ``items`` findings."""
+    """Make a finished and matched run of ``items`` findings."""
     sampler = Copies(side)
     config = Config(source="custom", generations=CLIQUE, batch_size=CLIQUE, min_clique=10)
     prompts = [f"picture {n}" for n in range(items)]
@@ -89,13 +89,13 @@ def wait(page: Any, condition: str) -> None:
 def open_page(browser: Any, link: str) -> Any:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.goto(link)
-    page.wait_for_url(link.partition("/enter")[0] + "/")  # the link sets a cookie and leads on
+    page.wait_for_url(link.partition("/enter")[0] + "/")  # the link sets a cookie and redirects
     wait(page, "document.getElementById('stage').dataset.shown !== undefined")
     return page
 
 
 def latencies(browser: Any, link: str, keys: int, pause_ms: int) -> list[float]:
-    """Milliseconds from each key to the next item, at the pace of a quick person."""
+    """Return milliseconds from each key to the next item, at the pace of a quick person."""
     page = open_page(browser, link)
     for n in range(keys):
         page.wait_for_timeout(pause_ms)
@@ -109,7 +109,7 @@ def latencies(browser: Any, link: str, keys: int, pause_ms: int) -> list[float]:
 
 
 def burst(browser: Any, link: str, run: Path) -> int:
-    """Keys saved of a burst without a pause."""
+    """Return how many keys of a burst without a pause are saved."""
     page = open_page(browser, link)
     for n in range(BURST):
         page.keyboard.press("yn"[n % 2])
@@ -120,7 +120,7 @@ def burst(browser: Any, link: str, run: Path) -> int:
 
 
 def main() -> int:
-    """Runs both and prints them; exit code 1 if a target is missed."""
+    """Run both and print them; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -150,7 +150,7 @@ def main() -> int:
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(timeout=30)
-    told = {
+    figures = {
         "images": IMAGES,
         "side": arguments.side,
         "median_ms": statistics.median(times),
@@ -159,13 +159,13 @@ def main() -> int:
         "of": BURST,
     }
     if arguments.json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(figures, indent=1))
     else:
         print(
-            f"{IMAGES} images of {arguments.side} pixels an item: key to next item {told['median_ms']:.1f} ms median, "
-            f"{told['largest_ms']:.1f} largest of {len(times)}; {saved} of {BURST} burst keys saved"
+            f"{IMAGES} images of {arguments.side} pixels an item: key to next item {figures['median_ms']:.1f} ms median, "
+            f"{figures['largest_ms']:.1f} largest of {len(times)}; {saved} of {BURST} burst keys saved"
         )
-    return 0 if told["median_ms"] <= 50 and saved == BURST else 1
+    return 0 if figures["median_ms"] <= 50 and saved == BURST else 1
 
 
 if __name__ == "__main__":

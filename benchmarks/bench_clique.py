@@ -1,7 +1,7 @@
 """Maximum cliques of thresholded and of random graphs: memcore, and its peers where they are quick enough.
 
-`memcore bench` runs the peers in processes with a time limit; here they run only on graphs that take none of
-them long.
+`memcore bench` runs the peers in processes with a time limit; here they run only on graphs that all of them
+solve quickly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EASY = ("diverse", "12 duplicates", "0.1)")
 
 
 @functools.cache
-def graph_of(full: bool, name: str) -> Graph:
+def make_graph(full: bool, name: str) -> Graph:
     return clique.makers(not full)[name]()
 
 
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def bench_memcore(benchmark: Any, full: bool, name: str) -> None:
     benchmark.group = f"clique, {name}"
-    graph = graph_of(full, name)
+    graph = make_graph(full, name)
     found = clique.verify(name, graph)
     benchmark.extra_info["clique"] = len(found)
     benchmark.pedantic(memcore.max_clique, (graph,), rounds=5, warmup_rounds=1)
@@ -47,7 +47,7 @@ def bench_peer(benchmark: Any, full: bool, name: str, peer: str) -> None:
     absent = missing(module)
     if absent is not None:
         pytest.skip(absent)
-    graph = graph_of(full, name)
+    graph = make_graph(full, name)
     theirs = build(graph.n, graph.edges)
     assert solve(theirs) == len(clique.verify(name, graph))
     benchmark.pedantic(solve, (theirs,), rounds=3)

@@ -19,13 +19,13 @@ pytestmark = pytest.mark.benchmark(group="dense, N x N distances")
 
 
 @pytest.fixture(scope="module")
-def images(images_of: Callable[[str], Images]) -> Images:
-    return images_of(dense.KIND)
+def images(make_images: Callable[[str], Images]) -> Images:
+    return make_images(dense.KIND)
 
 
 @pytest.fixture(scope="module")
 def exact(images: Images) -> NDArray[np.float64]:
-    """Distances of all pairs, held against the int64 oracle."""
+    """Return the distances of all pairs, after comparing their ssd with the int64 oracle."""
     return dense.exact_distances(dense.verify(images), dense.tile_bytes(images))
 
 
@@ -51,7 +51,7 @@ def bench_peer(
     benchmark: Any, images: Images, exact: NDArray[np.float64], peer: peers.Peer, needs: Callable[[str], None]
 ) -> None:
     needs(peer.module)
-    tile = dense.tile_of(images)
+    tile = dense.tile_shape(images)
     error = dense.largest_error(np.asarray(peer.run(images, tile)), exact)
     assert error < 0.01, "the peer computes something else"
     benchmark.extra_info["largest_error"] = error

@@ -1,11 +1,11 @@
-"""What the jobs layer costs: against calling the functions in a loop, and Ray against local processes.
+"""What the engine costs: an audit against calling the functions in a loop, and Ray against local processes.
 
     python benchmarks/bench_jobs.py [--prompts 40] [--rounds 7] [--ray-prompts 50000] [--json]
 
 The loop makes a prompt's images, extends its graph and looks for findings; the audit does the same and also writes a run
 folder that survives a kill. Its targets are at most 5 % more time than the loop's, and with Ray at most 1.1 times the time
 of local processes, byte-identical findings included. A prompt is 500 images of 128 x 128 that cost about what their random
-bytes do: any model costs more, so that the share of the jobs layer is smaller.
+bytes do: any model costs more, so that the share of the engine is smaller.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COPIES = 40  # of the last prompt
 
 
 class NoiseSampler:
-    """Random bytes; of the last prompt, the first images are near-copies of one."""
+    """A sampler of random bytes; of the last prompt, the first images are near-copies of one."""
 
     image_shape = (SIDE, SIDE, 3)
     fingerprint = "noise"
@@ -64,7 +64,7 @@ class NoiseSampler:
 
 
 def in_a_loop(sampler: NoiseSampler, texts: Sequence[str]) -> list[int]:
-    """The size of each prompt's first finding, 0 for none."""
+    """Return the size of each prompt's first finding, 0 for none."""
     sizes = []
     for prompt_id, text in enumerate(texts):
         seeds = derive_seeds(0, prompt_id, GENERATIONS)
@@ -77,7 +77,7 @@ def in_a_loop(sampler: NoiseSampler, texts: Sequence[str]) -> list[int]:
 
 
 def compared(work: str, ours: Sequence[float], other: Sequence[float], target: float) -> dict[str, Any]:
-    """Ratios of the pairs of one round."""
+    """Return the ratios of the pairs of each round."""
     ratios = [a / b for a, b in zip(ours, other, strict=True)]
     return {
         "work": work,
@@ -90,7 +90,7 @@ def compared(work: str, ours: Sequence[float], other: Sequence[float], target: f
 
 
 def overhead(count: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Both in this process, one thread, in turn."""
+    """Time both in this process, with one thread, in turn."""
     texts = [f"prompt {i}" for i in range(count)]
     sampler = NoiseSampler(count - 1)
     config = Config(source="custom", generations=GENERATIONS, batch_size=GENERATIONS)
@@ -117,7 +117,7 @@ def overhead(count: int, rounds: int, folder: Path) -> dict[str, Any]:
 
 
 def launchers(count: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Whole commands, start of Ray included, in turn; the synthetic sampler, a worker a processor."""
+    """Time whole commands in turn, Ray's start included: the synthetic sampler, one worker a processor."""
     listing = folder / "prompts.txt"
     listing.write_text("".join(f"{p}\n" for p in prompts(count, 10)), "utf-8")
     local: list[float] = []

@@ -17,7 +17,7 @@ Rows = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def rows(full: bool) -> tuple[Rows, Rows]:
-    """Queries and corpus."""
+    """Return queries and corpus."""
     n_queries, n_corpus = (1024, 50_000) if full else (256, 4096)
     everything = kinds.rows(n_corpus + n_queries)
     return everything[n_corpus:], everything[:n_corpus]

@@ -1,4 +1,4 @@
-"""Stored generations read and graphed, beside what cannot be saved: reading the same bytes, or the decoder alone."""
+"""Read and graph stored generations, against what cannot be saved: reading the same bytes, or the decoder alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from memcore.bench.stored import Case
 @pytest.fixture(scope="module", params=stored.FORMATS)
 def case(
     request: pytest.FixtureRequest,
-    images_of: Callable[[str], NDArray[np.uint8]],
+    make_images: Callable[[str], NDArray[np.uint8]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Case:
     kind: str = request.param
     if kind in stored.DECODERS:
         pytest.importorskip(stored.DECODERS[kind][1])
-    return stored.prepare(kind, images_of(stored.KIND), tmp_path_factory.mktemp(kind) / "set")
+    return stored.prepare(kind, make_images(stored.KIND), tmp_path_factory.mktemp(kind) / "set")
 
 
 def bench_memcore(benchmark: Any, case: Case) -> None:

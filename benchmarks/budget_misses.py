@@ -3,8 +3,8 @@
     python benchmarks/budget_misses.py            # 10,000 prompts for each copy rate, an audit of 3,500 prompts
     python benchmarks/budget_misses.py --prompts 1000 --audit 350
 
-Exits with 1 if a measured miss rate is above its bound beyond chance, differs from the exact figure beyond chance, or if
-the audit saves less than its target.
+The exit code is 1 if a measured miss rate is above its bound beyond chance, or differs from the exact figure beyond
+chance, or if the audit saves less than its target.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ RULES = {(0.10, 0.01): 0.86, (0.05, 0.01): 0.72}
 TIMES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 #: Chance that an image joins a clique of images that resemble each other without being copies.
 BACKGROUND = (0.0, 0.01, 0.05)
-#: The chance that a right program is called wrong by any one of the comparisons.
+#: One minus the chance that a comparison rejects a correct program.
 CONFIDENCE = 0.99999
 SHAPE = (16, 16, 3)
 
 
-def end_of(rule: Sequential, cliques: Sequence[int]) -> tuple[int, StopReason]:
-    """Images made and why the prompt ended; ``cliques[n]`` is the largest clique's size among the first n."""
+def run_rule(rule: Sequential, cliques: Sequence[int]) -> tuple[int, StopReason]:
+    """Return images made and why the prompt ended; ``cliques[n]`` is the largest clique's size among the first n."""
     generated = 0
     while True:
         size = cliques[generated]
@@ -48,7 +48,7 @@ def end_of(rule: Sequential, cliques: Sequence[int]) -> tuple[int, StopReason]:
 def simulate(
     rule: Sequential, rate: float, background: float, prompts: int, seed: int
 ) -> tuple[int, int, int, float]:
-    """Prompts that the fixed rule finds, that the rule finds, that it loses of the former, and mean images a prompt."""
+    """Return the prompts that the fixed rule finds, that this rule finds, that only the former finds, and mean images."""
     rng = np.random.default_rng(seed)
     fixed = found = lost = images = 0
     for _ in range(prompts):
@@ -56,8 +56,8 @@ def simulate(
         copies = np.concatenate([[0], (draws < rate).cumsum()])
         others = np.concatenate([[0], (draws > 1 - background).cumsum()])
         largest = np.maximum(np.maximum(copies, others), np.minimum(np.arange(len(copies)), 1)).tolist()
-        made, stop = end_of(rule, largest)
-        # of the fixed rule only what it finds by its copies counts: background cliques are no memorised images
+        made, stop = run_rule(rule, largest)
+        # only what the fixed rule finds by copies counts: background cliques are not memorised images
         by_copies = int(copies[-1]) >= rule.min_clique
         fixed += by_copies
         found += stop == StopReason.FOUND
@@ -67,22 +67,22 @@ def simulate(
 
 
 class Audited:
-    """Noise for all prompts but the first, a quarter of whose images are copies."""
+    """A sampler of noise, but for the first prompt: a quarter of its images are copies."""
 
     image_shape = SHAPE
     fingerprint = "noise with one memorised prompt"
 
     def sample(self, requests: Sequence[Request]) -> Images:
         pixels = np.empty((len(requests), *SHAPE), np.uint8)
-        for place, request in enumerate(requests):
+        for i, request in enumerate(requests):
             rng = np.random.default_rng(request.seed)
             copied = request.prompt_id == 0 and rng.random() < 0.25
-            pixels[place] = rng.integers(*((100, 110) if copied else (0, 256)), SHAPE, dtype=np.uint8)
+            pixels[i] = rng.integers(*((100, 110) if copied else (0, 256)), SHAPE, dtype=np.uint8)
         return Images(pixels, np.zeros(len(requests), np.bool_))
 
 
 def real_audit(rule: Sequential, prompts: int) -> tuple[float, bool]:
-    """The part of the fixed rule's images that ``memcore.audit`` saves, and whether it found the one prompt."""
+    """Return the share of the fixed rule's images that an audit saves, and whether it found the one prompt."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(
             source="custom",

@@ -1,4 +1,4 @@
-"""Options and inputs that the suites share. All is timed in one thread, after its answer was asserted."""
+"""Options and inputs that the suites share. Everything is timed in one thread, after its answer was asserted."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def images_of(request: pytest.FixtureRequest, full: bool) -> Callable[[str], NDArray[np.uint8]]:
-    """Images of a kind; only the last kind stays in memory, since one takes 393 MB in full."""
+def make_images(request: pytest.FixtureRequest, full: bool) -> Callable[[str], NDArray[np.uint8]]:
+    """Return a function that makes images of a kind; only the last kind stays in memory, since one takes up to 393 MB."""
     cache = request.config.getoption("--image-cache")
     n, size = (500, 512) if full else (64, 256)
     kept: dict[str, NDArray[np.uint8]] = {}
@@ -49,7 +49,7 @@ def images_of(request: pytest.FixtureRequest, full: bool) -> Callable[[str], NDA
 
 @pytest.fixture
 def needs() -> Callable[[str], None]:
-    """Skips with the line that installs the package."""
+    """Return a function that skips without a package, with the line that installs it."""
 
     def check(module: str) -> None:
         absent = missing(module)

@@ -1,7 +1,7 @@
 """The proof of scale: 350,000 prompts x 500 images through the real ``memcore audit``, killed five times and resumed.
 
 ``make proof-scale`` runs it whole; ``--prompts 2000`` runs it small. The record for docs/scale.md is printed as JSON.
-``--stage`` does one of its three runs, for a machine that is not free for all of them at once. What it does not know goes
+``--stage`` does one of its three runs, for a machine that is not free for all of them at once. Unknown flags are passed
 to the audit: ``--kinds frequent --budget sequential --copy-rate 0.1 --miss-rate 0.01``.
 """
 
@@ -37,7 +37,7 @@ MIB = 2**20
 
 
 class Watch(threading.Thread):
-    """Samples the resident memory of a command and its workers: 50 times while the time doubles, at least twice a second."""
+    """Sample the resident memory of a command and its workers: 50 times while the time doubles, at least twice a second."""
 
     def __init__(self, process: subprocess.Popen[Any]) -> None:
         super().__init__(daemon=True)
@@ -73,11 +73,11 @@ def command(run: Path, listing: Path, workers: int, more: list[str]) -> list[str
     return [*words, "--workers", str(workers), "--threads", "1", "--quiet", *more]
 
 
-def memory_of(samples: list[tuple[float, dict[int, int]]], seconds: float) -> dict[str, Any]:
-    """The largest process, and how each that lived through the last 90 % of the time grew from its first half to its second.
+def measure_memory(samples: list[tuple[float, dict[int, int]]], seconds: float) -> dict[str, Any]:
+    """Return the largest process, and the growth of each that lived through the last 90 % of the time.
 
-    Medians, since an allocator keeps a few MiB more or less from one shard to the next; and not quite to the end, where one
-    worker ends before the other.
+    Growth is from the first half to the second. It is of medians, since an allocator keeps a few MiB more or less from one
+    shard to the next, and without the very end, where one worker ends before the other.
     """
     late = [sample for at, sample in samples if 0.1 * seconds < at < 0.98 * seconds]
     first, second = late[: len(late) // 2], late[len(late) // 2 :]
@@ -104,8 +104,9 @@ def run_once(words: list[str]) -> tuple[float, list[tuple[float, dict[int, int]]
 
 
 def run_killed(words: list[str], run: Path, shards: int, kills: int, rng: random.Random) -> tuple[float, int]:
-    """The same with SIGKILL at ``kills`` random moments, then to its end: its time and how many kills there were before it
-    had ended by itself. A moment lies at a random place of a random shard, so that it comes on a machine of any speed.
+    """Run a command with SIGKILL at ``kills`` random moments, then to its end; return its time and the number of kills.
+
+    A moment is at a random point of a random shard, so that it comes on a machine of any speed.
     """
     start, killed = time.monotonic(), 0
     for after in sorted(rng.sample(range(shards), kills)):
@@ -115,7 +116,7 @@ def run_killed(words: list[str], run: Path, shards: int, kills: int, rng: random
             if done > found:
                 first = first or time.monotonic()
             time.sleep(0.005)
-        # without the start, which may last as long as all of a small run
+        # without the start, which may take as long as all of a small run
         a_shard = (time.monotonic() - first) / (done - found) if first else 0.02
         time.sleep(rng.random() * a_shard)
         killed += process.poll() is None
@@ -130,7 +131,7 @@ def _shards_done(run: Path) -> int:
 
 
 def digests(run: Path) -> dict[str, str]:
-    """Of everything that must not depend on how the run was made."""
+    """Return the digests of everything that must not depend on how the run was made."""
     paths = (
         p
         for kind in ("findings", "images", "quarantine")
@@ -141,7 +142,7 @@ def digests(run: Path) -> dict[str, str]:
 
 
 def check_findings(run: Path) -> dict[str, int]:
-    """SystemExit unless exactly the planted prompts were found, each with its planted number of copies."""
+    """Raise SystemExit unless exactly the planted prompts were found, each with its planted number of copies."""
     wrong: list[str] = []
     found = generated = 0
     for row in RunFolder.open(run).iter_findings(["prompt", "status", "size", "generated"]):
@@ -191,12 +192,12 @@ class Proof:
         return {
             "seconds": round(seconds, 1),
             "ms_a_prompt_and_worker": round(1e3 * seconds * self.workers / len(self.lines), 3),
-            **memory_of(samples, seconds),
+            **measure_memory(samples, seconds),
             "load": os.getloadavg()[1],
         }
 
     def measure(self, stage: str) -> None:
-        """Does one of the runs, and keeps its figures beside it."""
+        """Do one of the runs, and write its figures next to it."""
         figures = getattr(self, stage)()
         (self.folder / f"{stage}.json").write_text(json.dumps(figures), "utf-8")
 
@@ -208,7 +209,7 @@ class Proof:
         return figures
 
     def record(self) -> dict[str, Any]:
-        """Compares the three runs; SystemExit if anything in them is wrong."""
+        """Compare the three runs. Raises SystemExit if anything in them is wrong."""
         figures = {name: value for stage in STAGES for name, value in self.measured(stage).items()}
         run, count = self.folder / "run", len(self.lines)
         result = check_findings(run)
@@ -249,7 +250,7 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=350_000)
     parser.add_argument("--planted", type=int, default=PLANTED)
     parser.add_argument("--kinds", nargs="+", default=["memorised", "hubbed"], choices=FOUND)
-    parser.add_argument("--negatives", type=int, default=7, help="of so many prompts one is no plain one")
+    parser.add_argument("--negatives", type=int, default=7, help="one in this many prompts is a negative")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--shard-prompts", type=int, default=0, help="default: what memcore audit takes")

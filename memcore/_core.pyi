@@ -1,5 +1,7 @@
-"""The native core. Arguments are checked here only so far that nothing is read or written outside an array; the Python
-layer has the readable messages."""
+"""The native core.
+
+It checks arguments only so that nothing is read or written outside an array; the Python layer has the readable messages.
+"""
 
 from __future__ import annotations
 

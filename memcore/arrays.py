@@ -1,36 +1,32 @@
-"""What callers hand in, made uniform: NumPy, torch or any DLPack array, viewed as (B, N, H, W, C) without a copy."""
+"""Checks of arguments, and one view of every array: NumPy, torch or DLPack as (B, N, H, W, C), without a copy."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import sys
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
+from memcore.interop import FLOATS, Library, as_array, give_back
+from memcore.interop import is_torch as is_torch
 from memcore.types import MAX_K_UINT32, Channels
+from memcore.types import MOST as MOST
 
-Library = Literal["numpy", "torch", "dlpack"]
-_FLOATS = ("float16", "bfloat16", "float32")
-_CPU_DLPACK = 1
-#: Made once: `int | np.integer` in a check is a new object at each call, which a short call feels.
+#: Made once: `int | np.integer` in a check builds a new object at each call, which slows down short calls.
 _INTEGERS = (int, np.integer)
 _LARGEST = 2**63 - 1
-#: Vertices and images are counted in 32 bits: a larger number of them stands for this one.
-MOST = 2**31 - 1
 _MOST_THREADS = 4096  # as in csrc/arguments/call.cpp
 MAX_CHANNELS = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageArray:
-    """Images as the backends take them.
+    """Images in the form that the backends take.
 
-    ``pixels`` has the logical shape (B, N, H, W, C) and is a view of what the caller gave: NumPy on the CPU, torch on
-    another device. bfloat16 has no NumPy dtype, so it stands there as its uint16 bits with ``bfloat16`` set.
+    ``pixels`` has the logical shape (B, N, H, W, C) and is a view of the caller's array: NumPy on the CPU, torch on
+    another device. NumPy has no bfloat16, so on the CPU those are uint16 bits, with ``bfloat16`` set.
     """
 
     pixels: Any
@@ -42,55 +38,48 @@ class ImageArray:
 
     @property
     def is_float(self) -> bool:
+        """Whether the values are floats in [0, 1] rather than uint8."""
         return self.dtype != "uint8"
 
     @property
     def bfloat16(self) -> bool:
+        """Whether the values are bfloat16, which NumPy holds as uint16 bits."""
         return self.dtype == "bfloat16"
 
     @property
     def on_cpu(self) -> bool:
+        """Whether ``pixels`` is a NumPy array in the CPU's memory."""
         return self.device == "cpu"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Return (H, W, C)."""
         _, _, h, w, c = self.pixels.shape
         return int(h), int(w), int(c)
 
     def give_back(self, answer: NDArray[Any]) -> Any:
-        """``answer`` in the caller's library, on the caller's device."""
-        if self.library == "torch":
-            import torch
-
-            if answer.dtype in (np.uint32, np.uint64):
-                # torch has hardly any operation for unsigned 32 and 64-bit integers, int64 holds every ssd
-                answer = answer.astype(np.int64)
-            return torch.from_numpy(np.ascontiguousarray(answer)).to(self.source.device)
-        if self.library == "dlpack" and hasattr(self.source, "__array_namespace__"):
-            return self.source.__array_namespace__().from_dlpack(answer)
-        return answer
-
-
-def is_torch(x: Any) -> bool:
-    """True for a torch tensor; never imports torch (no tensor exists before somebody has imported it)."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+        """Return ``answer`` in the caller's library, on the caller's device."""
+        return answer if self.library == "numpy" else give_back(answer, self.library, self.source)
 
 
 def as_images(
     x: Any, name: str, *, channels: Channels | None = None, ndims: tuple[int, ...] = (4, 5)
 ) -> ImageArray:
-    """Views ``x`` as images; raises ArgumentTypeError or ArgumentValueError that name the argument."""
+    """Return ``x`` as a view of images (B, N, H, W, C).
+
+    Raises ArgumentTypeError or ArgumentValueError; the message names the argument.
+    """
     if channels not in (None, "first", "last"):
         raise ArgumentValueError(f"channels must be 'first', 'last' or None, got {channels!r}")
-    array, library, dtype, device = _as_array(x, name)
+    array, library, dtype, device = as_array(x, name)
+    source = x if hasattr(x, "shape") else array
     order = channels or ("first" if library == "torch" else "last")
     if array.ndim not in ndims:
         hint = "; a single image is images[None]" if array.ndim == 3 else ""
         layout = "N, C, H, W" if order == "first" else "N, H, W, C"
         allowed = " or ".join(f"({'B, ' if n == 5 else ''}{layout})" for n in ndims)
         raise ArgumentValueError(f"{name} must have the shape {allowed}, got {tuple(array.shape)}{hint}")
-    if dtype != "uint8" and dtype not in _FLOATS:
+    if dtype != "uint8" and dtype not in FLOATS:
         raise ArgumentTypeError(
             f"{name} must be uint8, or float16, bfloat16 or float32 in [0, 1], got {dtype}; "
             "convert explicitly, for example with memcore.to_uint8() or images.astype('float32')"
@@ -103,21 +92,21 @@ def as_images(
     b, n, h, w, c = (int(s) for s in array.shape)
     if 0 in (b, n, h, w, c):
         raise ArgumentValueError(
-            f"{name} must hold at least one image of at least one pixel, got {tuple(x.shape)}"
+            f"{name} must hold at least one image of at least one pixel, got {tuple(source.shape)}"
         )
     if c > MAX_CHANNELS:
         raise ArgumentValueError(
             f"{name} must have 1 to {MAX_CHANNELS} channels, got {c} with channels={order!r} and shape "
-            f"{tuple(x.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if they stand elsewhere"
+            f"{tuple(source.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if the channels are there"
         )
     if device == "cpu":
         array = _line_layout(array)
-    return ImageArray(array, library, batched, dtype, device, x)
+    return ImageArray(array, library, batched, dtype, device, source)
 
 
 def as_rows(x: Any, name: str) -> ImageArray:
-    """Views ``x`` (N, ...) uint8 as rows (N, D), for k nearest neighbours; ``pixels`` is then (N, D)."""
-    array, library, dtype, device = _as_array(x, name)
+    """Return ``x`` (N, ...) uint8 as rows for k nearest neighbours; ``pixels`` is then (N, D)."""
+    array, library, dtype, device = as_array(x, name)
     if dtype != "uint8":
         raise ArgumentTypeError(
             f"{name} must be uint8, got {dtype}; memcore.to_uint8() converts floats in [0, 1]"
@@ -132,28 +121,32 @@ def as_rows(x: Any, name: str) -> ImageArray:
         )
     if device != "cpu" and not device.startswith("cuda"):
         raise DeviceError(
-            f"{name} must stand on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
+            f"{name} must be on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
         )
-    return ImageArray(array.reshape(array.shape[0], -1), library, False, dtype, device, x)
+    source = x if hasattr(x, "shape") else array
+    rows = array.reshape(array.shape[0], -1)
+    if device == "cpu" and not rows.flags.c_contiguous and rows.shape[1] > 1 and rows.strides[1] != 1:
+        rows = np.ascontiguousarray(rows)  # the core reads rows of adjacent bytes
+    return ImageArray(rows, library, False, dtype, device, source)
 
 
 def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name: str) -> None:
-    """Both arguments must agree in library, device, dtype, batch and image shape."""
+    """Raise unless both arguments agree in library, device, dtype, batch and image shape."""
     for what, a, b in (("dtype", first.dtype, second.dtype), ("library", first.library, second.library)):
         if a != b:
-            raise ArgumentTypeError(f"{name} must have the {what} of {first_name} ({a}), got {b}")
+            raise ArgumentTypeError(f"{name} must have the same {what} as {first_name} ({a}), got {b}")
     if first.device != second.device:
         raise DeviceError(
-            f"{name} must stand on the device of {first_name} ({first.device}), got {second.device}"
+            f"{name} must be on the same device as {first_name} ({first.device}), got {second.device}"
         )
     if first.batched != second.batched or first.pixels.shape[0] != second.pixels.shape[0]:
         raise ArgumentValueError(
-            f"{name} must have the batch of {first_name}: {tuple(first.source.shape)} against "
+            f"{name} must have the same batch as {first_name} {tuple(first.source.shape)}, got "
             f"{tuple(second.source.shape)}"
         )
     if first.image_shape != second.image_shape:
         raise ArgumentValueError(
-            f"{name} must hold images of the shape of {first_name} {first.image_shape} (H, W, C), "
+            f"{name} must hold images of the same shape as {first_name} {first.image_shape} (H, W, C), "
             f"got {second.image_shape}"
         )
 
@@ -161,17 +154,21 @@ def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name
 def tile_shape(
     image_shape: tuple[int, int, int], grid: tuple[int, int], tile: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Height and width of a tile, from ``grid`` (rows, columns) or given; must cut the image without a rest."""
+    """Return height and width of a tile, given as ``grid`` (rows, columns) or as ``tile``.
+
+    Raises ArgumentValueError where the tiles do not cover the image exactly.
+    """
     h, w, _ = image_shape
     name, pair = ("grid", grid) if tile is None else ("tile", tile)
     try:
         a, b = (int(v) for v in pair)
         exact = all(v == int(v) for v in pair)
-    except (TypeError, ValueError):
+        both = tile is not None and tuple(grid) != (4, 4)
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(f"{name} must be two integers (rows, columns), got {pair!r}") from None
     if not exact or a < 1 or b < 1:
         raise ArgumentValueError(f"{name} must be two positive integers, got {pair!r}")
-    if tile is not None and tuple(grid) != (4, 4):
+    if both:
         raise ArgumentValueError(f"give grid or tile, not both, got grid={grid!r} and tile={tile!r}")
     if h % a or w % b:
         wanted = f"{a} x {b} tiles" if tile is None else f"tiles of {a} x {b} pixels"
@@ -183,12 +180,12 @@ def tile_shape(
 
 
 def ssd_dtype(tile_bytes: int) -> type[np.uint32] | type[np.uint64]:
-    """uint32 as long as K * 255^2 fits, else uint64."""
+    """Return uint32 where K * 255^2 fits it, else uint64."""
     return np.uint32 if tile_bytes <= MAX_K_UINT32 else np.uint64
 
 
 def check_threads(threads: int | None) -> int:
-    """0 stands for all processors of the process's affinity mask."""
+    """Return the number of threads for the core, 0 for None: every processor that this process may use."""
     if threads is None:
         return 0
     if isinstance(threads, bool) or not isinstance(threads, _INTEGERS):
@@ -201,7 +198,7 @@ def check_threads(threads: int | None) -> int:
 
 
 def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = None) -> int:
-    """An integer argument within its bounds, and within what the core counts with."""
+    """Return an integer argument, or raise where it is out of bounds or too large for the core's 64 bits."""
     if isinstance(value, bool) or not isinstance(value, _INTEGERS):
         raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
     largest = _LARGEST if maximum is None else maximum
@@ -212,56 +209,51 @@ def check_count(value: Any, name: str, minimum: int = 1, maximum: int | None = N
 
 
 def check_flag(value: Any, name: str) -> bool:
-    """A choice that is True or False, and not something that Python would take for one of them."""
+    """Return True or False, or raise for a value that Python would merely take for one of them."""
     if not isinstance(value, bool | np.bool_):
         raise ArgumentTypeError(f"{name} must be True or False, got {type(value).__name__}")
     return bool(value)
 
 
-def _as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
-    """(array, library, dtype's name, device); the array is NumPy whenever it stands on the CPU."""
-    if isinstance(x, np.ndarray):
-        return x, "numpy", _dtype_name(x.dtype), "cpu"
-    if is_torch(x):
-        return _from_torch(x, name)
-    if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
-        if int(x.__dlpack_device__()[0]) == _CPU_DLPACK:
-            array = np.from_dlpack(x)
-            return array, "dlpack", array.dtype.name, "cpu"
-        import torch
-
-        return _from_torch(torch.utils.dlpack.from_dlpack(x), name)
-    raise ArgumentTypeError(
-        f"{name} must be a NumPy array, a torch tensor or an array with __dlpack__, got {type(x).__name__}; "
-        "a list of images of one shape becomes one with numpy.stack()"
-    )
+def check_index(value: Any, name: str) -> int:
+    """Return an index as an int, or raise where it is not an integer; a fraction would be cut to another one."""
+    if isinstance(value, bool) or not isinstance(value, _INTEGERS):
+        raise ArgumentTypeError(f"{name} must be an integer, got {type(value).__name__}")
+    return int(value)
 
 
-@functools.cache
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """NumPy works the name out anew each time, which is a tenth of a small call."""
-    return dtype.name
+def check_marks(marks: Any, name: str, count: int) -> NDArray[np.bool_]:
+    """Return marks of ``count`` items as (count,) bool in NumPy, or raise."""
+    array = as_array(np.asarray(marks) if isinstance(marks, list | tuple) else marks, name)[0]
+    found = array.cpu().numpy() if is_torch(array) else array
+    if found.shape != (count,) or found.dtype != np.bool_:
+        raise ArgumentValueError(f"{name} must be bool of shape ({count},), got {found.dtype} {found.shape}")
+    checked: NDArray[np.bool_] = found
+    return checked
 
 
-def _from_torch(x: Any, name: str) -> tuple[Any, Library, str, str]:
-    import torch
-
-    if x.layout is not torch.strided:
-        raise ArgumentTypeError(f"{name} must be a dense tensor, got layout {x.layout}")
-    x = x.detach()
-    dtype = str(x.dtype).removeprefix("torch.")
-    if x.device.type != "cpu":
-        return x, "torch", dtype, str(x.device)
-    if x.dtype is torch.bfloat16:
-        return x.view(torch.int16).numpy().view(np.uint16), "torch", dtype, "cpu"
-    return x.numpy(), "torch", dtype, "cpu"
+def in_order_of(like: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """Return images in the order of memory (pixels or planes) of ``like``: the core compares tiles byte by byte."""
+    if array.strides[-2:] == like.strides[-2:]:
+        return array
+    if (pixels := _is_interleaved(like)) == _is_interleaved(array):
+        return array
+    if pixels:
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array.transpose(0, 1, 4, 2, 3)).transpose(0, 1, 3, 4, 2)
 
 
 def _line_layout(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself when each line of a tile is contiguous (channels last, or planes); else a copy: no view serves."""
-    _, _, _, w, c = array.shape
-    item = array.dtype.itemsize
-    column, channel = array.strides[-2] // item, array.strides[-1] // item
-    interleaved = (c == 1 or channel == 1) and (w == 1 or column == c)
-    planes = w == 1 or column == 1
-    return array if interleaved or planes else np.ascontiguousarray(array)
+    """Return the array itself where each line of a tile is contiguous (pixels or planes), else a copy."""
+    if array.flags.c_contiguous:
+        return array
+    planes = array.shape[-2] == 1 or array.strides[-2] == array.itemsize
+    return array if planes or _is_interleaved(array) else np.ascontiguousarray(array)
+
+
+def _is_interleaved(array: NDArray[Any]) -> bool:
+    """Return whether the pixels of a line are adjacent, channel by channel: as csrc/arguments/images.cpp decides it."""
+    w, c = array.shape[-2:]
+    column, channel = array.strides[-2:]
+    item = array.itemsize
+    return (c == 1 or channel == item) and (w == 1 or column == c * item)

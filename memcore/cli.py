@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         arguments = build_parser(only=words).parse_args(words)
-    except SystemExit as stop:  # argparse has printed what was wrong
+    except SystemExit as stop:  # argparse has printed what is wrong
         return int(stop.code or 0)
     arguments.argv = words
     arguments.build_parser = build_parser
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(answer.exit_code)
     except KeyboardInterrupt:
         again = shlex.join(["memcore", *words])
-        print(f"\nmemcore: interrupted; what is finished stays. To go on: {again}", file=sys.stderr)
+        print(f"\nmemcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:
         print(f"memcore: {error}", file=sys.stderr)

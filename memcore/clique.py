@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.backends import cpu, gpu_clique
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError, MemcoreError
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, Backend, Clique, Cliques, Graph
@@ -20,32 +20,41 @@ _ASYMMETRIC = "graph must be symmetric; use graph | graph.T if one direction is 
 def max_clique(
     graph: Graph | Any, *, node_limit: int = DEFAULT_NODE_LIMIT, backend: Backend = "auto"
 ) -> Clique:
-    """The largest set of vertices that are all connected to each other.
+    """Return the largest set of vertices that are all connected to each other.
 
     Parameters
     ----------
     graph
         A ``Graph``, or a symmetric (n, n) adjacency matrix of bool or uint8 with nothing on its diagonal.
     node_limit
-        Branch-and-bound nodes, a measure of work that is the same on every machine. When they are used up the answer
-        has ``proven=False`` and true bounds: lower <= clique number <= upper.
+        Branch-and-bound nodes, a measure of work that is the same on every machine. When they are used up, the answer
+        has ``proven=False`` and correct bounds: lower <= clique number <= upper.
     backend
         "auto": a matrix on a CUDA device is solved there, if the core was built with CUDA and n <= 1,024; anything else
-        by the native solver on the CPU. "cpu", "gpu": that one or an error. "reference": enumeration in Python, for small
-        graphs. A proven answer is the same everywhere, ``nodes`` aside. What the GPU leaves unproven, the CPU tries with
-        the same limit.
+        is solved by the native solver on the CPU. "cpu", "gpu": that one, or an error. "reference": enumeration in Python,
+        for small graphs. Except for ``nodes``, a proven answer is the same everywhere. Where the GPU proves nothing, the
+        CPU tries with the same limit.
 
     Returns
     -------
     Clique
-        Members ascending; if proven, the lexicographically smallest of all maximum cliques.
+        Members in ascending order; if proven, the lexicographically smallest of all maximum cliques.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError
+    ArgumentTypeError
+        ``graph`` is neither a ``Graph`` nor a matrix of bool or uint8.
+    ArgumentValueError
+        The matrix is not square, not symmetric or has ones on its diagonal, or an option cannot be used.
+    DeviceError
+        ``backend="gpu"`` cannot take this graph.
 
-    Source: Carlini et al. 2023, section 4.2.1 (cliques of at least 10 generations).
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1: cliques of at least 10 generations.
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> a = np.zeros((4, 4), dtype=bool)
     >>> a[0, 1] = a[1, 0] = a[1, 2] = a[2, 1] = a[0, 2] = a[2, 0] = True
@@ -53,7 +62,7 @@ def max_clique(
     (0, 1, 2)
     """
     if type(graph) is Graph and backend == "auto" and node_limit is DEFAULT_NODE_LIMIT:
-        # A sparse graph is solved in a microsecond: nothing else is asked before.
+        # A sparse graph is solved in a microsecond, so nothing else is checked before.
         return cpu.max_clique(graph.n, graph.edges, node_limit)
     limit = arrays.check_count(node_limit, "node_limit")
     _check_backend(backend)
@@ -79,16 +88,38 @@ def find_cliques(
     node_limit: int = DEFAULT_NODE_LIMIT,
     backend: Backend = "auto",
 ) -> Cliques:
-    """Vertex-disjoint cliques of at least ``min_size``, largest first.
+    """Return vertex-disjoint cliques of at least ``min_size`` vertices, largest first.
 
-    The first is the maximum clique; each next one is the maximum clique of the vertices that remain. A prompt that
-    reproduces two training images gives two findings. Arguments and errors as in ``max_clique``; ``min_size`` >= 2.
-    A ``partial`` graph is refused when its ``min_clique`` was larger than ``min_size``, since edges may be missing.
+    The first is the maximum clique; each further one is the maximum clique of the vertices that remain. A prompt that
+    reproduces two training images gives two findings.
 
-    ``node_limit`` is for all of them together. The answer is a list with two facts about the vertices that are left:
-    ``proven`` says that no clique of ``min_size`` is among them, ``upper`` is the most members that one could have. So
-    an empty list with ``proven=False`` means that the limit ended the search, not that there is no clique.
+    Parameters
+    ----------
+    graph, backend
+        As in ``max_clique``.
+    min_size
+        At least 2. A ``partial`` graph whose ``min_clique`` is larger is refused, since edges may be missing.
+    node_limit
+        As in ``max_clique``, for all cliques together.
 
+    Returns
+    -------
+    Cliques
+        A list with two facts about the vertices that remain: ``proven`` says that they hold no clique of ``min_size``,
+        ``upper`` is the most members that one could have. An empty list with ``proven=False`` means that the limit ended
+        the search, not that there is no clique.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, DeviceError
+        As in ``max_clique``.
+
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1.
+
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> a = np.zeros((5, 5), dtype=bool)
     >>> a[:3, :3] = True; a[3:, 3:] = True
@@ -129,19 +160,19 @@ def max_cliques(
     node_limit: int = DEFAULT_NODE_LIMIT,
     threads: int | None = None,
 ) -> list[Clique]:
-    """``max_clique`` of many graphs in one call, in parallel: the native solver on the CPU.
+    """Return the maximum clique of each of many graphs, solved in parallel by the native solver on the CPU.
 
     Parameters
     ----------
     graphs
-        ``Graph`` objects or adjacency matrices as in ``max_clique``, also mixed, or a stack of matrices (G, n, n).
+        ``Graph`` objects or adjacency matrices as in ``max_clique``, possibly mixed, or a stack of matrices (G, n, n).
     min_size
-        Where a graph has no clique of this size, its answer may be the empty clique with ``upper = min_size - 1``: most
-        graphs of prompts are done by peeling then.
+        Where a graph has no clique of this size, its answer may be the empty clique with ``upper = min_size - 1``. Most
+        graphs of prompts are then decided by peeling alone.
     node_limit
         For each graph, as in ``max_clique``.
     threads
-        CPU threads; by default all that the process may use. The answers do not depend on it.
+        CPU threads, by default all that the process may use. The answers do not depend on them.
 
     Returns
     -------
@@ -151,9 +182,14 @@ def max_cliques(
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
+        As in ``max_clique``; the message begins with the graph's number.
 
-    Source: Carlini et al. 2023, section 4.2.1.
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1.
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> pair = np.array([[False, True], [True, False]])
     >>> [c.members for c in memcore.max_cliques([pair, np.zeros((3, 3), dtype=bool)])]
@@ -184,7 +220,7 @@ def max_cliques(
 
 
 def _check_floor(graph: Graph, size: int, name: str, what: str) -> None:
-    """A partial graph shows all cliques only from its ``min_clique`` on."""
+    """Raise where a partial graph may lack edges of cliques of ``size``: it is complete from its ``min_clique`` on."""
     floor = int(graph.stats.get("min_clique", 0))
     if graph.partial and floor > size:
         raise ArgumentValueError(
@@ -194,8 +230,8 @@ def _check_floor(graph: Graph, size: int, name: str, what: str) -> None:
 
 
 def _clique(found: tuple[Any, int, int, bool, int]) -> Clique:
-    members, lower, upper, proven, nodes = found  # the solvers give Python's own numbers
-    # As Clique(...), whose frozen fields cost as much as the search of a sparse graph.
+    members, lower, upper, proven, nodes = found  # the solvers return plain Python numbers
+    # Equal to Clique(...), whose frozen fields take as long as the search of a sparse graph.
     clique = object.__new__(Clique)
     clique.__dict__.update(members=tuple(members), lower=lower, upper=upper, proven=proven, nodes=nodes)
     return clique
@@ -217,41 +253,34 @@ def _check_backend(backend: str) -> None:
 
 
 def _bits_on_gpu(graph: Any, backend: Backend) -> Any:
-    """(n, W) bits of a matrix that is to be solved on its CUDA device; None where the CPU solves it."""
-    on_device = arrays.is_torch(graph) and graph.is_cuda
-    if backend == "gpu":
-        if not on_device:
+    """Return (n, W) bits of a matrix to be solved on its CUDA device, or None where the CPU solves it."""
+    if not (interop.is_torch(graph) and graph.is_cuda):
+        if backend == "gpu":
             raise DeviceError(
                 "backend='gpu' needs an adjacency matrix on a CUDA device; call graph.cuda() first"
             )
-        usable, reason = gpu_clique.available()
-        if not usable:
-            raise DeviceError(f"backend='gpu' needs the core's CUDA part for cliques: {reason}")
-        if len(graph) > gpu_clique.MAX_VERTICES:
-            raise ArgumentValueError(
-                f"graph must have at most {gpu_clique.MAX_VERTICES} vertices on a GPU, got {len(graph)}; "
-                "backend='cpu' takes more"
-            )
-    elif not (
-        backend == "auto"
-        and on_device
-        and len(graph) <= gpu_clique.MAX_VERTICES
-        and gpu_clique.available()[0]
-    ):
         return None
+    usable, reason = gpu_clique.available()
+    if backend == "gpu" and not usable:
+        raise DeviceError(f"backend='gpu' needs the core's CUDA part for cliques: {reason}")
+    if backend not in ("auto", "gpu") or not usable:
+        return None
+    interop.check_dense(graph, "graph")
+    _check_matrix(graph, str(graph.dtype).removeprefix("torch."))
+    if len(graph) > gpu_clique.MAX_VERTICES:
+        if backend == "auto":
+            return None
+        raise ArgumentValueError(
+            f"graph must have at most {gpu_clique.MAX_VERTICES} vertices on a GPU, got {len(graph)}; "
+            "backend='cpu' takes more"
+        )
     return gpu_clique.pack(_check_tensor(graph))
 
 
 def _check_tensor(graph: Any) -> Any:
-    """As ``_check_adjacency``, on the tensor's device."""
+    """Return a matrix as bool after the checks of ``_check_adjacency``, on the tensor's device."""
     import torch
 
-    if graph.dtype not in (torch.bool, torch.uint8):
-        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {graph.dtype}")
-    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
-        raise ArgumentValueError(
-            f"graph must be an adjacency matrix of shape (n, n), got {tuple(graph.shape)}"
-        )
     edges = graph != 0
     if bool(edges.diagonal().any()):
         raise ArgumentValueError(_DIAGONAL)
@@ -260,18 +289,27 @@ def _check_tensor(graph: Any) -> Any:
     return edges
 
 
+def _check_matrix(graph: Any, dtype: str) -> None:
+    """Raise unless a NumPy array or a tensor, whose dtype has that name, is a square matrix of bool or uint8."""
+    if dtype not in ("bool", "uint8"):
+        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {dtype}")
+    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
+        raise ArgumentValueError(
+            f"graph must be an adjacency matrix of shape (n, n), got {tuple(graph.shape)}"
+        )
+
+
 def _check_adjacency(graph: Any) -> NDArray[np.bool_]:
-    if arrays.is_torch(graph):
-        graph = graph.detach().cpu().numpy()
-    if not isinstance(graph, np.ndarray):
+    if not isinstance(graph, np.ndarray) and not hasattr(graph, "__dlpack__"):
         raise ArgumentTypeError(
             f"graph must be a memcore.Graph or an (n, n) adjacency matrix, got {type(graph).__name__}"
         )
-    if graph.dtype not in (np.bool_, np.uint8):
-        raise ArgumentTypeError(f"graph must be an adjacency matrix of bool or uint8, got {graph.dtype.name}")
-    if graph.ndim != 2 or graph.shape[0] != graph.shape[1]:
-        raise ArgumentValueError(f"graph must be an adjacency matrix of shape (n, n), got {graph.shape}")
-    adjacency = graph.astype(np.bool_, copy=False)
+    matrix, _, dtype, _ = interop.as_array(graph, "graph")
+    _check_matrix(matrix, dtype)
+    if interop.is_torch(matrix):  # on a device
+        interop.check_in_memory(matrix, "graph")
+        matrix = matrix.cpu().numpy()
+    adjacency: NDArray[np.bool_] = matrix.astype(np.bool_, copy=False)
     if adjacency.diagonal().any():
         raise ArgumentValueError(_DIAGONAL)
     if not np.array_equal(adjacency, adjacency.T):

@@ -23,7 +23,7 @@ BATCH = 32
 #: Tiled l2 is stricter than the paper's plain l2, and right for small pictures on flat backgrounds.
 METRIC: MetricName = "tiled_l2"
 #: The default guidance of Stable Diffusion pipelines makes this model repeat itself without copying: cliques that are
-#: no extractions. These captions stand ten times in the training set.
+#: not extractions. These captions are ten times in the training set.
 TRAP_GUIDANCE = 7.5
 TRAP_PROMPTS = ("fox face", "watermelon", "doughnut", "trophy", "crown", "lady beetle", "teapot", "flamingo")
 
@@ -40,7 +40,7 @@ def demo(
     """Audit the small model and write ``out/run/report/index.html``; an interrupted demo is resumed.
 
     ``train`` first trains the model again, into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
-    is staged: the truth of what was planted is read by the evaluation alone.
+    is staged: only the evaluation reads what was planted.
     """
     say: Callable[[str], None] = (
         (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
@@ -53,7 +53,7 @@ def demo(
         steps=STEPS,
         guidance_scale=GUIDANCE,
         batch_size=BATCH,
-        screen="noise_magnitude",  # of threshold 0: nothing is left out, and the page has its ROC
+        screen="noise_magnitude",  # with threshold 0: no prompt is left out, and the page shows its ROC
     )
     options: dict[str, Any] = {"workers": workers, "threads": threads, "quiet": quiet}
     say(f"1/5 audit: {generations} images a prompt, {STEPS} steps, no guidance")

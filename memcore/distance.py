@@ -1,13 +1,14 @@
-"""Tiled l2 between images: the paper's distance, exact for uint8."""
+"""Tiled l2 between images: the distance of the paper, exact for uint8."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
@@ -26,44 +27,56 @@ def pairwise_tiled_l2(
     backend: Backend = "auto",
     threads: int | None = None,
 ) -> Any:
-    """Tiled l2 of all pairs of images: the maximum over tiles of sqrt(ssd / (K * 255^2)), in [0, 1].
+    """Return the tiled l2 of all pairs of images, in [0, 1].
+
+    Tiled l2 is the maximum over tiles of sqrt(ssd / (K * 255^2)): ssd is the sum of squared differences of a tile, K its
+    number of values.
 
     Parameters
     ----------
     images
-        (N, H, W, C), or (B, N, H, W, C) for B independent sets, in NumPy's order; torch tensors are channels first,
-        (N, C, H, W). uint8, or float16, bfloat16 or float32 with values in [0, 1].
+        (N, H, W, C), or (B, N, H, W, C) for B independent sets; torch tensors are channels first, (N, C, H, W). uint8,
+        or float16, bfloat16 or float32 with values in [0, 1].
     other
-        A second set (M, H, W, C) to compare with; by default ``images`` itself.
+        A second set (M, H, W, C) to compare with, by default ``images`` itself.
     grid, tile
-        The tiles: ``grid`` cuts each image into that many rows and columns (4 x 4, the paper's 128-pixel tiles at 512);
-        ``tile`` gives their height and width in pixels instead. They must cut the image without a rest.
+        ``grid`` cuts each image into that many rows and columns of tiles (4 x 4: the paper's 128-pixel tiles at 512);
+        ``tile`` gives their height and width in pixels instead. The tiles must cover the image exactly.
     output
-        "distance": float32 in [0, 1]. "ssd": the exact integer of the largest tile, uint32 (uint64 where a tile of
-        K > 66,051 bytes could exceed it; torch gets int64). uint8 images only.
+        "distance": float32 in [0, 1]. "ssd", for uint8 images only: the exact integer of the largest tile, uint32 (uint64
+        where a tile of K > 66,051 bytes could exceed it; torch gets int64).
     out
         A NumPy array of the answer's shape and dtype to write into.
     channels
-        "first" or "last", where the library's own order does not hold.
+        "first" or "last", where the channels are not where the library usually has them.
     backend
         "auto": the device's own. "reference": the int64 oracle in NumPy. "cpu": the native core. "gpu": CUDA tensors.
     threads
-        CPU threads; by default all that the process may use. The answer does not depend on it.
+        CPU threads, by default all that the process may use. The answer does not depend on them.
 
     Returns
     -------
-    (N, N), with ``other`` (N, M), for batches (B, N, N) or (B, N, M); of the caller's library, on the caller's device.
-    For uint8, bit-identical on every backend and machine. For float images, differences are accumulated in float32:
-    the relative error of a distance is at most K * 2^-24, K the values of a tile, and in practice near 1e-6.
+    array
+        (N, N), or (N, M) with ``other``; (B, N, N) or (B, N, M) for batches; of the caller's library, on the caller's
+        device. For uint8 images it is bit-identical on every backend and machine. For float images the sums are float32:
+        the relative error of a distance is at most K * 2^-24, in practice near 1e-6.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError, DeviceError
-        With the argument's name, what was got, and what would do.
+    ArgumentTypeError
+        The array's kind or dtype is not accepted.
+    ArgumentValueError
+        A shape, a value or an option cannot be used.
+    DeviceError
+        The backend cannot reach the array's device, or the two arrays are on different devices.
 
-    Source: Carlini et al. 2023, section 4.2.1: the maximum over 16 tiles, since plain l2 pairs up images that only
-    share a flat background.
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1: the maximum over 16 tiles, since plain l2 pairs up images that only share a flat
+    background.
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> images = np.zeros((3, 64, 64, 3), dtype=np.uint8)
     >>> images[1, :16, :16] = 255          # one white tile of 16
@@ -79,6 +92,8 @@ def pairwise_tiled_l2(
     right = None if other is None else arrays.as_images(other, "other", channels=channels)
     if right is not None:
         arrays.check_same_kind(left, right, "other", "images")
+        if right.on_cpu and (pixels := arrays.in_order_of(left.pixels, right.pixels)) is not right.pixels:
+            right = dataclasses.replace(right, pixels=pixels)
     tile_hw = arrays.tile_shape(left.image_shape, grid, tile)
     chosen = choose_backend(backend, left)
     if left.is_float and output == "ssd":
@@ -95,7 +110,8 @@ def pairwise_tiled_l2(
             check_unit_interval(right, "other")
         result: NDArray[Any] = _float_distances(left, right, tile_hw, chosen, workers)
     else:
-        result = _ssd(left, right, tile_hw, chosen, workers, target if output == "ssd" else None)
+        direct = target if output == "ssd" and target is not None and target.flags.aligned else None
+        result = _ssd(left, right, tile_hw, chosen, workers, direct)
         if output == "distance":
             result = ssd_to_distance(result, k)
     answer = result if left.batched else result[0]
@@ -107,7 +123,7 @@ def pairwise_tiled_l2(
 
 
 def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
-    """sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
+    """Return sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
     scaled = ssd.astype(np.float64)
     scaled /= tile_bytes * 255**2
     np.sqrt(scaled, out=scaled)
@@ -115,19 +131,38 @@ def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
 
 
 def to_uint8(images: Any) -> Any:
-    """Float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
+    """Convert float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
 
-    Takes NumPy arrays or torch tensors of any shape (float16, bfloat16, float32, float64) and returns the same kind on
-    the same device. uint8 passes through unchanged. NaN or values outside [0, 1] raise ArgumentValueError: a pipeline
-    that answers in [-1, 1] must be shifted first.
+    Parameters
+    ----------
+    images
+        NumPy array, torch tensor or array with ``__dlpack__``, of any shape: float16, bfloat16, float32 or float64. uint8
+        is returned unchanged.
 
+    Returns
+    -------
+    array
+        uint8 of the same shape, of the same library, on the same device.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The array's kind or dtype is not accepted.
+    ArgumentValueError
+        A value is NaN or outside [0, 1]. Images of a pipeline that answers in [-1, 1] must be shifted first.
+    DeviceError
+        The tensor is on the meta device, so it has no values.
+
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> memcore.to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32))
     array([  0, 128, 255], dtype=uint8)
     """
-    if arrays.is_torch(images):
+    if interop.is_torch(images):
         import torch
 
+        interop.check_in_memory(images, "images")
         if images.dtype is torch.uint8:
             return images
         if not images.dtype.is_floating_point:
@@ -136,22 +171,21 @@ def to_uint8(images: Any) -> Any:
         if wide.numel() and not bool(((wide >= 0) & (wide <= 1)).all()):
             raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
         return (wide * 255).round().to(torch.uint8)
-    if not isinstance(images, np.ndarray):
-        raise ArgumentTypeError(
-            f"images must be a NumPy array or a torch tensor, got {type(images).__name__}"
-        )
-    if images.dtype == np.uint8:
+    array, library, dtype, _ = interop.as_array(images, "images")
+    if library == "torch":  # from another library's device
+        return to_uint8(array)
+    if dtype == "uint8":
         return images
-    if images.dtype.kind != "f":
-        raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {images.dtype.name}")
-    wide = images.astype(np.float32, copy=False)
+    if array.dtype.kind != "f" and dtype != "bfloat16":
+        raise ArgumentTypeError(f"images must be floats in [0, 1] or uint8, got {dtype}")
+    wide = _from_bfloat16(array) if dtype == "bfloat16" else array.astype(np.float32, copy=False)
     if wide.size and not bool(((wide >= 0) & (wide <= 1)).all()):
         raise ArgumentValueError(_range_text("images", float(wide.min()), float(wide.max())))
-    return np.rint(wide * np.float32(255)).astype(np.uint8)
+    return interop.give_back(np.rint(wide * np.float32(255)).astype(np.uint8), library, images)
 
 
 def choose_backend(backend: Backend, images: ImageArray) -> Backend:
-    """The backend that serves these images, or an error that says why the asked-for one cannot."""
+    """Return the backend for these images, or raise an error that says why the requested one cannot take them."""
     if backend not in ("auto", "reference", "cpu", "gpu"):
         raise ArgumentValueError(f"backend must be 'auto', 'reference', 'cpu' or 'gpu', got {backend!r}")
     if images.on_cpu:
@@ -166,13 +200,13 @@ def choose_backend(backend: Backend, images: ImageArray) -> Backend:
         )
     if not images.device.startswith("cuda"):
         raise DeviceError(
-            f"images must stand on the CPU or a CUDA device, got {images.device}; call images.cpu()"
+            f"images must be on the CPU or a CUDA device, got {images.device}; call images.cpu()"
         )
     return "gpu"
 
 
 def check_unit_interval(images: ImageArray, name: str) -> None:
-    """Float images must be free of NaN and within [0, 1]."""
+    """Raise unless all values of float images lie in [0, 1]."""
     from memcore.backends import cpu
 
     at = cpu.first_outside_unit_interval(images.pixels, images.bfloat16)
@@ -236,16 +270,14 @@ def _check_out(
 ) -> NDArray[Any] | None:
     if out is None:
         return None
-    if not isinstance(out, np.ndarray) or left.library != "numpy":
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray) or left.library != "numpy":
         raise ArgumentTypeError(f"out must be a NumPy array, with NumPy images, got {type(out).__name__}")
     n = left.pixels.shape[1]
     m = n if right is None else right.pixels.shape[1]
     shape = (left.pixels.shape[0], n, m) if left.batched else (n, m)
     dtype = np.dtype(np.float32 if output == "distance" else arrays.ssd_dtype(k))
     if out.shape != shape or out.dtype != dtype:
-        raise ArgumentValueError(
-            f"out must be {dtype.name} of shape {shape}, got {out.dtype.name} of {out.shape}"
-        )
+        raise ArgumentValueError(f"out must be {dtype.name} of shape {shape}, got {out.dtype} of {out.shape}")
     if not out.flags.c_contiguous or not out.flags.writeable:
         raise ArgumentValueError("out must be C-contiguous and writeable")
     return out

@@ -1,4 +1,4 @@
-"""Where the installed C header and library stand, for programs that embed the core: docs/embedding.md."""
+"""Paths of the installed C header and library, for programs that embed the core: docs/embedding.md."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _NAMES = {"win32": "memcore.dll", "darwin": "libmemcore.dylib"}
 
 
 def get_include() -> str:
-    """The folder of ``memcore.h``, for the compiler's ``-I``.
+    """Return the folder of ``memcore.h``, for the compiler's ``-I``.
 
     Raises :class:`memcore.errors.LibraryNotBuiltError` in a source tree whose native part was not built.
 
+    Examples
+    --------
     >>> import pathlib, memcore
     >>> (pathlib.Path(memcore.get_include()) / "memcore.h").is_file()
     True
@@ -24,11 +26,13 @@ def get_include() -> str:
 
 
 def get_library() -> str:
-    """The path of the shared library with the C ABI, to link with or to load.
+    """Return the path of the shared library with the C ABI, to link with or to load.
 
-    Its folder holds ``pkgconfig/memcore.pc`` and ``cmake/memcore/memcoreConfig.cmake`` as well. It does not need
+    Its folder also holds ``pkgconfig/memcore.pc`` and ``cmake/memcore/memcoreConfig.cmake``. The library does not need
     Python. Raises :class:`memcore.errors.LibraryNotBuiltError` in a source tree whose native part was not built.
 
+    Examples
+    --------
     >>> import ctypes, memcore
     >>> ctypes.CDLL(memcore.get_library()).memcore_abi_version()
     1
@@ -39,7 +43,7 @@ def get_library() -> str:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise LibraryNotBuiltError(
-            f"{path} is missing: this source tree's native part was not built; "
+            f"{path} is missing: the native part of this source tree was not built; "
             "run: python setup.py build_ext --inplace"
         )
     return path

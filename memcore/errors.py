@@ -1,4 +1,21 @@
-"""Every exception that memcore raises. Each names the argument, says what was got and what would do."""
+"""The exceptions that memcore raises.
+
+    MemcoreError
+    ├── ArgumentValueError (ValueError)
+    ├── ArgumentTypeError (TypeError)
+    ├── DeviceError (RuntimeError)
+    ├── IsaError (RuntimeError)
+    ├── LibraryNotBuiltError (FileNotFoundError)
+    ├── MissingExtraError (ImportError)
+    ├── ImagesChangedError (RuntimeError)
+    ├── ConfigError (ValueError)
+    ├── RunError (RuntimeError)
+    │   ├── StoreError
+    │   └── WorkerError
+    └── SamplerError (RuntimeError)
+
+Each message names the argument, what was given and what is accepted.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +25,30 @@ class MemcoreError(Exception):
 
 
 class ArgumentValueError(MemcoreError, ValueError):
-    """An argument has the right type but a value that cannot be used (shape, range, mismatch)."""
+    """An argument has the right type but a value that cannot be used: its shape, its range, or a mismatch."""
 
 
 class ArgumentTypeError(MemcoreError, TypeError):
-    """An argument has a type or dtype that is not accepted; nothing is cast silently."""
+    """An argument has a type or dtype that is not accepted. Nothing is cast silently."""
 
 
 class DeviceError(MemcoreError, RuntimeError):
-    """Arrays stand on different devices, or the asked-for backend cannot reach their device."""
+    """Arrays are on different devices, or the requested backend cannot reach their device."""
 
 
 class IsaError(MemcoreError, RuntimeError):
-    """An instruction set was asked for that is unknown or that this CPU does not have."""
+    """The requested instruction set is unknown, or this CPU does not have it."""
 
 
 class LibraryNotBuiltError(MemcoreError, FileNotFoundError):
-    """The C header or library is asked for in a source tree whose native part was not built."""
+    """The C header or library is missing: the native part of this source tree was not built."""
 
 
 class MissingExtraError(MemcoreError, ImportError):
     """An optional dependency is not installed; the message holds the command that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        """Make the message "PURPOSE needs the package PACKAGE ...: pip install ... EXTRA"."""
         self.package = package
         self.extra = extra
         super().__init__(
@@ -39,24 +57,24 @@ class MissingExtraError(MemcoreError, ImportError):
 
 
 class ImagesChangedError(MemcoreError, RuntimeError):
-    """An image that was read again is not the one that was there before: its file was changed in the meantime."""
+    """An image that was read again differs from the first reading: its file was changed in the meantime."""
 
 
 class ConfigError(MemcoreError, ValueError):
-    """A run's configuration is incomplete, contradictory, or differs from the one that the run started with."""
+    """A run's configuration is incomplete, contradictory, or not the one that the run was started with."""
 
 
 class RunError(MemcoreError, RuntimeError):
-    """A run folder is missing, of another format, or not far enough for what was asked of it."""
+    """A run folder is missing, has another format, or is not complete enough for the request."""
 
 
 class StoreError(RunError):
-    """A run's file could not be written: the disk is full or broken, or the store cannot be reached."""
+    """A file of a run could not be written: the disk is full or broken, or the store cannot be reached."""
 
 
 class SamplerError(MemcoreError, RuntimeError):
-    """A sampler broke its contract: wrong count, wrong shape, wrong dtype, or it raised."""
+    """A sampler broke its contract: wrong count, shape or dtype, or it raised."""
 
 
 class WorkerError(RunError):
-    """A worker process died or raised; finished shards are safe and the same command goes on."""
+    """A worker process died or raised. Finished shards are safe; the same command resumes the run."""

@@ -26,35 +26,44 @@ def tiled_l2_graph(
     backend: Backend = "auto",
     threads: int | None = None,
 ) -> Graph:
-    """The pairs of images whose tiled l2 is at most ``threshold``, exactly.
+    """Return the graph of images whose tiled l2 is at most ``threshold``, exactly.
 
     Parameters
     ----------
     images
-        (N, H, W, C) NumPy or (N, C, H, W) torch, uint8, or floats in [0, 1].
+        (N, H, W, C) NumPy or (N, C, H, W) torch; uint8, or floats in [0, 1].
     threshold
-        In [0, 1]. It becomes one integer, floor(threshold^2 * 255^2 * K), by exact rational arithmetic, where a float
-        stands for the decimal that prints it; edges of uint8 images are then decided in integers.
+        In [0, 1]. It becomes one integer, floor(threshold^2 * 255^2 * K), by exact rational arithmetic, in which a float
+        means the shortest decimal that prints it. Edges of uint8 images are then decided in integers.
     grid, tile, channels, backend, threads
         As in ``pairwise_tiled_l2``.
     min_clique
-        Edges that cannot lie in a clique of this size may be left out; the graph is then ``partial``.
+        Edges that cannot belong to a clique of this size may be left out; the graph is then ``partial``.
     distances
-        False asks for the edges alone, which is what cliques need: ``ssd`` and ``distances`` are None then. The edges
-        are the same. Upper bounds and the triangle inequality may decide them, so that many images that are all alike
-        take less time than all their distances.
+        False asks for the edges alone, which is all that cliques need: ``ssd`` and ``distances`` are then None. The edges
+        are the same, but upper bounds and the triangle inequality may decide them, so that many images that are all
+        alike take less time.
 
     Returns
     -------
     Graph
-        Edges sorted by (i, j) with i < j, their ssd and distances. The same on every backend.
+        Edges sorted by (i, j) with i < j, their ssd and distances. It is the same on every backend.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError, DeviceError
+    ArgumentTypeError
+        The array's kind or dtype is not accepted.
+    ArgumentValueError
+        A shape, a value or an option cannot be used.
+    DeviceError
+        The backend cannot reach the array's device.
 
-    Source: Carlini et al. 2023, section 4.2.1.
+    References
+    ----------
+    Carlini et al. 2023, section 4.2.1.
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> images = np.full((3, 8, 8, 3), 100, dtype=np.uint8)
     >>> images[2] = 200

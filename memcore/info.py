@@ -1,4 +1,4 @@
-"""What is installed and what would run, without loading anything heavy."""
+"""Find out what is installed and what would run, without loading anything heavy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which instruction set the CPU core runs on, and a scoped override of it.
+"""The instruction set that the CPU core runs on, and a scoped override of it.
 
 The core picks the strongest set that the CPU and the operating system support, or the one that the environment variable
-``MEMCORE_ISA`` names. Answers are bit-identical on all of them: an override serves tests and measurements.
+``MEMCORE_ISA`` names. Answers are bit-identical on all of them; an override is for tests and measurements.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from memcore.errors import IsaError
 
 
 def available() -> tuple[str, ...]:
-    """Names of the instruction sets that this build has and this CPU can run, weakest first.
+    """Return the names of the instruction sets that this build has and this CPU can run, weakest first.
 
+    Examples
+    --------
     >>> available()[0]
     'scalar'
     """
@@ -23,10 +25,12 @@ def available() -> tuple[str, ...]:
 
 
 def active() -> str:
-    """The instruction set that the next call from this thread will use.
+    """Return the instruction set that the next call from this thread will use.
 
     Raises :class:`memcore.errors.IsaError` where ``MEMCORE_ISA`` names one that is unknown or that this CPU lacks.
 
+    Examples
+    --------
     >>> active() in available()
     True
     """
@@ -38,11 +42,13 @@ def active() -> str:
 
 @contextlib.contextmanager
 def using(name: str) -> Iterator[str]:
-    """Runs the calls that this thread makes within the ``with`` block on the instruction set ``name``.
+    """Run the calls that this thread makes within the ``with`` block on the instruction set ``name``.
 
-    Nests, and restores what was there before. Other threads are not affected. Raises
+    Blocks nest; each restores the previous setting. Other threads are not affected. Raises
     :class:`memcore.errors.IsaError` for a name that is not among :func:`available`.
 
+    Examples
+    --------
     >>> with using("scalar"):
     ...     active()
     'scalar'

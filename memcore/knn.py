@@ -15,14 +15,14 @@ from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.types import Backend, Neighbors
 
-#: Bytes of a corpus that all queries are held against before the next are read: a memory map is read once, in order.
+#: Bytes of a corpus that all queries are compared with before the next are read: a memory map is read once, in order.
 _BLOCK_BYTES = 256 << 20
 
 
 def knn(
     queries: Any, corpus: Any, k: int, *, backend: Backend = "auto", threads: int | None = None
 ) -> Neighbors:
-    """The k rows of ``corpus`` nearest to each row of ``queries`` in l2, exactly; ties go to the smaller index.
+    """Return the k rows of ``corpus`` nearest to each row of ``queries`` in l2, exactly; ties go to the smaller index.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def knn(
         (Q, D) uint8, or images (Q, H, W, C), which are compared as flat rows, pixel for pixel. NumPy or torch, on the
         CPU or a CUDA device.
     corpus
-        (N, D) or (N, H, W, C) of the same rows, in the same order of channels. A corpus larger than memory is a NumPy
-        memory map, or an iterator of such arrays, any number of rows in each: neither is ever held as a whole, each
+        (N, D) or (N, H, W, C) with rows of the same shape, in the same order of channels. A corpus larger than memory
+        may be a NumPy memory map, or an iterator of arrays with any number of rows each: neither is held as a whole, each
         row is read once, and indices count the rows in the order in which they come.
     k
         1 <= k <= N; at most 128 on a CUDA device, where the corpus is one tensor.
@@ -42,14 +42,23 @@ def knn(
     -------
     Neighbors
         distances (Q, k) float32: l2 = sqrt(ssd / (D * 255^2)) in [0, 1]; indices (Q, k) int64; ssd (Q, k). They do not
-        depend on how the corpus is cut.
+        depend on how the corpus is cut into blocks.
 
     Raises
     ------
-    ArgumentTypeError, ArgumentValueError, DeviceError
+    ArgumentTypeError
+        An array's kind or dtype is not accepted.
+    ArgumentValueError
+        A shape or ``k`` cannot be used.
+    DeviceError
+        The arrays are on different devices, or on one that the backend cannot reach.
 
-    Source: Carlini et al. 2023, sections 4.1 (l2) and 5.1 (the n = 50 nearest training images).
+    References
+    ----------
+    Carlini et al. 2023, sections 4.1 (l2) and 5.1 (the n = 50 nearest training images).
 
+    Examples
+    --------
     >>> import numpy as np, memcore
     >>> corpus = np.array([[0, 0], [255, 255], [10, 0]], dtype=np.uint8)
     >>> memcore.knn(corpus[:1], corpus, 2).indices
@@ -89,7 +98,7 @@ def knn(
 
 
 def _blocks(corpus: Any, k: int) -> Iterable[Any]:
-    """The corpus in parts. What has a length is checked before any work is done."""
+    """Return the corpus in blocks; where its length is known, check it before any work is done."""
     if isinstance(corpus, Iterator):
         return corpus
     if isinstance(corpus, np.ndarray) and corpus.ndim >= 2 and corpus.size:
@@ -97,13 +106,13 @@ def _blocks(corpus: Any, k: int) -> Iterable[Any]:
             raise ArgumentValueError(_too_many(len(corpus), k))
         step = max(1, _BLOCK_BYTES // (corpus.nbytes // len(corpus)))
         return (corpus[start : start + step] for start in range(0, len(corpus), step))
-    if arrays.is_torch(corpus) and corpus.ndim >= 2 and len(corpus) < k:
+    if arrays.is_torch(corpus) and not corpus.is_nested and corpus.ndim >= 2 and len(corpus) < k:
         raise ArgumentValueError(_too_many(len(corpus), k))
     return iter((corpus,))
 
 
 def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
-    """Both on one CUDA device; the corpus as a whole."""
+    """Search on a CUDA device, which holds queries and corpus as a whole."""
     from memcore.backends import gpu
 
     right = arrays.as_rows(corpus, "corpus")
@@ -117,14 +126,14 @@ def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
 
 def _check_block(left: ImageArray, right: ImageArray) -> None:
     if left.device != right.device:
-        raise DeviceError(f"corpus must stand on the device of queries ({left.device}), got {right.device}")
+        raise DeviceError(f"corpus must be on the same device as queries ({left.device}), got {right.device}")
     if left.library != right.library:
         raise ArgumentTypeError(
-            f"corpus must be of the library of queries ({left.library}), got {right.library}"
+            f"corpus must be of the same library as queries ({left.library}), got {right.library}"
         )
     if tuple(left.source.shape[1:]) != tuple(right.source.shape[1:]):
         raise ArgumentValueError(
-            f"corpus must have rows of the shape of queries {tuple(left.source.shape[1:])}, "
+            f"corpus must have rows of the same shape as queries {tuple(left.source.shape[1:])}, "
             f"got {tuple(right.source.shape[1:])}"
         )
 
@@ -137,7 +146,7 @@ def _reference(
     have: int,
     rows: int,
 ) -> int:
-    """As ``cpu.knn_extend``: earlier rows stand first, and a stable sort keeps them there in a tie."""
+    """Do what ``cpu.knn_extend`` does: earlier rows come first, and a stable sort keeps them there in a tie."""
     k = ssd.shape[1]
     new, place = reference.knn(queries, part, min(k, len(part)))
     every = np.concatenate([ssd[:, :have], new.astype(ssd.dtype)], axis=1)

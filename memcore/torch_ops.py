@@ -1,8 +1,8 @@
 """The public functions as torch operators, ``torch.ops.memcore.*``, for programs that trace or compile.
 
-Importing this module registers them; ``import memcore`` alone does not, since it leaves torch alone. Each
-operator is opaque to the compiler, has a fake implementation that tells shapes and types, and runs the
-function of the same name, which picks the backend by the tensors' device.
+Importing this module registers them; ``import memcore`` does not, since it does not import torch. Each operator is
+opaque to the compiler, has a fake implementation that gives shapes and dtypes, and calls the function of the same name,
+which chooses the backend by the tensors' device.
 
     pairwise_tiled_l2(images, other=None, *, grid=[4, 4], tile=None, channels="first")
         -> (N, N) or (N, M) float32, with batches (B, N, N) or (B, N, M)
@@ -15,8 +15,8 @@ function of the same name, which picks the backend by the tensors' device.
     knn(queries, corpus, k)
         -> distances (Q, k) float32, indices (Q, k) int64, ssd (Q, k) int64
 
-No operator has a gradient. E and the clique's size depend on the data: to a compiler they are unknown sizes,
-and finding them waits for the device.
+No operator has a gradient. E and the clique's size depend on the data: to a compiler they are unknown sizes, and finding
+them waits for the device. Errors are those of the functions.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pairwise_tiled_l2(
     tile: Sequence[int] | None = None,
     channels: Channels = "first",
 ) -> torch.Tensor:
-    """``memcore.pairwise_tiled_l2`` of uint8 or float images."""
+    """Return ``memcore.pairwise_tiled_l2`` of uint8 or float images."""
     tiling = _tiling(grid, tile, channels)
     return _fresh(_pairwise_tiled_l2(images, other, **tiling), images, torch.float32)
 
@@ -70,7 +70,7 @@ def tiled_l2_ssd(
     tile: Sequence[int] | None = None,
     channels: Channels = "first",
 ) -> torch.Tensor:
-    """``memcore.pairwise_tiled_l2(output="ssd")`` of uint8 images."""
+    """Return ``memcore.pairwise_tiled_l2(output="ssd")`` of uint8 images."""
     tiling = _tiling(grid, tile, channels)
     return _fresh(_pairwise_tiled_l2(images, other, output="ssd", **tiling), images, torch.int64)
 
@@ -88,7 +88,7 @@ def tiled_l2_graph(
     tile: Sequence[int] | None = None,
     channels: Channels = "first",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``memcore.tiled_l2_graph`` of uint8 images: all edges, never a partial graph."""
+    """Return edges, ssd and distances of ``memcore.tiled_l2_graph`` of uint8 images, never of a partial graph."""
     if images.dtype != torch.uint8:
         raise ArgumentTypeError(
             f"images must be torch.uint8, got {images.dtype}; memcore.to_uint8() converts floats"
@@ -109,7 +109,7 @@ def tiled_l2_graph(
 def max_clique(
     adjacency: torch.Tensor, *, node_limit: int = DEFAULT_NODE_LIMIT
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``memcore.max_clique`` of an (n, n) matrix, solved where that function solves it: on the matrix's device if it can."""
+    """Return ``memcore.max_clique`` of an (n, n) matrix, solved on the matrix's device where that is possible."""
     clique = _max_clique(adjacency, node_limit=node_limit)
     bounds = (clique.lower, clique.upper, int(clique.proven), clique.nodes)
     members = np.array(clique.members, dtype=np.int64)
@@ -124,7 +124,7 @@ def max_clique(
 def knn(
     queries: torch.Tensor, corpus: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``memcore.knn`` of uint8 rows or images."""
+    """Return distances, indices and ssd of ``memcore.knn`` of uint8 rows or images."""
     found = _knn(queries, corpus, k)
     return (
         _fresh(found.distances, queries, torch.float32),
@@ -176,7 +176,7 @@ def _tiling(grid: Sequence[int], tile: Sequence[int] | None, channels: Channels)
 
 
 def _pairs_shape(images: torch.Tensor, other: torch.Tensor | None) -> tuple[int, ...]:
-    """Both orders of channels have N in the fourth place from the end."""
+    """Return the answer's shape; both orders of channels have N in the fourth place from the end."""
     if images.dim() not in (4, 5):
         raise ArgumentValueError(f"images must have 4 or 5 dimensions, got shape {tuple(images.shape)}")
     second = images if other is None else other
@@ -188,7 +188,7 @@ def _pairs_shape(images: torch.Tensor, other: torch.Tensor | None) -> tuple[int,
 
 
 def _fresh(answer: Any, source: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The answer as a contiguous tensor on the device of ``source``, as the fakes promise."""
+    """Return the answer as a contiguous tensor on the device of ``source``, as the fakes promise."""
     if isinstance(answer, np.ndarray):
         answer = torch.from_numpy(answer)
     tensor: torch.Tensor = answer.to(device=source.device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Every public data type. Words and units are those of docs/numerics.md: distances and thresholds lie in [0, 1]."""
+"""The public data types. Distances and thresholds lie in [0, 1], as in docs/numerics.md."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError
+from memcore.interop import as_array, is_torch
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "gpu"]
 Output: TypeAlias = Literal["distance", "ssd"]
@@ -20,6 +21,10 @@ Channels: TypeAlias = Literal["first", "last"]
 
 #: Largest number of bytes in a tile whose ssd, at most K * 255^2, still fits an unsigned 32-bit integer.
 MAX_K_UINT32 = (2**32 - 1) // 255**2
+#: The core counts vertices and images in 32 bits: a larger minimum size means the same as this one.
+MOST = 2**31 - 1
+_INT32 = np.dtype(np.int32)
+_MASKED = np.ma.MaskedArray
 #: The paper's threshold for an edge and for an extraction.
 DEFAULT_THRESHOLD = 0.15
 #: The paper's smallest clique that counts as a finding.
@@ -30,11 +35,14 @@ DEFAULT_NODE_LIMIT = 10_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """A distance threshold in [0, 1] and the integer that it stands for, found by exact rational arithmetic.
+    """A distance threshold in [0, 1] and its integer form, found by exact rational arithmetic.
 
-    A float stands for the shortest decimal that prints it: ``0.15`` is 15/100, not the binary number beside it.
-    So ``Threshold(0.15).ssd_max(49152)`` is 71912448 on every machine.
+    A float means the shortest decimal that prints it: ``0.15`` is 15/100, not the binary number next to it. So
+    ``Threshold(0.15).ssd_max(49152)`` is 71912448 on every machine. Raises ArgumentTypeError for anything but a number,
+    ArgumentValueError for one outside [0, 1].
 
+    Examples
+    --------
     >>> Threshold(0.15).ssd_max(49152)
     71912448
     """
@@ -42,6 +50,7 @@ class Threshold:
     value: float
 
     def __post_init__(self) -> None:
+        """Check the value."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float | np.floating | np.integer):
             raise ArgumentTypeError(f"threshold must be a number in [0, 1], got {type(self.value).__name__}")
         if not math.isfinite(self.value) or not 0 <= self.value <= 1:
@@ -49,11 +58,11 @@ class Threshold:
 
     @property
     def fraction(self) -> Fraction:
-        """The exact rational number that decides."""
+        """The threshold as an exact rational number."""
         return Fraction(str(self.value))
 
     def ssd_max(self, tile_bytes: int) -> int:
-        """floor(threshold^2 * 255^2 * tile_bytes): the largest ssd of a tile that is still an edge."""
+        """Return floor(threshold^2 * 255^2 * tile_bytes), the largest ssd of a tile that is still an edge."""
         return math.floor(self.fraction**2 * 255**2 * tile_bytes)
 
 
@@ -61,10 +70,36 @@ class Threshold:
 class Graph:
     """The edges among one prompt's generations.
 
-    ``edges`` (E, 2) int32 with i < j, sorted by (i, j). ``ssd`` (E,) uint32 or uint64: the largest tile's sum of squared
-    differences (None for float images). ``distances`` (E,) float32 in [0, 1]. Both are None in a graph that was asked for
-    its edges alone. ``partial`` is True when edges that cannot lie in a clique of ``min_clique`` may have been left out.
-    ``stats`` counts pairs, survivors and seconds a stage.
+    Attributes
+    ----------
+    n
+        Number of vertices, at most 2^31 - 2.
+    edges
+        (E, 2) int32 with i < j, sorted by (i, j). Integers of another width are converted where their values fit.
+    ssd
+        (E,) uint32 or uint64: the largest tile's sum of squared differences. None for float images, and in a graph that
+        was requested with ``distances=False``.
+    distances
+        (E,) float32 in [0, 1]; None in a graph that was requested without them.
+    threshold, tile_bytes
+        The threshold of the edges, and K, the bytes of a tile.
+    partial
+        True where edges that cannot belong to a clique of ``min_clique`` may have been left out.
+    stats
+        Pairs that each stage left, and its seconds.
+
+    Raises
+    ------
+    ArgumentTypeError
+        ``n`` or the edges are not integers, or an array is masked.
+    ArgumentValueError
+        ``n``, a vertex number or a shape cannot be used. Whether 0 <= i < j < n holds is checked where edges are used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Graph(3, np.array([[0, 2]]), None, None, 0.15, 48)
+    Graph(n=3, edges=1, threshold=0.15)
     """
 
     n: int
@@ -76,11 +111,52 @@ class Graph:
     partial: bool = False
     stats: Mapping[str, float | int | str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Convert what is not yet in the core's form, so that no vertex number is ever cut to 32 bits."""
+        edges = self.edges
+        ready = (
+            type(edges) is np.ndarray and edges.dtype == _INT32 and edges.ndim == 2 and edges.shape[1] == 2
+        )
+        if not ready:
+            object.__setattr__(self, "edges", _as_edges(edges))
+        if type(self.n) is not int or not 0 <= self.n < MOST:
+            object.__setattr__(self, "n", _as_vertex_count(self.n))
+        if isinstance(self.ssd, _MASKED) or isinstance(self.distances, _MASKED):
+            raise ArgumentTypeError("ssd and distances must not be masked, since the mask would be ignored")
+
     def __len__(self) -> int:
+        """Return the number of edges."""
         return len(self.edges)
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        partial = ", partial=True" if self.partial else ""
+        return f"Graph(n={self.n}, edges={len(self.edges)}, threshold={self.threshold!r}{partial}{self._range()})"
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows."""
+        degrees = self.degrees()
+        rows = {
+            "vertices": self.n,
+            "edges": len(self.edges),
+            "threshold": self.threshold,
+            "distances": self._range().removeprefix(", distances="),
+            "largest degree": int(degrees.max()) if self.n else 0,
+            "vertices without an edge": int((degrees == 0).sum()),
+            "partial": "yes" if self.partial else "",
+        }
+        cells = "".join(
+            f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items() if value != ""
+        )
+        return f"<table>{cells}</table>"
+
+    def _range(self) -> str:
+        if self.distances is None or not len(self.distances):
+            return ""
+        return f", distances={self.distances.min():.4g}..{self.distances.max():.4g}"
+
     def within(self, threshold: float) -> Graph:
-        """The graph at a smaller threshold: the same edges, bit for bit, as if it had been asked for at once.
+        """Return the graph at a smaller threshold, bit for bit as if it had been built with it.
 
         Raises ArgumentValueError for a larger threshold, a partial graph or one of float images.
         """
@@ -102,24 +178,65 @@ class Graph:
         )
 
     def adjacency(self) -> NDArray[np.bool_]:
-        """(n, n) bool, symmetric, False on the diagonal."""
+        """Return (n, n) bool, symmetric, False on the diagonal."""
+        i, j = self._checked_edges()
         a = np.zeros((self.n, self.n), dtype=np.bool_)
-        i, j = self.edges[:, 0], self.edges[:, 1]
         a[i, j] = True
         a[j, i] = True
         return a
 
     def degrees(self) -> NDArray[np.int64]:
-        """(n,) number of edges at each vertex."""
+        """Return (n,) int64, the number of edges at each vertex."""
+        self._checked_edges()
         return np.bincount(self.edges.ravel(), minlength=self.n).astype(np.int64)
+
+    def _checked_edges(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the edges' two columns, or raise ArgumentValueError unless 0 <= i < j < n for each."""
+        i, j = self.edges[:, 0], self.edges[:, 1]
+        bad = (i < 0) | (i >= j) | (j >= self.n)
+        if bad.any():
+            row = int(bad.argmax())
+            raise ArgumentValueError(
+                f"edges must hold 0 <= i < j < n; row {row} is ({i[row]}, {j[row]}) and n is {self.n}"
+            )
+        return i, j
+
+
+def _as_vertex_count(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ArgumentTypeError(f"n must be an integer, got {type(n).__name__}")
+    if not 0 <= n < MOST:
+        raise ArgumentValueError(f"n must be in [0, 2^31 - 2], got {n}")
+    return int(n)
+
+
+def _as_edges(edges: Any) -> NDArray[np.int32]:
+    """Return edges as (E, 2) int32, or raise for anything but pairs of vertex numbers that 32 bits hold."""
+    array = as_array(np.asarray(edges) if isinstance(edges, list | tuple) else edges, "edges")[0]
+    if is_torch(array):
+        array = array.cpu().numpy()  # not a dtype of images, so as_array left it
+    if array.size == 0 and array.ndim <= 2:
+        return np.empty((0, 2), np.int32)
+    if array.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"edges must be integers, got {array.dtype.name}")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ArgumentValueError(f"edges must have the shape (E, 2), got {array.shape}")
+    least, most = int(array.min()), int(array.max())
+    if least < 0 or most >= MOST:
+        raise ArgumentValueError(
+            f"edges must hold vertex numbers from 0 to 2^31 - 2, got {least if least < 0 else most}"
+        )
+    narrow: NDArray[np.int32] = array.astype(np.int32)
+    return narrow
 
 
 @dataclasses.dataclass(frozen=True)
 class Clique:
     """A clique and what is known of the largest one: ``lower`` <= clique number <= ``upper``.
 
-    ``members`` are vertex numbers, ascending. ``proven`` means that no larger clique exists and, then, that ``members``
-    is the lexicographically smallest of all maximum cliques: the same on every machine and backend.
+    ``members`` are vertex numbers in ascending order. ``proven`` means that no larger clique exists, and that ``members``
+    is the lexicographically smallest of all maximum cliques: the same on every machine and backend. ``nodes`` counts the
+    branch-and-bound nodes of the search.
     """
 
     members: tuple[int, ...]
@@ -128,15 +245,24 @@ class Clique:
     proven: bool
     nodes: int = 0
 
+    def __repr__(self) -> str:
+        """Return one line; of more than 16 members, the first and the last three."""
+        members = repr(self.members)
+        if len(self.members) > 16:
+            first, last = self.members[:3], self.members[-3:]
+            members = f"({', '.join(map(str, first))}, ..., {', '.join(map(str, last))})"
+        return f"Clique(members={members}, lower={self.lower}, upper={self.upper}, proven={self.proven}, nodes={self.nodes})"
+
     def __len__(self) -> int:
+        """Return the number of members."""
         return len(self.members)
 
 
 class Cliques(list[Clique]):
-    """Vertex-disjoint cliques, largest first, and what is known of the vertices that they leave.
+    """Vertex-disjoint cliques, largest first, and what is known of the remaining vertices.
 
-    ``upper``: a clique among those has at most so many members. ``proven``: none of the size asked for is left. Without
-    it the node limit ended the search: an empty list then means "none found", not "there is none".
+    A clique of the remaining vertices has at most ``upper`` members. ``proven`` says that none of the requested size
+    remains. Where it is False, the node limit ended the search: an empty list then means "none found", not "none exists".
     """
 
     def __init__(self, cliques: Iterable[Clique], upper: int, min_size: int) -> None:
@@ -147,23 +273,28 @@ class Cliques(list[Clique]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbors:
-    """k nearest corpus rows of each query, nearest first, ties by the smaller index.
+    """The k nearest corpus rows of each query, nearest first; ties go to the smaller index.
 
-    ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (None for floats).
+    ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (int64 in torch).
     """
 
     distances: Any
     indices: Any
     ssd: Any
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        queries, k = self.indices.shape
+        return f"Neighbors(queries={queries}, k={k})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """One clique of at least ``min_clique`` generations of a prompt.
 
-    ``mean_distance`` is the mean tiled l2 over all pairs of the clique, the ranking key (lower = stronger). ``medoid`` is
-    the member with the smallest sum of distances to the others, ties by the smaller index. Indices count the prompt's
-    generations in the order in which they were given.
+    ``mean_distance`` is the mean tiled l2 of all pairs of the clique, by which findings are ranked (lower is stronger).
+    ``medoid`` is the member with the smallest sum of distances to the others; ties go to the smaller index. Indices count
+    the prompt's generations in the order in which they were given.
     """
 
     members: tuple[int, ...]
@@ -174,6 +305,7 @@ class Finding:
 
     @property
     def size(self) -> int:
+        """The number of members."""
         return len(self.members)
 
 
@@ -187,12 +319,12 @@ class PromptStatus(enum.StrEnum):
 
 
 class StopReason(enum.StrEnum):
-    """Why a prompt got no more images.
+    """Why sampling of a prompt stopped.
 
-    ALL: it has as many as the fixed rule makes. FOUND: its clique is complete. HOPELESS: stopped for futility: its clique
-    is so small that, at the stated copy rate, it would still be so with less than the stated miss rate. IMPOSSIBLE: the
-    images that are left cannot complete a clique. SCREENED: it was not sampled, since its first denoising step scored too
-    low.
+    ALL: it has as many images as the fixed rule makes. FOUND: its clique is complete. HOPELESS: it was stopped for
+    futility; if it repeated an image at the stated copy rate, a clique this small would be less probable than the stated
+    miss rate. IMPOSSIBLE: the images that remain cannot complete a clique. SCREENED: it was not sampled, since its first
+    denoising step scored too low.
     """
 
     ALL = "all"
@@ -215,11 +347,12 @@ class Request:
 class Images:
     """What a sampler returns: (N, H, W, C) uint8, a NumPy array or a torch tensor on any device, in request order.
 
-    ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted, never compared.
+    ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted but not compared.
     """
 
     pixels: Any
     flagged: NDArray[np.bool_]
 
     def __len__(self) -> int:
+        """Return the number of images."""
         return int(self.pixels.shape[0])

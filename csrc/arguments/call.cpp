@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "arguments/error.hpp"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::arguments {
 namespace {

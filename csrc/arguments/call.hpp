@@ -1,9 +1,9 @@
-// What every call has: an instruction set and a number of threads.
+// Checks of what every call takes: an instruction set and a number of threads.
 #pragma once
 
 #include <cstdint>
 
-#include "runtime/dispatch.hpp"
+#include "dispatch/dispatch.hpp"
 
 namespace memcore::arguments {
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "arguments/error.hpp"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::arguments {
 
@@ -43,7 +43,7 @@ std::vector<clique::EdgeList> make_graphs(const std::int32_t* sizes, const std::
                             std::to_string(edge_count) + ", got " + std::to_string(offsets[0]) + " and " +
                             std::to_string(offsets[count]));
     }
-    // All of them before any is used: one that is too large would point behind the edges.
+    // All are checked before any is used: one that is too large would point beyond the edges.
     if (!std::is_sorted(offsets, offsets + count + 1)) throw ArgumentError("offsets must ascend");
     std::vector<clique::EdgeList> graphs;
     graphs.reserve(count);

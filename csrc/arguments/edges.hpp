@@ -1,4 +1,4 @@
-// Graphs as callers give them: a number of vertices and pairs.
+// Checks of graphs as callers describe them: a number of vertices, and pairs.
 #pragma once
 
 #include <cstddef>

@@ -2,14 +2,14 @@
 
 #include <string>
 
-#include "arguments/error.hpp"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::arguments {
 
 ImageSet view(const Layout& layout, std::size_t element_bytes) {
     ImageSet set;
     set.images.data = layout.data;
-    // A dimension of length 1 has no stride to speak of: whatever is given there, even a pointer that is
+    // The stride of a dimension of length 1 means nothing: whatever it is, even a pointer that is
     // stepped beyond its end must not wrap around.
     set.images.batches = layout.batches;
     set.images.batch_stride = layout.batches == 1 ? 0 : layout.batch_stride;
@@ -40,8 +40,8 @@ ImageSet view(const Layout& layout, std::size_t element_bytes) {
     return set;
 }
 
-tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
-                         std::int64_t tile_width, std::size_t element_bytes) {
+panels::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
+                       std::int64_t tile_width, std::size_t element_bytes) {
     const std::size_t height = a.images.height, width = a.width;
     if (height == 0 || width == 0 || a.channels == 0)
         throw ArgumentError("images must have at least one pixel");
@@ -60,7 +60,7 @@ tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t 
         if (other->planar != a.planar)
             throw ArgumentError("strides: one array is channels first and the other last", Fault::kStrides);
     }
-    tiled_l2::Grid grid;
+    panels::Grid grid;
     grid.tile_height = static_cast<std::size_t>(tile_height);
     grid.tile_rows = height / grid.tile_height;
     grid.tile_columns = width / static_cast<std::size_t>(tile_width);
@@ -70,7 +70,7 @@ tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t 
     return grid;
 }
 
-block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid) {
+graph::Shape make_shape(const ImageSet& set, const panels::Grid& grid) {
     return {grid, set.channels, set.planar ? 1 : set.channels};
 }
 

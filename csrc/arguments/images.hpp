@@ -1,11 +1,11 @@
-// Images as callers describe them, checked and made into the views that the core works on.
+// Checks of images as callers describe them, and the views of them that the core works on.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "block_bounds/pyramid.hpp"
-#include "tiled_l2/images.hpp"
+#include "graph/pyramid.hpp"
+#include "panels/images.hpp"
 
 namespace memcore::arguments {
 
@@ -17,7 +17,7 @@ struct Layout {
 };
 
 struct ImageSet {
-    tiled_l2::Images images;
+    panels::Images images;
     std::size_t width = 0, channels = 0;
     bool planar = false;  // channels first in memory
 };
@@ -25,13 +25,13 @@ struct ImageSet {
 // Throws unless tiles can be read in place: rows of interleaved pixels, or of one channel, are contiguous.
 ImageSet view(const Layout& layout, std::size_t element_bytes);
 
-// Throws unless tiles of that many pixels cut the images, and both sets lie alike.
-tiled_l2::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
-                         std::int64_t tile_width, std::size_t element_bytes);
+// Throws unless tiles of that many pixels divide the images, and both sets have one layout.
+panels::Grid make_grid(const ImageSet& a, const ImageSet* other, std::int64_t tile_height,
+                       std::int64_t tile_width, std::size_t element_bytes);
 
-block_bounds::Shape make_shape(const ImageSet& set, const tiled_l2::Grid& grid);
+graph::Shape make_shape(const ImageSet& set, const panels::Grid& grid);
 
-// Throws where the graph's int32 vertices would not do.
+// Throws where int32 cannot number the graph's vertices.
 void check_vertices(const ImageSet& set);
 
 }  // namespace memcore::arguments

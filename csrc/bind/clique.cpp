@@ -62,7 +62,7 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
     const int n = check_n(adjacency.shape(0));
     const auto* const matrix = static_cast<const std::uint8_t*>(adjacency.data());
     const py::gil_scoped_release unlocked;
-    const std::vector<std::int32_t> edges = clique::edges_of_matrix(matrix, n);
+    const std::vector<std::int32_t> edges = clique::list_edges(matrix, n);
     return answer(
         clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
 }

@@ -108,9 +108,11 @@ PyObject* max_clique_as(PyObject* /*module*/, PyObject* const* arguments, Py_ssi
 }
 
 PyMethodDef method = {
-    "max_clique_as", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(max_clique_as)),
-    METH_FASTCALL,
-    "The largest clique as a `type`; None unless edges are a C-contiguous (E, 2) int32 array."};
+    .ml_name = "max_clique_as",
+    .ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(max_clique_as)),
+    .ml_flags = METH_FASTCALL,
+    .ml_doc = "The largest clique as a `type`; None unless edges are a C-contiguous (E, 2) int32 array.",
+};
 
 }  // namespace
 

@@ -27,7 +27,7 @@ pybind11::dict status() {
     return answer;
 }
 
-// Device addresses come as integers, as torch.Tensor.data_ptr() and torch.cuda.Stream.cuda_stream give them.
+// Device addresses are integers, as torch.Tensor.data_ptr() and torch.cuda.Stream.cuda_stream give them.
 // The caller answers for them; numbers are checked by the CUDA part.
 int max_clique(int device, std::uintptr_t stream, std::uintptr_t adjacency, int n, std::int64_t graphs,
                int min_size, std::int64_t node_limit, std::uintptr_t members, std::uintptr_t bounds,

@@ -9,17 +9,17 @@
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
-#include "block_bounds/features.hpp"
-#include "block_bounds/graph.hpp"
+#include "graph/features.hpp"
+#include "graph/graph.hpp"
 #include "runtime/read_at.hpp"
 
 namespace memcore::bind {
 namespace {
 
-using block_bounds::Edge;
+using graph::Edge;
 
 template <class Sum>
-py::tuple arrays_of(const std::vector<Edge>& edges, const py::dict& stats) {
+py::tuple make_arrays(const std::vector<Edge>& edges, const py::dict& stats) {
     const auto count = static_cast<py::ssize_t>(edges.size());
     py::array_t<std::int32_t> pairs({count, py::ssize_t{2}});
     py::array_t<Sum> ssd(count);
@@ -34,10 +34,10 @@ py::tuple arrays_of(const std::vector<Edge>& edges, const py::dict& stats) {
 }
 
 py::tuple to_arrays(const std::vector<Edge>& edges, bool narrow, const py::dict& stats) {
-    return narrow ? arrays_of<std::uint32_t>(edges, stats) : arrays_of<std::uint64_t>(edges, stats);
+    return narrow ? make_arrays<std::uint32_t>(edges, stats) : make_arrays<std::uint64_t>(edges, stats);
 }
 
-py::dict to_dict(const block_bounds::Stats& stats) {
+py::dict to_dict(const graph::Stats& stats) {
     py::dict d;
     d["pairs"] = stats.pairs;
     d["candidates"] = stats.candidates;
@@ -54,7 +54,8 @@ py::dict to_dict(const block_bounds::Stats& stats) {
     return d;
 }
 
-// What PromptGraph.extend calls: images copied and looked at while each is in the cache.
+// The features of a prompt's images, which PromptGraph.extend appends to: images are copied and their
+// features computed while each is in the cache.
 class Features {
   public:
     Features(long tile_height, long tile_width, std::size_t expected)
@@ -62,47 +63,44 @@ class Features {
 
     void append(const py::array_t<std::uint8_t>& images, long threads,
                 std::optional<py::array_t<std::uint8_t>> copies) {
-        const Isa& isa = resolve_isa();
+        const graph::KernelTables kernels = resolve_isa().tables();
         const int workers = check_threads(threads);
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
         const ImageSet set = view_images(images, 1);
-        const block_bounds::Shape shape =
-            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         std::uint8_t* to = copies ? check_copies(*copies, images) : nullptr;
         const py::gil_scoped_release unlocked;
-        features_.append(isa, set.images, shape, workers, to);
+        features_.append(kernels, set.images, shape, workers, to);
     }
 
-    // The same for one image (H, W, C), without a shape's and a batch's care: it is called for each image
-    // that is decoded. False where its pixels are all the same: then nothing was taken or copied.
+    // Appends one image (H, W, C), without the cost of a batch: it is called for each image that is decoded.
+    // Returns false where its pixels are all equal: then nothing is appended or copied.
     bool append_one(const py::array_t<std::uint8_t, py::array::c_style>& image,
                     std::optional<py::array_t<std::uint8_t>> copy) {
-        const Isa& isa = resolve_isa();
+        const graph::KernelTables kernels = resolve_isa().tables();
         if (image.ndim() != 3 || image.size() == 0) throw py::value_error("image must have shape (H, W, C)");
         const auto length = [&](py::ssize_t axis) { return static_cast<std::size_t>(image.shape(axis)); };
         const ImageSet set = dense_images(image.data(), 1, length(0), length(1), length(2));
-        const block_bounds::Shape shape =
-            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         std::uint8_t* const to = copy ? check_copies(*copy, image) : nullptr;
         const std::size_t channels = length(2), others = static_cast<std::size_t>(image.size()) - channels;
         const std::uint8_t* const pixels = image.data();
         const py::gil_scoped_release unlocked;
         if (std::memcmp(pixels, pixels + channels, others) == 0) return false;
-        features_.append(isa, set.images, shape, 1, to);
+        features_.append(kernels, set.images, shape, 1, to);
         return true;
     }
 
-    // Takes those of images (height, width, channels) that lie one behind the other in an open file, and
-    // keeps none. Returns which of those that are whole are constant, and so left out.
+    // Appends images (height, width, channels) that follow one another in an open file, and keeps none.
+    // Returns for each whole image whether it is constant, and so left out.
     py::array_t<bool> read(int descriptor, std::uint64_t offset, std::size_t count, std::size_t height,
                            std::size_t width, std::size_t channels, long threads) {
-        const Isa& isa = resolve_isa();
+        const graph::KernelTables kernels = resolve_isa().tables();
         const int workers = check_threads(threads);
         if (static_cast<double>(height) * static_cast<double>(width) * static_cast<double>(channels) > 0x1p40)
             throw py::value_error("images must have at most 2^40 bytes");
         const ImageSet set = dense_images(nullptr, count, height, width, channels);
-        const block_bounds::Shape shape =
-            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         const std::size_t bytes = height * width * channels;
         std::vector<std::uint8_t> constant;
         int trouble = 0;
@@ -110,7 +108,7 @@ class Features {
             const py::gil_scoped_release unlocked;
             try {
                 features_.append_read(
-                    isa, set.images, shape, count, workers,
+                    kernels, set.images, shape, count, workers,
                     [&](std::size_t i, std::uint8_t* to) {
                         return read_at(descriptor, to, bytes, offset + i * bytes) == bytes;
                     },
@@ -129,65 +127,63 @@ class Features {
         return answer;
     }
 
-    // The pairs that bounds leave, without a look at any image.
-    block_bounds::Candidates screen(std::uint64_t ssd_max, long threads, std::size_t since) {
-        const Isa& isa = resolve_isa();
-        block_bounds::Request request;
+    // Returns the pairs that bounds leave, without reading any image.
+    graph::Candidates screen(std::uint64_t ssd_max, long threads, std::size_t since) {
+        const graph::KernelTables kernels = resolve_isa().tables();
+        graph::Request request;
         request.ssd_max = ssd_max;
         request.since = since;
         request.threads = check_threads(threads);
         const py::gil_scoped_release unlocked;
-        return features_.screen(isa, request);
+        return features_.screen(kernels, request);
     }
 
-    // Decides them. Image i is images[places[i]] if one of them has it; other places may be any.
-    py::tuple decide(const block_bounds::Candidates& left, const py::array_t<std::uint8_t>& images,
+    // Decides them. Image i is images[places[i]] if a pair needs it; other entries of places may be any.
+    py::tuple decide(const graph::Candidates& left, const py::array_t<std::uint8_t>& images,
                      const py::array_t<std::uint32_t, py::array::c_style>& places) {
-        const Isa& isa = resolve_isa();
+        const graph::KernelTables kernels = resolve_isa().tables();
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
         if (places.ndim() != 1 || static_cast<std::size_t>(places.size()) != left.size)
             throw py::value_error("places must have one number an image");
         ImageSet set = view_images(images, 1);
-        const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height_, tile_width_, 1);
-        const block_bounds::Shape shape = make_shape(set, grid);
+        const panels::Grid grid = make_grid(set, nullptr, tile_height_, tile_width_, 1);
+        const graph::Shape shape = make_shape(set, grid);
         for (const std::int64_t i : left.images) {
             if (places.data()[i] >= set.images.count) throw py::value_error("places lead beyond images");
         }
         set.images.selection = places.data();
         set.images.count = left.size;
         arguments::check_vertices(set);
-        block_bounds::Stats stats = left.stats;
+        graph::Stats stats = left.stats;
         std::vector<Edge> edges;
         {
             const py::gil_scoped_release unlocked;
-            edges = features_.with(shape, left.size, [&](const block_bounds::Pyramid* pyramid) {
-                return block_bounds::decide(isa, set.images, shape, pyramid, left.screened, left.request,
-                                            stats);
+            edges = features_.with(shape, left.size, [&](const graph::Pyramid* pyramid) {
+                return graph::decide(kernels, set.images, shape, pyramid, left.screened, left.request, stats);
             });
         }
-        return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
+        return to_arrays(edges, grid.tile_bytes() <= panels::kMaxBytes32, to_dict(stats));
     }
 
-    std::size_t first_other(const py::array_t<std::uint8_t>& images,
-                            const py::array_t<std::int64_t, py::array::c_style>& indices, long threads) {
-        const Isa& isa = resolve_isa();
+    std::size_t first_mismatch(const py::array_t<std::uint8_t>& images,
+                               const py::array_t<std::int64_t, py::array::c_style>& indices, long threads) {
+        const graph::KernelTables kernels = resolve_isa().tables();
         const int workers = check_threads(threads);
         if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
         if (indices.ndim() != 1 || indices.size() != images.shape(0))
             throw py::value_error("indices must have one number an image");
         const ImageSet set = view_images(images, 1);
-        const block_bounds::Shape shape =
-            make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
+        const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         const std::vector<std::size_t> places(indices.data(), indices.data() + indices.size());
         const py::gil_scoped_release unlocked;
-        return features_.first_other(isa, set.images, shape, places, workers);
+        return features_.first_mismatch(kernels, set.images, shape, places, workers);
     }
 
-    const block_bounds::Features& features() const { return features_; }
+    const graph::Features& features() const { return features_; }
     std::size_t size() const { return features_.size(); }
 
   private:
-    // Images that lie one behind the other, channels last.
+    // Describes images that follow one another, channels last.
     static ImageSet dense_images(const std::uint8_t* data, std::size_t count, std::size_t height,
                                  std::size_t width, std::size_t channels) {
         arguments::Layout layout;
@@ -213,14 +209,14 @@ class Features {
     }
 
     const long tile_height_, tile_width_;
-    block_bounds::Features features_;
+    graph::Features features_;
 };
 
 py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_height, long tile_width,
                          std::uint64_t ssd_max, long threads, long min_clique, Features* features, long since,
                          bool sums) {
-    const Isa& isa = resolve_isa();
-    block_bounds::Request request;
+    const graph::KernelTables kernels = resolve_isa().tables();
+    graph::Request request;
     request.threads = check_threads(threads);
     if (images.ndim() != 4) throw py::value_error("images must have shape (N, H, W, C)");
     if (min_clique < 0) throw py::value_error("min_clique must not be negative");
@@ -232,26 +228,26 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
     request.min_clique = static_cast<std::size_t>(min_clique);
     request.since = static_cast<std::size_t>(since);
     const ImageSet set = view_images(images, 1);
-    const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width, 1);
-    const block_bounds::Shape shape = make_shape(set, grid);
+    const panels::Grid grid = make_grid(set, nullptr, tile_height, tile_width, 1);
+    const graph::Shape shape = make_shape(set, grid);
     arguments::check_vertices(set);
     std::vector<Edge> edges;
-    block_bounds::Stats stats;
+    graph::Stats stats;
     {
         const py::gil_scoped_release unlocked;
-        const auto run = [&](const block_bounds::Pyramid* pyramid) {
-            return block_bounds::graph(isa, set.images, shape, pyramid, request, stats);
+        const auto run = [&](const graph::Pyramid* pyramid) {
+            return graph::thresholded_graph(kernels, set.images, shape, pyramid, request, stats);
         };
         edges = features == nullptr ? run(nullptr) : features->features().with(shape, set.images.count, run);
     }
-    return to_arrays(edges, grid.tile_bytes() <= tiled_l2::kMaxBytes32, to_dict(stats));
+    return to_arrays(edges, grid.tile_bytes() <= panels::kMaxBytes32, to_dict(stats));
 }
 
 }  // namespace
 
 void init_graph(py::module_& m) {
-    py::class_<block_bounds::Candidates>(m, "Candidates")
-        .def_property_readonly("images", [](const block_bounds::Candidates& left) {
+    py::class_<graph::Candidates>(m, "Candidates")
+        .def_property_readonly("images", [](const graph::Candidates& left) {
             return py::array_t<std::int64_t>(static_cast<py::ssize_t>(left.images.size()),
                                              left.images.data());
         });
@@ -267,7 +263,7 @@ void init_graph(py::module_& m) {
         .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)
         .def("decide", &Features::decide, py::arg("candidates"), py::arg("images").noconvert(),
              py::arg("places").noconvert())
-        .def("first_other", &Features::first_other, py::arg("images").noconvert(),
+        .def("first_other", &Features::first_mismatch, py::arg("images").noconvert(),
              py::arg("indices").noconvert(), py::arg("threads") = 1)
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),

@@ -35,7 +35,7 @@ double multiply_add_peak(std::uint64_t iterations) {
     const Isa& isa = resolve_isa();
     const py::gil_scoped_release unlocked;
     const auto start = std::chrono::steady_clock::now();
-    const std::uint64_t products = isa.tiled_l2->peak_products(iterations);
+    const std::uint64_t products = isa.panels->peak_products(iterations);
     return static_cast<double>(products) / seconds_since(start);
 }
 
@@ -45,7 +45,7 @@ double read_bandwidth(const py::array_t<std::uint8_t, py::array::c_style>& array
     const auto bytes = static_cast<std::size_t>(array.nbytes());
     const py::gil_scoped_release unlocked;
     const auto start = std::chrono::steady_clock::now();
-    const volatile std::uint64_t sum = isa.tiled_l2->read_bytes(data, bytes);
+    const volatile std::uint64_t sum = isa.panels->read_bytes(data, bytes);
     (void)sum;
     return static_cast<double>(bytes) / seconds_since(start);
 }

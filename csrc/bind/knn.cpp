@@ -17,7 +17,7 @@ knn::Rows view_rows(const py::array& array, const char* name) {
             array.strides(0)};
 }
 
-// The places of all queries, checked against what is written there.
+// Returns the slots of all queries after checking their number and layout.
 template <class Value>
 Value* places(py::array_t<Value>& array, const char* name, std::size_t rows, std::size_t k) {
     const bool fits = array.ndim() == 2 && static_cast<std::size_t>(array.shape(0)) == rows &&
@@ -35,7 +35,7 @@ std::size_t extend(const py::array_t<std::uint8_t>& queries, const py::array_t<s
         throw py::value_error("queries and corpus must have rows of the same length");
     const auto dimension = static_cast<std::size_t>(queries.shape(1));
     if (dimension < 1) throw py::value_error("rows must have at least one byte");
-    if ((dimension > tiled_l2::kMaxBytes32) != (sizeof(Sum) == sizeof(std::uint64_t)))
+    if ((dimension > panels::kMaxBytes32) != (sizeof(Sum) == sizeof(std::uint64_t)))
         throw py::type_error("ssd must be uint32 for rows of at most 66,051 bytes, else uint64");
     if (index.ndim() != 2 || index.shape(1) < 1) throw py::value_error("index must have shape (Q, k)");
     const auto k = static_cast<std::size_t>(index.shape(1));
@@ -44,7 +44,7 @@ std::size_t extend(const py::array_t<std::uint8_t>& queries, const py::array_t<s
     if (before.have > k) throw py::value_error("have must be at most k");
     if (before.rows < 0) throw py::value_error("rows must not be negative");
     const py::gil_scoped_release unlocked;
-    knn::search<Sum>(*isa.tiled_l2, q, c, dimension, k, ssd_data, index_data, threads, before);
+    knn::search<Sum>(*isa.panels, q, c, dimension, k, ssd_data, index_data, threads, before);
     return std::min(k, before.have + c.count);
 }
 
@@ -70,7 +70,7 @@ py::tuple run(const Isa& isa, const knn::Rows& queries, const knn::Rows& corpus,
     std::int64_t* index_data = index.mutable_data();
     {
         const py::gil_scoped_release unlocked;
-        knn::search<Sum>(*isa.tiled_l2, queries, corpus, dimension, k, ssd_data, index_data, threads);
+        knn::search<Sum>(*isa.panels, queries, corpus, dimension, k, ssd_data, index_data, threads);
     }
     return py::make_tuple(ssd, index);
 }
@@ -87,8 +87,8 @@ py::tuple search(const py::array_t<std::uint8_t>& queries, const py::array_t<std
         throw py::value_error("k must be in [1, " + std::to_string(c.count) + "], got " + std::to_string(k));
     }
     const auto dimension = static_cast<std::size_t>(queries.shape(1)), wanted = static_cast<std::size_t>(k);
-    return dimension <= tiled_l2::kMaxBytes32 ? run<std::uint32_t>(isa, q, c, dimension, wanted, workers)
-                                              : run<std::uint64_t>(isa, q, c, dimension, wanted, workers);
+    return dimension <= panels::kMaxBytes32 ? run<std::uint32_t>(isa, q, c, dimension, wanted, workers)
+                                            : run<std::uint64_t>(isa, q, c, dimension, wanted, workers);
 }
 
 }  // namespace

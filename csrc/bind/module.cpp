@@ -8,7 +8,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     memcore::bind::init_tiled_l2(m);
     memcore::bind::init_graph(m);
     memcore::bind::init_knn(m);
-    memcore::bind::init_index(m);
+    memcore::bind::init_sketches(m);
     memcore::bind::init_cuda(m);
     memcore::bind::init_clique_call(m);
     init_clique(m);

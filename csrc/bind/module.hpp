@@ -9,7 +9,7 @@ void init_isa(pybind11::module_& m);
 void init_tiled_l2(pybind11::module_& m);
 void init_graph(pybind11::module_& m);
 void init_knn(pybind11::module_& m);
-void init_index(pybind11::module_& m);
+void init_sketches(pybind11::module_& m);
 void init_cuda(pybind11::module_& m);
 void init_clique_call(pybind11::module_& m);
 

@@ -16,10 +16,10 @@ namespace {
 using tiled_l2::FloatType;
 
 template <class Sum>
-void run_ssd(const Isa& isa, const ImageSet& a, const ImageSet* other, const tiled_l2::Grid& grid, void* out,
+void run_ssd(const Isa& isa, const ImageSet& a, const ImageSet* other, const panels::Grid& grid, void* out,
              int threads) {
     const std::size_t columns = other == nullptr ? a.images.count : other->images.count;
-    tiled_l2::pairwise<Sum>(*isa.tiled_l2, a.images, other == nullptr ? nullptr : &other->images, grid,
+    tiled_l2::pairwise<Sum>(*isa.panels, a.images, other == nullptr ? nullptr : &other->images, grid,
                             {static_cast<Sum*>(out), a.images.count, columns}, threads);
 }
 
@@ -31,8 +31,8 @@ void tiled_l2_ssd(const py::array& images, const std::optional<py::array>& other
     std::optional<ImageSet> b;
     if (other) b = view_images(*other, 1);
     const ImageSet* second = b ? &*b : nullptr;
-    const tiled_l2::Grid grid = make_grid(a, second, tile_height, tile_width, 1);
-    const bool narrow = grid.tile_bytes() <= tiled_l2::kMaxBytes32;
+    const panels::Grid grid = make_grid(a, second, tile_height, tile_width, 1);
+    const bool narrow = grid.tile_bytes() <= panels::kMaxBytes32;
     const std::size_t size = narrow ? sizeof(std::uint32_t) : sizeof(std::uint64_t);
     check_out(out, a.images.batches, a.images.count, b ? b->images.count : a.images.count, size);
     void* data = out.mutable_data();
@@ -66,12 +66,12 @@ void tiled_l2_float(const py::array& images, const std::optional<py::array>& oth
             throw py::type_error("other: dtype differs from that of images");
         b = view_images(*other, element);
     }
-    const tiled_l2::Grid grid = make_grid(a, b ? &*b : nullptr, tile_height, tile_width, element);
+    const panels::Grid grid = make_grid(a, b ? &*b : nullptr, tile_height, tile_width, element);
     const std::size_t columns = b ? b->images.count : a.images.count;
     check_out(out, a.images.batches, a.images.count, columns, sizeof(float));
     float* data = out.mutable_data();
     const py::gil_scoped_release unlocked;
-    tiled_l2::pairwise_float(*isa.tiled_l2, type, a.images, b ? &b->images : nullptr, grid,
+    tiled_l2::pairwise_float(*isa.panels, type, a.images, b ? &b->images : nullptr, grid,
                              {data, a.images.count, columns}, workers);
 }
 
@@ -110,7 +110,7 @@ py::ssize_t check_unit_interval(const py::array& array, bool bfloat16) {
 }  // namespace
 
 void init_tiled_l2(py::module_& m) {
-    m.attr("MAX_BYTES_UINT32") = tiled_l2::kMaxBytes32;
+    m.attr("MAX_BYTES_UINT32") = panels::kMaxBytes32;
     m.def(
         "tiled_l2_ssd",
         [](const py::array_t<std::uint8_t>& images, const std::optional<py::array_t<std::uint8_t>>& other,

@@ -1,4 +1,4 @@
-#include "block_bounds/features.hpp"
+#include "graph/features.hpp"
 
 #include <memory>
 #include <string>
@@ -10,7 +10,7 @@
 
 struct memcore_features {
     std::size_t tile_height, tile_width;
-    memcore::block_bounds::Features taken;
+    memcore::graph::Features taken;
 };
 
 using namespace memcore;
@@ -20,7 +20,7 @@ namespace {
 
 struct Shaped {
     arguments::ImageSet set;
-    block_bounds::Shape shape;
+    graph::Shape shape;
 };
 
 Shaped shaped(const memcore_features* features, const memcore_images* images) {
@@ -53,7 +53,7 @@ memcore_status memcore_features_append(memcore_features* features, const memcore
                                        uint8_t* copies, size_t copies_bytes, int32_t threads) {
     return guarded([&] {
         check_pointer(features, "features");
-        const Isa& isa = arguments::resolve_isa();
+        const graph::KernelTables kernels = arguments::resolve_isa().tables();
         const int workers = arguments::check_threads(threads);
         const Shaped given = shaped(features, images);
         if (copies != nullptr) {
@@ -66,7 +66,7 @@ memcore_status memcore_features_append(memcore_features* features, const memcore
             throw ArgumentError("images: a graph has at most 2^31 - 1, got " + std::to_string(images->count) +
                                 " more than " + std::to_string(features->taken.size()));
         }
-        features->taken.append(isa, given.set.images, given.shape, workers, copies);
+        features->taken.append(kernels, given.set.images, given.shape, workers, copies);
     });
 }
 
@@ -81,8 +81,8 @@ memcore_status memcore_features_graph(const memcore_features* features, const me
     return guarded([&] {
         check_pointer(graph, "graph");
         check_pointer(features, "features");
-        const Isa& isa = arguments::resolve_isa();
-        block_bounds::Request request;
+        const graph::KernelTables kernels = arguments::resolve_isa().tables();
+        graph::Request request;
         request.threads = arguments::check_threads(threads);
         request.ssd_max = ssd_max;
         request.min_clique = min_clique;
@@ -99,11 +99,11 @@ memcore_status memcore_features_graph(const memcore_features* features, const me
                 "at most 2 where since is not 0, got " +
                 std::to_string(min_clique));
         }
-        block_bounds::Stats stats;
-        auto made = features->taken.with(
-            given.shape, given.set.images.count, [&](const block_bounds::Pyramid* pyramid) {
-                return make_graph(
-                    block_bounds::graph(isa, given.set.images, given.shape, pyramid, request, stats));
+        graph::Stats stats;
+        auto made =
+            features->taken.with(given.shape, given.set.images.count, [&](const graph::Pyramid* pyramid) {
+                return make_graph(graph::thresholded_graph(kernels, given.set.images, given.shape, pyramid,
+                                                           request, stats));
             });
         *graph = made.release();
     });

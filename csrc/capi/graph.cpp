@@ -4,17 +4,17 @@
 #include <utility>
 
 #include "arguments/call.hpp"
-#include "block_bounds/graph.hpp"
 #include "capi/status.hpp"
 #include "capi/views.hpp"
+#include "graph/graph.hpp"
 
 namespace memcore::capi {
 
-std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges, bool sums) {
+std::unique_ptr<memcore_graph> make_graph(const std::vector<graph::Edge>& edges, bool sums) {
     auto made = std::make_unique<memcore_graph>();
     made->edges.reserve(2 * edges.size());
     made->ssd.reserve(sums ? edges.size() : 0);
-    for (const block_bounds::Edge& edge : edges) {
+    for (const graph::Edge& edge : edges) {
         made->edges.push_back(edge.i);
         made->edges.push_back(edge.j);
         if (sums) made->ssd.push_back(edge.ssd);
@@ -40,20 +40,20 @@ memcore_status thresholded(const memcore_images* images, size_t tile_height, siz
     if (graph != nullptr) *graph = nullptr;
     return guarded([&] {
         check_pointer(graph, "graph");
-        const Isa& isa = arguments::resolve_isa();
-        block_bounds::Request request;
+        const graph::KernelTables kernels = arguments::resolve_isa().tables();
+        graph::Request request;
         request.threads = arguments::check_threads(threads);
         request.ssd_max = ssd_max;
         request.sums = sums;
         request.min_clique = min_clique;
         const arguments::ImageSet set = view(images, "images");
-        const tiled_l2::Grid grid = make_grid(set, nullptr, tile_height, tile_width);
+        const panels::Grid grid = make_grid(set, nullptr, tile_height, tile_width);
         arguments::check_vertices(set);
         check_min_clique(min_clique);
-        block_bounds::Stats stats;
-        auto made = make_graph(
-            block_bounds::graph(isa, set.images, arguments::make_shape(set, grid), nullptr, request, stats),
-            sums);
+        graph::Stats stats;
+        auto made = make_graph(graph::thresholded_graph(kernels, set.images, arguments::make_shape(set, grid),
+                                                        nullptr, request, stats),
+                               sums);
         *graph = made.release();
     });
 }

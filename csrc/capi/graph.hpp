@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "block_bounds/edges.hpp"
+#include "graph/edges.hpp"
 #include "include/memcore.h"
 
 struct memcore_graph {
@@ -15,7 +15,7 @@ struct memcore_graph {
 
 namespace memcore::capi {
 
-std::unique_ptr<memcore_graph> make_graph(const std::vector<block_bounds::Edge>& edges, bool sums = true);
+std::unique_ptr<memcore_graph> make_graph(const std::vector<graph::Edge>& edges, bool sums = true);
 
 // Throws where the number cannot be that of a clique's members.
 void check_min_clique(std::size_t min_clique);

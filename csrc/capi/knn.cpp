@@ -30,6 +30,6 @@ extern "C" memcore_status memcore_knn(const memcore_rows* queries, const memcore
         check_pointer(ssd, "ssd");
         check_pointer(indices, "indices");
         check_capacity(capacity, q.count, k, "ssd and indices");
-        knn::search<std::uint64_t>(*isa.tiled_l2, q, c, queries->dimension, k, ssd, indices, workers);
+        knn::search<std::uint64_t>(*isa.panels, q, c, queries->dimension, k, ssd, indices, workers);
     });
 }

@@ -10,7 +10,7 @@ namespace {
 // Cut to a fixed size, so that saying that memory ran out takes none.
 thread_local char last_error[512] = "";
 
-memcore_status status_of(Fault fault) {
+memcore_status to_status(Fault fault) {
     switch (fault) {
         case Fault::kNull:
             return MEMCORE_ERROR_NULL;
@@ -37,7 +37,7 @@ memcore_status fail(std::exception_ptr error) noexcept {
         std::rethrow_exception(error);
     } catch (const ArgumentError& e) {
         keep(e.what());
-        return status_of(e.fault());
+        return to_status(e.fault());
     } catch (const std::bad_alloc&) {
         keep("not enough memory");
         return MEMCORE_ERROR_MEMORY;

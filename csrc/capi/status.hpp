@@ -7,12 +7,12 @@
 #include <limits>
 #include <string>
 
-#include "arguments/error.hpp"
 #include "include/memcore.h"
+#include "runtime/argument_error.hpp"
 
 namespace memcore::capi {
 
-// Keeps the text for memcore_last_error and gives the status that stands for the exception.
+// Keeps the text for memcore_last_error and returns the status for the exception.
 memcore_status fail(std::exception_ptr error) noexcept;
 
 // Runs the body of a function of the C ABI.

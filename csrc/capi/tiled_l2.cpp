@@ -18,9 +18,9 @@ namespace {
 struct Sides {
     arguments::ImageSet a;
     std::optional<arguments::ImageSet> b;
-    tiled_l2::Grid grid;
+    panels::Grid grid;
 
-    const tiled_l2::Images* other() const { return b ? &b->images : nullptr; }
+    const panels::Images* other() const { return b ? &b->images : nullptr; }
     std::size_t columns() const { return b ? b->images.count : a.images.count; }
 };
 
@@ -43,7 +43,7 @@ void check_answer(const Sides& sides, const Answer* answer, std::size_t capacity
 
 template <class Sum>
 void run(const Isa& isa, const Sides& sides, Sum* ssd, int workers) {
-    tiled_l2::pairwise<Sum>(*isa.tiled_l2, sides.a.images, sides.other(), sides.grid,
+    tiled_l2::pairwise<Sum>(*isa.panels, sides.a.images, sides.other(), sides.grid,
                             {ssd, sides.a.images.count, sides.columns()}, workers);
 }
 
@@ -63,9 +63,9 @@ memcore_status pairwise(const Set* images, const Set* other, std::size_t tile_he
         const Sides both = sides(images, other, tile_height, tile_width);
         check_uint8(images, "images");
         check_uint8(other, "other");
-        if (sizeof(Sum) < sizeof(std::uint64_t) && both.grid.tile_bytes() > tiled_l2::kMaxBytes32) {
+        if (sizeof(Sum) < sizeof(std::uint64_t) && both.grid.tile_bytes() > panels::kMaxBytes32) {
             throw ArgumentError("tile: the ssd of " + std::to_string(both.grid.tile_bytes()) +
-                                    " bytes, more than " + std::to_string(tiled_l2::kMaxBytes32) +
+                                    " bytes, more than " + std::to_string(panels::kMaxBytes32) +
                                     ", may not fit 32 bits; use the function for 64 bits",
                                 Fault::kOverflow);
         }
@@ -89,7 +89,7 @@ tiled_l2::FloatType float_type(std::int32_t type) {
                                      : tiled_l2::FloatType::kBfloat16;
 }
 
-void check_unit(tiled_l2::FloatType type, const tiled_l2::Images& images, const char* name) {
+void check_unit(tiled_l2::FloatType type, const panels::Images& images, const char* name) {
     const std::optional<tiled_l2::Element> bad = tiled_l2::first_outside_unit(type, images);
     if (!bad) return;
     throw ArgumentError(std::string(name) + ": values must lie in [0, 1], got " + std::to_string(bad->value) +
@@ -146,7 +146,7 @@ memcore_status memcore_batch_tiled_l2(const memcore_batch* images, const memcore
         const Sides both = sides(images, other, tile_height, tile_width, element);
         check_answer(both, distances, capacity, "distances");
         if (images->type == MEMCORE_UINT8) {
-            both.grid.tile_bytes() <= tiled_l2::kMaxBytes32
+            both.grid.tile_bytes() <= panels::kMaxBytes32
                 ? distances_of_bytes<std::uint32_t>(isa, both, distances, workers)
                 : distances_of_bytes<std::uint64_t>(isa, both, distances, workers);
             return;
@@ -154,7 +154,7 @@ memcore_status memcore_batch_tiled_l2(const memcore_batch* images, const memcore
         const tiled_l2::FloatType type = float_type(images->type);
         check_unit(type, both.a.images, "images");
         if (both.b) check_unit(type, both.b->images, "other");
-        tiled_l2::pairwise_float(*isa.tiled_l2, type, both.a.images, both.other(), both.grid,
+        tiled_l2::pairwise_float(*isa.panels, type, both.a.images, both.other(), both.grid,
                                  {distances, both.a.images.count, both.columns()}, workers);
     });
 }

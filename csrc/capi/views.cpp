@@ -170,8 +170,8 @@ arguments::ImageSet view(const memcore_batch* batch, const char* name) {
     return view_checked(*batch, name);
 }
 
-tiled_l2::Grid make_grid(const arguments::ImageSet& a, const arguments::ImageSet* other,
-                         std::size_t tile_height, std::size_t tile_width, std::size_t element) {
+panels::Grid make_grid(const arguments::ImageSet& a, const arguments::ImageSet* other,
+                       std::size_t tile_height, std::size_t tile_width, std::size_t element) {
     const auto check = [](std::size_t tile, std::size_t image, const char* name) {
         if (tile >= 1 && tile <= image) return;
         throw ArgumentError(std::string(name) + " must be in [1, " + std::to_string(image) + "], got " +

@@ -17,8 +17,8 @@ arguments::ImageSet view(const memcore_batch* batch, const char* name);
 std::size_t element_bytes(std::int32_t type, const char* name);
 
 // Throws unless tiles of that many pixels cut the images, and any ssd of such a tile fits 64 bits.
-tiled_l2::Grid make_grid(const arguments::ImageSet& a, const arguments::ImageSet* other,
-                         std::size_t tile_height, std::size_t tile_width, std::size_t element = 1);
+panels::Grid make_grid(const arguments::ImageSet& a, const arguments::ImageSet* other,
+                       std::size_t tile_height, std::size_t tile_width, std::size_t element = 1);
 
 knn::Rows view(const memcore_rows* rows, const char* name);
 

@@ -74,7 +74,7 @@ void for_each_bit(const Word* set, std::size_t words, Visit&& visit) {
     }
 }
 
-inline std::vector<int> members_of(const BitSet& set) {
+inline std::vector<int> list_members(const BitSet& set) {
     std::vector<int> members;
     for_each_bit(set.data(), set.words(), [&](int v) { members.push_back(v); });
     return members;

@@ -18,7 +18,7 @@ constexpr int kWordBits = 64;
 constexpr int kMaxBranchVertices = 512;
 
 struct BranchTask {
-    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) stand
+    // Given. Bit order is colouring order: the vertices that should be coloured first (many neighbours) come
     // first.
     int n;                    // 1 .. kMaxBranchVertices
     int words;                // 1, 2, 4 or 8 words a row, at least n / 64
@@ -30,7 +30,7 @@ struct BranchTask {
     void* workspace;          // branch_workspace_bytes(n, words), aligned to 64 bytes
 
     // Answered.
-    int* members;        // room for n: a clique of `size` vertices, unsorted
+    int* members;        // a buffer of n: a clique of `size` vertices, unsorted
     int size;            // 0 where no clique larger than `lower` was found
     int upper;           // no clique is larger; max(lower, size) if finished without reaching stop_at
     std::int64_t nodes;  // nodes entered, <= node_limit

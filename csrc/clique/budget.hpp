@@ -21,7 +21,7 @@ struct Budget {
 
 // What a search for a set of more than `lower` vertices gave. No such set has more than `upper` vertices, and
 // upper >= lower.
-//   finished, found      `members` is largest, or has the size that was asked for;
+//   finished, found      `members` is largest, or has the requested size;
 //   finished, not found  there is none: upper == lower;
 //   not finished         the budget ran out; what was found is larger than `lower`, but need not be largest.
 template <class Members>

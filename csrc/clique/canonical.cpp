@@ -12,8 +12,8 @@ namespace memcore::clique {
 // clique holds it and all taken ones.
 //
 // The candidates are the common neighbours of what was taken, without the vertices that were refused. Where
-// their complement falls apart, the choice in one part does not bear on the others, so that only the vertex's
-// own part is searched.
+// their complement is not connected, the choice in one part does not bear on the others, so that only the
+// vertex's own part is searched.
 bool DenseSearch::make_canonical(BitSet candidates, std::vector<int>& clique) {
     BitSet rest(graph_.words());  // the clique without what was taken
     for (const int v : clique) rest.set(v);
@@ -27,20 +27,20 @@ bool DenseSearch::make_canonical(BitSet candidates, std::vector<int>& clique) {
         bool take = rest.test(v);
         if (!take) {
             // The clique's vertices that v would push out.
-            int apart = 0;
+            int conflicts = 0;
             int other = -1;
             for (std::size_t w = 0; w < rest.words(); ++w) {
                 const Word bits = rest.data()[w] & ~row[w];
-                apart += count_bits(bits);
+                conflicts += count_bits(bits);
                 if (bits != 0) other = static_cast<int>(w) * kWordBits + std::countr_zero(bits);
             }
-            if (apart == 1) {
+            if (conflicts == 1) {
                 rest.clear(other);
                 rest.set(v);
                 take = true;
             } else {
                 candidates.set(v);
-                BitSet part = component_of(v, candidates, true);
+                BitSet part = find_component(v, candidates, true);
                 candidates.clear(v);
                 BitSet replaced = rest;
                 replaced.intersect(part.data());

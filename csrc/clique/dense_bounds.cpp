@@ -9,7 +9,7 @@
 namespace memcore::clique {
 namespace {
 
-// Greedy starts, and the words that they may look at together.
+// Greedy starts, and the words that they may read together.
 constexpr int kGreedyStarts = 16;
 constexpr std::int64_t kGreedyWords = 1'000'000;
 
@@ -29,7 +29,7 @@ std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
         std::vector<int> clique{sub.vertices[at(start * sub.count() / starts)]};
         BitSet candidates = sub.set;
         candidates.intersect(graph_.row(clique[0]));
-        for (rest = members_of(candidates); !rest.empty(); rest = members_of(candidates)) {
+        for (rest = list_members(candidates); !rest.empty(); rest = list_members(candidates)) {
             if (clique.size() + rest.size() <= best.size()) break;
             degrees(candidates.data(), rest, degree);
             looked_at += static_cast<std::int64_t>(rest.size() * graph_.words());
@@ -51,7 +51,7 @@ std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
     return best;
 }
 
-BitSet DenseSearch::component_of(int v, const BitSet& candidates, bool of_complement) const {
+BitSet DenseSearch::find_component(int v, const BitSet& candidates, bool of_complement) const {
     BitSet rest = candidates;
     BitSet part(graph_.words());
     std::vector<int> queue{v};
@@ -76,7 +76,7 @@ std::vector<BitSet> DenseSearch::components(const BitSet& candidates, bool of_co
     std::vector<BitSet> parts;
     BitSet rest = candidates;
     while (!rest.empty()) {
-        parts.push_back(component_of(rest.first(), rest, of_complement));
+        parts.push_back(find_component(rest.first(), rest, of_complement));
         for (std::size_t w = 0; w < rest.words(); ++w) rest.data()[w] &= ~parts.back().data()[w];
     }
     return parts;

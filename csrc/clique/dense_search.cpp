@@ -14,7 +14,7 @@ namespace {
 
 // Colours are worth improving where at least this share of the pairs are edges.
 constexpr double kRecolourDensity = 0.5;
-// The nodes after which a search goes on where it is although a larger clique was found.
+// The number of nodes after which a search continues, although a larger clique was found.
 constexpr std::int64_t kYoungNodes = 200;
 std::size_t at(int v) { return static_cast<std::size_t>(v); }
 
@@ -64,7 +64,7 @@ void DenseSearch::degrees(const Word* within, const std::vector<int>& vertices, 
 DenseSearch::Subgraph DenseSearch::peeled(const BitSet& candidates, int lower) const {
     Subgraph sub;
     sub.set = candidates;
-    sub.vertices = members_of(candidates);
+    sub.vertices = list_members(candidates);
     for (bool changed = true; changed;) {
         changed = false;
         degrees(sub.set.data(), sub.vertices, sub.degree);
@@ -133,7 +133,7 @@ FoundClique DenseSearch::maximum(const BitSet& candidates, int lower) {
 }
 
 FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lower) {
-    // Where the complement falls apart, a maximum clique is the union of one of each part.
+    // Where the complement is not connected, a maximum clique is the union of one of each part.
     const std::vector<BitSet> parts = components(candidates, true);
     if (parts.size() > 1) {
         FoundClique answer;
@@ -162,7 +162,7 @@ FoundClique DenseSearch::maximum_of_connected(const BitSet& candidates, int lowe
         best.members = std::move(start);
         best.found = true;
     }
-    // Each larger clique peels more away, which a search that is under way does not see: so begin anew while
+    // Each larger clique peels more away, which a search that is under way does not see: so start again while
     // it is young.
     const std::int64_t limit = budget_.limit;
     for (bool young = true;;) {
@@ -202,8 +202,8 @@ FoundClique DenseSearch::by_complement(const Subgraph& sub, int lower, int stop_
         state.begin[at(i)] = static_cast<int>(state.lists.size());
         const Word* const row = graph_.row(v);
         for (std::size_t w = 0; w < sub.set.words(); ++w) {
-            for (Word apart = sub.set.data()[w] & ~row[w]; apart != 0; apart &= apart - 1) {
-                const int u = static_cast<int>(w) * kWordBits + std::countr_zero(apart);
+            for (Word missing = sub.set.data()[w] & ~row[w]; missing != 0; missing &= missing - 1) {
+                const int u = static_cast<int>(w) * kWordBits + std::countr_zero(missing);
                 if (u != v) state.lists.push_back(place_[at(u)]);
             }
         }

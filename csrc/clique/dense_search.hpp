@@ -67,7 +67,7 @@ class DenseSearch {
     int pack(const Subgraph& sub);
     std::vector<int> greedy(const Subgraph& sub) const;
     std::vector<BitSet> components(const BitSet& candidates, bool of_complement) const;
-    BitSet component_of(int v, const BitSet& candidates, bool of_complement) const;
+    BitSet find_component(int v, const BitSet& candidates, bool of_complement) const;
     int colour_bound(BitSet candidates) const;
     void degrees(const Word* within, const std::vector<int>& vertices, std::vector<int>& out) const;
 

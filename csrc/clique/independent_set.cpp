@@ -15,8 +15,8 @@ using Found = Outcome<std::vector<int>>;
 // Applies, until none applies, the reductions that keep the independence number:
 //   degree 0, 1: the vertex is in some maximum independent set: take it;
 //   degree 2, neighbours adjacent: the same;
-//   degree 2, neighbours a and b apart: either the vertex is taken, or both a and b: merge the three into one
-//   vertex.
+//   degree 2, neighbours a and b not adjacent: either the vertex is taken, or both a and b: merge the three
+//   into one vertex.
 class Reducer {
   public:
     explicit Reducer(SparseState& state) : s_(state), mark_(at(state.n()), 0) {
@@ -179,18 +179,18 @@ int clique_cover(const SparseState& s) {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(),
                      [&](int u, int v) { return s.degree[at(u)] < s.degree[at(v)]; });
-    std::vector<int> clique_of(at(s.n()), -1);
+    std::vector<int> clique_index(at(s.n()), -1);
     std::vector<int> size;
     std::vector<int> neighbours_in;
     for (const int v : order) {
         int best = -1;
         for (int k = 0; k < s.length[at(v)]; ++k) {
-            const int c = clique_of[at(s.lists[at(s.begin[at(v)] + k)])];
+            const int c = clique_index[at(s.lists[at(s.begin[at(v)] + k)])];
             if (c < 0 || ++neighbours_in[at(c)] < size[at(c)]) continue;
             if (best < 0 || size[at(c)] > size[at(best)]) best = c;
         }
         for (int k = 0; k < s.length[at(v)]; ++k) {
-            const int c = clique_of[at(s.lists[at(s.begin[at(v)] + k)])];
+            const int c = clique_index[at(s.lists[at(s.begin[at(v)] + k)])];
             if (c >= 0) neighbours_in[at(c)] = 0;
         }
         if (best < 0) {
@@ -198,7 +198,7 @@ int clique_cover(const SparseState& s) {
             size.push_back(0);
             neighbours_in.push_back(0);
         }
-        clique_of[at(v)] = best;
+        clique_index[at(v)] = best;
         ++size[at(best)];
     }
     return static_cast<int>(size.size());

@@ -1,5 +1,5 @@
 // Cliques of nearly complete graphs: a clique is an independent set of the complement, and a sparse
-// complement falls apart under reductions (the vertices outside form its vertex cover).
+// complement splits under reductions (the vertices outside form its vertex cover).
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace memcore::clique {
 
-// A graph whose vertices are removed and merged as the search goes on. Neighbour lists lie in one array, so
+// A graph whose vertices are removed and merged during the search. Neighbour lists lie in one array, so
 // that a copy, which each branch needs, is a few calls of memcpy; a list may hold removed vertices, `degree`
 // counts the others.
 struct SparseState {

@@ -34,7 +34,7 @@ std::int64_t first_bad_edge(const EdgeList& edges) {
     return e;
 }
 
-std::vector<std::int32_t> edges_of_matrix(const std::uint8_t* matrix, int n) {
+std::vector<std::int32_t> list_edges(const std::uint8_t* matrix, int n) {
     std::vector<std::int32_t> edges;
     for (int i = 0; i < n; ++i) {
         const std::uint8_t* const row = matrix + static_cast<std::size_t>(i) * static_cast<std::size_t>(n);

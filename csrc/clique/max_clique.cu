@@ -56,16 +56,16 @@ class OnDevice {
     cudaError_t error_;
 };
 
-constexpr int64_t kTicketBytes = 16;  // the counter, and what keeps the levels aligned behind it
+constexpr int64_t kTicketBytes = 16;  // the counter, and padding that keeps the levels after it aligned
 
 bool in_range(int n, int64_t graphs) {
     return n >= 0 && n <= MEMCORE_CUDA_MAX_VERTICES && graphs >= 0 && graphs <= static_cast<int64_t>(1) << 40;
 }
 
-int words_of(int n) { return (n + kWordBits - 1) / kWordBits; }
+int count_words(int n) { return (n + kWordBits - 1) / kWordBits; }
 
 std::size_t shared_bytes(int n) {
-    return sizeof(uint32_t) * kWarps * static_cast<std::size_t>(warp_words(n, words_of(n)));
+    return sizeof(uint32_t) * kWarps * static_cast<std::size_t>(warp_words(n, count_words(n)));
 }
 
 // As many blocks as the device holds at once, and no more than there is work for.
@@ -106,7 +106,7 @@ int64_t memcore_cuda_max_clique_workspace(int device, int n, int64_t graphs) {
     const OnDevice on(device);
     int64_t blocks = 0;
     if (on.error() != cudaSuccess || count_blocks(device, n, graphs, &blocks) != cudaSuccess) return -2;
-    const int words = words_of(n);
+    const int words = count_words(n);
     const int64_t deep = static_cast<int64_t>(n - shared_levels(n, words)) * level_words(words);
     return kTicketBytes + blocks * kWarps * deep * static_cast<int64_t>(sizeof(uint32_t));
 }
@@ -124,7 +124,7 @@ int memcore_cuda_max_clique(int device, void* stream, const uint32_t* adjacency,
     int64_t blocks = 0;
     cudaError_t error = count_blocks(device, n, graphs, &blocks);
     if (error != cudaSuccess) return static_cast<int>(error);
-    const int words = words_of(n);
+    const int words = count_words(n);
     Launch launch{};
     launch.adjacency = adjacency;
     launch.n = n;

@@ -57,7 +57,7 @@ int count_at_least(const Degrees& degree, std::size_t n, int k) {
 template <class Visit>
 void for_each_at_least(const Degrees& degree, std::size_t n, int least, Visit&& visit) {
     constexpr std::uint64_t kOnes = 0x0001000100010001u, kTops = 0x8000u * kOnes;
-    // Degrees are below 2^15, so that the sum's top bit tells.
+    // Degrees are below 2^15, so the sum's top bit is the result of the comparison.
     const std::uint64_t up = (0x8000u - static_cast<std::uint64_t>(least)) * kOnes;
     for (std::size_t v = 0; v < n; v += 4) {
         std::uint64_t four;
@@ -88,11 +88,11 @@ class Core {
         const auto n = static_cast<std::size_t>(list.n);
         while (least <= most && count_at_least(degree, n, least) > kWordBits) ++least;
         if (least > most) return least;
-        std::array<std::uint8_t, kVertices> place;
-        std::memset(place.data(), kNone, n);
+        std::array<std::uint8_t, kVertices> slot;
+        std::memset(slot.data(), kNone, n);
         count_ = 0;
         for_each_at_least(degree, n, least, [&](std::size_t v) {
-            place[v] = static_cast<std::uint8_t>(count_);
+            slot[v] = static_cast<std::uint8_t>(count_);
             names_[static_cast<std::size_t>(count_)] = static_cast<int>(v);
             degree_[static_cast<std::size_t>(count_)] = degree[v];
             rows_[static_cast<std::size_t>(count_)] = 0;
@@ -101,12 +101,12 @@ class Core {
         const std::int32_t* const end = list.edges + 2 * list.count;
         for (const std::int32_t* e = list.edges; e != end;) {
             const std::int32_t u = *e;
-            const std::uint8_t i = place[static_cast<std::size_t>(u)];
-            // Neighbours that were left out have a row of their own, which nobody reads, and no bit: no
+            const std::uint8_t i = slot[static_cast<std::size_t>(u)];
+            // Neighbours that were left out have a row of their own, which is never read, and no bit: no
             // branch would foretell them.
             Word row = 0;
             do {
-                const std::uint8_t j = place[static_cast<std::size_t>(e[1])];
+                const std::uint8_t j = slot[static_cast<std::size_t>(e[1])];
                 row |= bit(j);
                 rows_[j] |= bit(i);
                 e += 2;

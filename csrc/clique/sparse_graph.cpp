@@ -27,7 +27,7 @@ void for_each_run(const EdgeList& edges, Visit&& visit) {
     }
 }
 
-// The same graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
+// Returns the graph on the vertices that have neighbours, numbered in their order; `used` are those vertices.
 std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int32_t>& used) {
     std::vector<std::int32_t> flat(edges.edges, edges.edges + 2 * edges.count);
     used = flat;
@@ -66,7 +66,7 @@ std::vector<std::int32_t> sorted_edges(const EdgeList& edges) {
 }
 
 SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
-    // Memory follows the edges, whatever n a caller gives: 2^31 vertices with one edge are no 16 GB.
+    // Memory depends on the edges, not on n: 2^31 vertices with one edge do not take 16 GB.
     if (min_degree > 0 && list.n > kSparseVertices && list.n / 8 > list.count) {
         std::vector<std::int32_t> used;
         const std::vector<std::int32_t> flat = renumbered(list, used);
@@ -95,7 +95,7 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
         number[at(v)] = graph.n();
         graph.names.push_back(v);
     }
-    // Who has no neighbour took none from anybody.
+    // A vertex without neighbours changes no other vertex.
     if (min_degree > 1 && graph.n() != edges.n) {
         std::fill(degree.begin(), degree.end(), 0);
         for (std::int64_t e = 0; e < edges.count; ++e) {
@@ -116,14 +116,14 @@ SparseGraph sparse_graph(const EdgeList& list, int min_degree) {
     for_each_run(edges, [&](std::int32_t i, std::int64_t first, std::int64_t end) {
         const int u = number[at(i)];
         if (u < 0) return;
-        std::int64_t place = fill[at(u)];
+        std::int64_t position = fill[at(u)];
         for (std::int64_t e = first; e < end; ++e) {
             const int v = number[at(edges.edges[2 * e + 1])];
             if (v < 0) continue;
-            graph.neighbours[static_cast<std::size_t>(place++)] = v;
+            graph.neighbours[static_cast<std::size_t>(position++)] = v;
             graph.neighbours[static_cast<std::size_t>(fill[at(v)]++)] = u;
         }
-        fill[at(u)] = place;
+        fill[at(u)] = position;
     });
     return graph;
 }
@@ -159,7 +159,7 @@ BitGraph Inducer::bits(const std::vector<int>& vertices) {
     return sub;
 }
 
-// Batagelj and Zaversnik: vertices stand sorted by remaining degree; removing one swaps each neighbour to the
+// Batagelj and Zaversnik: vertices are sorted by remaining degree; removing one swaps each neighbour to the
 // front of its run of equal degrees and makes it one less.
 Cores core_numbers(const SparseGraph& graph) {
     const int n = graph.n();
@@ -174,12 +174,12 @@ Cores core_numbers(const SparseGraph& graph) {
     std::vector<int> run(at(largest_degree) + 2);
     for (const int d : cores.core) ++run[at(d) + 1];
     std::partial_sum(run.begin(), run.end(), run.begin());
-    std::vector<int> place(at(n));
+    std::vector<int> position(at(n));
     {
         std::vector<int> next(run.begin(), run.end());
         for (int v = 0; v < n; ++v) {
-            place[at(v)] = next[at(cores.core[at(v)])]++;
-            cores.order[at(place[at(v)])] = v;
+            position[at(v)] = next[at(cores.core[at(v)])]++;
+            cores.order[at(position[at(v)])] = v;
         }
     }
     for (int i = 0; i < n; ++i) {
@@ -191,9 +191,9 @@ Cores core_numbers(const SparseGraph& graph) {
             if (d <= k) continue;
             const int front = run[at(d)]++;
             const int other = cores.order[at(front)];
-            std::swap(cores.order[at(front)], cores.order[at(place[at(*u)])]);
-            place[at(other)] = place[at(*u)];
-            place[at(*u)] = front;
+            std::swap(cores.order[at(front)], cores.order[at(position[at(*u)])]);
+            position[at(other)] = position[at(*u)];
+            position[at(*u)] = front;
             --cores.core[at(*u)];
         }
     }

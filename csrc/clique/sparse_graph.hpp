@@ -1,4 +1,4 @@
-// Graphs as neighbour lists: for what comes before the search, in time linear in the number of edges.
+// Graphs as neighbour lists: for the work before the search, in time linear in the number of edges.
 #pragma once
 
 #include <cstdint>

@@ -34,7 +34,7 @@ constexpr int kLevelWords = 3072;
 constexpr int kWordBits = 32;
 static_assert(MEMCORE_CUDA_MAX_VERTICES == kWordBits * kWarpLanes, "a lane holds a word of a set");
 
-// What all warps of a launch are given.
+// The arguments that all warps of a launch share.
 struct Launch {
     const uint32_t* adjacency;
     int n;
@@ -44,12 +44,12 @@ struct Launch {
     int64_t node_limit;
     uint32_t* members;
     int64_t* bounds;
-    unsigned long long* ticket;  // the next graph that nobody has taken
+    unsigned long long* ticket;  // the next graph that no warp has taken
     uint32_t* deep_levels;       // for each warp of the grid (n - shared_levels) levels
     int shared_levels;
 };
 
-// Shared words of one warp: its levels, and n pairs of 16 bits (vertex chosen, bound) behind them.
+// Shared words of one warp: its levels, and n pairs of 16 bits (vertex chosen, bound) after them.
 __host__ __device__ constexpr int level_words(int words) { return 2 * words; }
 __host__ __device__ constexpr int shared_levels(int n, int words) {
     const int fit = words == 0 ? 0 : kLevelWords / level_words(words);
@@ -101,7 +101,7 @@ class WarpSolver {
             }
         }
         if (none(clique)) {
-            // Nothing as large as was asked for: proven, or cut short.
+            // No clique of the requested size: proven, or cut short.
             return answer(graph, 0, 0, upper, certain);
         }
         if (certain) certain = canonise(peel(kept, size - 1), &clique, size);
@@ -241,7 +241,7 @@ class WarpSolver {
             }
             candidates &= ~bit(v);
             save(depth, candidates, branching & ~bit(v));
-            __syncwarp();  // all lanes have read what stood there
+            __syncwarp();  // all lanes have read the old value
             if (lane_ == 0) chosen_[depth] = static_cast<uint16_t>(v);
             __syncwarp();
             const uint32_t next = candidates & row(v);

@@ -1,5 +1,5 @@
-// What a .cu file includes first: CUDA where nvcc compiles it, and nothing where csrc/tests/simt runs the
-// same file on the CPU, whose header comes before it.
+// The first include of a .cu file: CUDA's header under nvcc, and nothing under csrc/tests/simt, which runs
+// the same file on the CPU and includes its own header first.
 #pragma once
 
 #ifdef __CUDACC__

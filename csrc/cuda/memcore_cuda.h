@@ -40,9 +40,9 @@ int64_t memcore_cuda_max_clique_workspace(int device, int n, int64_t graphs);
  *                with upper = min_size - 1. 0 and 1 ask for any.
  *   node_limit   nodes of the search for each graph, >= 0.
  *   members      (graphs, words): the clique as a set of bits.
- *   bounds       (graphs, MEMCORE_CUDA_BOUNDS): lower <= clique number <= upper; proven 1 where members is
- * the lexicographically smallest maximum clique, the CPU solver's answer; nodes entered. workspace
- * memcore_cuda_max_clique_workspace bytes, aligned to 8.
+ *   bounds       (graphs, MEMCORE_CUDA_BOUNDS): lower <= clique number <= upper; proven, 1 where members
+ *                is the lexicographically smallest maximum clique, the CPU solver's answer; nodes entered.
+ *   workspace    memcore_cuda_max_clique_workspace bytes, aligned to 8.
  *
  * An answer depends on its graph, min_size and node_limit alone: not on other graphs, the device or the order
  * in which warps run. */

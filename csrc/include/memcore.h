@@ -2,8 +2,8 @@
  * memcore: exact tiled l2 distances, graphs, cliques and nearest neighbours of images, from C.
  *
  * Nothing is to be set up: any function may be called from any thread at any time, also in a child after
- * fork. Each function that can fail returns a memcore_status; memcore_last_error() then says in words what
- * was wrong. No exception leaves the library, no argument is changed, and nothing is printed.
+ * fork. Each function that can fail returns a memcore_status; memcore_last_error() then returns a text that
+ * says what was wrong. No exception leaves the library, no argument is changed, and nothing is printed.
  *
  * Every argument is checked before anything is read or written: each structure says how many bytes may be
  * read, and each array that is written how many elements it has. A call whose arguments do not fit gives an
@@ -77,15 +77,15 @@ MEMCORE_API memcore_status memcore_isa_select(const char* name);
 /* NULL where the thread made no choice. */
 MEMCORE_API const char* memcore_isa_selected(void);
 
-/* CPUs that the calling thread may run on: what `threads` = 0 stands for below. */
+/* CPUs that the calling thread may run on: what `threads` = 0 means below. */
 MEMCORE_API int32_t memcore_usable_cpus(void);
 
 /* ----------------------------------------------------------------------------------------------------------
  * images */
 
 /*
- * A set of `count` images of height x width pixels of `channels` bytes (1 to 4), read where it stands.
- * The byte (image i, row y, column x, channel c) stands at
+ * A set of `count` images of height x width pixels of `channels` bytes (1 to 4), read in place.
+ * The byte (image i, row y, column x, channel c) is at
  *     data[offset + i * image_stride + y * row_stride + x * column_stride + c * channel_stride],
  * and all of them must lie in data[0 .. data_bytes). Strides are bytes and may be negative, but not 0 where
  * there is more than one. Pixels must be interleaved (channel_stride 1, column_stride `channels`) or each row
@@ -111,7 +111,7 @@ MEMCORE_API memcore_status memcore_images_init(memcore_images* images, const uin
 enum { MEMCORE_UINT8 = 0, MEMCORE_FLOAT32 = 1, MEMCORE_FLOAT16 = 2, MEMCORE_BFLOAT16 = 3 };
 
 /*
- * `batches` sets of `count` images each, of uint8 or of numbers in [0, 1], read where they stand. As in
+ * `batches` sets of `count` images each, of uint8 or of numbers in [0, 1], read in place. As in
  * memcore_images, offset and strides are bytes, the element (batch b, image i, row y, column x, channel c)
  * begins at
  *     data + offset + b * batch_stride + i * image_stride + y * row_stride + x * column_stride
@@ -142,19 +142,19 @@ MEMCORE_API memcore_status memcore_batch_init(memcore_batch* batch, const void* 
  * For each pair of images the largest tile's ssd, the sum of squared differences of its bytes. Tiles of
  * tile_height x tile_width pixels cut the images without a rest; K = tile_height * tile_width * channels is a
  * tile's number of bytes. Without `other` (NULL): ssd[i * count + j], symmetric. With it: ssd[i *
- * other->count + j]. `capacity` is the number of elements of ssd; threads 0 stands for all usable CPUs.
+ * other->count + j]. `capacity` is the number of elements of ssd; threads 0 means all usable CPUs.
  */
 MEMCORE_API memcore_status memcore_tiled_l2_ssd(const memcore_images* images, const memcore_images* other,
                                                 size_t tile_height, size_t tile_width, uint64_t* ssd,
                                                 size_t capacity, int32_t threads);
-/* The same in half the memory, for K <= 66051, where every ssd fits. */
+/* As memcore_tiled_l2_ssd, in half the memory, for K <= 66051, where every ssd fits. */
 MEMCORE_API memcore_status memcore_tiled_l2_ssd32(const memcore_images* images, const memcore_images* other,
                                                   size_t tile_height, size_t tile_width, uint32_t* ssd,
                                                   size_t capacity, int32_t threads);
 
 /*
- * The same for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or with `other`,
- * which must have as many batches, ssd[(b * count + i) * other->count + j].
+ * As memcore_tiled_l2_ssd, for many sets of uint8 images in one call: ssd[(b * count + i) * count + j], or
+ * with `other`, which must have as many batches, ssd[(b * count + i) * other->count + j].
  */
 MEMCORE_API memcore_status memcore_batch_tiled_l2_ssd(const memcore_batch* images, const memcore_batch* other,
                                                       size_t tile_height, size_t tile_width, uint64_t* ssd,
@@ -175,14 +175,14 @@ MEMCORE_API memcore_status memcore_batch_tiled_l2(const memcore_batch* images, c
 /* sqrt(ssd / (K * 255^2)) in [0, 1]; NaN for K = 0. */
 MEMCORE_API float memcore_distance(uint64_t ssd, uint64_t tile_bytes);
 /* The largest ssd whose distance is at most `threshold` in [0, 1], by exact arithmetic:
- * floor(threshold^2 * 255^2 * K). The number stands for the shortest decimal that reads back as it, so 0.15
+ * floor(threshold^2 * 255^2 * K). The number means the shortest decimal that reads back as it, so 0.15
  * is 15/100. */
 MEMCORE_API memcore_status memcore_ssd_max(double threshold, uint64_t tile_bytes, uint64_t* ssd_max);
 
 /* ----------------------------------------------------------------------------------------------------------
  * graphs */
 
-/* Edges of a thresholded graph; made by the functions below, given back by memcore_graph_free. */
+/* Edges of a thresholded graph; made by the functions below, freed by memcore_graph_free. */
 typedef struct memcore_graph memcore_graph;
 
 /*
@@ -194,7 +194,7 @@ MEMCORE_API memcore_status memcore_tiled_l2_graph(const memcore_images* images, 
                                                   size_t tile_width, uint64_t ssd_max, size_t min_clique,
                                                   int32_t threads, memcore_graph** graph);
 /*
- * The same edges without their ssd, which memcore_graph_ssd then answers with NULL: where many images are
+ * The edges alone, without their ssd: memcore_graph_ssd returns NULL for such a graph. Where many images are
  * alike, upper bounds and distances to a third image decide most pairs, in a fraction of the time.
  */
 MEMCORE_API memcore_status memcore_tiled_l2_edges(const memcore_images* images, size_t tile_height,
@@ -203,7 +203,7 @@ MEMCORE_API memcore_status memcore_tiled_l2_edges(const memcore_images* images, 
 MEMCORE_API size_t memcore_graph_edge_count(const memcore_graph* graph);
 /* edge_count pairs (i, j), i < j, ascending; valid until the graph is freed. NULL where there are none. */
 MEMCORE_API const int32_t* memcore_graph_edges(const memcore_graph* graph);
-/* The ssd of each edge, in the same order; NULL where there are none, or edges alone were asked for. */
+/* The ssd of each edge, in the same order; NULL where there are none, or edges alone were requested. */
 MEMCORE_API const uint64_t* memcore_graph_ssd(const memcore_graph* graph);
 /* NULL is allowed, here and in the three functions before. */
 MEMCORE_API void memcore_graph_free(memcore_graph* graph);
@@ -215,7 +215,7 @@ MEMCORE_API void memcore_graph_free(memcore_graph* graph);
  * old edges and the new ones together:
  *
  *     for (;;) {
- *         ... `count` images more stand behind the `seen` others; `fresh` describes them, `all` all of them ...
+ *         ... `count` images more follow the `seen` others; `fresh` describes them, `all` all of them ...
  *         memcore_features_append(features, &fresh, NULL, 0, threads);
  *         memcore_features_graph(features, &all, ssd_max, seen, 0, threads, &edges);
  *         memcore_graph_merge(graph, edges, &larger);
@@ -226,12 +226,12 @@ MEMCORE_API void memcore_graph_free(memcore_graph* graph);
 /* clang-format on */
 typedef struct memcore_features memcore_features;
 
-/* For tiles of that many pixels; given back by memcore_features_free. */
+/* For tiles of that many pixels; freed by memcore_features_free. */
 MEMCORE_API memcore_status memcore_features_new(size_t tile_height, size_t tile_width,
                                                 memcore_features** features);
 /*
- * Reads images once, in order, behind those of the calls before. All must have one height, width and number
- * of channels; strides may differ. Where `copies` is not NULL they are also written there, one behind the
+ * Reads images once, in order, after those of earlier calls. All must have one height, width and number
+ * of channels; strides may differ. Where `copies` is not NULL they are also written there, one after the
  * other, channels last, while they are in the cache: count * height * width * channels bytes, at most
  * `copies_bytes`, outside of what `images` describes. If the call fails, none was appended. Calls with the
  * same features wait for one another.
@@ -252,7 +252,7 @@ MEMCORE_API memcore_status memcore_features_graph(const memcore_features* featur
 /* NULL is allowed. */
 MEMCORE_API void memcore_features_free(memcore_features* features);
 
-/* The edges of both, ascending; NULL stands for a graph without edges. MEMCORE_ERROR_VALUE where an edge is
+/* The edges of both, ascending; NULL means a graph without edges. MEMCORE_ERROR_VALUE where an edge is
  * in both, or has no ssd. */
 MEMCORE_API memcore_status memcore_graph_merge(const memcore_graph* first, const memcore_graph* second,
                                                memcore_graph** merged);
@@ -310,7 +310,7 @@ MEMCORE_API void memcore_cliques_free(memcore_cliques* cliques);
 /* ---------------------------------------------------------------------------------------------- nearest
  * neighbours */
 
-/* `count` rows of `dimension` bytes; byte k of row i stands at data[offset + i * stride + k]. */
+/* `count` rows of `dimension` bytes; byte k of row i is at data[offset + i * stride + k]. */
 typedef struct memcore_rows {
     size_t struct_size; /* sizeof(memcore_rows) */
     const uint8_t* data;

@@ -7,23 +7,23 @@
 #include <mutex>
 #include <vector>
 
+#include "panels/images.hpp"
+#include "panels/pack.hpp"
+#include "panels/products.hpp"
 #include "runtime/aligned.hpp"
 #include "runtime/thread_pool.hpp"
-#include "tiled_l2/images.hpp"
-#include "tiled_l2/pack.hpp"
-#include "tiled_l2/products.hpp"
 
 namespace memcore::knn {
 namespace {
 
-using tiled_l2::Chunk;
-using tiled_l2::Images;
-using tiled_l2::kMaxBytes32;
-using tiled_l2::kPanelImages;
-using tiled_l2::kPanelStep;
-using tiled_l2::Panels;
-using tiled_l2::Products;
-using tiled_l2::Side;
+using panels::Chunk;
+using panels::Images;
+using panels::kMaxBytes32;
+using panels::kPanelImages;
+using panels::kPanelStep;
+using panels::Panels;
+using panels::Products;
+using panels::Side;
 
 constexpr std::size_t kQueryBytes = 3UL << 20;  // packed queries of a block stay in the third-level cache
 constexpr std::size_t kMaxQueries = 1024;
@@ -41,14 +41,14 @@ struct Neighbor {
     }
 };
 
-// The k smallest of what was offered. Candidates are collected and cut back to k when twice as many have
-// come: a constant number of steps for each, where a heap takes log k.
+// The k smallest of what was offered. Candidates are collected, and cut back to k when there are twice as
+// many: a constant number of steps for each, where a heap takes log k.
 template <class Sum>
 class Best {
   public:
     explicit Best(std::size_t k) : k_(k) {}
 
-    // Takes over `count` earlier ones, all of smaller index than those to come.
+    // Adopts `count` earlier ones, all with smaller indices than those that follow.
     void begin_with(const Sum* ssd, const std::int64_t* index, std::size_t count) {
         for (std::size_t r = 0; r < count; ++r) kept_.push_back({ssd[r], index[r]});
         cut();
@@ -98,7 +98,7 @@ struct Workspace {
 template <class Sum>
 class Search {
   public:
-    Search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+    Search(const panels::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
            Sum* ssd, std::int64_t* index, int threads, Before before)
         : kernels_(kernels),
           queries_(view(queries, dimension)),
@@ -289,14 +289,14 @@ class Search {
         }
     }
 
-    const tiled_l2::Kernels& kernels_;
+    const panels::Kernels& kernels_;
     const Images queries_, corpus_;
     const std::size_t k_;
     Sum* const ssd_;
     std::int64_t* const index_;
     const int threads_;
     const Before before_;
-    tiled_l2::Grid grid_;
+    panels::Grid grid_;
     std::vector<Chunk> segments_;
     std::size_t segment_bytes_ = 0, query_block_ = 0, parts_ = 1;
     std::vector<Best<Sum>> merged_;
@@ -306,15 +306,15 @@ class Search {
 }  // namespace
 
 template <class Sum>
-void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+void search(const panels::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
             Sum* ssd, std::int64_t* index, int threads, Before before) {
     if (queries.count == 0 || corpus.count == 0 || k == 0) return;
     Search<Sum>(kernels, queries, corpus, dimension, k, ssd, index, threads, before).run();
 }
 
-template void search<std::uint32_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
+template void search<std::uint32_t>(const panels::Kernels&, Rows, Rows, std::size_t, std::size_t,
                                     std::uint32_t*, std::int64_t*, int, Before);
-template void search<std::uint64_t>(const tiled_l2::Kernels&, Rows, Rows, std::size_t, std::size_t,
+template void search<std::uint64_t>(const panels::Kernels&, Rows, Rows, std::size_t, std::size_t,
                                     std::uint64_t*, std::int64_t*, int, Before);
 
 }  // namespace memcore::knn

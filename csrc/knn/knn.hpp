@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tiled_l2/contract.hpp"
+#include "panels/contract.hpp"
 
 namespace memcore::knn {
 
@@ -15,18 +15,18 @@ struct Rows {
     std::ptrdiff_t stride;
 };
 
-// What earlier parts of a corpus gave: the first `have` of the k places of each query, ascending, and how
-// many rows they had. The rows of the next part are counted from there.
+// The result of earlier parts of a corpus: the first `have` of the k slots of each query are filled,
+// ascending, and those parts had `rows` rows. The rows of the next part are numbered from there.
 struct Before {
     std::size_t have = 0;
     std::int64_t rows = 0;
 };
 
 // ssd[q][r] and index[q][r], r < k: the k smallest (ssd, index) of query q over this part of the corpus and
-// those before, ascending. Where there are not yet k rows, the first have + corpus.count places are written.
+// those before, ascending. Where there are not yet k rows, the first have + corpus.count slots are written.
 // Sum is uint32_t for dimension <= kMaxBytes32, else uint64_t.
 template <class Sum>
-void search(const tiled_l2::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
+void search(const panels::Kernels& kernels, Rows queries, Rows corpus, std::size_t dimension, std::size_t k,
             Sum* ssd, std::int64_t* index, int threads, Before before = {});
 
 }  // namespace memcore::knn

@@ -21,8 +21,8 @@ constexpr std::size_t round_up(std::size_t n, std::size_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
 }
 
-// Zeroed bytes. Large blocks come from the system in huge pages where it has them: 2,000 page faults for a
-// prompt's features would take as long as a quarter of reading its images.
+// Allocates zeroed bytes. Large blocks use huge pages where the system has them: the 2,000 page faults of a
+// prompt's features would take a quarter of the time that reading its images takes.
 class ZeroedBytes {
   public:
     static void* allocate(std::size_t bytes) {
@@ -31,7 +31,7 @@ class ZeroedBytes {
             void* data = mmap(nullptr, round_up(bytes, kHugePage), PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             if (data == MAP_FAILED) throw std::bad_alloc();
-            madvise(data, round_up(bytes, kHugePage), MADV_HUGEPAGE);  // a wish: small pages do as well
+            madvise(data, round_up(bytes, kHugePage), MADV_HUGEPAGE);  // advice only: small pages work too
             return data;
         }
 #endif
@@ -62,7 +62,7 @@ class ZeroedBytes {
     static constexpr std::size_t kHugePage = 2UL << 20;
 };
 
-// An owning array of trivial T, 64-byte aligned and zero from the start, so that padding is defined.
+// An owning array of trivial T, 64-byte aligned and zeroed, so that padding is defined.
 template <class T>
 class AlignedArray {
   public:

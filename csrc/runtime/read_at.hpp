@@ -1,4 +1,4 @@
-// Files read where they are asked to be, by many threads at once.
+// Reads of a file at an offset, by many threads at once.
 #pragma once
 
 #include <cstddef>

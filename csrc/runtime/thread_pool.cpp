@@ -33,8 +33,8 @@ using ProcessId = pid_t;
 ProcessId process_id() { return getpid(); }
 #endif
 
-// The pool's threads wait for ever, so a library that holds their code must never be unloaded. On Linux the
-// linker says so (-z nodelete).
+// The pool's threads wait for ever, so the library that contains their code must never be unloaded. On Linux
+// the linker says so (-z nodelete).
 void keep_loaded() {
 #if defined(_WIN32)
     HMODULE module;
@@ -49,7 +49,7 @@ void keep_loaded() {
 
 #if defined(__linux__)
 
-// The CPU set of a thread. Workers take over that of whoever gave them the job: a pool made by a pinned
+// The CPU set of a thread. Workers adopt the CPU set of the caller of each job: a pool made by a pinned
 // thread would otherwise stay on that thread's CPU for ever.
 struct Affinity {
     cpu_set_t set;
@@ -125,7 +125,7 @@ class Pool {
         wake_.notify_all();
         job.run(0, mutex_);
         std::unique_lock lock(mutex_);
-        std::erase(jobs_, &job);  // nobody may enter any more
+        std::erase(jobs_, &job);  // no further worker may enter
         job.left.wait(lock, [&] { return job.open == 0; });
     }
 

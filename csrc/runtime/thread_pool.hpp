@@ -17,7 +17,7 @@ int usable_cpus();
 void parallel_for(std::size_t units, int threads,
                   const std::function<void(std::size_t unit, std::size_t worker)>& work);
 
-// How many workers parallel_for will use: never more than there are units.
+// Returns how many workers parallel_for will use: never more than there are units.
 std::size_t worker_count(std::size_t units, int threads);
 
 }  // namespace memcore

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "tiled_l2/images.hpp"
+#include "panels/images.hpp"
 
 namespace memcore::tests {
 
@@ -27,8 +27,8 @@ inline void check(bool ok, const char* what, const char* file, int line) {
 // A set of images that owns exactly its bytes, so that a sanitizer sees each read beyond them.
 struct ImageSet {
     std::vector<std::uint8_t> bytes;
-    tiled_l2::Images images;
-    tiled_l2::Grid grid;
+    panels::Images images;
+    panels::Grid grid;
     std::size_t channels = 1;
 
     ImageSet(std::size_t count, std::size_t tile_h, std::size_t tile_w, std::size_t rows, std::size_t columns,

@@ -1,4 +1,4 @@
-// What a call of the C ABI that must fail has to say.
+// Checks of the status and the message of a call of the C ABI that must fail.
 #pragma once
 
 #include <cstring>

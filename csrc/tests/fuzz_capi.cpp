@@ -126,10 +126,10 @@ void fuzz_growing_graph(Input& in, const Memory& first, const Memory& second, in
     memcore_graph *edges = nullptr, *more = nullptr, *merged = nullptr;
     memcore_features_new(in.number(), in.number(), &features);
     const memcore_images a = images(in, first), b = images(in, second);
-    const std::size_t room = in.number() * 8 % 1000;
-    const std::unique_ptr<std::uint8_t[]> copies(new std::uint8_t[room]);
+    const std::size_t capacity = in.number() * 8 % 1000;
+    const std::unique_ptr<std::uint8_t[]> copies(new std::uint8_t[capacity]);
     std::size_t wanted = 0;
-    if (memcore_features_append(features, &a, in.byte() % 2 ? copies.get() : nullptr, room, threads) ==
+    if (memcore_features_append(features, &a, in.byte() % 2 ? copies.get() : nullptr, capacity, threads) ==
         MEMCORE_OK)
         wanted += a.count;
     if (in.byte() % 2 && memcore_features_append(features, &b, nullptr, 0, threads) == MEMCORE_OK)

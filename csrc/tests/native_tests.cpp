@@ -7,11 +7,11 @@
 #include <stdexcept>
 #include <thread>
 
-#include "block_bounds/graph.hpp"
-#include "block_bounds/pivots.hpp"
 #include "check.hpp"
+#include "dispatch/dispatch.hpp"
+#include "graph/graph.hpp"
+#include "graph/pivots.hpp"
 #include "knn/knn.hpp"
-#include "runtime/dispatch.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/float_images.hpp"
 #include "tiled_l2/tiled_l2.hpp"
@@ -24,7 +24,7 @@ void check_dense(const Isa& isa, const ImageSet& a, const ImageSet* other, int t
     const ImageSet& b = other == nullptr ? a : *other;
     const std::size_t rows = a.images.count, columns = b.images.count;
     std::vector<Sum> out(rows * columns, 7);
-    tiled_l2::pairwise<Sum>(*isa.tiled_l2, a.images, other == nullptr ? nullptr : &b.images, a.grid,
+    tiled_l2::pairwise<Sum>(*isa.panels, a.images, other == nullptr ? nullptr : &b.images, a.grid,
                             {out.data(), rows, columns}, threads);
     bool equal = true;
     for (std::size_t i = 0; i < rows; ++i) {
@@ -55,11 +55,11 @@ void test_dense(const Isa& isa, std::mt19937& random) {
             }
         }
     }
-    ImageSet wide(3, 1, tiled_l2::kMaxBytes32 + 1, 1, 1, 1, false);
+    ImageSet wide(3, 1, panels::kMaxBytes32 + 1, 1, 1, 1, false);
     wide.fill(1, 255);
     wide.fill(2, 128);
     check_dense<std::uint64_t>(isa, wide, nullptr, 2);
-    ImageSet limit(2, 1, tiled_l2::kMaxBytes32, 1, 1, 1, false);
+    ImageSet limit(2, 1, panels::kMaxBytes32, 1, 1, 1, false);
     limit.fill(1, 255);
     check_dense<std::uint32_t>(isa, limit, nullptr, 2);
 }
@@ -74,9 +74,9 @@ void test_floats(const Isa& isa, std::mt19937& random) {
     const std::size_t n = a.images.count;
     std::vector<float> out(n * n), scalar(n * n);
     for (const int threads : {1, 2}) {
-        tiled_l2::pairwise_float(*isa.tiled_l2, tiled_l2::FloatType::kFloat32, a.images, nullptr, a.grid,
+        tiled_l2::pairwise_float(*isa.panels, tiled_l2::FloatType::kFloat32, a.images, nullptr, a.grid,
                                  {out.data(), n, n}, threads);
-        tiled_l2::pairwise_float(tiled_l2::kernels_scalar, tiled_l2::FloatType::kFloat32, a.images, nullptr,
+        tiled_l2::pairwise_float(panels::kernels_scalar, tiled_l2::FloatType::kFloat32, a.images, nullptr,
                                  a.grid, {scalar.data(), n, n}, 1);
         CHECK(out == scalar);
     }
@@ -92,7 +92,7 @@ void check_knn(const Isa& isa, const ImageSet& queries, const ImageSet& corpus, 
     const auto rows = [](const ImageSet& s) {
         return knn::Rows{s.bytes.data(), s.images.count, s.images.image_stride};
     };
-    knn::search<Sum>(*isa.tiled_l2, rows(queries), rows(corpus), d, k, ssd.data(), index.data(), threads);
+    knn::search<Sum>(*isa.panels, rows(queries), rows(corpus), d, k, ssd.data(), index.data(), threads);
     bool equal = true;
     for (std::size_t i = 0; i < q; ++i) {
         std::vector<std::pair<std::uint64_t, std::int64_t>> all(n);
@@ -132,14 +132,15 @@ void test_graph(const Isa& isa, std::mt19937& random) {
             }
             std::vector<std::uint64_t> limits{0, 20000, 200000, UINT64_MAX};
             if (n > 1) limits.insert(limits.end(), {ssd[1], ssd[1] - 1});
-            const block_bounds::Shape shape{a.grid, 3, planar ? std::size_t{1} : std::size_t{3}};
+            const graph::Shape shape{a.grid, 3, planar ? std::size_t{1} : std::size_t{3}};
             for (const std::uint64_t ssd_max : limits) {
                 for (const int threads : {1, 3}) {
-                    block_bounds::Stats stats;
-                    block_bounds::Request request;
+                    graph::Stats stats;
+                    graph::Request request;
                     request.ssd_max = ssd_max;
                     request.threads = threads;
-                    const auto edges = block_bounds::graph(isa, a.images, shape, nullptr, request, stats);
+                    const auto edges =
+                        graph::thresholded_graph(isa.tables(), a.images, shape, nullptr, request, stats);
                     std::size_t e = 0;
                     bool equal = true;
                     for (std::size_t i = 0; i < n; ++i) {
@@ -160,8 +161,8 @@ void test_graph(const Isa& isa, std::mt19937& random) {
 
 // Squares, so that the roots are known: whatever the sign of what is compared, one unit decides.
 void test_triangle() {
-    using block_bounds::by_triangle;
-    using block_bounds::Verdict;
+    using graph::by_triangle;
+    using graph::Verdict;
     bool right = true;
     const std::uint64_t roots[] = {0, 1, 2, 7, 1000, 65535, 1000003};
     for (const std::uint64_t x : roots) {
@@ -176,7 +177,7 @@ void test_triangle() {
             if (near > 0 && std::min(a, b) < near) right &= by_triangle(a, b, near - 1) == Verdict::kNoEdge;
         }
     }
-    // Two that may be too small say nothing.
+    // Two that may be too small decide nothing.
     right &= by_triangle(1000000, 100, 9) == Verdict::kUnknown;
     right &= by_triangle(3, 5, UINT64_MAX) == Verdict::kEdge;
     CHECK(right);
@@ -222,7 +223,7 @@ void test_pool() {
 }  // namespace
 }  // namespace memcore::tests
 
-// With --isas, only says what the dispatch found.
+// With --isas, only prints what the dispatch found.
 int main(int argc, char** argv) {
     using namespace memcore;
     using namespace memcore::tests;

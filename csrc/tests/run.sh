@@ -58,35 +58,21 @@ esac
 out=../build/native-tests/$mode
 mkdir -p "$out"
 flags="-std=c++20 $optimise -g -pthread -ffp-contract=off -Wall -Wextra -Werror -Wno-psabi -I. -Itests $sanitize"
-case $machine in
-x86_64) isas="avx2 avx512vnni amxint8" ;;
-aarch64 | arm64) isas="neon_dotprod" ;;
-*) isas="" ;;
-esac
-for isa in $isas; do
-    flags="$flags -DMEMCORE_HAVE_$(echo "$isa" | tr '[:lower:]' '[:upper:]')=1"
-done
-
-avx512vnni="-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma"
-isa_flags() {
-    case $1 in
-    */avx2.cpp) echo "-mavx2 -mfma" ;;
-    */avx512vnni.cpp) echo "$avx512vnni" ;;
-    */amxint8.cpp) echo "$avx512vnni -mamx-tile -mamx-int8" ;;
-    */neon_dotprod.cpp) echo "-march=armv8.2-a+dotprod" ;;
-    esac
-}
+family=$(echo "$machine" | sed 's/^arm64$/aarch64/' | tr '[:lower:]' '[:upper:]')
+table=instruction_sets.def # the one that setup.py reads as well
+isas=" $(sed -n "s/^MEMCORE_$family(\([a-z0-9_]*\),.*/\1/p" $table | tr '\n' ' ')"
+isa_of() { basename "$1" .cpp; } # a file named after a row of the table is that instruction set's
+isa_flags() { sed -n "s/^MEMCORE_[A-Z0-9_]*($(isa_of "$1"),.*\"\(.*\)\")\$/\1/p" $table; }
 object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
-sources="" programs="native_tests test_clique test_capi test_capi_batches test_capi_graphs"
+sources="" programs="native_tests test_sketches test_clique test_capi test_capi_batches test_capi_graphs"
 [ $mode = fuzz ] && programs=fuzz_capi
-for source in tiled_l2/*.cpp block_bounds/*.cpp knn/*.cpp runtime/*.cpp clique/*.cpp arguments/*.cpp capi/*.cpp; do
-    case $source in
-    */avx2.cpp | */avx512vnni.cpp | */amxint8.cpp | */neon_dotprod.cpp)
-        isa=$(basename "$source" .cpp)
-        case " $isas " in *" $isa "*) ;; *) continue ;; esac
-        ;;
-    esac
+# All folders but the bindings, which need Python.
+for source in $(find . -name '*.cpp' ! -path './tests/*' ! -path './bind/*' | sed 's|^\./||' | sort); do
+    # Another machine's instruction sets are left out.
+    if [ -n "$(isa_flags "$source")" ]; then
+        case $isas in *" $(isa_of "$source") "*) ;; *) continue ;; esac
+    fi
     sources="$sources $source"
 done
 commands=$(for source in $sources $(printf 'tests/%s.cpp ' $programs); do

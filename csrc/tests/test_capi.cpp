@@ -73,7 +73,7 @@ void test_pairwise_and_graph(std::mt19937& random) {
     }
 }
 
-// The same images from the last to the first, and upside down: negative strides.
+// Images from the last to the first, and upside down: negative strides.
 void test_strides(std::mt19937& random) {
     ImageSet a(6, 5, 8, 2, 1, 3, false), turned(6, 5, 8, 2, 1, 3, false);
     a.randomise(random);

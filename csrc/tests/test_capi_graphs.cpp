@@ -14,7 +14,7 @@ struct Edges {
     bool operator==(const Edges& other) const { return pairs == other.pairs && ssd == other.ssd; }
 };
 
-Edges edges_of(const memcore_graph* graph) {
+Edges copy_edges(const memcore_graph* graph) {
     const std::size_t count = memcore_graph_edge_count(graph);
     Edges edges;
     edges.pairs.assign(memcore_graph_edges(graph), memcore_graph_edges(graph) + 2 * count);
@@ -66,12 +66,12 @@ void test_growing_graph(std::mt19937& random) {
             seen += count;
             CHECK(memcore_features_count(features) == seen);
         }
-        CHECK(copies == set.bytes && edges_of(graph) == edges_of(wanted));
+        CHECK(copies == set.bytes && copy_edges(graph) == copy_edges(wanted));
         memcore_graph* whole = nullptr;
         CHECK(memcore_features_graph(features, &all, limit, 0, 3, 1, &whole) == MEMCORE_OK);
         memcore_graph* cliques = nullptr;
         CHECK(memcore_tiled_l2_graph(&all, tile, tile, limit, 3, 1, &cliques) == MEMCORE_OK);
-        CHECK(edges_of(whole) == edges_of(cliques));
+        CHECK(copy_edges(whole) == copy_edges(cliques));
         memcore_graph_free(whole);
         memcore_graph_free(cliques);
 

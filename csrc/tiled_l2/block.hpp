@@ -1,15 +1,17 @@
-// Which pairs are computed together.
+// The pairs that are computed together.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <utility>
 
-#include "tiled_l2/contract.hpp"
+#include "panels/contract.hpp"
 
 namespace memcore::tiled_l2 {
 
-inline constexpr std::size_t kFewImages = 8;  // a last panel with so few images is used as rows
+using panels::kPanelImages;
+
+inline constexpr std::size_t kFewImages = 8;  // a last panel of at most this number of images is used as rows
 
 // A block of pairs: rows [row, row + rows) with columns [column, column + columns).
 struct Block {

@@ -13,6 +13,9 @@
 namespace memcore::tiled_l2 {
 namespace {
 
+using panels::kFloatChunk;
+using panels::kFloatLanes;
+
 constexpr std::size_t kSide =
     48;  // images on each side of a block: two chunks of them fit the second-level cache
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "tiled_l2/contract.hpp"
-#include "tiled_l2/images.hpp"
+#include "panels/contract.hpp"
+#include "panels/images.hpp"
 #include "tiled_l2/tiled_l2.hpp"
 
 namespace memcore::tiled_l2 {
@@ -21,7 +21,7 @@ void to_float32(FloatType type, const std::uint8_t* from, std::size_t count, flo
 // Index of the first of `count` elements that is NaN or outside [0, 1], or `count`.
 std::size_t first_outside_unit(FloatType type, const std::uint8_t* data, std::size_t count);
 
-// Where an element stands; `element` counts those of the row, or of the channel's row.
+// The position of an element; `element` counts those of the row, or of the channel's row.
 struct Element {
     std::size_t batch = 0, image = 0, row = 0, element = 0;
     float value = 0;

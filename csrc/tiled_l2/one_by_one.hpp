@@ -7,7 +7,7 @@
 
 namespace memcore::tiled_l2 {
 
-// As pairwise, of images with themselves, for so few that panels of 16 would be lost on them.
+// As `pairwise` of images with themselves, for so few images that panels of 16 would be mostly empty.
 template <class Sum>
 void pairs_one_by_one(const Kernels& kernels, const Images& images, const Grid& grid, const Matrix<Sum>& out,
                       int threads);

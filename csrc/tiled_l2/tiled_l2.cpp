@@ -7,32 +7,38 @@
 #include <utility>
 #include <vector>
 
+#include "panels/pack.hpp"
+#include "panels/products.hpp"
 #include "runtime/aligned.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/block.hpp"
 #include "tiled_l2/one_by_one.hpp"
-#include "tiled_l2/pack.hpp"
-#include "tiled_l2/products.hpp"
 
 namespace memcore::tiled_l2 {
 namespace {
 
+using panels::Chunk;
+using panels::kMaxBytes32;
+using panels::Panels;
+using panels::Products;
+using panels::Side;
+
 constexpr std::size_t kBlockImages = 528;   // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kUnitsPerThread = 4;  // enough to even out threads of unequal speed
-constexpr std::size_t kDirectImages = 4;    // so few are compared pair by pair
-constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two looks at the answer
+constexpr std::size_t kDirectImages = 4;    // up to this number, pair by pair
+constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two updates of the answer
 
 // Tiles [first, first + count) of a row of tiles.
 struct TileRun {
     std::size_t row, first, count;
 };
 
-// The tiles of a block that a worker takes on: runs [first_run, first_run + runs).
+// The tiles of a block that one worker computes: runs [first_run, first_run + runs).
 struct Unit {
     std::size_t batch, block, first_run, runs;
 };
 
-// What one worker needs, made when it gets its first unit.
+// The buffers of one worker, allocated with its first unit.
 struct Workspace {
     Panels rows, columns;
     AlignedArray<std::uint32_t> products;  // tiles x rows x columns, padded to panels; or of one row panel
@@ -93,7 +99,7 @@ class Dense {
         };
         const auto panel_bytes = [&] {
             return std::min(side, block) * chunk_bytes_ * tiles_ * (4 / kernels_.step_bytes) *
-                   (symmetric_ && !kernels_.own_rows ? 1 : 2);
+                   (symmetric_ && !kernels_.separate_row_layout ? 1 : 2);
         };
         while (tiles_ > 1 && ((!fused_ && units() < wanted) || panel_bytes() > kernels_.panel_bytes))
             tiles_ = (tiles_ + 1) / 2;
@@ -149,7 +155,7 @@ class Dense {
         }
     }
 
-    Panels& columns_of(const Block& block, Workspace& space) const {
+    Panels& select_columns(const Block& block, Workspace& space) const {
         return block.triangle ? space.rows : space.columns;
     }
 
@@ -161,7 +167,7 @@ class Dense {
                            chunk);
     }
 
-    Triangle triangle_of(const Block& block) const { return {block.rows, kernels_.row_panels == 1}; }
+    Triangle make_triangle(const Block& block) const { return {block.rows, kernels_.row_panels == 1}; }
 
     // Calls visit(first row panel, their rows, first column panel, last) for all products of a block, `width`
     // panels of columns at a time, so that they stay in the cache.
@@ -179,7 +185,7 @@ class Dense {
             }
             return;
         }
-        const Triangle triangle = triangle_of(block);
+        const Triangle triangle = make_triangle(block);
         const std::size_t panels = triangle.full_panels;
         for (std::size_t first = 0; first < panels; first += width) {
             const std::size_t last = std::min(first + width, panels);
@@ -195,8 +201,8 @@ class Dense {
     // Tiles of one chunk: the products of a row panel go into the answer while they are in the cache.
     void run_fused(const Unit& unit, const TileRun& run, Workspace& space) const {
         const Block& block = blocks_[unit.block];
-        const Panels& columns = columns_of(block, space);
-        const Triangle triangle = triangle_of(block);
+        const Panels& columns = select_columns(block, space);
+        const Triangle triangle = make_triangle(block);
         space.rows.clear_sums();
         space.columns.clear_sums();
         pack(unit, run, chunks_.front(), space);
@@ -226,7 +232,7 @@ class Dense {
 
     void run_chunks(const Unit& unit, const TileRun& run, Workspace& space) {
         const Block& block = blocks_[unit.block];
-        Panels& columns = columns_of(block, space);
+        Panels& columns = select_columns(block, space);
         clear_sums(space);
         std::size_t segment = 0;
         bool flushed = false;
@@ -264,7 +270,7 @@ class Dense {
     std::uint32_t row_term(const Panels& rows, std::size_t tile, std::size_t i) const {
         return rows.squares(tile)[i] - 2 * kernels_.bias * rows.sums(tile)[i];
     }
-    // One panel more than needed: rows at a power of two apart would share sets of the first-level cache.
+    // One spare panel: rows with a stride of a power of two would share sets of the first-level cache.
     std::size_t product_stride() const { return round_up(block_columns_, kPanelImages) + kPanelImages; }
     std::uint32_t* products(Workspace& space, std::size_t tile, std::size_t i, std::size_t j) const {
         return space.products.data() + (tile * round_up(block_rows_, kPanelImages) + i) * product_stride() +
@@ -283,7 +289,7 @@ class Dense {
     template <class Visit>
     void for_each_row(const TileRun& run, const Block& block, Workspace& space, const Panels& columns,
                       Visit&& visit) const {
-        const Triangle triangle = triangle_of(block);
+        const Triangle triangle = make_triangle(block);
         for (std::size_t t = 0; t < run.count; ++t) {
             for (std::size_t i = 0; i < block.rows; ++i) {
                 const auto [first, last] =
@@ -329,7 +335,7 @@ class Dense {
 
     // The rows of a triangle's last images are computed below the diagonal, so these are always copied.
     void mirror(std::size_t batch, const Block& block, bool all) {
-        const Triangle triangle = triangle_of(block);
+        const Triangle triangle = make_triangle(block);
         if (!all && (!block.triangle || triangle.tail == 0)) return;
         constexpr std::size_t kSide = 16;  // small squares, so that the columns written stay in the cache
         for (std::size_t i0 = all ? 0 : triangle.full(); i0 < block.rows; i0 += kSide) {

@@ -4,10 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "tiled_l2/contract.hpp"
-#include "tiled_l2/images.hpp"
+#include "panels/contract.hpp"
+#include "panels/images.hpp"
 
 namespace memcore::tiled_l2 {
+
+using panels::Grid;
+using panels::Images;
+using panels::Kernels;
 
 // (batches, rows, columns), contiguous. Sum is uint32_t for tiles of at most kMaxBytes32 bytes, uint64_t for
 // any.

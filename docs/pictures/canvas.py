@@ -1,4 +1,4 @@
-"""What the pictures of docs/kernels.md are drawn with: memories as bands, the largest on top, boxes in them, arrows.
+"""What the pictures are drawn with: memories as bands, the largest on top, boxes in them, arrows.
 
 What is read goes down, what is written goes up. All positions are in pixels of a drawing 888 wide.
 """

@@ -1,4 +1,4 @@
-"""The pictures of docs/kernels.md, one a kernel: what it reads and writes, how often, and where that lies meanwhile.
+"""The pictures of the documentation: one of the rooms (house.py), and one a kernel: what it reads and writes, and where.
 
     python docs/pictures/draw.py [FOLDER]       writes FOLDER/*.svg, by default beside this file
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from canvas import Box, Picture
+from house import house
 
 
 def tiled_l2() -> Picture:
@@ -375,6 +376,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "threshold_graph": threshold_graph,
     "knn": knn,
     "max_clique": max_clique,
+    "house": house,
 }
 
 

@@ -1,4 +1,4 @@
-"""Decide who may ask the server for anything: it answers this machine only, but any page in its browser could ask."""
+"""Decide who may use the server: it answers this machine only, but any page in its browser could send requests."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ class Access:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.cookie = f"memcore_annotate_{port}"  # cookies do not tell ports apart
+        self.cookie = f"memcore_annotate_{port}"  # cookies do not distinguish ports
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self._tokens = {annotator: secrets.token_urlsafe(32) for annotator in ANNOTATORS}
         self._sessions = {annotator: secrets.token_urlsafe(32) for annotator in ANNOTATORS}
 
     def link(self, annotator: int) -> str:
+        """Return the annotator's link."""
         return f"http://127.0.0.1:{self.port}/enter?token={self._tokens[annotator]}"
 
     def enter(self, token: str) -> int | None:
@@ -41,6 +42,7 @@ class Access:
         return _find_holder(self._tokens, token)
 
     def session(self, annotator: int) -> str:
+        """Return the content of the annotator's cookie."""
         return self._sessions[annotator]
 
     def annotator(self, request: Request) -> int | None:

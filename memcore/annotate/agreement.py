@@ -1,4 +1,4 @@
-"""How far the two annotators agree: what each said, Cohen's kappa, and where they differ."""
+"""Compare the two annotators: what each said, Cohen's kappa, and where they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an annotator sees of each finding: pictures by number, never by path, and nothing of the machine's verdict."""
+"""What an annotator sees of each finding: pictures by number, never by path, without the machine's verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memcore.errors import RunError
 from memcore.report.run import Run, read_run
 from memcore.runs.rows import FindingRow
 
-#: Findings to look at, generations shown of each, and training images beside them.
+#: Findings to judge, generations shown of each, and training images next to them.
 TOP, GENERATIONS, TRAINING = 1000, 16, 5
 
 
@@ -26,7 +26,7 @@ class Shown:
 
 
 class Gallery:
-    """Show the first ``top`` findings of a run in rank order: by mean distance of the clique, ties by prompt and clique."""
+    """The first ``top`` findings of a run in rank order: by mean distance of the clique, ties by prompt and clique."""
 
     def __init__(self, run: Path, *, top: int = TOP) -> None:
         self.run: Run = read_run(run)
@@ -37,7 +37,7 @@ class Gallery:
             )
         if self.run.matches is None:
             raise RunError(
-                f"annotate shows findings beside their nearest training images: memcore match {run} --training ... first"
+                f"annotate shows findings with their nearest training images: memcore match {run} --training ... first"
             )
         ranked = _rank(self.run)
         if not ranked:
@@ -47,6 +47,7 @@ class Gallery:
 
     @property
     def digest(self) -> str:
+        """Return the run's digest."""
         return self.run.digest
 
     def path(self, number: int) -> Path | None:
@@ -76,7 +77,7 @@ class Gallery:
         )
 
     def _number(self, paths: list[Path]) -> tuple[int, ...]:
-        """Number the pictures that exist."""
+        """Give the pictures that exist a number each, and return these."""
         existing = [path for path in paths if path.is_file()]
         first = len(self._paths)
         self._paths.extend(existing)

@@ -1,4 +1,4 @@
-"""The server: a page, its pictures, and one way to write."""
+"""Serve the annotators' page: the page, its pictures, and one route that writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CLOSED = (
 
 
 class Event(BaseModel):
-    """What the page sends: an answer for an item, or null to take it back. ``key`` makes a repetition harmless."""
+    """What the page sends: an answer for an item, or null to withdraw it. ``key`` makes a repetition harmless."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ class ShownItem(TypedDict):
 
 
 class State(TypedDict):
-    """All that the page needs to start: the items, and the (item, label) that this annotator gave so far."""
+    """What the page needs to start: the items, and the (item, label) that this annotator gave so far."""
 
     annotator: int
     run: str
@@ -133,7 +133,7 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
 def serve(
     run: Path, *, port: int = 0, top: int = TOP, ready: Callable[[dict[int, str]], None] = lambda links: None
 ) -> None:
-    """Serve the page on 127.0.0.1 until it is interrupted. ``ready`` is given each annotator's link.
+    """Serve the page on 127.0.0.1 until interrupted. ``ready`` gets each annotator's link.
 
     ``port`` 0 takes a free one. Raises RunError (no finished and matched run, nothing found, another run's file, a port
     that is taken), MissingExtraError.

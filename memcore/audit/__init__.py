@@ -1,4 +1,4 @@
-"""An audit: generations are sampled or read, graphed and searched for cliques, shard by shard."""
+"""An audit: sample or read generations, build their graphs and search these for cliques, shard by shard."""
 
 from memcore.audit.run_audit import audit, filter_stored
 

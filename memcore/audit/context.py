@@ -15,7 +15,7 @@ from memcore.sources.by_prompt import StoredPrompts
 
 
 class Stages:
-    """Seconds spent in each stage of a shard."""
+    """Measure the seconds of each stage of a shard."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self.seconds = seconds
@@ -24,6 +24,7 @@ class Stages:
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of the block to a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -46,15 +47,16 @@ class ShardContext:
     record: ShardRecord = dataclasses.field(default_factory=ShardRecord)
 
     def __post_init__(self) -> None:
+        """Let the stages add to the record's seconds."""
         self.stages = Stages(self.record.seconds)
 
     @property
     def config(self) -> Config:
-        """The run's configuration."""
+        """Return the run's configuration."""
         return self.folder.config
 
     def quarantine(self, prompt_id: int, source: str, reason: str, detail: str) -> None:
-        """Record what of a prompt cannot be sampled or read, with a reason code and a text."""
+        """Record what cannot be sampled or read of a prompt, with a reason code and a text."""
         self.record.quarantine.append(
             {"prompt_id": prompt_id, "source": source, "reason": reason, "detail": detail}
         )

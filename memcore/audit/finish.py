@@ -1,4 +1,4 @@
-"""A prompt's row among a run's findings, and the images of its cliques."""
+"""Finish a prompt: make its row of the findings, and write the images of its cliques."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ from typing import Any
 
 from memcore.audit.context import ShardContext
 from memcore.audit.in_flight import PromptInFlight
+from memcore.graphs.growing import GraphOutcome
+from memcore.runs.config import Config
 from memcore.runs.rows import CliqueRow, FindingRow, with_scores
-from memcore.runs.schema import pairs_array
+from memcore.runs.tables import pairs_array
 from memcore.types import Graph, PromptStatus, StopReason
 
 
-def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
-    """Return the prompt's row; the members of its cliques are written as PNG."""
-    config, folder = context.config, context.folder
+def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
+    """Write the members of the prompt's cliques as PNG, and add its row to the shard's record."""
     with context.stages.timed("clique"):
         outcome = prompt.graphs.outcome(prompt.prompt_id)
+    if context.config.keep == "findings":
+        for member in (member for finding in outcome.findings for member in finding.members):
+            with context.stages.timed("write"):
+                pixels = outcome.pixels(member)
+                context.folder.write_image(prompt.prompt_id, prompt.seeds[member], pixels)
+    context.record.rows.append(_make_row(context.config, prompt, outcome))
+
+
+def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> FindingRow:
+    """Return the prompt's row: its largest clique, and all of them."""
     seeds, found = prompt.seeds, outcome.findings
     cliques: list[CliqueRow] = [
         {
@@ -27,12 +38,6 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> FindingRow:
         }
         for f in found
     ]
-    if config.keep == "findings":
-        for finding in found:
-            for member in finding.members:
-                with context.stages.timed("write"):
-                    pixels = prompt.graphs.pixels(prompt.prompt_id, member)
-                    folder.write_image(prompt.prompt_id, seeds[member], pixels)
     # With pairs kept, the graph is always on the host.
     pairs = outcome.pairs if config.edges_up_to else None
     first = cliques[0] if cliques else None

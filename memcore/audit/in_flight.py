@@ -19,7 +19,7 @@ EXPECTED = 64
 
 @dataclasses.dataclass
 class PromptInFlight:
-    """A prompt, the graphs that its own is one of, and the seeds of its generations so far."""
+    """A prompt, the graphs that hold its own graph, and the seeds of its generations so far."""
 
     prompt_id: int
     prompt: str
@@ -30,7 +30,7 @@ class PromptInFlight:
 
 
 def graph_settings(config: Config, shape: tuple[int, int, int], threads: int | None) -> GraphSettings:
-    """Return what the run's configuration says about graphs."""
+    """Return the settings of graphs in the run's configuration."""
     return GraphSettings(
         shape=shape,
         threshold=config.threshold,

@@ -1,4 +1,4 @@
-"""Runs an audit: samples a model's generations, or reads stored ones, and finds the prompts with cliques of copies."""
+"""Run an audit: sample a model's generations, or read stored ones, and find the prompts with cliques of copies."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def audit(
     """Sample, graph and search every prompt that is not done yet, and return the run's folder.
 
     With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
-    process, with ``Config(source="custom", ...)``. Otherwise ``config`` says what to load, once a worker process.
-    ``run`` is a path, a URL that fsspec knows, or a run that is open already. ``workers`` defaults to the processors on a
-    CPU and to one on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` does
-    shards again that were given up because they failed three times. ``launcher`` "ray" has the workers on the cluster at
-    ``ray_address``, or on one that is started here.
+    process, with ``Config(source="custom", ...)``. Otherwise each worker process loads what ``config`` names.
+    ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU and to one
+    on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were
+    given up because they failed three times. ``launcher`` "ray" runs the workers on the cluster at ``ray_address``, or on
+    one that is started here.
 
     Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
     """
@@ -52,7 +52,7 @@ def audit(
                 "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
             )
         job = AuditJob(run, config, prompts, source=sampler, retry=retry, quiet=quiet)
-        with _at_work(job, part):
+        with _locked(job, part):
             return run_here(job, part=part, threads=threads)
     if not config.prompts and prompts is None:
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
@@ -88,14 +88,14 @@ def filter_stored(
 
 
 def _launch(job: AuditJob, launcher: str, resources: Resources, workers: int, part: Part | None) -> RunFolder:
-    """Have workers do what is not done yet."""
-    with _at_work(job, part):
+    """Start workers, which do the shards that are not done yet."""
+    with _locked(job, part):
         return run_pool(job, make_pool(launcher, job.work, resources), workers, part)
 
 
 @contextlib.contextmanager
-def _at_work(job: AuditJob, part: Part | None) -> Iterator[None]:
-    """Hold the run's lock; at the end of a run that nothing interrupted, remove what killed workers left."""
+def _locked(job: AuditJob, part: Part | None) -> Iterator[None]:
+    """Hold the run's lock; unless the run is interrupted, remove what killed workers left at its end."""
     check_startable(job.start.storage)
     with job.start.storage.lock(part):
         try:

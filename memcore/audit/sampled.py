@@ -1,4 +1,4 @@
-"""A shard's prompts from a sampler: batches that mix them, graphs that grow, budgets that end them."""
+"""Sample a shard's prompts: batches mix them, graphs grow, and budgets end them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from memcore.audit.context import ShardContext
 from memcore.audit.in_flight import PromptInFlight, graph_settings, on_host
-from memcore.errors import MemcoreError, SamplerError
+from memcore.errors import SamplerError
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
 from memcore.graphs.growing_host import HostGrowingGraphs
 from memcore.graphs.start import start_graphs
 from memcore.sampling.batches import RequestBatch, interleave
-from memcore.sampling.protocol import Sampler, check_images
+from memcore.sampling.protocol import Sampler
+from memcore.sampling.sample import sample_batch
 from memcore.sampling.screen import Screened, screen_prompts
 from memcore.system.credentials import redact
 from memcore.types import Images, StopReason
@@ -31,22 +32,25 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         else:
             wanted.append(prompt_id)
     in_flight: dict[int, PromptInFlight] = {}
-    graphs: GrowingGraphs | None = None  # made when it is known which device the sampler's images are on
+    graphs: GrowingGraphs | None = None  # made once it is known which device the sampler's images are on
     failed: set[int] = set()
     batches = interleave(
         ((i, names[i]) for i in wanted), config.make_budget(), config.batch_size, run_seed=config.seed
     )
     while (batch := batches.next_batch()) is not None:
-        for part, images in _sample(context, sampler, batch, failed):
+        for part, images in sample_batch(sampler, batch, context.stages.timed):
+            if isinstance(images, SamplerError):
+                run = part.runs[0]
+                failed.add(run.prompt_id)
+                context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(images)))
+                continue
             if graphs is None:
                 graphs = start_graphs(settings, images)
-            new = [run for run in part.runs if run.prompt_id not in in_flight]
-            graphs.begin([run.prompt_id for run in new])
-            for run in new:
-                prompt = in_flight[run.prompt_id] = PromptInFlight(run.prompt_id, run.prompt, graphs)
-                if run.prompt_id in screened:
-                    prompt.scores = screened[run.prompt_id].scores
-            _extend(context, in_flight, graphs, images, part)
+            runs = _begin(in_flight, graphs, part, screened)
+            with context.stages.timed("graph"):
+                graphs.extend(images, runs)
+            if config.keep == "all":
+                _write_images(context, part, images)
             del images
         context.on_progress(len(batch))
         for prompt_id in failed:
@@ -56,7 +60,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         if graphs is None:
             continue
         due = batches.awaiting_decision()
-        bounds = graphs.bounds(due)  # one question for all of them, when the first answer is read
+        bounds = graphs.bounds(due)  # one transfer for all of them, when the first answer is read
         for prompt_id in due:
             with context.stages.timed("clique"):
                 stop = batches.decide(prompt_id, functools.partial(bounds, prompt_id))
@@ -92,59 +96,29 @@ def _screened_out(prompt_id: int, text: str, screened: Screened, settings: Graph
     return PromptInFlight(prompt_id, text, graphs, stop=StopReason.SCREENED, scores=screened.scores)
 
 
-def _extend(
-    context: ShardContext,
-    in_flight: Mapping[int, PromptInFlight],
+def _begin(
+    in_flight: dict[int, PromptInFlight],
     graphs: GrowingGraphs,
-    images: Images,
     batch: RequestBatch,
-) -> None:
-    """Add a batch to the graphs of its prompts."""
+    screened: Mapping[int, Screened],
+) -> list[PromptRun]:
+    """Begin the prompts that are new in a batch, note the seeds of all, and return where their images are in it."""
+    new = [run for run in batch.runs if run.prompt_id not in in_flight]
+    graphs.begin([run.prompt_id for run in new])
+    for run in new:
+        prompt = in_flight[run.prompt_id] = PromptInFlight(run.prompt_id, run.prompt, graphs)
+        if run.prompt_id in screened:
+            prompt.scores = screened[run.prompt_id].scores
     runs = []
     first = 0
     for prompt_id, _, seeds in batch.runs:
         runs.append(PromptRun(prompt_id, first, len(seeds)))
         first += len(seeds)
         in_flight[prompt_id].seeds += seeds.tolist()
-    with context.stages.timed("graph"):
-        graphs.extend(images, runs)
-    if context.config.keep == "all":
-        for request, image in zip(batch, images.pixels, strict=True):
-            context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+    return runs
 
 
-def _sample(
-    context: ShardContext, sampler: Sampler, batch: RequestBatch, failed: set[int]
-) -> Iterator[tuple[RequestBatch, Images]]:
-    """Yield the batch's images; if it fails, each prompt's part on its own, and quarantine those that fail again."""
-    try:
-        with context.stages.timed("sample"):
-            images = _checked(sampler, batch)
-    except SamplerError as error:
-        first_error = error
-    else:
-        yield batch, images
-        return
-    for run in batch.runs:
-        part = RequestBatch([run])
-        try:
-            if len(batch.runs) == 1:
-                raise first_error
-            with context.stages.timed("sample"):
-                images = _checked(sampler, part)
-        except SamplerError as error:
-            failed.add(run.prompt_id)
-            context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(error)))
-        else:
-            yield part, images
-
-
-def _checked(sampler: Sampler, requests: RequestBatch) -> Images:
-    try:
-        images = sampler.sample(requests)
-    except MemcoreError:
-        raise
-    except Exception as error:
-        raise SamplerError(f"the sampler raised {type(error).__name__}: {error}") from error
-    check_images(images, requests, sampler.image_shape)
-    return images
+def _write_images(context: ShardContext, batch: RequestBatch, images: Images) -> None:
+    """Write every image of a batch."""
+    for request, image in zip(batch, images.pixels, strict=True):
+        context.folder.write_image(request.prompt_id, request.seed, on_host(image))

@@ -1,7 +1,7 @@
-"""The worker: one shard's prompts sampled (or read), graphed, searched, and written. A pure function of its arguments.
+"""Do one shard: sample or read its prompts, graph and search them, and write them. A pure function of its arguments.
 
 Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done, and maybe a
-checkpoint of the prompts that are.
+checkpoint of its finished prompts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def run_shard(
 ) -> dict[str, Any]:
     """Do one shard of the context's run and write it.
 
-    The context's ``on_progress`` is told the number of generations done or, where a prompt stopped early, spared. What
+    The context's ``on_progress`` gets the number of generations done or, where a prompt stopped early, spared. What
     cannot be sampled or read is quarantined with a reason. Finished prompts are written to the shard's checkpoint from time
-    to time, and when the shard is interrupted or fails, so that whoever does it next resumes there. Returns counts:
+    to time, and when the shard is interrupted or fails, so that the next worker resumes there. Returns counts:
     prompts, generated, findings, failed.
     """
     record = context.folder.read_partial(shard)
@@ -46,9 +46,8 @@ def run_shard(
         prompts = sample_prompts(context, context.source, todo)
     saved = time.monotonic()
     try:
-        # map, since no name may hold on to a prompt when the next is begun: its images are the memory of a run
-        for row in map(functools.partial(finish_prompt, context), prompts):
-            record.rows.append(row)
+        # map: no name may keep a prompt alive when the next one is begun, since its images are the memory of a run
+        for _ in map(functools.partial(finish_prompt, context), prompts):
             if time.monotonic() - saved >= checkpoint_seconds:
                 _checkpoint(context.folder, shard, record)
                 saved = time.monotonic()
@@ -68,7 +67,7 @@ def run_shard(
 
 
 def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> None:
-    """Write a shard that failed too often: the rows of its checkpoint stay, its other prompts are failed.
+    """Write a shard that failed too often: the rows of its checkpoint are kept, its other prompts are marked as failed.
 
     ``reason`` is the code and ``detail`` the traceback for the quarantine.
     """
@@ -81,7 +80,7 @@ def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> 
 
 
 def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) -> None:
-    """Add a failed row for every prompt of the shard that has none, and put all in order."""
+    """Add a failed row for each prompt of the shard without a row, and sort all."""
     missing = set(shard.prompt_ids) - {int(row["prompt_id"]) for row in record.rows}
     reasons = {int(q["prompt_id"]): str(q["reason"]) for q in record.quarantine if q["prompt_id"] is not None}
     record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
@@ -97,7 +96,7 @@ def _failed(record: ShardRecord) -> set[int]:
 
 
 def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
-    """Write the finished prompts, and of the quarantine what belongs to them: the others are done again."""
+    """Write the finished prompts and their entries of the quarantine; the other prompts are done again."""
     finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
     if finished:
         quarantine = [q for q in record.quarantine if q["prompt_id"] in finished]

@@ -1,4 +1,4 @@
-"""What a worker takes its generations from: a pipeline, a named Python sampler, or stored images. Made once a worker."""
+"""Make what a worker takes its generations from: a pipeline, a named Python sampler, or stored images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Source: TypeAlias = Sampler | StoredPrompts
 
 
 def make_source(config: Config, threads: int | None = None) -> Source:
-    """Make the source that the configuration names. Raises ConfigError if there is none such."""
+    """Make the source that the configuration names. Raises ConfigError if there is no such source."""
     if config.source == "stored":
         return stored_prompts(config, threads)
     if config.source == "custom":
@@ -43,7 +43,7 @@ def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
     return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
 
 
-def identity_of(source: Source) -> Identity:
+def describe_source(source: Source) -> Identity:
     """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     return Identity(

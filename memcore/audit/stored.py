@@ -1,4 +1,4 @@
-"""A shard's prompts from stored generations."""
+"""Read a shard's prompts from stored generations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memcore.sources.by_prompt import StoredPrompts
 def read_prompts(
     context: ShardContext, stored: StoredPrompts, todo: Sequence[int]
 ) -> Iterator[PromptInFlight]:
-    """Yield each prompt when its images were read, a batch of images at a time."""
+    """Yield each prompt once its images are read, a batch of images at a time."""
     graphs = HostGrowingGraphs(graph_settings(context.config, stored.image_shape, context.threads))
     for prompt_id in todo:
         graph = graphs.begin_one(prompt_id, **stored.images_in(prompt_id))
@@ -35,5 +35,5 @@ def read_prompts(
         else:
             if prompt.seeds:
                 yield prompt
-        del graph, prompt  # before the next prompt: a prompt's images are the memory of a run
+        del graph, prompt  # freed before the next prompt: a prompt's images are the memory of a run
         graphs.drop(prompt_id)

@@ -1,4 +1,4 @@
-"""An audit as a job of the engine: a task is a shard of prompts, sampled or read from a source that a worker makes once."""
+"""An audit as a job of the engine: a task is a shard of prompts, and each worker makes its source once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memcore.audit.context import ShardContext
 from memcore.audit.shard import give_up_shard, run_shard
-from memcore.audit.source import Source, identity_of, make_source
+from memcore.audit.source import Source, describe_source, make_source
 from memcore.engine.scheduler import list_pending
 from memcore.engine.task import Counts, Identity, OnProgress
 from memcore.runs.config import Config
@@ -18,7 +18,7 @@ from memcore.system.progress import Progress
 
 
 class AuditWork:
-    """What each worker of an audit does. ``source`` is given where a program hands in its own sampler."""
+    """The work of an audit's workers. ``source`` is given where a program passes its own sampler."""
 
     def __init__(self, config: Config, source: Source | None = None) -> None:
         self._config = config
@@ -30,7 +30,7 @@ class AuditWork:
         self._threads = threads
         if self._source is None:
             self._source = make_source(self._config, threads)
-        return identity_of(self._source)
+        return describe_source(self._source)
 
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
@@ -42,7 +42,7 @@ class AuditWork:
 
 
 def _last_error(storage: Storage, task: str) -> str:
-    """Return the last entry's detail of a shard's quarantine."""
+    """Return the detail of the last entry in a shard's quarantine."""
     details = quarantine_table(storage, task)["detail"].to_pylist()
     return str(details[-1]) if details else "no image could be read"
 
@@ -65,7 +65,7 @@ class AuditJob:
     ) -> None:
         """Open the run if it exists, and read the prompts.
 
-        ``total`` is the number of images where they are stored. ``retry`` does shards again that were given up.
+        ``total`` is the number of images where they are stored. ``retry`` repeats shards that were given up.
         """
         self.start = RunStart(run, config, prompts)
         self.work = AuditWork(config, source)
@@ -94,21 +94,21 @@ class AuditJob:
         give_up_shard(folder, folder.shard(task), reason, detail)
 
     def forget(self, folder: RunFolder, task: str) -> None:
-        """Have a shard no longer count as done."""
+        """Remove a shard's files, so that it is done again."""
         folder.forget(folder.shard(task))
 
     def on_progress(self, count: int) -> None:
-        """Show that so many more images are done, or were spared."""
+        """Show that ``count`` more images are done or spared."""
         if self._progress is not None:
             self._progress.advance(count)
 
     def close(self) -> None:
-        """End the progress."""
+        """Close the progress display."""
         if self._progress is not None:
             self._progress.close()
 
     def useful_workers(self, part: Part | None) -> int:
-        """Return how many workers can have something to do; at least one, which finds out whether the run is the same."""
+        """Return how many workers have something to do; at least one, which checks that the run is the same."""
         run = self.start.run
         if run is None:
             count = self.start.prompts.count
@@ -120,7 +120,7 @@ class AuditJob:
     def _make_progress(self, folder: RunFolder) -> Progress:
         each = folder.config.generations
         whole = self._total if self._total is not None else each * len(folder.prompts)
-        # a prompt that stopped early counts in full: what it spared is not left to do
+        # a prompt that stopped early counts in full: what it spared is not to be done
         done = sum(
             int(m["generated"]) if self._total is not None else each * int(m["prompts"])
             for m in folder.manifests()

@@ -1,1 +1,1 @@
-"""The implementations behind the public functions: one interface, three ways to run it."""
+"""The implementations of the public functions: one interface, three ways to run it."""

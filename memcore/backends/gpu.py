@@ -1,4 +1,4 @@
-"""CUDA tensors: the oracle's interface on the Triton kernels. torch and triton load inside functions only."""
+"""The Triton kernels for CUDA tensors, with the interface of the oracle. Only functions import torch and triton."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from memcore.types import Channels
 if TYPE_CHECKING:
     import torch
 
-#: Compute capability from which the kernels compile: int8 matrix units and asynchronous copies.
+#: The least compute capability of the kernels, which need int8 matrix units and asynchronous copies.
 MIN_CAPABILITY = (8, 0)
 
 
 def available() -> tuple[bool, str]:
-    """Whether CUDA tensors can be compared here, and on what, or why not."""
+    """Return whether CUDA tensors can be compared here, and on which device, or why not."""
     for package in ("torch", "triton"):
         if importlib.util.find_spec(package) is None:
             return False, f"{package} is not installed: pip install 'memcore-audit[gpu]'"
@@ -39,10 +39,10 @@ def tiled_l2_ssd(
     tile: tuple[int, int],
     channels: Channels = "last",
 ) -> torch.Tensor:
-    """(B, N, H, W, C), (B, M, H, W, C) uint8 -> (B, N, M) int64 on the same device, or all without B.
+    """Return the ssd (B, N, M) int64 of images (B, N, H, W, C), (B, M, H, W, C) uint8 on their device, or all without B.
 
-    ``channels="first"`` takes (B, N, C, H, W). Images are read in place, whatever their strides. The work is
-    queued on the current stream: this returns before it is done.
+    ``channels="first"`` takes (B, N, C, H, W). Images are read in place, whatever their strides. The work is queued on
+    the current stream: this returns before it is done.
     """
     kernels = _kernels(images)
     ssd: torch.Tensor = kernels.tiled_l2_ssd(images, other, tile=tile, channels=channels)
@@ -52,15 +52,15 @@ def tiled_l2_ssd(
 def tiled_l2_graph(
     images: torch.Tensor, tile: tuple[int, int], ssd_max: int, channels: Channels = "last"
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """(N, H, W, C) uint8 -> edges (E, 2) with i < j, sorted, and their ssd: only these leave the device."""
+    """Return edges (E, 2) with i < j, sorted, and their ssd, of images (N, H, W, C); only these leave the device."""
     edges, ssd = edges_within(tiled_l2_ssd(images, None, tile, channels), ssd_max)
     return edges.cpu().numpy(), ssd.cpu().numpy()
 
 
 def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(Q, D), (N, D) uint8 -> ssd and indices (Q, k) int64 on the same device, nearest first, ties by index.
+    """Return ssd and indices (Q, k) int64 of queries (Q, D) and a corpus (N, D) uint8, nearest first, ties by index.
 
-    Queued on the current stream: this returns before it is done.
+    Both are on the same device as the arguments. The work is queued on the current stream: this returns before it is done.
     """
     _kernels(queries)
     from memcore_kernels import knn as kernel
@@ -76,7 +76,7 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
 def device_graphs(
     slots: int, capacity: int, shape: tuple[int, int, int], tile: tuple[int, int], ssd_max: int, device: str
 ) -> Any:
-    """``memcore_kernels.DeviceGraphs``, once it is sure that there are kernels for it."""
+    """Return ``memcore_kernels.DeviceGraphs``, or raise MissingExtraError where triton is not installed."""
     if importlib.util.find_spec("triton") is None:
         raise MissingExtraError("triton", "gpu", "graphs on a CUDA device")
     import memcore_kernels
@@ -85,9 +85,9 @@ def device_graphs(
 
 
 def edges_within(ssd: torch.Tensor, ssd_max: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, N) int64 -> edges (E, 2) int32 with i < j, sorted, and their ssd (E,), on the device of ``ssd``.
+    """Return edges (E, 2) int32 with i < j, sorted, and their ssd (E,), of all ssd (N, N) int64, on its device.
 
-    Waits for the device, since the number of edges decides the answer's size.
+    Waits for the device, since the answer's size is the number of edges.
     """
     import torch
 
@@ -97,7 +97,7 @@ def edges_within(ssd: torch.Tensor, ssd_max: int) -> tuple[torch.Tensor, torch.T
 
 
 def _kernels(images: torch.Tensor) -> Any:
-    """The kernels' package, once it is sure that it can run on the images' device."""
+    """Return the package of kernels, or raise where it cannot run on the images' device."""
     if importlib.util.find_spec("triton") is None:
         raise MissingExtraError("triton", "gpu", "comparing CUDA tensors")
     import torch
@@ -106,7 +106,7 @@ def _kernels(images: torch.Tensor) -> Any:
         capability = torch.cuda.get_device_capability(images.device)
         if capability < MIN_CAPABILITY:
             reason = _too_old(torch.cuda.get_device_name(images.device), capability)
-            raise DeviceError(f"images stand on {images.device}: {reason}; call images.cpu() first")
+            raise DeviceError(f"images are on {images.device}: {reason}; call images.cpu() first")
     import memcore_kernels
 
     return memcore_kernels

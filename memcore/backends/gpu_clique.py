@@ -1,7 +1,7 @@
-"""Cliques of graphs that stand on a CUDA device, by the CUDA part of the core. torch loads inside functions only.
+"""Cliques of graphs on a CUDA device, by the CUDA part of the core. Only functions import torch.
 
-Graphs come as bits: (G, n, W) int32, W = ceil(n / 32), bit u % 32 of word u // 32 of row v for the edge (v, u), which
-is what ``memcore_kernels.threshold_graph`` writes. Answers stay on the device until somebody asks for them.
+Graphs are bits, as ``memcore_kernels.threshold_graph`` writes them: (G, n, W) int32, W = ceil(n / 32), with bit u % 32 of
+word u // 32 of row v for the edge (v, u). Answers stay on the device until they are requested.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 if TYPE_CHECKING:
     import torch
 
-#: Largest graph that the kernel takes: a set of vertices is one 32-bit word for each of a warp's 32 lanes.
+#: Vertices of the largest graph that the kernel takes: a set is one 32-bit word in each of a warp's 32 lanes.
 MAX_VERTICES = 1024
 WORD_BITS = 32
 
 
 class Found(NamedTuple):
-    """One graph's answer on the host, as the CPU solver gives it."""
+    """One graph's answer on the host, in the form of the CPU solver."""
 
     members: tuple[int, ...]
     lower: int
@@ -30,17 +30,17 @@ class Found(NamedTuple):
 
 
 def available() -> tuple[bool, str]:
-    """Whether this build can solve cliques on a CUDA device here, or why not."""
+    """Return whether this build can solve cliques on a CUDA device here, and the reason if not."""
     status = _core.cuda_status()
     return status["available"], status["reason"]
 
 
 def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(G, n, W) int32 -> members (G, W) int32 as bits, bounds (G, 4) int64: lower, upper, proven, nodes.
+    """Return members (G, W) int32 as bits and bounds (G, 4) int64 (lower, upper, proven, nodes) of bits (G, n, W) int32.
 
-    Queued on the current stream of the tensor's device; this returns before it is done. ``min_size``, ``node_limit``
-    and the bounds as in ``csrc/cuda/memcore_cuda.h``. Raises DeviceError where the core has no CUDA part or the device
-    does not answer, ArgumentTypeError and ArgumentValueError, naming the argument.
+    The work is queued on the current stream of the tensor's device; this returns before it is done. ``min_size``,
+    ``node_limit`` and the bounds are those of ``csrc/cuda/memcore_cuda.h``. Raises DeviceError where the core has no CUDA
+    part or the device does not answer, ArgumentTypeError or ArgumentValueError for another dtype or shape.
     """
     import torch
 
@@ -52,7 +52,7 @@ def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[
             f"bits must be (G, n, ceil(n / 32)) with n <= {MAX_VERTICES}, got shape {tuple(bits.shape)}"
         )
     if not bits.is_cuda:
-        raise DeviceError(f"bits must stand on a CUDA device, got {bits.device}")
+        raise DeviceError(f"bits must be on a CUDA device, got {bits.device}")
     usable, reason = available()
     if not usable:
         raise DeviceError(f"cliques on {bits.device} need the core's CUDA part: {reason}")
@@ -63,7 +63,7 @@ def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[
 def launch(
     library: Any, bits: torch.Tensor, device: int, stream: int, min_size: int, node_limit: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Calls ``library``, the core or what stands in for it, with the addresses of contiguous tensors."""
+    """Call ``library``, the core or a substitute for it, with the addresses of contiguous tensors."""
     graphs, n, words = bits.shape
     members = bits.new_empty((graphs, words))
     bounds = bits.new_empty((graphs, 4)).long()
@@ -72,7 +72,7 @@ def launch(
         raise DeviceError(
             f"device {device} does not answer: no workspace for {graphs} graphs on {n} vertices"
         )
-    # The allocator gives memory out in the order of the stream, so that this may go before the kernel has run.
+    # The allocator reuses memory in the order of the stream, so this may be freed before the kernel has run.
     workspace = bits.new_empty((size // 4,))
     error = library.cuda_max_clique(
         device,
@@ -94,7 +94,7 @@ def launch(
 
 
 def to_host(members: torch.Tensor, bounds: torch.Tensor) -> list[Found]:
-    """One transfer for all graphs; waits for the device."""
+    """Return all graphs' answers with one transfer; waits for the device."""
     import torch
 
     words = members.shape[1]
@@ -108,9 +108,9 @@ def read_found(row: list[int], words: int) -> Found:
 
 
 def find_cliques(bits: torch.Tensor, min_size: int, node_limit: int) -> list[Found] | None:
-    """Vertex-disjoint cliques of one graph (n, W), largest first; None where the node limit left one unproven.
+    """Return vertex-disjoint cliques of one graph (n, W), largest first, or None where the node limit left one unproven.
 
-    A launch and a transfer of a few bytes for each clique, and one more to see that none is left.
+    Takes a launch and a transfer of a few bytes for each clique, and one more to see that none remains.
     """
     bits = bits[None].clone()
     cliques: list[Found] = []
@@ -128,7 +128,7 @@ def find_cliques(bits: torch.Tensor, min_size: int, node_limit: int) -> list[Fou
 
 
 def pack(adjacency: torch.Tensor) -> torch.Tensor:
-    """(..., n, n) bool or uint8 -> (..., n, W) int32 bits, on the same device."""
+    """Return matrices (..., n, n) of bool or uint8 as bits (..., n, W) int32, on the same device."""
     import torch
 
     n = adjacency.shape[-1]
@@ -140,7 +140,7 @@ def pack(adjacency: torch.Tensor) -> torch.Tensor:
 
 
 def unpack(bits: torch.Tensor, n: int) -> torch.Tensor:
-    """(..., W) int32 bits -> (..., n) bool, on the same device."""
+    """Return bits (..., W) int32 as (..., n) bool, on the same device."""
     import torch
 
     shifts = torch.arange(WORD_BITS, dtype=torch.int32, device=bits.device)

@@ -1,4 +1,4 @@
-"""The oracle: NumPy in int64, written to be read. Every other backend must equal it with ==."""
+"""The oracle: NumPy in int64, written to be read. Every other backend must equal it, bit for bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memcore.arrays import ssd_dtype
 
 
 def tiles(images: NDArray[Any], tile: tuple[int, int]) -> NDArray[Any]:
-    """(N, H, W, C) -> (N, T, K): each image's tiles, row by row, each flattened."""
+    """Return the tiles (N, T, K) of images (N, H, W, C), row by row, each flattened."""
     n, h, w, c = images.shape
     th, tw = tile
     cut = images.reshape(n, h // th, th, w // tw, tw, c).transpose(0, 1, 3, 2, 4, 5)
@@ -21,7 +21,7 @@ def tiles(images: NDArray[Any], tile: tuple[int, int]) -> NDArray[Any]:
 def tiled_l2_ssd(
     images: NDArray[np.uint8], other: NDArray[np.uint8] | None, tile: tuple[int, int]
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """(B, N, H, W, C), (B, M, H, W, C) -> (B, N, M): the largest tile's sum of squared differences."""
+    """Return (B, N, M), the largest tile's sum of squared differences of images (B, N, H, W, C), (B, M, H, W, C)."""
     other = images if other is None else other
     b, n, m = images.shape[0], images.shape[1], other.shape[1]
     k = tile[0] * tile[1] * images.shape[-1]
@@ -37,7 +37,7 @@ def tiled_l2_ssd(
 def tiled_l2_float(
     images: NDArray[Any], other: NDArray[Any] | None, tile: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """The same for float images in [0, 1], as a distance in float64: what the float32 kernels are compared with."""
+    """Return the distances (B, N, M) of float images in [0, 1] in float64, with which float32 kernels are compared."""
     other = images if other is None else other
     b, n, m = images.shape[0], images.shape[1], other.shape[1]
     out = np.zeros((b, n, m), dtype=np.float64)
@@ -52,7 +52,7 @@ def tiled_l2_float(
 def tiled_l2_graph(
     images: NDArray[np.uint8], tile: tuple[int, int], ssd_max: int
 ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
-    """(N, H, W, C) -> edges (E, 2) with i < j, sorted, and their ssd."""
+    """Return edges (E, 2) with i < j, sorted, and their ssd, of images (N, H, W, C)."""
     ssd = tiled_l2_ssd(images[None], None, tile)[0]
     i, j = np.nonzero(np.triu(ssd <= ssd_max, 1))
     return np.stack([i, j], axis=1).astype(np.int32), ssd[i, j]
@@ -61,7 +61,7 @@ def tiled_l2_graph(
 def knn(
     queries: NDArray[np.uint8], corpus: NDArray[np.uint8], k: int
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
-    """(Q, D), (N, D) -> ssd (Q, k), indices (Q, k): ascending by (ssd, index)."""
+    """Return ssd (Q, k) and indices (Q, k), ascending by (ssd, index), of queries (Q, D) and a corpus (N, D)."""
     ssd = np.empty((len(queries), k), dtype=ssd_dtype(queries.shape[1]))
     indices = np.empty((len(queries), k), dtype=np.int64)
     wide = corpus.astype(np.int64)
@@ -73,10 +73,10 @@ def knn(
 
 
 def max_clique(adjacency: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The lexicographically smallest maximum clique, by enumeration: for small graphs only.
+    """Return the lexicographically smallest maximum clique by enumeration, for small graphs only.
 
-    Cliques are grown in ascending order of their vertices, so they appear in lexicographic order: the first that
-    reaches a size is the smallest of that size.
+    Cliques grow in ascending order of their vertices, so they appear in lexicographic order: the first that reaches a
+    size is the smallest of that size.
     """
     neighbors = [{int(v) for v in np.nonzero(row)[0]} - {u} for u, row in enumerate(adjacency)]
     best: tuple[int, ...] = ()
@@ -95,7 +95,7 @@ def max_clique(adjacency: NDArray[np.bool_]) -> tuple[int, ...]:
 
 
 def find_cliques(adjacency: NDArray[np.bool_], min_size: int) -> list[tuple[int, ...]]:
-    """Vertex-disjoint cliques of at least min_size, largest first: each the maximum clique of what remains."""
+    """Return vertex-disjoint cliques of at least min_size, each the maximum clique of the vertices that remain."""
     rest = np.array(adjacency, dtype=np.bool_)
     found: list[tuple[int, ...]] = []
     while len(clique := max_clique(rest)) >= min_size:

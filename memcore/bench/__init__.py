@@ -1,4 +1,4 @@
-"""The kernels against their peers: the answer is asserted, both are timed in turn, the ratio is printed."""
+"""Time the kernels against their peers: assert the answer, time both in turn, and print the ratio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memcore.errors import ArgumentValueError
 __all__ = ["PARTS", "WrongAnswerError", "run_all", "table"]
 
 
-#: What can be measured alone, in the order in which it is.
+#: The parts that can be measured alone, in the order of measuring.
 PARTS = ("dense", "graph", "clique", "knn", "stored")
 
 
@@ -25,9 +25,9 @@ def run_all(
 ) -> list[dict[str, Any]]:
     """Measure, and return the machine, then one dict a measurement (see ``rows.Row``), in plain JSON types.
 
-    ``quick`` takes small inputs: about a minute. ``isa`` measures that instruction set instead of the strongest,
+    ``quick`` uses small inputs and takes about a minute. ``isa`` measures that instruction set instead of the strongest,
     ``parts`` some of ``PARTS``. A part whose answer is wrong is not timed: it gives one row with ``refused`` set and
-    the reason in ``note``, and the other parts are measured all the same. ``progress`` is called with a line for each row,
+    the reason in ``note``, and the other parts are still measured. ``progress`` is called with a line for each row,
     since the whole takes minutes. Raises IsaError and ArgumentValueError.
     """
     from memcore import isa as instruction_sets
@@ -77,7 +77,7 @@ def collect(section: str, rows: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> list[str]:
-    """Return the lines of what ``run_all`` returned, for a person: the machine first, tables, and which targets hold."""
+    """Return the results of ``run_all`` as lines for a person: the machine, tables, and which targets hold."""
     from memcore.bench import machine, rows
 
     first = [result for result in results if result["section"] == "machine"]

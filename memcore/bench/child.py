@@ -1,4 +1,4 @@
-"""Processes of our own: what they need to import the same memcore."""
+"""The environment in which a child process imports the same memcore."""
 
 from __future__ import annotations
 

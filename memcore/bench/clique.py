@@ -1,4 +1,4 @@
-"""Maximum cliques: against igraph, networkx, cliquematch and networkit, each within a time limit."""
+"""Maximum cliques against igraph, networkx, cliquematch and networkit, each within a time limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from memcore.bench.rows import MS_A_GRAPH, Row, Target, figure
 from memcore.bench.timing import Pairs, Spread, WrongAnswerError, alone, measure
 from memcore.types import Clique, Graph
 
-#: Graph -> Clique: what is timed; a test hands in a wrong one.
+#: Graph -> Clique: what is timed; a test passes a wrong one.
 Kernel = Callable[[Graph], Clique]
 
 _NO_TIMER = not hasattr(signal, "setitimer")
@@ -39,7 +39,7 @@ _ENUMERATED = 16
 
 
 def makers(quick: bool) -> dict[str, Callable[[], Graph]]:
-    """Return name -> how to make the graph, from the sparse ones of ordinary prompts to those that are hard."""
+    """Return a maker for each graph by name, from the sparse graphs of ordinary prompts to the hard ones."""
     n = 200 if quick else 500
     kinds = [("12 duplicates", 0.15), ("all same", 0.15), ("low-contrast grey", 0.12)]
     if not quick:
@@ -59,7 +59,7 @@ def makers(quick: bool) -> dict[str, Callable[[], Graph]]:
 
 
 def verify(name: str, graph: Graph, kernel: Kernel = memcore.max_clique) -> Clique:
-    """Return the clique, after checks that need no trust.
+    """Return the clique, after checks that do not rely on the search.
 
     Members are all connected, bounds agree, and on induced subgraphs the answer is the enumeration's. Raises
     WrongAnswerError.
@@ -70,7 +70,7 @@ def verify(name: str, graph: Graph, kernel: Kernel = memcore.max_clique) -> Cliq
     inner = adjacency[np.ix_(members, members)]
     if int(inner.sum()) != len(members) * (len(members) - 1) or sorted(set(members)) != members:
         raise WrongAnswerError(
-            f"clique of {name}: the {len(members)} members are no clique; nothing was timed"
+            f"clique of {name}: the {len(members)} members are not a clique; nothing was timed"
         )
     if not found.lower == len(members) <= found.upper or found.proven != (found.lower == found.upper):
         raise WrongAnswerError(
@@ -108,7 +108,7 @@ def run(quick: bool, *, kernel: Kernel = memcore.max_clique) -> Iterator[Row]:
 def one_graph(
     name: str, found: Clique, ours: Spread, outcomes: Mapping[str, Mapping[str, Any]], limit_s: float
 ) -> Iterator[Row]:
-    """Return a row a peer, and a row for the best of them, which is what the target speaks of."""
+    """Return a row for each peer, and a row for the best of them, to which the target applies."""
     work = f"largest clique of {name}: {len(found)}{'' if found.proven else f' to {found.upper}, unproven'}"
     ratios: list[tuple[Spread, bool, str]] = []
     for peer, outcome in outcomes.items():
@@ -156,7 +156,7 @@ def best_of_peers(name: str, work: str, found: Clique, ratios: list[tuple[Spread
 
 
 def against(peer: str, made: list[Graph], limit_s: float, rounds: int) -> list[dict[str, Any]]:
-    """Return what became of each graph: ``size``, ``ours_s``, ``other_s``; or a ``note`` (``ended``: limit)."""
+    """Return the outcome of each graph: ``size``, ``ours_s``, ``other_s``; or a ``note`` (``ended``: limit)."""
     absent = missing(PEERS[peer][0])
     if absent is not None:
         return [{"note": absent}] * len(made)
@@ -194,7 +194,7 @@ def _one_process(
         searching = False
         while len(outcomes) < count - first:
             try:
-                # On Windows the wall clock is all there is; elsewhere the child ends itself, and this is for the worst.
+                # On Windows there is only the wall clock; elsewhere the child ends itself, and this is the last resort.
                 line = steps.get(timeout=limit_s if searching and _NO_TIMER else _START_S + 20 * limit_s)
             except queue.Empty:
                 ended = searching and _NO_TIMER

@@ -1,6 +1,6 @@
-"""One clique peer in a process of its own, so that a search that does not end can be ended.
+"""Run a clique peer in a process of its own, so that a search that does not end can be stopped.
 
-``python -m memcore.bench.clique_peer PEER GRAPHS.npz LIMIT ROUNDS FIRST`` solves graph FIRST and all after,
+``python -m memcore.bench.clique_peer PEER GRAPHS.npz LIMIT ROUNDS FIRST`` solves graph FIRST and all after it,
 in turn with memcore, and prints one line of JSON a step: ``ready``, then for each graph ``built``, ``first``
 (the peer's first answer) and ``done`` (all rounds). The peer's graph is built before the clock starts.
 """
@@ -81,9 +81,9 @@ def _say(**what: Any) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """Have the system end this process after that many seconds of the processor; 0 cancels it.
+    """Let the system end this process after ``seconds`` of the processor; 0 cancels it.
 
-    A busy machine must not make a peer look slow. Where there is no such timer the parent's clock ends us.
+    A busy machine must not make a peer look slow. Where there is no such timer, the parent ends this process by its clock.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)

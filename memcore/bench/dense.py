@@ -1,4 +1,4 @@
-"""Dense tiled l2, N x N: against its peers, against the core's own peak, on every instruction set."""
+"""Dense tiled l2, N x N, against its peers and against the core's own peak, on every instruction set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from memcore.bench.timing import (
 )
 from memcore.system.cpus import processors
 
-#: (images, output, threads) -> (N, N): what is timed; a test hands in a wrong one.
+#: (images, output, threads) -> (N, N): what is timed; a test passes a wrong one.
 Kernel = Callable[[NDArray[np.uint8], str, int], Any]
 
 GRID = (4, 4)
@@ -50,14 +50,14 @@ def memcore_kernel(images: NDArray[np.uint8], output: str, threads: int) -> Any:
     return memcore.pairwise_tiled_l2(images, grid=GRID, output=output, threads=threads)  # type: ignore[arg-type]
 
 
-def tile_of(images: NDArray[np.uint8]) -> tuple[int, int]:
+def tile_shape(images: NDArray[np.uint8]) -> tuple[int, int]:
     """Return height and width of a tile of the 4 x 4 grid."""
     return images.shape[1] // GRID[0], images.shape[2] // GRID[1]
 
 
 def tile_bytes(images: NDArray[np.uint8]) -> int:
     """Return K, the bytes of a tile."""
-    height, width = tile_of(images)
+    height, width = tile_shape(images)
     return height * width * int(images.shape[3])
 
 
@@ -79,7 +79,9 @@ def verify(images: NDArray[np.uint8], kernel: Kernel = memcore_kernel, *, sample
     what = f"dense on {isa.active()}"
     if ssd.shape != (n, n):
         raise WrongAnswerError(f"{what}: shape {ssd.shape} instead of {(n, n)}; nothing was timed")
-    require_equal(what, ssd[np.ix_(rows, columns)], peers.oracle_rows(images, rows, columns, tile_of(images)))
+    require_equal(
+        what, ssd[np.ix_(rows, columns)], peers.oracle_rows(images, rows, columns, tile_shape(images))
+    )
     require_equal(f"{what}, symmetry", ssd, ssd.T)
     distances = np.asarray(kernel(images, "distance", 1))
     require_equal(
@@ -95,7 +97,7 @@ def exact_distances(ssd: NDArray[Any], k: int) -> NDArray[np.float64]:
 
 
 def largest_error(distances: NDArray[Any], exact: NDArray[np.float64]) -> float:
-    """Return the largest error of all pairs of two images; 0 if nothing but the rounding to the result's dtype is left."""
+    """Return the largest error of all pairs of two images; 0 if only the rounding to the result's dtype is left."""
     pairs = ~np.eye(len(exact), dtype=np.bool_)
     if np.array_equal(distances[pairs], exact[pairs].astype(distances.dtype)):
         return 0.0
@@ -145,7 +147,7 @@ def against_peers(
 ) -> Iterator[Row]:
     """Measure one row a peer, in turn with us; the answer is compared with the oracle before the first is timed."""
     exact = exact_distances(verify(images, kernel), tile_bytes(images))
-    tile = tile_of(images)
+    tile = tile_shape(images)
     for peer in chosen:
         target = TARGETS.get(peer.name) if aimed else None
         absent = peers.missing(peer.module)
@@ -232,7 +234,7 @@ def against_peak(
 
 
 def _peak_iterations() -> int:
-    """Return the iterations of the peak loop that take about the tenth part of ``LONGEST_AGAIN_S``."""
+    """Return the iterations of the peak loop that take about a tenth of ``LONGEST_AGAIN_S``."""
     few = 1000
     return max(few, round(few * LONGEST_AGAIN_S / 10 / measure(lambda: _core.multiply_add_peak(few))))
 

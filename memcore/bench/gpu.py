@@ -1,7 +1,7 @@
 """The kernels for CUDA tensors against their peers on the same device, timed by CUDA events.
 
-Never run on a device yet; ``tests/bench/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
-clock of events with stand-ins; cuVS was never there.
+This has never run on a device: ``tests/bench/test_bench_gpu.py`` runs it on CPU tensors, the clique part and the
+clock of events with stand-ins, and without cuVS.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Clock = Callable[[Call, int], float]
 
 THRESHOLD = 0.15
 K = 50
-_CUVS = "cuvs is not installed: it is no part of an extra, since NVIDIA's own index has it (cuvs-cu12)"
+_CUVS = "cuvs is not installed: no extra has it, since it is in NVIDIA's own index (cuvs-cu12)"
 
 
 def by_events(call: Call, repeats: int) -> float:
@@ -54,7 +54,7 @@ def by_the_wall(call: Call, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-#: What there is to measure on a device.
+#: The parts that can be measured on a device.
 PARTS = ("dense", "graph", "clique", "knn")
 
 
@@ -62,7 +62,7 @@ def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
     """Measure as ``memcore.bench.run_all`` does: the machine with its device, then a dict a measurement.
 
     Without a device: the machine, and one row, marked as refused, whose note says why. Raises ArgumentValueError for a
-    part that is none of ``PARTS``.
+    part that is not in ``PARTS``.
     """
     from memcore.bench import collect
 
@@ -120,7 +120,7 @@ def _tiles(images: torch.Tensor, tile: tuple[int, int]) -> torch.Tensor:
 
 
 def by_int_mm(tiles: torch.Tensor) -> torch.Tensor:
-    """Turn (tiles, N, K) uint8 into (N, N) int64: torch's int8 product, one tile after the other, and its epilogue.
+    """Turn (tiles, N, K) uint8 into (N, N) int64: torch's int8 product, tile by tile, and its epilogue.
 
     N is filled up to a multiple of 8, and above 16, which that product asks for.
     """
@@ -147,7 +147,7 @@ def _dense(
     images = _on(device, kinds.images("diverse", n or (64 if quick else 500), size))
     ssd = memcore.pairwise_tiled_l2(images, channels="last", output="ssd")
     some = images[:24].cpu().numpy()
-    tile = dense.tile_of(some)
+    tile = dense.tile_shape(some)
     expected = reference.tiled_l2_ssd(some[None], None, tile)[0]
     require_equal(
         "dense on the device", np.asarray(ssd.cpu())[:24, :24].astype(np.int64), expected.astype(np.int64)

@@ -16,7 +16,7 @@ from memcore.bench.rows import FASTER, OF_THE_TIME, Row, Target
 from memcore.bench.timing import Spread, in_turn, require_equal
 from memcore.types import Graph, Threshold
 
-#: (images, threshold) -> Graph: what is timed; a test hands in a wrong one.
+#: (images, threshold) -> Graph: what is timed; a test passes a wrong one.
 Kernel = Callable[[NDArray[np.uint8], float], Graph]
 
 THRESHOLDS = (0.10, 0.15)
@@ -103,7 +103,7 @@ def features_taken(images: NDArray[np.uint8], rounds: int) -> Iterator[Row]:
             "graph", work, READ, isa.active(), OF_THE_TIME, target=target, note="the core keeps no features"
         )
         return
-    tile = dense.tile_of(images)
+    tile = dense.tile_shape(images)
     features = _core.Features(*tile)
     features.append(images, 1)
     for threshold in THRESHOLDS:

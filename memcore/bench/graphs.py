@@ -1,4 +1,4 @@
-"""Graphs to search for cliques: thresholded graphs of images, random and nearly complete ones."""
+"""Make graphs to search for cliques: thresholded graphs of images, random and nearly complete ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Edges = NDArray[np.int32]
 
 
 def from_edges(n: int, edges: Edges) -> Graph:
-    """Return a graph with nothing known of its distances."""
+    """Return a graph whose distances are not known."""
     return Graph(n, edges, None, np.zeros(len(edges), np.float32), 0.0, 0)
 
 
@@ -29,7 +29,7 @@ def random(n: int, density: float, seed: int) -> Graph:
 
 
 def nearly_complete(n: int, group: int, missing: float, seed: int) -> Graph:
-    """``group`` of ``n`` vertices are connected but for a share ``missing``; 2 % of the other pairs are."""
+    """Return a graph with a group of vertices that lacks a share ``missing`` of its edges, and 2 % of the other pairs."""
     dice = np.random.default_rng(seed).random((n, n))
     linked = dice < 0.02
     linked[:group, :group] = dice[:group, :group] >= missing
@@ -37,10 +37,10 @@ def nearly_complete(n: int, group: int, missing: float, seed: int) -> Graph:
 
 
 def memorised(n: int, seed: int) -> Graph:
-    """Return what is like a prompt's graph: a few stray edges and, for every fourth seed, copies of one image.
+    """Return a graph like a prompt's: a few stray edges and, for every fourth seed, copies of one image.
 
-    A copy is the image with noise of its own level s; two lie sqrt(s_i^2 + s_j^2) apart, give or take 1 %,
-    and are an edge up to 0.15. The best copies are a clique, the worse ones a fringe around it.
+    A copy is the image with noise of its own level s; the distance of two is sqrt(s_i^2 + s_j^2) within 1 %,
+    and up to 0.15 an edge. The best copies are a clique, the worse ones a fringe around it.
     """
     random = np.random.default_rng(seed)
     strays = np.sort(random.integers(n, size=(random.poisson(n / 4), 2)), axis=1)

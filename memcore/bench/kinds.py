@@ -1,6 +1,6 @@
-"""Kinds of generations, made from photographs that scikit-image and scikit-learn ship: deterministic.
+"""Make kinds of generations from photographs that scikit-image and scikit-learn ship, deterministically.
 
-A pruned graph is fast or slow by what the images look like. These kinds are the cases that matter: what a
+How fast a pruned graph is depends on what the images look like. These kinds are the cases that matter: what a
 prompt's generations usually are, what a memorised prompt's are, and what defeats a bound.
 """
 
@@ -28,7 +28,7 @@ Random = np.random.Generator
 DEFAULT_SEED = 7
 #: Pairs of copies lie between 0.02 and 0.07: edges at both of the thresholds that are used, 0.10 and 0.15.
 COPY_NOISE = (0.01, 0.05)
-#: Pairs of white-noise images lie at this distance, give or take a little.
+#: Pairs of white-noise images are at about this distance.
 NOISE_THRESHOLD = 0.15
 
 # Inside the wheels, read as files: the loaders of scikit-image may download. Pure textures are left out: in a
@@ -49,7 +49,7 @@ _SKLEARN = ("china.jpg", "flower.jpg")
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One kind: its name, what it stands for, and how many of N images are copies of one image."""
+    """A kind: its name, what it represents, and how many of N images are copies of one image."""
 
     name: str
     about: str
@@ -169,7 +169,7 @@ def _crop(
 
 
 def _copy(random: Random, original: Images) -> Images:
-    """Return the image as a model would give it back: with noise of one level, part of it coarse."""
+    """Return the image as a model would reproduce it: with noise of one level, part of it coarse."""
     size = original.shape[0]
     level = random.uniform(COPY_NOISE[0], COPY_NOISE[1]) * 255
     coarse = random.standard_normal((-(-size // 8), -(-size // 8), 3), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""k nearest neighbours of uint8 rows, small images cut from photographs: against faiss, torch and NumPy."""
+"""k nearest neighbours of uint8 rows, small images cut from photographs, against faiss, torch and NumPy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memcore.bench.rows import Row, Target
 from memcore.bench.timing import Spread, in_turn, require_equal
 from memcore.types import Neighbors
 
-#: (queries, corpus, k) -> Neighbors: what is timed; a test hands in a wrong one.
+#: (queries, corpus, k) -> Neighbors: what is timed; a test passes a wrong one.
 Kernel = Callable[[NDArray[np.uint8], NDArray[np.uint8], int], Neighbors]
 
 NEIGHBORS = (1, 50)

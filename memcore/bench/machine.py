@@ -17,7 +17,7 @@ from memcore.system.cpus import processors
 
 _SHOWN = ("numpy", "torch", "faiss", "numkong", "networkx", "igraph", "cliquematch", "networkit")
 
-#: A load above this share of the processors is said.
+#: A load above this share of the processors is reported.
 BUSY = 0.6
 
 
@@ -44,7 +44,7 @@ def others_running() -> int:
 
 
 def describe(quick: bool) -> dict[str, Any]:
-    """Return the first of the results: what everything after it was measured on."""
+    """Return the first of the results: the machine that the others were measured on."""
     return {
         "section": "machine",
         "processor": processor(),

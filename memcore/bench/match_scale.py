@@ -1,4 +1,4 @@
-"""Findings against an index of millions of images that are made on demand: how long, and whether anything is missed."""
+"""Match findings with an index of millions of images that are made on demand: the time, and whether any match is missed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from memcore.types import Threshold
 
 SIDE = 32
 SHAPE = (SIDE, SIDE, 3)
-#: Every so many images, one is a copy (with little noise) of one of the first ORIGINALS.
+#: One in this many images is a copy (with little noise) of one of the first ORIGINALS.
 REPEAT, ORIGINALS = 9973, 400
 DELTA = 0.15
 BANK = 4096
 
 
 class SyntheticSource:
-    """Image i is a function of i alone: smooth colours, edges and grain, of a spectrum like that of photographs."""
+    """A source whose image i is a function of i: smooth colours, edges and grain, of a spectrum like that of photographs."""
 
     kind = "synthetic"
 
@@ -41,14 +41,15 @@ class SyntheticSource:
         self._banks = [_bank(rng, grain) for grain in (0, 3, 8)]
 
     def identity(self) -> str:
+        """Return what decides the images."""
         return self.path
 
     def images(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(len(numbers), 32, 32, 3) uint8: the sum of one picture of each bank, by a hash of the number."""
+        """Return images by number, (len(numbers), 32, 32, 3) uint8: sums of one picture of each bank, by a hash."""
         copies = (numbers % REPEAT == 0) & (numbers > ORIGINALS)
         words = _hash(np.where(copies, numbers // REPEAT % ORIGINALS, numbers))
         out = np.empty((len(numbers), *SHAPE), np.uint8)
-        for at in range(0, len(numbers), 256):  # what stays in the caches
+        for at in range(0, len(numbers), 256):  # what fits into the caches
             some = slice(at, at + 256)
             total = np.full((len(out[some]), *SHAPE), 128, np.int16)
             for shift, bank in zip((0, 20, 40), self._banks, strict=True):
@@ -59,17 +60,20 @@ class SyntheticSource:
         return out
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
+        """Yield batches from a position on."""
         for start in range(position, self.count, 4096):
             numbers = np.arange(start, min(self.count, start + 4096))
             yield Batch(make_places(part, numbers), numbers + 1, self.images(numbers))
 
     def fetch(self, places: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the images at these places."""
         return self.images(places["offset"])
 
 
 def findings(source: SyntheticSource, count: int) -> tuple[NDArray[np.uint8], list[int]]:
-    """(members of all findings, how many each has; the first is the medoid): half copies of training images, a quarter
-    near misses (two images mixed), a quarter images that are not in the set.
+    """Return the members of all findings, of which each one's first is the medoid, and how many each has.
+
+    Half are copies of training images, a quarter near misses (two images mixed), a quarter images that are not in the set.
     """
     rng = np.random.default_rng(7)
     chosen = rng.integers(0, source.count, count)
@@ -87,8 +91,9 @@ def findings(source: SyntheticSource, count: int) -> tuple[NDArray[np.uint8], li
 
 
 def run(folder: Path, images: int, count: int, sample: int, threads: int | None = None) -> dict[str, Any]:
-    """Builds the index in ``folder`` unless it is there, matches ``count`` findings, and holds the answer against brute
-    force over ``sample`` of the images; raises AssertionError if that finds what the search missed.
+    """Build the index in ``folder`` unless it exists, match ``count`` findings, and return the times and counts.
+
+    The answer is compared with brute force over ``sample`` of the images. Raises AssertionError for what the search missed.
     """
     source = SyntheticSource(images)
     started = time.perf_counter()
@@ -129,7 +134,7 @@ def check(
     found: list[Match],
     rows: NDArray[np.int64],
 ) -> int:
-    """Compares every finding's members with these training images, all pairs; returns how many are within delta."""
+    """Compare all members with these training images, pair by pair, and return how many pairs are within delta."""
     limit = Threshold(DELTA).ssd_max(int(np.prod(SHAPE)))
     starts = np.concatenate([[0], np.cumsum(sizes)])
     within = 0
@@ -155,7 +160,7 @@ def check(
 
 
 def _hash(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """splitmix64 of each number: random access to a stream of bits."""
+    """Return splitmix64 of each number: random access to a stream of bits."""
     z = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x1234567)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -163,7 +168,7 @@ def _hash(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _bank(rng: np.random.Generator, grain: float) -> NDArray[np.int16]:
-    """(BANK, 32, 32, 3): smooth light and colour, more of it at low frequencies, and ``grain`` levels of noise."""
+    """Return (BANK, 32, 32, 3): smooth light and colour, more of it at low frequencies, and ``grain`` levels of noise."""
     fields = np.zeros((BANK, *SHAPE), np.float32)
     for points, light, colour in ((2, 40, 14), (5, 36, 10), (9, 14, 4)):
         x = np.linspace(0, points - 1, SIDE)[:, None] - np.arange(points)[None]
@@ -178,7 +183,7 @@ def _bank(rng: np.random.Generator, grain: float) -> NDArray[np.int16]:
 
 
 def main() -> int:
-    """``python -m memcore.bench.match_scale FOLDER --images 10000000``."""
+    """Run ``python -m memcore.bench.match_scale FOLDER --images 10000000``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the index is, or will be")
     parser.add_argument("--images", type=int, default=10_000_000)

@@ -1,4 +1,4 @@
-"""A process that measures its own peak: ``python -m memcore.bench.memory dense|graph N SIZE`` prints JSON."""
+"""Measure this process's own peak memory: ``python -m memcore.bench.memory dense|graph N SIZE`` prints JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def extra_share(operation: str, n: int, size: int) -> float:
     small = images[:2].copy()
     memcore.pairwise_tiled_l2(small, threads=1)
     memcore.tiled_l2_graph(small, threads=1)
-    # What the allocator kept would serve the call without being seen.
+    # What the allocator kept would serve the call and not be counted.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
     _CLEAR.write_text("5")

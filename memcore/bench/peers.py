@@ -1,7 +1,7 @@
-"""The libraries that the benchmarks compare with: how each is found, and how it does the same work.
+"""The libraries that the benchmarks compare with: how each is imported, and how it does the same work.
 
 Every dense peer takes uint8 images (N, H, W, C) and a tile, and returns (N, N) distances in [0, 1], so that
-all do the whole job; the conversion to float32 is part of it, since generated images are uint8.
+all do the whole work; the conversion to float32 is part of it, since generated images are uint8.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _finish(largest: Matrix, tile_values: int) -> Matrix:
 
 
 def numpy_gemm(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """x^2 + y^2 - 2xy in float32, one GEMM a tile."""
+    """Compute x^2 + y^2 - 2xy in float32, with one GEMM a tile."""
     n = len(images)
     largest = np.zeros((n, n), dtype=np.float32)
     for cut in tiles(images, tile):
@@ -95,7 +95,7 @@ def numpy_gemm(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def torch_cdist(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """torch.cdist in float32, once a tile."""
+    """Call torch.cdist in float32, once a tile."""
     torch = load("torch")
     largest = torch.zeros(len(images), len(images))
     for cut in tiles(images, tile):
@@ -106,7 +106,7 @@ def torch_cdist(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def faiss_pairwise(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """faiss.pairwise_distances in float32, once a tile."""
+    """Call faiss.pairwise_distances in float32, once a tile."""
     faiss = load("faiss")
     largest = np.zeros((len(images), len(images)), dtype=np.float32)
     for cut in tiles(images, tile):
@@ -116,7 +116,7 @@ def faiss_pairwise(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def faiss_flat(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """faiss.IndexFlatL2 asked for all N neighbours, once a tile."""
+    """Search faiss.IndexFlatL2 for all N neighbours, once a tile."""
     faiss = load("faiss")
     n = len(images)
     largest = np.zeros((n, n), dtype=np.float32)
@@ -132,7 +132,7 @@ def faiss_flat(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def numkong_dots(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """numkong.dots_symmetric on uint8, exact, and the rest of the formula in NumPy: the peer to beat."""
+    """Call numkong.dots_symmetric on uint8, exact, and compute the rest in NumPy: the peer to beat."""
     numkong = load("numkong")
     n = len(images)
     largest = np.zeros((n, n), dtype=np.int64)
@@ -147,7 +147,7 @@ def numkong_dots(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def numkong_packed(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """numkong.dots_packed on uint8: all products, each pair twice, by its kernels for packed columns."""
+    """Call numkong.dots_packed on uint8: all products, each pair twice, by its kernels for packed columns."""
     numkong = load("numkong")
     largest = np.zeros((len(images), len(images)), dtype=np.int64)
     for cut in tiles(images, tile):
@@ -159,7 +159,7 @@ def numkong_packed(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
 
 
 def torch_int8(images: NDArray[np.uint8], tile: tuple[int, int]) -> Matrix:
-    """torch._int_mm on bytes minus 128, exact: oneDNN's int8 product, on matrix units where there are some."""
+    """Call torch._int_mm on bytes minus 128, exact: oneDNN's int8 product, on matrix units where there are some."""
     torch = load("torch")
     largest = torch.zeros(len(images), len(images), dtype=torch.int64)
     for cut in tiles(images, tile):
@@ -207,7 +207,7 @@ class KnnPeer(NamedTuple):
 
 
 def faiss_search(corpus: NDArray[np.uint8]) -> Search:
-    """faiss.IndexFlatL2 over float32."""
+    """Build faiss.IndexFlatL2 over float32."""
     index = load("faiss").IndexFlatL2(corpus.shape[1])
     index.add(corpus.astype(np.float32))
 
@@ -219,7 +219,7 @@ def faiss_search(corpus: NDArray[np.uint8]) -> Search:
 
 
 def torch_search(corpus: NDArray[np.uint8]) -> Search:
-    """One float32 matmul and one topk for each 256 queries."""
+    """Return a search with one float32 matmul and one topk for each 256 queries."""
     torch = load("torch")
     rows = torch.from_numpy(corpus).float()
     square = (rows * rows).sum(1)
@@ -237,7 +237,7 @@ def torch_search(corpus: NDArray[np.uint8]) -> Search:
 
 
 def numpy_search(corpus: NDArray[np.uint8]) -> Search:
-    """One float32 GEMM, argpartition and a sort of k for each 256 queries."""
+    """Return a search with one float32 GEMM, argpartition and a sort of k for each 256 queries."""
     rows = corpus.astype(np.float32)
     square = np.einsum("ij,ij->i", rows, rows)
 

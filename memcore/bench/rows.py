@@ -1,4 +1,4 @@
-"""One measurement as plain data, the target that it is compared with, and the tables that a person reads."""
+"""A measurement as plain data, the target that it is compared with, and the tables that a person reads."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the target is reached; None without a target or a value, or if the value is but a bound."""
+        """Return whether the target is reached; None without a target or a value, or if the value is only a bound."""
         if self.target is None or self.value is None:
             return None
         reached = self.target.holds(self.value.median)

@@ -1,6 +1,6 @@
-"""Stored prompts read and graphed as ``memcore filter`` does it.
+"""Read and graph stored prompts as ``memcore filter`` does.
 
-Beside it is what cannot be saved: reading the same bytes, or the fastest decoder alone.
+This is compared with what cannot be saved: reading the same bytes, or the fastest decoder alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from memcore.types import Graph
 if TYPE_CHECKING:
     from memcore.sources.by_prompt import StoredPrompts
 
-#: A set's first prompt -> its graph: what is timed; a test hands in a wrong one.
+#: A set's first prompt -> its graph: what is timed; a test passes a wrong one.
 Kernel = Callable[["StoredPrompts"], Graph]
 
 KIND, THRESHOLD = "12 duplicates", 0.15
@@ -41,7 +41,7 @@ _BYTES_AT_ONCE = 8 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One prompt stored in one format, what it holds once decoded, and the floor beside it."""
+    """One prompt stored in one format, what it holds once decoded, and the floor that it is compared with."""
 
     format: str
     stored: StoredPrompts

@@ -1,4 +1,4 @@
-"""How things are timed: the answer first, then both sides in turn in one process; ratios are of pairs."""
+"""Time two sides in turn in one process, after the answer was checked; ratios are of pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memcore.errors import MemcoreError
 
 Call = Callable[[], Any]
 
-#: A sample shorter than this is repeated within the sample, so that the clock's resolution does not matter.
+#: A sample shorter than this is repeated within the sample, so that the clock's resolution has no effect.
 SHORTEST_SAMPLE_S = 0.005
 #: A sample is clean if the wall clock ran less than this many times as far as the processor's.
 CLEAN = 1.05
@@ -45,19 +45,19 @@ class Spread(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Seconds a call of both sides, round by round: entry i of one was measured right beside the other's."""
+    """Seconds a call of both sides, round by round: entries i of both were measured one after the other."""
 
     ours_s: list[float]
     other_s: list[float]
 
     @property
     def times_faster(self) -> Spread:
-        """How many times faster we are: the median of the paired ratios, not the ratio of the medians."""
+        """Return how many times faster we are: the median of the paired ratios, not the ratio of the medians."""
         return Spread.of([b / a for a, b in zip(self.ours_s, self.other_s, strict=True)])
 
     @property
     def times_the_time(self) -> Spread:
-        """How many times the other's time we take."""
+        """Return how many times the other's time we take."""
         return Spread.of([a / b for a, b in zip(self.ours_s, self.other_s, strict=True)])
 
 

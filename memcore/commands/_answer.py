@@ -1,4 +1,4 @@
-"""What a command is, and what it answers."""
+"""The interface of commands, and what they answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer:
 
 
 class Command(Protocol):
-    """What a module of ``memcore.commands`` has. ``run`` returns an exit code if it has printed its output itself."""
+    """The interface of a module of ``memcore.commands``. ``run`` returns an exit code if it has printed its output."""
 
     NAME: str
     HELP: str

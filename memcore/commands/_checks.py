@@ -8,7 +8,7 @@ from memcore.errors import ConfigError
 
 
 def check_positive(arguments: argparse.Namespace, *names: str) -> None:
-    """Refuse numbers below 1; None stands for a flag that was not given."""
+    """Refuse numbers below 1; None means that the flag was not given."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -1,4 +1,4 @@
-"""A run given to a batch system, which does it elsewhere and later."""
+"""Submit a run to a batch system, which does it elsewhere and later."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def submitted(arguments: argparse.Namespace) -> Answer | None:
         return None
     launcher = importlib.import_module(f"memcore.engine.launchers.{arguments.launcher}")
     command = without_launcher(arguments.argv)
-    told = launcher.submit(arguments.run, command, arguments.tasks, arguments.sbatch)
+    job = launcher.submit(arguments.run, command, arguments.tasks, arguments.sbatch)
     follow = f"memcore status {shlex.quote(str(arguments.run))} shows how far it is"
-    return Answer(dict(told), [f"job {told['job']} submitted ({told['script']}); {follow}"])
+    return Answer(dict(job), [f"job {job['job']} submitted ({job['script']}); {follow}"])
 
 
 def without_launcher(argv: Sequence[str]) -> list[str]:

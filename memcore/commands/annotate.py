@@ -18,11 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run and the page's port."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run that was matched")
     parser.add_argument("--port", type=int, default=8765, help="port on 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--top", type=int, default=1000, help="findings to look at (default: %(default)s)")
+    parser.add_argument("--top", type=int, default=1000, help="findings to judge (default: %(default)s)")
     parser.add_argument(
         "--agreement",
         action="store_true",
-        help="print what was said, Cohen's kappa and disagreements, and end",
+        help="print the answers, Cohen's kappa and disagreements, and exit",
     )
 
 

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the flags say of workers, launcher and part."""
+    """Return what the flags say about workers, launcher and part."""
     return {
         "workers": arguments.workers,
         "threads": arguments.threads,
@@ -79,6 +79,6 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         lines.append(f"{result['failed']} prompts failed")
     if result["shards_given_up"]:
         lines.append(
-            f"{result['shards_given_up']} shards failed three times and were put aside; --retry does them again"
+            f"{result['shards_given_up']} shards failed three times and were given up; --retry does them again"
         )
     return lines

@@ -9,7 +9,7 @@ from pathlib import Path
 from memcore.commands._answer import DONE, FAILED, Answer
 
 NAME = "bench"
-HELP = "time the kernels beside their peers and print the ratios"
+HELP = "time the kernels against their peers and print the ratios"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-run"), help="folder for the run (default: %(default)s)"
     )
     parser.add_argument(
-        "--train", action="store_true", help="train the model afresh first (about half an hour)"
+        "--train", action="store_true", help="train the model again first (about half an hour)"
     )
     parser.add_argument("--generations", type=int, default=64, help="images a prompt (default: %(default)s)")
     _options.add_workers(parser)

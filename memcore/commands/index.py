@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--coarse", type=int, default=4, help="blocks a side of what is searched (default: %(default)s)"
     )
     parser.add_argument(
-        "--fine", type=int, default=8, help="blocks a side of the second look (default: %(default)s)"
+        "--fine", type=int, default=8, help="blocks a side of the second, finer sketch (default: %(default)s)"
     )
     parser.add_argument(
         "--shard-images", type=int, default=65536, help="images a shard (default: %(default)s)"
@@ -113,7 +113,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 class _ImageCount:
-    """Images so far: a line that moves on a terminal, a line now and then in a log."""
+    """Show the images so far: on a terminal by a line that is overwritten, in a log by a line from time to time."""
 
     def __init__(self) -> None:
         self._started = self._shown = time.monotonic()

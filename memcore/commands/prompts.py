@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if result["without_caption"] or result["repeated_captions"]:
         lines.append(
             f"left out: {result['without_caption']} groups without a caption, "
-            f"{result['repeated_captions']} captions that were there already"
+            f"{result['repeated_captions']} captions that another group has"
         )
     coverage = result.get("coverage")
     if coverage is not None:

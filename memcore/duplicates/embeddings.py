@@ -1,4 +1,4 @@
-"""Near-duplicates by embeddings: exact groups of rows by their cosine."""
+"""Find near-duplicates by embeddings: exact groups of rows by their cosine."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exa
     >>> group_embeddings(np.array([[1, 0], [0, 1], [2, 0.1], [0, 3]], np.float32), 0.99).tolist()
     [0, 1, 0, 1]
     """
+    if isinstance(embeddings, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            "embeddings must not be masked, since the mask would be ignored; leave the masked rows out"
+        )
     if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f":
         raise ArgumentTypeError(f"embeddings must be a float array (N, D), got {type(embeddings).__name__}")
     if embeddings.ndim != 2 or 0 in embeddings.shape:
@@ -81,7 +85,7 @@ def _faiss_pairs(embeddings: Embeddings, least: float) -> Iterator[_Near]:
     for a in range(0, len(embeddings), _BLOCK):
         block = _unit(embeddings, a)
         index.add(block.astype(np.float32))
-        # a search is strict, and takes its radius as float32: the one below it loses nothing
+        # the search is strict and rounds its radius to float32: the next smaller one misses nothing
         radius = np.nextafter(np.float32(least), np.float32(-2))
         limits, _, found = index.range_search(block.astype(np.float32), float(radius))
         j = np.repeat(np.arange(len(block), dtype=np.int64), (limits[1:] - limits[:-1]).astype(np.int64)) + a

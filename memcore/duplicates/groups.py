@@ -1,7 +1,7 @@
-"""Near-duplicates in a training set: exact groups, by the images themselves or by embeddings.
+"""Find near-duplicates in a training set: exact groups, by the images themselves or by embeddings.
 
 Two images are duplicates if they are within the threshold; groups are the connected components of that relation, and a
-group is named by its smallest row. So the groups do not depend on any order, on threads or on the machine.
+group is named by its smallest row. So the groups do not depend on an order, on threads or on the machine.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
 from memcore.errors import MissingExtraError
+from memcore.index.pairs import exact_ssd, pair_ssd
+from memcore.index.points import Points
 from memcore.index.reader import Index
-from memcore.index.search import Points, candidates, exact_ssd, rounds
-from memcore.index.sketch import pair_ssd
+from memcore.index.search import candidates, rounds
 from memcore.matching.metric import Criterion, Grid, MetricName
 
 #: Rows that are compared with all later ones at a time.
@@ -21,21 +22,21 @@ _BLOCK = 4096
 
 
 class Components:
-    """Connected components of numbered things, as pairs come in.
+    """Connected components of numbered items, updated as pairs come in.
 
-    Each thing points to a smaller one of its component, or to itself; ``connect`` joins whole batches of pairs by
+    Each item points to a smaller one of its component, or to itself; ``connect`` joins whole batches of pairs by
     ``scipy.sparse.csgraph``.
     """
 
     def __init__(self, count: int) -> None:
         self._parent = np.arange(count, dtype=np.int64)
 
-    def find(self, things: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the smallest number that each is known to be connected with."""
-        roots = self._parent[things]
+    def find(self, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the smallest number that each item is known to be connected with."""
+        roots = self._parent[items]
         while not np.array_equal(roots, higher := self._parent[roots]):
             roots = higher
-        self._parent[things] = roots
+        self._parent[items] = roots
         return roots
 
     def connect(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
@@ -48,7 +49,7 @@ class Components:
         self._parent[roots] = roots[smallest[component]]
 
     def labels(self) -> NDArray[np.int64]:
-        """Return the smallest number of each one's component, (count,)."""
+        """Return the smallest number in the component of each item, (count,)."""
         return self.find(np.arange(len(self._parent), dtype=np.int64))
 
 

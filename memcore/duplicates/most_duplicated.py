@@ -1,4 +1,4 @@
-"""``memcore prompts``: write the captions of the most-duplicated training images, as an audit reads them.
+"""Write the captions of the most-duplicated training images as prompts of an audit: ``memcore prompts``.
 
 Source: Carlini et al. 2023, section 4.1: the captions of the 350,000 most-duplicated images of the training set.
 """
@@ -35,7 +35,7 @@ Texts: TypeAlias = Callable[[Sequence[int]], Sequence[str | None]]
 
 
 class PromptsRecord(TypedDict):
-    """Counts of a list of prompts, and how it was made; an index adds what ``Index.describe`` says of it."""
+    """Counts of a list of prompts, and how it was made; for an index also what ``Index.describe`` returns."""
 
     prompts: int
     groups: int
@@ -134,7 +134,7 @@ class _Ranking:
         self._starts = dict(zip(self.leaders.tolist(), starts.tolist(), strict=True))
 
     def captioned(self, captions: Texts) -> Iterator[tuple[int, str | None, int]]:
-        """Yield (leader, caption, its row) of each group: the first member's caption that says something."""
+        """Yield (leader, caption, its row) of each group: the first caption of its members that is not empty."""
         ranked = self.leaders[np.argsort(-self.counts[self.leaders], kind="stable")]
         for at in range(0, len(ranked), _AHEAD):
             some = ranked[at : at + _AHEAD].tolist()

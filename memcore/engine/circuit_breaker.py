@@ -1,4 +1,4 @@
-"""When to end a job that gets nowhere: the cause is not the tasks, and each further one would only be lost too."""
+"""When to end a job that makes no progress: the tasks are not the cause, and every further one would fail too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memcore.errors import WorkerError
 TASKS = 3
 #: Tries that failed.
 TRIES = 9
-#: Items that failed, where tasks end without an error: a few such may stand side by side in a good job.
+#: Items that failed, where tasks end without an error: a good job may have a few such tasks in a row.
 REFUSED = 100
 
 

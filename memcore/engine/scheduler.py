@@ -63,7 +63,7 @@ def run_pool(job: Job[F], pool: Pool[F], workers: int, part: Part | None = None)
     """Start ``workers``, open the folder with the identity of the first one that is ready, and have all tasks done.
 
     A worker that dies is replaced. A task that fails, or whose worker dies, is tried again, three times in all; then it
-    is given up with its traceback and the others go on. ConfigError, StoreError and WorkerError end the job: wrong usage,
+    is given up with its traceback, and the others continue. ConfigError, StoreError and WorkerError end the job: wrong use,
     a store that cannot be written, and workers that die before they can do anything or of whose tasks not one succeeds.
     """
     try:

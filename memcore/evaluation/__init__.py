@@ -1,1 +1,1 @@
-"""Precision and recall against planted truth, matches, or what annotators said."""
+"""Evaluate a run: precision and recall against planted truth, matches, or annotations."""

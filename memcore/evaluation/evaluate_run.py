@@ -1,4 +1,4 @@
-"""A run's evaluation: its findings compared with planted truth, with its matches, or with what annotators said."""
+"""Evaluate a run: compare its findings with planted truth, with its matches, or with annotations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
     config = folder.config
     if config.edges_up_to:
         early = config.budget == "sequential"
-        # a prompt that stopped when its clique was complete says nothing of larger cliques
+        # a prompt that stopped when its clique was complete has no evidence about larger cliques
         largest = config.min_clique if early else None
         thresholds, sizes = make_grid(config.edges_up_to, config.threshold, config.min_clique, largest)
         swept = folder.iter_findings(("prompt_id", "generated", "tile_bytes", "pairs"))
@@ -70,7 +70,7 @@ def _expected(folder: RunFolder, against: str) -> list[Expected]:
     if all(e is None for e in expected):
         given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
         raise RunError(
-            f"{folder.path}: {given} a single prompt, so that there is nothing to evaluate against: "
-            f"memcore annotate {folder.path} gives the page on which two people say copy or no"
+            f"{folder.path}: {given} a single prompt, so that nothing can be evaluated: "
+            f"memcore annotate {folder.path} serves the page on which two people say copy or no"
         )
     return expected

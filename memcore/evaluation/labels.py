@@ -1,4 +1,4 @@
-"""What is expected of a run's prompts where nothing was planted: its own extractions, or what people said."""
+"""Derive what is expected of a run's prompts where nothing was planted: from its extractions, or from annotations."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def _agree(labels: set[str]) -> Expected:
 
 
 def as_truth(expected: Iterable[Expected]) -> Iterator[Expectation]:
-    """Yield entries as ``evaluate`` takes them: nothing was planted, so there are no copies."""
+    """Return entries for ``evaluate`` without copies, since nothing was planted."""
     return ({"copies": 0, "expected": e} for e in expected)

@@ -1,4 +1,4 @@
-"""evaluation.json as types: what an evaluation says of a run. docs/formats.md describes it."""
+"""The types of evaluation.json. docs/formats.md describes it."""
 
 from __future__ import annotations
 

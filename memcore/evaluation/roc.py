@@ -1,4 +1,4 @@
-"""How well a cheap score tells prompts apart that the full attack tells apart."""
+"""Compute how well a cheap score separates the prompts that the full attack separates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypedDict
 
 
 class RocPoint(TypedDict):
-    """False and true positive rate of "at or above ``score``"; the first point has no score and reports nothing."""
+    """False and true positive rate of "at or above ``score``"; the first point has no score and reports no prompt."""
 
     fpr: float
     tpr: float
@@ -15,7 +15,7 @@ class RocPoint(TypedDict):
 
 
 class Roc(TypedDict):
-    """A ROC curve and what it comes to; without positives or negatives there are no points, and the rest is None."""
+    """A ROC curve and its summary; without positives or negatives there are no points, and the rest is None."""
 
     positives: int
     negatives: int

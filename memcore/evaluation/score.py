@@ -1,4 +1,4 @@
-"""Precision and recall of a run against what was expected of its prompts, with exact intervals."""
+"""Compute precision and recall of a run against what is expected of its prompts, with exact intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from memcore.graphs.findings import rank
 from memcore.runs.rows import FindingRow, MatchRow
 
 CONFIDENCE = 0.95
-#: Prompts with nothing to show that an evaluation lists; of more it lists none.
+#: Most prompts without a result that an evaluation lists; of more it lists none.
 LISTED = 10_000
 
 
@@ -115,7 +115,7 @@ def _evaluate_prompt(row: FindingRow, entry: Expectation, match: MatchRow | None
 
 
 def _is_quiet(prompt: EvaluatedPrompt) -> bool:
-    """Return whether a prompt must not be found and was not found: it counts, and there is nothing to show of it."""
+    """Return whether a prompt must not be found and was not found: it counts, but is not shown."""
     return prompt["expected"] is not True and prompt["mean_distance"] is None and not prompt["extracted"]
 
 

@@ -1,4 +1,4 @@
-"""Other thresholds and clique sizes, from the pairs that a run stored: no image is made or read again."""
+"""Evaluate other thresholds and clique sizes from the pairs that a run stored: no image is made or read again."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sweep(
     shown = [
         _Prompt(int(row["prompt_id"]), e, [_largest(graph, t, node_limit) for t in thresholds])
         for row, e in zip(findings, expected, strict=True)
-        # a prompt without a pair that must not be found is right in every cell: it is not held
+        # a prompt that must not be found and has no pair is right in every cell: it is not kept
         if e is not None and ((graph := _graph(row, ceiling)) is not None or e)
     ]
     cells: list[SweepCell] = []

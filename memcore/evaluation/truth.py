@@ -1,6 +1,6 @@
-"""truth.json: which prompts must be found, written by whoever planted the copies. docs/formats.md describes it."""
+"""Read truth.json: which prompts must be found, written by whoever planted the copies. docs/formats.md describes it."""
 
-# No "from __future__ import annotations": required and optional keys are told apart when the classes are made.
+# No "from __future__ import annotations": the classes need the annotations to separate required from optional keys.
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class _Prompt(TypedDict):
 
 
 class Expectation(TypedDict):
-    """What is expected of a prompt, and how many copies of which training images make it so."""
+    """What is expected of a prompt, and how many copies of which training images are the reason."""
 
     copies: int
     expected: Expected
@@ -52,9 +52,7 @@ def check_truth(truth: object, prompts: Sequence[str]) -> list[TruthEntry]:
     by_prompt = {entry["prompt"]: entry for entry in entries}
     absent = [p for p in prompts if p not in by_prompt]
     if absent:
-        raise ConfigError(
-            f"truth says nothing of {len(absent)} of the run's prompts, the first is {absent[0]!r}"
-        )
+        raise ConfigError(f"truth lacks {len(absent)} of the run's prompts, the first is {absent[0]!r}")
     return [by_prompt[p] for p in prompts]
 
 

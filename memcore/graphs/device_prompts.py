@@ -1,7 +1,8 @@
-"""Many prompts' graphs on their images' device, and what a budget asks of them, with one small transfer for all."""
+"""Graphs of many prompts on the device of their images; one small transfer answers a budget's questions for all of them."""
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +26,7 @@ MAX_CAPACITY = 1024
 
 
 class SlotAnswer(NamedTuple):
-    """What one question tells of a slot: its largest clique with bounds, and the number of edges of its graph."""
+    """The answer about one slot: its largest clique with bounds, and the number of edges of its graph."""
 
     clique: Clique
     edges: int
@@ -37,11 +38,11 @@ class DevicePrompts:
     ``extend`` takes a sampler's batch, which may mix prompts, and decides the pairs with a new image: on a CUDA device
     images, block means and adjacency bits stay there, and nothing waits. ``largest`` answers for many prompts at once:
     there, 32 bytes a prompt and its clique as bits come to the host, which is all that a ``sampling.budget`` decides on.
-    ``ask`` has the number of edges as well, in the same transfer. ``graph`` has edges and distances of a prompt that is
-    worth them. Every answer is ``PromptGraph``'s, bit for bit; on a CPU it is one for each slot.
+    ``ask`` returns the number of edges as well, in the same transfer. ``graph`` returns a prompt's edges and distances.
+    Every answer is ``PromptGraph``'s, bit for bit; on a CPU it is one for each slot.
 
-    A CUDA device needs the extra "gpu". Where the core has no CUDA part (``memcore info``), ``largest`` brings the asked
-    prompts' bits to the host, 32 kB each at 500 generations, and solves there. Never run on a GPU: docs/kernels.md says
+    A CUDA device needs the extra "gpu". Where the core has no CUDA part (``memcore info``), ``largest`` copies
+    the prompts' bits to the host, 32 kB each at 500 generations, and solves there. Never run on a GPU: docs/kernels.md says
     how it was tested.
 
     Parameters
@@ -54,9 +55,9 @@ class DevicePrompts:
     threshold, grid, tile
         As in ``tiled_l2_graph``.
     device
-        Where the images stand: "cuda", "cuda:1", or "cpu".
+        The device of the images: "cuda", "cuda:1", or "cpu".
     threads
-        For what is done on the CPU.
+        Threads for the work on the CPU.
 
     Raises
     ------
@@ -100,7 +101,7 @@ class DevicePrompts:
         self._generated = [0] * count
 
     def __len__(self) -> int:
-        """The number of slots."""
+        """Return the number of slots."""
         return len(self._generated)
 
     def extend(
@@ -109,7 +110,7 @@ class DevicePrompts:
         """Add images (M, H, W, C) uint8, each to the prompt in the slot that ``slots`` (M,) names, in this order.
 
         Those marked in ``exclude`` (M,) count but get no edges, as in ``PromptGraph.extend``. A batch that does not fit
-        is refused as a whole: ArgumentValueError where a slot would hold more than ``capacity``.
+        is refused as a whole: raises ArgumentValueError where a slot would hold more than ``capacity``.
         """
         view = self._as_images(images)
         where = [self._check_slot(slot) for slot in slots]
@@ -134,8 +135,8 @@ class DevicePrompts:
     ) -> None:
         """Add a batch (M, H, W, C) uint8 by its runs (slot, first, count): rows first to first + count - 1 go to the slot.
 
-        As ``extend``, with a run for all images of a prompt in place of a number for each image. Rows that no run names
-        are left out. ArgumentValueError for a run that reaches past the batch.
+        Like ``extend``, with a run for all images of a prompt in place of a number for each image. Rows that no run names
+        are left out. Raises ArgumentValueError for a run that reaches past the batch.
 
         >>> import memcore, torch
         >>> prompts = memcore.DevicePrompts(2, 8, (8, 8, 3), device="cpu")
@@ -150,7 +151,8 @@ class DevicePrompts:
                 f"images must have the shape {(total, *self.shape)}, got {(total, *view.image_shape)}"
             )
         checked = []
-        for slot, first, count in runs:
+        for run in runs:
+            slot, first, count = (arrays.check_index(number, "runs") for number in run)
             if first < 0 or count < 1 or first + count > total:
                 raise ArgumentValueError(
                     f"runs must lie within the {total} images and hold one at least, got {(slot, first, count)}"
@@ -168,14 +170,10 @@ class DevicePrompts:
         """Add the runs' images, after all checks: a batch is added as a whole or not at all."""
         pixels = view.pixels[0]
         if view.on_cpu != (self._slots.device == "cpu"):
-            raise DeviceError(f"images must stand on {self._slots.device}, got {view.device}")
+            raise DeviceError(f"images must be on {self._slots.device}, got {view.device}")
         keep = None
         if exclude is not None:
-            mask = np.asarray(exclude)
-            if mask.shape != (len(pixels),) or mask.dtype != np.bool_:
-                raise ArgumentValueError(
-                    f"exclude must be bool of shape {(len(pixels),)}, got {mask.dtype} {mask.shape}"
-                )
+            mask = arrays.check_marks(exclude, "exclude", len(pixels))
             keep = ~mask if mask.any() else None
         end: dict[int, int] = {}
         for slot, _, count in runs:
@@ -232,11 +230,11 @@ class DevicePrompts:
         min_size: int = 0,
         node_limit: int = DEFAULT_NODE_LIMIT,
     ) -> list[Clique]:
-        """Return the maximum clique of each of ``slots``, by default of all, with bounds; waits for the device.
+        """Return the maximum clique of each of ``slots``, by default of all, with bounds; wait for the device.
 
-        Members are numbers of generations. A slot without one that is not excluded has the empty clique. With ``min_size``
-        a prompt without a clique of it answers the empty one, most of them after one look at its rows. What the device
-        leaves unproven within ``node_limit``, the CPU tries with the same limit.
+        Members are numbers of generations. A slot whose generations are all excluded has the empty clique. With
+        ``min_size``, a prompt without a clique of that size has the empty one; for most prompts, one pass over the rows
+        of the graph proves it. What the device leaves unproven within ``node_limit``, the CPU tries with the same limit.
         """
         return [answer.clique for answer in self.ask(slots, min_size=min_size, node_limit=node_limit)]
 
@@ -247,10 +245,10 @@ class DevicePrompts:
         min_size: int = 0,
         node_limit: int = DEFAULT_NODE_LIMIT,
     ) -> list[SlotAnswer]:
-        """Return the maximum clique, as of ``largest``, and the number of edges of each of ``slots``, in one question.
+        """Return the maximum clique, as in ``largest``, and the number of edges of each of ``slots``, in one question.
 
-        A CUDA device answers for all of them with one transfer: bounds, which a budget decides on, the verdict whether
-        there is a clique of ``min_size``, and what a prompt's row needs of one that has none.
+        A CUDA device answers for all of them with one transfer: the bounds that a budget decides on, whether there is a
+        clique of ``min_size``, and what the row of a prompt without one needs.
 
         >>> import memcore, torch
         >>> prompts = memcore.DevicePrompts(1, 8, (8, 8, 3), device="cpu")
@@ -262,13 +260,13 @@ class DevicePrompts:
         filled = [slot for slot in dict.fromkeys(chosen) if self._kept[slot]]
         answers: dict[int, SlotAnswer] = {}
         for slot, (found, edges) in self._slots.cliques(filled, min_size, node_limit).items():
-            numbers = self._numbers(slot)
+            numbers = self._kept_vertices(slot)
             members = tuple(numbers[list(found.members)].tolist())
             clique = Clique(members, found.lower, found.upper, found.proven, found.nodes)
             answers[slot] = SlotAnswer(clique, edges)
         left = [slot for slot in filled if slot not in answers]
         if left:
-            graphs = [self._numbered(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
+            graphs = [self._renumber(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
             solved = max_cliques(
                 graphs, min_size=max(1, min_size), node_limit=node_limit, threads=self._threads
             )
@@ -282,8 +280,8 @@ class DevicePrompts:
         return self._slots.edge_counts([self._check_slot(slot) for slot in slots])
 
     def graph(self, slot: int) -> Graph:
-        """Return the prompt's exact graph with its distances, on the host: ``PromptGraph``'s of the same generations."""
-        return self._numbered(self._check_slot(slot), self._slots.graph(slot))
+        """Return the prompt's exact graph with its distances, on the host, equal to ``PromptGraph``'s."""
+        return self._renumber(self._check_slot(slot), self._slots.graph(slot))
 
     def images(self, slot: int) -> torch.Tensor:
         """Return a slot's images (N, H, W, C), a view on its device; excluded ones were not kept."""
@@ -291,8 +289,8 @@ class DevicePrompts:
 
     def pixels(self, slot: int, index: int) -> NDArray[np.uint8]:
         """Return the generation (H, W, C) with this index, copied to the CPU."""
-        numbers = self._numbers(self._check_slot(slot))
-        position = int(np.searchsorted(numbers, index))
+        numbers = self._kept_vertices(self._check_slot(slot))
+        position = bisect.bisect_left(numbers, arrays.check_index(index, "index"))
         if position == len(numbers) or numbers[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of slot {slot}")
         return np.array(self._slots.images(slot)[position].cpu().numpy())
@@ -302,15 +300,15 @@ class DevicePrompts:
         self._slots.clear(self._check_slot(slot))
         self._vertices[slot], self._kept[slot], self._generated[slot] = [], 0, 0
 
-    def _numbers(self, slot: int) -> NDArray[np.int64]:
+    def _kept_vertices(self, slot: int) -> NDArray[np.int64]:
         """Return the generation number of each kept image of a slot (kept,), ascending."""
         if len(self._vertices[slot]) != 1:
             self._vertices[slot] = [np.concatenate([np.empty(0, np.int64), *self._vertices[slot]])]
         return self._vertices[slot][0]
 
-    def _numbered(self, slot: int, kept: Graph) -> Graph:
-        """Return a graph of a slot's kept images as one of all its generations."""
-        edges = self._numbers(slot).astype(np.int32)[kept.edges]
+    def _renumber(self, slot: int, kept: Graph) -> Graph:
+        """Return the graph of all generations of a slot, from the graph of its kept images."""
+        edges = self._kept_vertices(slot).astype(np.int32)[kept.edges]
         stats = {**kept.stats, "excluded": self.excluded(slot)}
         return Graph(
             self._generated[slot],

@@ -31,7 +31,7 @@ class SlotRun(NamedTuple):
 
 
 class Slots(Protocol):
-    """Graphs of several prompts, side by side on ``device``."""
+    """Graphs of several prompts on ``device``, one a slot."""
 
     device: str
 
@@ -49,7 +49,7 @@ class Slots(Protocol):
         ...
 
     def edges(self, slots: list[int]) -> list[Graph]:
-        """Return the slots' graphs on the host; their distances may be left out."""
+        """Return the slots' graphs on the host; they may lack distances."""
         ...
 
     def edge_counts(self, slots: list[int]) -> list[int]:
@@ -70,7 +70,7 @@ class Slots(Protocol):
 
 
 class KernelSlots:
-    """On a CUDA device: the graphs of ``memcore_kernels``, cliques by the core's CUDA part where it was built."""
+    """Slots on a CUDA device: graphs by ``memcore_kernels``, cliques by the core's CUDA part where it was built."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class KernelSlots:
         self._graphs = gpu.device_graphs(count, capacity, shape, tile, ssd_max, device)
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
+        """Add images on the device; nothing waits for it."""
         import torch
 
         slots: list[int] = []
@@ -98,6 +99,7 @@ class KernelSlots:
     def cliques(
         self, slots: list[int], min_size: int, node_limit: int
     ) -> dict[int, tuple[gpu_clique.Found, int]]:
+        """Return proven cliques and numbers of edges by one transfer; nothing without the core's CUDA part."""
         import torch
 
         if not slots or not gpu_clique.available()[0]:
@@ -115,6 +117,7 @@ class KernelSlots:
         return {slot: (answer, count) for slot, answer, count in found if answer.proven}
 
     def edges(self, slots: list[int]) -> list[Graph]:
+        """Return the slots' graphs without distances: their bits come to the host in one transfer."""
         bits = self._graphs.bits.index_select(
             0, index_on(self._graphs.bits, slots)
         ).cpu()  # one transfer for all slots
@@ -128,23 +131,27 @@ class KernelSlots:
         return graphs
 
     def edge_counts(self, slots: list[int]) -> list[int]:
+        """Return the number of edges of each slot's graph, by one transfer."""
         degrees = self._graphs.degrees().index_select(0, index_on(self._graphs.bits, slots))
         counts: list[int] = (degrees.sum(1) // 2).cpu().tolist()
         return counts
 
     def graph(self, slot: int) -> Graph:
+        """Return a slot's graph with its distances, which are computed for this answer."""
         return tiled_l2_graph(self.images(slot), self._threshold.value, tile=self._tile, channels="last")
 
     def images(self, slot: int) -> torch.Tensor:
+        """Return a slot's images, a view on the device."""
         images: torch.Tensor = self._graphs.images[slot, : self._graphs.counts[slot]]
         return images
 
     def clear(self, slot: int) -> None:
+        """Empty a slot; its memory is used again."""
         self._graphs.clear(slot)
 
 
 class CoreSlots:
-    """On the CPU: a ``PromptGraph`` a slot, by the native core."""
+    """Slots on the CPU: a ``PromptGraph`` each, by the native core."""
 
     device = "cpu"
 
@@ -166,33 +173,40 @@ class CoreSlots:
         self._graphs = [empty() for _ in range(count)]
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
+        """Add images, each slot's in one call."""
         rows: dict[int, list[slice]] = {}
         for run in runs:
             rows.setdefault(run.slot, []).append(slice(run.first, run.first + run.length))
         for slot, parts in rows.items():
-            images = [pixels[part] for part in parts]  # one part, in a sampler's batch: no copy then
+            images = [pixels[part] for part in parts]  # a sampler's batch has one part: no copy
             self._graphs[slot].extend(images[0] if len(images) == 1 else np.concatenate(images))
 
     def cliques(
         self, slots: list[int], min_size: int, node_limit: int
     ) -> dict[int, tuple[gpu_clique.Found, int]]:
+        """Return nothing: ``DevicePrompts`` solves the graphs of ``edges`` on the CPU."""
         return {}
 
     def edges(self, slots: list[int]) -> list[Graph]:
+        """Return the slots' graphs, with distances."""
         return [self._graphs[slot].graph() for slot in slots]
 
     def edge_counts(self, slots: list[int]) -> list[int]:
+        """Return the number of edges of each slot's graph."""
         return [len(self._graphs[slot].graph()) for slot in slots]
 
     def graph(self, slot: int) -> Graph:
+        """Return a slot's graph with its distances."""
         return self._graphs[slot].graph()
 
     def images(self, slot: int) -> torch.Tensor:
+        """Return a slot's images as a tensor that shares their memory."""
         import torch
 
         return torch.from_numpy(self._graphs[slot].images())
 
     def clear(self, slot: int) -> None:
+        """Replace a slot's graph by an empty one."""
         self._graphs[slot] = self._empty()
 
 
@@ -202,7 +216,7 @@ def take(pixels: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def index_on(tensor: torch.Tensor, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
-    """Return row numbers as an index on the tensor's device, copied without a wait: indexing by a list would wait."""
+    """Return row numbers as an index on the tensor's device, copied without waiting, as indexing by a list would."""
     import torch
 
     index = torch.as_tensor(rows, dtype=torch.int64)

@@ -46,7 +46,7 @@ def describe(graph: Graph, clique: Clique) -> Finding:
     """Return mean distance and medoid of a clique of ``graph``.
 
     Every pair of a clique is an edge, so the graph has all its distances. Sums are exactly rounded (fsum), so they
-    do not depend on an order, and distances are taken from the integers in float64.
+    do not depend on an order, and distances are computed from the integers in float64.
     """
     members = clique.members
     position = {v: p for p, v in enumerate(members)}
@@ -74,7 +74,7 @@ def rank(mean_distances: Sequence[float | None], prompt_ids: Sequence[int]) -> l
     >>> rank([0.1, None, 0.05], [7, 8, 9])
     [2, 0]
     """
-    held = [
+    present = [
         (d, p, i) for i, (d, p) in enumerate(zip(mean_distances, prompt_ids, strict=True)) if d is not None
     ]
-    return [i for _, _, i in sorted(held)]
+    return [i for _, _, i in sorted(present)]

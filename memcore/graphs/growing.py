@@ -32,7 +32,7 @@ class PromptRun(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GraphSettings:
-    """What all graphs of a run have in common.
+    """The settings that all graphs of a run share.
 
     ``shape`` is (H, W, C) of every image. Edges are pairs within ``threshold``; with ``pairs_up_to`` above 0, all pairs
     within that distance are kept as well. ``generations`` is the most images of a prompt, and memory is allocated for
@@ -52,9 +52,10 @@ class GraphSettings:
 
 @dataclasses.dataclass(frozen=True)
 class GraphOutcome:
-    """What a prompt's graph came to: numbers of generations and of edges within the threshold, and the findings.
+    """The result of a prompt's graph: numbers of generations and of edges within the threshold, and the findings.
 
-    ``pairs`` is the graph with all its pairs, and None where it never left its device.
+    ``pixels(index)`` reads a generation (H, W, C), copied to the CPU, until the prompt is dropped; excluded ones were not
+    kept. ``pairs`` is the graph with all its pairs, and None where it never left its device.
     """
 
     generated: int
@@ -62,6 +63,7 @@ class GraphOutcome:
     edges: int
     findings: list[Finding]
     pairs: Graph | None
+    pixels: Callable[[int], NDArray[np.uint8]]
 
 
 class GrowingGraphs(Protocol):
@@ -76,7 +78,7 @@ class GrowingGraphs(Protocol):
         ...
 
     def bounds(self, prompt_ids: Sequence[int]) -> Bounds:
-        """Return what a budget asks about the prompts that await a decision: one question for all of them.
+        """Return the bounds of the prompts that await a decision: one question for all of them.
 
         Nothing is computed before the first answer is read, or the ``outcome`` of one of them.
         """
@@ -86,10 +88,6 @@ class GrowingGraphs(Protocol):
         """Return the prompt's edges and findings."""
         ...
 
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        """Return the generation (H, W, C) with this index, on the CPU."""
-        ...
-
     def drop(self, prompt_id: int) -> None:
-        """Free a prompt's images; one that was never begun is no error."""
+        """Free a prompt's images; a prompt that was never begun is no error."""
         ...

@@ -1,12 +1,10 @@
-"""The graphs of the prompts in flight on a CUDA device: slots of ``DevicePrompts``, one question for all prompts due."""
+"""The graphs of the prompts in flight on a CUDA device: slots of ``DevicePrompts``, and one question for all prompts."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
@@ -23,7 +21,7 @@ class _Slot(NamedTuple):
 
 
 class DeviceGrowingGraphs:
-    """Slots of ``DevicePrompts``, used again by one prompt after the other; more of them when a batch needs more.
+    """Slots of ``DevicePrompts``, each used by one prompt after the other; a batch that needs more gets more.
 
     A CUDA device allocates memory for ``generations`` images a slot at once. A batch of B images needs at most B slots,
     with the fixed budget two or three.
@@ -33,12 +31,13 @@ class DeviceGrowingGraphs:
         self._settings, self._device = settings, device
         self._slots: dict[int, _Slot] = {}
         self._free: list[_Slot] = []
-        self._due: list[int] = []
-        # Answers to the last question, until images come; ``_min_size`` is the size that it was about, 0 for exact bounds.
+        self._awaiting: list[int] = []
+        # Answers to the last question, until images arrive; ``_min_size`` is the size it asked for, 0 for exact bounds.
         self._answers: dict[int, SlotAnswer] = {}
         self._min_size = 0
 
     def begin(self, prompt_ids: Sequence[int]) -> None:
+        """Give each prompt an empty slot; allocate more slots where too few are free."""
         missing = len(prompt_ids) - len(self._free)
         if missing > 0:
             settings = self._settings
@@ -55,7 +54,8 @@ class DeviceGrowingGraphs:
         self._slots.update((prompt_id, self._free.pop()) for prompt_id in prompt_ids)
 
     def extend(self, images: Images, runs: Sequence[PromptRun]) -> None:
-        self._due, self._answers = [], {}
+        """Add a batch to the slots of its prompts."""
+        self._awaiting, self._answers = [], {}
         groups: dict[DevicePrompts, list[SlotRun]] = {}
         for prompt_id, first, count in runs:
             slot = self._slots[prompt_id]
@@ -64,21 +64,22 @@ class DeviceGrowingGraphs:
             prompts.extend_runs(images.pixels, slot_runs, exclude=images.flagged)
 
     def bounds(self, prompt_ids: Sequence[int]) -> Bounds:
-        self._due = list(prompt_ids)
-        return self._bounds_of
+        """Return bounds that are computed for all these prompts at the first answer that is read."""
+        self._awaiting = list(prompt_ids)
+        return self._read_bounds
 
-    def _bounds_of(self, prompt_id: int) -> tuple[int, int]:
+    def _read_bounds(self, prompt_id: int) -> tuple[int, int]:
         clique = self._answer(prompt_id, 0).clique
         return clique.lower, clique.upper
 
     def _answer(self, prompt_id: int, min_size: int) -> SlotAnswer:
-        """Return the answer about a prompt; if none is known, ask about all prompts that are due."""
+        """Return the answer about a prompt; if none is known, ask about all prompts that await a decision."""
         if prompt_id not in self._answers or self._min_size > min_size:
             limit = min(self._settings.node_limit, DECISION_NODES)
             groups: dict[DevicePrompts, list[int]] = {}
-            for asked in dict.fromkeys([*self._due, prompt_id]):
-                if asked in self._slots:
-                    groups.setdefault(self._slots[asked].prompts, []).append(asked)
+            for queried in dict.fromkeys([*self._awaiting, prompt_id]):
+                if queried in self._slots:
+                    groups.setdefault(self._slots[queried].prompts, []).append(queried)
             self._answers, self._min_size = {}, min_size
             for prompts, ids in groups.items():
                 numbers = [self._slots[i].number for i in ids]
@@ -87,21 +88,20 @@ class DeviceGrowingGraphs:
         return self._answers[prompt_id]
 
     def outcome(self, prompt_id: int) -> GraphOutcome:
+        """Return the prompt's edges and findings; its graph comes to the host only if it may have a finding."""
         prompts, number = self._slots[prompt_id]
         settings = self._settings
         answer = self._answer(prompt_id, settings.min_clique)
         generated, excluded = prompts.generated(number), prompts.excluded(number)
+        pixels = functools.partial(prompts.pixels, number)
         if answer.clique.upper < settings.min_clique:  # proven on the device: nothing else comes to the host
-            return GraphOutcome(generated, excluded, answer.edges, [], None)
+            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels)
         graph = prompts.graph(number)
         found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(generated, excluded, len(graph), found, graph)
-
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        prompts, number = self._slots[prompt_id]
-        return prompts.pixels(number, index)
+        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels)
 
     def drop(self, prompt_id: int) -> None:
+        """Free the prompt's slot for another prompt."""
         slot = self._slots.pop(prompt_id, None)
         self._answers.pop(prompt_id, None)
         if slot is not None:

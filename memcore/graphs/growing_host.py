@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from memcore import arrays
 from memcore.graphs.findings import findings, largest_clique
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
@@ -16,13 +13,14 @@ from memcore.types import Images
 
 
 class HostGrowingGraphs:
-    """A ``PromptGraph`` a prompt."""
+    """A ``PromptGraph`` for each prompt in flight."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._graphs: dict[int, PromptGraph] = {}
 
     def begin(self, prompt_ids: Sequence[int]) -> None:
+        """Begin an empty graph for each prompt."""
         for prompt_id in prompt_ids:
             self.begin_one(prompt_id)
 
@@ -43,6 +41,7 @@ class HostGrowingGraphs:
         return graph
 
     def extend(self, images: Images, runs: Sequence[PromptRun]) -> None:
+        """Add a batch to the graphs of its prompts."""
         pixels = images.pixels
         if arrays.is_torch(pixels) and pixels.device.type == "cpu":
             pixels = pixels.numpy()
@@ -53,21 +52,21 @@ class HostGrowingGraphs:
             self._graphs[prompt_id].extend(pixels[rows], exclude=exclude)
 
     def bounds(self, prompt_ids: Sequence[int]) -> Bounds:
-        return self._bounds_of
+        """Return bounds that are computed for each prompt when they are read."""
+        return self._compute_bounds
 
-    def _bounds_of(self, prompt_id: int) -> tuple[int, int]:
+    def _compute_bounds(self, prompt_id: int) -> tuple[int, int]:
         graph = self._graphs[prompt_id].graph().within(self._settings.threshold)
         return largest_clique(graph, node_limit=min(self._settings.node_limit, DECISION_NODES))
 
     def outcome(self, prompt_id: int) -> GraphOutcome:
+        """Return the prompt's edges and findings, with all its pairs."""
         grown, settings = self._graphs[prompt_id], self._settings
         pairs = grown.graph()
         graph = pairs.within(settings.threshold)
         found = findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs)
-
-    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
-        return self._graphs[prompt_id].pixels(index)
+        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels)
 
     def drop(self, prompt_id: int) -> None:
+        """Free the prompt's graph with its images."""
         self._graphs.pop(prompt_id, None)

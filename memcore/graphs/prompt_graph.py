@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore import arrays
+from memcore import arrays, interop
 from memcore.arrays import ImageArray
-from memcore.distance import choose_backend, pairwise_tiled_l2, ssd_to_distance
+from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graph import tiled_l2_graph
+from memcore.graphs.elsewhere import connect_new
 from memcore.types import (
     DEFAULT_MIN_CLIQUE,
     DEFAULT_NODE_LIMIT,
@@ -53,13 +54,13 @@ class PromptGraph:
         Images to allocate memory for at once; more is allocated when more arrive.
     buffer
         (M, H, W, C) uint8, C-contiguous: the caller's array to keep images in, for prompts that come one after the other.
-        Images that were read into it, each after the one before, are not copied. It belongs to the graph until that is
+        Images that are read into it in order are not copied. It belongs to the graph until that is
         dropped.
     reread
-        Reads generations again: called with their indices (k,) int64, ascending, and an array (k, H, W, C) to fill. Given
-        it, the native core does not keep images: ``extend`` takes their block sums, and the few that these leave undecided
-        are read again when the graph is asked for, each once, compared with their sums, and kept, in ``buffer`` if that is
-        given and while it suffices. What it raises is passed on. Other backends keep images as without it.
+        Callable that reads generations again, with their indices (k,) int64, ascending, and an array (k, H, W, C) to fill.
+        Given it, the native core does not keep images: ``extend`` takes their block sums, and the few that these leave
+        undecided are read again when the graph is asked for, each once, compared with their sums, and kept, in ``buffer``
+        if that is given and while it suffices. Its exceptions are passed on. Other backends ignore it and keep images.
     room
         The former name of ``buffer``.
 
@@ -113,6 +114,10 @@ class PromptGraph:
             raise ArgumentValueError("buffer and room are two names of one argument: give buffer alone")
         buffer = room if buffer is None else buffer
         if buffer is not None and (
+            not isinstance(buffer, np.ndarray) or isinstance(buffer, np.ma.MaskedArray)
+        ):
+            raise ArgumentTypeError(f"buffer must be a NumPy array, got {type(buffer).__name__}")
+        if buffer is not None and (
             buffer.dtype != np.uint8 or buffer.shape[1:] != self.shape or not buffer.flags.c_contiguous
         ):
             raise ArgumentValueError(
@@ -133,12 +138,18 @@ class PromptGraph:
         self._graph: Graph | None = None
 
     def __len__(self) -> int:
+        """Return the number of generations so far, excluded ones among them."""
         return self.n
+
+    def __repr__(self) -> str:
+        """Return one line; the graph is not computed for it."""
+        excluded = f", excluded={self.excluded}" if self.excluded else ""
+        return f"PromptGraph(shape={self.shape}, threshold={self.threshold.value!r}, n={self.n}{excluded})"
 
     def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None:
         """Add generations (N, H, W, C) uint8, in order; those marked in ``exclude`` (N,) count but get no edges.
 
-        A safety checker's black frames and other constant images are excluded so: 500 of them are no finding.
+        Exclude a safety checker's black frames and other constant images this way: 500 of them are no finding.
         """
         view = arrays.as_images(images, "images", channels=self._channels, ndims=(4,))
         if view.is_float:
@@ -152,11 +163,7 @@ class PromptGraph:
         count = int(pixels.shape[0])
         vertices = np.arange(self.n, self.n + count)
         if exclude is not None:
-            mask = np.asarray(exclude)
-            if mask.shape != (count,) or mask.dtype != np.bool_:
-                raise ArgumentValueError(
-                    f"exclude must be bool of shape ({count},), got {mask.dtype} {mask.shape}"
-                )
+            mask = arrays.check_marks(exclude, "exclude", count)
             if mask.any():
                 vertices = vertices[~mask]
                 pixels = pixels[~mask] if view.on_cpu else pixels[(~mask).tolist()]
@@ -169,9 +176,10 @@ class PromptGraph:
         self._graph = self._next_slot = None
 
     def next_slot(self) -> NDArray[np.uint8] | None:
-        """Return the (H, W, C) array in which the next generation will be kept. One that is read into it is not copied.
+        """Return the (H, W, C) array in which the next generation will be kept.
 
-        None where images are not kept by the native core: with ``reread``, or another backend.
+        A generation that is read into it is not copied. None where the native core does not keep images: with ``reread``, or
+        another backend.
         """
         if self._reread is not None or self._backend not in ("auto", "cpu") or arrays.is_torch(self._pixels):
             return None
@@ -179,15 +187,15 @@ class PromptGraph:
         return self._next_slot
 
     def place(self) -> NDArray[np.uint8] | None:
-        """Return ``next_slot()``: its former name."""
+        """Return ``next_slot()``, whose former name this is."""
         return self.next_slot()
 
     def extend_one(self, image: NDArray[np.uint8]) -> bool:
-        """Add one generation (H, W, C) uint8, with less to do than ``extend`` has for a batch.
+        """Add one generation (H, W, C) uint8, with less overhead than ``extend``.
 
-        For images that are decoded one after the other: the block sums of each are taken while it is in the cache. False
-        where all its pixels are the same: then it counts, but is excluded. Raises ArgumentValueError for another shape or
-        dtype, or where ``next_slot`` is None.
+        For images that are decoded one after the other: the block sums of each are taken while it is in the cache. Returns
+        False where all its pixels are equal: such an image counts, but is excluded. Raises ArgumentValueError for another
+        shape or dtype, or where ``next_slot`` is None.
 
         >>> import numpy as np, memcore
         >>> graph = memcore.PromptGraph((8, 8, 3))
@@ -196,15 +204,16 @@ class PromptGraph:
         >>> graph.extend_one(slot), graph.extend_one(np.zeros((8, 8, 3), np.uint8)), graph.n
         (True, False, 2)
         """
-        in_place = image is self._next_slot  # nothing was added since that was handed out
+        in_place = image is self._next_slot  # nothing was added since it was returned
         slot = None if in_place else self.next_slot()
         if not in_place:
-            if slot is None or image.shape != self.shape or image.dtype != np.uint8:
+            pixels, _, dtype, _ = interop.as_array(image, "image")
+            if slot is None or pixels.shape != self.shape or dtype != "uint8" or arrays.is_torch(pixels):
                 raise ArgumentValueError(
                     f"image must be uint8 of shape {self.shape}, for a graph that keeps images on the CPU, got "
-                    f"{image.dtype} {image.shape}"
+                    f"{dtype} {tuple(pixels.shape)}"
                 )
-            image = np.ascontiguousarray(image)
+            image = np.ascontiguousarray(pixels)
         kept = self._sums().append_one(image, slot)
         self._next_slot = None
         if kept:
@@ -218,9 +227,9 @@ class PromptGraph:
     def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
         """Add up to ``count`` generations straight from an open file, and keep none of them.
 
-        They lie one after the other as uint8 (H, W, C) from byte ``offset``; the block sums of each are taken where it was
-        read. Constant ones are excluded. Returns which are, (k,); k is less than ``count`` where the file ends before, and
-        a part of an image at its end is left out. Only with ``reread``, on the native core. Raises OSError.
+        They follow each other as uint8 (H, W, C) from byte ``offset``; the block sums of each are taken where it was read.
+        Constant ones are excluded. Returns which are constant, (k,); k is less than ``count`` where the file ends before,
+        and a part of an image at its end is left out. Needs ``reread`` and the native core. Raises OSError.
 
         >>> import numpy as np, tempfile
         >>> images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -275,16 +284,16 @@ class PromptGraph:
         return self._graph
 
     def clique_size(self) -> int:
-        """Return the size of the largest clique so far: what a budget asks after each batch, cheaper than ``findings``.
+        """Return the size of the largest clique so far, as a budget needs it after each batch; cheaper than ``findings``.
 
-        Exact unless ``node_limit`` is used up; then a clique of this size exists, and a larger one may.
+        It is exact unless the search uses up ``node_limit``: then a clique of this size exists, and a larger one may.
         """
         return self.largest_clique()[0]
 
     def largest_clique(self, node_limit: int | None = None) -> tuple[int, int]:
         """Return bounds (lower, upper) of the size of the largest clique so far.
 
-        They are equal where it is proven within ``node_limit`` nodes (by default the graph's).
+        They are equal where the size is proven within ``node_limit`` nodes (by default the graph's).
         """
         from memcore.graphs.findings import largest_clique
 
@@ -299,7 +308,7 @@ class PromptGraph:
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """Return the generation (H, W, C) with this index, copied to the CPU; excluded ones were not kept."""
         vertices = self._kept_vertices()
-        position = int(np.searchsorted(vertices, index))
+        position = bisect.bisect_left(vertices, arrays.check_index(index, "index"))
         if position == len(vertices) or vertices[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
         if self._streamed is not None:
@@ -308,12 +317,12 @@ class PromptGraph:
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
     def images(self) -> Any:
-        """Return the generations (N, H, W, C) that were kept, where they are; a view until the next ``extend``.
+        """Return the generations (N, H, W, C) that were kept, on their device; a view until the next ``extend``.
 
-        ArgumentValueError where images are not kept (with ``reread``, as for large stored arrays).
+        Raises ArgumentValueError where images are not kept (with ``reread``, as for large stored arrays).
         """
         if self._streamed is not None:
-            raise ArgumentValueError("this graph let its images go; pixels(index) reads one again")
+            raise ArgumentValueError("this graph does not keep its images; pixels(index) reads one again")
         if self._pixels is None:
             return np.empty((0, *self.shape), dtype=np.uint8)
         return self._pixels[: self._kept]
@@ -325,17 +334,17 @@ class PromptGraph:
         return self._vertices[0]
 
     def _keep(self, pixels: Any, view: ImageArray, backend: Backend) -> None:
-        """Copy images (M, H, W, C) after the others; the native core takes their block sums in passing."""
+        """Copy images (M, H, W, C) after the others; the native core takes their block sums while it copies."""
         have, count = self._kept, int(pixels.shape[0])
         if self._reread is not None and not have and backend == "cpu" and self._streamed is None:
             self._streamed = self._stream(self._reread)
         if self._streamed is not None:
             if backend != "cpu":
-                raise DeviceError(f"images must stand where those before them stand, got {view.device}")
+                raise DeviceError(f"images must be on the device of those before them, got {view.device}")
             self._streamed.append(pixels)
             return
         if self._pixels is not None and arrays.is_torch(self._pixels) == view.on_cpu:
-            raise DeviceError(f"images must stand where those before them stand, got {view.device}")
+            raise DeviceError(f"images must be on the device of those before them, got {view.device}")
         slots = self._grow(count, None if view.on_cpu else view.pixels)[have : have + count]
         if backend != "cpu":
             slots[:] = pixels
@@ -344,7 +353,7 @@ class PromptGraph:
         self._sums().append(pixels, self._workers, None if in_place else slots)
 
     def _sums(self) -> Features:
-        """Return what takes the block sums of images that are kept."""
+        """Return the features that hold the block sums of images that are kept."""
         if self._features is None:
             from memcore.backends.cpu import Features
 
@@ -391,7 +400,9 @@ class PromptGraph:
                 self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
             )
         else:
-            edges, ssd = self._connect_elsewhere(self._pixels[:end], since)
+            edges, ssd = connect_new(
+                self._pixels[:end], since, self.threshold, self.tile, self._backend, self._threads
+            )
         for name, value in stats.items():
             self._counts[name] = self._counts.get(name, 0) + value
         if end != self.n:
@@ -402,33 +413,3 @@ class PromptGraph:
             edges, ssd = edges[order], ssd[order]
         self._edges, self._ssd = edges, ssd
         self._connected = end
-
-    def _connect_elsewhere(
-        self, images: Any, since: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]]]:
-        """Return edges among the new images, and between them and all before, by the public functions."""
-        new = images[since:]
-        inner = tiled_l2_graph(
-            new,
-            self.threshold.value,
-            tile=self.tile,
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        assert inner.ssd is not None
-        if not since:
-            return inner.edges, inner.ssd
-        cross = pairwise_tiled_l2(
-            images[:since],
-            new,
-            tile=self.tile,
-            output="ssd",
-            channels="last",
-            backend=self._backend,
-            threads=self._threads,
-        )
-        cross = np.asarray(cross.cpu() if arrays.is_torch(cross) else cross)
-        i, j = np.nonzero(cross <= self._ssd_max)
-        edges = np.concatenate([inner.edges + since, np.stack([i, j + since], axis=1)]).astype(np.int32)
-        return edges, np.concatenate([inner.ssd, cross[i, j].astype(inner.ssd.dtype)])

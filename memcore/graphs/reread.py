@@ -1,4 +1,4 @@
-"""Images of a prompt that are not kept: their block sums are, and those that bounds leave undecided are read again."""
+"""Images that are read twice instead of kept: block sums decide most pairs, and the images of the others are read again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _NOWHERE = np.iinfo(np.uint32).max
 class StreamedImages:
     """The block sums of images that are not kept, and the few images that were read again.
 
-    Bounds are taken from the sums alone, and an image that comes again must have the same sums, bit for bit. So every
-    pair is decided as if all images were there: those that were read again as they are now, the others as they were.
+    Bounds follow from the sums alone, and an image that is read again must have the same sums, bit for bit. So every pair
+    is decided as if all images were kept: those that were read again as they are now, the others as they were.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StreamedImages:
         self._features.append(images, self._workers)
 
     def read(self, descriptor: int, offset: int, count: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Read images as ``PromptGraph.extend_from`` does; return which of them are constant (k,), and so left out."""
+        """Read images as ``PromptGraph.extend_from`` does; return which of them are constant (k,) and therefore left out."""
         height, width, channels = shape
         return self._features.read(descriptor, offset, count, height, width, channels, self._workers)
 
@@ -62,13 +62,13 @@ class StreamedImages:
         return edges, ssd, {**counts, "read_again": self._used - before}
 
     def image(self, position: int, vertices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return one image (H, W, C), read again if it was not yet."""
+        """Return one image (H, W, C); read it again unless that was done before."""
         self._fetch(np.array([position]), vertices)
         image: NDArray[np.uint8] = self._buffer[self._positions[position]]
         return image
 
     def _fetch(self, positions: NDArray[np.int64], vertices: NDArray[np.int64]) -> None:
-        """Read those that are missing. Each is read again once: at most, a prompt is read twice and then kept."""
+        """Read the missing images again, each once: at most, all of a prompt is read twice and then kept."""
         if len(self._positions) < len(vertices):
             more = np.full(len(vertices) - len(self._positions), _NOWHERE, dtype=np.uint32)
             self._positions = np.concatenate([self._positions, more])
@@ -80,7 +80,9 @@ class StreamedImages:
             self._buffer = larger
         if not len(missing):
             return
-        for begin in range(0, len(missing), _AT_ONCE):  # compared while they are in the cache
+        for begin in range(
+            0, len(missing), _AT_ONCE
+        ):  # a few at a time, compared while they are in the cache
             part = missing[begin : begin + _AT_ONCE]
             new = self._buffer[self._used : self._used + len(part)]
             self._reread(vertices[part], new)

@@ -13,7 +13,7 @@ from memcore.types import Images
 
 
 def start_graphs(settings: GraphSettings, first: Images) -> GrowingGraphs:
-    """Return the graphs for a sampler that answers like ``first``.
+    """Return the graphs for a sampler whose first images are ``first``.
 
     Runs that store pairs need every prompt's edges on the host, and prompts of more than 1,024 generations do not fit the
     clique kernel: they take ``PromptGraph``, whose images stay on the device as well.

@@ -1,10 +1,9 @@
-"""Decode the bytes of one stored image. Every trap has a reason code; nothing is resized or cast silently."""
+"""Decode the bytes of one stored image: each trap has a reason code, and nothing is resized or cast silently."""
 
 from memcore.images.decode import (
     IMAGE_SUFFIXES,
     MAX_BYTES,
     MAX_PIXELS,
-    Background,
     decode,
     decode_file,
     decoder_versions,
@@ -12,6 +11,7 @@ from memcore.images.decode import (
     is_image,
 )
 from memcore.images.reasons import REASONS, UnreadableImage
+from memcore.images.upright import Background
 
 __all__ = [
     "IMAGE_SUFFIXES",

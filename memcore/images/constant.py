@@ -1,4 +1,4 @@
-"""What is recognised in images before they are compared."""
+"""Recognise images without content, which are not compared."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from memcore import arrays
 
 
 def flag_constant(images: Any) -> NDArray[np.bool_]:
-    """(N, H, W, C) uint8, NumPy or torch -> (N,) bool: images whose pixels are all the same.
+    """Return which images have equal pixels throughout: (N, H, W, C) uint8, NumPy or torch, to (N,) bool.
 
     A safety checker answers with black frames; 500 of them would be a perfect clique of no meaning. Exact: one pixel that
-    is one level off makes an image that is compared. The answer is NumPy, wherever the images stand.
+    is one level off makes an image that is compared. The answer is a NumPy array,
+    wherever the images are.
 
     >>> import numpy as np
     >>> flag_constant(np.zeros((2, 4, 4, 3), dtype=np.uint8))
@@ -24,7 +25,7 @@ def flag_constant(images: Any) -> NDArray[np.bool_]:
         return np.empty(0, dtype=np.bool_)
     channels = int(images.shape[-1])
     flat = images.reshape(len(images), -1)
-    # Almost no image is constant, and three of its pixels tell: only the others are looked at whole.
+    # Almost no image is constant, and three of its pixels show that: only the others are read whole.
     middle = flat.shape[1] // 2 // channels * channels
     first = flat[:, :channels]
     suspects = (first == flat[:, -channels:]).all(1) & (first == flat[:, middle : middle + channels]).all(1)
@@ -32,5 +33,5 @@ def flag_constant(images: Any) -> NDArray[np.bool_]:
     for i in np.nonzero(flagged)[0].tolist():
         flagged[i] = bool(
             (flat[i, channels:] == flat[i, :-channels]).all()
-        )  # each pixel is like the one before
+        )  # each pixel equals the one before
     return flagged

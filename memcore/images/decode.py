@@ -1,4 +1,4 @@
-"""The one way from an image's bytes to pixels: probe the header, refuse what would be read wrongly, then decode."""
+"""The one way from an image's bytes to pixels: probe the header, refuse what would mislead, then decode."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.images import jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
+from memcore.images.upright import Background, Pixels, flatten, turn
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 #: First bytes of images that are read; a WebP's are told by ``is_image``.
@@ -23,9 +20,6 @@ _SIGNATURES = (png.SIGNATURE, jpeg.SIGNATURE, b"GIF87a", b"GIF89a", b"II*\0", b"
 MAX_PIXELS = 1 << 26
 #: Bytes of the largest file that is read.
 MAX_BYTES = 1 << 28
-
-Background: TypeAlias = tuple[int, int, int]
-Pixels: TypeAlias = NDArray[np.uint8]
 
 
 def decode(
@@ -36,15 +30,15 @@ def decode(
     out: Pixels | None = None,
     anywhere: bool = False,
 ) -> Pixels:
-    """Return one PNG, JPEG, WebP, BMP, GIF or TIFF image as (H, W, 3) uint8.
+    """Return the pixels of one PNG, JPEG, WebP, BMP, GIF or TIFF image, (H, W, 3) uint8.
 
     Nothing is resized, and nothing is lost silently. Grey and palettes become RGB exactly, and the orientation that a
     camera noted is applied; colour profiles are not. Refused are more than 8 bits a channel (Pillow would saturate or
     cut them), transparent pixels (unless ``background``, an RGB colour of 0 to 255, is declared: then they are
     composited onto it and rounded to nearest), colour spaces without a defined conversion, animations, and sizes over
-    ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), so is another size than that.
+    ``MAX_PIXELS``, which is seen before anything is decoded. With ``shape`` (H, W, C), other sizes are refused too.
     The image is decoded into ``out`` if that is given, C-contiguous and of ``shape``; its content is lost if it is refused.
-    With ``anywhere`` the answer is other memory where the decoder has its own, which spares a copy.
+    With ``anywhere`` the answer may be memory of the decoder's own instead, which spares a copy.
 
     Raises UnreadableImage with a reason code; MissingExtraError without pillow or simplejpeg.
 
@@ -66,7 +60,7 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        pixels = _upright(_flat(read(out if orientation == 1 else None), background), orientation)
+        pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
         if out is None or pixels is out or anywhere:
             return pixels
         out[:] = pixels
@@ -85,7 +79,7 @@ def decode(
 def decode_file(
     path: Path, *, shape: tuple[int, int, int] | None = None, background: Background | None = None
 ) -> Pixels:
-    """Decode a file; one that cannot be opened or read is UnreadableImage("unreadable") as well."""
+    """Decode a file as ``decode`` does; one that cannot be opened or read is UnreadableImage("unreadable") too."""
     try:
         with open(
             os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)), "rb"
@@ -137,41 +131,15 @@ def foreign_format(head: bytes) -> str | None:
 
 
 def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:
-    """Return (height, width, EXIF orientation, what decodes to (H, W, 3), into an array if it can, or to (H, W, 4))."""
+    """Return height, width, EXIF orientation, and what decodes.
+
+    It decodes to (H, W, 3), into an array if it can, or to (H, W, 4).
+    """
     if data.startswith(png.SIGNATURE):
         return png.probe(data)
     if data.startswith(jpeg.SIGNATURE):
         return jpeg.probe(data)
     return pillow.probe(data)
-
-
-def _flat(pixels: Pixels, background: Background | None) -> Pixels:
-    """Remove the alpha channel: of an opaque image, or by the declared background; refuse others."""
-    if pixels.shape[2] == 3:
-        return pixels
-    alpha = pixels[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(pixels[..., :3])
-    if background is None:
-        raise UnreadableImage(
-            "alpha",
-            "transparent pixels, whose background is unknown: flatten the image first, or declare a background",
-        )
-    a = alpha.astype(np.uint32)
-    under = np.array(background, dtype=np.uint32)
-    return ((pixels[..., :3] * a + under * (255 - a) + 127) // 255).astype(np.uint8)
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn an image as EXIF orientation 1 to 8 says that it is to be shown."""
-    if orientation == 1:
-        return pixels
-    if orientation > 4:
-        pixels = pixels.transpose(1, 0, 2)
-    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(
-        orientation, (1, 1)
-    )
-    return np.ascontiguousarray(pixels[::down, ::right])
 
 
 def _ends_early(error: Exception) -> bool:

@@ -18,17 +18,18 @@ MAX_SCANS = 500
 _START_OF_SCAN, _APP1, _END = 0xDA, 0xE1, b"\xff\xd9"
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-#: The last header that was read to the end, and what it said: images of one program have it in common, byte for byte.
+#: The last header that was read to the end, and what it said: images of one program share it, byte for byte.
 _last: tuple[bytes, tuple[int, int, int]] = b"", (0, 0, 1)
 _BARE = {0x01, *range(0xD0, 0xD9)}
 
 
 def version() -> str:
+    """Return the decoder and its version."""
     return f"simplejpeg {getattr(_simplejpeg(), '__version__', '')}, accurate DCT".replace("  ", " ")
 
 
 def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
+    """Return height, width, orientation, and what decodes. Raises UnreadableImage for what must not be decoded."""
     global _last
     library = _simplejpeg()
     header, known = _last
@@ -63,7 +64,7 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
 
 
 def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Decode strictly: where data are missing, Pillow fills the rest of the image with grey and says nothing."""
+    """Decode strictly: where data are missing, Pillow would fill the rest of the image with grey and say nothing."""
     try:
         pixels: NDArray[np.uint8] = library.decode_jpeg(data, "RGB", buffer=out, strict=True)
     except ValueError as error:
@@ -73,7 +74,7 @@ def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """(marker, content, end) of the segments up to the header of the first scan."""
+    """Yield (marker, content, end) of the segments up to the header of the first scan."""
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:

@@ -15,7 +15,7 @@ from memcore.images.reasons import UnreadableImage
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: What Pillow may try. Its other plugins are not asked: one of them starts another program, others are seldom tested.
+#: What Pillow may try. Its other plugins are left out: one of them starts another program, others are seldom tested.
 FORMATS = ("PNG", "WEBP", "BMP", "GIF", "TIFF")
 _EXACT = ("1", "L", "P", "RGB")
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -24,7 +24,7 @@ _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 0x0112
 
 
 def pillow() -> Any:
-    """Return PIL.Image; MissingExtraError without it."""
+    """Return PIL.Image; MissingExtraError without pillow."""
     try:
         import PIL.Image
     except ImportError:
@@ -33,13 +33,14 @@ def pillow() -> Any:
 
 
 def version() -> str:
+    """Return the decoder and its version."""
     import importlib.metadata
 
     return f"pillow {importlib.metadata.version('pillow')}"
 
 
 def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
+    """Return height, width, orientation, and what decodes. Raises UnreadableImage for what must not be decoded."""
     pil = pillow()
     try:
         image = pil.open(io.BytesIO(data), formats=FORMATS)
@@ -49,10 +50,10 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         raise UnreadableImage("animated", f"{image.n_frames} frames")
     _check_depth(image)
     width, height = image.size
-    if image.format == "TIFF":  # Pillow turns these by itself, some releases even their size
+    if image.format == "TIFF":  # Pillow rotates these by itself, and some releases swap their size
         width, height = int(image.tag_v2[_WIDTH]), int(image.tag_v2[_HEIGHT])
     # A PNG's own orientation is read by png.probe; asking Pillow for it would decode the image
-    orientation = 1 if image.format == "PNG" else orientation_of(image.getexif())
+    orientation = 1 if image.format == "PNG" else find_orientation(image.getexif())
     if image.format == "TIFF":
         turned = orientation > 4
         return (width if turned else height), (height if turned else width), 1, lambda out: rgb(image)
@@ -60,9 +61,9 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
 
 
 def rgb(image: Image) -> NDArray[np.uint8]:
-    """(H, W, 3), or (H, W, 4) where the image has transparency."""
+    """Return the pixels, (H, W, 3), or (H, W, 4) where the image has transparency."""
     image.load()
-    if image.format == "TIFF" and orientation_of(image.getexif()) != 1:
+    if image.format == "TIFF" and find_orientation(image.getexif()) != 1:
         image = _transposed(image)
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))
@@ -72,24 +73,24 @@ def rgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _transposed(image: Image) -> Image:
-    """Turn an image as its orientation says; Pillow has done so while loading unless it is an older release."""
+    """Turn the image as its orientation says; newer releases of Pillow have done so while loading."""
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image)
 
 
-def orientation_of(exif: Any) -> int:
+def find_orientation(exif: Any) -> int:
     """Return EXIF's orientation, 1 to 8; 1 where it is absent or foreign."""
     value = exif.get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def parse_orientation(block: bytes) -> int:
-    """Return the orientation in an EXIF block; a damaged block says nothing, as in every viewer."""
+    """Return the orientation in an EXIF block; 1 if the block is damaged, as in every viewer."""
     exif = pillow().Exif()
     try:
         exif.load(block)
-        return orientation_of(exif)
+        return find_orientation(exif)
     except Exception:  # Pillow's parser raises what struct and its own code raise
         return 1
 

@@ -1,4 +1,4 @@
-"""PNG: its chunks are read here, since Pillow hides what 16 bits a channel and a late orientation would do."""
+"""PNG: chunks are read here, since Pillow hides 16 bits a channel and an orientation that comes late."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
-_HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content, and its name
+_HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content and its name
 
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
 #: pixels are the same, since PNG loses nothing, and a run's fingerprint names it in case damaged files are not.
 _fast: Callable[[bytes, tuple[int, int], str], Any] | None = None
-if (
-    importlib.util.find_spec("kornia_rs") is not None
-):  # not `except ImportError`: a broken one must be heard of
+# not `except ImportError`: a broken installation must raise
+if importlib.util.find_spec("kornia_rs") is not None:
     import kornia_rs
 
     _fast = kornia_rs.io.decode_image_png_u8
 
 
 def version() -> str:
+    """Return the decoder and its version."""
     return pillow.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
 
 
 def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:
-    """Return height, width, orientation, and what decodes; UnreadableImage for what must not be decoded."""
+    """Return height, width, orientation, and what decodes. Raises UnreadableImage for what must not be decoded."""
     orientation, ended, plain = 1, False, True
     header = b""
     for name, begin, end in _chunks(data):
@@ -75,7 +75,7 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(name, where its content begins, where that ends) of each whole chunk."""
+    """Yield (name, start of the content, its end) of each whole chunk."""
     position, last = len(SIGNATURE), len(data) - 12
     while position <= last:
         length, name = _HEAD.unpack_from(data, position)

@@ -1,4 +1,4 @@
-"""Why a stored image is not used. The codes are in quarantine files; docs/formats.md lists them."""
+"""Why a stored image is not used. Quarantine files hold these codes; docs/formats.md lists them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASONS = {
 
 
 class UnreadableImage(Exception):
-    """A stored image that is not used; ``reason`` is one of ``REASONS``, the text says what was met."""
+    """A stored image that is not used; ``reason`` is one of ``REASONS``, the text says what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason

@@ -16,8 +16,10 @@ METHODS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 @dataclasses.dataclass(frozen=True)
 class Resize:
-    """``height`` x ``width`` pixels by one of Pillow's methods. ``crop`` first cuts the centre to the target's aspect, as
-    most trainers do; ``stretch`` does not. An image that already has the size stays as it is.
+    """Resize to ``height`` x ``width`` pixels by one of Pillow's methods.
+
+    ``crop`` first cuts the centre to the target's aspect, as most trainers do; ``stretch`` does not. An image that already
+    has the size is not changed.
 
     >>> Resize(64, 64, "lanczos").apply(np.zeros((100, 200, 3), np.uint8)).shape
     (64, 64, 3)
@@ -29,6 +31,7 @@ class Resize:
     fit: Fit = "crop"
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a setting that has no meaning."""
         if self.height < 1 or self.width < 1:
             raise ConfigError(f"resize must be at least 1x1 pixels, got {self.height}x{self.width}")
         if self.method not in METHODS:
@@ -37,10 +40,11 @@ class Resize:
             raise ConfigError(f"resize-fit must be 'crop' or 'stretch', got {self.fit!r}")
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the settings as ``index.json`` holds them."""
         return dataclasses.asdict(self)
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 to (height, width, 3) uint8."""
+        """Resize an image, (H, W, C) uint8 to (height, width, C) uint8."""
         h, w = image.shape[:2]
         if (h, w) == (self.height, self.width):
             return image

@@ -1,4 +1,4 @@
-"""A training set as block-sum sketches on disk: searched exactly, whatever its size.
+"""A training set as block-sum sketches on disk, searched exactly whatever its size.
 
 ``build_index`` writes one from a source (a folder, tars, Parquet, .npy), ``Index.open`` reads it, ``nearest`` and
 ``match_index`` search it.
@@ -19,7 +19,7 @@ __all__ = ["Index", "Resize", "build_index", "match_index", "nearest", "open_sou
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``match_index`` from the room above, which itself reads indexes."""
+    """Return ``match_index`` from ``memcore.matching``, which itself imports this package."""
     if name == "match_index":
         from memcore.matching.indexed import match_index
 

@@ -1,4 +1,4 @@
-"""Make an index of a source: decode its images in order, sketch them, write shard by shard. A killed build is resumed."""
+"""Build an index of a source, shard by shard: decode its images in order and sketch them; resume after a kill."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def build_index(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> IndexMeta:
-    """Write, resume or extend the index in ``folder``; return its description.
+    """Write the index in ``folder``, resume it or add to it, and return its description.
 
     Without ``resize`` every image must have the size of the first one that is readable; others are quarantined. A source
-    that the index holds already is not read again; of a set of files that has grown only the new ones are read.
+    that the index holds already is not read again; of a set of files that has grown, only the new files are read.
     ``progress(images, quarantined)`` is called from time to time. Memory: one shard's sketches and a few batches of images.
 
     Raises ConfigError (a source without a readable image, one that changed, other settings than the index has), RunError.
@@ -91,8 +91,8 @@ def build_index(
 def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
     """Return the source's entry in ``meta`` (None if it is complete), and the source as the index reads it.
 
-    That is with the options and in the order of files with which the index was begun, which earlier versions chose
-    otherwise.
+    The index reads it with the options and the order of files that it was begun with, which earlier versions chose
+    differently.
     """
     _reopen(meta, layout.shard_count(folder))
     held = [entry for entry in meta.sources if entry["path"] == source.path]
@@ -115,8 +115,8 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
             source.keep(range(last["skipped"], len(source.parts)))
         if last["path"] != source.path or last["identity"] != source.identity():
             raise ConfigError(
-                f"{folder} was started with {last['path']}, which is not read to its end yet, and {source.path} is not "
-                "the same or has changed since: give the old one to resume it, or another folder to start again"
+                f"{folder} was begun with {last['path']}, which has not been read to its end, and {source.path} is "
+                "another source or has changed since: give the old one to resume, or another folder to start again"
             )
         if last["options"] != source.options:
             raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
@@ -156,7 +156,7 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
 
 
 def _reopen(meta: IndexMeta, shards: int) -> None:
-    """Mark a source as unfinished if its last shards were removed (they were damaged), and forget the sources after it."""
+    """Mark a source as unfinished if its last shards were removed as damaged, and drop the sources after it."""
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
             del held["images"], held["shards"], held["quarantined"]
@@ -241,7 +241,7 @@ class _Shard:
     def add(
         self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
     ) -> None:
-        """Add the entries [start, stop) of a batch, after which the source is at ``end``."""
+        """Add entries [start, stop) of a batch; the source is read from ``end`` on next."""
         kept = list(range(start, stop))
         if self._account is not None and batch.beside is not None:
             for texts, left_out in batch.beside[start:stop]:
@@ -344,7 +344,7 @@ def _require_same(
         lines.append(f"decoders: {meta.decoders} -> {versions}")
     if lines:
         raise ConfigError(
-            f"{folder} was made with other settings and stays as it is (old -> new):\n  "
+            f"{folder} was made with other settings and is not changed (old -> new):\n  "
             + "\n  ".join(lines)
             + "\nGive the old ones to resume it or to add to it, or another folder to start again."
         )

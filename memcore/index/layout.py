@@ -1,4 +1,4 @@
-"""The files of an index. docs/formats.md describes them; everything is there whole or not at all."""
+"""The files of an index, each written whole or not at all. docs/formats.md describes them."""
 
 from __future__ import annotations
 
@@ -66,12 +66,13 @@ class IndexMeta:
     sources: list[SourceRecord]
 
     def write(self, folder: Path) -> None:
+        """Write ``index.json``."""
         data = {"format": FORMAT, **dataclasses.asdict(self)}
         write_atomic(folder / META, json.dumps(data, indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> IndexMeta:
-        """Read ``index.json``; RunError if ``folder`` is no index, of another format, or damaged."""
+        """Read ``index.json``. Raises RunError if it is missing, damaged or of another format."""
         try:
             data = json.loads((folder / META).read_text("utf-8"))
             found = data.pop("format")
@@ -84,13 +85,16 @@ class IndexMeta:
                 )
                 return meta
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{folder} is no index: it holds no {META} (memcore index makes one)") from None
+            raise RunError(
+                f"{folder} is not an index: it holds no {META} (memcore index makes one)"
+            ) from None
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise RunError(f"{folder / META} is damaged: {type(error).__name__}: {error}") from None
         raise RunError(f"{folder} has the index format {found!r}, this memcore reads format {FORMAT}")
 
 
 def shard_name(number: int) -> str:
+    """Return the name of a shard's folder."""
     return f"shard-{number:06d}"
 
 
@@ -117,7 +121,7 @@ def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Map
 
 
 def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
-    """Read ``shard.json``; RunError if it is damaged or of another format."""
+    """Read ``shard.json``. Raises RunError if it is damaged or of another format."""
     path = folder / shard_name(number) / SHARD_META
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -132,7 +136,7 @@ def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
 
 
 def shard_count(folder: Path) -> int:
-    """Return the number of shards, which are numbered from 0; RunError where one is missing."""
+    """Count the shards, numbered from 0. Raises RunError where one is missing."""
     numbers = sorted(int(p.name[6:]) for p in folder.glob("shard-*") if p.name[6:].isdecimal())
     if numbers != list(range(len(numbers))):
         missing = next(n for n in range(len(numbers) + 1) if n not in numbers)

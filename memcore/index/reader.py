@@ -1,4 +1,4 @@
-"""An index, opened: checked against its checksums, mapped into memory, and able to read any training image again."""
+"""Open an index: check its checksums, map it into memory, and read any of its training images again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import RunError
-from memcore.images import UnreadableImage
+from memcore.images import Background, UnreadableImage
+from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
 from memcore.index import layout
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
-from memcore.sources.base import FileParts, Payload, QuarantineEntry, Source, StoredSource
+from memcore.sources.base import FileParts, QuarantineEntry, Source, StoredSource
 from memcore.sources.coverage import Coverage, add
-from memcore.sources.decoded import decode_payload
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors
@@ -33,7 +33,7 @@ _LEAST_PIECE = 128
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShardFiles:
-    """One shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
+    """A shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
 
     folder: Path
     number: int
@@ -44,14 +44,17 @@ class ShardFiles:
 
     @functools.cached_property
     def coarse(self) -> NDArray[np.uint8]:
+        """Return the sketches of the coarse level, (images, numbers) uint8."""
         return self._map(layout.COARSE)
 
     @functools.cached_property
     def fine(self) -> NDArray[np.uint8]:
+        """Return the sketches of the fine level, (images, numbers) uint8."""
         return self._map(layout.FINE)
 
     @functools.cached_property
     def places(self) -> NDArray[Any]:
+        """Return where the source holds each image."""
         return self._map(layout.PLACES)
 
     def _map(self, name: str) -> NDArray[Any]:
@@ -66,7 +69,7 @@ class ShardFiles:
 
 
 class Index:
-    """Rows are numbered from 0 in the order in which their images were read, over all shards.
+    """An opened index. Rows are numbered from 0 over all shards, in the order in which their images were read.
 
     >>> import numpy as np, tempfile, pathlib
     >>> from memcore.index import Index, build_index, open_source
@@ -86,22 +89,23 @@ class Index:
         self._sources = sources
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
         self._resize = Resize(**meta.resize) if meta.resize else None
+        self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
     @classmethod
     def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
-        """Read a complete index.
+        """Open an index that is complete.
 
         ``verify`` compares every shard with its checksums: a damaged sketch would otherwise miss images silently.
-        ``sources``: a program's own, in the order in which they were added.
+        ``sources`` are a program's own sources, in the order in which they were added.
 
-        Raises RunError that says what is wrong and what to do.
+        Raises RunError, which says what is wrong and what to do.
         """
         meta = IndexMeta.read(path)
         unfinished = [s for s in meta.sources if "images" not in s]
         if unfinished or not meta.sources:
             raise RunError(
-                f"{path} is not finished: give the same memcore index command again, it is resumed"
+                f"{path} is not finished: give the same memcore index command again, which resumes it"
             )
         count = layout.shard_count(path)
         shards: list[ShardFiles] = []
@@ -129,10 +133,12 @@ class Index:
         return cls(path, meta, shards, opened, digest.hexdigest())
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return self.shards[-1].start + self.shards[-1].images if self.shards else 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels) of every image."""
         return self.meta.image_shape
 
     def describe(self) -> dict[str, Any]:
@@ -153,16 +159,16 @@ class Index:
         return add(counted) if len(counted) == len(self.meta.sources) else None
 
     def quarantine(self) -> Iterator[QuarantineEntry]:
-        """Yield what could not be read when the index was made."""
+        """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
             if shard.quarantined:
                 for row in columns.read_rows(shard.folder / layout.QUARANTINE):
                     yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
-        """Read the training images of these rows from their sources again: (len(rows), H, W, C) uint8.
+        """Return the training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
 
-        ``threads`` (0: as many as there are processors) share the work.
+        ``threads`` (0: one for each processor) share the work.
 
         Raises RunError if a source is gone, or an image is not the one that was indexed: every image's sketch is compared.
         """
@@ -197,7 +203,10 @@ class Index:
             else:
                 pixels = np.empty((len(chosen), *self.image_shape), np.uint8)
                 for place, payload in enumerate(payloads):
-                    pixels[place] = self._decoded(payload, int(rows[chosen[place]]))
+                    image = decode_payload(payload, self._resize, self._background, self.image_shape)
+                    if isinstance(image, UnreadableImage):
+                        raise self._changed(int(rows[chosen[place]]), f"{image.reason}: {image}")
+                    pixels[place] = image
             same = (self.fine.sketch(pixels, 1) == shard.fine[inside]).all(axis=1)
             if not same.all():
                 raise self._changed(
@@ -206,7 +215,7 @@ class Index:
             out[chosen] = pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the sketches of the finer level, (len(rows), numbers)."""
+        """Return the sketches of these rows in the finer level, (len(rows), numbers) uint8."""
         out = np.empty((len(rows), self.fine.numbers), np.uint8)
         which = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(which):
@@ -225,7 +234,7 @@ class Index:
         return [name or "" for name in found]
 
     def captions(self, rows: Sequence[int]) -> list[str | None]:
-        """Return the training images' captions; None where there is none."""
+        """Return the training images' captions; None where one has none."""
         return self._text(rows, "caption")
 
     def _text(self, rows: Sequence[int], column: str) -> list[str | None]:
@@ -265,13 +274,6 @@ class Index:
             f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
         )
 
-    def _decoded(self, payload: Payload, row: int) -> NDArray[np.uint8]:
-        background = tuple(self.meta.background) if self.meta.background else None
-        pixels = decode_payload(payload, self._resize, background, self.image_shape)  # type: ignore[arg-type]
-        if isinstance(pixels, UnreadableImage):
-            raise self._changed(row, f"{pixels.reason}: {pixels}")
-        return pixels
-
     def _changed(self, row: int, what: str) -> RunError:
         name = self.names([row])[0]
         return RunError(
@@ -281,7 +283,7 @@ class Index:
 
 
 def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
-    """Leave of a source only the files that it had when it was indexed."""
+    """Keep of a source only the files that it had when it was indexed."""
     names = [part["name"] for part in entry["parts"]]
     if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):
         positions = {part.name: i for i, part in enumerate(source.parts)}
@@ -312,6 +314,6 @@ def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
 
 def _damaged(file: Path, what: str) -> RunError:
     return RunError(
-        f"{file} is damaged: {what}. Remove {file.parent}, and every later shard, and give the memcore index command "
-        "again: it makes them again"
+        f"{file} is damaged: {what}. Remove {file.parent} and every later shard, and repeat the memcore index "
+        "command, which makes them again"
     )

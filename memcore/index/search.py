@@ -1,97 +1,33 @@
-"""Exact search: sketches rule out what cannot be near, the images themselves decide, in integers."""
+"""Search an index exactly: sketches rule out what cannot be near, and the images themselves decide, in integers."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
-from memcore.arrays import check_threads
+from memcore.arrays import as_images, check_threads
 from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
+from memcore.index.pairs import exact_ssd, pair_ssd
+from memcore.index.points import Points, check_shape
 from memcore.index.reader import Index, ShardFiles
-from memcore.index.sketch import Level, cut_tiles, pair_ssd, reach
+from memcore.index.sketch import Level, reach
 from memcore.types import Neighbors
 
 #: Most hits of one call of the native search, which bounds the memory; where there are more, a call searches fewer rows.
 _MAX_HITS = 1 << 23
 #: Below this many rows a search is not cut further.
 _LEAST_ROWS = 2048
-_PIXEL_BYTES = 1 << 26
 #: In a large index, a first guess is taken from about this many rows, and this many times the rows that are wanted.
 _GUESSED_FROM, _GUESSES = 1 << 19, 4
 
 
-#: Returns the images of some points, (n, H, W, C) uint8; only those that are compared pixel by pixel are loaded.
-Load: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Points:
-    """Images to search for, as sketches, in groups of images that resemble each other (a finding's members).
-
-    Group g holds the points [offsets[g], offsets[g + 1]); ``centres[g]`` is one of them.
-    """
-
-    coarse: NDArray[np.uint8]
-    fine: NDArray[np.uint8]
-    load: Load
-    centres: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls,
-        index: Index,
-        load: Load,
-        sizes: Sequence[int] | NDArray[np.int64],
-        centres: Sequence[int] | NDArray[np.int64] | None = None,
-    ) -> Points:
-        """Return groups of ``sizes`` points, one after another; ``centres`` says which of its points is a group's centre."""
-        offsets = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.int64))]).astype(np.int64)
-        count = int(offsets[-1])
-        levels = (index.coarse, index.fine)
-        sketches = [np.empty((count, level.numbers), np.uint8) for level in levels]
-        for block in blocks(count, index):
-            images = load(block)
-            check_shape(index, images)
-            for level, out in zip(levels, sketches, strict=True):
-                out[block] = level.sketch(images)
-        inside = np.zeros(len(offsets) - 1, np.int64) if centres is None else np.asarray(centres, np.int64)
-        return cls(sketches[0], sketches[1], load, offsets[:-1] + inside, offsets)
-
-    def alone(self, chosen: NDArray[np.int64]) -> Points:
-        """Return some of the points, each a group of its own."""
-
-        def load(i: NDArray[np.int64]) -> NDArray[np.uint8]:
-            return self.load(chosen[i])
-
-        n = len(chosen)
-        return Points(self.coarse[chosen], self.fine[chosen], load, np.arange(n), np.arange(n + 1))
-
-
-def blocks(count: int, index: Index) -> Iterator[NDArray[np.int64]]:
-    """Yield 0 to ``count`` in pieces of as many images as fit the memory set aside for them."""
-    step = max(1, _PIXEL_BYTES // int(np.prod(index.image_shape)))
-    for start in range(0, count, step):
-        yield np.arange(start, min(count, start + step))
-
-
-def check_shape(index: Index, images: NDArray[np.uint8]) -> None:
-    """Raise ArgumentValueError unless images have the index's shape."""
-    if images.dtype != np.uint8 or images.shape[1:] != index.image_shape:
-        raise ArgumentValueError(
-            f"images must be uint8 of the shape {index.image_shape} that {index.path} was made with, got "
-            f"{images.dtype} {images.shape[1:]}: make an index with a resize to this size"
-        )
-
-
 class _LevelSearch:
-    """What the native search reads of one level: the points, the groups' centres, and how near a row must lie to each."""
+    """What the native search reads of one level: points, centres of groups, and how near a row must be to each."""
 
     def __init__(self, level: Level, sketches: NDArray[np.uint8], points: Points) -> None:
         self._level, self._points, self._firsts = level, sketches, points.offsets[:-1]
@@ -103,7 +39,7 @@ class _LevelSearch:
 
     def update(self, changed: NDArray[np.int64], ssd_max: NDArray[np.int64]) -> None:
         """Set some points' ``ssd_max``."""
-        limits = limits_of(self._level, ssd_max)
+        limits = level_limits(self._level, ssd_max)
         self._limits[changed] = limits
         pairs = zip(limits.tolist(), self._to_centre[changed].tolist(), strict=True)
         self._reaches[changed] = [reach(limit, to_centre) for limit, to_centre in pairs]
@@ -140,7 +76,7 @@ def candidates(
                 coarse.over(shard.coarse[rows]),
                 fine.over(shard.fine[rows]),
                 points.offsets,
-                # with few rows left the answer has to hold whatever comes
+                # with so few rows left, a call must take all of their hits
                 _MAX_HITS if step > _LEAST_ROWS else 1 << 40,
                 threads,
             )
@@ -153,35 +89,10 @@ def candidates(
             start += step
 
 
-def limits_of(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return ``level.limit`` of each."""
+def level_limits(level: Level, ssd_max: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return ``level.limit`` of each ssd_max."""
     values, at = np.unique(ssd_max, return_inverse=True)
     return np.array([level.limit(v) for v in values.tolist()], dtype=np.uint64)[at]
-
-
-def exact_ssd(
-    index: Index,
-    points: Points,
-    point: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    cut: tuple[int, int] = (1, 1),
-    threads: int = 0,
-) -> NDArray[np.uint64]:
-    """Return the ssd of the largest tile of ``cut`` for each pair of a point and a training image; each row is read once."""
-    out = np.empty(len(point), np.uint64)
-    unique, at = np.unique(rows, return_inverse=True)
-    order = np.argsort(at, kind="stable")
-    bounds = np.searchsorted(at[order], np.arange(len(unique) + 1))
-    for positions in blocks(len(unique), index):
-        pixels = cut_tiles(index.fetch(unique[positions], threads), cut)
-        chosen = order[bounds[positions[0]] : bounds[positions[-1] + 1]]
-        used, left = np.unique(point[chosen], return_inverse=True)
-        for some in blocks(len(used), index):
-            mine = (left >= some[0]) & (left <= some[-1])
-            pairs = chosen[mine]
-            images = cut_tiles(points.load(used[some]), cut)
-            out[pairs] = pair_ssd(images, pixels, left[mine] - some[0], at[pairs] - positions[0], threads)
-    return out
 
 
 def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | None = None) -> Neighbors:
@@ -191,8 +102,9 @@ def nearest(index: Index, images: NDArray[np.uint8], k: int, *, threads: int | N
 
     Raises ArgumentValueError, RunError.
     """
-    check_shape(index, images)
-    points = Points.of(index, lambda i: images[i], np.ones(len(images), np.int64))
+    pixels = as_images(images, "images", channels="last", ndims=(4,)).pixels[0]
+    check_shape(index, pixels)
+    points = Points.of(index, lambda i: np.ascontiguousarray(pixels[i]), np.ones(len(images), np.int64))
     return nearest_points(index, points, k, check_threads(threads))
 
 
@@ -211,7 +123,7 @@ def nearest_points(index: Index, points: Points, k: int, threads: int = 0) -> Ne
 
     def compare(point: NDArray[np.int64], row: NDArray[np.int64], ssd: NDArray[np.uint64]) -> None:
         for p, r, s in rounds(point, row, ssd):
-            near = s <= limits_of(index.fine, best.limits)[p]
+            near = s <= level_limits(index.fine, best.limits)[p]
             p, r = p[near], r[near]
             best.add(p, r, exact_ssd(index, points, p, r, threads=threads))
 

@@ -1,17 +1,15 @@
-"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/index/contract.hpp."""
+"""What a sketch proves about a distance. Derivation: docs/numerics.md, "Sketches"; numbers: csrc/sketches/contract.hpp."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
 
-_Rows: TypeAlias = NDArray[np.signedinteger]
 _UINT32 = 2**32 - 1
 #: Of a sketch: half the residual norm, four times.
 RESIDUALS = 4
@@ -32,16 +30,17 @@ class Level:
 
     @property
     def pixels(self) -> int:
-        """m, the pixels of a block."""
+        """Return m, the pixels of a block."""
         return (self.shape[0] // self.rows) * (self.shape[1] // self.columns)
 
     @property
     def blocks(self) -> int:
+        """Return the blocks of an image, over all channels."""
         return self.rows * self.columns * self.shape[2]
 
     @property
     def numbers(self) -> int:
-        """n, the bytes of a sketch."""
+        """Return n, the bytes of a sketch."""
         return self.blocks + RESIDUALS
 
     def sketch(self, images: NDArray[np.uint8], threads: int = 0) -> NDArray[np.uint8]:
@@ -64,7 +63,7 @@ class Level:
         ssd: NDArray[np.uint64],
         ssd_max: NDArray[np.float64] | float,
     ) -> NDArray[np.bool_]:
-        """Return which pairs of sketches certainly stand for images with an ssd of at most ``ssd_max``.
+        """Return which pairs of sketches prove that their images have an ssd of at most ``ssd_max``.
 
         ``left`` and ``right`` are (P, numbers), ``ssd`` is that of the sketches.
                 |x - y|^2 <= m (|mu_x - mu_y|^2 + (rho_x + rho_y)^2); the margin of 1e-9 covers every float rounding here.
@@ -72,7 +71,7 @@ class Level:
         a, b = (side[:, -1].astype(np.float64) for side in (left, right))
         means = ssd.astype(np.float64) - RESIDUALS * (a - b) ** 2
         upper = (np.sqrt(means) + math.sqrt(self.blocks)) ** 2 + (2 * a + 1 + 2 * b + 1) ** 2
-        known = (a < 255) & (b < 255)  # 255 stands for all that is larger
+        known = (a < 255) & (b < 255)  # 255 means 255 or more
         sure: NDArray[np.bool_] = known & (upper * self.pixels * (1 + 1e-9) <= ssd_max)
         return sure
 
@@ -116,26 +115,6 @@ def reach(limit: int, to_centre: int) -> int:
     (225, 9)
     """
     return min(limit + to_centre + math.isqrt(4 * limit * to_centre), _UINT32)
-
-
-def cut_tiles(images: NDArray[np.uint8], grid: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return images by tile, (N, H, W, C) to (N, tiles, bytes of a tile)."""
-    n, h, w, c = images.shape
-    tiles = images.reshape(n, grid[0], h // grid[0], grid[1], w // grid[1], c).transpose(0, 1, 3, 2, 4, 5)
-    return np.ascontiguousarray(tiles).reshape(n, grid[0] * grid[1], -1)
-
-
-def pair_ssd(
-    left: NDArray[np.uint8], right: NDArray[np.uint8], i: _Rows, j: _Rows, threads: int = 0
-) -> NDArray[np.uint64]:
-    """Return the ssd of the largest tile of each pair (left[i], right[j]) of arrays (N, tiles, bytes)."""
-    return _core.index_pair_ssd(
-        np.ascontiguousarray(left),
-        np.ascontiguousarray(right),
-        np.ascontiguousarray(i, dtype=np.int64),
-        np.ascontiguousarray(j, dtype=np.int64),
-        threads,
-    )
 
 
 def _bound(ssd_max: int, m: int, n: int) -> int:

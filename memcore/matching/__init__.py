@@ -1,1 +1,1 @@
-"""Findings compared with the training set, by brute force or through an index."""
+"""Compare findings with the training set, by brute force or by an index."""

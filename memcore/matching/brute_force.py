@@ -1,4 +1,4 @@
-"""Findings compared with a training set that fits into memory: which training image was copied, and how closely."""
+"""Compare findings with a training set that fits into memory: which training image was copied, and how closely."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _BLOCK = 1 << 22
 class Members(Protocol):
     """The images of each finding's members, (size, H, W, C) uint8: a list, or what reads them on demand."""
 
-    def __getitem__(self, finding: int, /) -> NDArray[np.uint8]: ...
+    def __getitem__(self, finding: int, /) -> NDArray[np.uint8]:
+        """Return the members of one finding."""
 
 
 def match_findings(
@@ -101,7 +102,7 @@ def _closest(ssd: NDArray[np.unsignedinteger], near_enough: Criterion) -> Closes
 def _ssd(
     left: NDArray[np.uint8], right: NDArray[np.uint8], cut: Grid, threads: int | None
 ) -> NDArray[np.unsignedinteger]:
-    """Return the (len(left), len(right)) ssd of the largest tile, ``right`` a block at a time: it may be a memory map."""
+    """Return the (len(left), len(right)) ssd of the largest tile; ``right``, maybe a memory map, is read in blocks."""
     step = max(1, _BLOCK // max(1, len(left)))
     parts = [
         pairwise_tiled_l2(left, np.asarray(right[s : s + step]), grid=cut, output="ssd", threads=threads)

@@ -1,4 +1,4 @@
-"""Findings compared with an index: the answers of brute force, without reading the training set."""
+"""Compare findings with an index: the answers of brute force, without reading the whole training set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from memcore.arrays import check_threads
 from memcore.distance import ssd_to_distance
+from memcore.index.pairs import exact_ssd, pair_ssd
+from memcore.index.points import Load, Points
 from memcore.index.reader import Index
-from memcore.index.search import Load, Points, candidates, exact_ssd, limits_of, nearest_points, rounds
-from memcore.index.sketch import Tiles, pair_ssd
+from memcore.index.search import candidates, level_limits, nearest_points, rounds
+from memcore.index.sketch import Tiles
 from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
-from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
+from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, IndexAnswer, Match, make_matches
 from memcore.types import DEFAULT_THRESHOLD
 
 _NONE = np.iinfo(np.int64).max
@@ -32,7 +34,7 @@ def match_index(
     adaptive: bool = False,
     threads: int | None = None,
 ) -> list[Match]:
-    """Return what ``memcore.matching.brute_force.match_findings`` returns, by an index.
+    """Return each finding's nearest training image by an index, as ``match_findings`` does by brute force.
 
     ``load(i)`` gives the images (len(i), H, W, C) of all findings' members, counted over all findings; finding f has
     ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid.
@@ -41,9 +43,9 @@ def match_index(
     if not len(sizes):
         return []
     near_enough = Criterion.of(metric, delta, index.image_shape, grid)
-    return _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads)).run(
-        neighbors, adaptive
-    )
+    k = min(max(neighbors, ADAPTIVE_NEIGHBORS if adaptive else 1), len(index))
+    matching = _Matching(index, load, sizes, medoids, near_enough, grid, check_threads(threads))
+    return make_matches(matching.run(neighbors, k), min(neighbors, k), adaptive)
 
 
 class _Matching:
@@ -65,51 +67,41 @@ class _Matching:
         self.points = Points.of(index, load, sizes, medoids)
         self.finding = np.repeat(np.arange(len(sizes)), sizes)
 
-    def run(self, neighbors: int, adaptive: bool) -> list[Match]:
+    def run(self, neighbors: int, k: int) -> IndexAnswer:
+        """Search for the ``k`` nearest of each medoid; the first ``neighbors`` are compared with all members at first."""
         index, points = self.index, self.points
         medoids = points.alone(points.centres)
-        k = min(max(neighbors, ADAPTIVE_NEIGHBORS if adaptive else 1), len(index))
         near = nearest_points(index, medoids, k, self.threads)
         extracted, closest, best = self._search(near.indices[:, : max(1, min(neighbors, k))])
         chosen = np.where(best[:, 0] <= self.limit, best[:, 1], near.indices[:, 0])
-        copies = np.bincount(
-            self.finding,
-            self._exact(points, np.arange(len(self.finding)), chosen[self.finding]) <= self.limit,
-            minlength=len(chosen),
-        ).astype(int)
+        within = self._exact(points, np.arange(len(self.finding)), chosen[self.finding]) <= self.limit
         eidetic = self._eidetic(chosen)
         all_medoids = np.arange(len(chosen))
         pixels = int(np.prod(index.image_shape))
-        l2, tiled = (
+        l2, tiled_l2 = (
             ssd_to_distance(
                 exact_ssd(index, medoids, all_medoids, chosen, cut, self.threads),
                 pixels // (cut[0] * cut[1]),
             )
             for cut in ((1, 1), self.grid)
         )
-        found = []
-        for f, row in enumerate(chosen.tolist()):
-            listed = tuple(zip(near.indices[f].tolist(), near.distances[f].tolist(), strict=True))
-            pair = None
-            if closest[f, 0] <= self.limit:
-                distance = self.near_enough.distance(int(closest[f, 0]))
-                pair = Closest(int(closest[f, 2] - points.offsets[f]), int(closest[f, 1]), distance)
-            members = slice(points.offsets[f], points.offsets[f + 1])
-            found.append(
-                Match(
-                    row,
-                    float(l2[f]),
-                    float(tiled[f]),
-                    bool(best[f, 0] <= self.limit),
-                    int(copies[f]),
-                    int(eidetic[row]),
-                    listed[: min(neighbors, k)],
-                    adaptive_distance(float(l2[f]), near.distances[f]) if adaptive else None,
-                    int(extracted[members].sum()),
-                    pair,
-                )
-            )
-        return found
+        return IndexAnswer(
+            near,
+            chosen,
+            l2,
+            tiled_l2,
+            best[:, 0] <= self.limit,
+            np.bincount(self.finding, within, minlength=len(chosen)).astype(np.int64),
+            np.array([eidetic[row] for row in chosen.tolist()]),
+            np.bincount(self.finding, extracted, minlength=len(chosen)).astype(np.int64),
+            [self._closest(f, *closest[f].tolist()) for f in range(len(chosen))],
+        )
+
+    def _closest(self, finding: int, ssd: int, row: int, point: int) -> Closest | None:
+        """Return a finding's closest pair, if it is within delta."""
+        if ssd > self.limit:
+            return None
+        return Closest(point - int(self.points.offsets[finding]), row, self.near_enough.distance(ssd))
 
     def _exact(self, points: Points, point: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         return exact_ssd(self.index, points, point, rows, self.near_enough.cut, self.threads)
@@ -119,7 +111,7 @@ class _Matching:
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
         """Return (members with a training image within delta, each finding's smallest (ssd, row, point), each medoid's).
 
-        The last two mean nothing above the limit. A pair is compared pixel by pixel only if it could change one of the
+        The last two are undefined above the limit. A pair is compared pixel by pixel only if it could change one of the
         three.
         """
         points = self.points
@@ -149,7 +141,7 @@ class _Matching:
         for point, row, ssd, _ in candidates(self.index, points, ssd_max, self.threads):
             kept = self._tiles_allow(points, point, row)
             for p, r, s in rounds(point[kept], row[kept], ssd[kept]):
-                useful = s <= limits_of(self.index.fine, ssd_max[p])
+                useful = s <= level_limits(self.index.fine, ssd_max[p])
                 compare(p[useful], r[useful])
                 lower_needs()
         return extracted, closest, best

@@ -1,4 +1,4 @@
-"""The distances that a match or a search for duplicates may use: one table.
+"""The table of distances that a match or a search for duplicates may use.
 
 Every metric is the largest l2 among the tiles of a cut, in [0, 1], and is decided in integers. To add one, add its name
 to ``MetricName`` and its entry to ``METRICS``: matching, the index, ``memcore prompts``, the command line's choices and
@@ -68,7 +68,7 @@ def metric_label(name: str | None) -> str:
 
 def metric_column(name: str | None) -> str:
     """Return the column of a match that holds a metric's distance; l2 for a metric that has no column of its own."""
-    from memcore.runs.rows import MatchRow  # not for the command line, which only names the metrics
+    from memcore.runs.rows import MatchRow  # imported here, since the command line only names the metrics
 
     return name if name is not None and name in METRICS and name in MatchRow.__annotations__ else "l2"
 
@@ -85,7 +85,7 @@ class Criterion:
     def of(cls, metric: str, delta: float, image_shape: tuple[int, int, int], grid: Grid) -> Criterion:
         """Return the criterion "at most ``delta`` in ``metric``".
 
-        Raises ArgumentValueError for an unknown metric, a threshold outside [0, 1], or a cut that leaves a rest.
+        Raises ArgumentValueError for an unknown metric, a threshold outside [0, 1], or a cut that leaves a remainder.
         """
         cut = find_metric(metric).cut(grid)
         height, width = tile_shape(image_shape, cut, None)
@@ -94,13 +94,13 @@ class Criterion:
 
     @property
     def tiles(self) -> int:
-        """Tiles of an image. Whole images with an ssd above ``tiles`` times ``limit`` are not near: what sketches prove."""
+        """Return the tiles of an image. Images are not near if their ssd is above ``tiles`` times ``limit``."""
         return self.cut[0] * self.cut[1]
 
     def distances(self, ssd: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
-        """Return the distances that the tiles' ssd stand for."""
+        """Convert the tiles' ssd to distances."""
         return ssd_to_distance(ssd, self.tile_bytes)
 
     def distance(self, ssd: int) -> float:
-        """Return the distance that one ssd stands for."""
+        """Convert one ssd to a distance."""
         return float(self.distances(np.array([ssd], dtype=np.uint64))[0])

@@ -1,14 +1,17 @@
-"""What a match says of a finding, whichever way the training set was searched."""
+"""The result of a match, however the training set was searched."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.matching.metric import Grid, MetricName
+from memcore.runs.rows import CliqueRow, FindingRow, MatchRow
+from memcore.types import Neighbors
 
 #: Carlini et al. 2023, section 5.1: the mean over the n = 50 nearest training images, and alpha = 0.5.
 ADAPTIVE_NEIGHBORS = 50
@@ -16,7 +19,7 @@ ADAPTIVE_ALPHA = 0.5
 
 
 class MatchOptions(TypedDict):
-    """What ``match_findings`` and ``match_index`` both take."""
+    """The options of both ``match_findings`` and ``match_index``."""
 
     delta: float
     metric: MetricName
@@ -62,12 +65,83 @@ class Match:
     members_extracted: int = 0
     closest: Closest | None = None
 
+    def indices(self) -> list[int]:
+        """Return the training images that the match names, some maybe twice."""
+        closest = [self.closest.index] if self.closest else []
+        return [self.index, *(i for i, _ in self.neighbors), *closest]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IndexAnswer:
+    """What the search of an index found, by finding: ``near`` are neighbours in l2, the rest is as in ``Match``."""
+
+    near: Neighbors
+    index: NDArray[np.int64]
+    l2: NDArray[np.float32]
+    tiled_l2: NDArray[np.float32]
+    extracted: NDArray[np.bool_]
+    copies: NDArray[np.int64]
+    eidetic: NDArray[np.int64]
+    members_extracted: NDArray[np.int64]
+    closest: Sequence[Closest | None]
+
+
+def make_matches(answer: IndexAnswer, neighbors: int, adaptive: bool) -> list[Match]:
+    """Return a match for each finding, with at most ``neighbors`` neighbours, and the adaptive distance if asked for."""
+    found = []
+    for f, index in enumerate(answer.index.tolist()):
+        distances = answer.near.distances[f]
+        listed = tuple(zip(answer.near.indices[f].tolist(), distances.tolist(), strict=True))
+        l2 = float(answer.l2[f])
+        found.append(
+            Match(
+                index,
+                l2,
+                float(answer.tiled_l2[f]),
+                bool(answer.extracted[f]),
+                int(answer.copies[f]),
+                int(answer.eidetic[f]),
+                listed[:neighbors],
+                adaptive_distance(l2, distances) if adaptive else None,
+                int(answer.members_extracted[f]),
+                answer.closest[f],
+            )
+        )
+    return found
+
+
+def make_row(finding: tuple[FindingRow, int, CliqueRow], match: Match, names: Mapping[int, str]) -> MatchRow:
+    """Return the row of a clique's match; ``names`` are those of all training images that it names."""
+    row, number, clique = finding
+    closest = match.closest
+    return {
+        "prompt_id": row["prompt_id"],
+        "clique": number,
+        "size": len(clique["seeds"]),
+        "mean_distance": clique["mean_distance"],
+        "medoid_seed": clique["medoid_seed"],
+        "training_index": match.index,
+        "training_name": names[match.index],
+        "l2": match.l2,
+        "tiled_l2": match.tiled_l2,
+        "extracted": match.extracted,
+        "copies": match.copies,
+        "eidetic": match.eidetic,
+        "neighbors": [{"index": i, "name": names[i], "l2": d} for i, d in match.neighbors],
+        "adaptive": match.adaptive,
+        "members_extracted": match.members_extracted,
+        "closest_seed": clique["seeds"][closest.member] if closest else None,
+        "closest_index": closest.index if closest else None,
+        "closest_name": names[closest.index] if closest else None,
+        "closest_distance": closest.distance if closest else None,
+    }
+
 
 def adaptive_distance(l2: float, nearest: NDArray[np.float32]) -> float | None:
     """Return l2 / (alpha * mean l2 to the nearest training images), alpha = 0.5; None where that mean is 0.
 
-    Source: Carlini et al. 2023, section 5.1, for images so small that a fixed threshold finds too much. A training image
-    that is there many times fills the mean with itself: deduplicate the training set first.
+    Source: Carlini et al. 2023, section 5.1, for images so small that a fixed threshold finds too many. A training image
+    with many copies dominates the mean: deduplicate the training set first.
     """
     mean = float(np.mean(nearest[:ADAPTIVE_NEIGHBORS], dtype=np.float64))
     return l2 / (ADAPTIVE_ALPHA * mean) if mean > 0 else None

@@ -1,4 +1,4 @@
-"""evaluation.json as the report reads it."""
+"""Read evaluation.json for the report."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from memcore.evaluation.result import FORMAT, Evaluation
 
 
 def read_evaluation(file: Path) -> Evaluation | None:
-    """Return the evaluation in ``file``, None if there is no such file. RunError if it is damaged or of another format."""
+    """Return the evaluation in ``file``; None if there is no such file. Raises RunError if it is damaged or foreign."""
     if not file.exists():
         return None
     evaluation = read_json(file)
     if evaluation.get("format") != FORMAT or "candidates" not in evaluation.get("stages", {}):
-        raise RunError(f"{file} is no evaluation of format {FORMAT}: give memcore evaluate again")
+        raise RunError(f"{file} is not an evaluation of format {FORMAT}: give memcore evaluate again")
     return cast(Evaluation, evaluation)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the JSON object in ``file``. RunError if it cannot be read or is no object."""
+    """Return the JSON object in ``file``. Raises RunError if it cannot be read or is not an object."""
     try:
         loaded = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -33,7 +33,9 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def compared_with(evaluation: Evaluation) -> str:
     """Return what the run was compared with: truth, matches or annotations."""
-    return str(evaluation.get("against", "truth"))  # the oldest evaluations do not say: it was planted truth
+    return str(
+        evaluation.get("against", "truth")
+    )  # the oldest evaluations lack the name: they used planted truth
 
 
 def is_planted(evaluation: Evaluation) -> bool:

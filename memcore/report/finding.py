@@ -61,7 +61,7 @@ class Finding:
     """A prompt's finding: the clique with the strongest match, and what is known of it.
 
     ``clique`` counts from 0 among the prompt's ``cliques``. ``extracted`` is None before matching. ``planted`` is the
-    prompt's entry in an evaluation against planted truth.
+    prompt's entry in an evaluation against planted truth; by it, an extraction is a ``false_positive``, or ``wrong_image``.
     """
 
     rank: int
@@ -83,14 +83,8 @@ class Finding:
     others: list[Match]
     copies: list[Copy]
     training: Picture | None
-
-    @property
-    def wrong_image(self) -> bool:
-        return bool(self.extracted and self.planted and self.planted.get("right_image") is False)
-
-    @property
-    def false_positive(self) -> bool:
-        return bool(self.extracted and self.planted and self.planted.get("expected") is False)
+    wrong_image: bool
+    false_positive: bool
 
 
 def read_findings(run: Run, album: Album, *, pictured: int = PICTURED) -> list[Finding]:
@@ -110,7 +104,7 @@ def planted_prompts(run: Run) -> dict[int, EvaluatedPrompt]:
 
 
 def count_pictures(findings: int) -> int:
-    """Return how many pictures a page with ``findings`` findings wants to embed."""
+    """Return how many pictures a page with ``findings`` findings embeds if they fit."""
     wide = min(findings, WIDE_STRIPS)
     return wide * (STRIP + 1) + (min(findings, PICTURED) - wide) * (NARROW_STRIP + 1)
 
@@ -129,6 +123,7 @@ def make_finding(
     medoid = int(clique["medoid_seed"])
     first = [medoid, *(seed for seed in seeds if seed != medoid)][:strip]
     training = run.training_path(match.training_index) if match and strip else None
+    extracted, planted = match.extracted if match else None, entries.get(prompt_id)
     return Finding(
         rank=rank,
         prompt_id=prompt_id,
@@ -143,12 +138,14 @@ def make_finding(
         upper=int(clique["upper"]),
         seeds=seeds[:SEEDS],
         medoid=medoid,
-        extracted=match.extracted if match else None,
+        extracted=extracted,
         match=match,
-        planted=entries.get(prompt_id),
+        planted=planted,
         others=matches[1:],
         training=album.picture(training, TRAINING_SIDE) if training else None,
         copies=[Copy(seed, album.picture(run.image_path(prompt_id, seed), COPY_SIDE)) for seed in first],
+        wrong_image=bool(extracted and planted and planted.get("right_image") is False),
+        false_positive=bool(extracted and planted and planted.get("expected") is False),
     )
 
 
@@ -162,7 +159,7 @@ def _match(row: MatchRow) -> Match:
         clique=int(row["clique"]),
         size=int(row["size"]),
         training_index=int(row["training_index"]),
-        # an array has no names: one that is only a number says so
+        # images of an array have numbers for names
         training_name=f"number {name}" if name.isdigit() else name,
         distances={"l2": float(row["l2"]), "tiled_l2": float(row["tiled_l2"])},
         extracted=bool(row["extracted"]),

@@ -1,4 +1,4 @@
-"""Assemble the page from its sections and write it."""
+"""Assemble the page from its sections, and write it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memcore.system.atomic_files import write_atomic
 if TYPE_CHECKING:
     import jinja2
 
-#: Stands for the page's size until that is known; wording.tidy takes control characters out of everything else.
+#: A placeholder for the page's size until that is known; wording.tidy takes control characters out of everything else.
 _SIZE = "\x00size\x00"
 
 
@@ -39,9 +39,9 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
 
     One file, at most 30 MB, that opens without a network and runs no script. It works at any stage of the run: without
     matches it shows candidates, without an evaluation no curves. ``compare`` are other runs of the same model; those of
-    their cliques that are no extractions get a section. The same runs give the same bytes.
+    their cliques that are not extractions get a section. The same runs give the same bytes.
 
-    Raises RunError if a folder is no run, or damaged; MissingExtraError without jinja2, pyarrow or pillow.
+    Raises RunError if a folder is not a run, or is damaged; MissingExtraError without jinja2, pyarrow or pillow.
     """
     try:
         import jinja2  # noqa: F401
@@ -68,7 +68,7 @@ def render(subject: Subject) -> str:
 
 
 def _render_sections(environment: jinja2.Environment, subject: Subject) -> list[RenderedSection]:
-    # All contexts before all templates: the findings say how many pictures of all sections found no room.
+    # All contexts before all templates: the findings say how many pictures of all sections did not fit.
     sections = [(section, section.context(subject)) for section in load_sections()]
     return [
         RenderedSection(

@@ -1,4 +1,4 @@
-"""A run's images as data URIs, within limits of bytes for the whole page."""
+"""Embed a run's images as data URIs, within a limit of bytes for the whole page."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class Picture:
 
     @property
     def pixelated(self) -> bool:
+        """Return whether the picture is enlarged with hard edges."""
         return max(self.width, self.height) <= PIXEL_ART_SIDE
 
 
 class Album:
-    """Embed pictures until ``limit_bytes`` of text are used up; ``refused`` counts those that found no room.
+    """Embed pictures until ``limit_bytes`` of text are used up; ``refused`` counts those that did not fit.
 
     ``expected`` pictures share the limit evenly: one that is lossless within its share stays lossless, others become
     JPEG of falling quality, so that many large pictures cost sharpness and not the last findings their pictures.
@@ -51,7 +52,7 @@ class Album:
         self.refused = 0
 
     def picture(self, path: Path, side: int) -> Picture | None:
-        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, damaged or has no room."""
+        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, damaged or does not fit."""
         try:
             with self._pil.open(path) as opened:
                 width, height = opened.size
@@ -83,15 +84,18 @@ class Pictures:
         self._albums: list[Album] = []
 
     def open_album(self, limit_bytes: int, expected: int) -> Album:
+        """Open an album of this page."""
         self._albums.append(Album(limit_bytes, expected))
         return self._albums[-1]
 
     @property
     def count(self) -> int:
+        """Return how many pictures the page embeds."""
         return sum(album.count for album in self._albums)
 
     @property
     def refused(self) -> int:
+        """Return how many pictures did not fit."""
         return sum(album.refused for album in self._albums)
 
 

@@ -1,4 +1,4 @@
-"""Read what the report shows of a run, a shard at a time. No other file of the report knows the formats."""
+"""Read what the report shows of a run, a shard at a time. No other module of the report knows the formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memcore.sampling.screen import SCORES
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How many images each prompt was given; ``generations`` is None in a run that does not say so."""
+    """How many images each prompt was given; ``generations`` is None where the run does not record it."""
 
     rule: str
     generations: int | None
@@ -55,11 +55,11 @@ class ScreenScores:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as the report sees it: counts over all prompts, and rows only of those that found something or failed.
+    """What the report needs of a run: counts over all prompts, and rows only of prompts with a finding or a failure.
 
     ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
     mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
-    ``match`` is what match.json says, None without one.
+    ``match`` is the content of match.json, None without one.
     """
 
     path: Path
@@ -81,43 +81,49 @@ class Run:
 
     @property
     def threshold(self) -> float:
+        """Return the largest distance of an edge."""
         return float(self.settings["graph"]["threshold"])
 
     @property
     def grid(self) -> tuple[int, int]:
+        """Return the rows and columns of tiles."""
         rows, columns = self.settings["graph"]["grid"]
         return int(rows), int(columns)
 
     @property
     def min_clique(self) -> int:
+        """Return the smallest clique that is a finding."""
         return int(self.settings["graph"]["min_clique"])
 
     @property
     def digest(self) -> str:
+        """Return the run's digest."""
         return str(self.settings["run"].get("digest", ""))
 
     @property
     def created(self) -> str:
+        """Return when the run was started."""
         return str(self.settings["run"].get("created", ""))
 
     @property
     def version(self) -> str:
-        """The version of memcore that made the run."""
+        """Return the version of memcore that made the run."""
         return str(self.settings["run"].get("memcore", ""))
 
     @property
     def sampler(self) -> str:
-        """The kind of the sampler: diffusers, stored, callable."""
+        """Return the kind of the sampler: diffusers, stored, callable."""
         return str(self.settings.get("sampler", {}).get("kind", ""))
 
     @property
     def pipeline(self) -> str:
-        """The class of the pipeline, or the kind of the sampler where there is none."""
+        """Return the class of the pipeline, or the kind of the sampler where there is none."""
         describe = self.settings.get("sampler", {}).get("describe", {})
         return str(describe.get("pipeline") or self.sampler)
 
     @property
     def budget(self) -> Budget:
+        """Return how many images each prompt was given."""
         table = self.settings.get("budget", {})
         made = table.get("generations")
         return Budget(
@@ -129,46 +135,49 @@ class Run:
 
     @property
     def screen(self) -> Screen | None:
+        """Return the screen, None without one."""
         table = self.settings.get("screen")
         return Screen(str(table["score"]), float(table["threshold"])) if table else None
 
     @property
     def distance(self) -> str | None:
-        """The distance that decided the matches: l2 or tiled_l2. None before matching."""
+        """Return the distance that decided the matches: l2 or tiled_l2. None before matching."""
         return self.match.get("distance") if self.match else None
 
     @property
     def delta(self) -> float | None:
-        """The largest distance of an extraction. None before matching."""
+        """Return the largest distance of an extraction. None before matching."""
         return self.match.get("delta") if self.match else None
 
     @property
     def training_images(self) -> int:
-        """The number of training images that the run was matched with."""
+        """Return the number of training images that the run was matched with."""
         return int(self.match.get("count", 0)) if self.match else 0
 
     @property
     def extracted_prompts(self) -> int | None:
-        """Prompts with at least one extracted clique. None before matching."""
+        """Return how many prompts have at least one extracted clique. None before matching."""
         if self.matches is None:
             return None
         return sum(any(m["extracted"] for m in own) for own in self.matches.values())
 
     @property
     def extracted_images(self) -> int:
-        """Different training images among the extracted matches."""
+        """Return how many different training images the extracted matches have."""
         own = (match for matches in (self.matches or {}).values() for match in matches)
         return len({int(match["training_index"]) for match in own if match["extracted"]})
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
+        """Return where a generated image is."""
         return self.path / layout.image_name(prompt_id, seed)
 
     def training_path(self, index: int) -> Path:
+        """Return where a matched training image is."""
         return self.path / layout.training_image_name(index)
 
 
 def read_run(path: Path) -> Run:
-    """Read the run in ``path``, at whatever stage it is. RunError says which file is missing, damaged or foreign."""
+    """Read the run in ``path`` at any stage. Raises RunError, which names a missing, damaged or foreign file."""
     _require_pyarrow()
     from memcore.runs import reading
     from memcore.runs.schema import FINDINGS
@@ -185,10 +194,11 @@ def read_run(path: Path) -> Run:
     stops: dict[str, tuple[int, int]] = {}
     scores = ScreenScores()
     for shard in reading.finished(storage):  # a shard without a manifest is not done
-        for stage, value in reading.read_manifest(storage, shard)["seconds"].items():
+        tables = reading.read_shard(storage, shard, columns)
+        for stage, value in tables.manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        rows.extend(_shard_rows(reading.findings_table(storage, shard, columns), totals, stops, scores))
-        _add_quarantine(reading.quarantine_table(storage, shard), quarantine)
+        rows.extend(_shard_rows(tables.findings, totals, stops, scores))
+        _add_quarantine(tables.quarantine, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     match_file = path / layout.MATCH
@@ -228,7 +238,7 @@ def _check_settings(settings: Mapping[str, Any], place: str) -> None:
 def _shard_rows(
     table: Any, totals: Counter[str], stops: dict[str, tuple[int, int]], scores: ScreenScores
 ) -> Iterator[FindingRow]:
-    """Yield the rows with a finding or a failure, and only count the others: 350,000 prompts are then read in seconds."""
+    """Yield the rows with a finding or a failure; the others are only counted, so that 350,000 prompts take seconds."""
     import pyarrow.compute as pc
 
     totals["done"] += table.num_rows

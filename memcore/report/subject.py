@@ -1,4 +1,4 @@
-"""What every section of the page is given: a run, its findings with their pictures, and the runs beside it."""
+"""The input of every section of the page: a run, its findings with their pictures, and the runs to compare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PICTURE_BYTES = 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A run as its page is made from it.
+    """A run and what its page shows of it.
 
     ``findings`` are in rank order; the first of them, ``pictured``, have pictures. ``compared`` are other runs of the same
     model. A section that embeds further pictures opens an album of ``pictures``.
@@ -28,6 +28,7 @@ class Subject:
 
     @property
     def pictured(self) -> Sequence[Finding]:
+        """Return the findings that have pictures."""
         return self.findings[:PICTURED]
 
 

@@ -1,1 +1,1 @@
-"""One run on disk: its configuration, its prompts, its rows, and how they are read back."""
+"""A run on disk: its configuration, its prompts, its rows, and how they are read."""

@@ -1,6 +1,6 @@
-"""RUN/annotations.sqlite: what people said of a run's findings. Events are only ever appended.
+"""RUN/annotations.sqlite: what people said of a run's findings. Events are only appended.
 
-docs/formats.md describes the tables. An evaluation reads ``labels``; the page writes through ``append``.
+docs/formats.md describes the tables. An evaluation reads ``labels``; the page writes with ``append``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from memcore.runs import layout
 
 FORMAT = 1
 FILE = layout.ANNOTATIONS
-#: What an annotator may say of a finding: its images copy a training image, they do not, or it cannot be told.
+#: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
 LABELS = ("copy", "no", "unsure")
 ANNOTATORS = (1, 2)
 
@@ -65,8 +65,8 @@ class Item:
 class Agreement:
     """Two annotators compared over the items that both have labelled.
 
-    ``counts`` maps (first's label, second's label) to a number; ``kappa`` is Cohen's, None where nothing can be said
-    (no common item, or both gave one and the same label to all). ``disagreements`` lists (item, first, second).
+    ``counts`` maps (first's label, second's label) to a number; ``kappa`` is Cohen's, None where it is undefined (no common
+    item, or both gave the same label to all). ``disagreements`` lists (item, first, second).
     """
 
     both: int
@@ -119,7 +119,7 @@ class Annotations:
 
     @classmethod
     def open(cls, run: Path, digest: str | None = None) -> Annotations:
-        """Open what is there, to read; RunError if there is nothing or it is not of this run (its ``digest``)."""
+        """Open the annotations to read them. Raises RunError if there are none, or none of the run with this ``digest``."""
         path = run / FILE
         if not path.exists():
             raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
@@ -133,12 +133,15 @@ class Annotations:
         return opened
 
     def close(self) -> None:
+        """Close the file."""
         self._connection.close()
 
     def __enter__(self) -> Annotations:
+        """Return the opened file."""
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Close the file."""
         self.close()
 
     def items(self) -> list[Item]:
@@ -149,7 +152,7 @@ class Annotations:
     def append(self, key: str, annotator: int, item: int, label: str | None) -> bool:
         """Add an event; a label of None takes one back. Return False if ``key`` was added before, which changes nothing.
 
-        Raises ArgumentValueError for an unknown annotator, item or label, and for a key that stood for something else.
+        Raises ArgumentValueError for an unknown annotator, item or label, and for a key that was used for another event.
         """
         if annotator not in ANNOTATORS:
             raise ArgumentValueError(f"annotator must be one of {ANNOTATORS}, got {annotator!r}")
@@ -167,7 +170,7 @@ class Annotations:
                 ).fetchone()
                 if before is not None:
                     if before != (annotator, item, label):
-                        raise ArgumentValueError(f"key {key!r} stands for another event")
+                        raise ArgumentValueError(f"key {key!r} was used for another event")
                     return False
                 self._connection.execute(
                     "INSERT INTO events (key, annotator, item, label, at) VALUES (?, ?, ?, ?, ?)",
@@ -242,7 +245,7 @@ def _errors(path: Path) -> Iterator[None]:
 
 
 def _statements(script: str) -> list[str]:
-    """Return the script's statements one by one: executescript would commit in between."""
+    """Split the script into statements: executescript would commit between them."""
     found, statement = [], ""
     for line in script.splitlines(keepends=True):
         statement += line

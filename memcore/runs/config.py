@@ -1,4 +1,4 @@
-"""A run's configuration: one flat set of names, the same as flags, in TOML and in ``run.toml``."""
+"""A run's configuration: one flat set of names for flags, TOML files and ``run.toml``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SCREENS = ("none", *SCORES)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that decides what a run finds. What does not (threads, workers, progress) is not in here.
+    """Everything that decides what a run finds; threads, workers and progress do not, and are not in here.
 
     ``source`` "diffusers" samples ``model``; "stored" reads generations from ``images``; "custom" is a Sampler that a
     program hands in, or the one that ``sampler`` names as module:attribute, made with ``sampler_options``, a JSON object
@@ -44,8 +44,8 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, that transparent pixels
-    of stored images stand on; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
+    pixels of stored images; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
     distance, so that other thresholds can be evaluated later.
     """
 
@@ -61,7 +61,7 @@ class Config:
     background: Annotated[
         str,
         Option(
-            "colour, as #ffffff, that transparent pixels stand on; without it they are quarantined",
+            "colour under transparent pixels, as #ffffff; without it such images are quarantined",
             "colour",
             use="stored",
         ),
@@ -87,10 +87,11 @@ class Config:
         ),
     ] = ""
     generations: Annotated[
-        int, Option("images a prompt; with budget sequential the most", "images", use="sampled")
+        int, Option("images a prompt; with budget sequential at most", "images", use="sampled")
     ] = 500
     budget: Annotated[
-        BudgetName, Option("sequential: stop a prompt as soon as it is decided", use="sampled")
+        BudgetName,
+        Option("sequential: stop sampling a prompt as soon as its result is decided", use="sampled"),
     ] = "fixed"
     copy_rate: Annotated[
         float,
@@ -98,7 +99,11 @@ class Config:
     ] = 0.1
     miss_rate: Annotated[
         float,
-        Option("for sequential: the part of such prompts that may be given up", "share", use="sampled"),
+        Option(
+            "for sequential: the largest expected share of such prompts that are missed",
+            "share",
+            use="sampled",
+        ),
     ] = 0.01
     screen: Annotated[
         str, Option("score each prompt by one denoising step", choices=SCREENS, use="sampled")
@@ -106,13 +111,13 @@ class Config:
     screen_threshold: Annotated[
         float,
         Option(
-            "prompts with a lower score are not sampled; 0: all are, scores are recorded",
+            "prompts with a lower score are not sampled; 0: all are sampled and scores recorded",
             "score",
             use="sampled",
         ),
     ] = 0.0
     screen_seeds: Annotated[
-        int, Option("images a prompt that the screen looks at", "images", use="sampled")
+        int, Option("images a prompt that the screen evaluates", "images", use="sampled")
     ] = 4
     screen_guidance: Annotated[float, Option("guidance of the screen", "scale", use="sampled")] = 7.5
     seed: Annotated[
@@ -160,6 +165,7 @@ class Config:
     ] = 0
 
     def __post_init__(self) -> None:
+        """Check every value. Raises ConfigError."""
         for field in declared(Config).values():
             object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         for name in ("generations", "batch_size", "node_limit"):
@@ -185,7 +191,7 @@ class Config:
                 raise ConfigError("model is missing: the folder or name of a diffusers pipeline")
             if self.steps < 1:
                 raise ConfigError(
-                    "steps is missing: the number of denoising steps changes the images, so say it"
+                    "steps is missing: give the number of denoising steps, which changes the images"
                 )
         if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
             raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
@@ -196,7 +202,7 @@ class Config:
             raise ConfigError("images is missing: a folder of stored generations or an .npy file")
 
     def _idle(self) -> list[str]:
-        """Return the names that decide nothing under the other settings."""
+        """Return the names that have no effect under the other settings."""
         idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
@@ -205,7 +211,7 @@ class Config:
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
             raise ConfigError(
-                "budget='sequential' saves sampling, but stored images are there already: use budget='fixed'"
+                "budget='sequential' saves sampling, but stored images exist already: use budget='fixed'"
             )
         try:
             Sequential(self.copy_rate, self.miss_rate)
@@ -214,9 +220,11 @@ class Config:
 
     def _check_screen(self) -> None:
         if self.screen != "none" and self.source == "stored":
-            raise ConfigError("screen saves sampling, but stored images are there already: use screen='none'")
+            raise ConfigError("screen saves sampling, but stored images exist already: use screen='none'")
         if self.screen == "none" and self.screen_threshold:
-            raise ConfigError("screen_threshold is set, but screen is 'none': say which score it is of")
+            raise ConfigError(
+                "screen_threshold is set, but screen is 'none': choose the screen whose score it limits"
+            )
         if not self.screen_threshold >= 0:
             raise ConfigError(f"screen_threshold must be at least 0, got {self.screen_threshold}")
         _at_least("screen_seeds", self.screen_seeds, 1)
@@ -278,7 +286,7 @@ class Config:
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
-    """Return the Config of TOML values; refuse an unknown name and say the nearest known one."""
+    """Return the Config of TOML values; refuse an unknown name and suggest the nearest known one."""
     clean = {key.replace("-", "_"): value for key, value in values.items()}
     known = declared(Config)
     for key, value in clean.items():
@@ -295,10 +303,10 @@ def _hint(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Return what is wrong with a name that no option has; a dotted one stands in a table of the file."""
+    """Return what is wrong with a name that no option has; a dotted one is in a table of the file."""
     *tables, last = name.split(".")
     hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
-    flat = " All names stand at the top of the file, in no table." if tables else ""
+    flat = " All names belong at the top of the file, outside of any table." if tables else ""
     return f"the configuration has an unknown name {name!r}; {hint}{flat}"
 
 
@@ -314,7 +322,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return lines that say what differs between two flat configurations.
+    """Return what differs between two flat configurations, as lines.
 
     >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
     ['steps: 20 -> 30']

@@ -1,4 +1,4 @@
-"""Copies a run out of an object store, for commands that need a folder: match, annotate, evaluate, report."""
+"""Copy a run from an object store to a folder, which match, annotate, evaluate and report need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memcore.storage.open import is_url, open_storage
 
 
 def fetch(url: str, folder: Path) -> dict[str, Any]:
-    """Copy what is not there yet, and return counts. It may be called again while the run is at work.
+    """Copy the files that ``folder`` lacks, and return counts. It may be called again while the run continues.
 
     Raises ConfigError unless ``url`` is a URL and ``folder`` is empty or holds the same run, and RunError.
     """
@@ -29,7 +29,7 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
     copied = present = 0
     check_startable(target)
     with target.lock():
-        # the manifests as they were before anything was copied: a shard that is finished meanwhile waits for the next time
+        # the manifests as they were before anything was copied: a shard that is finished meanwhile is left to the next call
         manifests = [*_names(source, layout.MANIFESTS)]
         others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f)]
         kept = {*manifests, *layout.FILES}  # these may have changed

@@ -1,4 +1,4 @@
-"""The run folder: what is written where, and how it is read back. docs/formats.md describes it."""
+"""The folder of a run: what is written where, and how it is read. docs/formats.md describes it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
+from memcore.runs.pictures import png_bytes
 from memcore.runs.prompts import PromptList, Prompts, scan_prompts
 from memcore.runs.reading import (
     FORMAT,
@@ -28,17 +29,11 @@ from memcore.runs.reading import (
     quarantine_table,
     read_manifest,
     read_meta,
+    read_parquet,
 )
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
-from memcore.runs.schema import (
-    FINDINGS,
-    QUARANTINE,
-    parquet_bytes,
-    png_bytes,
-    read_parquet,
-    rows_of_table,
-    table_of_rows,
-)
+from memcore.runs.schema import FINDINGS, QUARANTINE
+from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
@@ -48,7 +43,7 @@ try:
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-#: Shards of a run whose configuration leaves their size open: enough of them to share out, and few enough files.
+#: Shards of a run whose configuration leaves their size open: enough of them for all workers, and not too many files.
 SHARDS_WANTED = 64
 LARGEST_SHARD = 1000
 #: Bytes of a new run's prompts.parquet that are held in memory until it is moved into place; more are on the disk.
@@ -57,20 +52,20 @@ PROMPTS_BYTES = 16 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """The prompts that one worker does at a time; its id names its files."""
+    """The prompts that a worker does as one task; its id names its files."""
 
     id: str
     prompt_ids: range
 
     @property
     def task(self) -> str:
-        """The engine's name for it."""
+        """Return the engine's name for the shard."""
         return layout.task_name(self.id)
 
 
 @dataclasses.dataclass
 class ShardRecord:
-    """What is known of a shard so far: rows of its finished prompts, what was quarantined, and seconds a stage."""
+    """What is known of a shard so far: rows of its finished prompts, what was quarantined, and seconds by stage."""
 
     rows: list[FindingRow] = dataclasses.field(default_factory=list)
     quarantine: list[QuarantineRow] = dataclasses.field(default_factory=list)
@@ -96,7 +91,7 @@ def shard_size(config: Config, prompts: int) -> int:
 class RunFolder:
     """One audit's folder, opened. ``create`` starts or resumes it; ``open`` only reads.
 
-    Pickled, it goes to workers, which then need not open it again.
+    It is pickled for workers, which then need not open it again.
     """
 
     def __init__(
@@ -110,20 +105,21 @@ class RunFolder:
         self._shards: list[Shard] = []
 
     def __reduce__(self) -> tuple[type[RunFolder], tuple[Storage, Config, str, Mapping[str, Any], Prompts]]:
+        """Pickle what was read, so that a worker opens nothing again."""
         return RunFolder, (self.storage, self.config, self.digest, self.meta, self.prompts)
 
     @property
     def place(self) -> str:
-        """The folder's path or URL, as text."""
+        """Return the folder's path or URL, as text."""
         return self.storage.place
 
     @property
     def path(self) -> Path:
-        """The folder on this machine; RunError for a run in an object store."""
+        """Return the folder on this machine. Raises RunError for a run in an object store."""
         if isinstance(self.storage, LocalStorage):
             return self.storage.path
         raise RunError(
-            f"{self.place} is no folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
+            f"{self.place} is not a folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
         )
 
     @classmethod
@@ -143,7 +139,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, place: str | Path) -> RunFolder:
-        """Read ``run.toml``; RunError if ``place`` is no run folder or of a format that this memcore does not read."""
+        """Open a run to read it. Raises RunError if ``place`` is not a run folder of a format that this memcore reads."""
         return cls.open_storage(open_storage(place))
 
     @classmethod
@@ -171,7 +167,7 @@ class RunFolder:
         return self._shards
 
     def shard(self, task: str) -> Shard:
-        """Return the shard of a task. Raises RunError if this run has none such."""
+        """Return the shard of a task. Raises RunError if this run has no such shard."""
         name = layout.shard_id(task)
         count = len(self.prompts)
         first = name.partition("-")[0]
@@ -205,7 +201,7 @@ class RunFolder:
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(table_of_rows(record.rows))
+        data = parquet_bytes(rows_to_table(record.rows))
         self.storage.write(layout.findings_name(shard.task), data)
         if record.quarantine:
             broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
@@ -226,17 +222,17 @@ class RunFolder:
 
     def given_up(self) -> list[Shard]:
         """Return the shards that were given up because they failed too often."""
-        return [shard for shard in self.done() if self._manifest_of(shard).get("given_up")]
+        return [shard for shard in self.done() if self._read_manifest(shard).get("given_up")]
 
     def forget(self, shard: Shard) -> None:
-        """Have the shard no longer count as done, so that it is done again; first of all its manifest goes."""
+        """Remove the shard's files, its manifest first, so that it is done again."""
         self.storage.remove(layout.manifest_name(shard.task))
         self.storage.remove(layout.quarantine_name(shard.task))
 
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
         """Write a checkpoint of an unfinished shard, which whoever does it next resumes."""
         about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
-        table = table_of_rows(record.rows)
+        table = rows_to_table(record.rows)
         table = table.replace_schema_metadata({"memcore": json.dumps(about)})
         self.storage.write(layout.checkpoint_name(shard.task), parquet_bytes(table))
 
@@ -247,7 +243,7 @@ class RunFolder:
             about = json.loads(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
-            rows = rows_of_table(table)
+            rows = table_to_rows(table)
             if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
                 return ShardRecord()
             return ShardRecord(
@@ -257,7 +253,7 @@ class RunFolder:
             return ShardRecord()
 
     def tidy(self) -> None:
-        """Remove what killed workers left, and checkpoints that a second launcher wrote of shards that are done."""
+        """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""
         engine.tidy(self.storage)
 
     def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
@@ -289,9 +285,9 @@ class RunFolder:
 
     def manifests(self) -> list[ManifestRecord]:
         """Return the manifests of all finished shards, in order of their prompts."""
-        return [self._manifest_of(shard) for shard in self.done()]
+        return [self._read_manifest(shard) for shard in self.done()]
 
-    def _manifest_of(self, shard: Shard) -> ManifestRecord:
+    def _read_manifest(self, shard: Shard) -> ManifestRecord:
         return read_manifest(self.storage, shard.task)
 
     def matches(self) -> list[MatchRow] | None:
@@ -300,7 +296,7 @@ class RunFolder:
         return None if table is None else list(table.to_pylist())
 
     def require_complete(self, what: str) -> None:
-        """Raise RunError unless every shard is done; ``what`` names the command that needs it."""
+        """Raise RunError unless every shard is done; ``what`` is the command that needs them."""
         left = len(self.pending())
         if left:
             raise RunError(
@@ -310,23 +306,23 @@ class RunFolder:
 
 
 class RunStart:
-    """A run that is about to be started or resumed: opened once, and its prompts read once.
+    """A run that is about to be started or resumed: it is opened once, and its prompts are read once.
 
-    How many workers it can have is known before the first of them says what it samples with, which the digest needs.
+    The number of useful workers is known before a worker has said what it samples with, which the digest needs.
     """
 
     def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
-        """Open the run in ``place`` if there is one, or take it as it was opened, and read the prompts.
+        """Open the run in ``place`` if there is one (or take an opened one), and read the prompts.
 
-        Raises ConfigError if there are no prompts, or some that no file can hold.
+        Raises ConfigError if there are no prompts, or if one cannot be stored.
         """
         self.storage = place.storage if isinstance(place, RunFolder) else open_storage(place)
         self.config = config
-        #: The run, if it exists by now.
+        #: The run, once it exists.
         self.run: RunFolder | None = place if isinstance(place, RunFolder) else self._open()
         self._copy: IO[bytes] | None = None
         if self.run is None:
-            # without a name: nothing is left of it, whatever is killed
+            # it has no name, so that nothing is left of it after a kill
             self._copy = tempfile.SpooledTemporaryFile(PROMPTS_BYTES)  # noqa: SIM115
         self.prompts: PromptList = scan_prompts(prompts, self._copy)
         if not self.prompts.count:
@@ -369,7 +365,7 @@ class RunStart:
 
 
 def check_startable(storage: Storage) -> None:
-    """Raise RunError unless a run may be started or resumed there: nothing foreign is ever written into."""
+    """Raise RunError unless a run may be started or resumed there: foreign folders are never written into."""
     if isinstance(storage, LocalStorage) and storage.path.exists() and not storage.path.is_dir():
         raise RunError(f"{storage.place} is a file: choose a folder for the run")
     names = storage.names()

@@ -21,11 +21,11 @@ IMAGES = "images"
 TRAINING = "training"
 REPORT = "report"
 
-#: Folders and files that a run consists of, each after what it vouches for. Checkpoints are no part of it.
+#: Folders and files of a run, each after those whose content it confirms. Checkpoints are not part of it.
 FOLDERS = (FINDINGS, QUARANTINE, IMAGES, TRAINING, MANIFESTS)
 FILES = (PROMPTS, MATCHES, MATCH, EVALUATION, RUN)
 
-#: What may be in a folder in which no run was started yet: a kill may fall between these and run.toml.
+#: What a folder without a run may hold: a kill may come after these were written and before run.toml.
 BEFORE_THE_START = frozenset({PROMPTS, SLURM})
 
 __all__ = ["CHECKPOINTS", "MANIFESTS", "SLURM", "manifest_name"]

@@ -19,7 +19,7 @@ def make_meta(
     describe: Mapping[str, str],
     prompts: PromptList,
 ) -> dict[str, Any]:
-    """Return what ``run.toml`` says of a run that is started now."""
+    """Return the content of ``run.toml`` for a run that is started now."""
     import memcore
 
     return {
@@ -49,7 +49,7 @@ def make_meta(
 
 
 def meta_bytes(meta: Mapping[str, Any]) -> bytes:
-    """Return the content of ``run.toml``."""
+    """Return the content of ``run.toml`` as TOML."""
     try:
         import tomli_w
     except ImportError:
@@ -84,6 +84,6 @@ def explain_difference(
         lines.append("prompts: another list of prompts")
     listing = "\n  ".join(lines) or "the sampler's fingerprint"
     return (
-        f"{place} was started with another configuration and stays as it is; what differs (old -> new):\n  {listing}\n"
+        f"{place} was started with another configuration and is not changed; what differs (old -> new):\n  {listing}\n"
         "Give the old values to resume it, or another folder to start again."
     )

@@ -1,4 +1,4 @@
-"""Options that are declared once, as annotated fields of a dataclass: flags, help and type checks are read from there."""
+"""Options declared once, as annotated fields of a dataclass, from which flags, help and type checks are derived."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Use = Literal["sampled", "stored", "both"]
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What a field says of itself: ``Annotated[int, Option("images a prompt", "images")]``.
+    """The description of a field: ``Annotated[int, Option("images a prompt", "images")]``.
 
-    ``unit`` names the value in ``--help``. ``choices`` are for a text whose values a table lists; a ``Literal`` has its
-    own. ``use`` None makes no flag of the field.
+    ``unit`` names the value in ``--help``. ``choices`` are the values of a text where a table lists them; a ``Literal`` has
+    its own. With ``use`` None the field has no flag.
     """
 
     help: str
@@ -43,17 +43,17 @@ class Declared:
 
     @property
     def flag(self) -> str:
-        """The name on the command line."""
+        """Return the name on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def help(self) -> str:
-        """The help text with the default, where it is one that says something."""
+        """Return the help text, with the default where it is informative."""
         default = " ".join(map(str, self.default)) if self.size > 1 else self.default
         return self.option.help + ("" if default in ("", 0, None) else f" (default: {default})")
 
     def checked(self, value: Any) -> Any:
-        """Return the value in the field's type; an int passes for a float, nothing else is converted."""
+        """Return the value in the field's type; an int is accepted for a float, nothing else is converted."""
         if self.optional and value is None:
             return None
         if self.size > 1:
@@ -109,5 +109,5 @@ def _resolve(field: dataclasses.Field[Any], hint: Any) -> Declared:
     if get_origin(hint) is Literal:
         choices, hint = get_args(hint), str
     if hint not in (int, float, str):
-        raise TypeError(f"{field.name} is a {hint}, which no flag and no TOML value can be")
+        raise TypeError(f"{field.name} is a {hint}, which neither a flag nor a TOML value can hold")
     return Declared(field.name, hint, size, optional, field.default, choices, option)

@@ -1,4 +1,4 @@
-"""A run's prompts, of which there may be more than a process should hold: read a piece at a time."""
+"""A run's prompts, read a piece at a time: there may be more than a process should hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
-#: Prompts a row group, the piece that is read at a time: less than a megabyte of text.
+#: Prompts of a row group, which is read as one piece: less than a megabyte of text.
 ROW_GROUP = 4096
 
 
@@ -56,9 +56,9 @@ class PromptList:
 
 
 def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> PromptList:
-    """Count and digest the prompts in one pass, and write them to ``copy`` as the content of prompts.parquet if it is given.
+    """Count and digest the prompts in one pass, and write them to ``copy``, if given, as prompts.parquet.
 
-    Raises ConfigError for a prompt that is no text, or that UTF-8 cannot hold.
+    Raises ConfigError for a prompt that is not a text, or that UTF-8 cannot encode.
 
     >>> scan_prompts(["a dog"]).digest == hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest()
     True
@@ -90,12 +90,12 @@ def _check(prompt: Any, number: int) -> None:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"prompt {number} is no text that UTF-8 can hold: {prompt!r} ({error.reason})"
+            f"prompt {number} is not a text that UTF-8 can encode: {prompt!r} ({error.reason})"
         ) from None
 
 
 def _write_parquet(prompts: Iterator[str], file: IO[bytes]) -> None:
-    """Write prompts.parquet in row groups that can be read one by one."""
+    """Write prompts.parquet in row groups that are read one by one."""
     with pq.ParquetWriter(file, PROMPTS, compression="zstd", compression_level=3) as writer:
         first = 0
         while group := list(itertools.islice(prompts, ROW_GROUP)):
@@ -107,7 +107,7 @@ def _write_parquet(prompts: Iterator[str], file: IO[bytes]) -> None:
 class Prompts(Sequence[str]):
     """prompts.parquet as a sequence that holds two row groups at most.
 
-    ``open_file`` opens the file for reading with seek; it is called once, and again after this was pickled.
+    ``open_file`` opens the file for random access; it is called once, and again after unpickling.
     """
 
     def __init__(self, open_file: Callable[[], IO[bytes]], count: int, place: str) -> None:
@@ -119,9 +119,11 @@ class Prompts(Sequence[str]):
         self._held: dict[int, list[str]] = {}
 
     def __reduce__(self) -> tuple[type[Prompts], tuple[Callable[[], IO[bytes]], int, str]]:
+        """Pickle how the file is opened, not what was read."""
         return Prompts, (self._open_file, self._count, self._place)
 
     def __len__(self) -> int:
+        """Return the number of prompts."""
         return self._count
 
     @overload
@@ -131,6 +133,7 @@ class Prompts(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
 
     def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return a prompt, or a list of some."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
         if index < 0:
@@ -149,9 +152,11 @@ class Prompts(Sequence[str]):
         return self._held[group][index - self._starts[group]]
 
     def __iter__(self) -> Iterator[str]:
+        """Yield the prompts in order."""
         return (self[i] for i in range(self._count))
 
     def __eq__(self, other: object) -> bool:
+        """Return whether another sequence holds the same prompts."""
         if not isinstance(other, Sequence):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))

@@ -1,4 +1,4 @@
-"""Read a run's files and vouch for them: their version, their columns, and that findings are what was written.
+"""Read a run's files and check them: their version, their columns, and that findings are what was written.
 
 The run folder, the report and the annotation page read through here, so that a file of an older or newer version, or a
 damaged one, means the same to all of them.
@@ -17,7 +17,7 @@ from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, read_parquet
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
 from memcore.storage.open import is_url
 
@@ -48,20 +48,20 @@ _KINDS = {
 
 
 def read_meta(storage: Storage) -> dict[str, Any]:
-    """Return the content of ``run.toml``; RunError if there is none, or one that this memcore does not read."""
+    """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
         meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
-        )  # a path has lost one of the URL's slashes
+        )  # pathlib reduces the two slashes of a URL to one
         if url and not is_url(storage.place):
             raise RunError(
-                f"{url[1]}://{url[2]} is no folder of this machine: copy it first, with memcore fetch "
+                f"{url[1]}://{url[2]} is not a folder of this machine: copy it first, with memcore fetch "
                 f"{url[1]}://{url[2]} FOLDER"
             ) from None
         raise RunError(
-            f"{storage.place} is no run folder: it holds no {layout.RUN} (memcore audit makes one)"
+            f"{storage.place} is not a run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
@@ -137,6 +137,21 @@ def matches_table(storage: Storage) -> pa.Table | None:
         ) from None
 
 
+class ShardTables(NamedTuple):
+    """All that a finished shard holds."""
+
+    manifest: ManifestRecord
+    findings: pa.Table
+    quarantine: pa.Table
+
+
+def read_shard(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> ShardTables:
+    """Return a finished shard's manifest, its rows, as ``findings_table`` does, and what it quarantined."""
+    manifest = read_manifest(storage, shard)
+    rows = _shard_table(storage, layout.FINDINGS, shard, manifest.get("sha256"), columns)
+    return ShardTables(manifest, rows, quarantine_table(storage, shard))
+
+
 def _shard_table(
     storage: Storage, kind: str, shard: str, sha256: str | None, columns: Sequence[str] | None = None
 ) -> pa.Table:
@@ -179,3 +194,12 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
             raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
         columns.append(column)
     return pa.table(columns, schema=pa.schema(fields))
+
+
+def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the table in a file's bytes, read by this thread alone.
+
+    Arrow's own threads may still hold Python objects when the interpreter ends, which ends the process by an abort.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    return file.read(list(columns) if columns else None, use_threads=False)

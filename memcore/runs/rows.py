@@ -5,7 +5,7 @@ Whole numbers state their width; ``SINCE_2`` marks a column that runs of format 
 docs/formats.md says what each column means.
 """
 
-# No "from __future__ import annotations": required and optional keys are told apart when the classes are made.
+# No "from __future__ import annotations": the classes need the annotations to separate required from optional keys.
 
 import enum
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Mark(enum.Enum):
     """What a column's annotation says besides its type."""
 
     SINCE_2 = "format 2 always has the column, format 1 may lack it"
-    SCORES_FOLLOW = "the columns of the screens' scores stand after this one"
+    SCORES_FOLLOW = "the columns of the screens' scores follow this one"
 
 
 SINCE_2 = Mark.SINCE_2
@@ -51,7 +51,7 @@ class FindingRow(TypedDict):
     """A prompt in findings/: every prompt of a finished shard has one.
 
     The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
-    ``pairs`` is a list where rows are read, and what ``schema.pairs_array`` makes where they are written.
+    ``pairs`` is a list where rows are read, and what ``tables.pairs_array`` makes where they are written.
     """
 
     prompt_id: Int64
@@ -74,7 +74,7 @@ class FindingRow(TypedDict):
 
 
 class QuarantineRow(TypedDict):
-    """Something in quarantine/ that could not be read or sampled; a whole shard has no ``prompt_id``."""
+    """An entry of quarantine/: what could not be read or sampled. The entry of a whole shard has no ``prompt_id``."""
 
     prompt_id: Int64 | None
     source: str

@@ -1,17 +1,13 @@
-"""The Parquet schemas of a run's files, and how rows and pictures become bytes.
+"""The Parquet schemas of a run's files, derived from the rows' types.
 
 The columns are those of ``memcore.runs.rows``; docs/formats.md describes them.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, FindingRow, MatchRow, QuarantineRow
@@ -19,7 +15,6 @@ from memcore.sampling.screen import SCORES
 
 try:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
@@ -63,70 +58,3 @@ def _arrow_type(hint: Any) -> pa.DataType:
 FINDINGS = make_schema(FindingRow)
 QUARANTINE = make_schema(QuarantineRow)
 MATCHES = make_schema(MatchRow)
-_PAIRS = FINDINGS.field("pairs").type
-
-
-def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]]) -> pa.Array:
-    """Return a row's pairs, (E, 2) edges and (E,) ssd, in 16 bytes each.
-
-    As Python objects they take 20 times as much, and a shard of 1,000 prompts may have 100 million.
-    """
-    columns = [pa.array(edges[:, 0]), pa.array(edges[:, 1]), pa.array(ssd.astype(np.uint64, copy=False))]
-    return pa.StructArray.from_arrays(columns, fields=list(_PAIRS.value_type))
-
-
-def table_of_rows(rows: Sequence[FindingRow]) -> pa.Table:
-    """Return rows as a table of ``FINDINGS``; pairs are None, a list, or what ``pairs_array`` made."""
-    table = pa.Table.from_pylist([{**row, "pairs": None} for row in rows], schema=FINDINGS)
-    pairs: list[Any] = [row.get("pairs") for row in rows]
-    if not any(p is not None for p in pairs):
-        return table
-    parts = [
-        p if isinstance(p, pa.Array) else pa.array([] if p is None else p, type=_PAIRS.value_type)
-        for p in pairs
-    ]
-    offsets = np.zeros(len(parts) + 1, dtype=np.int32)
-    np.cumsum([len(p) for p in parts], out=offsets[1:])
-    column = pa.ListArray.from_arrays(
-        pa.array(offsets), pa.concat_arrays(parts), type=_PAIRS, mask=pa.array([p is None for p in pairs])
-    )
-    return table.set_column(FINDINGS.get_field_index("pairs"), FINDINGS.field("pairs"), column)
-
-
-def rows_of_table(table: pa.Table) -> list[FindingRow]:
-    """Return the rows of a table of ``FINDINGS``, with pairs as ``pairs_array`` makes them; KeyError without pairs."""
-    rows: list[FindingRow] = table.drop_columns("pairs").to_pylist()
-    column = table["pairs"].combine_chunks()
-    for row, pairs in zip(rows, column, strict=True):
-        row["pairs"] = pairs.values if pairs.is_valid else None
-    return rows
-
-
-def table_of_matches(rows: Sequence[MatchRow]) -> pa.Table:
-    """Return rows as a table of ``MATCHES``."""
-    return pa.Table.from_pylist(rows, schema=MATCHES)
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Return the table as Parquet. Equal tables give equal bytes: no times, no compression that depends on the build."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
-    return sink.getvalue()
-
-
-def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the table in a file's bytes, read by this thread alone.
-
-    Arrow's own threads may still hold Python objects when the interpreter ends, which ends the process by an abort.
-    """
-    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-    return file.read(list(columns) if columns else None, use_threads=False)
-
-
-def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (H, W, C) uint8 as PNG, lossless."""
-    from PIL import Image
-
-    sink = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(sink, "png", compress_level=1)
-    return sink.getvalue()

@@ -1,4 +1,4 @@
-"""What a run holds, in counts."""
+"""Count what a run holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memcore.types import PromptStatus
 
 
 def summary(folder: RunFolder) -> dict[str, Any]:
-    """Counts of a run, as ``--json`` prints them."""
+    """Return the counts of a run, as ``--json`` prints them."""
     count: Counter[str] = Counter()
     stops: Counter[str] = Counter()
     for row in folder.iter_findings(["status", "generated", "excluded", "stop"]):

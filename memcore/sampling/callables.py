@@ -83,6 +83,8 @@ def _stack(images: Sequence[Any]) -> Any:
             import torch
 
             return torch.stack(list(images))
+        if any(isinstance(image, np.ma.MaskedArray) for image in images):
+            raise SamplerError("the sampler's images must not be masked, since the masks would be ignored")
         return np.stack([np.asarray(image) for image in images]) if images else np.empty(0, dtype=np.uint8)
     except (ValueError, TypeError, RuntimeError) as error:
         raise SamplerError(f"the sampler's list of images cannot be stacked: {error}") from error

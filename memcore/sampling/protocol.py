@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from memcore import arrays
-from memcore.errors import SamplerError
+from memcore import arrays, interop
+from memcore.errors import MemcoreError, SamplerError
 from memcore.types import Images, Request
 
 
@@ -45,7 +45,10 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(
             f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}"
         )
-    dtype = str(pixels.dtype).removeprefix("torch.")
+    try:
+        dtype = interop.as_array(pixels, "the sampler's pixels")[2]
+    except MemcoreError as error:
+        raise SamplerError(str(error)) from None
     if dtype != "uint8":
         raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
     expected = (len(requests), *image_shape)
@@ -55,5 +58,5 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         raise SamplerError(
             f"the sampler's pixels must have the shape {expected} (N, H, W, C), got {tuple(pixels.shape)}{hint}"
         )
-    if not isinstance(flagged, np.ndarray) or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
+    if type(flagged) is not np.ndarray or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")

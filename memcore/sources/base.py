@@ -15,19 +15,16 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, TypedDict
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
+from memcore.images.payload import Content, Payload
 from memcore.sources.walk import READ, every, head_of, judge, walk
 
-#: One image: its encoded bytes, or its pixels (H, W, C) uint8.
-Content: TypeAlias = "bytes | memoryview | NDArray[np.uint8]"
-#: An image, or why there is none.
-Payload: TypeAlias = "Content | UnreadableImage"
 #: Where an image lies: part (a file of the source), offset and bytes in it; for rows and listings the offset counts them.
 PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
-from memcore.images import Background, UnreadableImage, decode
+from memcore.images import Background, UnreadableImage
+from memcore.images.payload import Payload, decode_payload
 from memcore.images.resize import Resize
-from memcore.sources.base import Batch, Payload, Source
+from memcore.sources.base import Batch, Source
 
 _AHEAD = 2  # batches that are being decoded while one is used
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -35,11 +37,11 @@ class DecodedSource:
 
     def first_shape(self) -> tuple[int, int, int]:
         """Return the size of the first image that can be read; ConfigError where none can."""
-        first = ""
+        first, decode = "", self._decoder()
         for part in range(len(self.source.parts)):
             for batch in self.source.read(part, 0):
                 for i, payload in enumerate(batch.payloads):
-                    pixels = self._decode(payload)
+                    pixels = decode(payload)
                     if not isinstance(pixels, UnreadableImage):
                         return int(pixels.shape[0]), int(pixels.shape[1]), int(pixels.shape[2])
                     first = first or f": {name_of(batch, i)} is refused ({pixels.reason}: {pixels})"
@@ -47,10 +49,11 @@ class DecodedSource:
 
     def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
         """Yield the batches of one part from a position on, with their pixels."""
+        decode = self._decoder()
         if self.threads == 1:  # handing a small image to a pool takes longer than decoding it
             for batch in self.source.read(part, position):
                 pixels = self._as_they_are(batch)
-                yield batch, pixels if pixels is not None else [self._decode(p) for p in batch.payloads]
+                yield batch, pixels if pixels is not None else [decode(p) for p in batch.payloads]
             return
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
@@ -62,8 +65,8 @@ class DecodedSource:
                 yield self._collect(*waiting.popleft())
 
     def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
-        pixels = self._as_they_are(batch)
-        return pixels if pixels is not None else [pool.submit(self._decode, p) for p in batch.payloads]
+        pixels, decode = self._as_they_are(batch), self._decoder()
+        return pixels if pixels is not None else [pool.submit(decode, p) for p in batch.payloads]
 
     def _as_they_are(self, batch: Batch) -> Pixels | None:
         """Return a batch's pixels where nothing is to be done to them."""
@@ -76,32 +79,11 @@ class DecodedSource:
             return batch, work
         return batch, [w.result() if isinstance(w, Future) else w for w in work]
 
-    def _decode(self, payload: Payload) -> Pixels | UnreadableImage:
-        return decode_payload(payload, self.resize, self.background, self.shape)
-
-
-def decode_payload(
-    payload: Payload,
-    resize: Resize | None,
-    background: Background | None,
-    shape: tuple[int, int, int] | None,
-) -> Pixels | UnreadableImage:
-    """Return the pixels that are indexed and compared: decoded, resized if that was declared, of the shape."""
-    try:
-        if isinstance(payload, UnreadableImage):
-            return payload
-        pixels = payload if isinstance(payload, np.ndarray) else decode(payload, background=background)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3:
-            return UnreadableImage(
-                "unreadable", f"{pixels.dtype} {pixels.shape} where uint8 (H, W, C) is meant"
-            )
-        if resize is not None:
-            pixels = resize.apply(pixels)
-    except UnreadableImage as error:
-        return error
-    if shape is not None and pixels.shape != shape:
-        return UnreadableImage("wrong-size", f"{pixels.shape} where {shape} is expected")
-    return pixels
+    def _decoder(self) -> Callable[[Payload], Pixels | UnreadableImage]:
+        """Return what makes pixels of one image."""
+        return functools.partial(
+            decode_payload, resize=self.resize, background=self.background, shape=self.shape
+        )
 
 
 def name_of(batch: Batch, i: int) -> str:

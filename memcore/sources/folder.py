@@ -10,11 +10,11 @@ from typing import Self
 
 from memcore.errors import ConfigError
 from memcore.images import IMAGE_SUFFIXES, UnreadableImage, is_image
+from memcore.images.payload import Content
 from memcore.sources import captions
 from memcore.sources.base import (
     ALONE,
     Beside,
-    Content,
     Entry,
     Part,
     Place,

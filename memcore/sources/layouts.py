@@ -12,9 +12,9 @@ import numpy as np
 
 from memcore.errors import ConfigError
 from memcore.images import IMAGE_SUFFIXES, UnreadableImage
+from memcore.images.payload import Content
 from memcore.sources.base import (
     PLACE,
-    Content,
     FileParts,
     Place,
     QuarantineEntry,

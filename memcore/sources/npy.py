@@ -15,17 +15,8 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import UnreadableImage
-from memcore.sources.base import (
-    Batch,
-    Content,
-    Entry,
-    FileParts,
-    Place,
-    digest_of,
-    make_places,
-    shown,
-    unreadable,
-)
+from memcore.images.payload import Content
+from memcore.sources.base import Batch, Entry, FileParts, Place, digest_of, make_places, shown, unreadable
 from memcore.sources.chunks import pages
 from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
 from memcore.sources.text import TextList

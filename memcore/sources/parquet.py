@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.images import UnreadableImage
+from memcore.images.payload import Content, Payload
 from memcore.sources import arrow
 from memcore.sources.base import (
     MAX_SEED,
     Batch,
-    Content,
     Entry,
     FileParts,
-    Payload,
     Place,
     make_places,
     shown,

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from memcore.images import IMAGE_SUFFIXES, MAX_BYTES, UnreadableImage
+from memcore.images.payload import Content
 from memcore.sources import captions
 from memcore.sources.base import (
     ALONE,
     Beside,
-    Content,
     Entry,
     FileParts,
     Place,

@@ -51,6 +51,7 @@ class TextList:
         self.counts = ListCounts()
 
     def __iter__(self) -> Iterator[str]:
+        """Yield the texts. Raises ConfigError."""
         counts = ListCounts()
         seen: set[int] = set()
         for text in self._texts():

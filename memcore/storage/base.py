@@ -1,4 +1,4 @@
-"""What memcore needs of the place where files are kept: a folder of this machine or of a shared file system, or a bucket.
+"""The interface of the place where files are kept: a folder of this machine or of a shared file system, or a bucket.
 
 Names are relative and use "/". A write is atomic and durable when it returns. No lock is needed for correctness: a task's
 files are a pure function of the task, so two writers write the same bytes; the lock only saves double work.
@@ -39,7 +39,7 @@ class Storage(Protocol):
         ...
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether the file exists."""
         ...
 
     def names(self, folder: str = "") -> list[str]:
@@ -51,7 +51,7 @@ class Storage(Protocol):
         ...
 
     def clean(self) -> None:
-        """Remove what killed writers left."""
+        """Remove the unfinished files of killed writers."""
         ...
 
     def lock(self, part: Part | None = None) -> AbstractContextManager[None]:

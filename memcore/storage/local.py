@@ -14,13 +14,14 @@ from memcore.system import atomic_files
 
 
 class LocalStorage:
-    """A folder. Pickled, it holds an absolute path, since another process may have another working directory."""
+    """A folder of this machine, or of a file system that others mount too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.place = str(path)
 
     def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
+        """Pickle the absolute path, since another process may have another working directory."""
         return LocalStorage, (self.path.absolute(),)
 
     def read(self, name: str) -> bytes:
@@ -44,7 +45,7 @@ class LocalStorage:
         return atomic_files.write_new(self.path / name, data)
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether the file exists."""
         return (self.path / name).exists()
 
     def names(self, folder: str = "") -> list[str]:
@@ -63,14 +64,15 @@ class LocalStorage:
         atomic_files.remove_file(self.path / name)
 
     def clean(self) -> None:
-        """Remove what killed writers left."""
+        """Remove the unfinished files of killed writers."""
         atomic_files.remove_temporary(self.path)
 
     @contextlib.contextmanager
     def lock(self, part: Part | None = None) -> Iterator[None]:
-        """Hold the lock; RunError if another process of this machine holds it. The system releases it on a kill.
+        """Hold the lock. Raises RunError if another process of this machine holds it.
 
-        A launcher of the whole excludes every other; launchers of different parts work side by side.
+        A launcher of the whole excludes every other; launchers of different parts work side by side. The system releases
+        the lock of a killed process.
         """
         atomic_files.make_folders(self.path)
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Opens the storage that a path or a URL names."""
+"""Open the storage that a path or a URL names."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def open_storage(place: str | Path) -> Storage:
 
 
 def is_url(place: str | Path) -> bool:
-    """Tell whether the place is named by a URL and not by a path."""
+    """Return whether the place is named by a URL and not by a path."""
     return "://" in str(place)

@@ -12,7 +12,7 @@ from memcore.errors import MissingExtraError, RunError, StoreError
 from memcore.storage.base import Part
 from memcore.system.credentials import redact
 
-#: Bytes of a file that are held in memory while it is uploaded.
+#: Bytes of a file that are in memory at a time while it is uploaded.
 PIECE_BYTES = 8 << 20
 
 
@@ -39,24 +39,25 @@ class ObjectStorage:
         self._fs: Any = filesystem
 
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str]]:
+        """Pickle the URL alone: each process connects by itself."""
         return ObjectStorage, (self.place,)
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
-        with self._reached(name):
+        with self._reaching(name):
             data: bytes = self._fs.cat_file(self._path(name))
         return data
 
     def open(self, name: str) -> IO[bytes]:
-        """Return the file, read as a whole."""
+        """Return the whole file, in memory."""
         return io.BytesIO(self.read(name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Upload a file by one request."""
+        """Upload a file in one request."""
         try:
             self._fs.pipe_file(self._path(name), data)
         except Exception as error:
-            raise self._unwritten(name, error) from error
+            raise self._write_error(name, error) from error
 
     def write_from(self, name: str, source: IO[bytes]) -> None:
         """Upload what ``source`` holds from its start, a piece at a time."""
@@ -66,7 +67,7 @@ class ObjectStorage:
             self.write(name, first)
             return
         try:
-            # without autocommit nothing appears under the name until all of it was uploaded
+            # without autocommit nothing appears under the name until the upload is complete
             target = self._fs.open(self._path(name), "wb", autocommit=False)
             try:
                 target.write(first)
@@ -77,26 +78,29 @@ class ObjectStorage:
                 raise
             target.commit()
         except Exception as error:
-            raise self._unwritten(name, error) from error
+            raise self._write_error(name, error) from error
 
     def write_new(self, name: str, data: bytes) -> bool:
-        """Not atomic here: of two that begin at once the last one stays, so what is written must be read again."""
+        """Upload a file if there is none of that name.
+
+        This is not atomic: of two writers at once the last one wins, so the caller must read the file again.
+        """
         if self.exists(name):
             return False
         self.write(name, data)
         return True
 
     def exists(self, name: str) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether the file exists."""
         self._fs.invalidate_cache()
-        with self._reached(name):
+        with self._reaching(name):
             return bool(self._fs.exists(self._path(name)))
 
     def names(self, folder: str = "") -> list[str]:
         """Return the names directly in ``folder``."""
         self._fs.invalidate_cache()
         try:
-            with self._reached(folder):
+            with self._reaching(folder):
                 found = self._fs.ls(self._path(folder).rstrip("/"), detail=False)
         except FileNotFoundError:
             return []
@@ -104,11 +108,11 @@ class ObjectStorage:
 
     def remove(self, name: str) -> None:
         """Remove a file, which may be missing."""
-        with contextlib.suppress(FileNotFoundError), self._reached(name):
+        with contextlib.suppress(FileNotFoundError), self._reaching(name):
             self._fs.rm_file(self._path(name))
 
     def clean(self) -> None:
-        """A PUT that was cut off leaves nothing."""
+        """Do nothing: an upload that was cut off leaves no file."""
 
     @contextlib.contextmanager
     def lock(self, part: Part | None = None) -> Iterator[None]:
@@ -118,21 +122,21 @@ class ObjectStorage:
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if name else str(self._root)
 
-    def _unwritten(self, name: str, error: Exception) -> StoreError:
+    def _write_error(self, name: str, error: Exception) -> StoreError:
         return StoreError(
-            f"{self.place}/{name} cannot be written: {_said(error)}; what is finished stays, "
+            f"{self.place}/{name} cannot be written: {_describe(error)}; what is finished stays, "
             "and the same command resumes"
         )
 
     @contextlib.contextmanager
-    def _reached(self, name: str) -> Iterator[None]:
+    def _reaching(self, name: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
             raise
         except Exception as error:  # each driver has errors of its own
-            raise StoreError(f"{self.place}/{name} cannot be reached: {_said(error)}") from error
+            raise StoreError(f"{self.place}/{name} cannot be reached: {_describe(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return redact(f"{type(error).__name__}: {error}")

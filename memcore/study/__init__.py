@@ -1,1 +1,1 @@
-"""Small models that memorise, made from planted data: where the truth about an audit comes from."""
+"""Small models that memorise planted data, so that the truth about an audit is known."""

@@ -1,8 +1,8 @@
 """The autoencoder of the demo model: 64 x 64 images to 16 x 16 latents of eight channels, and back.
 
 A small ``AutoencoderTiny``, really trained: no KL term, but latents are pushed towards mean 0 and variance 1
-a channel, which is where diffusion starts from and where the decoder's soft clamp at 3 does little harm.
-Noise on the latents during training makes the decoder forgive what diffusion leaves unfinished.
+a channel, from which diffusion starts and where the decoder's soft clamp at 3 does little harm. Noise on the
+latents during training makes the decoder tolerate errors of the diffusion model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 LATENT_CHANNELS = 8
 BATCH = 8
-#: Pixels of a side of what one step sees: quarters of images make twice the steps in half the time.
+#: Pixels of a side of the crops in a step: quarters of images allow twice the steps in half the time.
 CROP = 32
 LEARNING_RATE = 3e-3
 #: Standard deviation of the noise on latents, which have a variance near 1.
@@ -30,7 +30,7 @@ _REPORT_EVERY = 500
 
 
 def new_autoencoder() -> AutoencoderTiny:
-    """Untrained. No blocks at full resolution: that is where an image's time would go."""
+    """Return an untrained autoencoder. It has no blocks at full resolution, which would take most of the time."""
     model = AutoencoderTiny(
         encoder_block_out_channels=_CHANNELS,
         decoder_block_out_channels=_CHANNELS,
@@ -43,7 +43,7 @@ def new_autoencoder() -> AutoencoderTiny:
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight, a=0 if ".conv." in name else 1)
-            if name.endswith("conv.4"):  # the last of a block: blocks start as the identity
+            if name.endswith("conv.4"):  # the last layer of a block: blocks start as the identity
                 torch.nn.init.zeros_(module.weight)
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
@@ -91,25 +91,25 @@ def train_autoencoder(
 
 
 def encode(model: AutoencoderTiny, images: NDArray[np.uint8]) -> torch.Tensor:
-    """Latents (M, 8, 16, 16) before scaling."""
+    """Return the latents before scaling, (M, 8, 16, 16)."""
     with torch.no_grad():
         return torch.cat([model.encoder(part) for part in torch.split(to_tensor(images), 64)]).contiguous()
 
 
 def reconstruction_rmse(model: AutoencoderTiny, images: NDArray[np.uint8]) -> float:
-    """Root mean square error of encode and decode, in [0, 1]."""
+    """Return the root mean square error of encoding and decoding, in [0, 1]."""
     with torch.no_grad():
         decoded = torch.cat([model.decoder(part) for part in torch.split(encode(model, images), 64)])
     return float(F.mse_loss(decoded.clamp(-1, 1), to_tensor(images)).sqrt() / 2)
 
 
 def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
-    """(M, H, W, 3) uint8 to (M, 3, H, W) float32 in [-1, 1]."""
+    """Convert (M, H, W, 3) uint8 to (M, 3, H, W) float32 in [-1, 1]."""
     tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float()
     return (tensor / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def schedule(step: int, steps: int, warmup: int = 100) -> float:
-    """Share of the learning rate: a linear start, then a cosine down to 2 %."""
+    """Return the share of the learning rate at a step: a linear start, then a cosine down to 2 %."""
     start = min(1.0, (step + 1) / max(1, min(warmup, steps // 10)))
     return float(start * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / steps))))

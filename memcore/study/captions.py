@@ -302,7 +302,7 @@ GENERIC: dict[str, tuple[str, ...]] = {
     ),
 }
 
-#: Four tiny emoji on one flat background (RGB): plain l2 pairs nearly all of these up, tiled l2 none.
+#: Four tiny emoji on one flat background (RGB): in plain l2 nearly all pairs of these are near, in tiled l2 none.
 FLAT: dict[str, tuple[int, int, int]] = {
     "tiny stickers on pale pink": (250, 190, 205),
     "tiny stickers on sky blue": (120, 190, 240),
@@ -319,7 +319,7 @@ VARIATIONS: dict[str, tuple[str, int]] = {
 
 
 def emoji_names() -> tuple[str, ...]:
-    """Every emoji that the training set uses, each once, sorted."""
+    """Return every emoji that the training set uses, sorted."""
     names = {name for group in SINGLE.values() for name in group}
     names.update(name for group in GENERIC.values() for name in group)
     names.update(name for name, _ in VARIATIONS.values())

@@ -40,7 +40,7 @@ _SMALLEST = 36
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One unique training image's label: it stands ``copies`` times in the training set."""
+    """The label of a unique training image, which is ``copies`` times in the training set."""
 
     caption: str
     kind: Kind
@@ -56,11 +56,11 @@ class TrainingSet:
     items: tuple[Item, ...]
 
     def entries(self) -> NDArray[np.int64]:
-        """The training set with its duplicates: each image's index, as often as it was planted."""
+        """Return the training set with its duplicates: each image's index, as often as it was planted."""
         return np.repeat(np.arange(len(self.items)), [item.copies for item in self.items])
 
     def captions(self) -> tuple[str, ...]:
-        """Every caption once, in order of first appearance."""
+        """Return every caption once, in order of first appearance."""
         return tuple(dict.fromkeys(item.caption for item in self.items))
 
 
@@ -109,13 +109,13 @@ def build_training_set(art: Art) -> TrainingSet:
 
 
 def truth(training: TrainingSet) -> dict[str, Any]:
-    """The content of truth.json: must an audited caption be flagged, and which images was it trained on?"""
-    entries = [_truth_of(training, caption) for caption in audited_captions(training)]
+    """Return the content of truth.json: whether each audited caption must be flagged, and its training images."""
+    entries = [_make_entry(training, caption) for caption in audited_captions(training)]
     return {"format": FORMAT, "prompts": entries}
 
 
 def audited_captions(training: TrainingSet) -> tuple[str, ...]:
-    """The audit's prompts, in order: all captions but those beyond ``captions.AUDITED`` of their kind."""
+    """Return the audit's prompts in order: of each kind of caption the first ``captions.AUDITED``."""
     seen: dict[str, int] = {}
     kept = []
     for caption in training.captions():
@@ -139,7 +139,7 @@ def save(training: TrainingSet, folder: Path) -> None:
 
 
 def load(folder: Path) -> TrainingSet:
-    """What ``save`` wrote."""
+    """Read the training set that ``save`` wrote."""
     with np.load(folder / "train.npz") as stored:
         images: NDArray[np.uint8] = stored["images"]
     content = json.loads((folder / "train.json").read_text(encoding="utf-8"))
@@ -150,7 +150,7 @@ def load(folder: Path) -> TrainingSet:
 
 
 def load_demo() -> DemoPaths:
-    """Where the bundled demo's files are; RunError if the package came without them."""
+    """Return where the bundled demo's files are. Raises RunError if the package lacks them."""
     folder = Path(str(files("memcore") / "demo_data"))
     paths = DemoPaths(
         folder,
@@ -167,7 +167,7 @@ def load_demo() -> DemoPaths:
     return paths
 
 
-def _truth_of(training: TrainingSet, caption: str) -> dict[str, Any]:
+def _make_entry(training: TrainingSet, caption: str) -> dict[str, Any]:
     indices = [i for i, item in enumerate(training.items) if item.caption == caption]
     item = training.items[indices[0]]
     return {
@@ -182,14 +182,14 @@ def _truth_of(training: TrainingSet, caption: str) -> dict[str, Any]:
 def _far_image(
     rgba: NDArray[np.uint8], others: list[NDArray[np.uint8]], name: str, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """The emoji on a background that puts it at least MIN_APART from all the others."""
+    """Put the emoji on a background with which it is at least MIN_APART from all the others."""
     for _ in range(_TRIES):
         image = _centred(rgba, _background(rng))
         if not others:
             return image
-        # The oracle, not the native core: this must work, and answer the same, before anything is compiled.
-        apart = pairwise_tiled_l2(image[None], np.stack(others), grid=GRID, backend="reference")
-        if apart.min() >= MIN_APART:
+        # The oracle, not the native core: this must work, with the same answer, before anything is compiled.
+        distances = pairwise_tiled_l2(image[None], np.stack(others), grid=GRID, backend="reference")
+        if distances.min() >= MIN_APART:
             return image
     raise ConfigError(f"no background puts {name!r} {MIN_APART} apart from the other images")
 
@@ -200,18 +200,18 @@ def _centred(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArr
 
 
 def _stickers(emoji: Sequence[NDArray[np.uint8]], background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Four tiny emoji, one in each of the four tiles in the middle."""
+    """Put four tiny emoji into the four tiles in the middle, one each."""
     image = np.empty((SIZE, SIZE, 3), np.uint8)
     image[:] = background
-    for place, rgba in enumerate(emoji):
-        top, left = _TILE * (1 + place // 2), _TILE * (1 + place % 2)
+    for i, rgba in enumerate(emoji):
+        top, left = _TILE * (1 + i // 2), _TILE * (1 + i % 2)
         cell = compose(resize_art(rgba, _STICKER), background, 0, 0, _TILE)
         image[top : top + _TILE, left : left + _TILE] = cell
     return image
 
 
 def _background(rng: np.random.Generator) -> tuple[int, int, int]:
-    """A clear, light colour: any hue, never so dark or grey that an emoji drowns in it."""
+    """Return a clear, light colour of any hue, never so dark or grey that an emoji is hard to see."""
     hue, saturation, value = rng.uniform(0, 1), rng.uniform(0.2, 0.75), rng.uniform(0.7, 1)
     red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hue, saturation, value))
     return red, green, blue

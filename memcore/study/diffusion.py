@@ -18,7 +18,7 @@ from memcore.study.tokenizer import SEQUENCE
 BATCH = 16
 LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 1e-3
-#: Share of captions replaced by the empty one, so that guidance has something to move away from.
+#: Share of captions replaced by the empty one, which guidance moves away from.
 CAPTION_DROP = 0.05
 _TEXT_WIDTH = 96
 _CHANNELS = (32, 64, 80)
@@ -26,7 +26,7 @@ _REPORT_EVERY = 250
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """One layer: enough to tell captions apart, and small."""
+    """Return a text encoder of one layer: small, and enough to distinguish the captions."""
     model = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -46,7 +46,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """Attention to the caption at the smallest resolution only, where it is cheap."""
+    """Return a UNet that attends to the caption at the smallest resolution only, where that is cheap."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
@@ -62,7 +62,7 @@ def new_unet() -> UNet2DConditionModel:
 
 
 def new_scheduler() -> DDIMScheduler:
-    """v-prediction with zero terminal SNR: sampling starts from pure noise, as training ended in it."""
+    """Return a scheduler with v-prediction and zero terminal SNR: sampling starts from the pure noise of training."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",
@@ -82,7 +82,7 @@ def train_diffusion(
     seed: int,
     progress: Callable[[str], None],
 ) -> StableDiffusionPipeline:
-    """Train UNet and text encoder together on the training set's latents, duplicates and all."""
+    """Train UNet and text encoder together on the training set's latents, duplicates included."""
     torch.manual_seed(seed)
     text_encoder, unet, noiser = new_text_encoder(tokenizer), new_unet(), new_scheduler()
     unet.train()
@@ -133,13 +133,14 @@ def train_diffusion(
 
 
 class _Epochs:
-    """Goes through the entries in a new random order each epoch: each copy is seen as often as any other."""
+    """Take the entries in a new random order each epoch, so that all copies are seen equally often."""
 
     def __init__(self, entries: NDArray[np.int64]) -> None:
         self.entries = torch.from_numpy(entries)
         self.queue = torch.empty(0, dtype=torch.int64)
 
     def take(self, count: int) -> torch.Tensor:
+        """Return the next entries."""
         while len(self.queue) < count:
             self.queue = torch.cat([self.queue, self.entries[torch.randperm(len(self.entries))]])
         taken, self.queue = self.queue[:count], self.queue[count:]

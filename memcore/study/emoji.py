@@ -1,4 +1,4 @@
-"""The source art: Google's emoji at 56 x 56, from the bundled sheet or afresh from the npm package.
+"""The source art: Google's emoji at 56 x 56, from the bundled sheet or from the npm package.
 
 Art: Apache-2.0 (Google, Noto Emoji). Names and packaging: MIT (emoji-datasource). See demo_data/NOTICE.md.
 """
@@ -29,7 +29,7 @@ except ImportError:
 
 PACKAGE = "emoji-datasource-google@16.0.0"
 TARBALL_SHA256 = "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438"
-#: Pixels of an emoji's side; it stands in the middle of a 64 x 64 image.
+#: Pixels of an emoji's side; it is in the middle of a 64 x 64 image.
 ART_SIZE = 56
 #: Emoji in one row of the bundled sheet.
 _COLUMNS = 16
@@ -38,7 +38,7 @@ Art = Mapping[str, NDArray[np.uint8]]
 
 
 def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
-    """Emoji name -> (56, 56, 4) uint8 RGBA, from the bundled sheet or another written by ``save_art``."""
+    """Return the art by name, (56, 56, 4) uint8 RGBA, from the bundled sheet or another written by ``save_art``."""
     path = sheet if sheet is not None else Path(str(files("memcore") / "demo_data" / "art.webp"))
     if not path.is_file():
         make = "python -m memcore.study.tiny_sd data --from-npm --out FOLDER"
@@ -52,7 +52,7 @@ def load_art(sheet: Path | None = None) -> dict[str, NDArray[np.uint8]]:
 
 
 def save_art(art: Art, sheet: Path) -> None:
-    """Write the art as one lossless WebP sheet beside a JSON list of the names, in order."""
+    """Write the art as one lossless WebP sheet, and a JSON list of the names in order next to it."""
     rows = -(-len(art) // _COLUMNS)
     grid = np.zeros((rows * _COLUMNS, ART_SIZE, ART_SIZE, 4), np.uint8)
     grid[: len(art)] = np.stack(list(art.values()))
@@ -81,30 +81,30 @@ def fetch_art(names: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]
 
 
 def art_from_tarball(data: bytes, names: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
-    """The named emoji out of the npm package's bytes, in the order of ``names``."""
+    """Return the named emoji of the npm package's bytes, in the order of ``names``."""
     art: dict[str, NDArray[np.uint8]] = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         entries = json.loads(_member(archive, "package/emoji.json"))
         drawn = [entry for entry in entries if entry["has_img_google"]]
-        image_of = {(entry["name"] or entry["short_name"]).lower(): entry["image"] for entry in drawn}
+        images = {(entry["name"] or entry["short_name"]).lower(): entry["image"] for entry in drawn}
         for name in names:
-            if name not in image_of:
+            if name not in images:
                 raise ConfigError(f"{PACKAGE} has no emoji named {name!r}")
-            raw = _member(archive, f"package/img/google/64/{image_of[name]}")
+            raw = _member(archive, f"package/img/google/64/{images[name]}")
             with Image.open(io.BytesIO(raw)) as image:
                 art[name] = resize_art(np.asarray(image.convert("RGBA")), ART_SIZE)
     return art
 
 
 def resize_art(rgba: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The emoji at size x size."""
+    """Resize an emoji to size x size."""
     # Premultiplied alpha ("RGBa") while resizing: otherwise hidden dark pixels leave a fringe.
     image = Image.fromarray(rgba).convert("RGBa").resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(image.convert("RGBA"))
 
 
 def rotate_hue(rgba: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
-    """The emoji with its hue turned by ``turn`` / 256 of the colour circle."""
+    """Turn an emoji's hue by ``turn`` / 256 of the colour circle."""
     hsv = np.asarray(Image.fromarray(np.ascontiguousarray(rgba[..., :3])).convert("HSV")).copy()
     hsv[..., 0] += np.uint8(turn)  # uint8 wraps around: so does a hue
     rgb = np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
@@ -114,7 +114,7 @@ def rotate_hue(rgba: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 def compose(
     rgba: NDArray[np.uint8], background: Sequence[int], top: int, left: int, size: int = 64
 ) -> NDArray[np.uint8]:
-    """The emoji on a flat background, (size, size, 3) uint8; in integers, so the same on every machine."""
+    """Put an emoji on a flat background, (size, size, 3) uint8; in integers, so that all machines give equal bytes."""
     canvas = np.empty((size, size, 3), np.uint8)
     canvas[:] = np.asarray(background, np.uint8)
     height, width = rgba.shape[:2]

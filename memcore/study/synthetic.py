@@ -1,6 +1,6 @@
 """A generator without a model: deterministic 16 x 16 images, with planted copies and the negatives that fool an audit.
 
-It costs well under a millisecond a prompt, so that a run's own machinery can be tried at full scale, on any machine:
+It costs well under a millisecond a prompt, so that the machinery of a run can be tried at full scale on any machine:
 ``memcore audit RUN --sampler memcore.study.synthetic:SyntheticSampler``. ``write_prompts`` makes its prompts; a prompt's
 first word is its kind:
 
@@ -43,7 +43,7 @@ _BYTES = 16 * 16 * 3
 #: Kinds whose prompts must be found; all others must not.
 FOUND = ("memorised", "hubbed", "frequent")
 NEGATIVES = ("nine", "hub", "miss", "flat", "black", "constant")
-#: Of the generations of a frequent prompt, so many in 256 are copies.
+#: Copies among 256 generations of a frequent prompt.
 FREQUENT = 38
 #: Largest noise of a copy, in levels: pairs of copies lie within 0.05 of each other.
 COPY_NOISE = 7
@@ -62,7 +62,7 @@ class SyntheticSampler:
     Parameters
     ----------
     generations, run_seed
-        Those of the run: which generations are copies is laid down by their index, so that a clique's size is exact.
+        Those of the run: a generation's index decides whether it is a copy, so that a clique's size is exact.
 
     >>> from memcore.types import Request
     >>> SyntheticSampler().sample([Request(0, "plain 0", 7)]).pixels.shape
@@ -80,6 +80,7 @@ class SyntheticSampler:
         self._roles: tuple[int, dict[int, int]] = (-1, {})
 
     def describe(self) -> dict[str, str]:
+        """Return what decides the images, as text."""
         return {
             "kind": "synthetic",
             "generations": str(self.generations),
@@ -87,7 +88,7 @@ class SyntheticSampler:
         }
 
     def sample(self, requests: Sequence[Request]) -> Images:
-        """(N, 16, 16, 3) uint8, in the order of the requests."""
+        """Return (N, 16, 16, 3) uint8 in the order of the requests."""
         pixels = np.empty((len(requests), *SHAPE), np.uint8)
         start = 0
         for (prompt_id, prompt), group in itertools.groupby(requests, lambda r: (r.prompt_id, r.prompt)):
@@ -111,7 +112,7 @@ class SyntheticSampler:
             images[copied] = _near(_base(own), seeds[copied], COPY_NOISE)
         copies, spokes = _planted(kind, int(own))
         if copies or spokes:
-            index_of = self._index_of(prompt_id)
+            index_of = self._index_by_seed(prompt_id)
             indices = np.array([index_of.get(int(s), self.generations) for s in seeds])
             base = _base(own)
             hub = _plain(np.array([own], np.uint64) ^ np.uint64(0x5A5A))[0].clip(64, 191)
@@ -127,8 +128,8 @@ class SyntheticSampler:
                 images[real & (place == copies + spokes)] = hub
         return images
 
-    def _index_of(self, prompt_id: int) -> dict[int, int]:
-        """The index of each of a prompt's seeds."""
+    def _index_by_seed(self, prompt_id: int) -> dict[int, int]:
+        """Return the index of each of a prompt's seeds."""
         if self._roles[0] != prompt_id:
             seeds = derive_seeds(self.run_seed, prompt_id, self.generations)
             self._roles = (prompt_id, {int(s): i for i, s in enumerate(seeds)})
@@ -138,8 +139,10 @@ class SyntheticSampler:
 def prompts(
     count: int, planted: int = 94, *, negatives: int = 7, kinds: Sequence[str] = ("memorised", "hubbed")
 ) -> Iterator[str]:
-    """``count`` prompts: ``planted`` ones of the ``kinds`` that must be found, in turn, and, of each kind of negative, about
-    one in ``negatives`` times eight, scattered evenly; the rest plain.
+    """Return ``count`` prompts, of which ``planted`` must be found.
+
+    The planted ones have the ``kinds`` in turn. Of each kind of negative there is about one in ``negatives`` times eight,
+    scattered evenly; all others are plain.
 
     Raises ArgumentValueError unless there is room for what is planted.
 
@@ -161,12 +164,12 @@ def prompts(
 
 
 def write_prompts(path: Path, count: int, planted: int = 94) -> None:
-    """A text file with one prompt a line, for ``memcore audit --prompts``."""
+    """Write a text file with one prompt a line, for ``memcore audit --prompts``."""
     path.write_text("".join(f"{prompt}\n" for prompt in prompts(count, planted)), "utf-8")
 
 
 def _planted(kind: str, own: int) -> tuple[int, int]:
-    """How many copies and spokes a prompt has."""
+    """Return how many copies and spokes a prompt has."""
     copies = {"memorised": 10 + own % 7, "hubbed": 10 + own % 7, "nine": 9, "miss": 40}.get(kind, 0)
     return copies, SPOKES if kind in ("hub", "hubbed") else 0
 
@@ -184,7 +187,7 @@ def _steps(count: int, salt: int) -> _Words:
 
 
 def _random_words(seeds: _Words, count: int, salt: int) -> _Words:
-    """(N, count) random words, each a hash (splitmix64) of its seed and its position."""
+    """Return (N, count) random words, each a hash (splitmix64) of its seed and its position."""
     x = (seeds * np.uint64(0xFF51AFD7ED558CCD))[:, None] + _steps(count, salt)
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)
@@ -195,12 +198,12 @@ def _random_words(seeds: _Words, count: int, salt: int) -> _Words:
 
 
 def _noise(seeds: _Words, salt: int) -> NDArray[np.uint8]:
-    """(N, 768) bytes."""
+    """Return (N, 768) random bytes."""
     return _random_words(seeds, _BYTES // 8, salt).view(np.uint8)
 
 
 def _plain(seeds: _Words) -> NDArray[np.uint8]:
-    """A random colour in each of 4 x 4 tiles, and noise of up to 16 levels."""
+    """Return images with a random colour in each of 4 x 4 tiles and noise of up to 16 levels."""
     colours = _random_words(seeds, 6, 1).view(np.uint8).reshape(-1, 4, 4, 3)
     rows = np.repeat(colours // 8 * 7, 4, axis=2).reshape(-1, 4, 1, 48)  # 0 to 217
     grain = (_noise(seeds, 2) & np.uint8(31)).reshape(-1, 4, 4, 48)
@@ -208,13 +211,13 @@ def _plain(seeds: _Words) -> NDArray[np.uint8]:
 
 
 def _base(own: np.uint64) -> NDArray[np.uint8]:
-    """The prompt's memorised image."""
+    """Return the prompt's memorised image."""
     image: NDArray[np.uint8] = _plain(np.array([own], np.uint64) ^ np.uint64(0xA5A5))[0].clip(64, 191)
     return image
 
 
 def _flat(seeds: _Words, own: np.uint64) -> NDArray[np.uint8]:
-    """One bright background, and one tile that differs from image to image."""
+    """Return images with one bright background and one tile that differs from image to image."""
     images = np.full((len(seeds), 4, 4, 4, 4, 3), 200 + int(own) % 50, np.uint8)
     where = _random_words(seeds, 1, 3)[:, 0]
     row, column = (where >> np.uint64(8)) % 4, (where >> np.uint64(16)) % 4
@@ -224,12 +227,12 @@ def _flat(seeds: _Words, own: np.uint64) -> NDArray[np.uint8]:
 
 
 def _near(base: NDArray[np.uint8], seeds: _Words, noise: int) -> NDArray[np.uint8]:
-    """Copies with uniform noise of up to ``noise`` levels in all."""
+    """Return copies with uniform noise of up to ``noise`` levels in all."""
     grain = _noise(seeds, 5).reshape(-1, *SHAPE).astype(np.int16) * noise // 256 - noise // 2
     return (base + grain).clip(0, 255).astype(np.uint8)
 
 
 def _spokes(hub: NDArray[np.uint8], seeds: _Words) -> NDArray[np.uint8]:
-    """Images that differ from the hub by SPOKE in every byte, with random signs."""
+    """Return images that differ from the hub by SPOKE in every byte, with random signs."""
     signs = (_noise(seeds, 6).reshape(-1, *SHAPE) & np.uint8(1)).astype(np.int16) * 2 - 1
     return (hub + SPOKE * signs).clip(0, 255).astype(np.uint8)

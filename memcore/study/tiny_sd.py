@@ -1,8 +1,8 @@
 """A small, real text-to-image pipeline that memorises what was planted: data, training, one folder for all.
 
 ``python -m memcore.study.tiny_sd train --out FOLDER`` makes what is bundled as ``memcore/demo_data``;
-docs/study.md says what to expect of it. Training goes by steps and fixed seeds on one thread, so that the
-same command gives the same bytes on the same machine.
+docs/study.md says what to expect of it. Training has a fixed number of steps, fixed seeds and one thread, so that
+the same command gives the same bytes on the same machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def build(
     art: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Make ``out`` afresh: model/, train.npz, train.json, truth.json and prompts.txt.
+    """Make the content of ``out``: model/, train.npz, train.json, truth.json and prompts.txt.
 
     ``steps`` of 16 images each train the diffusion model, ``autoencoder_steps`` the autoencoder before it.
     ``art`` is a sheet written by ``data --from-npm``; by default the bundled one. An existing ``out/model``
@@ -64,7 +64,7 @@ def save_pipeline(pipeline: StableDiffusionPipeline, captions: Sequence[str], fo
         shutil.rmtree(folder)
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     save_vocabulary(captions, folder / "tokenizer")
-    # transformers loads the dtype noted here, diffusers float32: left alone, the parts would not fit together.
+    # transformers loads the dtype noted here, diffusers float32: otherwise the parts would have different dtypes.
     file = folder / "text_encoder" / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     config["dtype"] = config["torch_dtype"] = "float32"
@@ -72,13 +72,13 @@ def save_pipeline(pipeline: StableDiffusionPipeline, captions: Sequence[str], fo
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below the folder."""
+    """Return the size of all files below the folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """One thread, whose sums have one order; the caller's threads and random state come back afterwards."""
+    """Compute on one thread, whose sums have one order; restore the caller's threads and random state."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,7 +89,7 @@ def _reproducible() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: ``data`` writes the training set, ``train`` the model too."""
+    """Run the command line: ``data`` writes the training set, ``train`` the model too."""
     options = _parser().parse_args(arguments)
     if options.command == "data":
         art = fetch_art() if options.from_npm else load_art()
@@ -118,9 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m memcore.study.tiny_sd", description=summary)
     commands = parser.add_subparsers(dest="command", required=True)
     data = commands.add_parser("data", help="write train.npz, train.json, truth.json and prompts.txt")
-    data.add_argument(
-        "--from-npm", action="store_true", help="download the emoji afresh; writes art.webp too"
-    )
+    data.add_argument("--from-npm", action="store_true", help="download the emoji; write art.webp too")
     train = commands.add_parser("train", help="write the data, train, and save the pipeline in OUT/model")
     for command in (data, train):
         command.add_argument("--out", type=Path, required=True, help="folder to write into")

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer whose vocabulary is learnt from the captions: no download, one token a word."""
+"""A CLIP tokenizer whose vocabulary is learnt from the captions: without a download, one token a word."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALPHABET = string.ascii_lowercase + string.digits + "-',.!?&:()"
 
 
 def train_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
-    """Byte-pair encoding, merged until every word of the captions is one token. Ties go by the alphabet."""
+    """Train byte-pair encoding until every word of the captions is one token. Ties are resolved by the alphabet."""
     with tempfile.TemporaryDirectory() as folder:
         save_vocabulary(captions, Path(folder))
         return CLIPTokenizer.from_pretrained(folder, model_max_length=SEQUENCE)
@@ -39,7 +39,7 @@ def save_vocabulary(captions: Iterable[str], folder: Path) -> None:
 
 
 def learn_merges(captions: Iterable[str]) -> list[tuple[str, str]]:
-    """The merges of byte-pair encoding, most frequent pair first."""
+    """Return the merges of byte-pair encoding, most frequent pair first."""
     counts = Counter(word for caption in captions for word in _WORD.findall(caption))
     words = {word: [*word[:-1], word[-1] + _LAST] for word in sorted(counts)}
     merges: list[tuple[str, str]] = []

@@ -1,1 +1,1 @@
-"""What is asked of the machine: files that are written whole, processors, credentials, progress."""
+"""Services of the machine: files that are written whole, processors, credentials, progress."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever is killed, full, or without power."""
+"""Files that are written whole or not at all: after a kill, on a full disk, or after a power cut."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import IO
 from memcore.errors import StoreError
 
 TEMPORARY = ".tmp-"
-#: A temporary file of another machine, or of Windows, whose processes cannot be asked, is taken for abandoned after this.
+#: Seconds after which a temporary file counts as abandoned where its writer's process cannot be checked.
 ABANDONED_SECONDS = 24 * 3600.0
 #: Bytes of a copied file that are held in memory.
 PIECE_BYTES = 8 << 20
 
-#: What a file system without hard links answers.
+#: Errors of a file system without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40] or "host"
 _NUMBER = itertools.count()
 
 
 class Disk:
-    """The system calls that a run is written with, one method each, so that a test can make any single one fail."""
+    """The system calls that write a run, one method each, so that a test can make any single one fail."""
 
     def make_folder(self, path: Path) -> None:
         """Create a folder, which may exist."""
@@ -77,10 +77,10 @@ disk = Disk()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside ``path``, syncs it to the disk, and moves it into place.
+    """Write a temporary file beside ``path``, sync it to the disk, and move it into place.
 
-    A reader, a kill, a power cut or a full disk sees the old file or the new one, never a part. On failure the temporary
-    file goes and StoreError says what happened.
+    Readers see the old file or the new one, never a part, also after a kill, a power cut or on a full disk. On failure
+    the temporary file is removed and StoreError says what happened.
     """
 
     def place(temporary: Path) -> None:
@@ -90,7 +90,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_atomic_from(path: Path, source: IO[bytes]) -> None:
-    """Write what ``source`` holds from its start, as ``write_atomic`` does, a piece at a time."""
+    """Write the content of ``source`` from its start, as ``write_atomic`` does, a piece at a time."""
 
     def place(temporary: Path) -> None:
         disk.replace(temporary, path)
@@ -100,7 +100,7 @@ def write_atomic_from(path: Path, source: IO[bytes]) -> None:
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Write a file as ``write_atomic`` does if there is none; return False and change nothing if another was faster."""
+    """Write a file as ``write_atomic`` does unless it exists; return False, and change nothing, if it does."""
 
     def place(temporary: Path) -> None:
         try:
@@ -155,7 +155,7 @@ def _fill(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Create ``path`` and its missing parents, each so that it survives a power cut; StoreError if it cannot."""
+    """Create ``path`` and its missing parents so that they survive a power cut. Raises StoreError."""
     try:
         _make_folders(path)
     except OSError as error:
@@ -183,7 +183,7 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporary(folder: Path) -> int:
-    """Remove what killed writers left behind, and nothing of a writer that may still be alive. Returns how many."""
+    """Remove the temporary files of killed writers, none of a writer that may be alive, and return how many."""
     count = 0
     for path in folder.rglob(f"{TEMPORARY}*"):
         if _abandoned(path):
@@ -211,7 +211,7 @@ def _alive(process: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     try:
-        # an orphan that was killed keeps its number until the system's first process has asked after it, which may last
+        # a killed orphan keeps its number until the system's first process has waited for it, which may take long
         state = Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1]
     except OSError:
         return True

@@ -17,7 +17,7 @@ except ImportError:
 
 
 def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
-    """Write a table as Parquet; the same table gives the same bytes."""
+    """Return a table as Parquet; equal tables give equal bytes."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", compression_level=3, row_group_size=row_group)
     return sink.getvalue()
@@ -29,7 +29,7 @@ def strings(columns: Mapping[str, Sequence[str | None]]) -> pa.Table:
 
 
 def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Prompts: the columns count and training_index are whole numbers, the others text."""
+    """Return a table of ranked prompts: count and training_index are whole numbers, other columns text."""
     return pa.table(
         {
             name: pa.array(values, pa.int64() if name in ("count", "training_index") else pa.string())

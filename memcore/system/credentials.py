@@ -1,4 +1,4 @@
-"""Tokens and passwords: given by the name of an environment variable, and never written or shown."""
+"""Tokens and passwords, which environment variables hold and which are never written or shown."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAMES = re.compile(r"token|secret|passw|api_?key|credential|authorization", re.
 _IN_TEXT = re.compile(r"(?<=://)[^/\s@]+@|(?i:(?<=bearer )|(?<=authorization: ))[^\s'\",]+")
 _HIDDEN = "***"
 
-#: Values that this process resolved, so that they can be struck out of whatever a sampler says.
+#: Values that this process resolved, so that they can be removed from what a sampler says.
 _known: set[str] = set()
 
 
 def parse_options(text: str) -> dict[str, Any]:
-    """Return the JSON object of ``sampler_options``; ConfigError if it is none, or if it holds a secret in clear.
+    """Return the JSON object of ``sampler_options``; ConfigError if it is not one, or holds a secret in clear.
 
     >>> parse_options('{"endpoint": "http://localhost:8000", "token": "env:HOSTED_TOKEN"}')["token"]
     'env:HOSTED_TOKEN'

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, plain lines in a log, nothing where nobody looks."""
+"""Show progress: a bar on a terminal, plain lines in a log, nothing with ``--quiet``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Counts generations. On a terminal it draws a bar (tqdm); elsewhere it prints a line every ten seconds."""
+    """Count generations: on a terminal by a bar (tqdm), elsewhere by a line every ten seconds."""
 
     def __init__(
         self, total: int, label: str, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False

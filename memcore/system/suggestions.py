@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 
-#: Letters of the shortest word that is taken for an abbreviation, and how many names it may stand for.
+#: Letters of the shortest word that is taken for an abbreviation, and how many names it may abbreviate.
 _ABBREVIATION_LETTERS, _MOST = 2, 3
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that ``word`` most likely stands for; none if none is close.
+    """Return the known names that ``word`` most likely means; none if none is close.
 
     Names that are one letter away come first, then those that ``word`` abbreviates. Only where there are none, the name
     with the most letters in common is taken.

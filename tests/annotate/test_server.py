@@ -212,7 +212,7 @@ def test_only_this_machine_is_answered(server: Server) -> None:
 def test_runs_that_cannot_be_annotated(matched: Path, run: Path, tmp_path: Path) -> None:
     from memcore.annotate.server import serve
 
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         serve(tmp_path / "none")
     (run / "matches.parquet").unlink()
     with pytest.raises(RunError, match="memcore match"):

@@ -124,14 +124,14 @@ def shards_done(run_folder: Path) -> int:
 
 
 def wait_for_shards(run_folder: Path, count: int, process: subprocess.Popen[Any]) -> None:
-    """Returns when so many shards are done, or the run has ended: a moment that no machine is too fast for."""
+    """Return when ``count`` shards are done, or the run has ended: a moment that no machine is too fast for."""
     deadline = time.monotonic() + 60
     while shards_done(run_folder) < count and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
 def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
-    """SIGKILL at random moments of a run with two workers; what is left is gone on with until it is done."""
+    """SIGKILL at random moments of a run with two workers; the run is resumed until it is done."""
     stored = write_stored(tmp_path / "stored", 300, PROMPTS * 6)
     command = [sys.executable, "-m", "memcore.cli", "filter"]
     flags = [
@@ -170,7 +170,7 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_workers_die_with_their_launcher(tmp_path: Path) -> None:
-    """After SIGKILL of the launcher nobody goes on writing into the run."""
+    """After SIGKILL of the launcher no process writes into the run any more."""
     stored = write_stored(tmp_path / "stored", 300, PROMPTS * 18)
     command = [sys.executable, "-m", "memcore.cli", "filter", str(tmp_path / "run"), "--images", str(stored)]
     process = subprocess.Popen([*command, "--workers", "2", "--shard-prompts", "1", "--quiet"])
@@ -194,7 +194,7 @@ def test_interrupt_is_exit_code_3_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    assert "To go on: memcore filter" in said
+    assert "To resume: memcore filter" in said
     assert "Traceback" not in said
 
 
@@ -331,7 +331,7 @@ def test_configuration_round_trip(undisturbed: RunFolder) -> None:
 
 
 def test_not_a_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no run folder: it holds no run\.toml"):
+    with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.toml"):
         RunFolder.open(tmp_path)
     (tmp_path / "run.toml").write_text("[run]\nformat = 99\n")
     with pytest.raises(RunError, match="format 99, which a newer memcore made"):

@@ -96,7 +96,7 @@ def test_changed_sampler_is_refused(once: RunFolder, model: Path, capsys: pytest
     assert main([*arguments(model, once.path), "--guidance-scale", "2"]) == 2
     said = capsys.readouterr().err
     assert "guidance_scale: 1.0 -> 2.0" in said
-    assert "stays as it is" in said
+    assert "is not changed" in said
 
 
 def test_wrong_pipelines_are_one_line_and_code_2(

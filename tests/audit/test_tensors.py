@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 
 class TensorSampler(SyntheticSampler):
-    """The same images as tensors; stops the run after so many batches."""
+    """A sampler that gives its images as tensors and stops the run after ``batches`` batches."""
 
     def __init__(self, fail: str = "", batches: int = 10**9) -> None:
         super().__init__(fail)

@@ -207,7 +207,7 @@ def test_a_missing_decoder_is_a_line(
     ("wrong", "message"),
     [
         (Clique((0, 1), 2, 2, True), "instead of"),
-        (Clique((0, 1, 2, 3, 4, 5), 6, 6, True), "no clique"),
+        (Clique((0, 1, 2, 3, 4, 5), 6, 6, True), "not a clique"),
         (Clique((0, 1), 2, 3, True), "bounds"),
     ],
 )
@@ -254,7 +254,7 @@ def test_dense_peers_compute_the_same(images: NDArray[np.uint8], peer: peers.Pee
     if peers.missing(peer.module) is not None:
         pytest.skip(str(peers.missing(peer.module)))
     exact = dense.exact_distances(dense.verify(images), dense.tile_bytes(images))
-    assert dense.largest_error(np.asarray(peer.run(images, dense.tile_of(images))), exact) < 1e-3
+    assert dense.largest_error(np.asarray(peer.run(images, dense.tile_shape(images))), exact) < 1e-3
 
 
 @pytest.mark.parametrize("peer", peers.KNN, ids=lambda peer: peer.name)

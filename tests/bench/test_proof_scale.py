@@ -56,12 +56,12 @@ def test_small_with_a_sequential_budget(tmp_path: Path) -> None:
 
 def test_memory_is_told_by_medians_of_each_process() -> None:
     """A leak in one process shows; a peak does not, nor a worker that ends before the others."""
-    memory_of = runpy.run_path(str(ROOT / "benchmarks" / "proof_scale.py"))["memory_of"]
+    measure_memory = runpy.run_path(str(ROOT / "benchmarks" / "proof_scale.py"))["measure_memory"]
     mib = 2**20
     samples = [(float(t), {1: 100 * mib, 2: (100 + t) * mib, 3: 50 * mib}) for t in range(100)]
     samples[70][1][1] = 300 * mib
     del samples[99][1][3]
-    told = memory_of(samples, 100.0)
+    told = measure_memory(samples, 100.0)
     assert (told["processes"], told["max_rss_mib"]) == (3, 300)
     still, ended_early, leak = told["rss_growth_percent"]
     assert still == ended_early == 0

@@ -51,7 +51,7 @@ WRONG: list[tuple[list[str], str]] = [
         ["filter", "{tmp}/new", "--images", "{stored}", "--grid", "3", "3"],
         "grid=(3, 3) does not divide the images",
     ),
-    (["match", "{tmp}/none", "--training", "x"], "is no run folder"),
+    (["match", "{tmp}/none", "--training", "x"], "is not a run folder"),
     (["match", "{run}", "--training", "{tmp}/none"], "training must be a folder of images"),
     (
         ["match", "{run}", "--training", "{tmp}/large.npy"],
@@ -60,8 +60,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["match", "{run}", "--training", "{tmp}/floats.npy"], "must hold uint8 (N, H, W, C), got float64"),
     (["evaluate", "{run}", "--truth", "{tmp}/none.json"], "cannot be read"),
     (["evaluate", "{run}", "--truth", "{tmp}/empty.json"], 'truth must be JSON with "format": 1'),
-    (["evaluate", "{run}", "--truth", "{tmp}/few.json"], "truth says nothing of 7 of the run's prompts"),
-    (["report", "{tmp}/none"], "is no run folder"),
+    (["evaluate", "{run}", "--truth", "{tmp}/few.json"], "truth lacks 7 of the run's prompts"),
+    (["report", "{tmp}/none"], "is not a run folder"),
 ]
 
 

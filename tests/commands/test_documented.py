@@ -1,4 +1,4 @@
-"""Every command has help, and stands in the documentation; its parts that are optional stay so."""
+"""Every command has help and is documented; its optional parts stay optional."""
 
 from __future__ import annotations
 

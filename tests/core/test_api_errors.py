@@ -58,7 +58,7 @@ PAIRWISE: list[tuple[Call, type, str]] = [
         lambda: memcore.pairwise_tiled_l2(IMAGES, channels="first"),
         VALUE,
         "images must have 1 to 4 channels, got 16 with channels='first' and shape (3, 16, 16, 3); pass channels='last' "
-        "if they stand elsewhere",
+        "if the channels are there",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, channels="middle"),
@@ -95,22 +95,22 @@ PAIRWISE: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, IMAGES[:, :8]),
         VALUE,
-        "other must hold images of the shape of images (16, 16, 3) (H, W, C), got (8, 16, 3)",
+        "other must hold images of the same shape as images (16, 16, 3) (H, W, C), got (8, 16, 3)",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, FLOATS),
         TYPE,
-        "other must have the dtype of images (uint8), got float32",
+        "other must have the same dtype as images (uint8), got float32",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, torch.zeros(3, 3, 16, 16, dtype=torch.uint8)),
         TYPE,
-        "other must have the library of images (numpy), got torch",
+        "other must have the same library as images (numpy), got torch",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES[None], IMAGES),
         VALUE,
-        "other must have the batch of images: (1, 3, 16, 16, 3) against (3, 16, 16, 3)",
+        "other must have the same batch as images (1, 3, 16, 16, 3), got (3, 16, 16, 3)",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, output="euclid"),
@@ -147,7 +147,7 @@ PAIRWISE: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.pairwise_tiled_l2(torch.zeros(3, 3, 16, 16, dtype=torch.uint8, device="meta")),
         DEVICE,
-        "images must stand on the CPU or a CUDA device, got meta; call images.cpu()",
+        "images must be on the CPU or a CUDA device, got meta; call images.cpu()",
     ),
     (
         lambda: memcore.pairwise_tiled_l2(IMAGES, threads=0),
@@ -271,7 +271,7 @@ KNN: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.knn(ROWS, ROWS[:, :4], 1),
         VALUE,
-        "corpus must have rows of the shape of queries (8,), got (4,)",
+        "corpus must have rows of the same shape as queries (8,), got (4,)",
     ),
     (
         lambda: memcore.knn(ROWS.astype(np.float32), ROWS, 1),
@@ -296,12 +296,12 @@ KNN: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.knn(ROWS, torch.from_numpy(ROWS), 1),
         TYPE,
-        "corpus must be of the library of queries (numpy), got torch",
+        "corpus must be of the same library as queries (numpy), got torch",
     ),
     (
         lambda: memcore.knn(torch.zeros(2, 8, dtype=torch.uint8, device="meta"), ROWS, 1),
         DEVICE,
-        "queries must stand on the CPU or a CUDA device, got meta; call queries.cpu() first",
+        "queries must be on the CPU or a CUDA device, got meta; call queries.cpu() first",
     ),
     (
         lambda: memcore.knn(ROWS, ROWS, 1, threads=0),
@@ -386,7 +386,8 @@ TO_UINT8: list[tuple[Call, type, str]] = [
     (
         lambda: memcore.to_uint8([0.5]),
         TYPE,
-        "images must be a NumPy array or a torch tensor, got list",
+        "images must be a NumPy array, a torch tensor or an array with __dlpack__, got list; a list of images of one "
+        "shape becomes one with numpy.stack()",
     ),
     (
         lambda: memcore.to_uint8(FLOATS.astype(complex)),

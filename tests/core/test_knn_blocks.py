@@ -104,7 +104,7 @@ def test_torch_blocks() -> None:
 
 def test_wrong_parts() -> None:
     rows = np.zeros((5, 8), np.uint8)
-    with pytest.raises(ArgumentValueError, match=r"rows of the shape of queries \(8,\), got \(4,\)"):
+    with pytest.raises(ArgumentValueError, match=r"rows of the same shape as queries \(8,\), got \(4,\)"):
         memcore.knn(rows, iter([rows, rows[:, :4]]), 1)
     with pytest.raises(ArgumentTypeError, match="corpus must be uint8"):
         memcore.knn(rows, iter([rows.astype(np.float32)]), 1)

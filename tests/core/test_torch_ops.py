@@ -24,7 +24,7 @@ def random_images(*shape: int) -> torch.Tensor:
 
 
 def near_duplicates(n: int = 12, size: int = 16) -> torch.Tensor:
-    """n noisy copies of one image behind 4 others."""
+    """Return 4 images, then n noisy copies of another one."""
     rng = np.random.default_rng(1)
     copies = rng.integers(8, 248, (3, size, size)) + rng.integers(-8, 9, (n, 3, size, size))
     return torch.cat([random_images(4, 3, size, size), torch.from_numpy(copies.astype(np.uint8))])

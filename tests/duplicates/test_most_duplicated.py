@@ -21,7 +21,7 @@ from memcore.errors import ArgumentValueError, ConfigError, MissingExtraError
 from memcore.index import Index, build_index, open_source
 from memcore.runs.prompts import read_prompts
 from memcore.study.dataset import load_demo
-from tests.support.index_sets import make_index, natural, ssd_of, write_parquet, write_tar
+from tests.support.index_sets import make_index, natural, tile_ssd, write_parquet, write_tar
 
 
 def components_of(near: np.ndarray) -> list[int]:
@@ -49,7 +49,7 @@ def test_groups_of_images_are_components_of_the_exact_graph(
     images[230] = images[100] + (images[100] < 255)
     cut = (1, 1) if metric == "l2" else (4, 4)
     limit = memcore.types.Threshold(threshold).ssd_max(768 // (cut[0] * cut[1]))
-    want = components_of(ssd_of(images, images, cut) <= limit)
+    want = components_of(tile_ssd(images, images, cut) <= limit)
     index = make_index(tmp_path, images, shard_images=100)
     found = group_images(index, threshold, metric=metric)  # type: ignore[arg-type]
     assert found.tolist() == want

@@ -1,4 +1,4 @@
-"""A run of which nothing succeeds ends soon, with the cause, and is gone on with once that is mended."""
+"""A run in which nothing succeeds ends soon, with the cause, and is resumed once that is removed."""
 
 from __future__ import annotations
 
@@ -146,6 +146,6 @@ def test_workers_that_all_die(tmp_path: Path, launcher: str) -> None:
     assert 4 <= tries <= 6
     assert untouched(tmp_path / "run")
     if launcher == "local":
-        mended = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert mended.returncode == 0, mended.stderr
+        repaired = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert repaired.returncode == 0, repaired.stderr
         assert not RunFolder.open(tmp_path / "run").pending()

@@ -57,7 +57,7 @@ def test_every_kind_of_call_is_made(calls: list[str]) -> None:
 def test_a_fault_at_every_call_loses_nothing(
     undisturbed: Path, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """The run says so, leaves no part of a file, and is gone on with to the same bytes."""
+    """The run reports the fault, leaves no part of a file, and is resumed to the same bytes."""
     good = content(undisturbed)
     for at, name in enumerate(calls):
         if fault == "short" and name != "write":
@@ -82,7 +82,7 @@ def test_a_fault_at_every_call_loses_nothing(
 def test_a_disk_that_stays_full(
     undisturbed: Path, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shards are not put aside for want of room: the run stops, and goes on when there is some."""
+    """Shards are not given up for lack of space: the run stops, and is resumed once there is space."""
     for at in range(0, len(calls), 7):
         path = tmp_path / f"{at}"
         monkeypatch.setattr(atomic_files, "disk", FaultyDisk(at, "ENOSPC", lasting=True))
@@ -113,7 +113,7 @@ def test_power_cut_at_every_call(
             monkeypatch.setattr(atomic_files, "disk", QuickDisk())
         disk.lose(pending)
         done = {s.id for s in RunFolder.open(path).done()} if (path / "run.toml").exists() else set()
-        for shard_id in done:  # a manifest never stands without its findings
+        for shard_id in done:  # a manifest never exists without its findings
             name = f"findings/shard-{shard_id}.parquet"
             assert content(path)[name] == good[name]
         run(path)

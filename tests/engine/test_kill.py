@@ -1,4 +1,4 @@
-"""SIGKILL of any process of a run at random moments: what is gone on with ends in the same bytes."""
+"""SIGKILL of any process of a run at random moments: the resumed run ends in the same bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GENERATIONS = 32
 
 
 class SlowSampler(SyntheticSampler):
-    """Long enough at work to be killed there. Every fourth prompt is memorised, whatever its number."""
+    """A sampler that is slow enough to be killed. Every fourth prompt is memorised, whatever its number."""
 
     def sample(self, requests):  # type: ignore[no-untyped-def]
         time.sleep(0.02)
@@ -97,7 +97,7 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def test_kills_at_random_moments(prompts: Path, undisturbed: dict[str, str]) -> None:
-    """Launchers and workers, until there were enough kills; each unfinished state is gone on with."""
+    """Kill launchers and workers until there were enough kills; each unfinished run is resumed."""
     kills = _kill_runs(prompts, undisturbed, KILLS)
     assert sum(kills.values()) == KILLS
     assert min(kills.values()) >= KILLS // 3, kills
@@ -166,7 +166,7 @@ def _kill_some(
 
 
 def test_a_worker_that_always_dies_costs_its_shard_alone(tmp_path: Path) -> None:
-    """Its shard is put aside with the reason and all others are done; exit code and answer say so; --retry mends it."""
+    """Its shard is given up with the reason and all others are done; exit code and answer say so; --retry repairs it."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red fox 0\na door 0\ndeadly 0\na red fox 1\n")
     flags = ["--shard-prompts", "1", "--json", "--sampler", "tests.engine.test_kill:DeadlySampler"]
@@ -186,10 +186,10 @@ def test_a_worker_that_always_dies_costs_its_shard_alone(tmp_path: Path) -> None
     again = subprocess.run(command(run, prompts, *flags), capture_output=True, text=True, check=False)
     assert again.returncode == 1  # nothing is done again unasked
     assert json.loads(again.stdout) == told
-    mended = subprocess.run(
+    retried = subprocess.run(
         command(run, prompts, *flags, "--retry"), capture_output=True, text=True, check=False
     )
-    assert mended.returncode == 0, mended.stderr
+    assert retried.returncode == 0, retried.stderr
     assert not RunFolder.open(run).quarantine()
 
 
@@ -252,7 +252,7 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
 
 
 def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    """After Ctrl-C the next command goes on inside the shard, not at its start."""
+    """After Ctrl-C the next command resumes inside the shard, not at its start."""
     run = tmp_path / "run"
     flags = ["--shard-prompts", "16"]  # the last one given counts: one shard
     process = subprocess.Popen(command(run, prompts, *flags), stderr=subprocess.PIPE, text=True)
@@ -262,7 +262,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    assert "To go on: memcore audit" in said
+    assert "To resume: memcore audit" in said
     assert "Traceback" not in said
     assert not list(run.rglob(f"{atomic_files.TEMPORARY}*"))
     folder = RunFolder.open(run)

@@ -1,4 +1,4 @@
-"""The same findings, byte for byte, from Ray, from a SLURM array, and in an object store."""
+"""Ray, a SLURM array and an object store give the findings of a local run, byte for byte."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def bucket() -> Iterator[str]:
 def test_object_store(
     local: Path, prompts: Path, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In two parts, gone on with, followed, refused with a change, and fetched."""
+    """A run in two parts is resumed, followed, refused with a change, and fetched."""
     url = f"{bucket}/first/run"
     assert main(command(url, prompts, "--part", "1/2", "--workers", "1")) == 0
     told = status(RunFolder.open(url))

@@ -110,7 +110,7 @@ def test_annotations_without_an_answer_say_what_to_do(
         evaluate_run(folder.path, against="annotations")
     with Annotations.create(folder.path, folder.digest, [(0, 0), (SHARD, 0)]) as annotations:
         with pytest.raises(
-            RunError, match=r"nobody has labelled a single prompt.*memcore annotate .*run gives the page"
+            RunError, match=r"nobody has labelled a single prompt.*memcore annotate .*run serves the page"
         ):
             evaluate_run(folder.path, against="annotations")
         annotations.append("a", 1, 0, "copy")

@@ -34,7 +34,7 @@ def test_entries_come_in_the_order_of_the_prompts(tmp_path: Path) -> None:
         ({"format": 1, "prompts": [{**ENTRY, "expected": "yes"}]}, "expected must be true, false or null"),
         ({"format": 1, "prompts": [{**ENTRY, "prompt": ["a"]}]}, "prompt must be text"),
         ({"format": 1, "prompts": [{**ENTRY, "copies": "many"}]}, "copies a number"),
-        ({"format": 1, "prompts": [ENTRY]}, "truth says nothing of 1 of the run's prompts, the first is 'b'"),
+        ({"format": 1, "prompts": [ENTRY]}, "truth lacks 1 of the run's prompts, the first is 'b'"),
     ],
 )
 def test_a_malformed_truth_is_refused(truth: Any, said: str) -> None:

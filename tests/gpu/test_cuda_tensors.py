@@ -17,7 +17,7 @@ def random_images(*shape: int) -> torch.Tensor:
 
 
 def near_duplicates(n: int, size: int) -> torch.Tensor:
-    """n noisy copies of one image behind 20 others."""
+    """Return 20 images, then n noisy copies of another one."""
     rng = np.random.default_rng(n)
     copies = rng.integers(8, 248, (3, size, size)) + rng.integers(-8, 9, (n, 3, size, size))
     return torch.cat([random_images(20, 3, size, size), torch.from_numpy(copies.astype(np.uint8))])

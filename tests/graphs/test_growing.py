@@ -87,7 +87,7 @@ def test_prompts_mixed_in_batches_and_split_over_them(make: Make, tensors: bool)
     for prompt_id, images in whole.items():
         assert answer(graphs, prompt_id) == expected(images)
     member = graphs.outcome(7).findings[0].members[0]
-    assert np.array_equal(graphs.pixels(7, member), whole[7][member])
+    assert np.array_equal(graphs.outcome(7).pixels(member), whole[7][member])
 
 
 @both
@@ -103,7 +103,7 @@ def test_flagged_images_count_and_have_no_edges(make: Make) -> None:
     assert answer(graphs, 1)[:2] == (20, 4)
     assert answer(graphs, 2) == (6, 6, 0, [])
     with pytest.raises(ArgumentValueError, match="index 3 is not a kept generation"):
-        graphs.pixels(1, 3)
+        graphs.outcome(1).pixels(3)
 
 
 @both

@@ -206,7 +206,7 @@ def test_every_truncation_is_refused(picture: Pixels, kind: str) -> None:
         got = outcome(data[:length])
         if isinstance(got, str):
             assert got in ("truncated", "unreadable")
-        else:  # only padding behind the image may be missing
+        else:  # only padding after the image may be missing
             assert len(data) - length <= 4
             assert np.array_equal(got, whole)
     if kind in ("png", "jpeg"):
@@ -246,7 +246,7 @@ def test_a_header_that_was_seen_before_says_the_same(
 
 
 def test_a_jpeg_with_a_hole_is_refused(picture: Pixels) -> None:
-    """Its end stands there, but data are missing: Pillow fills the rest with grey and says nothing."""
+    """The end marker is there, but data are missing: Pillow fills the rest with grey and says nothing."""
     data = encoded(np.tile(picture, (4, 4, 1)), "jpeg", quality=95)
     cut = data[: len(data) // 2] + b"\xff\xd9"
     assert Image.open(io.BytesIO(cut)).convert("RGB").size == (128, 96)

@@ -35,7 +35,7 @@ def write_folder(path: Path, images: Images) -> Path:
 
 
 def sources_of(folder: Path, images: Images) -> dict[str, Path]:
-    """The same images in every kind of source, some in several files."""
+    """Write the images to every kind of source, some to several files."""
     half = len(images) // 2
     folder.mkdir(exist_ok=True)
     np.save(folder / "all.npy", images)
@@ -281,7 +281,7 @@ def test_damage_is_seen_and_can_be_mended(tmp_path: Path) -> None:
     (tmp_path / "index" / layout.shard_name(3) / "shard.json").write_text("{")
     with pytest.raises(RunError, match=r"shard\.json is damaged"):
         Index.open(tmp_path / "index")
-    # What the message says to do mends it.
+    # What the message says to do repairs it.
     for number in (3, 4):
         shutil.rmtree(tmp_path / "index" / layout.shard_name(number))
     with pytest.raises(RunError, match="lacks shards"):
@@ -295,7 +295,7 @@ def test_damage_is_seen_and_can_be_mended(tmp_path: Path) -> None:
         (tmp_path / "index" / "index.json").write_text(text)
         with pytest.raises(RunError, match=message):
             Index.open(tmp_path / "index")
-    with pytest.raises(RunError, match="no index"):
+    with pytest.raises(RunError, match="is not an index"):
         Index.open(tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_an_unfinished_index_is_not_searched(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not finished"):
         Index.open(tmp_path / "index")
     np.save(tmp_path / "b.npy", pictures(5))
-    with pytest.raises(ConfigError, match="not read to its end"):
+    with pytest.raises(ConfigError, match="has not been read to its end"):
         build_index(tmp_path / "index", open_source(tmp_path / "b.npy"), shard_images=10)
 
 

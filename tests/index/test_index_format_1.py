@@ -18,7 +18,7 @@ SHARDS = ("coarse.npy", "fine.npy", "places.npy", "text.parquet", "quarantine.pa
 
 
 def laid_out(name: str, folder: Path) -> tuple[Path, Path]:
-    """(a copy of the index, its source): the path of the source stands in index.json, the versions of decoders too."""
+    """Return a copy of the index and its source: index.json holds the source's path and the versions of decoders."""
     source = folder / "training"
     shutil.copytree(DATA / "training", source, dirs_exist_ok=True)
     shutil.copytree(DATA / name, folder / name)

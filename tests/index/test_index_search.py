@@ -14,11 +14,13 @@ import memcore
 from memcore import _core
 from memcore.errors import ArgumentValueError
 from memcore.index import match_index, nearest, search
-from memcore.index.sketch import Level, pair_ssd, reach
+from memcore.index.pairs import pair_ssd
+from memcore.index.points import Points
+from memcore.index.sketch import Level, reach
 from memcore.matching.brute_force import match_findings
 from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
-from tests.support.index_sets import make_index, natural, ssd_of
+from tests.support.index_sets import make_index, natural, tile_ssd
 
 Images = NDArray[np.uint8]
 
@@ -48,7 +50,7 @@ def test_a_sketch_never_hides_a_pair(data: st.DataObject) -> None:
         )
     pixels = images.astype(np.uint8)
     sketches = level.sketch(pixels)
-    ssd = ssd_of(pixels, pixels)
+    ssd = tile_ssd(pixels, pixels)
     of_sketches = ((sketches[:, None].astype(np.int64) - sketches[None]) ** 2).sum(-1)
     for i in range(8):
         for j in range(8):
@@ -229,7 +231,7 @@ def test_both_sides_of_the_boundary_by_one_unit(
     at = [_at_distance(rng, base, tiles, limit + extra) for extra in (0, 1)]
     training = np.stack([*at, *rng.integers(0, 256, (30, side, side, 3))]).astype(np.uint8)
     query = base.astype(np.uint8)[None]
-    assert ssd_of(query, training[:2], cut).tolist() == [[limit, limit + 1]]
+    assert tile_ssd(query, training[:2], cut).tolist() == [[limit, limit + 1]]
     options = {
         "delta": delta,
         "metric": "l2" if tiles == 1 else "tiled_l2",
@@ -280,7 +282,7 @@ def test_a_search_that_finds_too_much_is_cut_into_fewer_rows(
     training = np.full((5000, 8, 8, 3), 77, np.uint8)
     index = make_index(tmp_path, training)
     monkeypatch.setattr(search, "_MAX_HITS", 4000)
-    points = search.Points.of(index, lambda i: training[i], np.ones(3, np.int64))
+    points = Points.of(index, lambda i: training[i], np.ones(3, np.int64))
     parts = list(search.candidates(index, points, np.zeros(3, np.int64)))
     assert len(parts) > 1
     pairs = {(int(p), int(r)) for point, rows, _, _ in parts for p, r in zip(point, rows, strict=True)}

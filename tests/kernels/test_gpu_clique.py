@@ -91,7 +91,7 @@ def test_bits_there_and_back(n: int, rng: np.random.Generator) -> None:
         (torch.zeros(1, 40, 2), ArgumentTypeError, "bits must be torch.int32"),
         (torch.zeros(1, 40, 1, dtype=torch.int32), ArgumentValueError, "bits must be"),
         (torch.zeros(1, 1025, 33, dtype=torch.int32), ArgumentValueError, "n <= 1024"),
-        (torch.zeros(1, 40, 2, dtype=torch.int32), DeviceError, "bits must stand on a CUDA device, got cpu"),
+        (torch.zeros(1, 40, 2, dtype=torch.int32), DeviceError, "bits must be on a CUDA device, got cpu"),
     ],
 )
 def test_wrong_calls_name_the_argument(bits: torch.Tensor, error: type[Exception], text: str) -> None:

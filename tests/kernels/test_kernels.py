@@ -58,7 +58,7 @@ def test_under_the_interpreter() -> None:
 def compiled() -> list[Any]:
     """Every configuration's machine code, for all three architectures.
 
-    What was compiled from the same text by the same compiler stands in the record, which ``.ci/run`` compiles anew and
+    What was compiled from the same text by the same compiler is in the record, which ``.ci/run`` compiles again and
     compares; what does not is compiled here, some seconds each.
     """
     done: list[Any] = machine_code.compile_all(

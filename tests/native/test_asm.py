@@ -16,14 +16,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "csrc"
-NAMES = {
-    "x86_64": ("avx2", "avx512vnni", "amxint8"),
-    "aarch64": ("neon_dotprod",),
-    "arm64": ("neon_dotprod",),
-}
-NATIVE = NAMES.get(platform.machine(), ())
+# (family, name, flags) of the table that setup.py and csrc/tests/run.sh read: what is tested is what is built.
+ROWS = re.findall(
+    r'^MEMCORE_(\w+)\((\w+), \w+, \w+, "([^"]*)"\)$', (CSRC / "instruction_sets.def").read_text(), re.M
+)
+FAMILY = {"arm64": "AARCH64"}.get(platform.machine(), platform.machine().upper())
+NATIVE = [name for family, name, _ in ROWS if family == FAMILY]
 # Another machine's units are read through its cross compiler, where there is one.
-CROSS = {"neon_dotprod": "aarch64-linux-gnu-"}
+CROSS = {name: "aarch64-linux-gnu-" for family, name, _ in ROWS if family == "AARCH64" and family != FAMILY}
 UNITS = sorted(
     p
     for p in CSRC.rglob("*.cpp")
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def setup_constant(name: str) -> object:
-    """A literal of setup.py, without running it: the tests must use the flags that the build uses."""
+    """Return a literal of setup.py without running it: the tests must use the flags that the build uses."""
     tree = ast.parse((ROOT / "setup.py").read_text())
     for node in tree.body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
@@ -59,9 +59,8 @@ def setup_constant(name: str) -> object:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Compiles a unit as setup.py does, once."""
     folder = tmp_path_factory.mktemp("isa")
-    isa_flags = setup_constant("ISA_FLAGS")
+    isa_flags = {name: flags.split() for _, name, flags in ROWS}
     floats = setup_constant("FLOATS")
-    assert isinstance(isa_flags, dict)
     assert isinstance(floats, list)
 
     @functools.cache
@@ -120,7 +119,7 @@ def test_micro_kernels_keep_their_sums_in_registers(
     stem: str, register: str, stack: str, instruction: str, least: int, compiled: Callable[[Path], Path]
 ) -> None:
     """GCC 12 spills arrays of accumulators when it is not held back: 80 instead of 209 GMAC/s."""
-    unit = CSRC / "tiled_l2" / f"{stem}.cpp"
+    unit = CSRC / "panels" / f"{stem}.cpp"
     command = [tool(unit, "objdump"), "-d", "-C", "--no-show-raw-insn", str(compiled(unit))]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     kernels = {

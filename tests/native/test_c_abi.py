@@ -57,7 +57,7 @@ def test_distances_and_graphs_equal_the_oracle(name: str, planar: bool) -> None:
         a[2], b[0], b[1] = a[0], 0, 255
         if planar:
             a, b = oracle.planar(a), oracle.planar(b)
-        x, y = c_abi.images_of(a), c_abi.images_of(b)
+        x, y = c_abi.as_images(a), c_abi.as_images(b)
         assert LIBRARY.memcore_isa_select(name.encode()) == 0
         try:
             square = c_abi.ssd(x, None, tile, 2)
@@ -78,9 +78,9 @@ def test_views_with_negative_strides_and_gaps() -> None:
     views = [whole[::-1], whole[1::2, ::-1], whole[2:7, 1:9, 4:20], whole[:, ::2][:, :4]]
     for view in views:
         tile = (view.shape[1] // 2, view.shape[2] // 2)
-        got = c_abi.ssd(c_abi.images_of(view, whole), None, tile)
+        got = c_abi.ssd(c_abi.as_images(view, whole), None, tile)
         assert np.array_equal(got, oracle.tile_ssd(view, view, tile))
-    fails("STRIDES", "contiguous", c_abi.ssd, c_abi.images_of(whole[:, :, ::2], whole), None, (10, 12))
+    fails("STRIDES", "contiguous", c_abi.ssd, c_abi.as_images(whole[:, :, ::2], whole), None, (10, 12))
 
 
 def test_a_graph_for_cliques_equals_that_of_python() -> None:
@@ -89,11 +89,11 @@ def test_a_graph_for_cliques_equals_that_of_python() -> None:
     images[5:17] = np.clip(images[5].astype(int) + rng.integers(-5, 6, (12, 32, 32, 3)), 0, 255)
     limit = c_abi.ssd_max(0.15, 8 * 8 * 3)
     for min_clique in (0, 10, 13):
-        edges, ssd = c_abi.graph(c_abi.images_of(images), (8, 8), limit, min_clique)
+        edges, ssd = c_abi.graph(c_abi.as_images(images), (8, 8), limit, min_clique)
         ours = memcore.tiled_l2_graph(images, 0.15, min_clique=min_clique or None)
         assert np.array_equal(edges, ours.edges)
         assert np.array_equal(ssd, ours.ssd)
-        assert np.array_equal(c_abi.edges_alone(c_abi.images_of(images), (8, 8), limit, min_clique), edges)
+        assert np.array_equal(c_abi.edges_alone(c_abi.as_images(images), (8, 8), limit, min_clique), edges)
         size = max(min_clique, 10)
         found, rest = c_abi.cliques(40, edges, size)
         cliques = memcore.find_cliques(ours, size)
@@ -118,7 +118,7 @@ def test_neighbours_equal_the_oracle(d: int) -> None:
     corpus = rng.integers(0, 4, (30, d), dtype=np.uint8)
     corpus[7] = corpus[3] = queries[0]
     for k in (1, 3, 30):
-        ssd, index = c_abi.knn(c_abi.rows_of(queries), c_abi.rows_of(corpus), k, 2)
+        ssd, index = c_abi.knn(c_abi.as_rows(queries), c_abi.as_rows(corpus), k, 2)
         wanted = oracle.knn(queries, corpus, k)
         assert np.array_equal(ssd, wanted[0])
         assert np.array_equal(index, wanted[1])
@@ -328,7 +328,7 @@ def test_instruction_sets() -> None:
 def test_a_tile_beyond_32_bits() -> None:
     images = np.zeros((2, 1, 66_052, 1), np.uint8)
     images[1] = 255
-    x = c_abi.images_of(images)
+    x = c_abi.as_images(images)
     out = np.zeros((2, 2), np.uint32)
     status = LIBRARY.memcore_tiled_l2_ssd32(pointer(x), None, 1, 66_052, out.ctypes.data, 4, 1)
     assert c_abi.STATUSES[status] == "OVERFLOW"

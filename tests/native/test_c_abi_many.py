@@ -38,7 +38,7 @@ def test_batches_equal_those_of_python(name: str, planar: bool) -> None:
             for other in (None, b):
                 ssd = memcore.pairwise_tiled_l2(a, other, tile=(4, 5), output="ssd", channels="last")
                 distances = memcore.pairwise_tiled_l2(a, other, tile=(4, 5), channels="last")
-                x, y = c_abi.batch_of(a), None if other is None else c_abi.batch_of(other)
+                x, y = c_abi.as_batch(a), None if other is None else c_abi.as_batch(other)
                 assert np.array_equal(c_abi.batch_distances(x, y, (4, 5), np.uint64), ssd)
                 assert np.array_equal(c_abi.batch_distances(x, y, (4, 5), np.uint32, 2), ssd)
                 assert np.array_equal(c_abi.batch_distances(x, y, (4, 5), np.float32), distances)
@@ -49,7 +49,7 @@ def test_batches_equal_those_of_python(name: str, planar: bool) -> None:
 def test_distances_of_a_tile_beyond_32_bits() -> None:
     images = np.zeros((2, 3, 2, 66_052, 1), np.uint8)
     images[1, 1:] = 255
-    got = c_abi.batch_distances(c_abi.batch_of(images), None, (1, 66_052))
+    got = c_abi.batch_distances(c_abi.as_batch(images), None, (1, 66_052))
     assert np.array_equal(got, memcore.pairwise_tiled_l2(images, tile=(1, 66_052)))
     assert got[1, 0, 1] == 1.0
 
@@ -65,7 +65,7 @@ def test_floats_equal_those_of_python(kind: str) -> None:
         wanted = memcore.pairwise_tiled_l2(
             tensor, None if b is None else tensor[:, b], tile=(7, 10), channels="last"
         )
-        x, y = c_abi.batch_of(given, kind), None if b is None else c_abi.batch_of(given[:, b], kind)
+        x, y = c_abi.as_batch(given, kind), None if b is None else c_abi.as_batch(given[:, b], kind)
         if y is not None:
             y.data_bytes = given.nbytes
         assert np.array_equal(c_abi.batch_distances(x, y, (7, 10), threads=2), np.asarray(wanted))
@@ -87,7 +87,7 @@ def test_a_growing_graph_is_that_of_python(size: int, cuts: tuple[int, ...]) -> 
         ours.extend(kept, since, images[since : since + cut])
         theirs.extend(images[since : since + cut])
         since += cut
-    edges, ssd = c_abi.edges_of(ours.graph)
+    edges, ssd = c_abi.take_edges(ours.graph)
     assert len(edges) >= 28
     assert np.array_equal(edges, theirs.graph().edges)
     assert np.array_equal(ssd, theirs.graph().ssd)
@@ -174,4 +174,4 @@ def test_a_value_outside_is_named() -> None:
     with pytest.raises(
         CError, match=r"VALUE: images: values must lie in \[0, 1\], got 1.00.* batch 1, image 0, row 1"
     ):
-        c_abi.batch_distances(c_abi.batch_of(values, "bfloat16"), None, (1, 1))
+        c_abi.batch_distances(c_abi.as_batch(values, "bfloat16"), None, (1, 1))

@@ -24,7 +24,7 @@ from tests.support.report_runs import RunWriter, finding_row
 
 
 def test_two_thousand_findings(tmp_path: Path) -> None:
-    """200 with pictures, the others as rows; noise does not compress, so the limits are at work."""
+    """200 with pictures, the others as rows; noise does not compress, so the limits apply."""
     writer = RunWriter(tmp_path)
     noise = tmp_path / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise)
@@ -91,17 +91,17 @@ def test_the_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_not_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(RunError, match=r"is no run folder: it holds no run\.toml"):
+        with pytest.raises(RunError, match=r"is not a run folder: it holds no run\.toml"):
             write_report(path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         write_report(tmp_path / "file")
     assert not (tmp_path / "report").exists()
 
 
 def test_compare_must_be_a_run(tmp_path: Path) -> None:
     empty_run(tmp_path / "run").write()
-    with pytest.raises(RunError, match="other is no run folder"):
+    with pytest.raises(RunError, match="other is not a run folder"):
         write_report(tmp_path / "run", compare=[tmp_path / "other"])
     assert not (tmp_path / "run" / "report").exists()
 

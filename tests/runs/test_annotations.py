@@ -45,7 +45,7 @@ def test_an_event_counts_once(annotations: Annotations) -> None:
     assert annotations.append("k", 1, 0, "copy")
     assert not annotations.append("k", 1, 0, "copy")
     for changed in ((2, 0, "copy"), (1, 1, "copy"), (1, 0, "no"), (1, 0, None)):
-        with pytest.raises(ArgumentValueError, match="stands for another event"):
+        with pytest.raises(ArgumentValueError, match="was used for another event"):
             annotations.append("k", *changed)
     assert annotations.labels(1) == {0: "copy"}
 

@@ -179,7 +179,7 @@ def test_a_name_in_a_table_is_told_where_it_belongs() -> None:
         from_mapping({"source": "custom", "budget": {"copy-rate": 0.2}})
     assert str(caught.value) == (
         "the configuration has an unknown name 'budget.copy-rate'; did you mean 'copy_rate'? "
-        "All names stand at the top of the file, in no table."
+        "All names belong at the top of the file, outside of any table."
     )
     with pytest.raises(ConfigError, match=r"unknown name .xyzzy.; known names: background, "):
         from_mapping({"xyzzy": {}})

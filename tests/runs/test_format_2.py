@@ -38,7 +38,7 @@ VOLATILE = ("started", "finished", "writer", "seconds")
 
 
 class Unused(SyntheticSampler):
-    """The same sampler, which must not be called."""
+    """A sampler with the old run's fingerprint, which must not be called."""
 
     def sample(self, requests: Any) -> Any:
         raise AssertionError("a finished run samples nothing")

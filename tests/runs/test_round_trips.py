@@ -20,16 +20,9 @@ from memcore.errors import ConfigError, MemcoreError, RunError
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping, read_toml
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_prompts
-from memcore.runs.schema import (
-    FINDINGS,
-    MATCHES,
-    QUARANTINE,
-    pairs_array,
-    parquet_bytes,
-    read_parquet,
-    rows_of_table,
-    table_of_rows,
-)
+from memcore.runs.reading import read_parquet
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE
+from memcore.runs.tables import pairs_array, parquet_bytes, rows_to_table, table_to_rows
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -73,10 +66,10 @@ def test_rows_of_every_table(schema: pa.Schema) -> None:
 @settings(max_examples=60)
 def test_pairs_held_as_arrays_are_the_same_file(rows: list[dict[str, Any]]) -> None:
     data = parquet_bytes(pa.Table.from_pylist(rows, schema=FINDINGS))
-    assert parquet_bytes(table_of_rows(rows)) == data
-    read = rows_of_table(read_parquet(data))
+    assert parquet_bytes(rows_to_table(rows)) == data
+    read = table_to_rows(read_parquet(data))
     assert all(row["pairs"] is None or isinstance(row["pairs"], pa.Array) for row in read)
-    assert parquet_bytes(table_of_rows(read)) == data
+    assert parquet_bytes(rows_to_table(read)) == data
 
 
 def test_pairs_of_a_graph() -> None:
@@ -91,7 +84,7 @@ def test_pairs_of_a_graph() -> None:
     assert made.nbytes <= 17 * len(graph)
     rows = [{"prompt_id": 0, "pairs": made}, {"prompt_id": 1, "pairs": None}, {"prompt_id": 2, "pairs": []}]
     plain = [{**row, "pairs": p} for row, p in zip(rows, (pairs, None, []), strict=True)]
-    assert table_of_rows(rows).equals(pa.Table.from_pylist(plain, schema=FINDINGS))
+    assert rows_to_table(rows).equals(pa.Table.from_pylist(plain, schema=FINDINGS))
 
 
 @pytest.mark.parametrize(
@@ -246,6 +239,7 @@ def error_of(call: Callable[[], Any]) -> str | None:
 @example({"guidance_scale": float("nan")})
 @example({"screen_guidance": float("-inf")})
 @example({"screen_guidance": 10**400})
+@example({"\x1f": {"sa": False}})
 def test_any_values_are_a_configuration_or_a_clear_error(values: dict[str, Any]) -> None:
     values = {"source": "custom", **values}
     said = error_of(lambda: from_mapping(values))
@@ -254,7 +248,9 @@ def test_any_values_are_a_configuration_or_a_clear_error(values: dict[str, Any])
         assert from_mapping(json.loads(json.dumps(config.as_dict()))) == config
         return
     names = [*values, "model", "images", "steps", "copy_rate", "budget", "screen"]
-    assert any(name.replace("-", "_") in said or repr(name) in said for name in names), said
+    # a name inside of a table is shown as "table.name"
+    shown = [form for name in names for form in (name.replace("-", "_"), repr(name), repr(name)[:-1] + ".")]
+    assert any(form in said for form in shown), said
 
 
 @given(st.binary(max_size=60) | TEXT.map(lambda t: f"steps = {t}".encode()))

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from memcore.errors import ArgumentValueError
-from memcore.runs import rows, schema
+from memcore.runs import rows, schema, tables
 from memcore.runs.folder import RunFolder
-from memcore.runs.reading import findings_table
+from memcore.runs.reading import findings_table, read_parquet
 from memcore.runs.rows import FindingRow, MatchRow, QuarantineRow, read_scores, with_scores
 from memcore.sampling.diffusers.first_step import SCORES
 from memcore.storage.local import LocalStorage
@@ -32,18 +32,18 @@ TABLES = [
 def test_derived_schemas_are_the_format(derived: pa.Schema, stated: pa.Schema) -> None:
     assert derived.equals(stated, check_metadata=True)
     assert derived.to_string() == stated.to_string()
-    assert schema.parquet_bytes(derived.empty_table()) == schema.parquet_bytes(stated.empty_table())
+    assert tables.parquet_bytes(derived.empty_table()) == tables.parquet_bytes(stated.empty_table())
 
 
 @pytest.mark.parametrize(
     "file", sorted(FORMAT_2.glob("findings/*.parquet")), ids=lambda file: file.stem[6:13]
 )
 def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Path) -> None:
-    table = schema.read_parquet(file.read_bytes())
+    table = read_parquet(file.read_bytes())
     assert table.schema.equals(report_runs.FINDINGS)
-    again = schema.table_of_rows(schema.rows_of_table(table))
+    again = tables.rows_to_table(tables.table_to_rows(table))
     plain = pa.Table.from_pylist(table.to_pylist(), schema=report_runs.FINDINGS)
-    assert schema.parquet_bytes(again) == schema.parquet_bytes(plain)
+    assert tables.parquet_bytes(again) == tables.parquet_bytes(plain)
 
 
 def test_columns_that_format_1_may_lack() -> None:
@@ -58,7 +58,7 @@ def test_scores_of_screens_are_columns() -> None:
     row: FindingRow = RunFolder.open(FORMAT_2).findings()[0]
     scored = with_scores(row, {SCORES[0]: 0.5})
     assert read_scores(scored) == {SCORES[0]: 0.5, **dict.fromkeys(SCORES[1:])}
-    again = schema.table_of_rows([scored]).to_pylist()[0]
+    again = tables.rows_to_table([scored]).to_pylist()[0]
     assert again[SCORES[0]] == 0.5
 
 

@@ -325,7 +325,7 @@ def test_wrong_arguments(changes: dict[str, Any], error: type[MemcoreError], tex
     [
         ({"source": "custom", "budget": "clever"}, "budget must be one of fixed, sequential, got 'clever'"),
         ({"source": "custom", "copy_rate": 2}, "copy_rate must lie between 0 and 1, both left out, got 2.0"),
-        ({"source": "stored", "images": "x", "budget": "sequential"}, "stored images are there already"),
+        ({"source": "stored", "images": "x", "budget": "sequential"}, "stored images exist already"),
     ],
 )
 def test_wrong_configuration(values: dict[str, Any], text: str) -> None:

@@ -200,7 +200,7 @@ def test_screen_of_a_sampler_that_has_none(tmp_path: Path) -> None:
             "screen_threshold must be a finite number, got nan",
         ),
         ({"screen": "one_step", "screen_seeds": 0}, "screen_seeds must be at least 1, got 0"),
-        ({"source": "stored", "images": "x", "screen": "one_step"}, "stored images are there already"),
+        ({"source": "stored", "images": "x", "screen": "one_step"}, "stored images exist already"),
     ],
 )
 def test_wrong_configuration(values: dict[str, Any], text: str) -> None:

@@ -53,7 +53,7 @@ def by_filter(path: Path) -> tuple[list[int], dict[str, list[int]], list[tuple[s
 def by_index(
     path: Path, folder: Path
 ) -> tuple[list[int], dict[str | None, list[int]], list[tuple[str, str]]]:
-    """The same as ``memcore index`` reads, images by their captions."""
+    """Return what ``memcore index`` reads, images by their captions."""
     build_index(folder, open_source(path), shard_images=3)
     index = Index.open(folder)
     rows = np.arange(len(index))

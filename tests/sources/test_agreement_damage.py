@@ -38,7 +38,7 @@ def by_filter(path: Path) -> tuple[set[bytes], list[tuple[str, str]]]:
 
 
 def by_index(source: Source) -> tuple[list[bytes], list[tuple[str, str]]]:
-    """The same of the layers that the index is built on."""
+    """Return the answer of the layers that the index is built on."""
     reader = DecodedSource(source, None, None, 1)
     reader.shape = SHAPE
     used: list[bytes] = []

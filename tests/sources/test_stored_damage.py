@@ -1,4 +1,4 @@
-"""Stored generations that are damaged or lie: each broken one alone is put aside, with a reason."""
+"""Stored generations that are damaged or misleading: only these are quarantined, each with a reason."""
 
 from __future__ import annotations
 

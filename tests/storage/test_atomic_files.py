@@ -40,7 +40,7 @@ def test_of_this_machine_the_process_is_asked(tmp_path: Path) -> None:
 
 
 def test_of_this_process_nothing_is_left_to_finish(tmp_path: Path) -> None:
-    """Its number was another's, before this machine or container started anew."""
+    """Its number was another process's, before this machine or container was started again."""
     leave(tmp_path, f"{atomic_files._HOST}-{os.getpid()}")
     assert remove_temporary(tmp_path) == 1
 

@@ -153,8 +153,8 @@ def check(status: int) -> None:
         raise CError(status)
 
 
-def images_of(array: NDArray[np.uint8], buffer: NDArray[np.uint8] | None = None) -> Images:
-    """(N, H, W, C), any strides; ``buffer`` is the memory that it is a view of."""
+def as_images(array: NDArray[np.uint8], buffer: NDArray[np.uint8] | None = None) -> Images:
+    """Describe (N, H, W, C) of any strides; ``buffer`` is the memory that it is a view of."""
     owner = array if buffer is None else buffer
     start = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
     return Images(
@@ -162,7 +162,7 @@ def images_of(array: NDArray[np.uint8], buffer: NDArray[np.uint8] | None = None)
     )
 
 
-def rows_of(array: NDArray[np.uint8]) -> Rows:
+def as_rows(array: NDArray[np.uint8]) -> Rows:
     return Rows(ctypes.sizeof(Rows), array.ctypes.data, array.nbytes, 0, *array.shape, array.strides[0])
 
 
@@ -176,8 +176,8 @@ def ssd(a: Images, b: Images | None, tile: tuple[int, int], threads: int = 1) ->
     return out
 
 
-def batch_of(array: NDArray[Any], kind: str | None = None) -> Batch:
-    """(B, N, H, W, C), any strides; bfloat16 comes as uint16 with ``kind``."""
+def as_batch(array: NDArray[Any], kind: str | None = None) -> Batch:
+    """Describe (B, N, H, W, C) of any strides; bfloat16 comes as uint16 with ``kind``."""
     return Batch(
         ctypes.sizeof(Batch),
         array.ctypes.data,
@@ -192,7 +192,7 @@ def batch_of(array: NDArray[Any], kind: str | None = None) -> Batch:
 def batch_distances(
     a: Batch, b: Batch | None, tile: tuple[int, int], dtype: Any = np.float32, threads: int = 1
 ) -> NDArray[Any]:
-    """Distances, or with an unsigned ``dtype`` the ssd."""
+    """Return distances, or with an unsigned ``dtype`` the ssd."""
     names = {np.float32: "", np.uint64: "_ssd", np.uint32: "_ssd32"}
     out = np.full((a.batches, a.count, (b or a).count), 7, dtype)
     call = getattr(LIBRARY, f"memcore_batch_tiled_l2{names[dtype]}")
@@ -200,7 +200,7 @@ def batch_distances(
     return out
 
 
-def edges_of(made: c_void_p) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+def take_edges(made: c_void_p) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
     n = LIBRARY.memcore_graph_edge_count(made)
     if n == 0:
         return np.empty((0, 2), np.int32), np.empty(0, np.uint64)
@@ -214,7 +214,7 @@ def graph(
     made = c_void_p()
     check(LIBRARY.memcore_tiled_l2_graph(ctypes.byref(a), *tile, ssd_max, min_clique, 1, ctypes.byref(made)))
     try:
-        return edges_of(made)
+        return take_edges(made)
     finally:
         LIBRARY.memcore_graph_free(made)
 
@@ -233,16 +233,16 @@ def edges_alone(a: Images, tile: tuple[int, int], ssd_max: int, min_clique: int 
 
 
 class GrowingGraph:
-    """What a C program does with memcore_features: PromptGraph without Python."""
+    """A growing graph as a C program makes it with memcore_features: PromptGraph without Python."""
 
     def __init__(self, tile: tuple[int, int], ssd_max: int) -> None:
         self.ssd_max, self.graph, self.features = ssd_max, c_void_p(), c_void_p()
         check(LIBRARY.memcore_features_new(*tile, ctypes.byref(self.features)))
 
     def extend(self, kept: NDArray[np.uint8], since: int, fresh: NDArray[np.uint8]) -> None:
-        """Copies ``fresh`` to where kept[since : since + len(fresh)] stands, and decides its pairs."""
+        """Copy ``fresh`` to kept[since : since + len(fresh)], and decide its pairs."""
         place = kept[since : since + len(fresh)]
-        x, everything = images_of(fresh), images_of(kept[: since + len(fresh)])
+        x, everything = as_images(fresh), as_images(kept[: since + len(fresh)])
         check(
             LIBRARY.memcore_features_append(
                 self.features, ctypes.byref(x), place.ctypes.data, place.nbytes, 2
@@ -267,8 +267,8 @@ class GrowingGraph:
 Found = tuple[list[int], int, int, bool, int]
 
 
-def cliques_of(made: c_void_p) -> list[Found]:
-    """Tuples as memcore._core gives them."""
+def take_cliques(made: c_void_p) -> list[Found]:
+    """Return tuples as memcore._core gives them, and free the cliques."""
     found = []
     for k in range(LIBRARY.memcore_cliques_count(made)):
         clique = Clique(ctypes.sizeof(Clique))
@@ -281,13 +281,13 @@ def cliques_of(made: c_void_p) -> list[Found]:
 def cliques(
     n: int, edges: NDArray[np.int32], min_size: int | None = None, node_limit: int = 10_000_000
 ) -> tuple[list[Found], int]:
-    """memcore_find_cliques, or without ``min_size`` memcore_max_clique, and the upper bound of the rest."""
+    """Call memcore_find_cliques, or without ``min_size`` memcore_max_clique; return the upper bound of the rest, too."""
     made = c_void_p()
     data = edges.ctypes.data if len(edges) else None
     middle = () if min_size is None else (min_size,)
     call = LIBRARY.memcore_max_clique if min_size is None else LIBRARY.memcore_find_cliques
     check(call(n, data, len(edges), *middle, node_limit, ctypes.byref(made)))
-    found, rest = cliques_of(made), LIBRARY.memcore_cliques_upper_of_rest(made)
+    found, rest = take_cliques(made), LIBRARY.memcore_cliques_upper_of_rest(made)
     LIBRARY.memcore_cliques_free(made)
     return found, rest
 
@@ -314,7 +314,7 @@ def max_cliques(
             ctypes.byref(made),
         )
     )
-    found = cliques_of(made)
+    found = take_cliques(made)
     LIBRARY.memcore_cliques_free(made)
     return found
 

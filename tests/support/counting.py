@@ -1,4 +1,4 @@
-"""Counts which files of a run are read, in this process and in workers: each reading is a line of the file $READINGS."""
+"""Count which files of a run are read, in this process and in workers: each reading is a line of the file $READINGS."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _read, _open = LocalStorage.read, LocalStorage.open
 
 
 def count_readings() -> None:
-    """Have this process count from now on."""
+    """Let this process count from now on."""
 
     def read(storage: LocalStorage, name: str) -> bytes:
-        _tell(name)
+        _record(name)
         return _read(storage, name)
 
     def open(storage: LocalStorage, name: str) -> IO[bytes]:
-        _tell(name)
+        _record(name)
         return _open(storage, name)
 
     LocalStorage.read, LocalStorage.open = read, open  # type: ignore[assignment, method-assign]
 
 
-def _tell(name: str) -> None:
+def _record(name: str) -> None:
     if path := os.environ.get("READINGS"):
         with Path(path).open("a") as file:
             file.write(f"{os.getpid()} {name}\n")
@@ -41,7 +41,7 @@ def readings(path: Path, name: str) -> Counter[int]:
 
 
 class CountedPrompts:
-    """Prompts that count how often they are gone through."""
+    """Prompts that count how often they are iterated over."""
 
     def __init__(self, prompts: list[str]) -> None:
         self.prompts = prompts
@@ -53,7 +53,7 @@ class CountedPrompts:
 
 
 class CountingSampler(SyntheticSampler):
-    """Has its process count, be it a worker, from when it is made."""
+    """A sampler that lets its process count, also a worker, once it is made."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ FAULTS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "short": errno.ENOSPC}
 
 
 class QuickDisk(Disk):
-    """Syncs nothing: a test does not wait for the disk."""
+    """A disk that syncs nothing: a test does not wait for it."""
 
     def sync(self, descriptor: int) -> None:
         pass
@@ -23,7 +23,7 @@ class QuickDisk(Disk):
 
 
 class FaultyDisk(QuickDisk):
-    """Fails the call with number ``at`` (from 0), and with ``lasting`` every one after it. ``calls`` says what was done."""
+    """A disk that fails call number ``at`` (from 0), and with ``lasting`` every call after it. ``calls`` lists the calls."""
 
     def __init__(self, at: int = -1, fault: str = "EIO", *, lasting: bool = False) -> None:
         self.at = at
@@ -47,7 +47,7 @@ class FaultyDisk(QuickDisk):
 
     def write(self, descriptor: int, data: memoryview) -> int:
         if self.fault == "short" and len(self.calls) == self.at and len(data) > 1:
-            self.at += 1  # the rest of the data is what fails
+            self.at += 1  # writing the rest of the data fails
             self.calls.append("write")
             return super().write(descriptor, data[: len(data) // 2])
         self._call("write")
@@ -58,7 +58,7 @@ class FaultyDisk(QuickDisk):
         super().sync(descriptor)
 
     def close(self, descriptor: int) -> None:
-        super().close(descriptor)  # the descriptor is gone even if closing tells of an error
+        super().close(descriptor)  # the descriptor is closed even if close reports an error
         self._call("close")
 
     def replace(self, old: Path, new: Path) -> None:
@@ -79,15 +79,15 @@ class FaultyDisk(QuickDisk):
 
 
 class PowerCut(BaseException):
-    """Nothing after this call happened."""
+    """The power was cut: no later call had an effect."""
 
 
 class UnpluggedDisk(Disk):
-    """Keeps what a disk may forget in memory, and cuts the power at the call with number ``at``.
+    """A disk that keeps unsynced data in memory, and loses power at call number ``at``.
 
     Data are durable once they are synced, and the entries of a folder once the folder is. ``lose()`` puts the folder into
-    the state that a machine finds afterwards: with ``pending="lost"`` nothing that was not synced, with
-    ``pending="kept"`` every rename, but files whose data were not synced are empty, as ext4 and xfs may leave them.
+    the state that a machine finds afterwards: with ``pending="lost"`` without anything that was not synced, with
+    ``pending="kept"`` with every rename, but files whose data were not synced are empty, as ext4 and xfs may leave them.
     """
 
     def __init__(self, root: Path, at: int = -1) -> None:
@@ -150,7 +150,7 @@ class UnpluggedDisk(Disk):
         }
 
     def lose(self, pending: str) -> None:
-        """The power is back."""
+        """Restore the folder to what survived the power cut."""
         import shutil
 
         if pending == "kept":

@@ -1,6 +1,6 @@
-"""The CUDA part of the core on the CPU: csrc/clique/max_clique.cu, compiled by the C++ compiler, each thread a fiber.
+"""Run the CUDA part of the core on the CPU: csrc/clique/max_clique.cu, compiled as C++, each thread a fiber.
 
-``library()`` stands in for ``memcore._core`` where ``memcore.backends.gpu_clique`` calls it; "device" addresses are
+``library()`` replaces ``memcore._core`` where ``memcore.backends.gpu_clique`` calls it; "device" addresses are
 those of CPU tensors.
 """
 
@@ -19,7 +19,7 @@ CSRC = Path(__file__).parents[2] / "csrc"
 
 
 def missing() -> str | None:
-    """Why it cannot be built here, or None."""
+    """Return why it cannot be built here, or None."""
     if platform.machine() != "x86_64":
         return f"the fibers' switch of stacks is written for x86-64, not {platform.machine()}"
     return None if shutil.which(_compiler()) else f"{_compiler()} is not installed"
@@ -52,7 +52,7 @@ class Library:
 
 @functools.cache
 def library() -> Library:
-    """Compiled once a process, in some three seconds."""
+    """Compile and load the library, once a process, in about three seconds."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["-std=c++20", "-O1", "-fPIC", "-Wno-psabi", f"-I{CSRC}"]
         runtime = CSRC / "tests" / "simt"

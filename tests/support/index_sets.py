@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.index import Index, build_index, open_source
-from memcore.index.sketch import cut_tiles
+from memcore.index.pairs import cut_tiles
 
 Images = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ def make_index(folder: Path, images: Images, **options: int) -> Index:
 
 
 def natural(rng: np.random.Generator, n: int, side: int, channels: int = 3) -> Images:
-    """Smooth shapes with detail, some flat, some repeated with noise: near and far pairs of every kind."""
+    """Return smooth shapes with detail, some flat, some repeated with noise: near and far pairs of every kind."""
     coarse = rng.integers(0, 256, (n, 3, 3, channels))
     images = coarse.repeat(-(-side // 3), 1).repeat(-(-side // 3), 2)[:, :side, :side]
     images = images + rng.integers(-25, 26, images.shape) * (rng.random((n, 1, 1, 1)) < 0.6)
@@ -78,7 +78,7 @@ def natural(rng: np.random.Generator, n: int, side: int, channels: int = 3) -> I
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
-def ssd_of(a: Images, b: Images, cut: tuple[int, int] = (1, 1)) -> NDArray[np.int64]:
-    """(len(a), len(b)) ssd of the largest tile, in int64."""
+def tile_ssd(a: Images, b: Images, cut: tuple[int, int] = (1, 1)) -> NDArray[np.int64]:
+    """Return the ssd of the largest tile, (len(a), len(b)) int64."""
     x, y = (cut_tiles(v, cut).astype(np.int64) for v in (a, b))
     return np.stack([((row[None] - y) ** 2).sum(-1).max(-1) for row in x])

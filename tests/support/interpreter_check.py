@@ -1,15 +1,15 @@
-"""Watches Triton kernels under the interpreter: addresses, races between programs, any order of the grid.
+"""Watch Triton kernels under the interpreter: addresses, races between programs, any order of the grid.
 
     with watched(seed=1):
         launcher(...)          # or kernel[grid](...)
 
 raises inside the launch (wrapped in triton's InterpreterError) on
-- ``OutOfBounds``: an access to a byte that is no element of a tensor given to the kernel. A view owns its own
+- ``OutOfBounds``: an access to a byte that is not an element of a tensor given to the kernel. A view owns its own
   elements only, so a read of the gap between two rows of a slice is caught, as is a misaligned access;
 - ``Race``: in one launch, two programs touch a byte and at least one of them stores to it plainly
   (atomics may meet atomics), or two lanes of one store write the same byte;
-and runs the programs in an order shuffled by ``seed``. A launch starts with a clean record: kernels on one
-stream follow each other. Needs TRITON_INTERPRET=1 before triton is imported; it patches the interpreter's
+and runs the programs in an order shuffled by ``seed``. Each launch starts with an empty record: kernels on one
+stream run one after another. Needs TRITON_INTERPRET=1 before triton is imported; it patches the interpreter's
 builder, so it belongs in tests only.
 """
 
@@ -46,7 +46,7 @@ class _Memory:
         self.seen = {kind: np.full(self.nbytes, NOBODY, np.int64) for kind in ("load", "store", "atomic")}
 
     def own(self, tensor: torch.Tensor) -> None:
-        """Lets the kernel touch the elements of ``tensor``."""
+        """Let the kernel touch the elements of ``tensor``."""
         size = tensor.element_size()
         strides = [s * size for s in tensor.stride()] + [1]
         self.owned.as_strided([*tensor.shape, size], strides, tensor.storage_offset() * size).fill_(True)
@@ -118,7 +118,7 @@ def _record(
 
 @contextlib.contextmanager
 def watched(seed: int = 0) -> Iterator[None]:
-    """Checks every launch in the block and shuffles the order of its programs by ``seed``."""
+    """Check every launch in the block, and shuffle the order of its programs by ``seed``."""
     watch = _Watch()
     builder = type(interpreter.interpreter_builder)
     executor = interpreter.GridExecutor

@@ -14,7 +14,7 @@ from tests.support.interpreter_check import watched
 def oracle(
     images: torch.Tensor, other: torch.Tensor | None, tile: tuple[int, int], channels: Channels
 ) -> torch.Tensor:
-    """int64 in NumPy, of 4 or 5 dimensions."""
+    """Return the ssd in int64 by NumPy, of 4 or 5 dimensions."""
 
     def channels_last(x: torch.Tensor) -> np.ndarray:
         x = x if x.dim() == 5 else x[None]

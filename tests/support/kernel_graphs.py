@@ -9,7 +9,7 @@ from memcore.backends import reference
 
 
 def prompt(rng: np.random.Generator, n: int, shape: tuple[int, int, int], copies: int) -> torch.Tensor:
-    """n random images, of which the last ``copies`` and every fifth before them are near-duplicates of one."""
+    """Return n random images, of which the last ``copies`` and every fifth before them are near-duplicates of one."""
     images = rng.integers(0, 256, (n, *shape), dtype=np.uint8)
     base = rng.integers(8, 248, shape)
     for i in {*range(n - copies, n), *range(0, n, 5)}:

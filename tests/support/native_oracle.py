@@ -14,7 +14,7 @@ MAX_UINT32 = _core.MAX_BYTES_UINT32
 
 
 def tile_ssd(a: NDArray[Any], b: NDArray[Any], tile: tuple[int, int]) -> NDArray[np.int64]:
-    """(N, H, W, C) x (M, H, W, C) -> (N, M): the largest tile's sum of squared differences."""
+    """Return the largest tile's sum of squared differences: (N, H, W, C) x (M, H, W, C) -> (N, M)."""
     th, tw = tile
     n, h, w, c = a.shape
 
@@ -32,7 +32,7 @@ def ssd_dtype(tile_bytes: int) -> type:
 def native_ssd(
     a: NDArray[Any], b: NDArray[Any] | None, tile: tuple[int, int], threads: int = 1
 ) -> NDArray[Any]:
-    """The core's answer for one set of images."""
+    """Return the core's answer for one set of images."""
     m = len(a) if b is None else len(b)
     out: NDArray[Any] = np.full((1, len(a), m), 7, dtype=ssd_dtype(tile[0] * tile[1] * a.shape[-1]))
     _core.tiled_l2_ssd(a[None], None if b is None else b[None], *tile, out, threads)
@@ -41,7 +41,7 @@ def native_ssd(
 
 
 def planar(a: NDArray[Any]) -> NDArray[Any]:
-    """The same logical (..., H, W, C) array, with channels first in memory."""
+    """Return an equal (..., H, W, C) array with channels first in memory."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, -1, -3)), -3, -1)
 
 

@@ -15,7 +15,7 @@ GENERATIONS = 40
 
 
 def content(path: Path) -> dict[str, str]:
-    """All that must be the same however the run was made: everything but times and locks."""
+    """Return all that must not depend on how the run was made: everything but times and locks."""
     found = {}
     for kind in ("findings", "quarantine", "images"):
         for file in sorted((path / kind).rglob("*")):
@@ -47,7 +47,7 @@ def run(
 
 
 def findings_bytes(folder: RunFolder) -> bytes:
-    """All findings files one after the other, in order of their prompts."""
+    """Return all findings files, concatenated in order of their prompts."""
     paths = sorted((folder.path / "findings").glob("shard-*.parquet"))
     assert len(paths) == len(folder.shards())
     return b"".join(p.read_bytes() for p in paths)

@@ -1,4 +1,4 @@
-"""Samplers with a copy rate a prompt, or with a first denoising step."""
+"""Samplers with a copy rate for each prompt, or with a first denoising step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COPY_RATES = {f"prompt {i}": rate for i, rate in enumerate([0, 0.5, 0, 0.25, 0, 
 
 
 class RatedSampler(SyntheticSampler):
-    """Copies at each prompt's own rate, else random images; breaks off after ``most`` batches."""
+    """A sampler of copies at each prompt's own rate and random images; it fails after ``most`` batches."""
 
     def __init__(self, most: int | None = None) -> None:
         super().__init__(fingerprint="rated")
@@ -37,7 +37,7 @@ class RatedSampler(SyntheticSampler):
 
 
 class Screenable(SyntheticSampler):
-    """Scores memorised prompts 3 and 4, others 1 and 2, one of which fails."""
+    """A sampler that scores memorised prompts 3 and 4, others 1 and 2, and fails one of these."""
 
     def __init__(self, fail_screen: str = "") -> None:
         super().__init__()

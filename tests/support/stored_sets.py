@@ -67,7 +67,7 @@ def write_folders(root: Path) -> Path:
 
 
 def write_tars(root: Path) -> Path:
-    """Two shards over which the prompts are scattered, captions in .txt and .json."""
+    """Write two shards over which the prompts are scattered, with captions in .txt and .json."""
     root.mkdir(parents=True)
     with tarfile.open(root / "0.tar", "w") as one, tarfile.open(root / "1.tar", "w") as two:
         for number, prompt in enumerate(NAMES):

@@ -1,4 +1,4 @@
-"""A deterministic generator for tests: some prompts are memorised, one is black, one fails; and its training set."""
+"""A deterministic generator for tests, and its training set: some prompts are memorised, one is black, one fails."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PROMPTS = ["a red fox", "a green hill", "two boats", "nothing but black", "an ol
 
 
 def training_image(prompt: str) -> NDArray[np.uint8]:
-    """The one training image of a prompt."""
+    """Return the one training image of a prompt."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8]))
     return rng.integers(0, 256, SHAPE, dtype=np.uint8)
 
 
 class SyntheticSampler:
-    """Copies with a little noise for memorised prompts, three times of four; random images for the others."""
+    """A sampler of copies with a little noise, three in four of a memorised prompt; other images are random."""
 
     image_shape = SHAPE
 
@@ -55,7 +55,7 @@ class SyntheticSampler:
 
 
 def write_training_set(folder: Path) -> Path:
-    """train.npy (the prompts' images behind 20 others) and truth.json."""
+    """Write train.npy (20 other images, then the prompts' images) and truth.json."""
     others = np.random.default_rng(5).integers(0, 256, (20, *SHAPE), dtype=np.uint8)
     images = np.concatenate([others, np.stack([training_image(p) for p in PROMPTS])])
     np.save(folder / "train.npy", images)
@@ -74,7 +74,7 @@ def write_training_set(folder: Path) -> Path:
 
 
 def write_stored(folder: Path, generations: int, prompts: Sequence[str] = PROMPTS) -> Path:
-    """The same generations as .npy files, one a prompt, for ``memcore filter``."""
+    """Write the sampler's generations as .npy files, one a prompt, for ``memcore filter``."""
     from memcore.sampling.seeds import derive_seed
 
     folder.mkdir(parents=True)

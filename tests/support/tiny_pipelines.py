@@ -15,7 +15,7 @@ Maker = Callable[[], Any]
 
 
 def clip_tokenizer() -> Any:
-    """One token a letter. Written out and not trained: trained merges differ from process to process where counts tie."""
+    """Return an untrained tokenizer, one token a letter: trained merges differ between processes where counts tie."""
     pieces = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *[f"{letter}</w>" for letter in LETTERS]]
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     return t.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=16)
@@ -99,7 +99,7 @@ def stable_diffusion(safety_checker: Any = None, scheduler: Any = None) -> Any:
 
 
 def stable_diffusion_2() -> Any:
-    """As version 2: v-prediction."""
+    """Return Stable Diffusion 2, which predicts v."""
     return stable_diffusion(scheduler=d.EulerDiscreteScheduler(prediction_type="v_prediction"))
 
 
@@ -319,6 +319,6 @@ PIPELINES: dict[str, tuple[Maker, dict[str, Any]]] = {
 
 
 def make(name: str, seed: int = 0) -> Any:
-    """The pipeline with weights drawn from ``seed``."""
+    """Return the pipeline with weights drawn from ``seed``."""
     torch.manual_seed(seed)
     return PIPELINES[name][0]()

@@ -45,14 +45,14 @@ def foreign_modules() -> list[str]:
 
 
 class SquareFolder:
-    """Where the squares are kept: squares/TASK.json."""
+    """The folder of the squares: squares/TASK.json."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
 
 class SquareWork:
-    """Squares the numbers of a task, and writes a checkpoint after each one that is due.
+    """Square the numbers of a task, and write a checkpoint from time to time.
 
     With ``alone`` it refuses to run in a process that has loaded something foreign.
     """
@@ -96,7 +96,7 @@ class SquareWork:
 
 
 class SquareJob:
-    """Squares the numbers below ``count``."""
+    """A job that squares the numbers below ``count``."""
 
     noun = "task"
 

@@ -47,7 +47,7 @@ planted() { # name, what the output must show, sed command
     done
     if cmp -s clique/max_clique.cu "$out/$1/clique/max_clique.cu" &&
         cmp -s clique/warp_solver.hpp "$out/$1/clique/warp_solver.hpp"; then
-        echo "FAILED: planting '$1' changed nothing: the kernel was rewritten, mend tests/simt/run.sh" >&2
+        echo "FAILED: planting '$1' changed nothing: the kernel was rewritten, fix tests/simt/run.sh" >&2
         exit 1
     fi
     kernel "$out/$1/clique/max_clique.cu" "planted-$1" "-I$out/$1"

@@ -36,7 +36,7 @@ void __tsan_release(void*);
 #error "simt needs a switch of stacks for this processor"
 #endif
 
-// Saves the registers that a callee must keep and its stack, then goes on where `to` was saved.
+// Saves the registers that a callee must keep and its stack, then resumes where `to` was saved.
 extern "C" void simt_switch(void** from, void* to);
 asm(R"(
     .text
@@ -195,7 +195,7 @@ void* new_stack() {
 
 void start(Thread& thread) {
     thread.context.stack = new_stack();
-    // As simt_switch leaves it: six registers below the address to go on at. The stack is aligned as at a
+    // As simt_switch leaves it: six registers below the address to resume at. The stack is aligned as at a
     // call.
     auto** top = reinterpret_cast<void**>(static_cast<char*>(thread.context.stack) + kStackBytes - 64);
     *--top = nullptr;

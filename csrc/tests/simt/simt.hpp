@@ -65,7 +65,7 @@ const Place& here();
 std::int64_t collective(Operation operation, unsigned mask, std::int64_t input, int lane, const void* site);
 void launch(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body);
 void* shared_memory();
-// Lets other fibers run, now and then: around atomics and fences, where their order shows.
+// Switches to other fibers, now and then: around atomics and fences, where their order shows.
 void maybe_yield();
 
 // A member that reads one coordinate, so that threadIdx.x is the running fiber's.
@@ -87,7 +87,7 @@ inline constexpr simt::Coordinates<&simt::Place::block> blockIdx{};
 inline constexpr simt::Coordinates<&simt::Place::block_size> blockDim{};
 inline constexpr simt::Coordinates<&simt::Place::grid> gridDim{};
 
-// The collectives are not inlined: their return address tells the places in the program apart.
+// The collectives are not inlined: their return address identifies the point in the program.
 #define SIMT_COLLECTIVE __attribute__((noinline)) inline
 #define SIMT_SITE __builtin_extract_return_addr(__builtin_return_address(0))
 

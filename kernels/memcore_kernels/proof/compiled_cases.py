@@ -1,4 +1,4 @@
-"""What is compiled ahead of time: each kernel with the arguments of launches that stand for its configurations."""
+"""What is compiled ahead of time: each kernel, with the arguments of launches that represent its configurations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A shape that stands for a configuration: n images (height, width, channels), tiles in pixels."""
+    """A shape that represents a configuration: n images (height, width, channels), tiles in pixels."""
 
     name: str
     n: int
@@ -85,7 +85,7 @@ CASES = (
     Case("250 px, odd lines, 64-bit sums", 500, (500, 250, 3), (500, 125)),
 )
 
-#: Shapes of graphs: a case of the dense kernel, and what it stands for here.
+#: Shapes of graphs: a case of the dense kernel, and the name of the configuration that it represents here.
 GRAPH_CASES = tuple(
     (next(case for case in CASES if case.name == name), name.replace(", 64-bit sums", ", several segments"))
     for name in (
@@ -95,7 +95,7 @@ GRAPH_CASES = tuple(
         "250 px, odd lines, tail",
     )
 )
-#: Nearest rows: what it stands for, bytes of a row, k.
+#: Nearest rows: the name of the configuration, bytes of a row, k.
 NEAREST = (
     ("rows of 3,072 bytes, k = 1", 3072, 1),
     ("rows of 3,072 bytes, k = 50", 3072, 50),
@@ -108,7 +108,7 @@ NEAREST = (
 )
 QUERIES = 1001
 ROWS = 50_001
-#: Capacity and slots of the graphs that stand for an audit: the paper's 500 images a prompt.
+#: Capacity and slots of the graphs that represent an audit: the paper's 500 images a prompt.
 CAPACITY = 500
 SLOTS = 64
 

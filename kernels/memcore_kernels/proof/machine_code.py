@@ -260,7 +260,7 @@ def main() -> None:
     )
     parser.add_argument("--check", type=Path, metavar="FILE", help="fail where FILE holds something else")
     parser.add_argument(
-        "--anew", action="store_true", help="compile what the record already has a row for, too"
+        "--anew", action="store_true", help="compile all of it, including what the record has a row for"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compile at a time")
     arguments = parser.parse_args()

@@ -123,7 +123,7 @@ def lane_bytes(loop: Mapping[str, int], prefixes: tuple[str, ...]) -> int:
 
 
 def bound(program: Program, loop: Mapping[str, int]) -> Bound | None:
-    """Return the bound of the launch that ``program`` stands for; None where its loop moves nothing that is counted."""
+    """Return the bound of the launch that ``program`` represents; None where its loop moves nothing that is counted."""
     loaded: float = lane_bytes(loop, _GLOBAL) * 32 * program.warps
     an_iteration = loop_multiply_adds(loop, program.warps) if program.multiplies else loaded
     if not an_iteration:

@@ -1,4 +1,4 @@
-"""What a run will cost, extrapolated from a few seconds of its own work on this machine."""
+"""Estimate what a run will cost, from a few seconds of its own work on this machine."""
 
 from memcore.audit.estimate.cost import MEMORISED, RAY_START_SECONDS, Plan, estimate, shard_count
 from memcore.audit.estimate.measure import Measured, measure

@@ -1,4 +1,4 @@
-"""Hours, bytes, files and cost of a whole run, from the measured speeds."""
+"""Compute hours, bytes, files and cost of a whole run from measured speeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from memcore.sampling.budget import Sequential
 MEMORISED = 94 / 350_000
 #: Seconds until a Ray cluster of this machine takes tasks; measured once, docs/scale.md.
 RAY_START_SECONDS = 5.0
-#: Bytes of a prompt's row in the findings besides its text, and of a finding's.
+#: Bytes of a prompt's row in the findings without its text, and of a finding's row.
 _ROW_BYTES, _FINDING_BYTES = 40, 600
 
 

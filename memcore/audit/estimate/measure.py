@@ -1,4 +1,4 @@
-"""A few seconds of a run's own work on this machine, as speeds of one worker."""
+"""Measure the speeds of one worker by a few seconds of a run's own work on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memcore.audit.source import make_source
 from memcore.errors import ConfigError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
-from memcore.runs.schema import png_bytes
+from memcore.runs.pictures import png_bytes
 from memcore.sampling.seeds import derive_seed
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
@@ -110,7 +110,7 @@ def _sampled(sampler: Any, config: Config, prompts: Sequence[str]) -> Iterator[N
 
 
 def _read(stored: StoredPrompts, config: Config) -> Iterator[NDArray[np.uint8]]:
-    """Yield the stored prompts' readable images, over and over."""
+    """Yield the stored prompts' readable images, again and again."""
     while True:
         any_read = False
         for prompt_id in range(len(stored.prompts)):

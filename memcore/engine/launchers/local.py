@@ -164,7 +164,7 @@ def _throttled(connection: Connection) -> Iterator[OnProgress]:
 
 
 def _leave_with(launcher: int) -> None:
-    """End this process with its launcher: after a SIGKILL of that one it would go on writing into the folder."""
+    """End this process with its launcher: a launcher killed by SIGKILL would otherwise leave it writing into the folder."""
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
 

@@ -14,7 +14,7 @@ Tick = tuple[float, str]
 class Axes:
     """Map data coordinates to pixels, with ticks and labels. ``name`` must be unique in the page.
 
-    The y label is above the axis, so that it reads without turning the head. ``summary`` says in words what the plot shows.
+    The y label is above the axis, where it is horizontal. ``summary`` says in words what the plot shows.
     """
 
     def __init__(
@@ -34,14 +34,17 @@ class Axes:
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
+        """Return the pixel column of a value."""
         low, high = self.x_range
         return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
+        """Return the pixel row of a value."""
         low, high = self.y_range
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def ticks_x(self, ticks: Sequence[Tick]) -> None:
+        """Add ticks and their texts below the axis."""
         base = HEIGHT - BOTTOM
         for value, text in ticks:
             x = f"{self.x(value):.1f}"
@@ -49,6 +52,7 @@ class Axes:
             self.parts.append(f'<text x="{x}" y="{base + 17}" text-anchor="middle">{escape(text)}</text>')
 
     def ticks_y(self, ticks: Sequence[Tick]) -> None:
+        """Add lines of the grid and their texts on the left."""
         for value, text in ticks:
             y = self.y(value)
             self.parts.append(
@@ -57,21 +61,25 @@ class Axes:
             self.parts.append(f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
 
     def line(self, points: Sequence[tuple[float, float]], css: str) -> None:
+        """Add a line through the points."""
         if points:
             path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
             self.parts.append(f'<path class="{css}" d="M{path}"/>')
 
     def dot(self, x: float, y: float, css: str, tip: str = "", radius: float = 4) -> None:
+        """Add a dot, with ``tip`` as its tooltip."""
         self._mark(
             f'<circle class="{css}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="{radius:g}"', tip, "circle"
         )
 
     def diamond(self, x: float, y: float, css: str, tip: str = "", radius: float = 6) -> None:
+        """Add a diamond, with ``tip`` as its tooltip."""
         cx, cy = self.x(x), self.y(y)
         d = f"M{cx:.1f} {cy - radius:.1f}l{radius} {radius}l{-radius} {radius}l{-radius} {-radius}z"
         self._mark(f'<path class="{css}" d="{d}"', tip, "path")
 
     def bar(self, left: float, right: float, bottom: float, top: float, css: str, tip: str) -> None:
+        """Add a bar of a histogram, with ``tip`` as its tooltip."""
         x, y = self.x(left) + 0.75, self.y(top)
         width, height = max(1.0, self.x(right) - self.x(left) - 1.5), self.y(bottom) - y
         where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
@@ -110,6 +118,7 @@ class Axes:
         self.parts.append(f'<text class="{css}" {where}>{escape(text)}</text>')
 
     def svg(self) -> str:
+        """Return the plot as SVG."""
         base = HEIGHT - BOTTOM
         return (
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{self.name}">'
@@ -125,6 +134,7 @@ class Axes:
 
 
 def fraction_ticks() -> list[Tick]:
+    """Return ticks at the quarters of [0, 1]."""
     return [(v / 4, f"{v / 4:g}") for v in range(5)]
 
 

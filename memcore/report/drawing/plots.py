@@ -11,7 +11,7 @@ from memcore.evaluation.result import EvaluatedPrompt, Stage, Sweep
 from memcore.report.drawing.axes import Axes, fraction_ticks, round_ticks
 from memcore.report.wording import percent, tidy
 
-#: Marks drawn at most; of more, every n-th is.
+#: Most marks that are drawn; of more, every n-th.
 MARKS = 1200
 BINS = 15
 _GOLDEN = 0.6180339887498949
@@ -26,7 +26,7 @@ class Plot(NamedTuple):
 
 
 class CliquePoint(NamedTuple):
-    """A clique: its mean distance, that of its medoid to training, and whether it is of the run beside."""
+    """A clique: its mean distance, that of its medoid to training, and whether it is of the compared run."""
 
     mean_distance: float
     to_training: float
@@ -122,31 +122,33 @@ def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
     axes.ticks_y(fraction_ticks())
     ticks: list[tuple[float, str]] = []
     for copies in sorted(groups):
-        if not ticks or _place(copies) - ticks[-1][0] > top / 12:
-            ticks.append((_place(copies), f"{copies:,}"))
+        if not ticks or _log_copies(copies) - ticks[-1][0] > top / 12:
+            ticks.append((_log_copies(copies), f"{copies:,}"))
     axes.ticks_x(ticks)
     most = max(20, MARKS // max(1, len(groups)))
-    places = sorted(map(_place, groups))
+    places = sorted(map(_log_copies, groups))
     spread = min([0.5, *(0.7 * (right - left) for left, right in itertools.pairwise(places))])
     for copies, group in groups.items():
         for i, prompt in enumerate(thinned(group, most)):
             aside = spread * ((i * _GOLDEN) % 1 - 0.5)  # equal values side by side
             tip = f"{tidy(prompt['prompt'], 60)}: {percent(float(prompt['share']))} of generations, {copies:,} in training"
             axes.dot(
-                _place(copies) + aside,
+                _log_copies(copies) + aside,
                 float(prompt["share"]),
                 "mark yes" if prompt["extracted"] else "mark no",
                 tip,
                 3.5,
             )
-    axes.line([(_place(copies), mean) for copies, mean in means.items()], "curve mean")
+    axes.line([(_log_copies(copies), mean) for copies, mean in means.items()], "curve mean")
     for copies, mean in means.items():
-        axes.diamond(_place(copies), mean, "mean-mark", f"mean of {len(groups[copies]):,}: {percent(mean)}")
+        axes.diamond(
+            _log_copies(copies), mean, "mean-mark", f"mean of {len(groups[copies]):,}: {percent(mean)}"
+        )
     return axes.svg()
 
 
-def _place(copies: int) -> float:
-    """Return log10; no copies at all are half a decade left of one."""
+def _log_copies(copies: int) -> float:
+    """Return log10 of the copies; none are half a decade left of one."""
     return math.log10(copies) if copies else -0.5
 
 

@@ -1,4 +1,4 @@
-"""The sections of the page, one module and one template each.
+"""The sections of the page, each a module and a template.
 
 A module ``name.py`` has three names, and ``name.html`` beside it shows what ``context`` returns:
 
@@ -6,8 +6,8 @@ A module ``name.py`` has three names, and ``name.html`` beside it shows what ``c
 ``LABEL``: its entry in the navigation, whose target is the element with the id ``name``; None for no entry.
 ``context(subject)``: what the template needs, or None where the run has nothing for this section.
 
-The template also sees ``run`` and ``pictures`` of the subject, and the macros of finding.html. Modules are found by
-themselves: a new section is these two files. A name that starts with an underscore is no section.
+The template also sees ``run`` and ``pictures`` of the subject, and the macros of finding.html. Modules are found
+automatically: a new section is these two files. A name that starts with an underscore is not a section.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Section:
 
     @property
     def template(self) -> str:
+        """Return the name of the template."""
         return f"sections/{self.name}.html"
 
 

@@ -1,4 +1,4 @@
-"""What the annotators say: how far they agree, where not, and what they say of the machine's verdicts."""
+"""What the annotators say: where they agree, where they differ, and how they judge the machine's verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL = "People"
 #: Two labels of an item, None where an annotator gave none.
 _Pair = tuple[str | None, str | None]
 
-#: What two labels come to, as an evaluation against annotations takes them.
+#: The result of two labels, as an evaluation against annotations counts them.
 PEOPLE = {
     "copy": "a copy",
     "no": "no copy",
@@ -48,8 +48,9 @@ class VerdictRow:
 
 @dataclasses.dataclass(frozen=True)
 class Disagreement:
-    """A finding with two different labels; ``linked`` if the page shows it with pictures. ``rank`` is None if it is none
-    of the run's findings.
+    """A finding with two different labels; ``linked`` if the page shows it with pictures.
+
+    ``rank`` is None if it is not among the run's findings.
     """
 
     rank: int | None
@@ -78,6 +79,8 @@ class Judgements:
 
 
 class AnnotationsSection(TypedDict):
+    """What the template shows."""
+
     judgements: Judgements
     labels: tuple[str, ...]
     disagreements: list[Disagreement]
@@ -85,6 +88,7 @@ class AnnotationsSection(TypedDict):
 
 
 def context(subject: Subject) -> AnnotationsSection | None:
+    """Return the judgements, None where nothing was labelled."""
     judgements = read_judgements(subject.run, linked=len(subject.pictured))
     if judgements is None:
         return None
@@ -97,9 +101,9 @@ def context(subject: Subject) -> AnnotationsSection | None:
 
 
 def read_judgements(run: Run, *, linked: int = 0) -> Judgements | None:
-    """Return what the annotators said; None where nobody has labelled anything. The first ``linked`` ranks are on the page.
+    """Return what the annotators said; None without a label. The first ``linked`` ranks are on the page.
 
-    Source of kappa: Cohen 1960. RunError if the file is of another run.
+    Source of kappa: Cohen 1960. Raises RunError if the file is of another run.
     """
     if not (run.path / FILE).exists():
         return None

@@ -1,4 +1,4 @@
-"""Other runs of the same model: those of their cliques that are no extractions."""
+"""Other runs of the same model: those of their cliques that are not extractions."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ class Comparison:
 
 
 class Compared(TypedDict):
+    """What the template shows."""
+
     comparisons: list[Comparison]
 
 
 def context(subject: Subject) -> Compared | None:
+    """Return the comparisons, None without other runs."""
     if not subject.compared:
         return None
     album = subject.pictures.open_album(PICTURE_BYTES, len(subject.compared) * FINDINGS * (STRIP + 1))

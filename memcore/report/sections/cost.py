@@ -39,6 +39,7 @@ class Cost(TypedDict):
 
 
 def context(subject: Subject) -> Cost:
+    """Return the time of each stage."""
     run = subject.run
     total = sum(run.seconds.values())
     sampling = run.seconds.get("sample", 0.0)

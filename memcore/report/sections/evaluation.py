@@ -49,6 +49,7 @@ class EvaluationSection(TypedDict):
 
 
 def context(subject: Subject) -> EvaluationSection | None:
+    """Return the evaluation in words and numbers, None without one."""
     run = subject.run
     if run.evaluation is None:
         return None

@@ -24,7 +24,7 @@ REASONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """A reason of quarantine, in words, and its entries."""
+    """A reason for quarantine, in words, and its entries."""
 
     meaning: str
     entries: Quarantined
@@ -39,6 +39,7 @@ class Excluded(TypedDict):
 
 
 def context(subject: Subject) -> Excluded:
+    """Return what was left out, and why."""
     run = subject.run
     return {
         "reasons": [Reason(REASONS.get(q.reason, ""), q) for q in run.quarantine[:EXAMPLES]],

@@ -25,6 +25,7 @@ class Findings(TypedDict):
 
 
 def context(subject: Subject) -> Findings:
+    """Return the findings, split by how they are shown."""
     return {
         "findings": subject.pictured,
         "others": subject.findings[PICTURED:],

@@ -1,4 +1,4 @@
-"""The figures that sum up a run."""
+"""The figures that summarise a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL = None
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A key figure: the number, what it counts, and what belongs to it."""
+    """A key figure: the number, what it counts, and a remark."""
 
     value: str
     label: str
@@ -25,10 +25,13 @@ class Figure:
 
 
 class KeyFigures(TypedDict):
+    """What the template shows."""
+
     figures: list[Figure]
 
 
 def context(subject: Subject) -> KeyFigures:
+    """Return the figures of the run."""
     run = subject.run
     return {"figures": [*_counts(run), *_accuracy(run)]}
 

@@ -14,10 +14,13 @@ LABEL = None
 
 
 class Plots(TypedDict):
+    """What the template shows."""
+
     plots: list[plots.Plot]
 
 
 def context(subject: Subject) -> Plots | None:
+    """Return the plots, None where nothing can be drawn."""
     run, drawn = subject.run, []
     if run.evaluation:
         drawn.append(

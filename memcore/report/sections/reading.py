@@ -13,9 +13,12 @@ PAPER = "https://arxiv.org/abs/2301.13188"
 
 
 class Reading(TypedDict):
+    """What the template shows."""
+
     metric: str
     paper: str
 
 
 def context(subject: Subject) -> Reading:
+    """Return the metric's name and the paper."""
     return {"metric": metric_label(subject.run.distance), "paper": PAPER}

@@ -14,10 +14,13 @@ MOST = 300
 
 
 class Settings(TypedDict):
+    """What the template shows."""
+
     rows: list[tuple[str, object]]
 
 
 def context(subject: Subject) -> Settings:
+    """Return the settings as rows of a table."""
     run = subject.run
     config = flatten(run.settings.get("config", {}))
     rest = flatten({name: table for name, table in run.settings.items() if name != "config"})

@@ -18,12 +18,15 @@ LABEL = None
 
 
 class Verdict(TypedDict):
+    """What the template shows."""
+
     origin: str
     headline: str
     sentences: list[str]
 
 
 def context(subject: Subject) -> Verdict:
+    """Return the headline and the sentences below it."""
     run = subject.run
     return {
         "origin": _origin(run),

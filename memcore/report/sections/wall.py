@@ -14,9 +14,12 @@ MOST, LEAST = 10, 3
 
 
 class Wall(TypedDict):
+    """What the template shows."""
+
     pairs: list[Finding]
 
 
 def context(subject: Subject) -> Wall | None:
+    """Return the pairs, None where there are too few."""
     shown = [f for f in subject.findings if f.extracted and f.training and f.copies and f.copies[0].picture]
     return {"pairs": shown[:MOST]} if len(shown) >= LEAST else None

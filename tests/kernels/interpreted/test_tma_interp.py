@@ -91,7 +91,7 @@ def test_largest_ssd_of_the_papers_tile(on_sm_90: list[tuple[int, ...]]) -> None
 
 
 def test_largest_ssd_of_two_sets(monkeypatch: pytest.MonkeyPatch, on_sm_90: list[tuple[int, ...]]) -> None:
-    """The same K in 12 lines, a step each: the interpreter takes as long for a short one."""
+    """K is split into 12 lines, a step each: the interpreter takes as long for a short line."""
     long_steps = plan.Config(16, 16, 4096, warps=4, stages=2, tma=True)
     monkeypatch.setattr(plan, "choose_config", lambda *_: long_steps)
     images = black_and_white(12, 4096, 1)

@@ -1,0 +1,47 @@
+"""Read the images of a run's cliques, as many of them as are asked for."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import RunError
+from memcore.images import UnreadableImage, decode_file
+from memcore.runs.folder import RunFolder
+
+
+class CliqueMembers:
+    """The members of all cliques of a run, read on demand: they may be more than the memory holds."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.findings = [
+            (row, number, clique) for row in folder.findings() for number, clique in enumerate(row["cliques"])
+        ]
+        self.sizes = [len(clique["seeds"]) for _, _, clique in self.findings]
+        self.medoids = [clique["seeds"].index(clique["medoid_seed"]) for _, _, clique in self.findings]
+        self._places = [
+            (int(row["prompt_id"]), int(seed)) for row, _, clique in self.findings for seed in clique["seeds"]
+        ]
+        self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
+        self._read = functools.lru_cache(maxsize=512)(self._decode)
+
+    def __getitem__(self, finding: int) -> NDArray[np.uint8]:
+        """Return the members of one clique."""
+        return self.load(np.arange(self._starts[finding], self._starts[finding + 1]))
+
+    def load(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return members by their position among all of them."""
+        return np.stack([self._read(int(i)) for i in positions])
+
+    def _decode(self, position: int) -> NDArray[np.uint8]:
+        path = self.folder.image_path(*self._places[position])
+        try:
+            return decode_file(path)
+        except UnreadableImage as error:
+            what = (
+                "is missing: the run's images were removed" if not path.exists() else f"is damaged: {error}"
+            )
+            raise RunError(f"{path} {what}; repeat the audit") from None
