@@ -207,7 +207,11 @@ class BuildCore(build_ext):
         from concurrent.futures import ThreadPoolExecutor
 
         extra = [f"-fsanitize={SANITIZE}", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
-        temp = Path(self.build_temp)
+        # pip builds an editable install in a temporary folder and would compile everything at each install
+        tag = "-".join(
+            [sys.implementation.cache_tag, platform.machine().lower(), *([SANITIZE] if SANITIZE else [])]
+        )
+        temp = Path("build") / f"objects-{tag.replace(',', '-')}"
         if MSVC:
             self.compiler.initialize()
             self.compiler.cc = shutil.which("clang-cl") or sys.exit(

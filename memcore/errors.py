@@ -76,5 +76,17 @@ class SamplerError(MemcoreError, RuntimeError):
     """A sampler broke its contract: wrong count, shape or dtype, or it raised."""
 
 
+class TransientError(SamplerError):
+    """A sampler cannot answer for the moment (HTTP 429 or 503, a lost connection): raise it from any sampler.
+
+    memcore waits, at least ``retry_after`` seconds, and asks again. If that does not help, the run ends so that the same
+    command resumes it; no prompt fails.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class WorkerError(RunError):
     """A worker process died or raised. Finished shards are safe; the same command resumes the run."""

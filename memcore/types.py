@@ -348,10 +348,12 @@ class Images:
     """What a sampler returns: (N, H, W, C) uint8, a NumPy array or a torch tensor on any device, in request order.
 
     ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted but not compared.
+    ``broken`` (N,) bool marks those of them that hold no picture, for example NaN; None where there are none.
     """
 
     pixels: Any
     flagged: NDArray[np.bool_]
+    broken: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""

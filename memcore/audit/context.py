@@ -11,6 +11,7 @@ from memcore.engine.task import OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.sampling.protocol import Sampler
+from memcore.sampling.watch import SamplerWatch
 from memcore.sources.by_prompt import StoredPrompts
 
 
@@ -36,7 +37,8 @@ class Stages:
 class ShardContext:
     """The run, where its generations come from, and the record of one shard.
 
-    ``source`` is a sampler, or stored generations. ``threads`` are those of this worker. ``record`` is the shard's, which
+    ``source`` is a sampler, or stored generations. ``threads`` are those of this worker, and ``watch`` is what
+    it notices about its sampler. ``record`` is the shard's, which
     ``run_shard`` reads from its checkpoint: rows and quarantine are added to it, and ``stages`` adds its seconds.
     """
 
@@ -44,6 +46,7 @@ class ShardContext:
     source: Sampler | StoredPrompts
     threads: int | None = None
     on_progress: OnProgress = lambda count: None
+    watch: SamplerWatch = dataclasses.field(default_factory=SamplerWatch)
     record: ShardRecord = dataclasses.field(default_factory=ShardRecord)
 
     def __post_init__(self) -> None:

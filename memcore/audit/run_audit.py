@@ -32,6 +32,7 @@ def audit(
     part: Part | None = None,
     quiet: bool = False,
     retry: bool = False,
+    retry_failed: bool = False,
     launcher: str = "local",
     ray_address: str | None = None,
 ) -> RunFolder:
@@ -41,8 +42,8 @@ def audit(
     process, with ``Config(source="custom", ...)``. Otherwise each worker process loads what ``config`` names.
     ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU and to one
     on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were
-    given up because they failed three times. ``launcher`` "ray" runs the workers on the cluster at ``ray_address``, or on
-    one that is started here.
+    given up because they failed three times, ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs
+    the workers on the cluster at ``ray_address``, or on one that is started here.
 
     Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
     """
@@ -51,14 +52,16 @@ def audit(
             raise ConfigError(
                 "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
             )
-        job = AuditJob(run, config, prompts, source=sampler, retry=retry, quiet=quiet)
+        job = AuditJob(
+            run, config, prompts, source=sampler, retry=retry, retry_failed=retry_failed, quiet=quiet
+        )
         with _locked(job, part):
             return run_here(job, part=part, threads=threads)
     if not config.prompts and prompts is None:
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
     most = processors() if config.device == "cpu" else 1
-    job = AuditJob(run, config, named, retry=retry, quiet=quiet)
+    job = AuditJob(run, config, named, retry=retry, retry_failed=retry_failed, quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)
@@ -75,13 +78,16 @@ def filter_stored(
     part: Part | None = None,
     quiet: bool = False,
     retry: bool = False,
+    retry_failed: bool = False,
     launcher: str = "local",
     ray_address: str | None = None,
 ) -> RunFolder:
     """Graph and search stored generations, as ``audit`` does sampled ones; ``StoredPrompts`` says in which layouts."""
     stored = stored_prompts(config)
     total = sum(stored.count(i) for i in range(len(stored.prompts)))
-    job = AuditJob(run, config, stored.prompts, total=total, retry=retry, quiet=quiet)
+    job = AuditJob(
+        run, config, stored.prompts, total=total, retry=retry, retry_failed=retry_failed, quiet=quiet
+    )
     count = min(workers or processors(), job.useful_workers(part))
     resources = Resources(threads or 1, int(config.device != "cpu"), ray_address)
     return _launch(job, launcher, resources, count, part)

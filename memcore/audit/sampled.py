@@ -15,6 +15,7 @@ from memcore.sampling.batches import RequestBatch, interleave
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.sample import sample_batch
 from memcore.sampling.screen import Screened, screen_prompts
+from memcore.sampling.seeds import sampler_seed_bits
 from memcore.system.credentials import redact
 from memcore.types import Images, StopReason
 
@@ -35,7 +36,11 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
     graphs: GrowingGraphs | None = None  # made once it is known which device the sampler's images are on
     failed: set[int] = set()
     batches = interleave(
-        ((i, names[i]) for i in wanted), config.make_budget(), config.batch_size, run_seed=config.seed
+        ((i, names[i]) for i in wanted),
+        config.make_budget(),
+        config.batch_size,
+        run_seed=config.seed,
+        seed_bits=sampler_seed_bits(sampler),
     )
     while (batch := batches.next_batch()) is not None:
         for part, images in sample_batch(sampler, batch, context.stages.timed):
@@ -44,9 +49,12 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
                 failed.add(run.prompt_id)
                 context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(images)))
                 continue
+            first_of_run = graphs is None and 0 in todo
             if graphs is None:
                 graphs = start_graphs(settings, images)
             runs = _begin(in_flight, graphs, part, screened)
+            for note in context.watch.look(sampler, part, images, first=first_of_run):
+                context.quarantine(*note)
             with context.stages.timed("graph"):
                 graphs.extend(images, runs)
             if config.keep == "all":
@@ -55,6 +63,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
         context.on_progress(len(batch))
         for prompt_id in failed:
             batches.drop(prompt_id)
+            context.watch.drop(prompt_id)
             if in_flight.pop(prompt_id, None) is not None and graphs is not None:
                 graphs.drop(prompt_id)
         if graphs is None:
@@ -67,7 +76,13 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
             if stop is not None:
                 in_flight[prompt_id].stop = stop
                 context.on_progress(config.generations - len(in_flight[prompt_id].seeds))
-                yield in_flight.pop(prompt_id)
+                notes, nothing = context.watch.end(prompt_id)
+                for note in notes:
+                    context.quarantine(*note)
+                prompt = in_flight.pop(prompt_id)
+                if not nothing:  # else it has failed: the entry in the quarantine says why
+                    yield prompt
+                del prompt  # its images are the memory of a run
                 graphs.drop(prompt_id)
 
 

@@ -10,6 +10,7 @@ from memcore.engine.task import Identity
 from memcore.runs.config import Config
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
+from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import parse_options, redact
 
@@ -28,6 +29,9 @@ def make_source(config: Config, threads: int | None = None) -> Source:
         config.model,
         dtype=config.dtype,
         device=config.device,
+        variant=config.variant,
+        revision=config.revision,
+        scheduler=config.scheduler,
         steps=config.steps,
         guidance_scale=config.guidance_scale,
         batch_size=config.batch_size,
@@ -46,6 +50,9 @@ def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
 def describe_source(source: Source) -> Identity:
     """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
-    return Identity(
-        redact(source.fingerprint), {str(k): redact(str(v)) for k, v in dict(described()).items()}
-    )
+    about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
+    fingerprint = redact(source.fingerprint)
+    if hasattr(source, "seed_bits"):  # other bits are other seeds, and so other images
+        about["seed_bits"] = str(sampler_seed_bits(source))
+        fingerprint = f"{fingerprint} seed_bits={about['seed_bits']}"
+    return Identity(fingerprint, about)

@@ -13,6 +13,7 @@ from memcore.engine.task import Counts, Identity, OnProgress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, RunStart, shard_size
 from memcore.runs.reading import quarantine_table
+from memcore.sampling.watch import SamplerWatch
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress
 
@@ -24,6 +25,7 @@ class AuditWork:
         self._config = config
         self._source = source
         self._threads: int | None = None
+        self._watch = SamplerWatch()
 
     def prepare(self, threads: int | None) -> Identity:
         """Make the source that the configuration names."""
@@ -35,7 +37,7 @@ class AuditWork:
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
         assert self._source is not None
-        context = ShardContext(folder, self._source, self._threads, on_progress)
+        context = ShardContext(folder, self._source, self._threads, on_progress, self._watch)
         done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
         prompts, failed = int(done["prompts"]), int(done["failed"])
         return Counts(prompts, failed, _last_error(folder.storage, task) if failed == prompts else "")
@@ -61,17 +63,20 @@ class AuditJob:
         source: Source | None = None,
         total: int | None = None,
         retry: bool = False,
+        retry_failed: bool = False,
         quiet: bool = False,
     ) -> None:
         """Open the run if it exists, and read the prompts.
 
-        ``total`` is the number of images where they are stored. ``retry`` repeats shards that were given up.
+        ``total`` is the number of images where they are stored. ``retry`` repeats shards that were given up, and
+        ``retry_failed`` the prompts that failed in others.
         """
         self.start = RunStart(run, config, prompts)
         self.work = AuditWork(config, source)
         self._config = config
         self._total = total
         self._retry = retry
+        self._retry_failed = retry_failed
         self._quiet = quiet
         self._progress: Progress | None = None
 
@@ -82,6 +87,9 @@ class AuditJob:
         if self._retry:
             for shard in folder.given_up():
                 folder.forget(shard)
+        if self._retry_failed:
+            for shard in folder.with_failures():
+                folder.reopen(shard)
         self._progress = self._make_progress(folder)
         return folder
 
@@ -115,6 +123,7 @@ class AuditJob:
             shards = -(-count // shard_size(self._config, count))
             return max(1, -(-shards // part[1]) if part else shards)
         again = len(run.given_up()) if self._retry else 0
+        again += len(run.with_failures()) if self._retry_failed else 0
         return max(1, len(list_pending(self, run, part)) + again)
 
     def _make_progress(self, folder: RunFolder) -> Progress:

@@ -53,6 +53,11 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do the shards again that failed three times and were quarantined",
     )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="do the prompts again that failed; all others stay as they are",
+    )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

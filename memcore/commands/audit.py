@@ -42,6 +42,7 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "part": read_part(arguments.part),
         "quiet": arguments.quiet,
         "retry": arguments.retry,
+        "retry_failed": arguments.retry_failed,
         "launcher": arguments.launcher,
         "ray_address": arguments.ray_address,
     }

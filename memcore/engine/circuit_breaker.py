@@ -11,12 +11,19 @@ from memcore.errors import WorkerError
 TASKS = 3
 #: Tries that failed.
 TRIES = 9
+#: Tasks that must have failed one after the other once something succeeded: a few bad ones may be neighbours.
+IN_A_ROW = 10
 #: Items that failed, where tasks end without an error: a good job may have a few such tasks in a row.
 REFUSED = 100
 
 
 class CircuitBreaker(Generic[F]):
-    """Counts failures until something succeeds, for one command. What succeeded in earlier ones does not count."""
+    """Counts failures in a row, for one command: a task that succeeds starts the count again.
+
+    Tasks that raise or whose workers die end the job at any time. Tasks that end without an error but with nothing except
+    refused items do so only while nothing has succeeded: a sampler may refuse many prompts side by side for good reasons,
+    and says by TransientError that it cannot answer at all.
+    """
 
     def __init__(self, job: Job[F], folder: F) -> None:
         self._job = job
@@ -36,22 +43,28 @@ class CircuitBreaker(Generic[F]):
         if counts.failed < counts.items:
             self._succeeded = True
             self._failing.clear()
+            self._tries = self._refused = 0
         elif not self._succeeded:
             self._refused += counts.failed
             self._count(task, counts.error)
 
     def _count(self, task: str, cause: str) -> None:
-        if self._succeeded:
-            return
         self._failing[task] = None
-        if len(self._failing) < TASKS or (self._tries < TRIES and self._refused < REFUSED):
+        if len(self._failing) < (IN_A_ROW if self._succeeded else TASKS):
+            return
+        if self._tries < TRIES and self._refused < REFUSED:
             return
         done = set(finished(self._folder.storage))
         for tried in self._failing:
             if tried in done:
                 # it holds nothing but failures, which the next command may spare it
                 self._job.forget(self._folder, tried)
+        count, nouns, place = len(self._failing), f"{self._job.noun}s", self._folder.storage.place
+        what = (
+            f"{count} {nouns} failed one after the other, so {place} is left as it was before them"
+            if self._succeeded
+            else f"not one of {count} {nouns} could be done, so {place} is left as it was"
+        )
         raise WorkerError(
-            f"not one of {len(self._failing)} {self._job.noun}s could be done, so {self._folder.storage.place} is left "
-            f"as it was. The last error: {cause}\nFix it, and give the same command again: it resumes the run"
+            f"{what}. The last error: {cause}\nFix it, and give the same command again: it resumes the run"
         )

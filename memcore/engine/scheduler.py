@@ -64,7 +64,8 @@ def run_pool(job: Job[F], pool: Pool[F], workers: int, part: Part | None = None)
 
     A worker that dies is replaced. A task that fails, or whose worker dies, is tried again, three times in all; then it
     is given up with its traceback, and the others continue. ConfigError, StoreError and WorkerError end the job: wrong use,
-    a store that cannot be written, and workers that die before they can do anything or of whose tasks not one succeeds.
+    a store that cannot be written, workers that die before they can do anything, tasks that fail one after the other, and
+    a sampler that does not answer (TransientError).
     """
     try:
         return _Schedule(job, pool, part).run(workers)
@@ -80,6 +81,11 @@ def stop_for(kind: Kind, text: str) -> None:
         raise StoreError(text)
     if kind == "load":
         raise WorkerError(f"a worker could not load what it samples from: {text}")
+    if kind == "outage":
+        raise WorkerError(
+            f"the sampler does not answer: {text}\nWhat is finished is kept and nothing is counted as failed. Once it "
+            "answers, give the same command again: it resumes the run"
+        )
 
 
 class _Schedule(Generic[F]):

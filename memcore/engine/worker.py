@@ -13,11 +13,12 @@ from memcore.errors import (
     MemcoreError,
     MissingExtraError,
     StoreError,
+    TransientError,
 )
 from memcore.system.credentials import redact
 
 #: What a worker can report; ``launchers.base.Event`` says of what.
-Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load"]
+Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage"]
 
 
 class Worker(Generic[F]):
@@ -54,6 +55,8 @@ def classify(error: Exception) -> tuple[Kind, str]:
     """Return whether an error ends the job (wrong usage, a store that cannot be written) or only the try at this task."""
     if isinstance(error, StoreError):
         return "store", str(error)
+    if isinstance(error, TransientError):
+        return "outage", redact(str(error))
     if isinstance(error, ArgumentTypeError | ArgumentValueError | ConfigError | MissingExtraError):
         return "usage", redact(str(error))
     return "failed", redact("".join(traceback.format_exception(error)))

@@ -51,6 +51,20 @@ class Config:
 
     source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
     model: Annotated[str, Option("folder or name of a diffusers pipeline", use="sampled")] = ""
+    variant: Annotated[
+        str | None, Option("of the model's files, for example fp16", "name", use="sampled")
+    ] = None
+    revision: Annotated[
+        str | None, Option("of a model on the hub: a branch, tag or commit", "name", use="sampled")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Option(
+            "class of diffusers, for example DDIMScheduler, instead of the model's own",
+            "class",
+            use="sampled",
+        ),
+    ] = None
     images: Annotated[
         str,
         Option(
@@ -193,6 +207,11 @@ class Config:
                 raise ConfigError(
                     "steps is missing: give the number of denoising steps, which changes the images"
                 )
+        for name in ("variant", "revision", "scheduler"):
+            if getattr(self, name) is not None and self.source != "diffusers":
+                raise ConfigError(
+                    f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
+                )
         if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
             raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
         parse_options(self.sampler_options)
@@ -269,7 +288,8 @@ class Config:
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
         decisive = dataclasses.asdict(self)
-        for path in ("model", "images", "prompts", "sampler"):
+        # the sampler's fingerprint has what these three name
+        for path in ("model", "images", "prompts", "sampler", "variant", "revision", "scheduler"):
             decisive.pop(path)
         for name in self._idle():
             decisive.pop(name)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from memcore.images import REASONS
 from memcore.runs.folder import RunFolder
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
 from memcore.types import PromptStatus
 
-#: Reasons of quarantined entries that are no images, and of prompts whose images are not told one by one.
-_NO_IMAGES = ("sampler", "error", "crash")
+#: Reasons of prompts that failed, whose images are not told one by one.
 _UNTOLD = ("changed", "error", "crash")
 
 
@@ -29,7 +29,7 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
         used += int(row["generated"]) - int(row["excluded"])
         reasons["constant"] += int(row["excluded"])
         untold |= row["status"] == PromptStatus.FAILED and row["reason"] in _UNTOLD
-    reasons.update(count_reasons(q for q in folder.iter_quarantine() if q["reason"] not in _NO_IMAGES))
+    reasons.update(count_reasons(q for q in folder.iter_quarantine() if q["reason"] in REASONS))
     pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
     if untold:
         reasons["failed"] += max(0, pointed_at - used - texts - reasons.total())

@@ -224,6 +224,24 @@ class RunFolder:
         """Return the shards that were given up because they failed too often."""
         return [shard for shard in self.done() if self._read_manifest(shard).get("given_up")]
 
+    def with_failures(self) -> list[Shard]:
+        """Return the finished shards with prompts that failed."""
+        return [shard for shard in self.done() if self._read_manifest(shard)["failed"]]
+
+    def reopen(self, shard: Shard) -> None:
+        """Make a finished shard an unfinished one whose checkpoint has all prompts but those that failed."""
+        manifest = self._read_manifest(shard)
+        rows = [r for r in table_to_rows(findings_table(self.storage, shard.task)) if r["status"] != "failed"]
+        kept = {int(row["prompt_id"]) for row in rows}
+        found = quarantine_table(self.storage, shard.task).to_pylist() if self._has_quarantine(shard) else []
+        notes = [entry for entry in found if entry["prompt_id"] in kept]
+        record = ShardRecord(rows, notes, dict(manifest["seconds"]), float(manifest["started"]))
+        self.write_partial(shard, record)  # first: killed in between, the shard is still finished
+        self.forget(shard)
+
+    def _has_quarantine(self, shard: Shard) -> bool:
+        return self.storage.exists(layout.quarantine_name(shard.task))
+
     def forget(self, shard: Shard) -> None:
         """Remove the shard's files, its manifest first, so that it is done again."""
         self.storage.remove(layout.manifest_name(shard.task))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Budget, LargestClique
-from memcore.sampling.seeds import derive_seeds
+from memcore.sampling.seeds import SEED_BITS, derive_seeds
 from memcore.types import Request, StopReason
 
 
@@ -48,6 +48,7 @@ class RequestBatch(Sequence[Request]):
         self._requests: tuple[Request, ...] | None = None
 
     def __len__(self) -> int:
+        """Return the number of images asked for."""
         return self._length
 
     @overload
@@ -57,9 +58,11 @@ class RequestBatch(Sequence[Request]):
     def __getitem__(self, index: slice) -> tuple[Request, ...]: ...
 
     def __getitem__(self, index: int | slice) -> Request | tuple[Request, ...]:
+        """Return one Request, or those of a slice."""
         return self.requests()[index]
 
     def __iter__(self) -> Iterator[Request]:
+        """Yield the Requests, in order."""
         return iter(self.requests())
 
     def requests(self) -> tuple[Request, ...]:
@@ -77,19 +80,27 @@ class Batches:
     """An iterator over batches of Requests, made by ``interleave``. Between two batches it takes decisions."""
 
     def __init__(
-        self, prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, run_seed: int
+        self,
+        prompts: Iterable[tuple[int, str]],
+        budget: Budget,
+        batch_size: int,
+        run_seed: int,
+        seed_bits: int = SEED_BITS,
     ) -> None:
         self._prompts = iter(prompts)
         self._budget = budget
         self._size = arrays.check_count(batch_size, "batch_size")
         self._seed = arrays.check_count(run_seed, "run_seed", 0, 2**63 - 1)
+        self._seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
         self._open: dict[int, _Open] = {}
         self._begun: set[int] = set()
 
     def __iter__(self) -> Iterator[tuple[Request, ...]]:
+        """Return the batches themselves: they can be read once."""
         return self
 
     def __next__(self) -> tuple[Request, ...]:
+        """Return the next batch; raise StopIteration when no image is left to sample."""
         batch = self.next_batch()
         if batch is None:
             raise StopIteration
@@ -112,7 +123,7 @@ class Batches:
         return [prompt.prompt_id for prompt in self._open.values() if not prompt.allowance]
 
     def due(self) -> list[int]:
-        """Return ``awaiting_decision()``: its former name."""
+        """Return ``awaiting_decision()``, whose former name this is."""
         return self.awaiting_decision()
 
     def decide(self, prompt_id: int, largest: LargestClique) -> StopReason | None:
@@ -145,7 +156,7 @@ class Batches:
         """Add what the budget granted this prompt, at most ``left`` images, and return how many that are."""
         count = min(prompt.allowance, left)
         if count:
-            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated)
+            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated, bits=self._seed_bits)
             runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds))
             prompt.generated += count
             prompt.allowance -= count
@@ -164,7 +175,12 @@ def _untold() -> tuple[int, int]:
 
 
 def interleave(
-    prompts: Iterable[tuple[int, str]], budget: Budget, batch_size: int, *, run_seed: int
+    prompts: Iterable[tuple[int, str]],
+    budget: Budget,
+    batch_size: int,
+    *,
+    run_seed: int,
+    seed_bits: int = SEED_BITS,
 ) -> Batches:
     """Return batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
@@ -179,4 +195,4 @@ def interleave(
     >>> [[r.prompt_id for r in batch] for batch in batches]
     [[0, 0, 0, 1], [1, 1]]
     """
-    return Batches(prompts, budget, batch_size, run_seed)
+    return Batches(prompts, budget, batch_size, run_seed, seed_bits)

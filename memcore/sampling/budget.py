@@ -55,9 +55,11 @@ class Fixed:
     generations: int = 500
 
     def __post_init__(self) -> None:
+        """Check the number of images."""
         arrays.check_count(self.generations, "generations")
 
     def decide(self, generated: int, largest: LargestClique) -> Decision:
+        """Grant what is left of the fixed number; never ask for the largest clique."""
         left = self.generations - generated
         return Decision(left) if left > 0 else Decision(0, StopReason.ALL)
 
@@ -101,6 +103,7 @@ class Sequential:
     look_every: int = LOOK_EVERY
 
     def __post_init__(self) -> None:
+        """Check the rates and the numbers of images."""
         _check_rate(self.copy_rate, "copy_rate")
         _check_rate(self.miss_rate, "miss_rate")
         arrays.check_count(self.generations, "generations")
@@ -115,6 +118,7 @@ class Sequential:
         )
 
     def decide(self, generated: int, largest: LargestClique) -> Decision:
+        """Stop a prompt that is found, impossible or futile; else grant the images up to the next look."""
         if generated >= self.generations:
             return Decision(0, StopReason.ALL)
         # Found needs a clique that is there (lower). Giving up needs that no larger one can be there (upper): where a

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
+from memcore.sampling.seeds import SEED_BITS
+from memcore.sampling.transient import as_transient
 from memcore.types import Images, Request
 
 
@@ -21,11 +24,14 @@ class CallableSampler:
     ----------
     function
         Takes a list of N prompts and a list of N seeds; returns uint8 (N, H, W, C), NumPy or torch, or a list of N
-        arrays (H, W, C) or PIL images. Each image must depend on nothing but its prompt and its seed.
+        arrays (H, W, C) or PIL images, with None where an image could not be made. Each image must depend on nothing but
+        its prompt and its seed.
     image_shape
         (H, W, C).
     fingerprint
         Names all that changes images: a run that was started with one fingerprint is not resumed with another.
+    seed_bits
+        Bits of the seeds that the function takes, where it takes fewer than 63: 32 for many hosted APIs, 53 for JavaScript.
 
     Raises
     ------
@@ -47,6 +53,8 @@ class CallableSampler:
         function: Callable[[list[str], list[int]], Any],
         image_shape: tuple[int, int, int],
         fingerprint: str,
+        *,
+        seed_bits: int | None = None,
     ) -> None:
         if not callable(function):
             raise ArgumentTypeError(f"function must be callable, got {type(function).__name__}")
@@ -58,6 +66,8 @@ class CallableSampler:
         self.image_shape = (h, w, c)
         self.fingerprint = fingerprint
         self._function = function
+        if seed_bits is not None:
+            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
 
     def describe(self) -> dict[str, str]:
         """Return what the run's run.toml says of the sampler."""
@@ -68,12 +78,41 @@ class CallableSampler:
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
         except Exception as error:
+            if (transient := as_transient(error)) is not None:
+                raise transient from error
             raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
+        broken = None
         if isinstance(answer, list | tuple):
+            answer, broken = _replace_broken(answer, self.image_shape)
             answer = _stack(answer)
         unflagged = Images(answer, np.zeros(len(requests), dtype=np.bool_))
         check_images(unflagged, requests, self.image_shape)
-        return Images(answer, flag_constant(answer))
+        flagged = flag_constant(answer)
+        return Images(answer, flagged, broken) if broken is None else Images(answer, flagged | broken, broken)
+
+
+def _replace_broken(
+    images: Sequence[Any], shape: tuple[int, int, int]
+) -> tuple[Sequence[Any], NDArray[np.bool_] | None]:
+    """Put a black image where there is None or a picture that cannot be decoded; say where, or None for nowhere."""
+    read = [image if arrays.is_torch(image) else _read(image) for image in images]
+    broken = np.array([image is None for image in read], dtype=np.bool_)
+    if not broken.any():
+        return read, None
+    like: Any = next((image for image in read if image is not None), None)
+    black = np.zeros(shape, dtype=np.uint8)
+    filler = like.new_zeros(shape) if arrays.is_torch(like) else black
+    return [filler if image is None else image for image in read], broken
+
+
+def _read(image: Any) -> Any:
+    """Return a picture as an array, and None for one that is cut or damaged."""
+    if image is None:
+        return None
+    try:
+        return np.asarray(image)
+    except OSError:  # PIL decodes late
+        return None
 
 
 def _stack(images: Sequence[Any]) -> Any:

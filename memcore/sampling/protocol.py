@@ -18,6 +18,10 @@ class Sampler(Protocol):
 
     ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
     kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
+
+    A sampler may also have ``seed_bits``, an integer up to 63: seeds are then below 2^seed_bits, for an API that takes
+    32 bits, or 53 for one in JavaScript. ``describe()`` says for people what the fingerprint is made from.
+    ``check_prompt(prompt)`` returns what of a prompt is lost, for example a text that is cut, or "" if nothing is.
     """
 
     fingerprint: str
@@ -60,3 +64,12 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
         )
     if type(flagged) is not np.ndarray or flagged.dtype != np.bool_ or flagged.shape != (len(requests),):
         raise SamplerError(f"the sampler's flagged must be bool of shape ({len(requests)},), got {flagged!r}")
+    broken = images.broken
+    if broken is None:
+        return
+    if not isinstance(broken, np.ndarray) or broken.dtype != np.bool_ or broken.shape != flagged.shape:
+        raise SamplerError(
+            f"the sampler's broken must be None or bool of shape ({len(requests)},), got {broken!r}"
+        )
+    if (broken & ~flagged).any():
+        raise SamplerError("the sampler's broken images must be flagged as well: they are never compared")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from memcore.errors import MemcoreError, SamplerError
+from memcore.errors import MemcoreError, SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch
 from memcore.sampling.protocol import Sampler, check_images
+from memcore.sampling.transient import as_transient, patiently
 from memcore.types import Images
 
 
@@ -16,11 +17,13 @@ def sample_batch(
 ) -> Iterator[tuple[RequestBatch, Images | SamplerError]]:
     """Yield the batch and its images; if it fails, each prompt's part of it, with images or why there are none.
 
-    ``timed("sample")`` measures the sampler's seconds.
+    ``timed("sample")`` measures the sampler's seconds. Raises TransientError if the sampler cannot answer for minutes.
     """
     try:
         with timed("sample"):
             images = _sample(sampler, batch)
+    except TransientError:
+        raise
     except SamplerError as error:
         first_error = error
     else:
@@ -34,6 +37,8 @@ def sample_batch(
         try:
             with timed("sample"):
                 images = _sample(sampler, part)
+        except TransientError:
+            raise
         except SamplerError as error:
             yield part, error
         else:
@@ -42,11 +47,17 @@ def sample_batch(
 
 def _sample(sampler: Sampler, requests: RequestBatch) -> Images:
     """Return the sampler's images, checked; SamplerError for whatever it raises."""
-    try:
-        images = sampler.sample(requests)
-    except MemcoreError:
-        raise
-    except Exception as error:
-        raise SamplerError(f"the sampler raised {type(error).__name__}: {error}") from error
+
+    def ask() -> Images:
+        try:
+            return sampler.sample(requests)
+        except Exception as error:
+            if (transient := as_transient(error)) is not None and transient is not error:
+                raise transient from error
+            if isinstance(error, MemcoreError):
+                raise
+            raise SamplerError(f"the sampler raised {type(error).__name__}: {error}") from error
+
+    images = patiently(ask)
     check_images(images, requests, sampler.image_shape)
     return images

@@ -16,9 +16,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import ConfigError, SamplerError
+from memcore.errors import ConfigError, SamplerError, TransientError
 from memcore.sampling.protocol import Sampler
-from memcore.sampling.seeds import derive_seeds
+from memcore.sampling.seeds import derive_seeds, sampler_seed_bits
+from memcore.sampling.transient import patiently
 from memcore.types import Request
 
 
@@ -139,13 +140,18 @@ def screen_prompts(
         )
 
     screened: dict[int, Screened] = {}
+    bits = sampler_seed_bits(sampler)
 
     def judge(ids: Sequence[int]) -> None:
         requests = [
-            Request(i, prompts[i], seed) for i in ids for seed in derive_seeds(run_seed, i, seeds).tolist()
+            Request(i, prompts[i], seed)
+            for i in ids
+            for seed in derive_seeds(run_seed, i, seeds, bits=bits).tolist()
         ]
         try:
-            seen = sampler.first_step(requests, guidance_scale=guidance_scale)
+            seen = patiently(lambda: sampler.first_step(requests, guidance_scale=guidance_scale))
+        except TransientError:
+            raise
         except SamplerError:
             if len(ids) > 1:
                 for i in ids:

@@ -80,7 +80,8 @@ def test_a_finished_run_does_nothing_again(undisturbed: RunFolder) -> None:
 def test_batches_mix_prompts_and_stay_full(tmp_path: Path) -> None:
     sampler = SyntheticSampler()
     run(tmp_path / "run", sampler, shard_prompts=7)
-    assert sampler.batches == [16] * (7 * GENERATIONS // 16) + [7 * GENERATIONS % 16]
+    first, *rest = [16] * (7 * GENERATIONS // 16) + [7 * GENERATIONS % 16]
+    assert sampler.batches == [first, 1, *rest]  # the first request of a run is sampled twice, to compare
 
 
 def test_changed_configuration_is_refused_with_the_difference(undisturbed: RunFolder) -> None:

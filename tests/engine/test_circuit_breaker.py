@@ -149,3 +149,28 @@ def test_workers_that_all_die(tmp_path: Path, launcher: str) -> None:
         repaired = subprocess.run(command, capture_output=True, text=True, check=False)
         assert repaired.returncode == 0, repaired.stderr
         assert not RunFolder.open(tmp_path / "run").pending()
+
+
+class Dying(SyntheticSampler):
+    """Answers ``good`` batches; then each call raises what is no fault of a prompt, as a GPU that was lost does."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self.good = good
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+        if len(self.batches) >= self.good:
+            raise RuntimeError("CUDA error: device lost")
+        return (16, 16, 3)
+
+
+def test_shards_that_fail_one_after_the_other_end_a_run_after_a_good_start(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=r"10 shards failed one after the other.*device lost"):
+        audit(tmp_path / "run", CONFIG, sampler=Dying(5), prompts=PROMPTS, quiet=True)
+    run = RunFolder.open(tmp_path / "run")
+    assert run.done()
+    assert not run.given_up()
+    done = audit(tmp_path / "run", CONFIG, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)
+    assert not done.pending()
+    assert not [r for r in done.findings() if r["status"] == "failed"]

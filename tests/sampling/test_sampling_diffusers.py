@@ -354,9 +354,11 @@ def test_answers_that_are_no_images_are_refused(monkeypatch: pytest.MonkeyPatch)
     sampler = make_sampler()
     pipe = type(sampler._pipe)
     answers = {
-        "answered with something else than images: images must lie in .0, 1.": torch.full((4, 3, 8, 8), -0.5),
-        "answered with something else than images: images must be a tensor": torch.zeros(4, 3),
-        "answered with something else than images: 3 images for 4 requests": torch.zeros(3, 3, 8, 8),
+        "answered with something other than images: images must lie in .0, 1.": torch.full(
+            (4, 3, 8, 8), -0.5
+        ),
+        "answered with something other than images: images must be a tensor": torch.zeros(4, 3),
+        "answered with something other than images: 3 images for 4 requests": torch.zeros(3, 3, 8, 8),
     }
     for text, images in answers.items():
         answer = d.ImagePipelineOutput(images=images)
@@ -368,3 +370,39 @@ def test_answers_that_are_no_images_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_model_that_is_not_there(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be loaded as a diffusers pipeline"):
         DiffusersSampler.load(str(tmp_path), steps=1, guidance_scale=1.0, batch_size=1)
+
+
+def test_one_nan_costs_its_image_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row 24: a decoder that overflows for one seed failed the whole prompt."""
+    pipe = make_pipe(SD)
+    good = make_sampler(pipe=pipe).sample(REQUESTS)
+    decode = pipe.vae.decode
+
+    def overflow(latents: Any, *rest: Any, **options: Any) -> Any:
+        answer = decode(latents, *rest, **options)
+        (answer[0] if isinstance(answer, tuple) else answer.sample)[1, 0, 3, 3] = torch.nan
+        return answer
+
+    monkeypatch.setattr(pipe.vae, "decode", overflow)
+    images = make_sampler(pipe=pipe).sample(REQUESTS)
+    assert images.flagged.tolist() == [False, True, False]
+    assert images.broken is not None
+    assert images.broken.tolist() == [False, True, False]
+    assert good.broken is None
+    assert np.array_equal(pixels(images)[::2], pixels(good)[::2])
+    assert not pixels(images)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "long", "cut"),
+    [
+        (SD, 40, "the pipeline reads 16"),
+        ("stable diffusion xl", 40, "the pipeline reads 16"),
+        ("ddpm", 40, ""),
+    ],
+)
+def test_a_prompt_that_the_pipeline_cuts_is_told(name: str, long: int, cut: str) -> None:
+    sampler = make_sampler(name)
+    assert sampler.check_prompt("a dog") == ""
+    assert cut in sampler.check_prompt("x" * long)
+    assert bool(sampler.check_prompt("x" * long)) == bool(cut)

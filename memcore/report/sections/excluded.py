@@ -15,6 +15,10 @@ ORDER = 60
 LABEL = "Left out"
 REASONS = {
     "sampler": "the sampler raised for this prompt",
+    "broken-image": "images of NaN or without a picture, left out of their prompts",
+    "same-image": "a prompt with one image for several seeds: the sampler ignores seeds or answers from a cache",
+    "unrepeatable": "a seed that gave two different images",
+    "long-prompt": "a prompt with more tokens than the pipeline reads",
     "empty": "a prompt without a readable image",
     "error": "a shard that raised three times and was quarantined",
     "crash": "a shard whose workers died three times and that was quarantined",

@@ -23,6 +23,8 @@ _ASK_NUMPY = {"deepfloyd_if", "kandinsky", "kandinsky2_2", "kandinsky3"}
 STEPS = re.compile(r"((prior|decoder|super_res)_)?num_inference_steps")
 GUIDANCE = re.compile(r"((prior|decoder|super_res)_)?guidance_scale")
 TEXTS = re.compile(r"(negative_)?prompt(_\d+)?")
+#: What decides an image instead of its prompt or its seed, and would be the same for all of them.
+INSTEAD = re.compile(r"(\w+_)?(latents|noise)|(?!negative_)(\w+_)?prompt_(embeds|attention_mask)(_\d+)?")
 SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
 
 
@@ -39,6 +41,12 @@ def call_arguments(
     """Return the arguments of every call; raise if the pipeline does not take one or needs another."""
     name = pipeline.__name__
     for key in options:
+        if INSTEAD.fullmatch(key) and key in parameters:
+            raise ArgumentValueError(
+                f"call_options holds {key!r}, which would take the place of "
+                f"{'the prompts' if 'prompt' in key else 'the noise of the seeds'}: every image would be made from it. "
+                "Leave it out"
+            )
         if key in SET_HERE or key not in parameters:
             why = "is set by the sampler" if key in SET_HERE else f"is no argument of {name}"
             raise ArgumentValueError(f"call_options holds {key!r}, which {why}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from memcore.errors import ArgumentValueError
+from memcore.sampling.diffusers.content import Contents, hash_tensor
 
 #: Where a model was loaded from and by which version it was saved: true of the file, not of the images.
 _IGNORED_CONFIG = (
@@ -21,12 +22,10 @@ _IGNORED_CONFIG = (
 )
 #: Switches that stand outside the configuration and change images.
 _SWITCHES = ("use_slicing", "use_tiling")
-#: Bytes hashed at a time: a copy of a whole text encoder would double the memory.
-_CHUNK_BYTES = 2**28
 
 
 def component_digest(component: Any, name: str) -> str:
-    """``Class sha256[:16]`` over configuration and every weight, whole and not sampled; folder names are not in it.
+    """Return ``Class sha256[:16]`` over configuration and every weight, whole and not sampled; folder names are not in it.
 
     Two models that differ in one bit of one weight have two digests. It is taken once a sampler: 1 to 2 GB a second and
     core, so some seconds for Stable Diffusion.
@@ -51,15 +50,11 @@ def _hash_tensor(digest: Any, where: str, key: str, tensor: Any) -> None:
             f"pipe holds no values for {where}: its weights are offloaded; enable_model_cpu_offload() keeps them"
         )
     digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-    flat = tensor.detach().flatten()
-    step = max(1, _CHUNK_BYTES // max(1, flat.element_size()))
-    for start in range(0, flat.numel(), step):
-        raw: Any = flat[start : start + step].cpu().contiguous().view(torch.uint8).numpy()
-        digest.update(raw)
+    hash_tensor(digest, tensor)
 
 
 def _config_text(component: Any) -> str:
-    """A component's configuration as stable text, without the names of folders and versions."""
+    """Return a component's configuration as stable text, without the names of folders and versions."""
     if component is None or isinstance(component, bool | int | float | str):
         return repr(component)
     config = getattr(component, "config", None)
@@ -75,3 +70,22 @@ def _config_text(component: Any) -> str:
     if hasattr(component, "to_json_string"):
         return str(component.to_json_string())
     return type(component).__name__
+
+
+def describe_option(value: Any) -> str:
+    """Return an argument of the pipeline's call as text: numbers and texts as they are, all else by its content.
+
+    Raises NoContentError for an object that has no content to compare.
+    """
+    if _is_plain(value):
+        return str(value)
+    text = Contents().text(value)
+    return f"{type(value).__name__} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(k) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

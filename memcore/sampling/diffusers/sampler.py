@@ -1,4 +1,4 @@
-"""Any diffusers text-to-image or unconditional pipeline as a sampler. The only file that imports diffusers.
+"""Any diffusers text-to-image or unconditional pipeline as a sampler. Only this folder imports diffusers.
 
 Source: Carlini et al. 2023, section 4.2: 500 images a prompt with different seeds; docs/sampling.md for what was tried.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.distance import to_uint8
-from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError, SamplerError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
 from memcore.sampling.diffusers.first_step import watch_first_step
@@ -27,13 +27,13 @@ from memcore.sampling.screen import FirstStep, first_images, join
 from memcore.types import Images, Request
 
 try:
-    import diffusers
     import torch
     from diffusers import DiffusionPipeline
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
-    from memcore.sampling.diffusers.digest import component_digest
+    from memcore.sampling.diffusers.changes import find_changes
+    from memcore.sampling.diffusers.content import NoContentError
+    from memcore.sampling.diffusers.digest import component_digest, describe_option
+    from memcore.sampling.diffusers.loading import load_pipeline
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -49,7 +49,7 @@ CPU_THREADS = 1
 class DiffusersSampler:
     """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
 
-    Each image has a generator of its own, made anew from its seed on the CPU; a batch holds requests of any prompts, and
+    Each image has a generator of its own, made from its seed on the CPU; a batch holds requests of any prompts, and
     a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
     diffusers rounds when it saves. Modules in training mode (those built by hand are) are put into evaluation mode:
     dropout would change images from call to call. The pipeline must not be changed while the sampler lives.
@@ -117,6 +117,7 @@ class DiffusersSampler:
             negative_prompt,
             dict(call_options or {}),
         )
+        self._options = _described_options(self._call)
         self._shape: tuple[int, int, int] | None = None
         self._described: dict[str, str] | None = None
         for component in self._pipe.components.values():
@@ -141,36 +142,16 @@ class DiffusersSampler:
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
         over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
-        if dtype not in ("float32", "float16", "bfloat16"):
-            raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
-        chosen: dict[str, Any] = {
-            k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
-        }
-        try:
-            with _quiet():
-                chosen[_dtype_argument()] = getattr(torch, dtype)
-                pipe = DiffusionPipeline.from_pretrained(model, **chosen)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ConfigError(f"model={model!r} cannot be loaded as a diffusers pipeline: {first}") from error
-        if scheduler is not None:
-            kind = getattr(diffusers, scheduler, None)
-            if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
-                raise ConfigError(f"scheduler={scheduler!r} is no scheduler class of diffusers")
-            if "scheduler" not in pipe.components:
-                raise ConfigError(f"scheduler must be None, since {type(pipe).__name__} has no single one")
-            pipe.scheduler = cast(Any, kind).from_config(pipe.scheduler.config)
-        try:
-            pipe = pipe.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        pipe = load_pipeline(
+            model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
+        )
         return cls(pipe, **options)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C): known after the first batch; asked for before, one image is sampled to see."""
         if self._shape is None:
-            pixels, _ = self._sample_batch([Request(0, "a picture", 0)], 1)
+            pixels = self._sample_batch([Request(0, "a picture", 0)], 1).pixels
             self._shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         return self._shape
 
@@ -194,7 +175,8 @@ class DiffusersSampler:
             self._described = {
                 "pipeline": type(self._pipe).__name__,
                 **{f"component.{name}": component_digest(c, name) for name, c in components},
-                **{f"call.{name}": str(value) for name, value in sorted(self._call.items())},
+                **{f"changed.{name}": text for name, text in find_changes(self._pipe, self.steps).items()},
+                **self._options,
                 **{f"default.{name}": value for name, value in sorted(defaults.items())},
                 "batch_size": str(self.batch_size),
                 "dtype": str(self._pipe.dtype).removeprefix("torch."),
@@ -213,8 +195,11 @@ class DiffusersSampler:
             raise ArgumentValueError("requests must hold at least one request")
         size = self.cpu_batch if self._on_cpu else self.batch_size
         parts = [self._sample_batch(requests[s : s + size], size) for s in range(0, len(requests), size)]
-        pixels = torch.cat([p for p, _ in parts])
-        images = Images(pixels, np.concatenate([f for _, f in parts]))
+        pixels = torch.cat([part.pixels for part in parts])
+        broken = np.concatenate([part.broken for part in parts if part.broken is not None])
+        images = Images(
+            pixels, np.concatenate([part.flagged for part in parts]), broken if broken.any() else None
+        )
         shape = self._shape or (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         check_images(images, requests, shape)
         self._shape = shape
@@ -246,7 +231,7 @@ class DiffusersSampler:
         return join(parts)
 
     def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
-        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are the same.
+        """Sample two requests together and the second one alone; raise SamplerError unless its bytes are equal.
 
         For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
         own), and then no image can be made again.
@@ -260,6 +245,28 @@ class DiffusersSampler:
                 f"an image of {name} depends on what else is in its batch, or on chance: the same request gave images "
                 f"that are up to {levels} levels apart"
             )
+
+    def check_prompt(self, prompt: str) -> str:
+        """Return what is lost of a prompt that every tokenizer of the pipeline cuts; nothing if one reads it all."""
+        cut = []
+        for name, tokenizer in sorted(self._pipe.components.items()):
+            if tokenizer is None or not name.startswith("tokenizer") or not callable(tokenizer):
+                continue
+            limit = int(getattr(tokenizer, "model_max_length", 0) or 0)
+            if "max_sequence_length" in self._parameters and "CLIP" not in type(tokenizer).__name__:
+                default = self._parameters["max_sequence_length"].default
+                limit = min(limit, self._call.get("max_sequence_length", default))
+            tokens = len(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+            if not limit or tokens <= limit:
+                return ""
+            cut.append((limit, tokens))
+        if not cut:
+            return ""
+        limit, tokens = max(cut)
+        return (
+            f"the prompt has {tokens} tokens and the pipeline reads {limit}: the end of the prompt changes no image. "
+            "Shorten it"
+        )
 
     @property
     def _device(self) -> torch.device:
@@ -287,8 +294,8 @@ class DiffusersSampler:
         )  # some take no list, for example aMUSEd
         return arguments
 
-    def _sample_batch(self, requests: Sequence[Request], size: int) -> tuple[Any, NDArray[np.bool_]]:
-        """Return (count, H, W, C) uint8 and (count,) bool from one call of the pipeline with ``size`` images."""
+    def _sample_batch(self, requests: Sequence[Request], size: int) -> Images:
+        """Return the requests' images from one call of the pipeline with ``size`` images."""
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
@@ -303,19 +310,20 @@ class DiffusersSampler:
             unit = _channels_last(getattr(answer, "images", None))
             if len(unit) != size:
                 raise ArgumentValueError(f"{len(unit)} images for {size} requests")
-            pixels = to_uint8(unit[:count]).to(self._device)
+            unit, broken = _without_nan(unit[:count])
+            pixels = to_uint8(unit).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
-            raise SamplerError(f"{name} answered with something else than images: {error}") from error
-        flagged = flag_constant(pixels)
+            raise SamplerError(f"{name} answered with something other than images: {error}") from error
+        flagged = flag_constant(pixels) | broken
         for verdict in ("nsfw_content_detected", "nsfw_detected", "watermark_detected"):
             found = getattr(answer, verdict, None)
             if found is not None:
                 flagged = flagged | np.array([bool(f) for f in found[:count]], dtype=np.bool_)
-        return pixels, flagged
+        return Images(pixels, flagged, broken)
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
-        """Set what the caller may have set otherwise: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
+        """Set what the caller may have set differently: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
         if not self._on_cpu:
             with torch.backends.cudnn.flags(
                 enabled=torch.backends.cudnn.enabled,
@@ -339,6 +347,32 @@ class DiffusersSampler:
         return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)
 
 
+def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a description says of the call's arguments. Raises ArgumentValueError for one without content."""
+    described = {}
+    for name, value in sorted(call.items()):
+        try:
+            described[f"call.{name}"] = describe_option(value)
+        except NoContentError as error:
+            raise ArgumentValueError(
+                f"call_options holds {name!r}, which cannot be put into the fingerprint: {error}. Give numbers, texts, "
+                "tensors, arrays, pictures or functions"
+            ) from None
+    return described
+
+
+def _without_nan(images: Any) -> tuple[Any, NDArray[np.bool_]]:
+    """Return the images with black in place of those that hold NaN or infinity, and which these are.
+
+    In float16 a decoder overflows for single seeds: that costs the image, not its prompt.
+    """
+    if not images.is_floating_point():
+        return images, np.zeros(len(images), dtype=np.bool_)
+    finite = torch.isfinite(images).flatten(1).all(1)
+    broken = np.asarray((~finite).cpu())
+    return (torch.where(finite[:, None, None, None], images, 0) if broken.any() else images), broken
+
+
 def _channels_last(images: Any) -> Any:
     """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
     if isinstance(images, list) and images:
@@ -350,27 +384,6 @@ def _channels_last(images: Any) -> Any:
             f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
         )
     return images.permute(0, 2, 3, 1)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
-    loggers = [diffusers_logging, transformers_logging]
-    before = [logger.get_verbosity() for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, verbosity in zip(loggers, before, strict=True):
-            logger.set_verbosity(verbosity)
-            logger.enable_progress_bar()
-
-
-def _dtype_argument() -> str:
-    """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
-    return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
 
 
 def _memcore_version() -> str:

@@ -1,0 +1,190 @@
+"""What a worker notices about its sampler while it samples: seeds that decide nothing, images that come out otherwise.
+
+Each breaks what an audit rests on, and none raises by itself. The checks take a checksum of each image, and one more image
+at the start of a run and after every ``CHECK_EVERY`` images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore import arrays
+from memcore.errors import ConfigError, SamplerError, TransientError
+from memcore.sampling.batches import RequestBatch, SeedRun
+from memcore.sampling.protocol import Sampler
+from memcore.sampling.transient import patiently
+from memcore.types import Images
+
+#: Images of a worker between two requests that are sampled twice.
+CHECK_EVERY = 5_000
+#: Prompts, all of whose images are one image, that end a run of which no prompt has two different ones.
+STUCK = 3
+
+_log = logging.getLogger("memcore")
+
+
+class Note(NamedTuple):
+    """An entry for a run's quarantine: a prompt, a reason code and what was noticed."""
+
+    prompt_id: int
+    prompt: str
+    reason: str
+    detail: str
+
+
+@dataclasses.dataclass
+class _Prompt:
+    """Counts of a prompt's images: all, those that hold no picture, and those compared; checksums of the latter."""
+
+    text: str
+    images: int = 0
+    broken: int = 0
+    compared: int = 0
+    checksums: set[int] = dataclasses.field(default_factory=set)
+
+
+class SamplerWatch:
+    """The notes of one worker, for as long as it lives."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, _Prompt] = {}
+        self._stuck = 0
+        self._varied = False
+        self._since_check = 0
+        self._said: set[str] = set()
+
+    def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
+        """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
+        sums = checksums(images.pixels)
+        broken = images.broken if images.broken is not None else np.zeros(len(sums), np.bool_)
+        start = 0
+        for run in batch.runs:
+            part = slice(start, start + len(run.seeds))
+            start = part.stop
+            if run.prompt_id not in self._prompts:
+                self._prompts[run.prompt_id] = _Prompt(run.prompt)
+                yield from self._length(sampler, run)
+            prompt = self._prompts[run.prompt_id]
+            used = ~images.flagged[part]
+            prompt.images += len(run.seeds)
+            prompt.broken += int(broken[part].sum())
+            prompt.compared += int(used.sum())
+            prompt.checksums.update(sums[part][used].tolist())
+        self._since_check += len(sums)
+        if first or self._since_check >= CHECK_EVERY:
+            self._since_check = 0
+            yield from self._again(sampler, batch, images)
+
+    def drop(self, prompt_id: int) -> None:
+        """Forget a prompt that failed."""
+        self._prompts.pop(prompt_id, None)
+
+    def end(self, prompt_id: int) -> tuple[list[Note], bool]:
+        """Return what a prompt's images showed, and whether not one of them holds a picture.
+
+        Raises ConfigError once the first prompts show that the seed decides nothing.
+        """
+        prompt = self._prompts.pop(prompt_id)
+        if prompt.broken == prompt.images:
+            text = f"not one of {prompt.images} images holds a picture: the sampler gave NaN, or nothing"
+            return [Note(prompt_id, prompt.text, "sampler", text)], True
+        notes = []
+        if prompt.broken:
+            text = f"{prompt.broken} of {prompt.images} images hold NaN or no picture: they were left out"
+            notes.append(self._note(prompt_id, prompt.text, "broken-image", text))
+        repeated = prompt.compared - len(prompt.checksums)
+        if repeated:
+            text = (
+                f"{prompt.compared} images of different seeds are {len(prompt.checksums)} different images, byte for byte: "
+                "the sampler ignores the seed, cuts it short, or answers from a cache. Pass the whole seed on and turn "
+                "caches off"
+            )
+            notes.append(self._note(prompt_id, prompt.text, "same-image", text))
+        self._decide(prompt)
+        return notes, False
+
+    def _decide(self, prompt: _Prompt) -> None:
+        if len(prompt.checksums) > 1:
+            self._varied = True
+        elif prompt.compared > 1:
+            self._stuck += 1
+        if self._stuck >= STUCK and not self._varied:
+            raise ConfigError(
+                f"the sampler gave one image for all seeds, for each of {self._stuck} prompts: every prompt would be a "
+                "finding. It ignores the seed or answers from a cache: pass the seed on, turn caches off, and start "
+                "in another folder"
+            )
+
+    def _length(self, sampler: Sampler, run: SeedRun) -> Iterator[Note]:
+        check = getattr(sampler, "check_prompt", None)
+        if check is not None and (text := check(run.prompt)):
+            yield self._note(run.prompt_id, run.prompt, "long-prompt", str(text))
+
+    def _again(self, sampler: Sampler, batch: RequestBatch, images: Images) -> Iterator[Note]:
+        """Sample the batch's first request a second time, and compare."""
+        run = batch.runs[0]
+        once = RequestBatch([SeedRun(run.prompt_id, run.prompt, run.seeds[:1])])
+        try:
+            second = patiently(lambda: sampler.sample(once))
+        except TransientError:
+            raise
+        except Exception as error:
+            if not isinstance(error, SamplerError):
+                _log.debug("the second sampling of a request failed", exc_info=True)
+            return
+        before, after = (np.asarray(_on_host(i.pixels[0])).astype(np.int16) for i in (images, second))
+        levels = int(np.abs(before - after).max()) if before.shape == after.shape else 255
+        if levels:
+            text = (
+                f"seed {int(run.seeds[0])} gave two different images, up to {levels} levels of 255 apart, alone and in a "
+                f"batch of {len(batch)}: an image must depend on its prompt and its seed alone. A finding cannot be made "
+                "again; give each image a random generator of its own"
+            )
+            yield self._note(run.prompt_id, run.prompt, "unrepeatable", text)
+
+    def _note(self, prompt_id: int, prompt: str, reason: str, text: str) -> Note:
+        if reason not in self._said:
+            self._said.add(reason)
+            _log.warning("memcore: prompt %d: %s (told once; the run's quarantine has all)", prompt_id, text)
+        return Note(prompt_id, prompt, reason, text)
+
+
+def checksums(pixels: Any) -> NDArray[np.int64]:
+    """Return (N,) int64 of (N, H, W, C) uint8, computed where the images are: different for different images.
+
+    A sum of the image's words by fixed random odd weights, modulo 2^64: two images that differ share it with a chance of
+    about 2^-60.
+    """
+    count = int(pixels.shape[0])
+    size = int(np.prod(pixels.shape[1:]))
+    if arrays.is_torch(pixels) and pixels.device.type == "cpu":
+        pixels = pixels.detach().numpy()  # ten times as fast: torch would store the products
+    if arrays.is_torch(pixels):
+        import torch
+
+        flat = pixels.reshape(count, -1)
+        if size % 8:
+            flat = torch.nn.functional.pad(flat, (0, 8 - size % 8))
+        words = flat.contiguous().view(torch.int64)
+        weights = torch.from_numpy(_weights(words.shape[1])).to(pixels.device)
+        return np.asarray((words * weights).sum(1).cpu())
+    flat = np.ascontiguousarray(pixels).reshape(count, size)
+    if size % 8:
+        flat = np.pad(flat, ((0, 0), (0, 8 - size % 8)))
+    return np.asarray(flat.view(np.int64) @ _weights(flat.shape[1] // 8))
+
+
+@functools.lru_cache(maxsize=4)
+def _weights(count: int) -> NDArray[np.int64]:
+    return np.random.default_rng(20_230_130).integers(-(2**63), 2**63 - 1, count, dtype=np.int64) | 1
+
+
+def _on_host(image: Any) -> Any:
+    return image.cpu() if hasattr(image, "cpu") else image
