@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale demo test lint docs wheel sanitize aarch64 bench study clean help budget
+.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## the kernels against their peers
 
 proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit, killed five times and resumed
 	$(BIN)/python benchmarks/proof_scale.py
+
+proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each accounted for; 20,000 damaged files, each read or refused
+	MEMCORE_ACCOUNTING=400 MEMCORE_MUTATIONS=20000 $(BIN)/python -m pytest -q -n 0 tests/sources/test_accounting.py tests/sources/test_mutations.py
 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py

@@ -78,6 +78,9 @@ def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; never show a traceback for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows its escape
+        if getattr(stream, "errors", "") == "strict":
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         arguments = build_parser(only=words).parse_args(words)
     except SystemExit as stop:  # argparse has printed what is wrong

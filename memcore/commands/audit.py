@@ -64,6 +64,10 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         f"{result['done']} of {result['prompts']} prompts, {result['generated']} images: "
         f"{result['candidates']} prompts with a clique"
     ]
+    if blank := result.get("prompts_blank"):
+        lines.append(f"{blank} blank lines of the list of prompts were left out")
+    if repeated := result.get("prompts_repeated"):
+        lines.append(f"{repeated} prompts repeat an earlier one of the list; each is sampled by itself")
     if result["screened"]:
         lines.append(
             f"{result['screened']} prompts were screened out: not sampled, their first step scored too low"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive
+from memcore.commands._submit import submitted
 from memcore.commands.audit import RUN_HELP, answer_about, run_options
 
 NAME = "filter"
@@ -25,8 +27,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Build graphs of stored images and find their cliques."""
     from memcore.audit import filter_stored
+    from memcore.runs.coverage import coverage_of
+    from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "workers", "threads")
     existing = _options.open_existing(arguments)
     config = _options.read_configuration(arguments, "stored", existing)
-    return answer_about(arguments, filter_stored(existing or arguments.run, config, **run_options(arguments)))
+    if answer := submitted(arguments):
+        return answer
+    folder = filter_stored(existing or arguments.run, config, **run_options(arguments))
+    answer = answer_about(arguments, folder)
+    coverage = coverage_of(folder)
+    lines = [*answer.lines, *([coverage_line(coverage)] if coverage is not None else [])]
+    return dataclasses.replace(answer, value={**answer.value, "coverage": coverage}, lines=lines)

@@ -64,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Build the index or check it, then describe it."""
     from memcore.index import Index
+    from memcore.sources.coverage import coverage_line
 
     if not arguments.verify:
         _build(arguments)
@@ -76,6 +77,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     if result["resize"]:
         r = result["resize"]
         lines.append(f"resized to {r['height']}x{r['width']} ({r['method']}, {r['fit']})")
+    coverage = opened.coverage()
+    result["coverage"] = coverage
+    if coverage is not None:
+        lines.append(coverage_line(coverage))
     if arguments.verify:
         lines.append("all checksums are right")
     if result["unreadable"]:

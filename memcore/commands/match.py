@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.matching.metric import metric_label
     from memcore.runs.completeness import judge, not_decided_lines, read_match
     from memcore.runs.folder import RunFolder
+    from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "threads", "neighbors")
     rows = match_run(
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         "training_images": compared,
         "eidetic_counts": "training set" if match.get("copies") is not None else "distinct images given",
         "not_decided": gaps,
+        "coverage": match.get("coverage"),
     }
     near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
     lines = [
@@ -84,6 +86,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         *_eidetic_lines(rows, match.get("copies") is not None),
         *not_decided_lines(gaps),
     ]
+    if (coverage := match.get("coverage")) is not None:
+        lines.append(f"training images: {coverage_line(coverage)}")
     return Answer(result, lines, verdict_code(arguments, gaps))
 
 

@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise ConfigError("give either index, or embeddings with source")
     if arguments.engine == "faiss" and arguments.embeddings is None:
         raise ConfigError("engine faiss needs embeddings: images have an exact search of their own")
+    from memcore.sources.coverage import coverage_line
+
     options: dict[str, Any] = {"top": arguments.top, "min_count": arguments.min_count}
     if arguments.threshold is not None:
         options["threshold"] = arguments.threshold
@@ -69,6 +71,9 @@ def run(arguments: argparse.Namespace) -> Answer:
             f"left out: {result['without_caption']} groups without a caption, "
             f"{result['repeated_captions']} captions that another group has"
         )
+    coverage = result.get("coverage")
+    if coverage is not None:
+        lines.append(f"training images: {coverage_line(coverage)}")
     return Answer(result, lines)
 
 
@@ -76,13 +81,12 @@ def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Prompt
     from memcore.duplicates.most_duplicated import prompts_from_index
     from memcore.index import Index
 
-    return prompts_from_index(
-        Index.open(arguments.index),
-        arguments.out,
-        metric=arguments.distance,
-        threads=arguments.threads,
-        **options,
+    index = Index.open(arguments.index)
+    result = prompts_from_index(
+        index, arguments.out, metric=arguments.distance, threads=arguments.threads, **options
     )
+    result["coverage"] = index.coverage()
+    return result
 
 
 def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:

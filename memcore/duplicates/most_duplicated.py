@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 from memcore.duplicates.embeddings import Embeddings, Engine, group_embeddings
 from memcore.duplicates.groups import group_images
 from memcore.errors import ConfigError
+from memcore.images import UnreadableImage
 from memcore.index.reader import Index
 from memcore.matching.metric import MetricName
+from memcore.sources.base import quarantined
+from memcore.sources.coverage import Account, Coverage
+from memcore.sources.decoded import name_of
 from memcore.sources.open import Source
 from memcore.system import columns
 from memcore.system.atomic_files import write_atomic
@@ -40,6 +44,7 @@ class PromptsRecord(TypedDict):
     without_caption: int
     repeated_captions: int
     source: NotRequired[str]
+    coverage: NotRequired[Coverage | None]
     count: int
     distance: str
     threshold: float
@@ -81,20 +86,27 @@ def prompts_from_embeddings(
     wanted = counts[labels] >= min_count
     captions: dict[int, str | None] = {}
     names: dict[int, str] = {}
-    row = 0
+    row = unread = 0
+    account = Account(source)
+    broken = list(account.left_out)
     for part in range(len(source.parts)):
         for batch in source.read(part, 0):
             for i in range(len(batch)):
+                broken.extend(account.take(batch, i))
+                if isinstance(payload := batch.payloads[i], UnreadableImage):
+                    broken.append(quarantined(name_of(batch, i), payload))
+                    unread += 1
                 if row < len(wanted) and wanted[row]:
                     captions[row] = batch.captions[i] if batch.captions is not None else None
                     names[row] = batch.names[i] if batch.names is not None else str(row)
                 row += 1
+        account.end_part(part)
     if row != len(labels):
         raise ConfigError(
             f"embeddings must have a row for each of the {row} entries of {source.path}, got {len(labels)}"
         )
     about = {"source": source.path, "count": row, "distance": "cosine", "threshold": threshold}
-    return _write(
+    result = _write(
         out,
         labels,
         lambda rows: [captions[r] for r in rows],
@@ -103,6 +115,8 @@ def prompts_from_embeddings(
         min_count,
         about,
     )
+    result["coverage"] = account.close(row - unread, broken)
+    return result
 
 
 @dataclasses.dataclass

@@ -7,6 +7,8 @@ from memcore.images.decode import (
     decode,
     decode_file,
     decoder_versions,
+    foreign_format,
+    is_image,
 )
 from memcore.images.reasons import REASONS, UnreadableImage
 from memcore.images.upright import Background
@@ -21,4 +23,6 @@ __all__ = [
     "decode",
     "decode_file",
     "decoder_versions",
+    "foreign_format",
+    "is_image",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from memcore.images import jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
 from memcore.images.upright import Background, Pixels, flatten, turn
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+#: First bytes of images that are read; a WebP's are told by ``is_image``.
+_SIGNATURES = (png.SIGNATURE, jpeg.SIGNATURE, b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 #: Pixels of the largest image that is decoded: 8192 x 8192. A small file can claim far more.
 MAX_PIXELS = 1 << 26
 #: Bytes of the largest file that is read.
@@ -78,8 +81,13 @@ def decode_file(
 ) -> Pixels:
     """Decode a file as ``decode`` does; one that cannot be opened or read is UnreadableImage("unreadable") too."""
     try:
-        with path.open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+        with open(
+            os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)), "rb"
+        ) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise UnreadableImage("path", "no plain file")
+            if (size := about.st_size) > MAX_BYTES:
                 raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
             data = file.read()
     except OSError as error:
@@ -94,6 +102,32 @@ def decoder_versions() -> dict[str, str]:
     ['jpeg', 'png', 'webp, bmp, gif, tiff']
     """
     return {"jpeg": jpeg.version(), "png": png.version(), "webp, bmp, gif, tiff": pillow.version()}
+
+
+def is_image(head: bytes) -> bool:
+    """Tell whether a file that begins so is an image of a format that is read.
+
+    >>> is_image(b"RIFF....WEBP"), is_image(b"BM is short for many a thing")
+    (True, False)
+    """
+    if head.startswith(
+        b"BM"
+    ):  # four bytes of 0, the offset of the pixels, and the size of one of the known headers
+        return head[6:10] == bytes(4) and head[14:18] in {
+            bytes([n, 0, 0, 0]) for n in (12, 40, 52, 56, 64, 108, 124)
+        }
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def foreign_format(head: bytes) -> str | None:
+    """Return how an image of a format that is not read is called, if a file that begins so is one."""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
+        return "AVIF" if head[8:11] == b"avi" else "HEIF"
+    if head[4:8] == b"jP  " or head.startswith(b"\xff\x4f\xff\x51"):
+        return "JPEG 2000"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "PNM"
+    return "JPEG XL" if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")) else None
 
 
 def _probe(data: bytes) -> tuple[int, int, int, Callable[[Pixels | None], Pixels]]:

@@ -39,10 +39,6 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
     orientation, ended, plain = 1, False, True
     header = b""
     for name, begin, end in _chunks(data):
-        if _fast is None and name[:1].isupper():
-            checksum = int.from_bytes(data[end : end + 4])
-            if zlib.crc32(memoryview(data)[begin - 4 : end]) != checksum:  # Pillow skips some of them
-                raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
         if name == b"IDAT":
             continue
         if name == b"IHDR":
@@ -70,6 +66,11 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
     if _fast is not None and plain and (depth, colour, header[12]) == (8, _RGB, 0):
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
+    for name, begin, end in _chunks(data):  # the fast decoder looks at them itself; Pillow skips some
+        if name[:1].isupper() and zlib.crc32(memoryview(data)[begin - 4 : end]) != int.from_bytes(
+            data[end : end + 4]
+        ):
+            raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
     return height, width, orientation, lambda out: pillow.probe(data)[3](out)
 
 

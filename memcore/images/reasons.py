@@ -16,6 +16,12 @@ REASONS = {
     "too-large": "more pixels or bytes than an image may have",
     "changed": "a file that was changed while it was read",
     "no-image": "a sample, row or file without an image",
+    "empty": "an empty folder",
+    "system": "what a system puts beside files: ._NAME, __MACOSX, .DS_Store, Thumbs.db, desktop.ini",
+    "other": "a file or member that is no image",
+    "format": "an image of a format that is not read, such as AVIF or HEIF",
+    "text": "a text that belongs to no image, or that is not used here",
+    "caption": "a text beside an image, or a caption, that cannot be read",
     "archive": "the rest of a damaged archive or table, from there on",
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from memcore.index import layout
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
 from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source, StoredSource, quarantined
+from memcore.sources.coverage import Account, Coverage, count_reasons, make_coverage
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
@@ -146,6 +149,8 @@ def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord 
         "parts": [{"name": part.name, "bytes": part.bytes} for part in source.parts],
         "first_shard": layout.shard_count(folder),
     }
+    if isinstance(source, StoredSource):
+        entry["counted"] = True
     meta.sources.append(entry)
     return entry
 
@@ -155,6 +160,7 @@ def _reopen(meta: IndexMeta, shards: int) -> None:
     for i, held in enumerate(meta.sources):
         if "images" in held and held["first_shard"] + held["shards"] > shards:
             del held["images"], held["shards"], held["quarantined"]
+            held.pop("coverage", None)
             del meta.sources[i + 1 :]
             return
 
@@ -171,7 +177,11 @@ def _fill(
     done = [layout.read_shard_meta(folder, n) for n in range(first, number)]
     images, broken = sum(int(d["images"]) for d in done), sum(int(d["quarantined"]) for d in done)
     part, position = done[-1]["end"] if done else (0, 0)
-    shard = _Shard(meta, (part, position))
+    ended = int(done[-1].get("ended", 0)) if done else 0  # parts whose size is counted already
+    account = Account(source) if entry.get("counted") else None
+    shard = _Shard(meta, (part, position), account, ended)
+    if account is not None and not done and not entry["skipped"]:
+        shard.leave_out(account.left_out)
     for p in range(part, len(source.parts)):
         for batch, decoded in reader.read(p, position if p == part else 0):
             start = 0
@@ -182,20 +192,43 @@ def _fill(
                 if shard.entries == meta.shard_images:
                     images, broken = images + shard.images, broken + len(shard.broken)
                     shard.write(folder, number)
-                    shard, number = _Shard(meta, shard.end), number + 1
+                    shard, number = _Shard(meta, shard.end, account, shard.ended), number + 1
             if progress:
                 progress(images + shard.images, broken + len(shard.broken))
+        if account is not None and p >= ended:
+            shard.end_part(p, account)
     if shard.entries:
         images, broken = images + shard.images, broken + len(shard.broken)
         shard.write(folder, number)
         number += 1
+    if account is not None:
+        entry["coverage"] = _coverage(folder, entry, range(first, number), images, shard)
     entry["shards"], entry["images"], entry["quarantined"] = number - first, images, broken
 
 
-class _Shard:
-    """One shard being filled."""
+def _coverage(folder: Path, entry: SourceRecord, shards: range, images: int, last: _Shard) -> Coverage:
+    """Return the account of a source, from what its shards counted; parts that ended with no entry stand in ``last``."""
+    metas = [layout.read_shard_meta(folder, n) for n in shards]
+    pointed_at = sum(int(about["pointed_at"]) for about in metas)
+    if not last.written:
+        pointed_at += last.pointed_at
+    reasons: Counter[str] = Counter()
+    for number, about in zip(shards, metas, strict=True):
+        if about["quarantined"]:
+            path = folder / layout.shard_name(number) / layout.QUARANTINE
+            reasons.update(count_reasons(columns.read_rows(path)))
+    texts = sum(int(about["texts"]) for about in metas)
+    return make_coverage(pointed_at, images, texts, reasons, entry["path"])
 
-    def __init__(self, meta: IndexMeta, start: tuple[int, int]) -> None:
+
+class _Shard:
+    """One shard being filled. ``pointed_at`` counts what the parts hold that ended in it, or just before it."""
+
+    def __init__(self, meta: IndexMeta, start: tuple[int, int], account: Account | None, ended: int) -> None:
+        self._account = account
+        self.ended = ended
+        self.pointed_at = self.texts = 0
+        self.written = False
         self.start = self.end = start
         self.levels = [Level.of(meta.image_shape, side) for side in (meta.coarse, meta.fine)]
         self.entries = self.images = 0
@@ -210,6 +243,11 @@ class _Shard:
     ) -> None:
         """Add entries [start, stop) of a batch; the source is read from ``end`` on next."""
         kept = list(range(start, stop))
+        if self._account is not None and batch.beside is not None:
+            for texts, left_out in batch.beside[start:stop]:
+                self.texts += texts
+                if left_out:
+                    self.broken.extend(left_out)
         if not isinstance(decoded, np.ndarray):
             for i in kept:
                 pixels = decoded[i]
@@ -230,6 +268,16 @@ class _Shard:
         self.images += len(kept)
         self.end = end
 
+    def leave_out(self, entries: Sequence[QuarantineEntry]) -> None:
+        """Add what lies where the source does and is not part of it."""
+        self.pointed_at += len(entries)
+        self.broken.extend(entries)
+
+    def end_part(self, part: int, account: Account) -> None:
+        """Count what a part holds that has been read to its end."""
+        self.pointed_at += account.size_of(part)
+        self.ended = part + 1
+
     def write(self, folder: Path, number: int) -> None:
         files: dict[str, bytes] = {}
         for name, level, parts in zip((layout.COARSE, layout.FINE), self.levels, self.sketches, strict=True):
@@ -247,14 +295,17 @@ class _Shard:
                 "detail": [row["detail"] for row in self.broken],
             }
             files[layout.QUARANTINE] = columns.to_bytes(columns.strings(broken))
-        meta = {
+        meta: dict[str, Any] = {
             "shard": number,
             "images": self.images,
             "quarantined": len(self.broken),
             "start": list(self.start),
             "end": list(self.end),
         }
+        if self._account is not None:
+            meta |= {"pointed_at": self.pointed_at, "texts": self.texts, "ended": self.ended}
         layout.write_shard(folder, number, files, meta)
+        self.written = True
 
 
 def _npy_bytes(array: NDArray[Any]) -> bytes:
@@ -313,8 +364,11 @@ def _lock(folder: Path) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
-            pass  # no flock on this system; shards are written atomically even so
-        except OSError:
+            pass  # no flock on this system; shards are written atomically all the same
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                yield  # a file system without locks; shards are written atomically all the same
+                return
             raise RunError(
                 f"another memcore process is working on {folder}: wait for it, or end it"
             ) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from memcore.errors import RunError
+from memcore.sources.coverage import Coverage
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 
 FORMAT = 1
@@ -43,6 +44,9 @@ class SourceRecord(TypedDict):
     skipped: int
     parts: list[PartRecord]
     first_shard: int
+    #: Whether its shards count what they were pointed at; sources of earlier versions do not.
+    counted: NotRequired[bool]
+    coverage: NotRequired[Coverage]
     shards: NotRequired[int]
     images: NotRequired[int]
     quarantined: NotRequired[int]

@@ -22,6 +22,7 @@ from memcore.index import layout
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.sketch import Level
 from memcore.sources.base import FileParts, QuarantineEntry, Source, StoredSource
+from memcore.sources.coverage import Coverage, add
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors
@@ -151,6 +152,11 @@ class Index:
             "background": self.meta.background,
             "unreadable": sum(s.quarantined for s in self.shards),
         }
+
+    def coverage(self) -> Coverage | None:
+        """Return the account of all that the index was pointed at; None if an earlier version made a part of it."""
+        counted = [entry["coverage"] for entry in self.meta.sources if "coverage" in entry]
+        return add(counted) if len(counted) == len(self.meta.sources) else None
 
     def quarantine(self) -> Iterator[QuarantineEntry]:
         """Yield what could not be read when the index was made: source, reason, detail."""

@@ -25,7 +25,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
 from memcore.runs.rows import MatchRecord, MatchRow
 from memcore.runs.tables import matches_to_table, parquet_bytes
-from memcore.sources.in_memory import load_training_set
+from memcore.sources.in_memory import read_training_set
 from memcore.system.atomic_files import write_atomic
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -102,7 +102,8 @@ def _search_index(
     opened = Index.open(index)
     times = None if copies is None else check_copies(copies, len(opened))
     found = match_index(opened, members.load, members.sizes, members.medoids, **options, copies=times)
-    about = {**opened.describe(), "reasons": dict(Counter(row["reason"] for row in opened.quarantine()))}
+    reasons = dict(Counter(row["reason"] for row in opened.quarantine()))
+    about = {**opened.describe(), "reasons": reasons, "coverage": opened.coverage()}
     return _Answer(found, about, opened.names, lambda row: opened.fetch(np.array([row]))[0])
 
 
@@ -110,12 +111,12 @@ def _search_memory(
     training: Path, members: CliqueMembers, options: MatchOptions, copies: NDArray[Any] | None
 ) -> _Answer:
     """Match the cliques with a training set that fits into memory."""
-    images, names, broken = load_training_set(training)
+    images, names, broken, coverage = read_training_set(training)
     stacked = [members[f][m][None] for f, m in enumerate(members.medoids)]
     medoids = np.concatenate(stacked) if stacked else np.empty((0, *images.shape[1:]), np.uint8)
     times = None if copies is None else check_copies(copies, len(images))
     found = match_findings(medoids, members, images, **options, copies=times)
-    about = {"training": str(training), "count": len(images), "unreadable": broken}
+    about = {"training": str(training), "count": len(images), "unreadable": broken, "coverage": coverage}
     return _Answer(
         found, about, lambda rows: [names[row] for row in rows], lambda row: np.asarray(images[row])
     )

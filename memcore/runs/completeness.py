@@ -244,7 +244,8 @@ def _unread(quarantine: pa.Table, failed: pa.ChunkedArray) -> tuple[int, int]:
 
     if not quarantine.num_rows:
         return 0, 0
-    none = pa.array(sorted(NO_IMAGES | _FAILURES | _NOTES), pa.string())
+    # a filter leaves out an image whose caption cannot be read, since the caption is its prompt
+    none = pa.array(sorted((NO_IMAGES - {"caption"}) | _FAILURES | _NOTES), pa.string())
     of_failed = pc.fill_null(pc.is_in(quarantine["prompt_id"], value_set=failed.combine_chunks()), False)
     lost = quarantine.filter(pc.invert(pc.or_(pc.is_in(quarantine["reason"], value_set=none), of_failed)))
     return lost.num_rows, len(pc.unique(lost["prompt_id"]))

@@ -42,6 +42,7 @@ def make_meta(
             "count": prompts.count,
             "source": config.prompts or config.images,
             "digest": prompts.digest,
+            **{name: count for name in ("blank", "repeated") if (count := getattr(prompts, name))},
         },
         "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
     }
@@ -53,7 +54,16 @@ def meta_bytes(meta: Mapping[str, Any]) -> bytes:
         import tomli_w
     except ImportError:
         raise MissingExtraError("tomli-w", "audit", "A run folder") from None
-    return tomli_w.dumps(meta).encode()
+    return tomli_w.dumps(_storable(meta)).encode()
+
+
+def _storable(value: Any) -> Any:
+    """Return a value whose texts UTF-8 can hold: of paths that are of another encoding, foreign bytes become escapes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, Mapping):
+        return {key: _storable(held) for key, held in value.items()}
+    return [_storable(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def explain_difference(

@@ -13,7 +13,7 @@ from typing import IO, Any, overload
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
-from memcore.sources.captions import NAMES
+from memcore.sources.text import ListCounts, TextList
 
 try:
     import pyarrow as pa
@@ -26,67 +26,33 @@ PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 ROW_GROUP = 4096
 
 
-class TextPrompts:
-    """A UTF-8 text with one prompt a line, read again by each iteration. Empty lines are refused: a line is a number."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the prompts. Raises ConfigError."""
-        try:
-            with self.path.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    prompt = line.rstrip("\n")
-                    if not prompt.strip():
-                        raise ConfigError(
-                            f"prompts={self.path} has an empty line, number {number}: remove it"
-                        )
-                    yield prompt
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+class TextPrompts(TextList):
+    """The prompts of a file, one a line or a row: blank ones are skipped and counted. Read again each time."""
 
 
-class ParquetPrompts:
-    """The column ``prompt``, ``caption`` or ``text`` of a Parquet file, read a batch of rows at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the prompts. Raises ConfigError."""
-        try:
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:
-                column = next((c for c in NAMES if c in file.schema_arrow.names), None)
-                if column is None:
-                    raise ConfigError(
-                        f"prompts={self.path} has none of the columns {', '.join(NAMES)}; "
-                        f"it has {', '.join(file.schema_arrow.names)}"
-                    )
-                row = 0
-                for batch in file.iter_batches(ROW_GROUP, columns=[column], use_threads=False):
-                    for prompt in batch.column(0).to_pylist():
-                        if not isinstance(prompt, str) or not prompt.strip():
-                            raise ConfigError(
-                                f"prompts={self.path} has an empty prompt in row {row}: remove it"
-                            )
-                        row += 1
-                        yield prompt
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise ConfigError(f"prompts={self.path} cannot be read: {error}") from None
+#: The column ``prompt``, ``caption`` or ``text`` of a Parquet file, a batch of rows at a time.
+ParquetPrompts = TextPrompts
 
 
-def read_prompts(path: Path) -> Iterable[str]:
-    """Return the prompts of a text or Parquet file: an iterable that reads the file again each time."""
-    return ParquetPrompts(path) if path.suffix == ".parquet" else TextPrompts(path)
+def read_prompts(path: Path) -> TextPrompts:
+    """Return the prompts of a file, to be gone through as often as needed, never held as a whole.
+
+    The suffix says what it is: .txt, .csv, .tsv, .jsonl or .parquet. A run's prompts are numbered by what is used.
+    """
+    return TextPrompts(path)
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptList:
-    """What one pass over a run's prompts found: how many there are, and the sha256 of their JSON list."""
+    """What one pass over a run's prompts found: how many there are, and the sha256 of their JSON list.
+
+    ``blank`` lines of their file were skipped, and ``repeated`` prompts stand there more than once.
+    """
 
     count: int
     digest: str
+    blank: int = dataclasses.field(default=0, compare=False)
+    repeated: int = dataclasses.field(default=0, compare=False)
 
 
 def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> PromptList:
@@ -113,7 +79,8 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
     else:
         _write_parquet(checked(), copy)
     digest.update(b"]")
-    return PromptList(count, digest.hexdigest())
+    told = prompts.counts if isinstance(prompts, TextList) else ListCounts()
+    return PromptList(count, digest.hexdigest(), told.blank, told.repeated)
 
 
 def _check(prompt: Any, number: int) -> None:

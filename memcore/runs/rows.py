@@ -128,6 +128,8 @@ class MatchRecord(TypedDict):
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
+    #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
+    coverage: NotRequired[dict[str, object] | None]
     count: int
     delta: float
     distance: str

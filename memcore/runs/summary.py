@@ -40,6 +40,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "seconds": _seconds(manifests),
         "not_decided": judge(folder.storage, folder.meta).as_list(),
     }
+    told = folder.meta["prompts"]
+    result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
     matches = folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})

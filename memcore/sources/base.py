@@ -10,6 +10,7 @@ import abc
 import functools
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,15 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content, Payload
+from memcore.sources.walk import READ, every, head_of, judge, walk
 
 #: Where an image lies: part (a file of the source), offset and bytes in it; for rows and listings the offset counts them.
 PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
 _BATCH, _BATCH_BYTES = 256, 1 << 25
-#: A pipe is opened without waiting for its other end, to be refused.
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+#: Names of quarantined entries that stand for several: images of an array that is cut short, rows of a damaged group.
+_SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGNORECASE)
 
 
 class QuarantineEntry(TypedDict):
@@ -48,6 +50,16 @@ class Place(NamedTuple):
     offset: int
 
 
+class Beside(NamedTuple):
+    """What comes with an entry: how many texts were used, and what was left out of its archive, folder or sample."""
+
+    texts: int = 0
+    left_out: tuple[QuarantineEntry, ...] = ()
+
+
+ALONE = Beside()
+
+
 class Entry(NamedTuple):
     """One stored image before its bytes are read.
 
@@ -62,6 +74,9 @@ class Entry(NamedTuple):
     seed: int | None
     group: str
     content: Callable[[], Content] | UnreadableImage
+    beside: Beside = ALONE
+    #: Why its caption cannot be read, where it has one that says nothing.
+    uncaptioned: UnreadableImage | None = None
 
     def load(self) -> Payload:
         """Read the image, or return why it cannot be read."""
@@ -90,6 +105,7 @@ class Batch:
     payloads: Sequence[Payload] | NDArray[np.uint8]
     names: Sequence[str] | None = None
     captions: Sequence[str | None] | None = None
+    beside: Sequence[Beside] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -137,6 +153,8 @@ class StoredSource(abc.ABC):
     path: str
     options: dict[str, str]
     parts: Sequence[Part]
+    #: What lies where the source does and is not part of it.
+    left_out: Sequence[QuarantineEntry] = ()
 
     @classmethod
     def open(cls, path: Path, options: Mapping[str, str]) -> Self:
@@ -156,6 +174,10 @@ class StoredSource(abc.ABC):
     @abc.abstractmethod
     def load(self, place: Place) -> Content:
         """Read one image by its place; UnreadableImage says why it cannot be read. Several threads may ask at once."""
+
+    def pointed_at(self, part: int) -> int:
+        """Return how many files, members or rows a part was found to hold; asked when it has been read to its end."""
+        raise NotImplementedError
 
     def in_earlier_order(self) -> Self | None:
         """Return the source as earlier versions listed it, if that differs: indexes made by them number files so."""
@@ -210,12 +232,32 @@ class FileParts(StoredSource):
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
         self.path = str(path)
         self.root = path if path.is_dir() else path.parent
-        listed = list_files(path, self.suffixes) if files is None else files
-        self.files = [f for f in listed if not (f.is_dir() or f.is_fifo())]
+        if files is None:
+            self.files, self.left_out = self._found(path)
+        else:
+            self.files = [f for f in files if not (f.is_dir() or f.is_fifo())]
         if not self.files:
-            raise ConfigError(f"{path} holds no {' or '.join(self.suffixes)} file")
+            hint = next(
+                (f"; {e['source']}: {e['detail']}" for e in self.left_out if e["reason"] == "archive"), ""
+            )
+            raise ConfigError(f"{shown(path)} holds no {' or '.join(self.suffixes)} file{hint}")
         self.options = {}
         self.parts = [Part(f.relative_to(self.root).as_posix(), size_of(f)) for f in self.files]
+
+    def _found(self, path: Path) -> tuple[list[Path], list[QuarantineEntry]]:
+        """Return the files of this kind at ``path``, and what else lies there."""
+        if path.is_file():
+            return [path], []
+        if not path.is_dir():
+            return [], []
+        folders = walk(path)
+        names, gone = every(folders, lambda name: True)
+        own = [name for name in names if os.path.splitext(name)[1].lower() in self.suffixes]
+        chosen = set(own)
+        gone += [(name, judge_file(path / name)) for name in names if name not in chosen]
+        return [path / name for name in own], [
+            quarantined(shown(name), why) for name, why in sorted_by_name(gone)
+        ]
 
     def identity(self) -> str:
         return digest_of(f"{part.name}:{part.bytes}" for part in self.parts)
@@ -227,26 +269,48 @@ class FileParts(StoredSource):
 
     def in_earlier_order(self) -> Self | None:
         path = Path(self.path)
-        files = list_files(path, self.suffixes, earlier=True)
+        files = list_files(path, self.suffixes)
         return None if not files or files == self.files else self._reopened(path, files)
 
     def _reopened(self, path: Path, files: Sequence[Path]) -> Self:
         return type(self)(path, files=files)
 
 
-def list_files(path: Path, suffixes: Sequence[str], *, earlier: bool = False) -> list[Path]:
-    """Return ``path`` itself, or the files below it with one of the suffixes, a folder's files before its neighbour's.
+def list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return ``path`` itself, or the files below it with one of the suffixes as earlier versions listed them.
 
-    Names are compared part by part and by their bytes, as the prompts of a filter are. What is no file, such as a link
-    that leads nowhere, is listed, since it must be told. ``earlier``: as indexes were made before: relative names as a
-    whole, only of files that are there.
+    That is relative names as a whole, and no linked folders.
     """
     if path.is_file():
         return [path]
     found = [f for f in path.rglob("*") if f.suffix.lower() in suffixes]
-    if earlier:
-        return sorted((f for f in found if f.is_file()), key=lambda f: f.relative_to(path).as_posix())
-    return sorted(found, key=lambda f: [os.fsencode(name) for name in f.relative_to(path).parts])
+    return sorted((f for f in found if f.is_file()), key=lambda f: f.relative_to(path).as_posix())
+
+
+def judge_file(path: str | Path) -> UnreadableImage:
+    """Return why a file that is not of a source's kind is left out."""
+    head = head_of(path)
+    if not head and not os.path.exists(path):
+        return UnreadableImage("unreadable", "a link that leads nowhere")
+    return judge(head) or UnreadableImage("other", "a file of another kind than the source's")
+
+
+def sorted_by_name(gone: list[tuple[str, UnreadableImage]]) -> list[tuple[str, UnreadableImage]]:
+    """Return what is left out in the order of files."""
+    return sorted(gone, key=lambda item: os.fsencode(item[0]).split(b"/"))
+
+
+def stands_for(entry: Mapping[str, Any]) -> int:
+    """Return how many images or rows a quarantined entry stands for.
+
+    >>> stands_for({"source": "a.npy[12:30]"}), stands_for({"source": "a.parquet#7 to 9"}), stands_for({"source": "a.png"})
+    (18, 3, 1)
+    """
+    found = _SEVERAL.search(str(entry["source"]))
+    if found is None:
+        return 1
+    first, last, row, end = found.groups()
+    return max(1, int(last) - int(first) if first is not None else int(end) - int(row) + 1)
 
 
 def size_of(path: Path) -> int:
@@ -257,20 +321,20 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def read_bytes(path: str | Path, offset: int = 0, size: int | None = None) -> bytes:
+def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, most: int = MAX_BYTES) -> bytes:
     """Return ``size`` bytes of a file, by default all; UnreadableImage where they are too many, not there, or cannot be
     read.
     """
     try:
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(path, READ)
         try:
             if size is None:
                 about = os.fstat(descriptor)
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
                 size = about.st_size
-            if size > MAX_BYTES:
-                raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
+            if size > most:
+                raise UnreadableImage("too-large", f"{size:,} bytes, at most {most:,} are read")
             data = os.pread(descriptor, size, offset)
             while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
                 data += more
@@ -335,4 +399,5 @@ def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
         payloads,
         [entry.name for entry in entries],
         [entry.caption for entry in entries],
+        [entry.beside for entry in entries] if any(entry.beside is not ALONE for entry in entries) else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +20,17 @@ from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
 from memcore.sources.base import QuarantineEntry, quarantined, shown, size_of
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
-from memcore.sources.layouts import ArrayPrompts, Collection, Item, check_listing, find_prompts
+from memcore.sources.coverage import count_reasons
+from memcore.sources.layouts import (
+    LISTING,
+    ArrayPrompts,
+    Collection,
+    FolderPrompt,
+    Item,
+    PackedPrompts,
+    check_listing,
+    find_prompts,
+)
 from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
@@ -74,11 +85,13 @@ class StoredPrompts:
         self.path = path
         self.threads = threads
         self._background = background
-        self._collections = find_prompts(path)
+        self._collections, self.left_out = find_prompts(path)
         self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
         names = [name for c in self._collections for name in c.prompts]
-        listing = path / "prompts.txt" if path.is_dir() else path.with_suffix(".txt")
-        self.prompts: list[str] = check_listing(listing, len(names), path) or names
+        listing = path / LISTING if path.is_dir() else path.with_suffix(".txt")
+        listed = check_listing(listing, len(names), path)
+        self.prompts: list[str] = listed or names
+        self._texts = int(listed is not None)
         self.image_shape = shape or self._common_shape()
         self._buffer = pages((0, *self.image_shape))
         self._window = self._buffer
@@ -90,9 +103,12 @@ class StoredPrompts:
         """Return the sha256 of the names and sizes of all files and the names of the decoders."""
         decoders = [version.split()[0] for version in decoder_versions().values()]
         digest = hashlib.sha256(" ".join(decoders).encode())
+        nameless = self.path.name in ("", "..")  # "." and "..", as their folder is called elsewhere
+        own = os.path.basename(os.path.abspath(self.path))
         for collection in self._collections:
             for file in collection.files:
-                name = os.fsencode(file.relative_to(self.path.parent))
+                within = own / file.relative_to(self.path) if nameless else file.relative_to(self.path.parent)
+                name = os.fsencode(within)
                 digest.update(name + f":{size_of(file)}\n".encode())
         return f"stored:{digest.hexdigest()}"
 
@@ -105,7 +121,27 @@ class StoredPrompts:
             "prompts": str(len(self._where)),
             "image_shape": f"{h}x{w}x{c}",
             **decoders,
+            "pointed_at": str(self.pointed_at()),
+            "texts": str(self.texts),
+            "left_out": json.dumps(dict(sorted(count_reasons(self.left_out).items()))),
         }
+
+    @property
+    def texts(self) -> int:
+        """Return how many texts were used: captions in archives, and the list of prompts."""
+        return self._texts + sum(c.texts for c in self._collections if isinstance(c, PackedPrompts))
+
+    def pointed_at(self) -> int:
+        """Return how many files, members, rows and images lie at the path."""
+        total = self._texts + len(self.left_out)
+        for collection in self._collections:
+            if isinstance(collection, PackedPrompts):
+                total += collection.pointed_at
+            elif isinstance(collection, ArrayPrompts):
+                total += _images_of(collection)
+            elif isinstance(collection, FolderPrompt):
+                total += collection.size()
+        return total
 
     def count(self, prompt_id: int) -> int:
         """Return the images of the prompt, broken ones included; 0 where its file cannot be read."""
@@ -235,6 +271,13 @@ class StoredPrompts:
             )
         return StoredArray(array.path, header, index)
 
+    def _name_of(self, source: ArrayPrompts) -> str:
+        """Return the name of a file that is refused, with its images if it tells how many it has."""
+        try:
+            return source.label(0, source.header().images)
+        except UnreadableImage:
+            return source.label()
+
     def _may_let_go(self, array: StoredArray) -> bool:
         return not array.scattered and array.count > self._chunk
 
@@ -242,7 +285,7 @@ class StoredPrompts:
         try:
             array = self._array(source, index)
         except UnreadableImage as error:
-            yield self._nothing([quarantined(source.label(), error)])
+            yield self._nothing([quarantined(self._name_of(source), error)])
             return
         let_go = self._may_let_go(array)
         step = self._few if let_go else self._chunk
@@ -336,8 +379,27 @@ class StoredPrompts:
         for shape in itertools.islice(self._shapes(), _LOOKED_AT):
             shapes[shape] += 1
         if not shapes:
-            raise ConfigError(f"images={shown(self.path)} holds not one readable image")
+            raise ConfigError(
+                f"images={shown(self.path)} holds not one readable image{self._first_refusal()}"
+            )
         return shapes.most_common(1)[0][0]
+
+    def _first_refusal(self) -> str:
+        """Return what is wrong with the first image, for people."""
+        for collection, index in self._where:
+            try:
+                if isinstance(collection, ArrayPrompts):
+                    name = collection.label()
+                    collection.header()
+                    continue
+                for item in itertools.islice(collection.items(index), 1):
+                    name = item.source
+                    content = item.read()
+                    if not isinstance(content, np.ndarray):
+                        decode(content, background=self._background or (0, 0, 0))
+            except UnreadableImage as error:
+                return f": {name} is refused ({error.reason}: {error})"
+        return ""
 
     def _shapes(self) -> Iterator[Shape]:
         """Yield the sizes of the first images that can be read, a few of each prompt."""
@@ -353,6 +415,15 @@ class StoredPrompts:
                         content = decode(content, background=self._background or (0, 0, 0))
                     h, w, c = content.shape
                     yield h, w, c
+
+
+def _images_of(array: ArrayPrompts) -> int:
+    """Return the images that an array's header promises; a file that is refused as a whole is one."""
+    try:
+        header = array.header()
+    except UnreadableImage:
+        return 1
+    return header.images * header.prompts
 
 
 class _Done:

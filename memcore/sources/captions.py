@@ -1,46 +1,56 @@
-"""The one table of where captions stand: columns, names in JSON, and files beside an image."""
+"""Where the captions of images stand: names in JSON, files beside an image, and lists of a folder (metadata.jsonl)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from memcore.images import UnreadableImage
 from memcore.sources.base import MAX_SEED, read_bytes
+from memcore.sources.names import NAMES
 
-#: Columns of tables and names in JSON; the first that is there counts.
-NAMES = ("prompt", "caption", "text")
 #: Suffixes of texts beside an image, in a folder or an archive; the first that says something counts.
 SUFFIXES = (".txt", ".json", ".caption")
-#: Bytes of the longest text that is read.
-MAX_TEXT = 1 << 20
+#: Files that say what the images of a folder, and of those in it, are called and show.
+METADATA = ("metadata.jsonl", "metadata.csv")
+#: Bytes of the longest text that is read: workflows that are kept in JSON are long.
+MAX_TEXT = 1 << 24
+#: Bytes of the longest metadata file that is read.
+_MAX_METADATA = 1 << 28
 
 
 class Text(NamedTuple):
-    """What a text says of its image."""
+    """What a text says of its image; ``wrong`` says why it cannot be read."""
 
     caption: str | None = None
     seed: int | None = None
+    wrong: UnreadableImage | None = None
 
 
 def parse_text(data: bytes, suffix: str) -> Text:
-    """Return what a text says; one that cannot be used says nothing.
+    """Return what a text says, and of one that cannot be read why.
 
-    >>> parse_text(b'{"caption": "a fox", "seed": 7}', ".json"), parse_text(b"a fox\\n", ".txt")
-    (Text(caption='a fox', seed=7), Text(caption='a fox', seed=None))
+    >>> parse_text(b'{"caption": "a fox", "seed": 7}', ".json"), parse_text(b"a fox\\n", ".txt").caption
+    (Text(caption='a fox', seed=7, wrong=None), 'a fox')
     """
     try:
-        text = data.decode("utf-8")
-        values: Any = json.loads(text) if suffix == ".json" else {NAMES[0]: text.strip()}
-    except (ValueError, RecursionError):
-        return Text()
-    if not isinstance(values, dict):
-        return Text()
-    caption = next((values[n] for n in NAMES if isinstance(values.get(n), str) and values[n].strip()), None)
-    seed = values.get("seed")
-    whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
-    return Text(caption, seed if whole else None)
+        text = data.decode().removeprefix("\ufeff")  # the codec that does both takes ten times as long
+    except UnicodeDecodeError as error:
+        return _wrong(f"it is not UTF-8 (byte {error.start})")
+    if "\0" in text:
+        return _wrong("it holds bytes of 0, as no text does")
+    if suffix != ".json":
+        return Text(text.strip() or None)
+    try:
+        values: Any = json.loads(text)
+    except RecursionError:
+        return _wrong("it is JSON that is nested too deep")
+    except ValueError as error:
+        return _wrong(f"it is not JSON: {error}")
+    return _of_values(values) if isinstance(values, dict) else Text()
 
 
 def merge(texts: Mapping[str, Text]) -> Text:
@@ -50,27 +60,74 @@ def merge(texts: Mapping[str, Text]) -> Text:
     return Text(caption, next((text.seed for text in ordered if text.seed is not None), None))
 
 
-def beside(stem: str, suffixes: Iterable[str]) -> str | None:
-    """Return the caption of an image in a folder: that of its texts, ``stem`` and each of ``suffixes``."""
-    texts = {}
-    for suffix in suffixes:
-        try:
-            data = read_bytes(stem + suffix)
-        except UnreadableImage:
-            continue
-        if len(data) <= MAX_TEXT:
-            texts[suffix] = parse_text(data, suffix)
-    return merge(texts).caption
+def read_text(path: str) -> Text:
+    """Return what the text in a file says, and of one that cannot be read why."""
+    try:
+        data = read_bytes(path, most=MAX_TEXT)
+    except UnreadableImage as error:
+        return _wrong(str(error))
+    return parse_text(data, os.path.splitext(path)[1].lower())
 
 
-def text_column(schema: Any) -> str | None:
-    """Return the column of captions of an Arrow schema: the first of ``NAMES`` that holds text."""
-    return next((n for n in NAMES if n in schema.names and _is_text(schema.field(n).type)), None)
+def read_metadata(path: str) -> dict[str, str]:
+    """Return the captions of a metadata file by the names of their images, from its folder on.
+
+    Raises UnreadableImage where the file cannot be read.
+    """
+    try:
+        rows = list(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableImage("caption", f"{type(error).__name__}: {error}") from None
+    except UnreadableImage as error:
+        raise UnreadableImage("caption", str(error)) from None
+    found = {}
+    for row in rows:
+        name, caption = row.get("file_name"), _of_values(row).caption
+        if isinstance(name, str) and caption is not None:
+            found[os.path.normpath(name)] = caption
+    return found
 
 
-def _is_text(kind: Any) -> bool:
-    import pyarrow.types as types
+def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
+    import csv
 
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+    lines = [line for line in data.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line.strip()]
+    if suffix == ".csv":
+        yield from csv.DictReader(line + "\n" for line in lines)
+        return
+    for number, line in enumerate(lines, 1):
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError(f"entry {number} is no object")
+        yield row
+
+
+def _of_values(values: Mapping[str, Any]) -> Text:
+    caption = next((said for name in NAMES if (said := _first(values.get(name)))), None)
+    seed = values.get("seed")
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
+    return Text(caption, seed if whole else None)
+
+
+def _first(value: Any) -> str | None:
+    """Return a text; of a list of texts the first."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _wrong(what: str) -> Text:
+    return Text(wrong=UnreadableImage("caption", what))
+
+
+def beside(folder: str, names: Iterable[str]) -> tuple[Text, list[tuple[str, UnreadableImage]]]:
+    """Return what the texts of an image in a folder say, and those that cannot be read."""
+    texts: dict[str, Text] = {}
+    wrong = []
+    for name in names:
+        text = read_text(os.path.join(folder, name))
+        if text.wrong is not None:
+            wrong.append((name, text.wrong))
+        else:
+            texts.setdefault(os.path.splitext(name)[1].lower(), text)
+    return merge(texts), wrong

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Iterator, Sequence
@@ -10,27 +9,40 @@ from pathlib import Path
 from typing import Self
 
 from memcore.errors import ConfigError
-from memcore.images import IMAGE_SUFFIXES
+from memcore.images import IMAGE_SUFFIXES, UnreadableImage, is_image
 from memcore.images.payload import Content
 from memcore.sources import captions
 from memcore.sources.base import (
+    ALONE,
+    Beside,
     Entry,
     Part,
     Place,
+    QuarantineEntry,
     StoredSource,
     digest_of,
+    judge_file,
     list_files,
     number,
+    quarantined,
     read_bytes,
     shown,
     size_of,
+    sorted_by_name,
 )
+from memcore.sources.walk import Folder, by_parts, head_of, is_system, walk
 
 _SUFFIXES = {suffix[1:] for suffix in IMAGE_SUFFIXES}
+_TEXTS = {suffix[1:] for suffix in captions.SUFFIXES}
+#: What earlier versions took for an image.
+_EARLIER = tuple(sorted(IMAGE_SUFFIXES - {".jfif", ".jpe"}))
 
 
 class FolderSource(StoredSource):
-    """A folder of images, searched through; a caption stands in a text of the same stem."""
+    """A folder of images, searched through, links followed; captions stand in texts of the same stem and in metadata.jsonl.
+
+    A file is an image by its suffix or, where that is unknown, by its first bytes.
+    """
 
     kind = "images"
     suffixes = tuple(sorted(IMAGE_SUFFIXES))
@@ -38,64 +50,227 @@ class FolderSource(StoredSource):
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
         self.path = str(path)
         self.options = {}
-        listed = list_files(path, self.suffixes) if files is None else files
-        if not listed:
-            raise ConfigError(f"{path} holds not a single image")
-        self.names = [f.relative_to(path).as_posix() for f in listed]
+        #: How many texts go with the images.
+        self._texts = 0
+        #: Metadata files by the position of the first image that they may speak of.
+        self._metadata: dict[int, list[str]] = {}
+        self._spoken: dict[str, dict[str, str]] = {}
+        if files is None:
+            self.names, self.left_out = self._find(path)
+        else:
+            self.names = [f.relative_to(path).as_posix() for f in files]
+        if not self.names:
+            left = [entry for entry in self.left_out if entry["reason"] != "text"]
+            hint = f": {left[0]['source']} is left out ({left[0]['detail']})" if left else ""
+            raise ConfigError(f"{shown(path)} holds not a single image{hint}")
         self.parts = [Part(".", len(self.names))]
 
     def identity(self) -> str:
         root = Path(self.path)
         return digest_of(f"{name}:{size_of(root / name)}" for name in self.names)
 
+    def pointed_at(self, part: int) -> int:
+        return len(self.names) + self._texts
+
     def in_earlier_order(self) -> Self | None:
         root = Path(self.path)
-        files = list_files(root, self.suffixes, earlier=True)
+        files = list_files(root, _EARLIER)
         if not files or [f.relative_to(root).as_posix() for f in files] == self.names:
             return None
         return type(self)(root, files=files)
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        begin = position  # of the folder that the position lies in, whose texts may go with images before it
+        if position < len(self.names):
+            folder = os.path.dirname(self.names[position])
+            while begin and os.path.dirname(self.names[begin - 1]) == folder:
+                begin -= 1
         within: str | None = None
         texts: dict[str, list[str]] = {}
-        group = ""
-        for at, name in enumerate(self.names[position:], position):
+        used: set[str] = set()
+        path = group = ""
+        for at, name in enumerate(self.names[begin:], begin):
             folder, base = os.path.split(name)
             if folder != within:
                 within = folder
                 path = os.path.join(self.path, folder) if folder else self.path
-                texts, group = _texts_in(path), shown(os.path.basename(path))
-            stem = base.rpartition(".")[0]
-            path = os.path.join(self.path, name)
-            caption = None
-            if stem in texts:
-                caption = captions.beside(os.path.join(self.path, folder, stem), texts[stem])
-            content = functools.partial(read_bytes, path)
-            yield Entry(Place(part, 0, at), at + 1, shown(name), caption, number(stem), group, content)
+                texts, group, used = _texts_in(path), shown(os.path.basename(path)), set()
+            stem = base.rpartition(".")[0] or base
+            own = [*texts.get(base, ()), *texts.get(stem, ())] if texts else []
+            new = [text for text in own if text not in used]
+            used.update(new)
+            if at < position:
+                continue
+            caption, beside = self._said(at, name, path, own, new) if own or self._metadata else (None, ALONE)
+            content = functools.partial(read_bytes, os.path.join(self.path, name))
+            yield Entry(
+                Place(part, 0, at), at + 1, shown(name), caption, number(stem), group, content, beside
+            )
 
     def load(self, place: Place) -> Content:
         return read_bytes(os.path.join(self.path, self.names[place.offset]))
 
+    def _said(
+        self, at: int, name: str, path: str, own: list[str], new: list[str]
+    ) -> tuple[str | None, Beside]:
+        """Return an image's caption, and the texts that are counted with it."""
+        folder = os.path.dirname(name)
+        text, wrong = captions.beside(path, own)
+        broken = [(f"{folder}/{t}" if folder else t, why) for t, why in wrong if t in new]
+        fresh = len(new) + len(self._metadata.get(at, ()))
+        for file in self._metadata.get(at, ()):
+            try:
+                self._spoken[file] = captions.read_metadata(os.path.join(self.path, file))
+            except UnreadableImage as error:
+                broken.append((file, error))
+        caption = text.caption
+        if caption is None and self._metadata:
+            caption = self._in_metadata(name)
+        return caption, Beside(fresh - len(broken), tuple(quarantined(shown(n), why) for n, why in broken))
+
+    def _in_metadata(self, name: str) -> str | None:
+        for files in self._metadata.values():
+            for file in files:
+                folder = os.path.dirname(file)
+                if folder and not name.startswith(f"{folder}/"):
+                    continue
+                if file not in self._spoken:  # a build that is resumed behind its first image
+                    try:
+                        self._spoken[file] = captions.read_metadata(os.path.join(self.path, file))
+                    except UnreadableImage:
+                        self._spoken[file] = {}
+                said = self._spoken[file].get(name[len(folder) + 1 :] if folder else name)
+                if said is not None:
+                    return said
+        return None
+
+    def _find(self, path: Path) -> tuple[list[str], list[QuarantineEntry]]:
+        """Return the images below a folder, and what is left out."""
+        try:
+            folders = walk(path)
+        except OSError as error:
+            raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}") from None
+        names: list[str] = []
+        gone: list[tuple[str, UnreadableImage]] = []
+        metadata: list[str] = []
+        for folder in folders:
+            found = sort_files(folder, os.path.join(path, folder.path))
+            names += map(folder.within, found.images)
+            gone += [(folder.within(name).rstrip("/"), why) for name, why in found.left_out]
+            metadata += map(folder.within, found.metadata)
+            self._texts += found.texts
+        names.sort(key=by_parts)
+        for file in metadata:
+            folder_of = os.path.dirname(file)
+            first = next(
+                (i for i, n in enumerate(names) if not folder_of or n.startswith(f"{folder_of}/")), None
+            )
+            if first is None:
+                gone.append((file, UnreadableImage("text", "it speaks of no image in its folder")))
+            else:
+                self._metadata.setdefault(first, []).append(file)
+                self._texts += 1
+        return names, [quarantined(shown(name), why) for name, why in sorted_by_name(gone)]
+
+
+class Sorted:
+    """What the files of one folder are: images, texts that go with them (their number), metadata, and what is left out."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+        self.texts = 0
+        self.metadata: list[str] = []
+        self.left_out: list[tuple[str, UnreadableImage]] = []
+
+
+def sort_files(folder: Folder, path: str) -> Sorted:
+    """Tell a folder's files apart: images by their suffixes, files of unknown suffixes by what they hold."""
+    found = Sorted()
+    found.left_out = list(folder.left_out)
+    texts: list[str] = []
+    for name in folder.files:
+        if _is_image(name):
+            found.images.append(name)
+        elif name in captions.METADATA:
+            found.metadata.append(name)
+        elif os.path.splitext(name)[1].lower() in captions.SUFFIXES:
+            texts.append(name)
+        else:
+            wrong = judge_unknown(os.path.join(path, name))
+            if wrong is None:
+                found.images.append(name)
+            else:
+                found.left_out.append((name, wrong))
+    if texts:
+        stems = {stem for name in found.images for stem in (name, name.rpartition(".")[0])}
+        for name in texts:
+            if os.path.splitext(name)[0] in stems:
+                found.texts += 1
+            else:
+                found.left_out.append((name, UnreadableImage("text", "there is no image of this name")))
+    return found
+
+
+def judge_unknown(path: str) -> UnreadableImage | None:
+    """Return why a file of an unknown suffix is left out; None of an image."""
+    return None if is_image(head_of(path)) else judge_file(path)
+
 
 def _texts_in(folder: str) -> dict[str, list[str]]:
-    """Return the suffixes of the texts in a folder, by their stems."""
+    """Return the names of the texts in a folder, by their stems, in the order in which they count."""
     texts: dict[str, list[str]] = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        for entry in found:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix in captions.SUFFIXES:
-                texts.setdefault(stem, []).append(suffix)
+    try:
+        with os.scandir(folder) as found:
+            entries = [
+                entry for entry in found if os.path.splitext(entry.name)[1].lower() in captions.SUFFIXES
+            ]
+    except OSError:
+        return texts
+    for entry in entries:
+        name = entry.name
+        stem = os.path.splitext(name)[0]
+        if not is_system(name) and (not os.path.exists(entry.path) or os.path.isfile(entry.path)):
+            texts.setdefault(stem, []).append(name)
+    for own in texts.values():
+        own.sort(key=os.fsencode)
     return texts
 
 
-def images_in(folder: Path) -> list[str]:
-    """Return the names of the files in ``folder`` that are called images, sorted by their bytes."""
+def texts_of(folder: Folder) -> list[str]:
+    """Return the texts in a folder."""
+    return [
+        name
+        for name in folder.files
+        if name.rpartition(".")[2].lower() in _TEXTS or name in captions.METADATA
+    ]
+
+
+def files_in(folder: Path) -> Sorted:
+    """Return what the files in one folder of generations are; its texts, which say nothing there, are none of them."""
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if _is_image(e.name)]
+        if (plain := _plain_images(folder)) is not None:
+            return plain
+        only = walk(folder, deep=False)[0]
     except OSError as error:
         raise ConfigError(f"images={shown(folder)} cannot be read: {error.strerror}") from None
-    return sorted(names, key=os.fsencode)
+    texts = set(texts_of(only))
+    only.files = [name for name in only.files if name not in texts]
+    found = sort_files(only, os.fspath(folder))
+    if not (found.images or found.left_out or texts):
+        found.left_out.append(("", UnreadableImage("empty", "an empty folder")))
+    return found
+
+
+def _plain_images(folder: Path) -> Sorted | None:
+    """Return the images of a folder that holds nothing else, as most do: they are told by their names alone."""
+    found = Sorted()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if not _is_image(name) or name.startswith("._") or not entry.is_file(follow_symlinks=False):
+                return None
+            found.images.append(name)
+    return found if found.images else None
 
 
 def _is_image(name: str) -> bool:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import UnreadableImage
-from memcore.sources.base import QuarantineEntry, Source, quarantined
+from memcore.sources.base import QuarantineEntry, Source, quarantined, shown
+from memcore.sources.coverage import Account, Coverage
 from memcore.sources.decoded import DecodedSource, name_of
 from memcore.sources.folder import FolderSource
 from memcore.sources.npy import ArraySource
 from memcore.sources.open import find_kind, open_source
+from memcore.sources.walk import walk
+
+
+class TrainingSet(NamedTuple):
+    """Images (N, H, W, C) uint8, their names, what was left out, and how many files, members or rows there are."""
+
+    images: NDArray[np.uint8]
+    names: list[str]
+    left_out: list[QuarantineEntry]
+    coverage: Coverage | None
 
 
 def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[QuarantineEntry]]:
@@ -22,28 +35,40 @@ def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[Qu
     ``path`` is what ``open_source`` reads: a folder of images (searched through), an .npy file (N, H, W, C), an .npz file
     with an array ``images``, tars or Parquet. The first readable image's size counts; others are refused.
     """
+    return read_training_set(path)[:3]
+
+
+def read_training_set(path: Path) -> TrainingSet:
+    """Return the training set at ``path`` as ``load_training_set`` reads it, with the account of all that lies there."""
     source = _open(path)
     if isinstance(source, ArraySource) and len(source.parts) == 1:
         wrong = source.refusal(0)
         if wrong is not None and wrong.reason in ("dtype", "wrong-size"):
-            raise ConfigError(f"training={path} must hold uint8 (N, H, W, C), got {wrong}")
+            raise ConfigError(f"training={shown(path)} must hold uint8 (N, H, W, C), got {wrong}")
     try:
-        return load_source(source)
+        return read_all(source)
     except ConfigError as error:
         raise ConfigError(f"training={error}") from None
 
 
 def load_source(source: Source) -> tuple[NDArray[np.uint8], list[str], list[QuarantineEntry]]:
     """Return the images of a source, their names, and what could not be read."""
+    return read_all(source)[:3]
+
+
+def read_all(source: Source) -> TrainingSet:
+    """Return all images of a source, and the account of all that it holds."""
     reader = DecodedSource(source, None, None, 1)
     reader.shape = reader.first_shape()
     names: list[str] = []
+    account = Account(source)
     broken: list[QuarantineEntry] = []
     room = np.empty((_count(source), *reader.shape), np.uint8)
     read: list[NDArray[np.uint8]] = []
     for part in range(len(source.parts)):
         for batch, decoded in reader.read(part, 0):
             for i, pixels in enumerate(decoded):
+                broken.extend(account.take(batch, i))
                 if isinstance(pixels, UnreadableImage):
                     broken.append(quarantined(name_of(batch, i), pixels))
                     continue
@@ -52,16 +77,28 @@ def load_source(source: Source) -> tuple[NDArray[np.uint8], list[str], list[Quar
                 else:
                     read.append(pixels)
                 names.append(name_of(batch, i))
-    return (np.stack(read) if read else room[: len(names)]), names, broken
+        account.end_part(part)
+    images = np.concatenate([room[: len(names) - len(read)], np.stack(read)]) if read else room[: len(names)]
+    broken = [*account.left_out, *broken]
+    return TrainingSet(images, names, broken, account.close(len(names), broken))
 
 
 def _open(path: Path) -> Source:
-    if path.is_dir() and any(f.suffix.lower() in FolderSource.suffixes for f in path.rglob("*")):
-        return open_source(path, FolderSource.kind)
     try:
+        if path.is_dir() and _holds_images(path):
+            return open_source(path, FolderSource.kind)
         return open_source(path, find_kind(path))
     except ConfigError as error:
         raise ConfigError(f"training must be a folder of images, or a file of them: {error}") from None
+
+
+def _holds_images(path: Path) -> bool:
+    try:
+        folders = walk(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    suffixes = FolderSource.suffixes
+    return any(os.path.splitext(name)[1].lower() in suffixes for folder in folders for name in folder.files)
 
 
 def _count(source: Source) -> int:

@@ -11,14 +11,29 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from memcore.errors import ConfigError
-from memcore.images import UnreadableImage
+from memcore.images import IMAGE_SUFFIXES, UnreadableImage
 from memcore.images.payload import Content
-from memcore.sources.base import PLACE, FileParts, Place, number, read_bytes, shown
-from memcore.sources.folder import images_in
+from memcore.sources.base import (
+    PLACE,
+    FileParts,
+    Place,
+    QuarantineEntry,
+    judge_file,
+    number,
+    quarantined,
+    read_bytes,
+    shown,
+    sorted_by_name,
+)
+from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds
+from memcore.sources.text import TextList
+from memcore.sources.walk import AGAIN, Folder, compressed, compression, head_of, walk
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
+#: The file in a folder of generations that names its prompts.
+LISTING = "prompts.txt"
 
 
 class Item(NamedTuple):
@@ -84,28 +99,44 @@ class FolderPrompt:
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         self._root = root
-        self.prompts = [shown(folder.name)]
-        self._counted: list[str] | None = None
+        self.prompts = [shown(os.path.basename(os.path.abspath(folder)))]
+        self._counted: Sorted | None = None
+        #: How many files it holds, its texts aside, once they were listed.
+        self._size: int | None = None
 
     @property
     def files(self) -> list[Path]:
-        return [self._folder / name for name in images_in(self._folder)]
+        found = files_in(self._folder)
+        self._size = len(found.images) + len(found.left_out)
+        return [self._folder / name for name in sorted(found.images, key=os.fsencode)]
 
     def count(self, index: int) -> int:
-        self._counted = images_in(self._folder)
-        return len(self._counted)
+        self._counted = files_in(self._folder)
+        self._size = len(self._counted.images) + len(self._counted.left_out)
+        return self._size
+
+    def size(self) -> int:
+        """Return ``count``, and list the folder only if it was not listed yet."""
+        if self._size is None:
+            self.count(0)
+            self._counted = None
+        assert self._size is not None
+        return self._size
 
     def items(self, index: int) -> Iterator[Item]:
         # Those that were counted, so that room was made for them; once, since a run has many folders.
-        names = images_in(self._folder) if self._counted is None else self._counted
+        found = files_in(self._folder) if self._counted is None else self._counted
         self._counted = None
-        seeds = choose_seeds([number(name.rpartition(".")[0]) for name in names])
+        names = sorted(found.images, key=os.fsencode)
+        seeds = choose_seeds([number(name.rpartition(".")[0] or name) for name in names])
         # Strings, not paths: of a small image those would take as long as a tenth of decoding it
         folder = os.fspath(self._folder)
         within = "" if self._folder == self._root else f"{shown(self._folder.relative_to(self._root))}/"
         for name, seed in zip(names, seeds, strict=True):
             content = functools.partial(read_bytes, os.path.join(folder, name))
             yield Item(within + shown(name), seed, content)
+        for name, why in sorted_by_name(found.left_out):
+            yield Item((within + shown(name)).rstrip("/"), 0, functools.partial(_refuse, why))
 
 
 class PackedPrompts:
@@ -124,9 +155,18 @@ class PackedPrompts:
         self._broken: dict[str, list[Item]] = {}
         without: list[Item] = []
         last = ""
+        self.texts = self.pointed_at = 0
         for part in range(len(source.parts)):
             for entry in source.entries(part):
                 prompt = entry.caption or entry.group
+                self.texts += entry.beside.texts
+                self._broken.setdefault(prompt, []).extend(
+                    Item(row["source"], 0, functools.partial(_refuse_as, row))
+                    for row in entry.beside.left_out
+                ) if entry.beside.left_out else None
+                if entry.uncaptioned is not None and not isinstance(entry.content, UnreadableImage):
+                    why = UnreadableImage("caption", f"its text cannot be read: {entry.uncaptioned}")
+                    entry = entry._replace(content=why)
                 if isinstance(entry.content, UnreadableImage):
                     item = Item(entry.name, 0, functools.partial(_refuse, entry.content))
                     if entry.content.reason == "no-image" and prompt not in places:
@@ -139,6 +179,7 @@ class PackedPrompts:
                 seeds.setdefault(prompt, []).append(entry.seed)
                 if source.label(entry.place) is None:
                     self._names.setdefault(prompt, []).append(entry.name)
+            self.pointed_at += source.pointed_at(part)
         if without:  # a sample without an image is no prompt
             self._broken.setdefault(last, []).extend(without)
         self.prompts = list(dict.fromkeys([*places, *self._broken]))
@@ -164,42 +205,113 @@ class PackedPrompts:
 AnyPrompts: TypeAlias = "ArrayPrompts | Collection"
 
 
-def find_prompts(path: Path) -> list[AnyPrompts]:
+class Found(NamedTuple):
+    """The prompts at a path, and what lies there and belongs to none."""
+
+    collections: list[AnyPrompts]
+    left_out: list[QuarantineEntry]
+
+
+def find_prompts(path: Path) -> Found:
     """Return what lies at ``path``, sorted by name; ConfigError where there is nothing, or two layouts at once."""
     packed = packed_kinds()
     if path.is_file():
-        if path.suffix == ".npy":
-            return [ArrayPrompts(path, path, alone=True)]
-        if path.suffix in packed:
-            return [PackedPrompts(packed[path.suffix](path))]
+        suffix = path.suffix.lower()
+        if suffix == ".npy":
+            return Found([ArrayPrompts(path, path, alone=True)], [])
+        if suffix in packed:
+            return Found([PackedPrompts(packed[suffix](path))], [])
+        if (kind := compression(head_of(path))) is not None:
+            raise ConfigError(f"images={shown(path)} cannot be read: {compressed(kind)}")
     if not path.is_dir():
         raise ConfigError(
             f"images must be a folder, or an {_either(['.npy', *packed])} file, got {shown(path)}, which is none of these"
         )
-    files = sorted(path.iterdir(), key=lambda p: os.fsencode(p.name))
+    try:
+        folders = walk(path)
+    except OSError as error:
+        raise ConfigError(f"images={shown(path)} cannot be read: {error.strerror}") from None
+    top = folders[0]
     found: dict[str, list[AnyPrompts]] = {}
-    for suffix, kind in packed.items():
-        if archives := [f for f in files if f.suffix == suffix]:
-            found[f"{suffix} files"] = [PackedPrompts(kind(path, files=archives))]
-    entries: list[AnyPrompts] = []
-    for file in files:
-        if file.suffix == ".npy":
-            entries.append(ArrayPrompts(file, path, alone=False))
-        elif file.is_dir() and images_in(file):
-            entries.append(FolderPrompt(file, path))
-    if entries:
-        found[".npy files or folders of images"] = entries
-    if images_in(path):
+    for suffix, kind_of in packed.items():
+        if archives := [name for name in top.files if os.path.splitext(name)[1].lower() == suffix]:
+            found[f"{suffix} files"] = [
+                PackedPrompts(
+                    kind_of(path, files=[path / name for name in sorted(archives, key=os.fsencode)])
+                )
+            ]
+    arrays = [name for name in top.files if os.path.splitext(name)[1].lower() == ".npy"]
+    below = [folder for folder in folders[1:] if "/" not in folder.path]
+    sorted_below = {folder.path: sort_files(folder, os.path.join(path, folder.path)) for folder in below}
+    with_images = [name for name, held in sorted_below.items() if held.images]
+    here = sort_files(top, os.fspath(path))
+    if here.images:
         found["images"] = [FolderPrompt(path, path)]
+    elif with_images or arrays:  # an empty folder among those of prompts is a prompt that has no image
+        inside = {folder.path.split("/", 1)[0] for folder in folders[1:] if "/" in folder.path}
+        with_images += [
+            f.path for f in below if f.path not in inside and not f.files and _is_empty(f.left_out)
+        ]
+    if with_images or arrays:
+        names = sorted([*arrays, *with_images], key=os.fsencode)
+        found[".npy files or folders of images"] = [
+            ArrayPrompts(path / name, path, alone=False)
+            if name in set(arrays)
+            else FolderPrompt(path / name, path)
+            for name in names
+        ]
     if len(found) > 1:
         raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
     if not found:
-        compressed = next((f.name for f in files if f.name.endswith(_COMPRESSED)), None)
-        hint = f"; unpack {compressed}: compressed archives cannot be read at random" if compressed else ""
+        packed_up = next(
+            (n for n in top.files if n.lower().endswith(_COMPRESSED) or compression(head_of(path / n))), None
+        )
+        hint = (
+            f"; unpack {shown(packed_up)}: compressed archives cannot be read at random" if packed_up else ""
+        )
         raise ConfigError(
             f"images={shown(path)} holds neither images nor folders of images, {_either(['.npy', *packed])}{hint}"
         )
-    return next(iter(found.values()))
+    collections = next(iter(found.values()))
+    chosen = set(with_images) if not here.images else {""}
+    return Found(collections, _passed_over(path, folders, chosen, collections))
+
+
+def _is_empty(left_out: list[tuple[str, UnreadableImage]]) -> bool:
+    return all(why.reason in ("empty", "system") for _, why in left_out)
+
+
+def _passed_over(
+    path: Path, folders: list[Folder], prompts: set[str], collections: list[AnyPrompts]
+) -> list[QuarantineEntry]:
+    """Return the files below a folder of generations that belong to no prompt."""
+    gone: list[tuple[str, UnreadableImage]] = []
+    taken = {
+        os.path.basename(file) for c in collections if not isinstance(c, FolderPrompt) for file in c.files
+    }
+    for folder in folders:
+        if folder.path in prompts:  # what else lies in it is told with the prompt, but its texts
+            gone += [
+                (
+                    folder.within(name),
+                    UnreadableImage("text", "a text in a folder of generations says nothing"),
+                )
+                for name in texts_of(folder)
+            ]
+            gone += [(folder.within(name), why) for name, why in folder.left_out if str(why) == AGAIN]
+            continue
+        for name in folder.files:
+            if folder.path or (name not in taken and name != LISTING):
+                full = folder.within(name)
+                gone.append((full, _why_deeper(path / full) if folder.path else judge_file(path / full)))
+        gone += [(folder.within(name).rstrip("/"), why) for name, why in folder.left_out]
+    return [quarantined(shown(name), why) for name, why in sorted_by_name(gone)]
+
+
+def _why_deeper(path: Path) -> UnreadableImage:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return UnreadableImage("other", "it lies deeper than the folder of a prompt")
+    return judge_file(path)
 
 
 def choose_seeds(seeds: Sequence[int | None]) -> list[int]:
@@ -215,15 +327,20 @@ def choose_seeds(seeds: Sequence[int | None]) -> list[int]:
 
 
 def check_listing(listing: Path, count: int, place: Path) -> list[str] | None:
-    """Return the lines of ``listing``, one a prompt; None if there is none."""
+    """Return the lines of ``listing``, one a prompt; None if there is none. A line's number is its prompt's, so that blank
+    lines are refused, except at the end.
+    """
     if not listing.exists():
         return None
-    try:
-        names = listing.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{listing} cannot be read: {error}") from None
+    names = list(TextList(listing, "images", blank="keep"))
+    while len(names) > count and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise ConfigError(
+            f"{shown(listing)}: line {names.index('') + 1} is blank, but line by line it names the prompts of {shown(place)}"
+        )
     if len(names) != count:
-        raise ConfigError(f"{listing} has {len(names)} lines for {count} prompts in {place}")
+        raise ConfigError(f"{shown(listing)} has {len(names)} lines for {count} prompts in {shown(place)}")
     return names
 
 
@@ -233,3 +350,8 @@ def _either(names: Sequence[str]) -> str:
 
 def _refuse(error: UnreadableImage) -> Content:
     raise error
+
+
+def _refuse_as(entry: QuarantineEntry) -> Content:
+    code, detail = entry["reason"], entry["detail"]
+    raise UnreadableImage(code, detail)

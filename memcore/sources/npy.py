@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -16,6 +19,8 @@ from memcore.images.payload import Content
 from memcore.sources.base import Batch, Entry, FileParts, Place, digest_of, make_places, shown, unreadable
 from memcore.sources.chunks import pages
 from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
+from memcore.sources.text import TextList
+from memcore.sources.walk import READ
 
 #: Bytes of images that are handed on at a time.
 _BATCH_BYTES = 1 << 22
@@ -36,7 +41,7 @@ class ArraySource(FileParts):
         super().__init__(path, files=files)
         self.options = {"captions": str(Path(captions).resolve())} if captions else {}
         self._given = captions
-        self.captions = _lines(Path(captions)) if captions else None
+        self.captions = list(TextList(Path(captions), "captions", blank="keep")) if captions else None
         self._held: tuple[Path, Images] | None = None
         self._starts: list[int] = [0]
         if self.captions is not None:
@@ -61,6 +66,9 @@ class ArraySource(FileParts):
     def count(self, part: int) -> int:
         """Return how many images a file says that it holds; 0 where it cannot be read."""
         return self._open(part).count if self.refusal(part) is None else 0
+
+    def pointed_at(self, part: int) -> int:
+        return self.count(part) or 1
 
     def refusal(self, part: int) -> UnreadableImage | None:
         """Return why a file as a whole cannot be read, if it cannot."""
@@ -169,8 +177,14 @@ class Loaded:
     def of_npz(cls, path: Path) -> Loaded:
         """Read the array ``images``; UnreadableImage where there is none of uint8 (N, H, W, C)."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                images: Any = arrays["images"]
+            with open(os.open(path, READ), "rb") as file:
+                about = os.fstat(file.fileno())
+                if not stat.S_ISREG(about.st_mode):
+                    raise UnreadableImage("path", "no plain file")
+                with np.load(file, allow_pickle=False) as arrays:
+                    images: Any = arrays["images"]
+        except UnreadableImage:
+            raise
         except OSError as error:
             raise unreadable(error) from None
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds
@@ -181,9 +195,11 @@ class Loaded:
     @classmethod
     def of_scattered(cls, path: Path, header: Header) -> Loaded:
         """Read a column-major file, in which the bytes of all images are mixed."""
-        flat = np.empty(int(np.prod(header.shape)), np.uint8)
         try:
             with path.open("rb", buffering=0) as file:
+                if (count := math.prod(header.shape)) > os.fstat(file.fileno()).st_size - header.offset:
+                    raise UnreadableImage("truncated", "the file ends early")
+                flat = np.empty(count, np.uint8)
                 file.seek(header.offset)
                 if fill(file, flat) < flat.nbytes:
                     raise UnreadableImage("truncated", "the file ends early")
@@ -206,10 +222,3 @@ class Loaded:
 
 def _nothing(part: int, first: int, after: int, name: str, error: UnreadableImage) -> Batch:
     return Batch(make_places(part, np.array([first])), np.array([after]), [error], [name], [None])
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"captions={path} cannot be read: {error}") from None

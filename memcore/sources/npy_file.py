@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from memcore.images import UnreadableImage
 from memcore.sources.base import unreadable
+from memcore.sources.walk import READ
 
 Shape: TypeAlias = tuple[int, int, int]
 #: Bytes of one prompt that are picked out of a column-major file at a time.
@@ -48,7 +50,9 @@ class Header:
 def read_header(path: Path) -> Header:
     """Return the header of an .npy file of uint8 images; UnreadableImage for anything else. No pickle is ever loaded."""
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, READ), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableImage("path", "no plain file")
             version = np.lib.format.read_magic(file)
             read = {
                 (1, 0): np.lib.format.read_array_header_1_0,
@@ -58,7 +62,11 @@ def read_header(path: Path) -> Header:
                 raise UnreadableImage("unreadable", f"an .npy file of version {version}, not 1.0 or 2.0")
             shape, fortran, dtype = read(file)
             offset = file.tell()
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+    except UnreadableImage:
+        raise
+    except (
+        Exception
+    ) as error:  # NumPy parses a header as Python, which raises many kinds, tokenize.TokenError among them
         raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
     check_images(dtype, shape)
     return Header(tuple(int(s) for s in shape), offset, bool(fortran))
@@ -70,6 +78,9 @@ def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         raise UnreadableImage("dtype", f"{dtype} where uint8 is expected; memcore.to_uint8() converts")
     if len(shape) not in (4, 5) or min(shape) < 1:
         raise UnreadableImage("wrong-size", f"{shape} where (N, H, W, C) or (P, N, H, W, C) is expected")
+    if not 1 <= shape[-1] <= 4:
+        first = " (channels come last, not first)" if shape[-3] <= 4 else ""
+        raise UnreadableImage("wrong-size", f"{shape}: images of {shape[-1]} channels, not of 1 to 4{first}")
 
 
 class ReadsItself(Protocol):

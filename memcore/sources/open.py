@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from memcore.errors import ConfigError
-from memcore.sources.base import Batch, FileParts, Part, Source, StoredSource, make_places
+from memcore.images import is_image
+from memcore.sources.base import Batch, FileParts, Part, Source, StoredSource, make_places, shown
 from memcore.sources.folder import FolderSource
 from memcore.sources.npy import ArraySource
 from memcore.sources.parquet import ParquetSource
 from memcore.sources.tar import TarSource
+from memcore.sources.walk import compression, head_of, walk
 
 __all__ = ["KINDS", "Batch", "Part", "Source", "find_kind", "make_places", "open_source", "packed_kinds"]
 
@@ -49,16 +52,33 @@ def find_kind(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() in of_files:
             return of_files[path.suffix.lower()]
-        raise ConfigError(f"{path} is no {named} file; images are given by their folder")
+        if (packed := compression(head_of(path))) is not None:
+            raise ConfigError(
+                f"{shown(path)} is compressed ({packed}), and cannot be read at random: unpack it"
+            )
+        raise ConfigError(f"{shown(path)} is no {named} file; images are given by their folder")
     if not path.is_dir():
-        raise ConfigError(f"{path} does not exist: give a folder, or a {named} file")
-    kinds = {
-        kind
-        for f in path.rglob("*")
-        if (kind := of_files.get(f.suffix.lower()))
-        or (kind := FolderSource.kind if f.suffix.lower() in FolderSource.suffixes else None)
-    }
+        if path.exists():
+            raise ConfigError(f"{shown(path)} is no plain file: give a folder, or a {named} file")
+        raise ConfigError(f"{shown(path)} does not exist: give a folder, or a {named} file")
+    try:
+        names = [name for folder in walk(path) for name in folder.files]
+        kinds, unknown = set(), []
+        for name in names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in of_files:
+                kinds.add(of_files[suffix])
+            elif suffix in FolderSource.suffixes:
+                kinds.add(FolderSource.kind)
+        if not kinds:
+            unknown = [os.path.join(path, f.within(name)) for f in walk(path) for name in f.files]
+    except OSError as error:
+        raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}") from None
+    if not kinds and any(is_image(head_of(name)) for name in unknown):
+        kinds.add(FolderSource.kind)
     if len(kinds) != 1:
         what = f"several kinds ({', '.join(sorted(kinds))}): choose with kind" if kinds else "nothing to read"
-        raise ConfigError(f"{path} holds {what}")
+        packed = next((n for n in unknown if compression(head_of(n))), None)
+        hint = f": {shown(os.path.relpath(packed, path))} is compressed: unpack it" if packed else ""
+        raise ConfigError(f"{shown(path)} holds {what}{hint}")
     return kinds.pop()

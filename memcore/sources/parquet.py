@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import functools
+import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +16,18 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.images import UnreadableImage
 from memcore.images.payload import Content, Payload
-from memcore.sources import captions
-from memcore.sources.base import MAX_SEED, Batch, Entry, FileParts, Place, make_places, shown
+from memcore.sources import arrow
+from memcore.sources.base import (
+    MAX_SEED,
+    Batch,
+    Entry,
+    FileParts,
+    Place,
+    make_places,
+    shown,
+)
+from memcore.sources.names import NAMES
+from memcore.sources.walk import READ
 
 #: Columns of images, the first that is there counts; else the only column of bytes.
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
@@ -52,7 +64,8 @@ class ParquetSource(FileParts):
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
-        self._open_parquet: Any = pyarrow.parquet.ParquetFile
+        self._errors += (MemoryError, OverflowError)
+        self._parquet_file: Any = pyarrow.parquet.ParquetFile
         super().__init__(path, files=files)
         self._given = {"image_column": image_column, "caption_column": caption_column}
         schema = self._first_schema(path, image_column)
@@ -61,10 +74,19 @@ class ParquetSource(FileParts):
                 name = option.replace("_", "-")
                 raise ConfigError(f"{name} {column!r} is none of {', '.join(schema.names)} in {shown(path)}")
         self.image_column = image_column or _image_column(schema, path)
-        self.caption_column = caption_column or captions.text_column(schema) or ""
+        self.caption_column = caption_column or _caption_column(schema) or ""
+        if self.caption_column and not arrow.says_text(kind := schema.field(self.caption_column).type):
+            raise ConfigError(
+                f"the column {self.caption_column!r} of {shown(path)} holds {kind}, not text: make it text, rename it, or "
+                "remove it"
+            )
         self.options = {"image_column": self.image_column, "caption_column": self.caption_column}
         self._starts: dict[Path, list[int]] = {}
         self._held: tuple[tuple[Path, int], Any] | None = None
+        self._rows: dict[Path, int] = {}
+
+    def pointed_at(self, part: int) -> int:
+        return self._rows[self.files[part]]
 
     def as_recorded(self, options: Mapping[str, str]) -> Self:
         known = {name: given or options.get(name, "") for name, given in self._given.items()}
@@ -74,15 +96,23 @@ class ParquetSource(FileParts):
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
         path, name = self.files[part], shown(self.parts[part].name)
+        self._rows.setdefault(path, 1)
         if position == _BROKEN:
             return
-        row = 0
+        row, last = 0, "and after"
         try:
             with self._open_parquet(path) as file:
                 schema = file.schema_arrow
+                rows = sum(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))
                 if self._image_column_of(schema) is None:
                     missing = UnreadableImage("no-image", f"no column of image bytes among {_listed(schema)}")
                     yield self._broken(part, 0, name, missing)
+                    return
+                self._rows[path], last = rows, f"to {rows - 1}"
+                caption = self._caption_column_of(schema)
+                if rows and caption and not arrow.says_text(kind := schema.field(caption).type):
+                    wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
+                    yield self._broken(part, 0, f"{name}#0 {last}", wrong)
                     return
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
@@ -91,7 +121,7 @@ class ParquetSource(FileParts):
                     row += count
         except self._errors as error:
             broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
-            yield self._broken(part, row, f"{name}#{row} and after", broken)
+            yield self._broken(part, row, f"{name}#{row} {last}", broken)
 
     def _group_entries(
         self, part: int, name: str, file: Any, schema: Any, group: int, row: int, position: int
@@ -182,16 +212,16 @@ class ParquetSource(FileParts):
     ) -> tuple[list[str | None], list[int | None]]:
         import pyarrow.types as types
 
-        caption = self.caption_column
-        if caption not in schema.names:
-            caption = captions.text_column(schema) or ""
+        caption = self._caption_column_of(schema)
         seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
         columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
         table = file.read_row_group(group, columns=columns) if columns else None
+        if table is not None and table.num_rows != count:
+            raise OSError(f"{table.num_rows} rows where the header says {count}")
         texts: list[str | None] = [None] * count
         seeds: list[int | None] = [None] * count
         if table is not None and caption:
-            texts = [text if text is None else str(text) for text in table[caption].to_pylist()]
+            texts = arrow.texts(table[caption])
         if table is not None and seeded:
             seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
         return texts, seeds
@@ -244,8 +274,23 @@ class ParquetSource(FileParts):
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES
 
+    def _open_parquet(self, path: Path) -> Any:
+        """Open a file; OSError for anything but a plain one, of which a pipe would never begin."""
+        descriptor = os.open(path, READ)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError("no plain file")
+        finally:
+            os.close(descriptor)
+        return self._parquet_file(path if _is_utf8(path) else path.open("rb"))
+
+    def _caption_column_of(self, schema: Any) -> str:
+        if self.caption_column in schema.names:
+            return self.caption_column
+        return _caption_column(schema) or ""
+
     def _image_column_of(self, schema: Any) -> str | None:
-        if self.image_column in schema.names and _holds_bytes(schema.field(self.image_column).type):
+        if self.image_column in schema.names and arrow.holds_bytes(schema.field(self.image_column).type):
             return self.image_column
         found = _byte_columns(schema)
         return next((n for n in IMAGE_COLUMNS if n in found), found[0] if len(found) == 1 else None)
@@ -294,7 +339,11 @@ def _payload(column: Any, row: int) -> Payload:
 
 def _bytes(column: Any, row: int) -> memoryview:
     """Return the bytes in a column of images, of binaries or of structs."""
+    if row >= len(column):
+        raise UnreadableImage("archive", "the group of rows ends before its header says so")
     value = column[row]
+    if hasattr(value, "dictionary"):
+        value = value.value if value.is_valid else value
     if value.is_valid and hasattr(value, "keys"):
         value = value["bytes"]
     if not value.is_valid:
@@ -305,23 +354,32 @@ def _bytes(column: Any, row: int) -> memoryview:
 def _image_column(schema: Any, path: Path) -> str:
     found = _byte_columns(schema)
     named = next((n for n in IMAGE_COLUMNS if n in found), None)
-    if named is not None or len(found) == 1:
-        return named or found[0]
+    if named is not None:
+        return named
+    if len(found) == 1 and not any(name in schema.names for name in IMAGE_COLUMNS):
+        return found[0]
     what = f"several columns of bytes ({', '.join(found)})" if found else "no column of image bytes"
     raise ConfigError(f"{shown(path)} has {what} among {_listed(schema)}: give image-column")
 
 
 def _byte_columns(schema: Any) -> list[str]:
-    return [str(field.name) for field in schema if _holds_bytes(field.type)]
+    return [str(field.name) for field in schema if arrow.holds_bytes(field.type)]
 
 
-def _holds_bytes(kind: Any) -> bool:
-    import pyarrow.types as types
+def _caption_column(schema: Any) -> str | None:
+    """Return the column of captions, whatever its type: one that is no text is refused, not passed over."""
+    exact = next((name for name in NAMES if name in schema.names), None)
+    lower = {name.lower(): name for name in reversed(schema.names)}
+    return exact or next((lower[name] for name in NAMES if name in lower), None)
 
-    if types.is_struct(kind):
-        return any(f.name == "bytes" and _holds_bytes(f.type) for f in kind)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listed(schema: Any) -> str:
-    return ", ".join(map(str, schema.names))
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

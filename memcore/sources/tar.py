@@ -9,22 +9,35 @@ import dataclasses
 import functools
 import os
 import posixpath
+import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from memcore.images import IMAGE_SUFFIXES, MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content
 from memcore.sources import captions
-from memcore.sources.base import Entry, FileParts, Place, number, read_bytes, shown
+from memcore.sources.base import (
+    ALONE,
+    Beside,
+    Entry,
+    FileParts,
+    Place,
+    number,
+    quarantined,
+    read_bytes,
+    shown,
+)
 from memcore.sources.captions import Text
+from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
+_ONE_TEXT = Beside(1)
 
 
 class _Image(NamedTuple):
-    """A member that is called an image, or one that is refused: then ``wrong`` says why."""
+    """A member that is an image, or one that is refused: then ``wrong`` says why."""
 
     start: int
     name: str
@@ -43,24 +56,48 @@ class _Run:
     images: list[_Image] = dataclasses.field(default_factory=list)
 
 
+class _Texts:
+    """The texts of a sample: how many there are, and the names of those that are not used with the reasons."""
+
+    __slots__ = ("count", "left_out")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.left_out: list[tuple[str, UnreadableImage]] = []
+
+
 class _Contents:
     """What an archive's headers and texts say: where each image lies, and where the archive is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.runs: list[_Run] = []
         self.end: int | None = None  # where damage begins
+        self.damage = UnreadableImage("archive", "the archive is damaged, or cut short, from here on")
+        #: Members that are no folders, and those of them that are neither images nor texts.
+        self.members = 0
+        self.others: list[tuple[str, UnreadableImage]] = []
         #: Texts by the name of the image that they go with, and by the sample's key, and by their suffix.
         self._by_stem: dict[str, dict[str, Text]] = {}
         self._by_key: dict[str, dict[str, Text]] = {}
+        self.texts: dict[str, _Texts] = {}
         archive: tarfile.TarFile | None = None
         try:
-            with path.open("rb") as stream:
+            with open(os.open(path, READ), "rb") as stream:
+                about = os.fstat(stream.fileno())
+                if not stat.S_ISREG(about.st_mode):
+                    self.damage = UnreadableImage("path", "no plain file")
+                    raise OSError("no plain file")
+                if (packed := compression(stream.read(8))) is not None:
+                    self.damage = compressed(packed)
+                elif not about.st_size:
+                    self.damage = UnreadableImage("archive", "an archive of no bytes")
+                stream.seek(0)
                 archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header that it has read
                     self._add(member, archive)
                 _check_end(stream, archive.offset)
-        except (tarfile.TarError, OSError, EOFError, ValueError):
+        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
             self.end = archive.offset if archive is not None else 0
 
     def text(self, image: _Image, key: str) -> Text:
@@ -74,24 +111,58 @@ class _Contents:
             second.seed if first.seed is None else first.seed,
         )
 
+    def unread(self, key: str) -> UnreadableImage | None:
+        """Return why a text of a sample cannot be read, if one cannot."""
+        held = self.texts.get(key)
+        return (
+            next((why for _, why in held.left_out if why.reason == "caption"), None)
+            if held is not None
+            else None
+        )
+
     def _add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
+        if member.isdir():
+            return
+        self.members += 1
         stem, suffix = posixpath.splitext(member.name)
         suffix = suffix.lower()
-        named = suffix in IMAGE_SUFFIXES or suffix in captions.SUFFIXES
-        if not named and not member.isfile():
+        if _is_system(member.name):
+            self.others.append((member.name, UnreadableImage("system", "what a system puts beside files")))
+            return
+        known = suffix in IMAGE_SUFFIXES or suffix in captions.SUFFIXES
+        wrong = _trick(member)
+        if not known and wrong is None:
+            what = judge(_head(archive, member))
+            if what is not None:
+                self.others.append((member.name, what))
+                return
+        elif not known and wrong is not None:
+            self.others.append((member.name, UnreadableImage("path", wrong)))
             return
         key = _key(member.name)
         if not self.runs or self.runs[-1].key != key:
             self.runs.append(_Run(member.offset, key))
-        wrong = _trick(member) if named else None
-        if suffix in IMAGE_SUFFIXES or wrong is not None:
+        if suffix not in captions.SUFFIXES or wrong is not None:
             self.runs[-1].images.append(
                 _Image(member.offset, member.name, stem, member.offset_data, member.size, wrong)
             )
-        elif named and member.size <= captions.MAX_TEXT and (file := archive.extractfile(member)) is not None:
-            text = captions.parse_text(_read(file), suffix)
-            self._by_stem.setdefault(stem, {})[suffix] = text
-            self._by_key.setdefault(key, {})[suffix] = text
+            return
+        held = self.texts.get(key)
+        if held is None:
+            held = self.texts[key] = _Texts()
+        held.count += 1
+        if member.size > captions.MAX_TEXT:
+            text = Text(wrong=UnreadableImage("caption", f"a text of {member.size:,} bytes"))
+        else:
+            text = captions.parse_text(_read(archive.extractfile(member)), suffix)
+        if text.wrong is not None:
+            held.left_out.append((member.name, text.wrong))
+            return
+        if suffix in self._by_stem.get(stem, {}):
+            again = UnreadableImage("text", "the archive has a later text of this name")
+            held.left_out.append((member.name, again))
+        self._by_stem.setdefault(stem, {})[suffix] = text
+        self._by_key.setdefault(key, {})[suffix] = text
 
 
 class TarSource(FileParts):
@@ -105,11 +176,19 @@ class TarSource(FileParts):
     #: The archive that was begun to be read, of which the first image may be asked for twice.
     _begun: tuple[Path, _Contents] | None = None
 
+    def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
+        super().__init__(path, files=files)
+        self._members: dict[Path, int] = {}
+
+    def pointed_at(self, part: int) -> int:
+        return self._members[self.files[part]]
+
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
         path = self.files[part]
         begun, self._begun = self._begun, None
         contents = begun[1] if begun is not None and begun[0] == path else _Contents(path)
         self._begun = (path, contents)
+        self._members[path] = contents.members + (contents.end is not None)
         yield from self._entries(part, position, contents)
         self._begun = None
 
@@ -121,23 +200,33 @@ class TarSource(FileParts):
             if good := [image for image in run.images if image.wrong is None]:
                 last = contents.text(good[-1], run.key).caption or _folder(run.key) or group
                 break
+        waiting = _Waiting(label, contents)
         told: set[str] = set()
         ends = [run.start for run in contents.runs[1:]]
         ends.append(size if contents.end is None else max(0, min(contents.end, size - 1)))
         for run, after in zip(contents.runs, ends, strict=False):
             if not run.images and run.key not in with_images and run.key not in told:
                 told.add(run.key)
+                beside = waiting.beside(run.key, used=False)
                 if run.start >= position:
                     missing = UnreadableImage("no-image", "a sample without an image")
                     name = f"{label}/{shown(run.key)}"
-                    yield Entry(Place(part, 0, 0), after, name, None, None, last, missing)
+                    yield Entry(Place(part, 0, 0), after, name, None, None, last, missing, beside)
             begins = [run.start, *(image.start for image in run.images[1:])]
             for image, begin, then in zip(run.images, begins, [*begins[1:], after], strict=False):
+                beside = waiting.beside(run.key, used=True)
                 if begin >= position:
-                    yield self._entry(part, label, image, run.key, then, contents, group, last)
+                    yield self._entry(part, label, image, run.key, then, contents, group, last, beside)
         if contents.end is not None and position < size:
-            damaged = UnreadableImage("archive", "the archive is damaged, or cut short, from here on")
-            yield Entry(Place(part, 0, 0), size, f"{label}/(the rest)", None, None, last, damaged)
+            beside = waiting.beside(None, used=False)
+            yield Entry(
+                Place(part, 0, 0), size, f"{label}/(the rest)", None, None, last, contents.damage, beside
+            )
+        elif not contents.runs and position < size:  # nothing but members that are left out
+            beside = waiting.beside(None, used=False)
+            self._members[self.files[part]] += 1
+            nothing = UnreadableImage("no-image", "an archive without an image")
+            yield Entry(Place(part, 0, 0), size, label, None, None, last, nothing, beside)
 
     def load(self, place: Place) -> Content:
         return read_bytes(self.files[place.part], place.offset, place.bytes)
@@ -152,16 +241,61 @@ class TarSource(FileParts):
         contents: _Contents,
         group: str,
         last: str,
+        beside: Beside,
     ) -> Entry:
         name = f"{label}/{shown(image.name)}"
         if image.wrong is not None:
             wrong = UnreadableImage("path", image.wrong)
-            return Entry(Place(part, 0, 0), after, name, None, None, last, wrong)
+            return Entry(Place(part, 0, 0), after, name, None, None, last, wrong, beside)
         text = contents.text(image, key)
         seed = number(posixpath.basename(key)) if text.seed is None else text.seed
         place = Place(part, image.size if image.size <= MAX_BYTES else 0, image.offset)
         content = functools.partial(read_bytes, self.files[part], image.offset, image.size)
-        return Entry(place, after, name, text.caption, seed, _folder(key) or group, content)
+        unread = contents.unread(key) if text.caption is None else None
+        return Entry(place, after, name, text.caption, seed, _folder(key) or group, content, beside, unread)
+
+
+class _Waiting:
+    """What is to be told with the next entry of an archive: other members once, a sample's texts with its first image."""
+
+    def __init__(self, label: str, contents: _Contents) -> None:
+        self._label = label
+        self._others = contents.others
+        self._texts = dict(contents.texts)
+
+    def beside(self, key: str | None, *, used: bool) -> Beside:
+        """Return what goes with an entry. Of a sample without an image the entry itself stands for one of its texts."""
+        held = self._texts.pop(key, None) if key is not None else None
+        if not self._others:
+            if held is None:
+                return ALONE
+            if used and held.count == 1 and not held.left_out:
+                return _ONE_TEXT
+        others, self._others = self._others, []
+        gone = [*others, *(held.left_out if held is not None else ())]
+        count = held.count - len(held.left_out) if held is not None else 0
+        if not used and held is not None:
+            spare = UnreadableImage("text", "a text of a sample without an image")
+            more = held.count - 1 - len(held.left_out)
+            gone += [(f"{key} (text {i + 2})", spare) for i in range(more)]
+            if more < 0:  # all of them are told by name: the entry stands for the last
+                gone.pop()
+            count = 0
+        told = tuple(quarantined(f"{self._label}/{shown(name)}", why) for name, why in gone)
+        return Beside(count, told)
+
+
+def _is_system(name: str) -> bool:
+    """As ``is_system`` of each part of the name, of which most have none that could be."""
+    return is_system(name) if "/" not in name else any(map(is_system, name.split("/")))
+
+
+def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Return the first bytes of a member of an unknown suffix."""
+    stream = archive.fileobj
+    assert stream is not None
+    stream.seek(member.offset_data)
+    return stream.read(min(member.size, 32))
 
 
 def _key(name: str) -> str:
@@ -186,12 +320,11 @@ def _trick(member: tarfile.TarInfo) -> str | None:
     return None
 
 
-def _read(file: object) -> bytes:
+def _read(file: IO[bytes] | None) -> bytes:
     try:
-        data: bytes = file.read()  # type: ignore[attr-defined]
+        return file.read() if file is not None else b""
     except tarfile.ReadError:  # the archive ends within the member
         return b""
-    return data
 
 
 def _check_end(stream: BinaryIO, offset: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 from memcore.errors import ConfigError
 from memcore.images import REASONS, UnreadableImage
 from memcore.sources import parquet
-from memcore.sources.base import Source
+from memcore.sources.base import Source, StoredSource
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.decoded import DecodedSource, name_of
 from memcore.sources.in_memory import load_source
@@ -42,10 +42,13 @@ def by_index(source: Source) -> tuple[list[bytes], list[tuple[str, str]]]:
     reader = DecodedSource(source, None, None, 1)
     reader.shape = SHAPE
     used: list[bytes] = []
-    refused: list[tuple[str, str]] = []
+    left_out = source.left_out if isinstance(source, StoredSource) else ()
+    refused = [(entry["source"], entry["reason"]) for entry in left_out]
     for part in range(len(source.parts)):
         for batch, decoded in reader.read(part, 0):
             for i, pixels in enumerate(decoded):
+                beside = batch.beside[i].left_out if batch.beside is not None else ()
+                refused.extend((entry["source"], entry["reason"]) for entry in beside)
                 if isinstance(pixels, UnreadableImage):
                     refused.append((name_of(batch, i), pixels.reason))
                 else:
@@ -185,7 +188,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(root / "a.txt")
     (root / "c.png").mkdir()
     (root / "d.png").symlink_to("nowhere")
-    want = [("b.png", "path"), ("c.png", "path"), ("d.png", "unreadable")]
+    want = [("a.txt", "path"), ("b.png", "path"), ("c.png", "path"), ("d.png", "unreadable")]
     assert by_filter(root) == ({image.tobytes()}, want)
     assert by_index(open_source(root)) == ([image.tobytes()], want)
     assert StoredPrompts(root).fingerprint.startswith("stored:")

@@ -39,7 +39,7 @@ def test_damaged_arrays_are_put_aside(tmp_path: Path) -> None:
     assert {q["source"]: q["reason"] for q in run.quarantine()} == {
         "rain.npy[12:30]": "truncated",
         "x.npy": "unreadable",
-        "y.npy": "wrong-size",
+        "y.npy[0:4]": "wrong-size",
         "z.npy": "dtype",
         "zz.npy": "dtype",
     }

@@ -125,7 +125,11 @@ def test_captions_that_cannot_be_used_say_nothing(tmp_path: Path) -> None:
             add(tar, f"some folder/{seed}.png", encoded(image))
     stored = StoredPrompts(tmp_path / "set")
     assert stored.prompts == ["some folder"]
-    assert read_all(stored, 0)[1] == list(range(len(texts)))
+    _, seeds, _, refused = read_all(stored, 0)
+    assert seeds == [1, 2, 4]
+    assert {entry["reason"] for entry in refused} == {"caption"}
+    # Of each such sample the text and its image, which would else be counted for another prompt
+    assert len(refused) == 2 * (len(texts) - len(seeds))
 
 
 def test_damaged_parquet_files_are_put_aside(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def script(
             "#!/bin/bash",
             f"#SBATCH --job-name=memcore-{name}",
             f"#SBATCH --array=1-{tasks}",
-            f"#SBATCH --output={logs.absolute()}/%A_%a.log",
+            f"#SBATCH --output={_quoted(logs.absolute())}",
             "#SBATCH --open-mode=append",
             "#SBATCH --requeue",
             # to the program itself, which the shell becomes: it writes its checkpoint and ends with exit code 3
@@ -61,6 +61,23 @@ def script(
             "",
         ]
     )
+
+
+def _quoted(logs: Path) -> str:
+    """Return the pattern of the logs' names as a line of #SBATCH holds it.
+
+    sbatch cuts such a line at spaces and at #, takes quotes and backslashes as a shell does, and %% for a percent sign.
+    """
+    folder = str(logs)
+    if set(folder) & {"\n", "\r", "\\"}:
+        raise ConfigError(
+            f"SLURM cannot write logs into a folder whose name holds a line end or a backslash: {folder!r}"
+        )
+    pattern = f"{folder.replace('%', '%%')}/%A_%a.log"
+    if re.fullmatch(r"[\w/.,:+=@%~-]*", pattern):
+        return pattern
+    escaped = pattern.replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def script_path(place: str | Path) -> Path:

@@ -1,0 +1,185 @@
+"""The one reader of lists of texts: prompts, captions and names of prompts, one a line or one a row, told by the suffix.
+
+UTF-8 with or without a byte order mark; lines end at \\n, with or without \\r before it, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from memcore.errors import ConfigError, MissingExtraError
+from memcore.sources import arrow
+from memcore.sources.names import NAMES
+
+#: What is read; anything else is refused.
+SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+_ROWS = 4096
+#: Characters of the longest field of a table.
+_FIELD = 1 << 24
+_OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@dataclass
+class ListCounts:
+    """What a list of texts was found to hold, once it has been gone through."""
+
+    pointed_at: int = 0
+    used: int = 0
+    blank: int = 0
+    repeated: int = 0
+
+
+class TextList:
+    """The texts of a file, read again each time; ``counts`` says what the last reading to the end found.
+
+    ``column`` names the column of a table; by default the first of prompt, caption and text that is there. Of a list of
+    texts the first is taken. ``what`` is the option that named the file, for messages. ``blank``: what happens to lines
+    without a text: "skip" them (and count them), or "keep" them as "" where a line's number is what it belongs to.
+
+    Raises ConfigError for a file that cannot be read, with the line, and for a column of another type than text.
+    """
+
+    def __init__(self, path: Path, what: str = "prompts", *, column: str = "", blank: str = "skip") -> None:
+        self.path, self.what, self.column, self._blank = path, what, column, blank
+        self.counts = ListCounts()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the texts. Raises ConfigError."""
+        counts = ListCounts()
+        seen: set[int] = set()
+        for text in self._texts():
+            counts.pointed_at += 1
+            if not (text or "").strip():
+                counts.blank += 1
+                if self._blank == "keep":
+                    yield ""
+                continue
+            assert text is not None
+            counts.used += 1
+            seen.add(hash(text))
+            yield text
+        counts.repeated = counts.used - len(seen)
+        self.counts = counts
+
+    def _texts(self) -> Iterator[str | None]:
+        suffix = self.path.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise ConfigError(
+                f"{self._named} is a {suffix or 'file without a suffix'}: give {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+            )
+        try:
+            if suffix == ".parquet":
+                yield from self._of_parquet()
+                return
+            with _open_plain(self.path) as file:
+                if suffix == ".txt":
+                    yield from _lines(file)
+                elif suffix == ".jsonl":
+                    yield from self._of_jsonl(file)
+                else:
+                    yield from self._of_table(file, "," if suffix == ".csv" else "\t")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{self._named} is not UTF-8: {error}") from None
+        except (OSError, csv.Error) as error:
+            raise ConfigError(f"{self._named} cannot be read: {error}") from None
+
+    def _of_jsonl(self, file: IO[bytes]) -> Iterator[str | None]:
+        for number, line in enumerate(_lines(file), 1):
+            if not line.strip():
+                yield None
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(f"{self._named} line {number} is not JSON: {error}") from None
+            if isinstance(row, str):
+                yield row
+                continue
+            if not isinstance(row, dict):
+                raise ConfigError(
+                    f"{self._named} line {number} is a {type(row).__name__}, not an object or a text"
+                )
+            name = self._choose(list(row), f"line {number}")
+            yield self._value(row[name], name, f"line {number}")
+
+    def _of_table(self, file: IO[bytes], delimiter: str) -> Iterator[str | None]:
+        csv.field_size_limit(_FIELD)
+        rows = csv.reader((line + "\n" for line in _lines(file)), delimiter=delimiter, strict=False)
+        header = next(rows, None)
+        if header is None:
+            return
+        at = header.index(self._choose(header, "the header"))
+        for row in rows:
+            yield row[at] if at < len(row) else None
+
+    def _of_parquet(self) -> Iterator[str | None]:
+        try:
+            import pyarrow
+            import pyarrow.parquet as parquet
+        except ImportError:
+            raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
+        with _open_plain(self.path):
+            pass
+        try:
+            with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+                name = self._choose(file.schema_arrow.names, "the file")
+                kind = file.schema_arrow.field(name).type
+                if not arrow.says_text(kind):
+                    raise ConfigError(f"{self._named}: the column {name!r} holds {kind}, not text")
+                for batch in file.iter_batches(_ROWS, columns=[name], use_threads=False):
+                    yield from arrow.texts(batch.column(0))
+        except pyarrow.ArrowException as error:
+            raise ConfigError(f"{self._named} cannot be read: {error}") from None
+
+    def _choose(self, names: list[str], where: str) -> str:
+        if self.column:
+            found = self.column if self.column in names else None
+        else:
+            lower = {name.strip().lower(): name for name in reversed(names)}
+            found = next((lower[name] for name in NAMES if name in lower), None)
+        if found is None:
+            wanted = self.column or ", ".join(NAMES)
+            raise ConfigError(
+                f"{self._named} has none of the columns {wanted}: {where} has {', '.join(map(repr, names[:20]))}"
+            )
+        return found
+
+    def _value(self, value: Any, name: str, where: str) -> str | None:
+        if isinstance(value, list):
+            value = value[0] if value else None
+        if value is None or isinstance(value, str):
+            return value
+        raise ConfigError(f"{self._named}: {name!r} in {where} is a {type(value).__name__}, not a text")
+
+    @property
+    def _named(self) -> str:
+        return f"{self.what}={os.fsencode(self.path).decode('utf-8', 'backslashreplace')}"
+
+
+def decode_text(data: bytes) -> str:
+    """Return a text of UTF-8 without its byte order mark. Raises UnicodeDecodeError."""
+    return data.decode("utf-8-sig")
+
+
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    """Yield lines without their ends; the byte order mark belongs to none."""
+    encoding = "utf-8-sig"
+    for line in file:
+        yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        encoding = "utf-8"
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a plain file; OSError for anything else, which might never end or never begin."""
+    descriptor = os.open(path, _OPEN)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no plain file")
+    return open(descriptor, "rb")
