@@ -1,4 +1,4 @@
-"""Which Arrow types mean text or bytes, and their values."""
+"""Which Arrow types hold text or bytes, and how their values are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def says_text(kind: Any) -> bool:
     """Tell whether a column of this type holds texts: strings of every kind, also as categories, and lists of them.
 
-    A column of nothing but nulls says nothing, and is none of another type either.
+    A column of the null type counts as one of texts.
     """
     import pyarrow.types as types
 
@@ -34,7 +34,7 @@ def holds_bytes(kind: Any) -> bool:
 
 
 def texts(column: Any) -> list[str | None]:
-    """Return the texts of a column of which ``says_text`` holds; of a list the first."""
+    """Return the texts of a column for which ``says_text`` is true; the first of each list."""
     values = column.to_pylist()
     return [(v[0] if v else None) if isinstance(v, list) else v for v in values]
 

@@ -1,7 +1,7 @@
-"""What every kind of stored images has in common: parts, entries in one order, and each image read again by its place.
+"""The base of every kind of stored images: parts, entries in a fixed order, and random access to each image by its place.
 
 ``StoredSource.entries`` is what a kind implements. Batches (``read``), prompts (``by_prompt``), decoded images (``decoded``)
-and whole sets (``in_memory``) are layers above it, so that every command sees the same images in the same order.
+and whole sets (``in_memory``) are layers on top of it, so that every command sees the same images in the same order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from memcore.images import MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content, Payload
 from memcore.sources.walk import READ, every, head_of, judge, walk
 
-#: Where an image lies: part (a file of the source), offset and bytes in it; for rows and listings the offset counts them.
+#: Where an image is: part (a file of the source), offset and length in bytes; for rows and listings the offset is an index.
 PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
@@ -35,7 +35,7 @@ _SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGN
 
 
 class QuarantineEntry(TypedDict):
-    """What could not be read: the image's name, a code of ``memcore.images.REASONS``, and what was met."""
+    """An image that could not be read: its name, a code of ``memcore.images.REASONS``, and the detail."""
 
     source: str
     reason: str
@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What comes with an entry: how many texts were used, and what was left out of its archive, folder or sample."""
+    """What is counted with an entry: the texts that were used, and what was left out of its archive, folder or sample."""
 
     texts: int = 0
     left_out: tuple[QuarantineEntry, ...] = ()
@@ -63,8 +63,8 @@ ALONE = Beside()
 class Entry(NamedTuple):
     """One stored image before its bytes are read.
 
-    ``after`` is the position in its part at which the next entry begins. ``group`` is what its prompt is called where it
-    has no caption. ``content`` reads it (or raises UnreadableImage), or says why there is nothing to read.
+    ``after`` is the position in its part at which the next entry begins. ``group`` names its prompt if it has no caption.
+    ``content`` reads it (or raises UnreadableImage), or says why there is nothing to read.
     """
 
     place: Place
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
     group: str
     content: Callable[[], Content] | UnreadableImage
     beside: Beside = ALONE
-    #: Why its caption cannot be read, where it has one that says nothing.
+    #: Why its caption cannot be read, if it cannot.
     uncaptioned: UnreadableImage | None = None
 
     def load(self) -> Payload:
@@ -90,7 +90,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a source, or the whole of a folder of images: ``name`` relative to the source, its size in bytes."""
+    """One file of a source, or a whole folder of images: its name relative to the source, and its size in bytes."""
 
     name: str
     bytes: int
@@ -108,36 +108,45 @@ class Batch:
     beside: Sequence[Beside] | None = None
 
     def __len__(self) -> int:
+        """Return the number of entries."""
         return len(self.places)
 
 
 class Source(Protocol):
-    """What ``build_index`` reads. A program may bring its own, as long as it is the same every time it is read."""
+    """What ``build_index`` reads. A program may bring its own, provided that it yields the same images on every reading."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """Return the name of the source's kind."""
+        ...
 
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Return where the source is, as text."""
+        ...
 
     @property
-    def options(self) -> dict[str, str]: ...
+    def options(self) -> dict[str, str]:
+        """Return the options that the source was opened with, by name."""
+        ...
 
     @property
-    def parts(self) -> Sequence[Part]: ...
+    def parts(self) -> Sequence[Part]:
+        """Return the parts of the source, in order."""
+        ...
 
     def identity(self) -> str:
-        """Tells one state of the source from another: names and sizes, not the pixels."""
+        """Return a digest that tells one state of the source from another: names and sizes, not the pixels."""
         ...
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
-        """The entries of one part from a position on (0, or an ``after`` of an earlier batch)."""
+        """Yield the entries of one part from a position on: 0, or an ``after`` of an earlier batch."""
         ...
 
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload] | NDArray[np.uint8]:
-        """The entries at these places, in order; used for the few images that are compared pixel by pixel.
+        """Return the entries at these places, in order; used for the few images that are compared pixel by pixel.
 
-        Several threads may ask at once.
+        Several threads may call it at once.
         """
         ...
 
@@ -145,7 +154,7 @@ class Source(Protocol):
 class StoredSource(abc.ABC):
     """One kind of stored images. A new kind implements ``entries`` and ``load`` and is listed in ``open.KINDS``."""
 
-    #: How the kind is called, the suffixes of its files, and the options that it takes.
+    #: The kind's name, the suffixes of its files, and the options that it takes.
     kind: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     option_names: ClassVar[tuple[str, ...]] = ()
@@ -153,7 +162,7 @@ class StoredSource(abc.ABC):
     path: str
     options: dict[str, str]
     parts: Sequence[Part]
-    #: What lies where the source does and is not part of it.
+    #: What is in the source's folder but not part of the source.
     left_out: Sequence[QuarantineEntry] = ()
 
     @classmethod
@@ -173,14 +182,14 @@ class StoredSource(abc.ABC):
 
     @abc.abstractmethod
     def load(self, place: Place) -> Content:
-        """Read one image by its place; UnreadableImage says why it cannot be read. Several threads may ask at once."""
+        """Read one image by its place; raise UnreadableImage if it cannot be read. Several threads may call it at once."""
 
     def pointed_at(self, part: int) -> int:
-        """Return how many files, members or rows a part was found to hold; asked when it has been read to its end."""
+        """Return how many files, members or rows a part holds; called once it has been read to its end."""
         raise NotImplementedError
 
     def in_earlier_order(self) -> Self | None:
-        """Return the source as earlier versions listed it, if that differs: indexes made by them number files so."""
+        """Return the source as earlier versions listed it, if that differs: their indexes number files in that order."""
         return None
 
     def as_recorded(self, options: Mapping[str, str]) -> Self:
@@ -188,19 +197,19 @@ class StoredSource(abc.ABC):
         return self
 
     def reader(self, place: Place) -> Callable[[], Content]:
-        """Return what reads one image, maybe in another thread."""
+        """Return a function that reads one image, possibly in another thread."""
         return functools.partial(self.load, place)
 
     def check_random_access(self) -> None:
-        """Raise ConfigError where images cannot be read in any order, as those of a prompt are."""
+        """Raise ConfigError if images cannot be read in any order, as those of a prompt are."""
         return
 
     def label(self, place: Place) -> str | None:
-        """Return an image's name in a run's quarantine as far as its place tells it; None: its own name."""
+        """Return an image's name in a run's quarantine if it follows from its place; None means the entry's own name."""
         return None
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
-        """Yield the entries of one part with their bytes, some at a time."""
+        """Yield the entries of one part with their bytes, in batches."""
         entries: list[Entry] = []
         payloads: list[Payload] = []
         held = 0
@@ -227,7 +236,7 @@ class StoredSource(abc.ABC):
 
 
 class FileParts(StoredSource):
-    """What sources of whole files share: each file is a part."""
+    """The base of sources made of files: each file is a part."""
 
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
         self.path = str(path)
@@ -245,7 +254,7 @@ class FileParts(StoredSource):
         self.parts = [Part(f.relative_to(self.root).as_posix(), size_of(f)) for f in self.files]
 
     def _found(self, path: Path) -> tuple[list[Path], list[QuarantineEntry]]:
-        """Return the files of this kind at ``path``, and what else lies there."""
+        """Return the files of this kind at ``path``, and what else is there."""
         if path.is_file():
             return [path], []
         if not path.is_dir():
@@ -260,14 +269,16 @@ class FileParts(StoredSource):
         ]
 
     def identity(self) -> str:
+        """Return a digest of the files' names and sizes."""
         return digest_of(f"{part.name}:{part.bytes}" for part in self.parts)
 
     def keep(self, chosen: Sequence[int]) -> None:
-        """Leave only some of the parts: those that an index does not hold yet."""
+        """Keep only the chosen parts: those that an index does not hold yet."""
         self.files = [self.files[i] for i in chosen]
         self.parts = [self.parts[i] for i in chosen]
 
     def in_earlier_order(self) -> Self | None:
+        """Return the source with its files in the order of earlier versions, or None if that is the same."""
         path = Path(self.path)
         files = list_files(path, self.suffixes)
         return None if not files or files == self.files else self._reopened(path, files)
@@ -277,9 +288,9 @@ class FileParts(StoredSource):
 
 
 def list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return ``path`` itself, or the files below it with one of the suffixes as earlier versions listed them.
+    """Return ``path`` itself, or the files below it with one of the suffixes, as earlier versions listed them.
 
-    That is relative names as a whole, and no linked folders.
+    They sorted relative names as a whole, and did not follow links to folders.
     """
     if path.is_file():
         return [path]
@@ -288,7 +299,7 @@ def list_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def judge_file(path: str | Path) -> UnreadableImage:
-    """Return why a file that is not of a source's kind is left out."""
+    """Return the reason why a file of another kind than the source's is left out."""
     head = head_of(path)
     if not head and not os.path.exists(path):
         return UnreadableImage("unreadable", "a link that leads nowhere")
@@ -296,7 +307,7 @@ def judge_file(path: str | Path) -> UnreadableImage:
 
 
 def sorted_by_name(gone: list[tuple[str, UnreadableImage]]) -> list[tuple[str, UnreadableImage]]:
-    """Return what is left out in the order of files."""
+    """Return the files that are left out, sorted by name."""
     return sorted(gone, key=lambda item: os.fsencode(item[0]).split(b"/"))
 
 
@@ -314,7 +325,7 @@ def stands_for(entry: Mapping[str, Any]) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Return a file's size; 0 of a link that leads nowhere."""
+    """Return a file's size; 0 for a broken link."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -322,8 +333,9 @@ def size_of(path: Path) -> int:
 
 
 def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, most: int = MAX_BYTES) -> bytes:
-    """Return ``size`` bytes of a file, by default all; UnreadableImage where they are too many, not there, or cannot be
-    read.
+    """Return ``size`` bytes of a file, by default all.
+
+    Raises UnreadableImage if they are too many, missing, or cannot be read.
     """
     try:
         descriptor = os.open(path, READ)
@@ -348,17 +360,17 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
 
 
 def unreadable(error: OSError) -> UnreadableImage:
-    """Return what a failed call of the system says of an image."""
+    """Return a failed system call as the reason why an image is unreadable."""
     return UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}")
 
 
 def quarantined(name: str, error: UnreadableImage) -> QuarantineEntry:
-    """Return the record of an image that is not used."""
+    """Return the quarantine entry of an image that is not used."""
     return {"source": name, "reason": error.reason, "detail": str(error)}
 
 
 def shown(name: str | Path) -> str:
-    """Return a name that may not be UTF-8 as text that can be stored: foreign bytes become escapes.
+    """Return a name as text that can be stored: bytes that are not UTF-8 become escapes.
 
     >>> shown(os.fsdecode(b"caf\\xe9.png"))
     'caf\\\\xe9.png'
@@ -367,21 +379,21 @@ def shown(name: str | Path) -> str:
 
 
 def number(stem: str) -> int | None:
-    """Return the seed that a name stands for, if it is one."""
+    """Return a file name's stem as a seed, or None if it is not one."""
     if stem.isascii() and stem.isdecimal() and len(stem) < 20 and (value := int(stem)) <= MAX_SEED:
         return value
     return None
 
 
 def make_places(part: int, offsets: NDArray[np.int64], sizes: Any = 0) -> NDArray[Any]:
-    """Return PLACE records of one part."""
+    """Return the PLACE records of images in one part."""
     places = np.zeros(len(offsets), PLACE)
     places["part"], places["offset"], places["bytes"] = part, offsets, sizes
     return places
 
 
 def digest_of(lines: Iterator[str]) -> str:
-    """Return the sha256 of lines."""
+    """Return the sha256 of some lines of text."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")

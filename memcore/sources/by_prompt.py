@@ -1,4 +1,4 @@
-"""Generations on disk as a filter reads them: prompt after prompt, through memory that all prompts share."""
+"""Generations on disk as a filter reads them: prompt by prompt, through memory that all prompts share."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
 #: Bytes of images that are read before they are looked at: they are then still in the cache.
 CHUNK_BYTES = 8 << 20
-#: Bytes of images that are read at a time where they are not kept: so few that the next ones overwrite them in the cache.
+#: Bytes of images that are read at a time if they are not kept: few enough for the next ones to overwrite them in the cache.
 WINDOW_BYTES = 4 << 20
-#: Bytes of images that are decoded before they are looked at: with fewer, the cost of each chunk is felt.
+#: Bytes of images that are decoded before they are looked at: with fewer, the overhead of each chunk shows.
 DECODED_BYTES = 16 << 20
-#: Bytes that are read between two reports of progress: some 50 ms. Each time memory for an image is allocated and freed.
+#: Bytes that are read between two reports of progress: about 50 ms. Memory for one image is allocated and freed each time.
 FEED_BYTES = 256 << 20
 #: Memory for images that are read again; most prompts need no more.
 AGAIN_BYTES = 64 << 20
-#: What images are decoded into does not begin where a page does: see ``pages``.
+#: Offset from a page's beginning of the memory that images are decoded into: see ``pages``.
 _BEHIND = 16
 #: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
 _LOOKED_AT, _OF_EACH = 25, 5
@@ -54,11 +54,17 @@ _LOOKED_AT, _OF_EACH = 25, 5
 class Graph(ReadsItself, Protocol):
     """The part of a ``PromptGraph`` that is used here."""
 
-    def next_slot(self) -> NDArray[np.uint8] | None: ...
+    def next_slot(self) -> NDArray[np.uint8] | None:
+        """Return the array that the next image can be read into, or None if images are not kept."""
+        ...
 
-    def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None: ...
+    def extend(self, images: Any, *, exclude: NDArray[np.bool_] | None = None) -> None:
+        """Add images, in order; those in ``exclude`` count but get no edges."""
+        ...
 
-    def extend_one(self, image: NDArray[np.uint8]) -> bool: ...
+    def extend_one(self, image: NDArray[np.uint8]) -> bool:
+        """Add one image; return False if it is constant and therefore excluded."""
+        ...
 
 
 class StoredPrompts:
@@ -68,10 +74,10 @@ class StoredPrompts:
     (P, N, H, W, C) for P prompts; tar archives as of webdataset; or Parquet files.
 
     docs/formats.md says how prompts and seeds are named in each. ``shape`` (H, W, C) is what every image must have; by
-    default the most common one among the first images. ``background`` is what transparent pixels stand on. ``threads``
+    default the most common shape among the first images. ``background`` is the colour under transparent pixels. ``threads``
     decode while the caller compares.
 
-    Raises ConfigError where ``path`` holds nothing that can be read, or two layouts at once.
+    Raises ConfigError if ``path`` holds nothing that can be read, or two layouts at once.
     """
 
     def __init__(
@@ -95,7 +101,7 @@ class StoredPrompts:
         self.image_shape = shape or self._common_shape()
         self._buffer = pages((0, *self.image_shape))
         self._window = self._buffer
-        #: Where a single thread decodes each image: it stays in the cache until it has been looked at and copied.
+        #: The buffer of a single thread: an image decoded into it stays in the cache until it is compared and copied.
         self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
     @property
@@ -132,7 +138,7 @@ class StoredPrompts:
         return self._texts + sum(c.texts for c in self._collections if isinstance(c, PackedPrompts))
 
     def pointed_at(self) -> int:
-        """Return how many files, members, rows and images lie at the path."""
+        """Return the number of files, members, rows and images at the path."""
         total = self._texts + len(self.left_out)
         for collection in self._collections:
             if isinstance(collection, PackedPrompts):
@@ -144,7 +150,7 @@ class StoredPrompts:
         return total
 
     def count(self, prompt_id: int) -> int:
-        """Return the images of the prompt, broken ones included; 0 where its file cannot be read."""
+        """Return the number of the prompt's images, broken ones included; 0 if its file cannot be read."""
         collection, index = self._where[prompt_id]
         if not isinstance(collection, ArrayPrompts):
             return collection.count(index)
@@ -154,9 +160,9 @@ class StoredPrompts:
             return 0
 
     def images_in(self, prompt_id: int) -> dict[str, Any]:
-        """Return where a ``PromptGraph`` finds the prompt's images: its arguments ``buffer`` and, maybe, ``reread``.
+        """Return a ``PromptGraph``'s arguments for the prompt's images: ``buffer`` and, if they are read again, ``reread``.
 
-        Reading an array's bytes twice costs less than moving all of them to memory and back. A prompt that fits the
+        Reading an array's bytes twice costs less than moving all of them to memory and back. A prompt that fits into the
         cache, an encoded image and a column-major array are read once.
         """
         source, index = self._where[prompt_id]
@@ -173,10 +179,10 @@ class StoredPrompts:
         graph: Graph,
         timed: Callable[[str], Timer] = lambda stage: contextlib.nullcontext(),
     ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
-        """Extend ``graph``, which was made with ``images_in``, by the prompt's images.
+        """Add the prompt's images to ``graph``, which was made with ``images_in``.
 
         Yields their seeds and what could not be read, a few at a time. ``timed`` times each stage, "sample" or "graph".
-        Large arrays, and encoded images in one thread, are looked at where they are read, which is "sample".
+        Large arrays, and encoded images in a single thread, are compared as they are read, which counts as "sample".
         """
         source, index = self._where[prompt_id]
         array: StoredArray | None = None
@@ -205,7 +211,7 @@ class StoredPrompts:
     def _feed_items(
         self, items: Iterator[Item], graph: Graph, timed: Callable[[str], Timer]
     ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
-        """Look at each image when it has been decoded, while it is in the cache."""
+        """Compare each image as soon as it is decoded, while it is in the cache."""
         step = max(1, DECODED_BYTES // int(np.prod(self.image_shape)))
         slot = self._slot
         while part := list(itertools.islice(items, step)):
@@ -243,7 +249,7 @@ class StoredPrompts:
         return source.label() if isinstance(source, ArrayPrompts) else self.prompts[prompt_id]
 
     def buffer(self, count: int) -> Pixels:
-        """Return the one buffer (>= count, H, W, C) that every prompt is read into, grown where it is too small."""
+        """Return the buffer (>= count, H, W, C) that every prompt is read into, enlarged if it is too small."""
         if len(self._buffer) < count:
             self._buffer = pages((0, *self.image_shape))  # never two at once
             several = self.threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
@@ -253,9 +259,9 @@ class StoredPrompts:
     def read(self, prompt_id: int) -> Iterator[Batch]:
         """Yield the prompt's images in order, a few at a time.
 
-        Where they can be read again (``images_in``) a batch's pixels are good until the next batch is asked for.
-        Elsewhere those of images that are not constant lie one after the other in ``buffer(count(prompt_id))``, from its
-        start, and stay there until the next prompt is read; those of constant ones do not.
+        If they can be read again (``images_in``), a batch's pixels are valid until the next batch is requested. Otherwise
+        those of images that are not constant are consecutive in ``buffer(count(prompt_id))``, from its start, and stay
+        there until the next prompt is read; those of constant ones do not.
         """
         collection, index = self._where[prompt_id]
         if isinstance(collection, ArrayPrompts):
@@ -272,7 +278,7 @@ class StoredPrompts:
         return StoredArray(array.path, header, index)
 
     def _name_of(self, source: ArrayPrompts) -> str:
-        """Return the name of a file that is refused, with its images if it tells how many it has."""
+        """Return the name of a file that is refused, with its range of images if its header can be read."""
         try:
             return source.label(0, source.header().images)
         except UnreadableImage:
@@ -334,7 +340,7 @@ class StoredPrompts:
                     coming = start()  # not before: this chunk would have left the cache
 
     def _decode(self, item: Item, slot: Pixels) -> QuarantineEntry | None:
-        """Fill ``slot``; return what is wrong with the image, if anything is."""
+        """Decode an image into ``slot``; return its quarantine entry if it cannot be read."""
         try:
             self._pixels(item, slot, anywhere=False)
         except UnreadableImage as error:
@@ -342,7 +348,7 @@ class StoredPrompts:
         return None
 
     def _pixels(self, item: Item, slot: Pixels, *, anywhere: bool) -> Pixels:
-        """Decode an image into ``slot``, or ``anywhere`` else where that spares a copy."""
+        """Decode an image into ``slot``, or ``anywhere`` else if that saves a copy."""
         content = item.read()
         if not isinstance(content, np.ndarray):
             return decode(
@@ -363,7 +369,7 @@ class StoredPrompts:
 
     @property
     def _few(self) -> int:
-        """Return how many images are read at a time where they are not kept: some for each thread."""
+        """Return how many images are read at a time if they are not kept: a few for each thread."""
         return max(1, WINDOW_BYTES // int(np.prod(self.image_shape))) * self.threads
 
     def _small_buffer(self, count: int) -> Pixels:
@@ -385,7 +391,7 @@ class StoredPrompts:
         return shapes.most_common(1)[0][0]
 
     def _first_refusal(self) -> str:
-        """Return what is wrong with the first image, for people."""
+        """Return why the first image is refused, as the end of a message."""
         for collection, index in self._where:
             try:
                 if isinstance(collection, ArrayPrompts):
@@ -418,7 +424,7 @@ class StoredPrompts:
 
 
 def _images_of(array: ArrayPrompts) -> int:
-    """Return the images that an array's header promises; a file that is refused as a whole is one."""
+    """Return the number of images in an array's header; a file that is refused as a whole counts as one."""
     try:
         header = array.header()
     except UnreadableImage:
@@ -427,7 +433,7 @@ def _images_of(array: ArrayPrompts) -> int:
 
 
 class _Done:
-    """The result of work that is done. A Future takes longer to make than a small file to read."""
+    """The result of finished work. A Future takes longer to make than a small file takes to read."""
 
     __slots__ = ("_value",)
 
@@ -439,7 +445,7 @@ class _Done:
 
 
 class _Inline:
-    """A pool of no threads: work is done when it is submitted."""
+    """A pool without threads: work is done when it is submitted."""
 
     def __enter__(self) -> _Inline:
         return self

@@ -1,4 +1,4 @@
-"""Where the captions of images stand: names in JSON, files beside an image, and lists of a folder (metadata.jsonl)."""
+"""Where the captions of images come from: names in JSON, files beside an image, and a folder's metadata.jsonl."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from memcore.images import UnreadableImage
 from memcore.sources.base import MAX_SEED, read_bytes
 from memcore.sources.names import NAMES
 
-#: Suffixes of texts beside an image, in a folder or an archive; the first that says something counts.
+#: Suffixes of texts beside an image, in a folder or an archive; the first with a caption counts.
 SUFFIXES = (".txt", ".json", ".caption")
-#: Files that say what the images of a folder, and of those in it, are called and show.
+#: Files that name and describe the images of a folder and its subfolders.
 METADATA = ("metadata.jsonl", "metadata.csv")
-#: Bytes of the longest text that is read: workflows that are kept in JSON are long.
+#: Bytes of the longest text that is read: workflows stored as JSON are long.
 MAX_TEXT = 1 << 24
 #: Bytes of the longest metadata file that is read.
 _MAX_METADATA = 1 << 28
 
 
 class Text(NamedTuple):
-    """What a text says of its image; ``wrong`` says why it cannot be read."""
+    """What a text says about its image; ``wrong`` says why it cannot be read."""
 
     caption: str | None = None
     seed: int | None = None
@@ -31,13 +31,13 @@ class Text(NamedTuple):
 
 
 def parse_text(data: bytes, suffix: str) -> Text:
-    """Return what a text says, and of one that cannot be read why.
+    """Return what a text says, or why it cannot be read.
 
     >>> parse_text(b'{"caption": "a fox", "seed": 7}', ".json"), parse_text(b"a fox\\n", ".txt").caption
     (Text(caption='a fox', seed=7, wrong=None), 'a fox')
     """
     try:
-        text = data.decode().removeprefix("\ufeff")  # the codec that does both takes ten times as long
+        text = data.decode().removeprefix("\ufeff")  # the codec utf-8-sig takes ten times as long
     except UnicodeDecodeError as error:
         return _wrong(f"it is not UTF-8 (byte {error.start})")
     if "\0" in text:
@@ -54,14 +54,14 @@ def parse_text(data: bytes, suffix: str) -> Text:
 
 
 def merge(texts: Mapping[str, Text]) -> Text:
-    """Return what an image's texts say together; ``texts`` has them by their suffixes."""
+    """Return what an image's texts, given by their suffixes, say together."""
     ordered = [texts[suffix] for suffix in SUFFIXES if suffix in texts]
     caption = next((text.caption for text in ordered if text.caption is not None), None)
     return Text(caption, next((text.seed for text in ordered if text.seed is not None), None))
 
 
 def read_text(path: str) -> Text:
-    """Return what the text in a file says, and of one that cannot be read why."""
+    """Return what the text in a file says, or why it cannot be read."""
     try:
         data = read_bytes(path, most=MAX_TEXT)
     except UnreadableImage as error:
@@ -70,9 +70,9 @@ def read_text(path: str) -> Text:
 
 
 def read_metadata(path: str) -> dict[str, str]:
-    """Return the captions of a metadata file by the names of their images, from its folder on.
+    """Return the captions of a metadata file by the names of their images, relative to its folder.
 
-    Raises UnreadableImage where the file cannot be read.
+    Raises UnreadableImage if the file cannot be read.
     """
     try:
         rows = list(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
@@ -110,7 +110,7 @@ def _of_values(values: Mapping[str, Any]) -> Text:
 
 
 def _first(value: Any) -> str | None:
-    """Return a text; of a list of texts the first."""
+    """Return a text, or the first of a list of texts."""
     if isinstance(value, list):
         value = value[0] if value else None
     return value if isinstance(value, str) and value.strip() else None

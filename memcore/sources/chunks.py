@@ -1,4 +1,4 @@
-"""Images that were just read, sorted into good, constant and broken ones, and the memory that they are read into."""
+"""Images that were just read, sorted into good, constant and broken ones, and the memory they are read into."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Pixels: TypeAlias = NDArray[np.uint8]
 #: (pixels (N, H, W, C), seeds, which are constant, what could not be read)
 Batch: TypeAlias = tuple[Pixels, list[int], NDArray[np.bool_], list[QuarantineEntry]]
 
-#: At the beginning of a page the system copies a file's bytes two or three times as fast as elsewhere.
+#: To the beginning of a page, the system copies a file's bytes two or three times as fast as elsewhere.
 _PAGE_BYTES = 4096
 _CONSTANT, _BROKEN = 1, 2
 
 
 def pages(shape: tuple[int, ...], *, behind: int = 0) -> Pixels:
-    """Return an array that begins where a page of memory does, or ``behind`` bytes after that.
+    """Return an array that begins at a page of memory, or ``behind`` bytes after its beginning.
 
-    libjpeg-turbo writes rows that begin at a multiple of 32 bytes past the cache, from where they would be looked at next:
-    half of such a multiple behind it does not, and is as fast.
+    libjpeg-turbo bypasses the cache if rows begin at a multiple of 32 bytes, although they are read again at once. With
+    16 bytes more it does not, and is as fast.
     """
     count = int(np.prod(shape))
     spare = np.empty(count + _PAGE_BYTES + behind, dtype=np.uint8)
@@ -34,7 +34,7 @@ def pages(shape: tuple[int, ...], *, behind: int = 0) -> Pixels:
 
 
 class Chunk:
-    """Images just read, in order: the good ones closed up in ``pixels``, the others told apart."""
+    """Images that were just read, in order: the good ones are moved together in ``pixels``, the others are separate."""
 
     def __init__(self, pixels: Pixels, seeds: list[int], broken: Sequence[QuarantineEntry | None]) -> None:
         gone = np.array([entry is not None for entry in broken], dtype=np.bool_)
@@ -50,7 +50,7 @@ class Chunk:
         self.pixels = pixels[: len(kept)]
 
     def batches(self) -> Iterator[Batch]:
-        """Yield runs of one kind, so that good images stay where they are."""
+        """Yield consecutive images of one kind, so that good images are not moved again."""
         used = at = 0
         shape = self.pixels.shape[1:]
         for kind, group in itertools.groupby(self._kinds):

@@ -1,4 +1,4 @@
-"""The account of a source: each file, member and row that it was pointed at is used, or left out for a reason."""
+"""The account of a source: every file, member and row in it is used, or left out for a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memcore.sources.base import Batch, QuarantineEntry, Source, StoredSource, s
 
 
 class Coverage(TypedDict):
-    """``pointed_at`` = ``images`` + ``texts`` (what is used) + the sum of ``left_out``, which counts by reasons."""
+    """The counts of a source: ``pointed_at`` is ``images`` + ``texts`` (used) + the sum of ``left_out`` (by reason)."""
 
     pointed_at: int
     images: int
@@ -20,13 +20,13 @@ class Coverage(TypedDict):
 
 
 class AccountError(MemcoreError):
-    """What was read does not add up: a fault of memcore."""
+    """The counts of what was read do not add up: a defect of memcore."""
 
 
 def make_coverage(
     pointed_at: int, images: int, texts: int, left_out: Mapping[str, int], where: str
 ) -> Coverage:
-    """Return the account of what was read. Raises AccountError unless it adds up."""
+    """Return the account of what was read; raise AccountError unless it adds up."""
     reasons = {reason: count for reason, count in sorted(left_out.items()) if count}
     told = images + texts + sum(reasons.values())
     if told != pointed_at:
@@ -38,7 +38,7 @@ def make_coverage(
 
 
 def count_reasons(entries: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Count what quarantined entries stand for, by their reasons."""
+    """Count the images and rows that quarantined entries stand for, by reason."""
     reasons: Counter[str] = Counter()
     for entry in entries:
         reasons[str(entry["reason"])] += stands_for(entry)
@@ -46,7 +46,7 @@ def count_reasons(entries: Iterable[Mapping[str, Any]]) -> Counter[str]:
 
 
 def add(coverages: Sequence[Coverage]) -> Coverage:
-    """Return the account of several sources together."""
+    """Return the sum of several sources' accounts."""
     left_out: Counter[str] = Counter()
     for coverage in coverages:
         left_out.update(coverage["left_out"])
@@ -59,7 +59,7 @@ def add(coverages: Sequence[Coverage]) -> Coverage:
 
 
 def coverage_line(coverage: Coverage) -> str:
-    """Return an account in words.
+    """Return an account as a line of text.
 
     >>> coverage_line({"pointed_at": 12, "images": 6, "texts": 3, "left_out": {"alpha": 2, "empty": 1}})
     'pointed at 12: used 9 (6 images, 3 texts), left out 3 (2 alpha, 1 empty)'
@@ -78,7 +78,7 @@ def coverage_line(coverage: Coverage) -> str:
 
 
 class Account:
-    """The account of a source while it is read, batch by batch and part by part."""
+    """The account of a source, kept while it is read batch by batch and part by part."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -87,22 +87,22 @@ class Account:
         self.pointed_at = len(self.left_out)
 
     def take(self, batch: Batch, i: int) -> Sequence[QuarantineEntry]:
-        """Count what came with an entry; return what of it was left out."""
+        """Count the texts that came with an entry; return what was left out with it."""
         if batch.beside is None:
             return ()
         self.texts += batch.beside[i].texts
         return batch.beside[i].left_out
 
     def end_part(self, part: int) -> None:
-        """Count what a part holds, now that it has been read to its end."""
+        """Count what a part holds once it has been read to its end."""
         self.pointed_at += self.size_of(part)
 
     def size_of(self, part: int) -> int:
-        """Return how many files, members or rows a part was found to hold."""
+        """Return how many files, members or rows a part holds."""
         return self._source.pointed_at(part) if isinstance(self._source, StoredSource) else 0
 
     def close(self, images: int, left_out: Iterable[QuarantineEntry]) -> Coverage | None:
-        """Return the account; None of a program's own source, which does not say what it was pointed at."""
+        """Return the account, or None for a program's own source, which does not say what it holds."""
         if not isinstance(self._source, StoredSource):
             return None
         reasons = count_reasons(left_out)

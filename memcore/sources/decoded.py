@@ -1,4 +1,4 @@
-"""A source's images as pixels: decoded some batches ahead by threads, resized where that was declared."""
+"""A source's images as pixels: decoded a few batches ahead by threads, and resized if requested."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Decoded: TypeAlias = "Pixels | Sequence[Pixels | UnreadableImage]"
 
 
 class DecodedSource:
-    """A source's batches with their pixels (decoders release the interpreter's lock).
+    """A source's batches with their pixels; decoders release the interpreter's lock.
 
-    ``shape`` is what every image must have, once it is known; others are refused.
+    ``shape``, once known, is the shape that every image must have; others are refused.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class DecodedSource:
         self.shape: tuple[int, int, int] | None = None
 
     def first_shape(self) -> tuple[int, int, int]:
-        """Return the size of the first image that can be read; ConfigError where none can."""
+        """Return the shape of the first image that can be read; raise ConfigError if none can."""
         first, decode = "", self._decoder()
         for part in range(len(self.source.parts)):
             for batch in self.source.read(part, 0):
@@ -69,7 +69,7 @@ class DecodedSource:
         return pixels if pixels is not None else [pool.submit(decode, p) for p in batch.payloads]
 
     def _as_they_are(self, batch: Batch) -> Pixels | None:
-        """Return a batch's pixels where nothing is to be done to them."""
+        """Return a batch's pixels if they can be used unchanged, otherwise None."""
         pixels = batch.payloads
         fits = isinstance(pixels, np.ndarray) and pixels.shape[1:] == self.shape and pixels.dtype == np.uint8
         return pixels if fits and isinstance(pixels, np.ndarray) else None
@@ -80,12 +80,12 @@ class DecodedSource:
         return batch, [w.result() if isinstance(w, Future) else w for w in work]
 
     def _decoder(self) -> Callable[[Payload], Pixels | UnreadableImage]:
-        """Return what makes pixels of one image."""
+        """Return a function that decodes one image to pixels."""
         return functools.partial(
             decode_payload, resize=self.resize, background=self.background, shape=self.shape
         )
 
 
 def name_of(batch: Batch, i: int) -> str:
-    """Return the name of a batch's entry; its number where the source names none."""
+    """Return the name of a batch's entry, or its number if the source has no names."""
     return batch.names[i] if batch.names is not None else str(batch.places["offset"][i])

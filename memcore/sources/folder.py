@@ -1,4 +1,4 @@
-"""Folders of images: searched through as one source, or one folder a prompt."""
+"""Folders of images: searched recursively as one source, or one folder per prompt."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from memcore.sources.walk import Folder, by_parts, head_of, is_system, walk
 
 _SUFFIXES = {suffix[1:] for suffix in IMAGE_SUFFIXES}
 _TEXTS = {suffix[1:] for suffix in captions.SUFFIXES}
-#: What earlier versions took for an image.
+#: The suffixes of images in earlier versions.
 _EARLIER = tuple(sorted(IMAGE_SUFFIXES - {".jfif", ".jpe"}))
 
 
 class FolderSource(StoredSource):
-    """A folder of images, searched through, links followed; captions stand in texts of the same stem and in metadata.jsonl.
+    """A folder of images, searched recursively; captions are in texts of the same stem and in metadata.jsonl.
 
-    A file is an image by its suffix or, where that is unknown, by its first bytes.
+    Links are followed. A file is an image by its suffix or, if that is unknown, by its first bytes.
     """
 
     kind = "images"
@@ -50,9 +50,9 @@ class FolderSource(StoredSource):
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
         self.path = str(path)
         self.options = {}
-        #: How many texts go with the images.
+        #: The number of texts that go with the images.
         self._texts = 0
-        #: Metadata files by the position of the first image that they may speak of.
+        #: Metadata files by the position of the first image that they may describe.
         self._metadata: dict[int, list[str]] = {}
         self._spoken: dict[str, dict[str, str]] = {}
         if files is None:
@@ -66,13 +66,16 @@ class FolderSource(StoredSource):
         self.parts = [Part(".", len(self.names))]
 
     def identity(self) -> str:
+        """Return a digest of the images' names and sizes."""
         root = Path(self.path)
         return digest_of(f"{name}:{size_of(root / name)}" for name in self.names)
 
     def pointed_at(self, part: int) -> int:
+        """Return the number of images and of texts that go with them."""
         return len(self.names) + self._texts
 
     def in_earlier_order(self) -> Self | None:
+        """Return the folder with its images in the order of earlier versions, or None if that is the same."""
         root = Path(self.path)
         files = list_files(root, _EARLIER)
         if not files or [f.relative_to(root).as_posix() for f in files] == self.names:
@@ -80,7 +83,8 @@ class FolderSource(StoredSource):
         return type(self)(root, files=files)
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
-        begin = position  # of the folder that the position lies in, whose texts may go with images before it
+        """Yield the images in order, from a position on, with their captions."""
+        begin = position  # of the position's folder, whose texts may go with earlier images
         if position < len(self.names):
             folder = os.path.dirname(self.names[position])
             while begin and os.path.dirname(self.names[begin - 1]) == folder:
@@ -108,6 +112,7 @@ class FolderSource(StoredSource):
             )
 
     def load(self, place: Place) -> Content:
+        """Read the image at a place; raise UnreadableImage if it cannot be read."""
         return read_bytes(os.path.join(self.path, self.names[place.offset]))
 
     def _said(
@@ -134,7 +139,7 @@ class FolderSource(StoredSource):
                 folder = os.path.dirname(file)
                 if folder and not name.startswith(f"{folder}/"):
                     continue
-                if file not in self._spoken:  # a build that is resumed behind its first image
+                if file not in self._spoken:  # a build that is resumed after its first image
                     try:
                         self._spoken[file] = captions.read_metadata(os.path.join(self.path, file))
                     except UnreadableImage:
@@ -145,7 +150,7 @@ class FolderSource(StoredSource):
         return None
 
     def _find(self, path: Path) -> tuple[list[str], list[QuarantineEntry]]:
-        """Return the images below a folder, and what is left out."""
+        """Return the images below a folder, and the files that are left out."""
         try:
             folders = walk(path)
         except OSError as error:
@@ -174,7 +179,7 @@ class FolderSource(StoredSource):
 
 
 class Sorted:
-    """What the files of one folder are: images, texts that go with them (their number), metadata, and what is left out."""
+    """The files of one folder by what they are: images, the number of their texts, metadata, and those left out."""
 
     def __init__(self) -> None:
         self.images: list[str] = []
@@ -184,7 +189,7 @@ class Sorted:
 
 
 def sort_files(folder: Folder, path: str) -> Sorted:
-    """Tell a folder's files apart: images by their suffixes, files of unknown suffixes by what they hold."""
+    """Sort a folder's files: images by their suffixes, files with unknown suffixes by their content."""
     found = Sorted()
     found.left_out = list(folder.left_out)
     texts: list[str] = []
@@ -212,12 +217,12 @@ def sort_files(folder: Folder, path: str) -> Sorted:
 
 
 def judge_unknown(path: str) -> UnreadableImage | None:
-    """Return why a file of an unknown suffix is left out; None of an image."""
+    """Return why a file with an unknown suffix is left out; None for an image."""
     return None if is_image(head_of(path)) else judge_file(path)
 
 
 def _texts_in(folder: str) -> dict[str, list[str]]:
-    """Return the names of the texts in a folder, by their stems, in the order in which they count."""
+    """Return the names of the texts in a folder by their stems, sorted."""
     texts: dict[str, list[str]] = {}
     try:
         with os.scandir(folder) as found:
@@ -246,7 +251,7 @@ def texts_of(folder: Folder) -> list[str]:
 
 
 def files_in(folder: Path) -> Sorted:
-    """Return what the files in one folder of generations are; its texts, which say nothing there, are none of them."""
+    """Sort the files of one folder of generations; its texts, which have no meaning there, are not among them."""
     try:
         if (plain := _plain_images(folder)) is not None:
             return plain
@@ -262,7 +267,7 @@ def files_in(folder: Path) -> Sorted:
 
 
 def _plain_images(folder: Path) -> Sorted | None:
-    """Return the images of a folder that holds nothing else, as most do: they are told by their names alone."""
+    """Return the images of a folder that holds nothing else, as most do: names alone are enough to tell."""
     found = Sorted()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -274,6 +279,9 @@ def _plain_images(folder: Path) -> Sorted | None:
 
 
 def _is_image(name: str) -> bool:
-    """As os.path.splitext, a name of nothing but dots before the last one having no suffix, in a third of its time."""
+    """Tell whether a name has the suffix of an image.
+
+    As in os.path.splitext, a name with nothing but dots before the last one has no suffix; this takes a third of the time.
+    """
     stem, _, suffix = name.rpartition(".")
     return suffix.lower() in _SUFFIXES and stem.strip(".") != ""

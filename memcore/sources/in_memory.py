@@ -32,14 +32,14 @@ class TrainingSet(NamedTuple):
 def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[QuarantineEntry]]:
     """Return (images (N, H, W, C) uint8, their names, what could not be read).
 
-    ``path`` is what ``open_source`` reads: a folder of images (searched through), an .npy file (N, H, W, C), an .npz file
-    with an array ``images``, tars or Parquet. The first readable image's size counts; others are refused.
+    ``path`` is what ``open_source`` reads: a folder of images (searched recursively), an .npy file (N, H, W, C), an .npz
+    file with an array ``images``, tars or Parquet. The first readable image's size counts; others are refused.
     """
     return read_training_set(path)[:3]
 
 
 def read_training_set(path: Path) -> TrainingSet:
-    """Return the training set at ``path`` as ``load_training_set`` reads it, with the account of all that lies there."""
+    """Return the training set at ``path`` as ``load_training_set`` reads it, with the account of everything there."""
     source = _open(path)
     if isinstance(source, ArraySource) and len(source.parts) == 1:
         wrong = source.refusal(0)
@@ -57,7 +57,7 @@ def load_source(source: Source) -> tuple[NDArray[np.uint8], list[str], list[Quar
 
 
 def read_all(source: Source) -> TrainingSet:
-    """Return all images of a source, and the account of all that it holds."""
+    """Return all images of a source, and the account of everything that it holds."""
     reader = DecodedSource(source, None, None, 1)
     reader.shape = reader.first_shape()
     names: list[str] = []
@@ -102,7 +102,7 @@ def _holds_images(path: Path) -> bool:
 
 
 def _count(source: Source) -> int:
-    """Return how many images are known before they are read: those of arrays, which may nearly fill the memory."""
+    """Return how many images are known in advance: those of arrays, which may nearly fill the memory."""
     if isinstance(source, ArraySource):
         return sum(source.count(part) for part in range(len(source.parts)))
     return 0

@@ -1,4 +1,4 @@
-"""How stored generations are laid out: which prompts there are, and where the images of each lie."""
+"""How stored generations are laid out: which prompts there are, and where the images of each are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LISTING = "prompts.txt"
 
 
 class Item(NamedTuple):
-    """One stored generation: its name for people, its seed, and what reads it (or raises UnreadableImage)."""
+    """One stored generation: its name for people, its seed, and a function that reads it or raises UnreadableImage."""
 
     source: str
     seed: int
@@ -45,16 +45,20 @@ class Item(NamedTuple):
 
 
 class Collection(Protocol):
-    """Prompts whose images are stored alike. ``files`` are what the fingerprint is made of."""
+    """Prompts whose images are stored in one layout."""
 
     @property
-    def prompts(self) -> Sequence[str]: ...
+    def prompts(self) -> Sequence[str]:
+        """Return the names of the prompts, in order."""
+        ...
 
     @property
-    def files(self) -> Sequence[Path]: ...
+    def files(self) -> Sequence[Path]:
+        """Return the files that the fingerprint is made of."""
+        ...
 
     def count(self, index: int) -> int:
-        """Return the images of the prompt ``index`` of this collection, broken ones included."""
+        """Return how many images prompt ``index`` of this collection has, broken ones included."""
         ...
 
     def items(self, index: int) -> Iterator[Item]:
@@ -63,7 +67,7 @@ class Collection(Protocol):
 
 
 class ArrayPrompts:
-    """One .npy file: the prompts in it, and its header, read when it is first needed."""
+    """One .npy file: the prompts in it, and its header, read on demand."""
 
     def __init__(self, path: Path, root: Path, *, alone: bool) -> None:
         self.path = path
@@ -79,7 +83,7 @@ class ArrayPrompts:
         self.prompts = [stem] if prompts == 1 else [f"{stem} {i}" for i in range(prompts)]
 
     def header(self) -> Header:
-        """Return the file's header; UnreadableImage where its images are not those of these prompts."""
+        """Return the file's header; raise UnreadableImage if it cannot be read or has another number of prompts."""
         header = read_header(self.path)
         if header.prompts != len(self.prompts):
             raise UnreadableImage(
@@ -89,34 +93,36 @@ class ArrayPrompts:
         return header
 
     def label(self, first: int | None = None, last: int | None = None) -> str:
-        """Return the file's name, or that of some of its images."""
+        """Return the file's name, or that of a range of its images."""
         return self._label if first is None else f"{self._label}[{first}:{last}]"
 
 
 class FolderPrompt:
-    """One folder of images: one prompt, called as the folder is."""
+    """One folder of images: one prompt, named after the folder."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         self._root = root
         self.prompts = [shown(os.path.basename(os.path.abspath(folder)))]
         self._counted: Sorted | None = None
-        #: How many files it holds, its texts aside, once they were listed.
+        #: The number of files in it, except texts, once they have been listed.
         self._size: int | None = None
 
     @property
     def files(self) -> list[Path]:
+        """Return the paths of the folder's images, sorted by name."""
         found = files_in(self._folder)
         self._size = len(found.images) + len(found.left_out)
         return [self._folder / name for name in sorted(found.images, key=os.fsencode)]
 
     def count(self, index: int) -> int:
+        """Return how many files the folder holds, except texts."""
         self._counted = files_in(self._folder)
         self._size = len(self._counted.images) + len(self._counted.left_out)
         return self._size
 
     def size(self) -> int:
-        """Return ``count``, and list the folder only if it was not listed yet."""
+        """Return ``count``, listing the folder only if that was not done before."""
         if self._size is None:
             self.count(0)
             self._counted = None
@@ -124,12 +130,13 @@ class FolderPrompt:
         return self._size
 
     def items(self, index: int) -> Iterator[Item]:
-        # Those that were counted, so that room was made for them; once, since a run has many folders.
+        """Yield the folder's images, sorted by name, then the files that are left out."""
+        # Those that were counted, for which there is memory; listed once, since a run has many folders.
         found = files_in(self._folder) if self._counted is None else self._counted
         self._counted = None
         names = sorted(found.images, key=os.fsencode)
         seeds = choose_seeds([number(name.rpartition(".")[0] or name) for name in names])
-        # Strings, not paths: of a small image those would take as long as a tenth of decoding it
+        # Strings, not paths: for a small image a path would take a tenth of the time of decoding it
         folder = os.fspath(self._folder)
         within = "" if self._folder == self._root else f"{shown(self._folder.relative_to(self._root))}/"
         for name, seed in zip(names, seeds, strict=True):
@@ -140,9 +147,9 @@ class FolderPrompt:
 
 
 class PackedPrompts:
-    """All prompts of some files that hold images of several: a caption is a prompt, over all files.
+    """The prompts of files that hold images of several prompts: equal captions are one prompt, across all files.
 
-    Of each image 16 bytes are held, its seed, and its name where its place does not tell it.
+    Each image takes 16 bytes of memory, its seed, and its name if that does not follow from its place.
     """
 
     def __init__(self, source: FileParts) -> None:
@@ -187,9 +194,11 @@ class PackedPrompts:
         self._seeds = [choose_seeds(seeds.get(prompt, [])) for prompt in self.prompts]
 
     def count(self, index: int) -> int:
+        """Return the number of images of a prompt, broken ones included."""
         return len(self._places[index]) + len(self._broken.get(self.prompts[index], []))
 
     def items(self, index: int) -> Iterator[Item]:
+        """Yield a prompt's images in order, then those that cannot be read."""
         prompt = self.prompts[index]
         names = self._names.get(prompt)
         for i, (record, seed) in enumerate(zip(self._places[index], self._seeds[index], strict=True)):
@@ -206,14 +215,14 @@ AnyPrompts: TypeAlias = "ArrayPrompts | Collection"
 
 
 class Found(NamedTuple):
-    """The prompts at a path, and what lies there and belongs to none."""
+    """The prompts at a path, and the files there that belong to no prompt."""
 
     collections: list[AnyPrompts]
     left_out: list[QuarantineEntry]
 
 
 def find_prompts(path: Path) -> Found:
-    """Return what lies at ``path``, sorted by name; ConfigError where there is nothing, or two layouts at once."""
+    """Return the prompts at ``path``, sorted by name; raise ConfigError if there are none, or two layouts at once."""
     packed = packed_kinds()
     if path.is_file():
         suffix = path.suffix.lower()
@@ -290,7 +299,7 @@ def _passed_over(
         os.path.basename(file) for c in collections if not isinstance(c, FolderPrompt) for file in c.files
     }
     for folder in folders:
-        if folder.path in prompts:  # what else lies in it is told with the prompt, but its texts
+        if folder.path in prompts:  # its other files, except texts, are reported with the prompt
             gone += [
                 (
                     folder.within(name),
@@ -315,7 +324,7 @@ def _why_deeper(path: Path) -> UnreadableImage:
 
 
 def choose_seeds(seeds: Sequence[int | None]) -> list[int]:
-    """Return the seeds of a prompt's images, if all have one and none comes twice; otherwise positions.
+    """Return the seeds of a prompt's images if all have one and none is repeated, otherwise their positions.
 
     >>> choose_seeds([7, 10]), choose_seeds([7, None]), choose_seeds([7, 7])
     ([7, 10], [0, 1], [0, 1])
@@ -327,8 +336,9 @@ def choose_seeds(seeds: Sequence[int | None]) -> list[int]:
 
 
 def check_listing(listing: Path, count: int, place: Path) -> list[str] | None:
-    """Return the lines of ``listing``, one a prompt; None if there is none. A line's number is its prompt's, so that blank
-    lines are refused, except at the end.
+    """Return the lines of ``listing``, one per prompt, or None if the file does not exist.
+
+    A line's number is its prompt's, so blank lines are refused, except at the end.
     """
     if not listing.exists():
         return None

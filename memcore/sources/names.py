@@ -1,6 +1,6 @@
-"""What columns of tables and names in JSON are called that hold a text about an image."""
+"""The names of table columns and JSON keys that hold a text about an image."""
 
 from __future__ import annotations
 
-#: The first that is there counts.
+#: The first that exists counts.
 NAMES = ("prompt", "caption", "text")

@@ -22,15 +22,15 @@ from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, f
 from memcore.sources.text import TextList
 from memcore.sources.walk import READ
 
-#: Bytes of images that are handed on at a time.
+#: Bytes of images in a batch.
 _BATCH_BYTES = 1 << 22
 
 
 class ArraySource(FileParts):
-    """(N, H, W, C) uint8 in .npy files, or in .npz files with an array ``images``, which are held as a whole.
+    """Arrays (N, H, W, C) uint8 in .npy files, or in .npz files under the name ``images``, which are held in memory.
 
-    Of (P, N, H, W, C) all images count, prompt after prompt. ``captions``: a text file with one line an image, in order
-    over all files.
+    All images of (P, N, H, W, C) count, prompt by prompt. ``captions`` is a text file with one line per image, in order
+    across all files.
     """
 
     kind = "arrays"
@@ -54,9 +54,11 @@ class ArraySource(FileParts):
                 )
 
     def identity(self) -> str:
+        """Return a digest of the files' names and sizes, and of the captions."""
         return digest_of(iter([super().identity(), *(self.captions or [])]))
 
     def keep(self, chosen: Sequence[int]) -> None:
+        """Keep only the chosen parts, with their captions."""
         super().keep(chosen)
         if self.captions is not None:
             pieces = [self.captions[self._starts[i] : self._starts[i + 1]] for i in chosen]
@@ -64,14 +66,15 @@ class ArraySource(FileParts):
             self._starts = [0, *np.cumsum([len(piece) for piece in pieces]).tolist()]
 
     def count(self, part: int) -> int:
-        """Return how many images a file says that it holds; 0 where it cannot be read."""
+        """Return the number of images in a file's header; 0 if it cannot be read."""
         return self._open(part).count if self.refusal(part) is None else 0
 
     def pointed_at(self, part: int) -> int:
+        """Return the number of images in a file; 1 for a file that cannot be read."""
         return self.count(part) or 1
 
     def refusal(self, part: int) -> UnreadableImage | None:
-        """Return why a file as a whole cannot be read, if it cannot."""
+        """Return why a whole file cannot be read, or None if it can."""
         try:
             self._open(part)
         except UnreadableImage as error:
@@ -79,7 +82,7 @@ class ArraySource(FileParts):
         return None
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
-        """Yield images one by one; ``read`` gives many at a time."""
+        """Yield the images of one file one by one; ``read`` yields many at a time."""
         for batch in self.read(part, position):
             for i, place in enumerate(batch.places):
                 number = int(place["offset"])
@@ -97,9 +100,11 @@ class ArraySource(FileParts):
                 )
 
     def load(self, place: Place) -> Content:
+        """Read the image at a place; raise UnreadableImage if it cannot be read."""
         return self._open(place.part).read_image(place.offset)
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
+        """Yield the images of one file from a position on, many at a time."""
         label = shown(self.parts[part].name)
         try:
             images = self._open(part)
@@ -152,16 +157,24 @@ class Images(Protocol):
     """The images of one file."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Return the number of images."""
+        ...
 
     @property
-    def image_shape(self) -> Shape: ...
+    def image_shape(self) -> Shape:
+        """Return the shape of each image, (H, W, C)."""
+        ...
 
-    def read_image(self, position: int) -> NDArray[np.uint8]: ...
+    def read_image(self, position: int) -> NDArray[np.uint8]:
+        """Read one image."""
+        ...
 
     def read_into(
         self, targets: Iterator[NDArray[np.uint8]], *, first: int = 0
-    ) -> Iterator[int | UnreadableImage]: ...
+    ) -> Iterator[int | UnreadableImage]:
+        """Fill the arrays with images, as ``StoredArray.read_into`` does."""
+        ...
 
 
 class Loaded:
@@ -175,7 +188,7 @@ class Loaded:
 
     @classmethod
     def of_npz(cls, path: Path) -> Loaded:
-        """Read the array ``images``; UnreadableImage where there is none of uint8 (N, H, W, C)."""
+        """Read the array ``images``; raise UnreadableImage unless it is uint8 (N, H, W, C)."""
         try:
             with open(os.open(path, READ), "rb") as file:
                 about = os.fstat(file.fileno())
@@ -208,12 +221,14 @@ class Loaded:
         return cls(flat.reshape(header.shape, order="F").reshape(-1, *header.image_shape))
 
     def read_image(self, position: int) -> NDArray[np.uint8]:
+        """Return one image."""
         image: NDArray[np.uint8] = self._pixels[position]
         return image
 
     def read_into(
         self, targets: Iterator[NDArray[np.uint8]], *, first: int = 0
     ) -> Iterator[int | UnreadableImage]:
+        """Copy the images into the arrays, as ``StoredArray.read_into`` reads them."""
         for target in targets:
             target[:] = self._pixels[first : first + len(target)]
             first += len(target)

@@ -1,6 +1,6 @@
-"""One .npy file of images: read a few at a time, straight to where they are looked at.
+"""One .npy file of images, read a few at a time, straight to where they are compared.
 
-It is never mapped: a file that is cut while it is mapped ends the process.
+It is never mapped: truncating a mapped file would kill the process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from memcore.sources.base import unreadable
 from memcore.sources.walk import READ
 
 Shape: TypeAlias = tuple[int, int, int]
-#: Bytes of one prompt that are picked out of a column-major file at a time.
+#: Bytes of one prompt that are taken from a column-major file at a time.
 _BLOCK_BYTES = 8 << 20
 
 
@@ -35,20 +35,23 @@ class Header:
 
     @property
     def prompts(self) -> int:
+        """Return the number of prompts."""
         return self.shape[0] if len(self.shape) == 5 else 1
 
     @property
     def images(self) -> int:
+        """Return the number of images of each prompt."""
         return self.shape[-4]
 
     @property
     def image_shape(self) -> Shape:
+        """Return the shape of each image, (H, W, C)."""
         h, w, c = self.shape[-3:]
         return h, w, c
 
 
 def read_header(path: Path) -> Header:
-    """Return the header of an .npy file of uint8 images; UnreadableImage for anything else. No pickle is ever loaded."""
+    """Return the header of an .npy file of uint8 images; raise UnreadableImage for others. Pickles are never loaded."""
     try:
         with open(os.open(path, READ), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -73,7 +76,7 @@ def read_header(path: Path) -> Header:
 
 
 def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """Raise UnreadableImage unless these are of uint8 images."""
+    """Raise UnreadableImage unless the dtype and shape are those of uint8 images."""
     if dtype != np.uint8:
         raise UnreadableImage("dtype", f"{dtype} where uint8 is expected; memcore.to_uint8() converts")
     if len(shape) not in (4, 5) or min(shape) < 1:
@@ -84,13 +87,15 @@ def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
 
 
 class ReadsItself(Protocol):
-    """A graph that reads images from a file by itself."""
+    """A graph that can read images from a file itself."""
 
-    def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]: ...
+    def extend_from(self, descriptor: int, offset: int, count: int) -> NDArray[np.bool_]:
+        """Add up to ``count`` images from an open file; return which are constant."""
+        ...
 
 
 class StoredArray:
-    """The images of one prompt in an .npy file of uint8, read again whenever they are needed."""
+    """The images of one prompt in an .npy file of uint8, read whenever they are needed."""
 
     def __init__(self, path: Path, header: Header, index: int) -> None:
         self._path = path
@@ -113,7 +118,7 @@ class StoredArray:
     ) -> Iterator[int | UnreadableImage]:
         """Fill each array (k, H, W, C) of ``targets`` with the next images of the prompt, from ``first`` on.
 
-        Yields the whole images read into each, and after one that is cut short why, as the last.
+        Yields how many whole images were read into each; if the file ends early, the reason comes last.
         """
         if self._header.fortran:
             yield from self._read_scattered(targets, first)
@@ -132,7 +137,7 @@ class StoredArray:
             yield unreadable(error)
 
     def feed(self, graph: ReadsItself, at_once: int) -> Iterator[int | UnreadableImage]:
-        """Extend ``graph`` by the images, ``at_once`` at a time, without keeping them; yields as ``read_into`` does."""
+        """Add the images to ``graph``, ``at_once`` at a time, without keeping them; yield as ``read_into`` does."""
         try:
             with self._path.open("rb", buffering=0) as file:
                 self._read_ahead(file)
@@ -150,7 +155,7 @@ class StoredArray:
             yield unreadable(error)
 
     def _read_ahead(self, file: FileIO) -> None:
-        """Let the system read ahead while images are compared."""
+        """Ask the system to read ahead while images are compared."""
         if hasattr(os, "posix_fadvise"):
             length = self.count * self._image_bytes
             os.posix_fadvise(file.fileno(), self._start, length, os.POSIX_FADV_SEQUENTIAL)
@@ -158,7 +163,7 @@ class StoredArray:
     def read_again(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         """Fill ``out`` (k, H, W, C) with the images at ``positions`` (k,), ascending.
 
-        Raises UnreadableImage where the file is no longer what it was.
+        Raises UnreadableImage if the file has changed.
         """
         runs = np.split(np.arange(len(positions)), np.nonzero(np.diff(positions) != 1)[0] + 1)
         try:
@@ -174,7 +179,7 @@ class StoredArray:
             raise unreadable(error) from None
 
     def read_image(self, position: int) -> NDArray[np.uint8]:
-        """Return one image; UnreadableImage where the file ends before it does."""
+        """Return one image; raise UnreadableImage if the file ends before it does."""
         out = np.empty(self.image_shape, np.uint8)
         try:
             with self._path.open("rb", buffering=0) as file:
@@ -188,9 +193,9 @@ class StoredArray:
     def _read_scattered(
         self, targets: Iterator[NDArray[np.uint8]], first: int
     ) -> Iterator[int | UnreadableImage]:
-        """Read a column-major file, which NumPy writes of a transposed array: the bytes of all its images are mixed.
+        """Read a column-major file, as NumPy writes a transposed array: the bytes of all its images are mixed.
 
-        It is read through once and sorted.
+        It is read once from end to end and rearranged.
         """
         header = self._header
         count = header.images * self._image_bytes
@@ -217,7 +222,7 @@ class StoredArray:
 
 
 def fill(file: FileIO, target: NDArray[np.uint8]) -> int:
-    """Return the bytes read into a contiguous array: fewer than it has only where the file ends."""
+    """Fill a contiguous array from a file; return the bytes read, fewer than it has only if the file ends."""
     wanted = target.reshape(-1).data
     done = 0
     while done < len(wanted) and (got := file.readinto(wanted[done:])):

@@ -1,4 +1,4 @@
-"""The kinds of stored images, and which of them lies at a path."""
+"""The kinds of stored images, and which of them is at a path."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ KINDS: dict[str, type[StoredSource]] = {
 
 
 def open_source(path: str | Path, kind: str | None = None, **options: str) -> StoredSource:
-    """Open the images at ``path``: a folder of images, a .tar or a folder of them (webdataset), a .parquet or a folder of
-    them, an .npy or .npz file or a folder of them. ``kind`` decides where a folder holds several kinds.
+    """Open the images at ``path``.
+
+    That is a folder of images; a .tar (webdataset), .parquet, .npy or .npz file; or a folder of such files. ``kind``
+    chooses if a folder holds several kinds.
 
     Raises ConfigError.
     """
@@ -45,7 +47,7 @@ def packed_kinds() -> dict[str, type[FileParts]]:
 
 
 def find_kind(path: Path) -> str:
-    """Return the one kind of stored images at ``path``; ConfigError if there is none, or several."""
+    """Return the kind of stored images at ``path``; raise ConfigError if there is none, or several."""
     of_files = {s: kind.kind for kind in KINDS.values() if kind is not FolderSource for s in kind.suffixes}
     suffixes = list(of_files)
     named = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"

@@ -1,4 +1,4 @@
-"""Parquet files with images in a column, as data sets are published."""
+"""Parquet files with a column of images, as data sets are published."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from memcore.sources.base import (
 from memcore.sources.names import NAMES
 from memcore.sources.walk import READ
 
-#: Columns of images, the first that is there counts; else the only column of bytes.
+#: Columns of images: the first that exists counts, otherwise the only column of bytes.
 IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
-#: Larger row groups are not held as a whole while they are read through.
+#: Larger row groups are not held in memory as a whole while they are read in order.
 _GROUP_BYTES = 1 << 28
-#: Larger ones are refused where rows are read in any order: they would not fit beside a prompt.
+#: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
 _BATCH = 64
-#: Position behind the end of a file that could not be read on.
+#: The position after the end of a file that could not be read further.
 _BROKEN = np.iinfo(np.int64).max
 
 
 class ParquetSource(FileParts):
-    """Parquet files with a column of image bytes (or of structs with ``bytes``), and one of captions, if there is one.
+    """Parquet files with a column of image bytes (or of structs with ``bytes``) and, optionally, one of captions.
 
-    Files may call their columns differently; ``image_column`` and ``caption_column`` count where a file has them.
+    Files may name their columns differently; ``image_column`` and ``caption_column`` apply to files that have them.
     """
 
     kind = "parquet"
@@ -86,15 +86,18 @@ class ParquetSource(FileParts):
         self._rows: dict[Path, int] = {}
 
     def pointed_at(self, part: int) -> int:
+        """Return the number of rows in a file; 1 for a file that cannot be read."""
         return self._rows[self.files[part]]
 
     def as_recorded(self, options: Mapping[str, str]) -> Self:
+        """Return the source with the columns that an index was begun with, where none were given."""
         known = {name: given or options.get(name, "") for name, given in self._given.items()}
         if known == self.options:
             return self
         return self.open(Path(self.path), known)
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        """Yield the rows of one file from a position on."""
         path, name = self.files[part], shown(self.parts[part].name)
         self._rows.setdefault(path, 1)
         if position == _BROKEN:
@@ -126,7 +129,7 @@ class ParquetSource(FileParts):
     def _group_entries(
         self, part: int, name: str, file: Any, schema: Any, group: int, row: int, position: int
     ) -> Iterator[Entry]:
-        """Yield the rows of a group; one entry for all of them where their captions cannot be read."""
+        """Yield the rows of a group, or one entry for all of them if their captions cannot be read."""
         count = file.metadata.row_group(group).num_rows
         try:
             texts, seeds = self._texts(file, schema, group, count)
@@ -139,10 +142,11 @@ class ParquetSource(FileParts):
             yield self._entry(part, name, row + at, texts[at], seeds[at])
 
     def load(self, place: Place) -> Content:
+        """Read the image in a row; raise UnreadableImage if it cannot be read."""
         return self.reader(place)()
 
     def reader(self, place: Place) -> Callable[[], Content]:
-        """Return what reads one image; its group of rows is read now, and the last one is kept."""
+        """Return a function that reads one image; its row group is read now, and the latest one is kept."""
         path = self.files[place.part]
         try:
             group, row = self._find(path, place.offset)
@@ -154,7 +158,7 @@ class ParquetSource(FileParts):
         return functools.partial(_bytes, self._held[1], row)
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
-        """Yield entries with their bytes; groups of rows that are large are not held as a whole."""
+        """Yield entries with their bytes; large row groups are not held in memory as a whole."""
         if position == _BROKEN or not self._has_large_groups(part):
             yield from super().read(part, position)
             return
@@ -170,7 +174,7 @@ class ParquetSource(FileParts):
             yield _streamed(part, waiting, images)
 
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
-        """Return the rows at these places, each group of rows read once."""
+        """Return the images at these places, reading each row group once."""
         found: list[Payload] = [b""] * len(places)
         groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for i, place in enumerate(places):
@@ -183,10 +187,12 @@ class ParquetSource(FileParts):
         return found
 
     def label(self, place: Place) -> str | None:
+        """Return a row's name in a run's quarantine: its file, row group and number."""
         group, row = self._find(self.files[place.part], place.offset)
         return f"{shown(self.parts[place.part].name)}, row group {group}, row {row}"
 
     def check_random_access(self) -> None:
+        """Raise ConfigError if a row group is too large to be held in memory."""
         for part, file in enumerate(self.files):
             if (largest := self._group_bytes(part)) > _HELD_BYTES:
                 raise ConfigError(
@@ -227,7 +233,7 @@ class ParquetSource(FileParts):
         return texts, seeds
 
     def _find(self, path: Path, row: int) -> tuple[int, int]:
-        """Return a row's group and its number in that."""
+        """Return a row's group and its number in the group."""
         if path not in self._starts:
             with self._open_parquet(path) as file:
                 counts = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
@@ -237,13 +243,13 @@ class ParquetSource(FileParts):
         return group, row - starts[group]
 
     def _column(self, path: Path, group: int) -> Any:
-        """Return the images of one group of rows."""
+        """Return the column of images of one row group."""
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
             return file.read_row_group(group, columns=[name])[name]
 
     def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
-        """Yield rows and their images from one on; of a damaged group those after the damage are told one by one."""
+        """Yield rows and their images from a position on; in a damaged group, each lost row gets its own error."""
         path = self.files[part]
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
@@ -275,7 +281,7 @@ class ParquetSource(FileParts):
         return self._group_bytes(part) > _GROUP_BYTES
 
     def _open_parquet(self, path: Path) -> Any:
-        """Open a file; OSError for anything but a plain one, of which a pipe would never begin."""
+        """Open a file; raise OSError unless it is a regular file, since opening a pipe might never return."""
         descriptor = os.open(path, READ)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -338,7 +344,7 @@ def _payload(column: Any, row: int) -> Payload:
 
 
 def _bytes(column: Any, row: int) -> memoryview:
-    """Return the bytes in a column of images, of binaries or of structs."""
+    """Return the bytes of one row in a column of images, binaries or structs."""
     if row >= len(column):
         raise UnreadableImage("archive", "the group of rows ends before its header says so")
     value = column[row]
@@ -367,7 +373,7 @@ def _byte_columns(schema: Any) -> list[str]:
 
 
 def _caption_column(schema: Any) -> str | None:
-    """Return the column of captions, whatever its type: one that is no text is refused, not passed over."""
+    """Return the column of captions, whatever its type: one that is not text is refused, not skipped."""
     exact = next((name for name in NAMES if name in schema.names), None)
     lower = {name.lower(): name for name in reversed(schema.names)}
     return exact or next((lower[name] for name in NAMES if name in lower), None)

@@ -1,4 +1,4 @@
-"""Tar archives in the manner of webdataset: members of one sample share a name up to its first dot.
+"""Tar archives as webdataset defines them: members of one sample share a name up to its first dot.
 
 Nothing is ever unpacked: names are labels, and images are read at their offsets.
 """
@@ -37,7 +37,7 @@ _ONE_TEXT = Beside(1)
 
 
 class _Image(NamedTuple):
-    """A member that is an image, or one that is refused: then ``wrong`` says why."""
+    """A member that is an image, or one that is refused, in which case ``wrong`` says why."""
 
     start: int
     name: str
@@ -49,7 +49,7 @@ class _Image(NamedTuple):
 
 @dataclasses.dataclass
 class _Run:
-    """Neighbouring members with one key."""
+    """Consecutive members with the same key."""
 
     start: int
     key: str
@@ -57,7 +57,7 @@ class _Run:
 
 
 class _Texts:
-    """The texts of a sample: how many there are, and the names of those that are not used with the reasons."""
+    """The texts of a sample: how many there are, and which are not used and why."""
 
     __slots__ = ("count", "left_out")
 
@@ -67,16 +67,16 @@ class _Texts:
 
 
 class _Contents:
-    """What an archive's headers and texts say: where each image lies, and where the archive is damaged."""
+    """What an archive's headers and texts say: where each image is, and where the archive is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.runs: list[_Run] = []
         self.end: int | None = None  # where damage begins
         self.damage = UnreadableImage("archive", "the archive is damaged, or cut short, from here on")
-        #: Members that are no folders, and those of them that are neither images nor texts.
+        #: Members that are not folders, and those of them that are neither images nor texts.
         self.members = 0
         self.others: list[tuple[str, UnreadableImage]] = []
-        #: Texts by the name of the image that they go with, and by the sample's key, and by their suffix.
+        #: Texts by the name of their image or by the sample's key, and by their suffix.
         self._by_stem: dict[str, dict[str, Text]] = {}
         self._by_key: dict[str, dict[str, Text]] = {}
         self.texts: dict[str, _Texts] = {}
@@ -94,14 +94,14 @@ class _Contents:
                 stream.seek(0)
                 archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header that it has read
+                    archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
                     self._add(member, archive)
                 _check_end(stream, archive.offset)
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
             self.end = archive.offset if archive is not None else 0
 
     def text(self, image: _Image, key: str) -> Text:
-        """Return what the archive says of an image: its own texts first, then those of its sample."""
+        """Return what the archive says about an image: its own texts first, then those of its sample."""
         own, shared = self._by_stem.get(image.stem), self._by_key.get(key)
         if own is None or own == shared:
             return Text() if shared is None else captions.merge(shared)
@@ -112,7 +112,7 @@ class _Contents:
         )
 
     def unread(self, key: str) -> UnreadableImage | None:
-        """Return why a text of a sample cannot be read, if one cannot."""
+        """Return why a text of a sample cannot be read, or None if all can."""
         held = self.texts.get(key)
         return (
             next((why for _, why in held.left_out if why.reason == "caption"), None)
@@ -166,14 +166,16 @@ class _Contents:
 
 
 class TarSource(FileParts):
-    """Uncompressed tars as webdataset writes them. Every image of a sample is an entry; its caption stands in a text of
-    the same name, or of the same key, anywhere in the archive.
+    """Uncompressed tar archives as webdataset writes them.
+
+    Every image of a sample is an entry; its caption is in a text of the same name, or of the same key, anywhere in the
+    archive.
     """
 
     kind = "tars"
     suffixes = (".tar",)
 
-    #: The archive that was begun to be read, of which the first image may be asked for twice.
+    #: The archive that is being read: its first image may be requested twice.
     _begun: tuple[Path, _Contents] | None = None
 
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
@@ -181,9 +183,11 @@ class TarSource(FileParts):
         self._members: dict[Path, int] = {}
 
     def pointed_at(self, part: int) -> int:
+        """Return how many members an archive holds, except folders; damage, or having no sample, counts as one more."""
         return self._members[self.files[part]]
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
+        """Yield the images of one archive from a position on, then its damage, if any."""
         path = self.files[part]
         begun, self._begun = self._begun, None
         contents = begun[1] if begun is not None and begun[0] == path else _Contents(path)
@@ -196,7 +200,7 @@ class TarSource(FileParts):
         label, size = shown(self.parts[part].name), max(1, self.parts[part].bytes)
         group = last = shown(self.files[part].stem)
         with_images = {run.key for run in contents.runs if run.images}
-        for run in reversed(contents.runs):  # what cannot be read goes with the last image that can be
+        for run in reversed(contents.runs):  # what cannot be read is counted with the last readable image
             if good := [image for image in run.images if image.wrong is None]:
                 last = contents.text(good[-1], run.key).caption or _folder(run.key) or group
                 break
@@ -229,6 +233,7 @@ class TarSource(FileParts):
             yield Entry(Place(part, 0, 0), size, label, None, None, last, nothing, beside)
 
     def load(self, place: Place) -> Content:
+        """Read the image at a place; raise UnreadableImage if it cannot be read."""
         return read_bytes(self.files[place.part], place.offset, place.bytes)
 
     def _entry(
@@ -256,7 +261,7 @@ class TarSource(FileParts):
 
 
 class _Waiting:
-    """What is to be told with the next entry of an archive: other members once, a sample's texts with its first image."""
+    """What to report with the next entry of an archive: other members once, a sample's texts with its first image."""
 
     def __init__(self, label: str, contents: _Contents) -> None:
         self._label = label
@@ -264,7 +269,7 @@ class _Waiting:
         self._texts = dict(contents.texts)
 
     def beside(self, key: str | None, *, used: bool) -> Beside:
-        """Return what goes with an entry. Of a sample without an image the entry itself stands for one of its texts."""
+        """Return what is counted with an entry. If a sample has no image, the entry itself counts as one of its texts."""
         held = self._texts.pop(key, None) if key is not None else None
         if not self._others:
             if held is None:
@@ -278,7 +283,7 @@ class _Waiting:
             spare = UnreadableImage("text", "a text of a sample without an image")
             more = held.count - 1 - len(held.left_out)
             gone += [(f"{key} (text {i + 2})", spare) for i in range(more)]
-            if more < 0:  # all of them are told by name: the entry stands for the last
+            if more < 0:  # all of them are reported by name: the entry counts as the last
                 gone.pop()
             count = 0
         told = tuple(quarantined(f"{self._label}/{shown(name)}", why) for name, why in gone)
@@ -286,12 +291,12 @@ class _Waiting:
 
 
 def _is_system(name: str) -> bool:
-    """As ``is_system`` of each part of the name, of which most have none that could be."""
+    """Tell whether ``is_system`` is true for any part of the name."""
     return is_system(name) if "/" not in name else any(map(is_system, name.split("/")))
 
 
 def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Return the first bytes of a member of an unknown suffix."""
+    """Return the first bytes of a member with an unknown suffix."""
     stream = archive.fileobj
     assert stream is not None
     stream.seek(member.offset_data)
@@ -299,7 +304,7 @@ def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _key(name: str) -> str:
-    """Return what members of one sample share: folder and name up to the first dot."""
+    """Return what the members of one sample share: the folder, and the name up to the first dot."""
     folder, base = posixpath.split(name.removeprefix("./"))
     stem = base.partition(".")[0]
     return posixpath.join(folder, stem) if stem else name
@@ -310,7 +315,7 @@ def _folder(key: str) -> str:
 
 
 def _trick(member: tarfile.TarInfo) -> str | None:
-    """Return what is wrong with a member that could lead a reader outside of its archive, or is no plain file."""
+    """Return what is wrong with a member that is not a regular file, or whose name points outside the archive."""
     if member.name.startswith("/") or ".." in member.name.split("/"):
         return "its name leads out of the archive"
     if member.issym() or member.islnk():
@@ -328,7 +333,7 @@ def _read(file: IO[bytes] | None) -> bytes:
 
 
 def _check_end(stream: BinaryIO, offset: int) -> None:
-    """Raise ReadError unless an empty block, which ends every archive, stands there: tarfile takes anything for an end."""
+    """Raise ReadError unless the archive ends here with an empty block: tarfile accepts anything as an end."""
     stream.seek(offset, os.SEEK_SET)
     block = stream.read(_END)
     if not block or block.strip(b"\0"):

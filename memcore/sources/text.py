@@ -1,4 +1,4 @@
-"""The one reader of lists of texts: prompts, captions and names of prompts, one a line or one a row, told by the suffix.
+"""The reader of lists of texts: prompts, captions and names of prompts, one per line or row depending on the suffix.
 
 UTF-8 with or without a byte order mark; lines end at \\n, with or without \\r before it, and nowhere else.
 """
@@ -28,7 +28,7 @@ _OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 @dataclass
 class ListCounts:
-    """What a list of texts was found to hold, once it has been gone through."""
+    """What a list of texts holds, once it has been read to its end."""
 
     pointed_at: int = 0
     used: int = 0
@@ -37,11 +37,11 @@ class ListCounts:
 
 
 class TextList:
-    """The texts of a file, read again each time; ``counts`` says what the last reading to the end found.
+    """The texts of a file, read on each iteration; ``counts`` describes the last one that reached the end.
 
-    ``column`` names the column of a table; by default the first of prompt, caption and text that is there. Of a list of
-    texts the first is taken. ``what`` is the option that named the file, for messages. ``blank``: what happens to lines
-    without a text: "skip" them (and count them), or "keep" them as "" where a line's number is what it belongs to.
+    ``column`` names the column of a table; by default the first of prompt, caption and text that exists. The first of a
+    list of texts is used. ``what`` is the option that named the file, for messages. ``blank`` decides about lines without
+    a text: "skip" them (and count them), or "keep" them as "" if the number of a line matters.
 
     Raises ConfigError for a file that cannot be read, with the line, and for a column of another type than text.
     """
@@ -51,7 +51,7 @@ class TextList:
         self.counts = ListCounts()
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the texts. Raises ConfigError."""
+        """Yield the texts; raise ConfigError if the file cannot be read."""
         counts = ListCounts()
         seen: set[int] = set()
         for text in self._texts():
@@ -164,12 +164,12 @@ class TextList:
 
 
 def decode_text(data: bytes) -> str:
-    """Return a text of UTF-8 without its byte order mark. Raises UnicodeDecodeError."""
+    """Return UTF-8 text without its byte order mark; raise UnicodeDecodeError for other bytes."""
     return data.decode("utf-8-sig")
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:
-    """Yield lines without their ends; the byte order mark belongs to none."""
+    """Yield lines without their ends and without the byte order mark."""
     encoding = "utf-8-sig"
     for line in file:
         yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
@@ -177,7 +177,7 @@ def _lines(file: IO[bytes]) -> Iterator[str]:
 
 
 def _open_plain(path: Path) -> IO[bytes]:
-    """Open a plain file; OSError for anything else, which might never end or never begin."""
+    """Open a regular file; raise OSError for anything else, which might block or never end."""
     descriptor = os.open(path, _OPEN)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What lies in a folder: every file once, links followed, and what is passed over with the reason."""
+"""What is in a folder: every file once, with links followed, and what is left out and why."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from memcore.images import IMAGE_SUFFIXES, UnreadableImage, foreign_format, is_image
 
-#: A pipe is opened without waiting for its other end, to be refused.
+#: Flags that open a pipe without waiting for its other end, so that it can be refused.
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-#: Files that a system puts beside those of its user.
+#: Files that operating systems put among those of their users.
 _SYSTEM = {".ds_store", "thumbs.db", "desktop.ini"}
-#: First bytes of compressed files, and how the compression is called.
+#: First bytes of compressed files, and the name of the compression.
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -29,22 +29,22 @@ AGAIN = "a link to a folder that is read already, or that holds this one"
 
 @dataclass
 class Folder:
-    """One folder: ``path`` from the root, with slashes, "" of the root itself; the names of its files; and what is none."""
+    """One folder: its ``path`` from the root, with slashes ("" for the root), its files' names, and what is left out."""
 
     path: str
     files: list[str] = field(default_factory=list)
     left_out: list[tuple[str, UnreadableImage]] = field(default_factory=list)
 
     def within(self, name: str) -> str:
-        """Return a name in this folder from the root on."""
+        """Return the path, from the root, of a name in this folder."""
         return f"{self.path}/{name}" if self.path else name
 
 
 def walk(root: str | Path, *, deep: bool = True) -> list[Folder]:
-    """Return the folders below ``root``, itself first, each with what lies in it; only itself unless ``deep``.
+    """Return ``root`` and, if ``deep``, the folders below it, each with its files.
 
-    Files are in no order, and are those after links. A link that leads nowhere is a file, since it must be told. A folder
-    that a link leads to is read once, and not at all where it lies in ``root`` or around it.
+    Files are in no particular order; links to files are among them, and so are broken links, since they must be reported.
+    A linked folder is read once, and not at all if it is inside ``root`` or contains it.
 
     Raises OSError if ``root`` cannot be listed.
     """
@@ -112,7 +112,7 @@ def _add(
     below: list[str] | None,
     links: list[tuple[Folder, str]] | None,
 ) -> UnreadableImage | None:
-    """Sort one entry; return why it is left out, if it is."""
+    """Sort one entry; return why it is left out, or None if it is not."""
     if is_system(entry.name):
         return UnreadableImage("system", "what a system puts beside files")
     if entry.is_file(follow_symlinks=False):
@@ -127,7 +127,7 @@ def _add(
     else:
         try:
             mode = os.stat(entry.path).st_mode
-        except OSError:  # it leads nowhere, or to itself
+        except OSError:  # a broken link, or one to itself
             folder.files.append(entry.name)
             return None
         if stat.S_ISREG(mode):
@@ -144,7 +144,7 @@ def _is_called_image(name: str) -> bool:
 
 
 def _around(root: str) -> set[tuple[int, int]]:
-    """Return the folders that ``root`` lies in: a link to one of them would lead around for ever."""
+    """Return the folders that contain ``root``: following a link to one of them would never end."""
     found = set()
     for parent in Path(os.path.realpath(root)).parents:
         try:
@@ -158,24 +158,24 @@ def _around(root: str) -> set[tuple[int, int]]:
 def every(
     folders: list[Folder], wanted: Callable[[str], bool]
 ) -> tuple[list[str], list[tuple[str, UnreadableImage]]]:
-    """Return the files that are wanted, from the root on and sorted name by name, and what is no file."""
+    """Return the paths of the wanted files from the root, sorted name by name, and what is left out."""
     names = [folder.within(name) for folder in folders for name in folder.files if wanted(name)]
     gone = [(folder.within(name).rstrip("/"), why) for folder in folders for name, why in folder.left_out]
     return sorted(names, key=by_parts), gone
 
 
 def by_parts(name: str) -> list[bytes]:
-    """Return the key that files are sorted by: name by name of their path, each by its bytes."""
+    """Return the sort key of a file: the names in its path, each as bytes."""
     return os.fsencode(name).split(b"/")
 
 
 def is_system(name: str) -> bool:
-    """Tell whether a system, not a person, has put a file or folder of this name there."""
+    """Tell whether files or folders of this name are made by an operating system, not by a person."""
     return name.startswith("._") or name == "__MACOSX" or name.lower() in _SYSTEM
 
 
 def head_of(path: str | Path) -> bytes:
-    """Return the first bytes of a plain file; b"" where it is none or cannot be read."""
+    """Return the first bytes of a regular file; b"" for anything else or if it cannot be read."""
     try:
         descriptor = os.open(path, READ)
         try:
@@ -187,17 +187,17 @@ def head_of(path: str | Path) -> bytes:
 
 
 def compression(head: bytes) -> str | None:
-    """Return how a file that begins so is compressed, if it is."""
+    """Return how a file with these first bytes is compressed, or None if it is not."""
     return next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
 
 
 def compressed(kind: str) -> UnreadableImage:
-    """Return why a compressed archive is not read."""
+    """Return the reason why a compressed archive is not read."""
     return UnreadableImage("archive", f"it is compressed ({kind}), and cannot be read at random: unpack it")
 
 
 def judge(head: bytes) -> UnreadableImage | None:
-    """Return why a file of an unknown suffix is left out; None if its first bytes are those of an image."""
+    """Return why a file with an unknown suffix is left out; None if its first bytes are those of an image."""
     if is_image(head):
         return None
     if (packed := compression(head)) is not None:

@@ -49,10 +49,10 @@ CPU_THREADS = 1
 class DiffusersSampler:
     """A diffusers pipeline as a sampler: an image depends on nothing but its prompt and its seed.
 
-    Each image has a generator of its own, made from its seed on the CPU; a batch holds requests of any prompts, and
-    a short one is filled up with repetitions that are dropped. Images stay on the pipeline's device, rounded there as
-    diffusers rounds when it saves. Modules in training mode (those built by hand are) are put into evaluation mode:
-    dropout would change images from call to call. The pipeline must not be changed while the sampler lives.
+    Each image has a generator of its own, made from its seed on the CPU. A batch can mix prompts, and a short one is
+    padded with repetitions that are dropped. Images stay on the pipeline's device, rounded there as diffusers rounds
+    when it saves. Modules in training mode (those built by hand are) are switched to evaluation mode: dropout would
+    change images from call to call. Do not change the pipeline while the sampler is in use.
 
     Parameters
     ----------
