@@ -135,7 +135,7 @@ def launchers(count: int, rounds: int, folder: Path) -> dict[str, Any]:
             ]
             words += ["--workers", str(len(os.sched_getaffinity(0))), "--threads", "1", "--launcher", name]
             start = time.perf_counter()
-            subprocess.run([*words, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*words, "--quiet", "--allow-incomplete"], check=True, stdout=subprocess.DEVNULL)
             (local if name == "local" else ray).append(time.perf_counter() - start)
             found = sorted((run / "findings").iterdir())
             digests[name] = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in found]

@@ -70,7 +70,7 @@ def command(run: Path, listing: Path, workers: int, more: list[str]) -> list[str
         SAMPLER,
     ]
     words += ["--generations", str(GENERATIONS), "--batch-size", str(GENERATIONS)]
-    return [*words, "--workers", str(workers), "--threads", "1", "--quiet", *more]
+    return [*words, "--workers", str(workers), "--threads", "1", "--quiet", "--allow-incomplete", *more]
 
 
 def measure_memory(samples: list[tuple[float, dict[int, int]]], seconds: float) -> dict[str, Any]:

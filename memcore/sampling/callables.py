@@ -107,8 +107,8 @@ def _replace_broken(
 
 def _read(image: Any) -> Any:
     """Return a picture as an array, and None for one that is cut or damaged."""
-    if image is None:
-        return None
+    if image is None or isinstance(image, np.ma.MaskedArray):  # a mask is refused with all others, in _stack
+        return image
     try:
         return np.asarray(image)
     except OSError:  # PIL decodes late

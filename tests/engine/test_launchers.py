@@ -77,6 +77,8 @@ def bucket() -> Iterator[str]:
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    s3 = fsspec.get_filesystem_class("s3")
+    s3.clear_instance_cache()  # another test's server is gone, and an instance keeps its address
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -84,6 +86,7 @@ def bucket() -> Iterator[str]:
         for name in ("runs", "bucket"):  # the second is that of docs/running.md
             fsspec.filesystem("s3").mkdir(name)
         yield "s3://runs"
+    s3.clear_instance_cache()
     server.stop()
 
 

@@ -30,8 +30,11 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        s3 = fsspec.get_filesystem_class("s3")
+        s3.clear_instance_cache()  # an instance keeps the address of its server
         fsspec.filesystem("s3").mkdir("stored")
         yield "s3://stored"
+    s3.clear_instance_cache()
     server.stop()
 
 
