@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -34,3 +35,14 @@ def near_duplicates(rng: np.random.Generator) -> NDArray[np.uint8]:
     noise = rng.integers(-6, 7, (12, 32, 32, 3))
     images[3:15] = np.clip(images[3].astype(int) + noise, 0, 255).astype(np.uint8)
     return images
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of an S3 server on this machine. There is one a process, since an s3fs instance keeps its address."""
+    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed (extra dev)")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -69,25 +69,17 @@ def test_ray(local: Path, prompts: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(s3_server: str) -> Iterator[str]:
     """A bucket of an S3 server on this machine."""
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed (extra dev)")
     import fsspec
 
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    s3 = fsspec.get_filesystem_class("s3")
-    s3.clear_instance_cache()  # another test's server is gone, and an instance keeps its address
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", s3_server)
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         for name in ("runs", "bucket"):  # the second is that of docs/running.md
             fsspec.filesystem("s3").mkdir(name)
         yield "s3://runs"
-    s3.clear_instance_cache()
-    server.stop()
 
 
 def test_object_store(

@@ -38,7 +38,7 @@ def test_an_image_walks_through_the_rooms_in_their_order() -> None:
         assert len(folders) > 1
         assert all(ROOMS.index(a) < ROOMS.index(b) for a, b in pairwise(folders)), folders
     # match_run answers with rows, so matching is entered first: then the run, its images, the index, and its source again
-    assert training["folders"]["match"] == ["matching", "runs", "images", "index", "sources"]
+    assert training["folders"]["match"] == ["matching", "runs", "images", "index", "sources", "commands"]
 
 
 def test_the_counts_are_those_of_the_order_of_files() -> None:

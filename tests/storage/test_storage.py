@@ -18,24 +18,16 @@ from memcore.system import atomic_files
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(s3_server: str) -> Iterator[str]:
     """A bucket of an S3 server on this machine."""
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed (extra dev)")
     import fsspec
 
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", s3_server)
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        s3 = fsspec.get_filesystem_class("s3")
-        s3.clear_instance_cache()  # an instance keeps the address of its server
         fsspec.filesystem("s3").mkdir("stored")
         yield "s3://stored"
-    s3.clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "object store"])
