@@ -68,7 +68,9 @@ def test_kills_and_resumes(tmp_path: Path) -> None:
     place = tmp_path / "job"
     kills = 0
     while True:
-        process = subprocess.Popen(command(place, "--workers", "2", "--seconds", "0.05"), cwd=ROOT)
+        # while there are kills to come, all numbers take longer than all kills, on any machine
+        seconds = "0.5" if kills < 6 else "0.01"
+        process = subprocess.Popen(command(place, "--workers", "2", "--seconds", seconds), cwd=ROOT)
         deadline = time.monotonic() + 60
         while kills < 6 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(rng.uniform(0.5, 1.5))
