@@ -184,9 +184,9 @@ class StoredSource(abc.ABC):
     def load(self, place: Place) -> Content:
         """Read one image by its place; raise UnreadableImage if it cannot be read. Several threads may call it at once."""
 
+    @abc.abstractmethod
     def pointed_at(self, part: int) -> int:
         """Return how many files, members or rows a part holds; called once it has been read to its end."""
-        raise NotImplementedError
 
     def in_earlier_order(self) -> Self | None:
         """Return the source as earlier versions listed it, if that differs: their indexes number files in that order."""
