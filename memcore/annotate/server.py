@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TypedDict
 
 from memcore.annotate.gallery import TOP, Gallery
-from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs.annotations import ANNOTATORS, Annotations
 
 try:
     import uvicorn
     from fastapi import FastAPI, HTTPException
-    from fastapi.responses import FileResponse, HTMLResponse, Response
+    from fastapi.responses import HTMLResponse, Response
     from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
     from starlette.requests import Request
 except ImportError as error:
@@ -111,10 +111,13 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
     @app.get("/image/{number:int}")
     def image(number: int, request: Request) -> Response:
         require_annotator(request)
-        path = gallery.path(number)
-        if path is None or not path.is_file():
+        try:
+            data = gallery.read(number)
+        except DamagedFileError as error:  # nobody is shown a picture that is not the run's
+            raise HTTPException(500, str(error)) from None
+        if data is None:
             raise HTTPException(404)
-        return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
     @app.post("/event")
     def event(sent: Event, request: Request) -> dict[str, bool]:
@@ -140,7 +143,8 @@ def serve(
     """
     gallery = Gallery(Path(run), top=top)
     order = [(shown.prompt_id, shown.clique) for shown in gallery.items]
-    with Annotations.create(Path(run), gallery.digest, order) as annotations, _listening(port) as listener:
+    made = Annotations.create(Path(run), gallery.digest, order, gallery.shown_digest)
+    with made as annotations, _listening(port) as listener:
         access = Access(int(listener.getsockname()[1]))
         app = make_application(gallery, annotations, access)
         # No access log: it would hold the links.

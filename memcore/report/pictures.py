@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memcore.errors import MissingExtraError
+from memcore.storage.digests import FileDigest, verify_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,10 +52,19 @@ class Album:
         self.count = 0
         self.refused = 0
 
-    def picture(self, path: Path, side: int) -> Picture | None:
-        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, damaged or does not fit."""
+    def picture(self, path: Path, side: int, expected: FileDigest | None = None) -> Picture | None:
+        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, no image or does not fit.
+
+        Raises DamagedFileError if it is not the file with the digest ``expected``.
+        """
         try:
-            with self._pil.open(path) as opened:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if expected is not None:
+            verify_bytes(data, expected, str(path))
+        try:
+            with self._pil.open(io.BytesIO(data)) as opened:
                 width, height = opened.size
                 image = opened.convert("L" if opened.mode == "L" else "RGB")
         except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
