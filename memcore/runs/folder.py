@@ -300,7 +300,8 @@ class RunFolder:
         matches: dict[int, list[MatchRow]] = {}
         if stale_match(match, findings):
             match = None
-        for row in (self.matches() or []) if match is not None else []:
+        table = matches_table(self.storage) if match is not None else None
+        for row in table.to_pylist() if table is not None else []:
             matches.setdefault(int(row["prompt_id"]), []).append(row)
         return RunState(self.storage, self.digest, findings, match, matches, self._read_rows)
 
