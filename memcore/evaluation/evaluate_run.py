@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 from memcore.errors import ConfigError, RunError
 from memcore.evaluation.labels import as_truth, from_annotations, from_matches
@@ -30,12 +31,11 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
     """
     folder = RunFolder.open(run)
     folder.require_complete("evaluate")
-    matches = folder.matches()
-    made_from: MadeFrom = {
-        "run": folder.digest,
-        "findings": folder.findings_digest(),
-        "matches": match_digest(folder.storage, read_match(folder.storage)),
-    }
+    made_from: MadeFrom = {"run": folder.digest, "findings": folder.findings_digest()}
+    matches = None
+    if against != "annotations":
+        matches = folder.matches()
+        made_from["matches"] = match_digest(folder.storage, read_match(folder.storage))
     if against == "truth":
         if truth is None:
             raise ConfigError(
@@ -63,7 +63,7 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
     result["made_from"] = made_from
     sealed = seal(result)
     write_atomic(folder.path / layout.EVALUATION, json.dumps(sealed, indent=1).encode())
-    return result
+    return cast(Evaluation, sealed)
 
 
 def _expected(

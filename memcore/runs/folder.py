@@ -19,7 +19,7 @@ from memcore.runs.checkpoint import ShardRecord as ShardRecord
 from memcore.runs.checkpoint import checkpoint_bytes, read_checkpoint
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.derived import read_match
-from memcore.runs.freshness import RunState, stale_match
+from memcore.runs.freshness import RunState, Stale, find_stale, has_derived_files, stale_match
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.pictures import png_bytes
 from memcore.runs.prompts import PromptList, Prompts, scan_prompts
@@ -289,7 +289,10 @@ class RunFolder:
 
         Raises RunError if they were made from other findings than the run has now.
         """
-        if stale := stale_match(read_match(self.storage), self.findings_digest()):
+        record = read_match(self.storage)
+        if record is None:
+            return None
+        if stale := stale_match(record, self.findings_digest()):
             raise RunError(f"{self.place}/{stale.text}")
         table = matches_table(self.storage)
         return None if table is None else list(table.to_pylist())
@@ -300,9 +303,14 @@ class RunFolder:
         matches: dict[int, list[MatchRow]] = {}
         if stale_match(match, findings):
             match = None
-        for row in (self.matches() or []) if match is not None else []:
+        table = matches_table(self.storage) if match is not None else None
+        for row in table.to_pylist() if table is not None else []:
             matches.setdefault(int(row["prompt_id"]), []).append(row)
         return RunState(self.storage, self.digest, findings, match, matches, self._read_rows)
+
+    def stale(self) -> list[Stale]:
+        """Return the derived files that do not fit the run as it is now."""
+        return find_stale(self.state()) if has_derived_files(self.storage) else []
 
     def _read_rows(self, prompt_ids: Collection[int]) -> dict[int, FindingRow]:
         """Return the rows of these prompts, without their pairs."""

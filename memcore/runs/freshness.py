@@ -23,6 +23,9 @@ from memcore.storage.local import LocalStorage
 ReadRows = Callable[[Collection[int]], Mapping[int, FindingRow]]
 
 
+_DERIVED = frozenset({layout.MATCH, layout.EVALUATION, layout.ANNOTATIONS, layout.REPORT})
+
+
 @dataclasses.dataclass(frozen=True)
 class Stale:
     """A derived file that is not used: its name, and in words why and what to do."""
@@ -57,6 +60,11 @@ class RunState:
         return shown_digest(pairs, rows, self.matches, files)
 
 
+def has_derived_files(storage: Storage) -> bool:
+    """Return whether a run has any file that may be stale, found by one listing."""
+    return not _DERIVED.isdisjoint(storage.names())
+
+
 def stale_lines(found: Sequence[Mapping[str, str]]) -> list[str]:
     """Return what a command prints of stale files, one line each.
 
@@ -83,7 +91,7 @@ def stale_evaluation(
     """Return why evaluation.json is not one of the run as it is now; None if it is.
 
     ``findings``, ``matches`` and ``annotations`` are the digests of what there is now. One of an earlier format has no
-    digests: it is compared with the matches themselves by ``agrees``.
+    digests: ``disagreeing_evaluation`` compares it with the matches themselves.
     """
     made = made_from(record) if record is not None else None
     if record is None or made is None:

@@ -11,7 +11,7 @@ from memcore.engine.launchers.slurm import script_path
 from memcore.runs import layout
 from memcore.runs.completeness import judge, not_decided_lines
 from memcore.runs.folder import RunFolder
-from memcore.runs.freshness import find_stale, stale_lines
+from memcore.runs.freshness import stale_lines
 from memcore.storage.open import open_storage
 
 
@@ -52,7 +52,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
         "shards_given_up": counted.given_up,
         "silent_seconds": counted.silent_seconds,
         "not_decided": [] if left else judge(folder.storage, folder.meta).as_list(),
-        "stale": [entry.as_dict() for entry in find_stale(folder.state())],
+        "stale": [entry.as_dict() for entry in folder.stale()],
     }
 
 

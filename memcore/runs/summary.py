@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from memcore.runs import layout
 from memcore.runs.completeness import judge
 from memcore.runs.folder import RunFolder
-from memcore.runs.freshness import find_stale
 from memcore.runs.rows import ManifestRecord
 from memcore.types import PromptStatus
 
@@ -43,11 +43,11 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     }
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
-    state = folder.state()
-    result["stale"] = [entry.as_dict() for entry in find_stale(state)]
-    if state.match is not None:
-        extracted = (any(row["extracted"] for row in own) for own in state.matches.values())
-        result["extracted"] = sum(extracted)
+    stale = folder.stale()
+    result["stale"] = [entry.as_dict() for entry in stale]
+    matches = None if any(entry.file == layout.MATCHES for entry in stale) else folder.matches()
+    if matches is not None:
+        result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
     return result
 
 

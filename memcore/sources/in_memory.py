@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,8 +101,8 @@ def sampled_digest(images: NDArray[np.uint8], names: Sequence[str]) -> str:
     False
     """
     found = hashlib.sha256(json.dumps([list(images.shape), list(names)]).encode())
-    flat = images.reshape(len(images), -1)
-    size = flat.shape[1]
+    size = math.prod(images.shape[1:])
+    flat = images.reshape(len(images), size)
     starts = np.linspace(0, max(0, size - _SAMPLE_BYTES), _SAMPLES).astype(np.int64)
     places = np.unique(np.minimum(starts[:, None] + np.arange(_SAMPLE_BYTES), max(0, size - 1)))
     for first in range(0, len(flat), _SAMPLED_TOGETHER):

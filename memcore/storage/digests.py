@@ -211,7 +211,7 @@ def combine(named: Mapping[str, FileDigest | str]) -> str:
         name: value if isinstance(value, str) else f"{value['bytes']}:{value['sha256']}"
         for name, value in named.items()
     }
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return _seal_of(values)
 
 
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
