@@ -291,7 +291,9 @@ class Config:
         # the sampler's fingerprint has what these three name
         for path in ("model", "images", "prompts", "sampler", "variant", "revision", "scheduler"):
             decisive.pop(path)
-        decisive["sampler_options"] = ""  # any of them may be a secret; the public ones are in the fingerprint
+        decisive["sampler_options"] = (
+            ""  # any of them may be a secret; the public ones are in the fingerprint
+        )
         for name in self._idle():
             decisive.pop(name)
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}

@@ -170,7 +170,7 @@ def _resolve(name: str, value: Any) -> Any:
 def _read_secret(name: str, path: Path) -> str:
     """Return the content of a file without the line's end; the file must be its owner's alone, as ssh demands of keys."""
     try:
-        with open(path.expanduser(), "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:  # noqa: PTH123, a pipe must not wait
+        with open(path.expanduser(), "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise ConfigError(f"sampler_options: {name} names {path}, which is not a plain file")
