@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from memcore.sources.base import (
     Place,
     QuarantineEntry,
     StoredSource,
+    WholeFile,
     digest_of,
     judge_file,
     list_files,
@@ -67,8 +67,7 @@ class FolderSource(StoredSource):
 
     def identity(self) -> str:
         """Return a digest of the images' names and sizes."""
-        root = Path(self.path)
-        return digest_of(f"{name}:{size_of(root / name)}" for name in self.names)
+        return digest_of(f"{name}:{size_of(os.path.join(self.path, name))}" for name in self.names)
 
     def pointed_at(self, part: int) -> int:
         """Return the number of images and of texts that go with them."""
@@ -106,7 +105,7 @@ class FolderSource(StoredSource):
             if at < position:
                 continue
             caption, beside = self._said(at, name, path, own, new) if own or self._metadata else (None, ALONE)
-            content = functools.partial(read_bytes, os.path.join(self.path, name))
+            content = WholeFile(os.path.join(self.path, name))
             yield Entry(
                 Place(part, 0, at), at + 1, shown(name), caption, number(stem), group, content, beside
             )
