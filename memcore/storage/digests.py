@@ -19,6 +19,9 @@ CHUNK_BYTES = 1 << 20
 #: What may be done about a damaged file where its reader knows nothing better.
 RESTORE = "restore it from a copy, or make it again"
 
+#: The entry of a file of JSON or TOML that holds the digest of its other entries.
+SEAL = "seal"
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -209,6 +212,58 @@ def combine(named: Mapping[str, FileDigest | str]) -> str:
         for name, value in named.items()
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as its file holds it: with the digest of all its other entries as its last one, ``seal``.
+
+    It depends on what the file says, not on how JSON or TOML writes it.
+
+    >>> sealed = seal({"format": 3, "prompts": 2})
+    >>> list(sealed), sealed == seal({"prompts": 2, "format": 3})
+    (['format', 'prompts', 'seal'], True)
+    """
+    content = {name: value for name, value in json.loads(json.dumps(record)).items() if name != SEAL}
+    return {**content, SEAL: _seal_of(content)}
+
+
+def check_seal(record: Mapping[str, Any], name: str, remedy: str = RESTORE, *, required: bool) -> None:
+    """Check the content of a sealed file. Raises DamagedFileError, also for a missing seal if it is ``required``.
+
+    Files of formats without seals have none; one that is there is always checked, so that no damage of the format's number
+    makes a file an older one.
+    """
+    if SEAL not in record:
+        if required:
+            raise _damaged(name, "the digest of its content is missing", remedy)
+        return
+    content = {key: value for key, value in record.items() if key != SEAL}
+    if record[SEAL] != _seal_of(content):
+        raise _damaged(name, "its content differs from the digest that it holds of it", remedy)
+
+
+def read_sealed(data: bytes, name: str, remedy: str = RESTORE, *, since: int) -> dict[str, Any]:
+    """Return the JSON object in a file; its seal is required if its ``format`` is ``since`` or later.
+
+    Raises DamagedFileError for what is no JSON object, or not the one that was written.
+
+    >>> read_sealed(json.dumps(seal({"format": 3})).encode(), "match.json", since=3)["format"]
+    3
+    """
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(name, f"it cannot be read as JSON ({type(error).__name__}: {error})", remedy) from None
+    if not isinstance(record, dict):
+        raise _damaged(name, f"it must hold a JSON object, got {type(record).__name__}", remedy)
+    number = record.get("format")
+    check_seal(record, name, remedy, required=type(number) is int and number >= since)
+    return record
+
+
+def _seal_of(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _wrong_size(found: int, expected: int) -> str:

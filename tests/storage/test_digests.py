@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from memcore.storage.digests import (
     digest_bytes,
     digest_stream,
     read_digest,
+    read_sealed,
+    seal,
     verify_bytes,
     verify_chunk,
     verify_stream,
@@ -187,3 +190,69 @@ def test_a_set_of_digests() -> None:
         {},
     ]
     assert len({whole, *map(combine, others)}) == len(others) + 1
+
+
+RECORD = {
+    "format": 3,
+    "count": 7,
+    "share": 0.1,
+    "names": ["a", "ä", "\udc80"],
+    "more": {"x": None, "y": True},
+}
+
+
+def sealed_bytes() -> bytes:
+    return json.dumps(seal(RECORD), indent=1).encode()
+
+
+def test_a_sealed_record_is_read() -> None:
+    assert read_sealed(sealed_bytes(), "f", since=3) == seal(RECORD)
+    assert {**read_sealed(sealed_bytes(), "f", since=3), "seal": 0} == {**RECORD, "seal": 0}
+
+
+def test_only_what_it_says_counts() -> None:
+    again = json.dumps(dict(sorted(seal(RECORD).items())), separators=(",", ":")).encode()
+    assert again != sealed_bytes()
+    assert read_sealed(again, "f", since=3) == seal(RECORD)
+
+
+def test_numbers_as_names_are_those_that_json_holds() -> None:
+    record = {"format": 3, "by": {10: "a", 9: "b"}}
+    assert read_sealed(json.dumps(seal(record)).encode(), "f", since=3)["by"] == {"10": "a", "9": "b"}
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_noticed_or_changes_nothing() -> None:
+    data = sealed_bytes()
+    refused = 0
+    for bit in range(len(data) * 8):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            assert read_sealed(bytes(changed), "f", since=3) == seal(RECORD)
+        except DamagedFileError:
+            refused += 1
+    assert refused > 0.95 * len(data) * 8
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b"\xff\xfe", "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"9" * 5000, "cannot be read as JSON"),
+        (b"[1]", "must hold a JSON object, got list"),
+        (b'{"format": 3}', "digest of its content is missing"),
+        (b'{"format": 4}', "digest of its content is missing"),
+        (b'{"format": 2, "seal": "0"}', "differs from the digest"),
+        (b'{"seal": ["0"]}', "differs from the digest"),
+    ],
+)
+def test_what_is_not_sealed_right(data: bytes, says: str) -> None:
+    with pytest.raises(DamagedFileError, match=rf"^f is damaged: .*{says}.*; do this$"):
+        read_sealed(data, "f", "do this", since=3)
+
+
+@pytest.mark.parametrize("data", [b"{}", b'{"format": 2}', b'{"format": "3"}'])
+def test_an_older_file_has_no_seal(data: bytes) -> None:
+    assert read_sealed(data, "f", since=3) == json.loads(data)
