@@ -93,9 +93,10 @@ Embeddings: TypeAlias = "NDArray[np.floating[Any]] | EmbeddingsFile"
 def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exact") -> NDArray[np.int64]:
     """Return the smallest row of each row's group, (N,) int64.
 
-    ``embeddings`` (N, D) is a float array, a memory map or an ``EmbeddingsFile``. Rows are duplicates if their cosine is at least ``threshold``. float32 products, with a margin for their rounding, rule
-    out most pairs; a float64 sum decides the others. With ``engine`` "faiss" the products are those of faiss's flat index,
-    which holds all rows as float32; margin and decision are the same, and so are the groups.
+    ``embeddings`` (N, D) is a float array, a memory map or an ``EmbeddingsFile``. Rows are duplicates if their cosine is at
+    least ``threshold``. float32 products, with a margin for their rounding, rule out most pairs; a float64 sum decides the
+    others. With ``engine`` "faiss" the products are those of faiss's flat index, which holds all rows as float32; margin and
+    decision are the same, and so are the groups.
 
     Raises ArgumentTypeError, ArgumentValueError (a row of zeros or with NaN), MissingExtraError without faiss.
 

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from memcore.errors import DamagedFileError, RunError
 from memcore.sources.coverage import Coverage
-from memcore.storage.digests import FileDigest, digest_bytes, read_digest
+from memcore.storage.digests import SEAL, FileDigest, check_seal, digest_bytes, read_digest, seal
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 
 #: Format 3: every file has its digest, and what the source's files held is recorded. There is no format 2 of an index:
 #: from 3 on a run and an index have one number.
 FORMAT = 3
 READABLE = (1, 3)
+#: From this one on JSON files hold the digest of their content.
+_SEALED = 3
 META = "index.json"
 SHARD_META = "shard.json"
 COARSE, FINE, PLACES, FILES, TEXT, QUARANTINE = (
@@ -30,9 +32,7 @@ COARSE, FINE, PLACES, FILES, TEXT, QUARANTINE = (
     "text.parquet",
     "quarantine.parquet",
 )
-#: What a digest is called in the file that it covers, itself excepted.
-_OWN = "digest"
-_AGAIN = "index again in another folder, or restore the file from a copy"
+_AGAIN = "restore it from a copy, or index again in another folder"
 
 
 class PartRecord(TypedDict):
@@ -84,7 +84,7 @@ class IndexMeta:
 
     def write(self, folder: Path) -> None:
         """Write ``index.json``."""
-        data = sign({"format": FORMAT, **dataclasses.asdict(self)})
+        data = seal({"format": FORMAT, **dataclasses.asdict(self)})
         write_atomic(folder / META, json.dumps(data, indent=1).encode())
 
     @classmethod
@@ -92,12 +92,10 @@ class IndexMeta:
         """Read ``index.json``. Raises RunError if it is missing, damaged or of another format."""
         try:
             data = json.loads((folder / META).read_text("utf-8"))
-            found = data.pop("format")
+            found = data["format"]
             if found in READABLE:
-                if found != 1:
-                    check_own(folder / META, {"format": found, **data})
-                    del data[_OWN]
-                meta = cls(**data)
+                check_seal(data, str(folder / META), _AGAIN, required=found >= _SEALED)
+                meta = cls(**{name: value for name, value in data.items() if name not in ("format", SEAL)})
                 meta.image_shape = (
                     int(meta.image_shape[0]),
                     int(meta.image_shape[1]),
@@ -114,22 +112,6 @@ class IndexMeta:
         raise RunError(f"{folder} has the index format {found!r}, this memcore reads the formats {reads}")
 
 
-def sign(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a JSON file with its own digest: the sha256 of all the rest, written in one way."""
-    return {**data, _OWN: _digest(data)}
-
-
-def check_own(path: Path, data: Mapping[str, Any]) -> None:
-    """Raise DamagedFileError unless a JSON file's content has the digest that it names."""
-    rest = {name: value for name, value in data.items() if name != _OWN}
-    if data.get(_OWN) != _digest(rest):
-        raise DamagedFileError(f"{path} is damaged: its digest differs from the recorded one; {_AGAIN}")
-
-
-def _digest(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def shard_name(number: int) -> str:
     """Return the name of a shard's folder."""
     return f"shard-{number:06d}"
@@ -142,7 +124,7 @@ def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Map
     temporary.mkdir()
     try:
         digests = {name: digest_bytes(data) for name, data in files.items()}
-        text = json.dumps(sign({"format": FORMAT, **meta, "files": digests}), indent=1)
+        text = json.dumps(seal({"format": FORMAT, **meta, "files": digests}), indent=1)
         for name, data in {**files, SHARD_META: text.encode()}.items():
             with (temporary / name).open("wb") as file:
                 file.write(data)
@@ -171,12 +153,12 @@ def read_shard_meta(folder: Path, number: int) -> ShardMeta:
         raw = path.read_bytes()
         data: dict[str, Any] = json.loads(raw)
         if data["format"] in READABLE and data["shard"] == number:
-            if data["format"] == 1:
+            check_seal(data, str(path), _AGAIN, required=data["format"] >= _SEALED)
+            if data["format"] < _SEALED:
                 files = {
                     n: FileDigest(bytes=size, sha256=data["sha256"][n]) for n, size in data["bytes"].items()
                 }
             else:
-                check_own(path, data)
                 files = {str(n): read_digest(value, str(path)) for n, value in data["files"].items()}
             return ShardMeta(data, files, hashlib.sha256(raw).hexdigest())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedFileError) as error:

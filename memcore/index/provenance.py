@@ -111,10 +111,10 @@ def why_not_in_order(source: StoredSource, entry: SourceRecord) -> str:
 
     ``source`` is as ``open_as_recorded`` returned it.
     """
-    if not isinstance(source, FileParts) or _alone(entry, source):
+    if not isinstance(source, FileParts):
         return ""
     if [part.name for part in source.parts] != [part["name"] for part in entry["parts"]]:
-        return "its files come in another order"
+        return "" if _alone(entry, source) else "its files come in another order"
     if "captions" in source.options and source.identity() != entry["identity"]:
         return "its captions were changed"
     return ""

@@ -51,6 +51,12 @@ def test_a_finished_run_does_not_answer_for_other_pictures(
     assert main(words) == 0
     os.utime(tmp_path / "g" / "a fox.npy")  # touched, and the same
     assert main(words) == 0
+    (tmp_path / "g").rename(tmp_path / "h")  # moved, and the same
+    words[3] = str(tmp_path / "h")
+    assert main(words) == 0
+    (tmp_path / "link").symlink_to(tmp_path / "h")
+    words[3] = str(tmp_path / "link")
+    assert main(words) == 0
     assert sizes(tmp_path / "fresh") == [12]
 
 

@@ -93,6 +93,7 @@ def test_what_does_not_fit_into_memory_is_read_again(tmp_path: Path, unheld: Non
     queries = images[[3, 650]] // 2 + 60
     want = memcore.knn(queries, images, 6)
     assert (nearest(index, queries, 6).indices == want.indices).all()
+    (tmp_path / "more").mkdir()
     large = make_index(tmp_path / "more", np.tile(images, (2, 1, 1, 1)), fine=32)
     assert large.shards[0].fine.file.size > 2 * CHUNK_BYTES
     rows = np.array([0, 1399, 7, 700])
@@ -138,8 +139,9 @@ def test_an_array_that_is_cut_while_it_is_indexed_or_matched(tmp_path: Path) -> 
     code = """
 import os, sys
 import numpy as np
+from pathlib import Path
 from memcore.index import Index, build_index, open_source
-path, index = sys.argv[1:]
+path, index = map(Path, sys.argv[1:])
 def cut(images, broken):
     os.truncate(path, os.path.getsize(path) // 2)
 build_index(index, open_source(path), progress=cut)

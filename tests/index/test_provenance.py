@@ -92,6 +92,18 @@ def test_a_changed_file_is_named_before_anything_is_searched(
         build_index(index, open_source(source), shard_images=5)
 
 
+@pytest.mark.parametrize("left", [0, 100, 0.5])
+def test_a_source_that_is_cut_after_it_was_checked(made: tuple[Path, Path, Images], left: float) -> None:
+    """A-D15: an error by name, wherever it is noticed."""
+    index, source, _ = made
+    opened = Index.open(index)
+    opened.check_sources()
+    for file in files_of(source):
+        os.truncate(file, int(left * file.stat().st_size if left < 1 else left))
+    with pytest.raises(RunError, match=r"training image \S+ \(row \d+\) is not what"):
+        opened.fetch(EVERY)
+
+
 def test_a_half_built_index_is_not_joined_with_other_images(
     made: tuple[Path, Path, Images], tmp_path: Path
 ) -> None:

@@ -81,10 +81,14 @@ def test_another_place_is_the_same_set(tmp_path: Path, layout: str, monkeypatch:
         stored = StoredPrompts(place / within)
         assert (stored.fingerprint, stored.prompts) == (known, prompts), place
     if given.is_dir():
-        monkeypatch.chdir(given)
-        (given / "sub").mkdir()
-        for place in (Path(), Path("sub/..")):
-            stored = StoredPrompts(place)
+        inner = next((sub for sub in sorted(given.iterdir()) if sub.is_dir()), given)
+        for start, place in (
+            (given, "."),
+            (given, f"../{given.name}"),
+            (inner, "." if inner == given else ".."),
+        ):
+            monkeypatch.chdir(start)
+            stored = StoredPrompts(Path(place))
             assert (stored.fingerprint, stored.prompts) == (known, prompts), place
 
 
