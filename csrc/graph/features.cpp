@@ -107,7 +107,9 @@ void Features::append_read(KernelTables kernels, const panels::Images& images, c
 }
 
 void Features::keep(const std::vector<ImageDigest>& digests) {
-    for (std::size_t i = 0; i < digests.size(); ++i) digests_[size_ + i] = digests[i];
+    if (digests.empty()) return;
+    digests_.resize(size_);
+    digests_.insert(digests_.end(), digests.begin(), digests.end());
 }
 
 std::size_t Features::size() const {
@@ -141,8 +143,9 @@ std::size_t Features::first_mismatch(KernelTables kernels, const panels::Images&
     if (!pyramid_) {
         const std::vector<ImageDigest> now = digest_images(images);
         for (std::size_t at = 0; at < now.size(); ++at) {
-            const auto was = digests_.find(indices[at]);
-            if (was != digests_.end() && was->second != now[at]) return at;
+            if (indices[at] >= digests_.size()) continue;
+            const std::optional<ImageDigest>& was = digests_[indices[at]];
+            if (was && *was != now[at]) return at;
         }
         return indices.size();
     }

@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "graph/graph.hpp"
@@ -73,7 +72,7 @@ class Features {
     void check(const Shape& shape, std::size_t images) const;
 
     std::unique_ptr<Pyramid> make_pyramid(const Shape& shape) const;
-    // Keeps the digests of the images that are appended next.
+    // Keeps the digests of the images that are appended next, if there are any.
     void keep(const std::vector<ImageDigest>& digests);
 
     const std::size_t expected_;
@@ -81,8 +80,9 @@ class Features {
     std::size_t size_ = 0;
     std::optional<Shape> shape_;  // of the first images
     std::unique_ptr<Pyramid> pyramid_;
-    // Without a pyramid: the digest of each image that was not copied, by its position.
-    std::unordered_map<std::size_t, ImageDigest> digests_;
+    // Without a pyramid: the digest of each image, none for those that were copied; it may be shorter than
+    // size_.
+    std::vector<std::optional<ImageDigest>> digests_;
 };
 
 }  // namespace memcore::graph
