@@ -64,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Build the index or check it, then describe it."""
     from memcore.index import Index
+    from memcore.sources.base import shown
     from memcore.sources.coverage import coverage_line
 
     moved = [] if arguments.verify else _build(arguments)
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if result["resize"]:
         r = result["resize"]
         lines.append(f"resized to {r['height']}x{r['width']} ({r['method']}, {r['fit']})")
-    lines += [f"{old} is now at {new}" for old, new in moved]
+    lines += [f"{shown(old)} is now at {shown(new)}" for old, new in moved]
     coverage = opened.coverage()
     result["coverage"] = coverage
     if coverage is not None:

@@ -28,6 +28,7 @@ from memcore.sources.base import Batch, QuarantineEntry, Source, quarantined
 from memcore.sources.content import FileContent
 from memcore.sources.coverage import Account, Coverage, count_reasons, make_coverage
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
+from memcore.sources.folder import FolderSource
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
 from memcore.system.cpus import processors
@@ -86,6 +87,8 @@ def build_index(
         if entry is None:
             return meta
         reader.source = source
+        if isinstance(source, FolderSource):
+            source.recording = True
         meta.write(folder)
         _fill(folder, meta, entry, source, reader, progress)
         meta.write(folder)

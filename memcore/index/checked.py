@@ -76,11 +76,11 @@ class CheckedFile:
         if found != self.size:
             raise self._damaged(_other_size(self.size))
 
-    def read(self) -> bytes:
-        """Return the whole content."""
+    def read(self) -> NDArray[np.uint8]:
+        """Return the bytes of the whole file."""
         out = np.empty(self.size, np.uint8)
         self.read_into(out, 0)
-        return out.tobytes()
+        return out
 
     def read_into(self, out: NDArray[np.uint8], start: int) -> None:
         """Fill ``out`` (contiguous) with the bytes from ``start`` on. Raises DamagedFileError as ``check`` does."""
@@ -147,7 +147,7 @@ class CheckedFile:
             verify_bytes(chunk.data, self._expected, name, remedy)
 
     def _fill(self, descriptor: int, out: NDArray[np.uint8], start: int) -> None:
-        view = memoryview(out)
+        view = out.data
         done = 0
         while done < len(view):
             got = os.preadv(descriptor, [view[done:]], start + done)
@@ -250,7 +250,7 @@ def read_array(file: CheckedFile, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a one-dimensional array of any length from an .npy file. Raises DamagedFileError."""
     data = file.read()
     try:
-        found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+        found: NDArray[Any] = np.load(io.BytesIO(data.data), allow_pickle=False)
     except Exception as error:  # NumPy parses a header as Python, which raises many kinds
         raise damaged(file.path, f"it cannot be read ({error})") from None
     if found.dtype != dtype or found.ndim != 1:

@@ -72,11 +72,13 @@ def record_parts(source: FileParts) -> tuple[int, list[PartRecord]]:
 
 def make_files(found: Sequence[FileContent | None]) -> NDArray[Any]:
     """Return the records of a folder's files, as files.npy has them."""
-    records = np.zeros(len(found), FILE)
-    for i, content in enumerate(found):
-        if content is not None:
-            records["bytes"][i], records["modified"][i] = content.bytes, content.modified
-            records["sample"][i, : len(content.sample)] = np.frombuffer(content.sample, np.uint8)
+    nothing = FileContent(0, 0, b"")
+    known = [content or nothing for content in found]
+    records = np.zeros(len(known), FILE)
+    records["bytes"] = [content.size for content in known]
+    records["modified"] = [content.modified for content in known]
+    samples = b"".join(content.sample.ljust(SAMPLE_BYTES, b"\0") for content in known)
+    records["sample"] = np.frombuffer(samples, np.uint8).reshape(-1, SAMPLE_BYTES)
     return records
 
 
@@ -164,11 +166,10 @@ def _compare_folder(
         return found
     chosen = _spread(total, LOOKED_INTO)
     for shard in shards:
-        files = shard.of_folder()
+        files = _contents(shard)
         names = source.names[shard.first : shard.first + len(files)]
-        for i, (name, file) in enumerate(zip(names, files, strict=False)):
-            always = thorough or shard.first + i in chosen
-            _count(found, file, source.path, name, always)
+        for i, (name, file) in enumerate(zip(names, files, strict=False), shard.first):
+            _count(found, file, source.path, name, thorough or i in chosen)
     if found.same:
         if source.identity() != entry["identity"]:
             found.other = "the names or sizes of its images are others"
@@ -180,8 +181,8 @@ def _compare_folder(
 def _compare_names(source: FolderSource, shards: Sequence[ShardFiles], found: Comparison) -> None:
     there = {shown(name): name for name in source.names}
     for shard in shards:
-        files = shard.of_folder()
-        if not len(files):
+        files = _contents(shard)
+        if not files:
             continue
         numbers = shard.places.load()["offset"] - shard.first
         for number, name in zip(numbers.tolist(), shard.names(), strict=False):
@@ -193,24 +194,30 @@ def _compare_names(source: FolderSource, shards: Sequence[ShardFiles], found: Co
                 found.missing.append(name)
 
 
-def _count(found: Comparison, file: Any, folder: str, name: str, always: bool) -> None:
+def _contents(shard: ShardFiles) -> list[FileContent]:
+    files = shard.of_folder()
+    samples = [sample.tobytes() for sample in files["sample"]]
+    columns = files["bytes"].tolist(), files["modified"].tolist(), samples
+    return [FileContent(*values) for values in zip(*columns, strict=True)]
+
+
+def _count(found: Comparison, file: FileContent, folder: str, name: str, always: bool) -> None:
     if _is_file(file, os.path.join(folder, name), always=always):
         found.kept += 1
     else:
         found.changed.append(shown(name))
 
 
-def _is_file(record: Any, path: str, *, always: bool) -> bool:
+def _is_file(was: FileContent, path: str, *, always: bool) -> bool:
     try:
         about = os.stat(path)
     except OSError:
-        return not record["bytes"] and not record["sample"].any()
-    if about.st_size != record["bytes"]:
+        return not was.size and not was.sample.strip(b"\0")  # a link that led nowhere before
+    if about.st_size != was.size:
         return False
-    if not always and about.st_mtime_ns == record["modified"]:
+    if not always and about.st_mtime_ns == was.modified:
         return True
-    sample = read_content(path, LEAST_BLOCKS).sample
-    return bool(sample.ljust(SAMPLE_BYTES, b"\0") == record["sample"].tobytes())
+    return read_content(path, LEAST_BLOCKS).sample.ljust(SAMPLE_BYTES, b"\0") == was.sample
 
 
 def _modified(file: Path) -> int:

@@ -14,7 +14,8 @@ from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.index.pairs import exact_ssd, pair_ssd
 from memcore.index.points import Points, check_shape
-from memcore.index.reader import Index, ShardFiles
+from memcore.index.reader import Index
+from memcore.index.shard_files import ShardFiles
 from memcore.index.sketch import Level, reach
 from memcore.types import Neighbors
 

@@ -72,8 +72,8 @@ class ShardFiles:
         table = self.table(layout.TEXT)
         return [] if table is None else columns.take(table, "name", np.arange(self.images))
 
-    def table(self, name: str) -> bytes | None:
-        """Return the content of a Parquet file, or None if the shard has none of that name."""
+    def table(self, name: str) -> NDArray[np.uint8] | None:
+        """Return the bytes of a Parquet file, or None if the shard has none of that name."""
         return self.files[name].read() if name in self.files else None
 
     def _file(self, name: str) -> CheckedFile:

@@ -335,8 +335,15 @@ def size_of(path: str | Path) -> int:
         return 0
 
 
-def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, most: int = MAX_BYTES) -> bytes:
-    """Return ``size`` bytes of a file, by default all.
+def read_bytes(
+    path: str | Path,
+    offset: int = 0,
+    size: int | None = None,
+    *,
+    most: int = MAX_BYTES,
+    note: Callable[[os.stat_result], None] | None = None,
+) -> bytes:
+    """Return ``size`` bytes of a file, by default all; ``note`` is told what the system says of a file that is read whole.
 
     Raises UnreadableImage if they are too many, missing, or cannot be read.
     """
@@ -348,6 +355,8 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
                 size = about.st_size
+                if note is not None:
+                    note(about)
             if size > most:
                 raise UnreadableImage("too-large", f"{size:,} bytes, at most {most:,} are read")
             data = os.pread(descriptor, size, offset)
@@ -365,26 +374,25 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
 class WholeFile:
     """Reads a file that is one image; ``found`` then says what it held."""
 
-    __slots__ = ("found", "path")
+    __slots__ = ("found", "modified", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.modified = 0
         self.found: FileContent | None = None
 
     def __call__(self) -> bytes:
         """Return the content; raise UnreadableImage as ``read_bytes`` does."""
         try:
-            modified = os.stat(
-                self.path
-            ).st_mtime_ns  # before: what is changed while it is read is looked at again
-            data = read_bytes(self.path)
-        except (OSError, UnreadableImage):
+            data = read_bytes(self.path, note=self._note)
+        except UnreadableImage:
             self.found = read_content(self.path)
-            if not os.path.exists(self.path):
-                return read_bytes(self.path)
             raise
-        self.found = FileContent(len(data), modified, sample_bytes(data))
+        self.found = FileContent(len(data), self.modified, sample_bytes(data))
         return data
+
+    def _note(self, about: os.stat_result) -> None:
+        self.modified = about.st_mtime_ns
 
 
 def unreadable(error: OSError) -> UnreadableImage:

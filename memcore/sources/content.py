@@ -31,13 +31,9 @@ class FileContent(NamedTuple):
     The digest is empty for what cannot be opened, or is no plain file.
     """
 
-    bytes: int
+    size: int
     modified: int
     sample: bytes
-
-    def same(self, other: FileContent) -> bool:
-        """Tell whether two files hold the same, as far as their blocks say: the time of change does not count."""
-        return (self.bytes, self.sample) == (other.bytes, other.sample)
 
 
 def count_blocks(files: int) -> int:
@@ -86,7 +82,7 @@ def digest_files(named: Iterable[tuple[str, str]], blocks: int) -> str:
     digest = hashlib.sha256()
     for path, name in named:
         found = read_content(path, blocks)
-        digest.update(os.fsencode(name) + b"\0%d:" % found.bytes + found.sample)
+        digest.update(os.fsencode(name) + b"\0%d:" % found.size + found.sample)
     return digest.hexdigest()
 
 

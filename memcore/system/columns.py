@@ -6,6 +6,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore.errors import MissingExtraError
 
 try:
@@ -37,14 +40,14 @@ def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
     )
 
 
-def read_rows(data: bytes) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file, given its content."""
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(data)).to_pylist()
+def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file, given its bytes."""
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
     return rows
 
 
-def take(data: bytes, column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column of a Parquet file, given its content."""
-    table = pq.read_table(pa.BufferReader(data), columns=[column])
+def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file, given its bytes."""
+    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
     values: list[str | None] = table.column(0).take(rows).to_pylist()
     return values
