@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memcore.errors import RunError
+from memcore.images import UnreadableImage
 from memcore.report.run import Run, read_run
 from memcore.runs import layout
 from memcore.runs.annotations import Item
+from memcore.runs.pictures import read_png_file
 from memcore.runs.rows import FindingRow
 from memcore.runs.shown import choose_images, image_digest
 from memcore.storage.digests import FileDigest, verify_bytes
@@ -75,8 +77,8 @@ class Gallery:
             return None
         picture = self._pictures[number]
         try:
-            data = picture.path.read_bytes()
-        except OSError:
+            data = read_png_file(picture.path)
+        except UnreadableImage:
             return None
         if picture.expected is not None:
             verify_bytes(data, picture.expected, str(picture.path))

@@ -20,7 +20,7 @@ from memcore.runs import layout
 from memcore.runs.derived import REPORT_FORMAT
 from memcore.runs.freshness import inputs_of_report
 from memcore.storage.digests import combine, digest_bytes, seal
-from memcore.system.atomic_files import remove_file, write_atomic
+from memcore.system.atomic_files import check_no_links, remove_file, write_atomic
 
 if TYPE_CHECKING:
     import jinja2
@@ -53,6 +53,8 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
         raise MissingExtraError("jinja2", "report", "The report") from None
     subject = make_subject(read_run(Path(run)), [read_run(Path(path)) for path in compare])
     target, record = subject.run.path / layout.REPORT_PAGE, subject.run.path / layout.REPORT_RECORD
+    for written in (target, record):
+        check_no_links(subject.run.path, written)
     data = render(subject).encode()
     made_from = inputs_of_report(subject.run.state)
     made_from["compared"] = [

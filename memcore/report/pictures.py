@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memcore.errors import MissingExtraError
+from memcore.images import UnreadableImage, decode
+from memcore.runs.pictures import read_png_file
 from memcore.storage.digests import FileDigest, verify_bytes
 
 if TYPE_CHECKING:
@@ -58,17 +60,15 @@ class Album:
         Raises DamagedFileError if it is not the file with the digest ``expected``.
         """
         try:
-            data = path.read_bytes()
-        except OSError:
+            data = read_png_file(path)
+            if expected is not None:
+                verify_bytes(data, expected, str(path))
+            pixels = decode(data)
+        except UnreadableImage:
             return None
-        if expected is not None:
-            verify_bytes(data, expected, str(path))
-        try:
-            with self._pil.open(io.BytesIO(data)) as opened:
-                width, height = opened.size
-                image = opened.convert("L" if opened.mode == "L" else "RGB")
-        except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
-            return None
+        height, width = pixels.shape[:2]
+        grey = bool((pixels == pixels[..., :1]).all())
+        image = self._pil.fromarray(pixels[..., 0] if grey else pixels)
         if max(width, height) > side:
             image.thumbnail((side, side), self._pil.Resampling.LANCZOS)
         image.info.clear()  # no comments, colour profiles or camera data of the original

@@ -11,7 +11,9 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +30,9 @@ FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
 LABELS = ("copy", "no", "unsure")
 ANNOTATORS = (1, 2)
+
+#: Seconds that a question waits while an answer is being written.
+_READ_SECONDS = 0.5
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -147,7 +152,7 @@ class Annotations:
         path = run / FILE
         if not path.exists():
             raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
-        connection = _connect(path)
+        connection = _connect_to_read(path)
         opened = cls(connection, path)
         try:
             opened._check(digest)
@@ -256,8 +261,13 @@ class Annotations:
         self.shown = meta.get("shown") or None
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, _errors(self.path):
-            return self._connection.execute(query, values).fetchall()
+        if self._lock.acquire(timeout=_READ_SECONDS):
+            try:
+                with _errors(self.path):
+                    return self._connection.execute(query, values).fetchall()
+            finally:
+                self._lock.release()
+        raise RunError(f"{self.path} is locked by another program: try again")
 
 
 def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:
@@ -333,6 +343,43 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the file without changing it or its folder, which may be read-only.
+
+    A log beside the file belongs to a writer that is at work, or that was killed: SQLite then reads both. Where the folder
+    does not let it, a copy of both is read.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with _errors(path):
+        if not log.exists() or not log.stat().st_size:
+            return _open_uri(path, "mode=ro&immutable=1")
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection = _open_uri(path, "mode=ro")
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (path, log):
+                shutil.copyfile(file, Path(folder) / file.name)
+            with contextlib.closing(sqlite3.connect(Path(folder) / path.name)) as copy:
+                copy.backup(connection)
+        return connection
+
+
+def _open_uri(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        timeout=10,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 @contextlib.contextmanager

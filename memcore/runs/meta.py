@@ -32,7 +32,7 @@ def make_meta(
             "memcore": memcore.__version__,
             "seed": config.seed,
         },
-        "config": config.as_dict(),
+        "config": config.as_recorded(),
         "graph": {
             "threshold": config.threshold,
             "grid": list(config.grid),
@@ -78,8 +78,8 @@ def explain_difference(
     prompts: PromptList,
 ) -> str:
     """Say why the run of ``meta`` is not resumed: what differs between its configuration and the one that is given."""
-    was = {**meta["sampler"]["describe"], **old.as_dict()}
-    now = {**describe, **new.as_dict()}
+    was = {**meta["sampler"]["describe"], **old.as_recorded()}
+    now = {**describe, **new.as_recorded()}
     for name in ("model", "images", "prompts", "sampler"):
         was.pop(name, None), now.pop(name, None)
     lines = difference(was, now)

@@ -223,7 +223,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     Annotations.create(tmp_path, "digest", [(n, 0) for n in range(10_000)]).close()
     script = (
         "import sys, pathlib\nfrom memcore.runs.annotations import Annotations\n"
-        "a = Annotations.open(pathlib.Path(sys.argv[1]))\n"
+        "a = Annotations.create(pathlib.Path(sys.argv[1]), 'digest', [(n, 0) for n in range(10_000)])\n"
         "for n in range(10_000):\n    a.append(f'k{n}', 1, n, 'no')\n    print(n, flush=True)\n"
     )
     process = subprocess.Popen(
