@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.sampling.screen import SCORES
+from memcore.sources.coverage import Coverage
 from memcore.storage.digests import FileDigest
 
 Int32: TypeAlias = Annotated[int, "int32"]
@@ -168,8 +169,8 @@ class MatchRecord(TypedDict):
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
-    #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
-    coverage: NotRequired[dict[str, object] | None]
+    #: What the training set's path holds and what became of it.
+    coverage: NotRequired[Coverage | None]
     count: int
     delta: float
     distance: str

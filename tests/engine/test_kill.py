@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from memcore.runs.folder import RunFolder
+from memcore.runs.tables import rows_to_table
 from memcore.sampling.diffusers.first_step import FirstStep
 from memcore.sampling.seeds import derive_seeds
 from memcore.system import atomic_files
@@ -271,6 +272,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     assert derive_seeds(0, kept.rows[0]["prompt_id"], 1)[0] >= 0
     subprocess.run(command(run, prompts, *flags), check=True, capture_output=True)
     rows = RunFolder.open(run).findings()
-    assert rows[: len(kept.rows)] == sorted(kept.rows, key=lambda r: r["prompt_id"])
+    before = rows_to_table(kept.rows).to_pylist()
+    assert rows[: len(kept.rows)] == sorted(before, key=lambda r: r["prompt_id"])
     images = {k: v for k, v in content(run).items() if k.startswith("images")}
     assert images == {k: v for k, v in undisturbed.items() if k.startswith("images")}
