@@ -29,10 +29,13 @@ def find_entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRec
     earlier = source.in_earlier_order() if held and isinstance(source, StoredSource) else None
     try:
         return _find_or_add(folder, meta, source), source
-    except ConfigError:
+    except ConfigError as error:
         if earlier is None:
             raise
-        return _find_or_add(folder, meta, earlier), earlier
+        try:
+            return _find_or_add(folder, meta, earlier), earlier
+        except ConfigError:
+            raise error from None
 
 
 def _follow(folder: Path, meta: IndexMeta, source: StoredSource) -> None:
