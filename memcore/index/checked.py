@@ -5,10 +5,12 @@ A file that is cut while it is mapped would end the process, and one that is cha
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ from memcore.storage.digests import CHUNK_BYTES, FileDigest, verify_bytes, verif
 
 #: Bytes of the longest header of an .npy file that memcore writes.
 _HEADER_BYTES = 4096
-#: Of a file's rows, the part from which on it is read whole instead of row by row.
-_MANY = 32
+#: Bytes that are read in the time of opening one row: a file of no more for each row that is wanted is read whole.
+_ROW_COSTS = 1 << 13
 
 #: What tells one state of a file from another: while it is the same, what was checked stays checked.
 _State = tuple[int, int, int, int]
@@ -42,6 +44,10 @@ class Budget:
                 return False
             self._left -= size
             return True
+
+    def covers(self, size: int) -> bool:
+        """Tell whether there are so many bytes left."""
+        return size <= self._left
 
 
 class CheckedFile:
@@ -84,10 +90,27 @@ class CheckedFile:
 
     def read_into(self, out: NDArray[np.uint8], start: int) -> None:
         """Fill ``out`` (contiguous) with the bytes from ``start`` on. Raises DamagedFileError as ``check`` does."""
-        self.read_pieces([(start, out)])
+        with self._reading() as descriptor:
+            self._fill(descriptor, out, start)
+            new = self._check_chunks(descriptor, out, start)
+            self._end(descriptor, new)
 
-    def read_pieces(self, pieces: list[tuple[int, NDArray[np.uint8]]]) -> None:
-        """Fill several arrays, each from a byte on, opening the file once."""
+    def read_rows(self, out: NDArray[np.uint8], starts: NDArray[np.int64]) -> None:
+        """Fill each row of ``out`` (rows, bytes) with the bytes from its start on, opening the file once."""
+        ends = starts + out.shape[1] - 1
+        with self._reading() as descriptor:
+            new = []
+            for number in np.unique(np.concatenate([starts, ends]) // self._chunk).tolist():
+                if not self._checked[number]:
+                    self._read_chunk(descriptor, number)
+                    new.append(number)
+            for row, start in zip(out, starts.tolist(), strict=True):
+                self._fill(descriptor, row, start)
+            self._end(descriptor, new)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[int]:
+        """Open the file, and yield its descriptor while no other thread reads it."""
         try:
             descriptor = os.open(self.path, READ)
         except OSError as error:
@@ -98,18 +121,18 @@ class CheckedFile:
         try:
             with self._lock:
                 self._begin(os.fstat(descriptor))
-                new: list[int] = []
-                for start, out in pieces:
-                    self._fill(descriptor, out, start)
-                    new += self._check_chunks(descriptor, out, start)
-                if _state(os.fstat(descriptor)) != self._state:
-                    raise self._damaged("it was changed while it was read")
-                for number in new:
-                    self._checked[number] = 1
+                yield descriptor
         except OSError as error:
             raise self._damaged(f"it cannot be read ({error.strerror})") from None
         finally:
             os.close(descriptor)
+
+    def _end(self, descriptor: int, new: list[int]) -> None:
+        """Remember which chunks were checked, unless the file was changed meanwhile."""
+        if _state(os.fstat(descriptor)) != self._state:
+            raise self._damaged("it was changed while it was read")
+        for number in new:
+            self._checked[number] = 1
 
     def _begin(self, about: os.stat_result) -> None:
         """Forget what was checked if the file is not the one that it was."""
@@ -126,18 +149,26 @@ class CheckedFile:
         for number in range(start // self._chunk, -(-stop // self._chunk)):
             if self._checked[number]:
                 continue
-            begin = number * self._chunk
-            end = min(begin + self._chunk, self.size)
+            begin, end = self._span(number)
             if start <= begin and end <= stop:
-                chunk = out[begin - start : end - start]
+                self._verify(out[begin - start : end - start], number)
             else:
-                chunk = np.empty(end - begin, np.uint8)
-                self._fill(descriptor, chunk, begin)
+                chunk = self._read_chunk(descriptor, number)
                 first, last = max(start, begin), min(stop, end)
                 out[first - start : last - start] = chunk[first - begin : last - begin]
-            self._verify(chunk, number)
             new.append(number)
         return new
+
+    def _span(self, number: int) -> tuple[int, int]:
+        begin = number * self._chunk
+        return begin, min(begin + self._chunk, self.size)
+
+    def _read_chunk(self, descriptor: int, number: int) -> NDArray[np.uint8]:
+        begin, end = self._span(number)
+        chunk = np.empty(end - begin, np.uint8)
+        self._fill(descriptor, chunk, begin)
+        self._verify(chunk, number)
+        return chunk
 
     def _verify(self, chunk: NDArray[np.uint8], number: int) -> None:
         name, remedy = str(self.path), _remedy(self.path)
@@ -197,13 +228,12 @@ class CheckedArray:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return some rows, in the order in which they are given."""
-        if self._held is not None or len(rows) * _MANY >= self._shape[0] or self.file.size <= CHUNK_BYTES:
+        size = self.file.size
+        if self._held is not None or size <= len(rows) * _ROW_COSTS or self._budget.covers(size):
             found: NDArray[Any] = self.load()[rows]
             return found
-        offset = self._data()
         out = np.empty((len(rows), self._row_bytes), np.uint8)
-        places = (offset + rows * self._row_bytes).tolist()
-        self.file.read_pieces(list(zip(places, out, strict=True)))
+        self.file.read_rows(out, self._data() + rows.astype(np.int64) * self._row_bytes)
         return self._view(out.reshape(-1), len(rows))
 
     def slice(self, start: int, stop: int) -> NDArray[Any]:

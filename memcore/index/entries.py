@@ -11,6 +11,7 @@ from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, record_parts
 from memcore.index.shard_files import ShardFiles
 from memcore.sources.base import FileParts, Part, Source, StoredSource, shown
+from memcore.sources.folder import FolderSource
 
 
 def find_entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
@@ -28,26 +29,31 @@ def find_entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRec
     earlier = source.in_earlier_order() if held and isinstance(source, StoredSource) else None
     try:
         return _find_or_add(folder, meta, source), source
-    except ConfigError:
+    except ConfigError as error:
         if earlier is None:
             raise
-        return _find_or_add(folder, meta, earlier), earlier
+        try:
+            return _find_or_add(folder, meta, earlier), earlier
+        except ConfigError:
+            raise error from None
 
 
 def _follow(folder: Path, meta: IndexMeta, source: StoredSource) -> None:
-    """Write down where a source is now, if it holds the files of one that is gone from where it was indexed.
+    """Write down where a source is now, if another place is given that holds all its files as they were.
 
-    Raises ConfigError if it holds some of them alone: to add it would count these twice.
+    Raises ConfigError if the old place is gone and the new one holds some of them alone: to add it would count these twice.
     """
     old = list(dict.fromkeys(entry["path"] for entry in meta.sources))
     for path in old if source.path not in old else []:
         entries = [entry for entry in meta.sources if entry["path"] == path]
-        if entries[0]["kind"] != source.kind or os.path.exists(path):
+        gone = not os.path.exists(path)
+        if entries[0]["kind"] != source.kind or not (gone or _may_be_all(source, entries[0])):
             continue
         found = [compare(source, entry, _shards(folder, meta, entry), thorough=True) for entry in entries]
-        if not any(one.kept for one in found):
+        why = ", ".join(one.text for one in found if not one.same)
+        if not any(one.kept for one in found) or (why and not gone):
             continue
-        if why := ", ".join(one.text for one in found if not one.same):
+        if why:
             raise ConfigError(
                 f"{shown(source.path)} holds files of {shown(path)}, which was indexed and is gone, but not all of "
                 f"them as they were: {why}; give a place with all of them, or index this one in another folder"
@@ -56,6 +62,11 @@ def _follow(folder: Path, meta: IndexMeta, source: StoredSource) -> None:
             _move(entry, source)
         meta.write(folder)
         return
+
+
+def _may_be_all(source: StoredSource, entry: SourceRecord) -> bool:
+    """Tell, without looking at files, whether a source may hold all files of a recorded one."""
+    return not isinstance(source, FolderSource) or len(source.names) == entry["parts"][0]["bytes"]
 
 
 def _move(entry: SourceRecord, source: StoredSource) -> None:

@@ -270,9 +270,13 @@ class Index:
             reasons.append(why)
         old = Path(entry["path"])
         if self._moved:
+            tried = zip(self._moved, reasons, strict=False)
             raise RunError(
-                f"source={shown(self._moved[0])} is not what {self.path} was made from: {reasons[0]}; "
-                f"give the place of the files that were in {shown(old)}"
+                "; ".join(
+                    f"source={shown(place)} is not what {self.path} was made from: {why}"
+                    for place, why in tried
+                )
+                + f"; give the place of the files that were in {shown(old)}"
             )
         if not old.exists():
             raise RunError(

@@ -46,6 +46,11 @@ def test_any_range_is_what_was_written(tmp_path: Path, chunks: float) -> None:
     for _ in range(20):
         a, b = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         assert read(file, a, b - a) == data[a:b]
+    starts = rng.integers(0, max(1, len(data) - 50), 30 if data else 0)
+    out = np.empty((len(starts), 50), np.uint8)
+    again = CheckedFile(tmp_path / "a", digest_bytes(data))  # nothing of it is checked yet
+    again.read_rows(out, starts)
+    assert [row.tobytes() for row in out] == [data[a : a + 50] for a in starts.tolist()]
 
 
 def test_damage_is_seen_in_its_chunk_alone(tmp_path: Path) -> None:
@@ -59,6 +64,8 @@ def test_damage_is_seen_in_its_chunk_alone(tmp_path: Path) -> None:
     for start in (2 * CHUNK_BYTES - 1, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES - 2):
         with pytest.raises(DamagedFileError, match="chunk 2"):
             read(file, start, 3)
+        with pytest.raises(DamagedFileError, match="chunk 2"):
+            file.read_rows(np.empty((2, 3), np.uint8), np.array([0, start]))
 
 
 def test_a_file_that_changes_after_it_was_checked(tmp_path: Path) -> None:

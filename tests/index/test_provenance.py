@@ -177,6 +177,18 @@ def test_a_place_that_holds_something_else(made: tuple[Path, Path, Images], tmp_
     assert len(Index.open(index)) == 2 * COUNT
 
 
+def test_a_copy_is_not_counted_twice(made: tuple[Path, Path, Images], tmp_path: Path) -> None:
+    """While the old place is still there: the same files are the same source, others are another one."""
+    index, source, images = made
+    shutil.copytree(source, tmp_path / "copy", copy_function=shutil.copyfile)
+    (entry,) = build_index(index, open_source(tmp_path / "copy"), shard_images=5).sources
+    assert entry["path"] == str(tmp_path / "copy")
+    assert (fetch(index) == images).all()
+    shutil.copytree(source, tmp_path / "other")
+    change(files_of(tmp_path / "other")[0])
+    assert len(build_index(index, open_source(tmp_path / "other"), shard_images=5).sources) == 2
+
+
 def test_a_moved_archive_of_another_name_that_grew(tmp_path: Path) -> None:
     images = pictures(COUNT)
     np.save(tmp_path / "a.npy", images)
