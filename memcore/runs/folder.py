@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
+from memcore.engine.journal import Journal, Sync
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.config import Config, from_mapping
@@ -270,6 +271,10 @@ class RunFolder:
         except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
             return ShardRecord()
 
+    def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
+        """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
+        return Journal(self.storage, shard.task, self.digest, sync=sync)
+
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""
         engine.tidy(self.storage)
@@ -296,6 +301,10 @@ class RunFolder:
         for shard in self.done():
             if f"{shard.task}.parquet" in names:
                 yield from quarantine_table(self.storage, shard.task).to_pylist()
+
+    def quarantine_of(self, shard: Shard) -> list[QuarantineRow]:
+        """Return the quarantine's entries of a finished shard."""
+        return list(quarantine_table(self.storage, shard.task).to_pylist())
 
     def quarantine(self) -> list[QuarantineRow]:
         """Return the quarantine's entries of all finished shards."""
