@@ -53,6 +53,8 @@ def run_here(
                 kind, text = classify(error)
                 if kind == "usage":
                     raise
+                if kind == "outage":
+                    breaker.on_outage()
                 stop_for(kind, text)
                 job.on_progress(tried.total.taken_back())
                 breaker.on_failure(task, text)
@@ -183,6 +185,8 @@ class _Schedule(Generic[F]):
         elif event.kind == "died":
             self._on_death(event.worker, str(event.value))
         else:
+            if event.kind == "outage" and self.breaker is not None:
+                self.breaker.on_outage()
             stop_for(event.kind, str(event.value))
         return 0
 

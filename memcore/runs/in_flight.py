@@ -17,8 +17,8 @@ from memcore.system.units import duration, format_bytes
 class InFlight:
     """Images of unfinished shards.
 
-    ``images`` were made, of finished and unfinished prompts; of ``prompts`` unfinished ones ``kept`` images take ``bytes`` on the
-    disk, and ``not_kept`` had no room in the ``budget`` of their worker.
+    ``images`` were made, of finished and unfinished prompts. Of ``prompts`` unfinished ones ``kept`` images take ``bytes``
+    on the disk, and ``not_kept`` had no room in the ``budget`` of their worker.
     """
 
     images: int = 0

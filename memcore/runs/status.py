@@ -32,9 +32,9 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
 
     ``rate`` counts the time in which a worker was busy with one of the last 64 shards, so that pauses between commands do
     not count. ``seconds_left`` is None while no shard is done, or where nobody is at work. ``silent_seconds`` is the time
-    since the last shard was finished, by this machine's clock. ``in_flight`` says what unfinished shards hold, and ``at_work`` who
-    works on them (``memcore.runs.in_flight``). ``not_decided`` says of a run whose shards are all done what its
-    verdict does not rest on (``memcore.runs.completeness``).
+    since the last shard was finished, by this machine's clock. ``in_flight`` says what unfinished shards hold, and
+    ``at_work`` who works on them (``memcore.runs.in_flight``). ``not_decided`` says of a run whose shards are all done what
+    its verdict does not rest on (``memcore.runs.completeness``).
     """
     now = time.time() if now is None else now
     manifests = folder.manifests()

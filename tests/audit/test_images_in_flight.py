@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -124,6 +125,50 @@ def test_kills_cost_a_batch_each_and_change_nothing(tmp_path: Path, changes: dic
     again = sum((asked - undisturbed.asked).values())
     # each start samples the run's first image once more, to compare; no other image is made twice
     assert again <= kills + 1, "images that were kept were sampled again"
+
+
+@pytest.mark.parametrize("slots", [False, True], ids=["prompt-graphs", "device-prompts"])
+@pytest.mark.parametrize("changes", [{}, SEQUENTIAL], ids=["fixed", "sequential"])
+def test_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: bool, changes: dict[str, Any]
+) -> None:
+    """They come back as tensors, on the device that the sampler had them on."""
+    torch = pytest.importorskip("torch")
+    from memcore.graphs import start
+
+    if slots:
+        monkeypatch.setattr(start, "on_device", lambda pixels: isinstance(pixels, torch.Tensor))
+
+    class Tensors(CountingSampler):
+        def sample(self, requests: Sequence[Request]) -> Images:
+            images = super().sample(requests)
+            return Images(torch.from_numpy(images.pixels), images.flagged, images.broken)
+
+    whole = content(run(tmp_path / "whole", **changes).path)
+    asked = 0
+    for calls in (4, 2, 3, 10**9):
+        sampler = Tensors(calls)
+        with contextlib.suppress(Killed):
+            run(tmp_path / "run", sampler, **changes)
+        asked += sum(sampler.asked.values())
+    assert content(tmp_path / "run") == whole
+    if not changes:
+        assert asked <= GENERATIONS * len(PROMPTS) + 4
+
+
+def test_images_of_a_device_that_is_gone_are_sampled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    assert journal._is_there("")
+    assert journal._is_there("cpu")
+    assert journal._is_there("cuda:0") == torch.cuda.is_available()
+    kill(tmp_path / "run", 5)
+    monkeypatch.setattr(journal, "_is_there", lambda device: False)
+    sampler = CountingSampler()
+    folder = run(tmp_path / "run", sampler)
+    assert sum(sampler.asked.values()) == GENERATIONS * len(PROMPTS) + 1
+    assert content(folder.path) == content(run(tmp_path / "whole").path)
 
 
 def test_an_interrupt_keeps_what_is_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,8 +144,7 @@ def test_a_fault_at_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for number, payload in enumerate(PAYLOADS):
             try:
                 journal.append({"n": number}, [payload])
-            except StoreError as error:
-                assert "cannot be written" in str(error) or "cannot be made" in str(error)
+            except StoreError:
                 failed.add(number)
         try:
             journal.sync()
