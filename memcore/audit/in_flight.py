@@ -24,7 +24,7 @@ class PromptInFlight:
     """A prompt, the graphs that hold its own graph, and the seeds of its generations so far.
 
     ``flags`` has an entry for each generation that is in the graph: OK, FLAGGED or BROKEN. ``unkept`` are the indices of
-    those that are nowhere but in memory, and ``seconds`` what sampling these took.
+    those that are nowhere but in memory, in ranges, and ``seconds`` what sampling these took.
     """
 
     prompt_id: int
@@ -34,13 +34,16 @@ class PromptInFlight:
     stop: StopReason = StopReason.ALL
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     flags: bytearray = dataclasses.field(default_factory=bytearray)
-    unkept: list[int] = dataclasses.field(default_factory=list)
+    unkept: list[range] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
-    def added(self, flags: NDArray[np.uint8], kept: NDArray[np.bool_], seconds: float) -> None:
+    def added(self, flags: NDArray[np.uint8], kept: NDArray[np.bool_] | None, seconds: float) -> None:
         """Note that generations (N,) came into the graph, which of them are in the journal, and what the others took."""
         first = len(self.flags)
-        self.unkept += (first + np.nonzero(~kept)[0]).tolist()
+        if kept is None:
+            self.unkept.append(range(first, first + len(flags)))
+        else:
+            self.unkept += [range(i, i + 1) for i in (first + np.nonzero(~kept)[0]).tolist()]
         self.flags += flags.tobytes()
         self.seconds += seconds
 

@@ -79,6 +79,9 @@ class ImageJournal:
             found = self._found.pop((run.prompt_id, seed), None)
             if found is not None and (image := self._read(*found)) is not None:
                 taken[position] = image
+        if not self._found:  # nothing is read any more
+            self._last = None
+            self._journal.close()
         return taken
 
     def save(self, prompts: Iterable[PromptInFlight], device: str) -> None:
@@ -151,16 +154,17 @@ class ImageJournal:
         """Tell whether sampling a prompt's images again would cost much more than keeping them."""
         if not prompt.unkept:
             return False
-        cost = KEEP_SECONDS + len(prompt.unkept) * self._size / self._rate
+        cost = KEEP_SECONDS + sum(map(len, prompt.unkept)) * self._size / self._rate
         return prompt.seconds >= WORTH * cost
 
     def _save_prompt(self, prompt: PromptInFlight, device: str) -> int:
         """Append a prompt's images, a record of at most 32 MiB at a time, and return how many had no room."""
         step = max(1, _RECORD_BYTES // self._size)
-        while prompt.unkept:
-            part = prompt.unkept[:step]
+        left = [index for some in prompt.unkept for index in some]
+        while left:
+            part = left[:step]
             if self._journal.bytes + len(part) * self._size > self._budget:
-                return len(prompt.unkept)
+                return len(left)
             flags = [prompt.flags[i] for i in part]
             head: KeptImages = {
                 "prompt_id": prompt.prompt_id,
@@ -176,7 +180,8 @@ class ImageJournal:
             ]
             segment = self._journal.append(head, pixels)
             self._prompts.setdefault(segment, set()).add(prompt.prompt_id)
-            del prompt.unkept[: len(part)]
+            left = left[step:]
+            prompt.unkept = [range(i, i + 1) for i in left]
         prompt.seconds = 0.0
         return 0
 

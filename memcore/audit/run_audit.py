@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from memcore import arrays
 from memcore.audit.journal import BUDGET_BYTES
 from memcore.audit.source import stored_prompts
 from memcore.audit.task import AuditJob
@@ -49,8 +50,10 @@ def audit(
     the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
     images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
 
-    Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
+    Raises ConfigError (a changed configuration, with its difference), ArgumentValueError (``journal_bytes``), StoreError,
+    WorkerError, RunError.
     """
+    arrays.check_count(journal_bytes, "journal_bytes", 0)
     if config.source == "custom" and not config.sampler:
         if sampler is None or prompts is None:
             raise ConfigError(

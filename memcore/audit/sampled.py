@@ -122,8 +122,9 @@ class _Sampling:
         flags = flags_of(images)
         for prompt_id, start, count in runs:
             rows = slice(start, start + count)
-            share = seconds * int((~kept[rows]).sum()) / max(1, fresh)
-            self._in_flight[prompt_id].added(flags[rows], kept[rows], share)
+            known = kept[rows] if fresh < len(part) else None
+            made = count if known is None else count - int(known.sum())
+            self._in_flight[prompt_id].added(flags[rows], known, seconds * made / max(1, fresh))
         context.on_progress(fresh, kept=len(part) - fresh)
 
     def _decide(self) -> Iterator[PromptInFlight]:

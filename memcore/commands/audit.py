@@ -20,6 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     _options.add_configuration(parser, "sampled")
     _options.add_workers(parser)
+    parser.add_argument(
+        "--journal-bytes",
+        type=int,
+        metavar="BYTES",
+        help="disk that each worker's images of unfinished prompts may take, so that a kill costs a minute at most; 0 keeps "
+        "none (default: 4294967296)",
+    )
     _options.add_launcher(parser)
     _options.add_allow_incomplete(parser)
 
@@ -32,7 +39,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     config = _options.read_configuration(arguments, "sampled", existing)
     if answer := submitted(arguments):
         return answer
-    return answer_about(arguments, audit(existing or arguments.run, config, **run_options(arguments)))
+    options = run_options(arguments)
+    if arguments.journal_bytes is not None:
+        options["journal_bytes"] = arguments.journal_bytes
+    return answer_about(arguments, audit(existing or arguments.run, config, **options))
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:

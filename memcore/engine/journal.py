@@ -88,7 +88,7 @@ class Journal:
         for number in journal_segments(storage, task):
             self.segments[number] = 0
             self.records += self._index(number)
-            self._close()
+            self.close()
         self._number = max(self.segments, default=-1) + 1
 
     @property
@@ -141,11 +141,17 @@ class Journal:
     def remove(self, numbers: Iterable[int]) -> None:
         """Remove segments."""
         for number in list(numbers):
-            self._close()
+            self.close()
             if number == self._number:
                 self._end_segment()
             self.segments.pop(number, None)
             self._storage.remove(self._name(number))
+
+    def close(self) -> None:
+        """Close the file that was read last."""
+        if self._reading is not None:
+            self._reading[1].close()
+            self._reading = None
 
     def _end_segment(self) -> None:
         """Let the next record begin a new segment."""
@@ -160,14 +166,9 @@ class Journal:
 
     def _open(self, number: int) -> IO[bytes]:
         if self._reading is None or self._reading[0] != number:
-            self._close()
+            self.close()
             self._reading = number, self._storage.open(self._name(number))
         return self._reading[1]
-
-    def _close(self) -> None:
-        if self._reading is not None:
-            self._reading[1].close()
-            self._reading = None
 
     def _digest(
         self, segment: int, count: int, head: int, payload: int, content: bytes, text: bytes

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from memcore.runs.folder import RunFolder
+from memcore.runs.reading import quarantine_table
 from memcore.types import PromptStatus
 
 #: Letters of a cause that are shown on a line.
@@ -34,7 +35,7 @@ def first_failure(folder: RunFolder) -> Failure | None:
         return None
     prompt_id, reason = int(row["prompt_id"]), str(row["reason"])
     shard = next(shard for shard in folder.done() if prompt_id in shard.prompt_ids)
-    entries = [e for e in folder.quarantine_of(shard) if e["reason"] == reason]
+    entries = [e for e in quarantine_table(folder.storage, shard.task).to_pylist() if e["reason"] == reason]
     own = [e for e in entries if e["prompt_id"] == prompt_id] or [
         e for e in entries if e["prompt_id"] is None
     ]

@@ -302,10 +302,6 @@ class RunFolder:
             if f"{shard.task}.parquet" in names:
                 yield from quarantine_table(self.storage, shard.task).to_pylist()
 
-    def quarantine_of(self, shard: Shard) -> list[QuarantineRow]:
-        """Return the quarantine's entries of a finished shard."""
-        return list(quarantine_table(self.storage, shard.task).to_pylist())
-
     def quarantine(self) -> list[QuarantineRow]:
         """Return the quarantine's entries of all finished shards."""
         return list(self.iter_quarantine())

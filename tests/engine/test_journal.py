@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,27 @@ def test_records_of_others_do_not_count(tmp_path: Path) -> None:
     third.write_bytes(whole[half:] + whole[:half])  # records in another order
     second.unlink()
     assert read(storage)[0] == []
+
+
+def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
+    """As docs/formats.md has it, read without memcore's code."""
+    write(LocalStorage(tmp_path), [b"some", b"thing"])
+    (path,) = (tmp_path / "partial").iterdir()
+    assert path.name == f"{TASK}.000000.journal"
+    data, at = path.read_bytes(), 0
+    for number, payload in enumerate([b"some", b"thing"]):
+        head = data[at + 80 : at + 80 + int.from_bytes(data[at + 4 : at + 8])]
+        end = at + 80 + len(head) + int.from_bytes(data[at + 8 : at + 16])
+        assert data[at : at + 4] == b"mcj1"
+        assert json.loads(head) == {"n": number}
+        assert data[end - len(payload) : end] == payload
+        content = hashlib.sha256(payload).digest()
+        assert data[at + 16 : at + 48] == content
+        texts = [KEY, f"partial/{path.name}", str(number), str(len(head)), str(len(payload))]
+        place = "".join(f"{text}\0" for text in texts).encode()
+        assert data[at + 48 : at + 80] == hashlib.sha256(place + content + head).digest()
+        at = end
+    assert at == len(data)
 
 
 @pytest.mark.parametrize(("sync", "syncs"), [("record", len(PAYLOADS)), ("interval", 1)])

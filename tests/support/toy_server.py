@@ -15,7 +15,6 @@ from memcore.sampling import CallableSampler, transient
 from memcore.types import Request
 from tests.support.synthetic import SHAPE, SyntheticSampler
 
-
 #: Seconds before the second question and after the first failure, so that waits are tried and take no time.
 BRIEF = 0.01, 0.05
 
