@@ -182,6 +182,8 @@ class ImageJournal:
             self._prompts.setdefault(segment, set()).add(prompt.prompt_id)
             left = left[step:]
             prompt.unkept = [range(i, i + 1) for i in left]
+            if self._journal.unsynced >= _RECORD_BYTES:
+                self._journal.sync()  # an object store has a segment in memory until then
         prompt.seconds = 0.0
         return 0
 

@@ -96,6 +96,11 @@ class Journal:
         """Return the bytes of all segments."""
         return sum(self.segments.values())
 
+    @property
+    def unsynced(self) -> int:
+        """Return the bytes of the segment that is appended to."""
+        return self.segments.get(self._number, 0)
+
     def append(self, head: Mapping[str, Any], payload: Sequence[Bytes]) -> int:
         """Append a record, whose payload is the pieces in a row, and return the number of its segment."""
         text = json.dumps(head, separators=(",", ":")).encode()

@@ -171,6 +171,21 @@ def test_images_of_a_device_that_is_gone_are_sampled_again(
     assert content(folder.path) == content(run(tmp_path / "whole").path)
 
 
+def test_in_an_object_store(tmp_path: Path) -> None:
+    """Each save is an upload; status counts no images there, since it would have to load them."""
+    pytest.importorskip("fsspec", reason="the extra s3 is not installed")
+    url: Any = f"memory://{tmp_path.name}/run"
+    kill(url, 6)
+    folder = RunFolder.open(url)
+    assert [name for name in folder.storage.names("partial") if name.endswith(".journal")]
+    assert status(folder)["in_flight"]["kept"] == 0
+    last = CountingSampler()
+    resumed = run(url, last)
+    assert sum(last.asked.values()) == GENERATIONS * len(PROMPTS) - 5 * BATCH + 1
+    assert resumed.findings() == run(tmp_path / "whole").findings()
+    assert folder.storage.names("partial") == []
+
+
 def test_an_interrupt_keeps_what_is_in_flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C writes the images too, although it is not time."""
     monkeypatch.setattr(scheduler, "CHECKPOINT_SECONDS", 3600.0)
