@@ -88,7 +88,7 @@ class ImageJournal:
         """Keep the images of these prompts that are nowhere yet. A disk that fails costs the journal, not the run."""
         if self._ended:
             return
-        before, start = self._journal.bytes, time.monotonic()
+        before, start = self._journal.size, time.monotonic()
         not_kept: dict[int, int] = {}
         try:
             for prompt in prompts:
@@ -100,7 +100,7 @@ class ImageJournal:
         except StoreError as error:
             self._give_up(error)
             return
-        written = self._journal.bytes - before
+        written = self._journal.size - before
         if written >= _MEASURED_BYTES:
             self._rate = written / max(1e-3, time.monotonic() - start)
 
@@ -163,7 +163,7 @@ class ImageJournal:
         left = [index for some in prompt.unkept for index in some]
         while left:
             part = left[:step]
-            if self._journal.bytes + len(part) * self._size > self._budget:
+            if self._journal.size + len(part) * self._size > self._budget:
                 return len(left)
             flags = [prompt.flags[i] for i in part]
             head: KeptImages = {

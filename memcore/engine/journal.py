@@ -92,7 +92,7 @@ class Journal:
         self._number = max(self.segments, default=-1) + 1
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Return the bytes of all segments."""
         return sum(self.segments.values())
 

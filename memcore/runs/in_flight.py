@@ -68,7 +68,7 @@ def _count_files(folder: RunFolder, shard: Shard, total: InFlight) -> int:
     images = sum(len(seeds) for seeds in kept.values())
     total.prompts += len(kept)
     total.kept += images
-    total.bytes += journal.bytes
+    total.bytes += journal.size
     total.not_kept += not_kept
     return record.generated + images
 

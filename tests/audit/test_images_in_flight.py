@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 
 from memcore.audit import audit, journal, saving
+from memcore.audit.task import AuditJob
+from memcore.cli import main as memcore
 from memcore.engine import scheduler
-from memcore.errors import SamplerError
+from memcore.errors import SamplerError, WorkerError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.status import status, status_lines
@@ -280,6 +283,35 @@ def test_over_the_budget_images_are_sampled_again(tmp_path: Path, caplog: pytest
     assert sum(last.asked.values()) == 400 * len(PROMPTS) - told["in_flight"]["kept"] + 1
     kill(tmp_path / "none", 6, journal_bytes=0, generations=400)
     assert status(RunFolder.open(tmp_path / "none"))["in_flight"]["kept"] == 0
+
+
+def test_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong number is told before anything is written; a worker process gets the right one."""
+    (tmp_path / "prompts.txt").write_text("a red fox\n")
+    words = ["audit", str(tmp_path / "run"), "--prompts", str(tmp_path / "prompts.txt"), "--quiet"]
+    words += ["--sampler", "tests.support.synthetic:SyntheticSampler", "--journal-bytes"]
+    assert memcore([*words, "-1"]) == 2
+    assert "journal_bytes must be >= 0, got -1" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    sent = pickle.dumps(AuditJob(tmp_path / "run", Config(source="custom"), ["a"], journal_bytes=77).work)
+    assert pickle.loads(sent)._journal_bytes == 77
+    with monkeypatched_audit() as given:
+        assert memcore([*words, "77"]) == 1
+    assert given["journal_bytes"] == 77
+
+
+@contextlib.contextmanager
+def monkeypatched_audit() -> Iterator[dict[str, Any]]:
+    """Have ``memcore audit`` end at once, and yield what it was to do."""
+    given: dict[str, Any] = {}
+
+    def refuse(*values: Any, **named: Any) -> None:
+        given.update(named)
+        raise WorkerError("enough")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memcore.audit.audit", refuse)
+        yield given
 
 
 def test_a_disk_without_room_costs_the_journal_and_not_the_run(
