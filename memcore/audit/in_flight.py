@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from memcore.graphs.growing import GraphSettings, GrowingGraphs
 from memcore.runs.config import Config
+from memcore.storage.digests import FileDigest
 from memcore.types import Images, StopReason
 
 #: What a generation's entry in ``flags`` says: it is compared, it was replaced by a safety checker, it holds no picture.
@@ -23,6 +24,7 @@ EXPECTED = 64
 class PromptInFlight:
     """A prompt, the graphs that hold its own graph, and the seeds of its generations so far.
 
+    ``written`` holds the digests of the images that are stored already, by seed.
     ``flags`` has an entry for each generation that is in the graph: OK, FLAGGED or BROKEN. ``unkept`` are the indices of
     those that are nowhere but in memory, in ranges, and ``seconds`` what sampling these took.
     """
@@ -33,6 +35,7 @@ class PromptInFlight:
     seeds: list[int] = dataclasses.field(default_factory=list)
     stop: StopReason = StopReason.ALL
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    written: dict[int, FileDigest] = dataclasses.field(default_factory=dict)
     flags: bytearray = dataclasses.field(default_factory=bytearray)
     unkept: list[range] = dataclasses.field(default_factory=list)
     seconds: float = 0.0

@@ -21,6 +21,7 @@ from memcore.errors import StoreError
 from memcore.runs.folder import RunFolder, Shard
 from memcore.runs.rows import ImagesNotKept, KeptImages
 from memcore.sampling.batches import SeedRun
+from memcore.storage.digests import FileDigest
 
 #: Bytes that the images in flight of one worker may take on the disk.
 BUDGET_BYTES = 4 << 30
@@ -36,11 +37,15 @@ _log = logging.getLogger("memcore")
 
 
 class TakenImage(NamedTuple):
-    """An image from the journal: its flag, its pixels (H, W, C) if it is compared, and the device that it was on."""
+    """An image from the journal: its flag, its pixels (H, W, C) if it is compared, and the device that it was on.
+
+    ``file`` is the digest of its file, where all generations are stored.
+    """
 
     flag: int
     pixels: NDArray[np.uint8] | None
     device: str
+    file: FileDigest | None
 
 
 class ImageJournal:
@@ -59,6 +64,7 @@ class ImageJournal:
         self._budget = budget
         self._shard = shard
         self._rate = KEEP_RATE
+        self._files = folder.config.keep == "all"
         self._told_full = self._ended = False
         self._prompts: dict[int, set[int]] = {}
         self._found: dict[tuple[int, int], tuple[Record, int]] = {}
@@ -120,7 +126,7 @@ class ImageJournal:
         prompts = self._prompts.setdefault(record.segment, set())
         if "seeds" not in head or head["prompt_id"] not in todo or tuple(head["shape"]) != self._shape:
             return
-        if not _is_there(str(head["device"])):
+        if not _is_there(str(head["device"])) or self._files != ("files" in head):
             return
         if record.length != head["flags"].count(str(OK)) * self._size or len(head["flags"]) != len(
             head["seeds"]
@@ -133,8 +139,9 @@ class ImageJournal:
     def _read(self, record: Record, number: int) -> TakenImage | None:
         flags = record.head["flags"]
         flag, device = int(flags[number]), str(record.head["device"])
+        file = record.head["files"][number] if self._files else None
         if flag != OK:
-            return TakenImage(flag, None, device)
+            return TakenImage(flag, None, device, file)
         if self._last is None or self._last[0] is not record:
             data = self._journal.read(record)
             if data is None:
@@ -148,7 +155,7 @@ class ImageJournal:
         data = self._last[1][start : start + self._size]
         if len(data) != self._size:
             return None
-        return TakenImage(flag, np.frombuffer(data, np.uint8).reshape(self._shape), device)
+        return TakenImage(flag, np.frombuffer(data, np.uint8).reshape(self._shape), device, file)
 
     def _is_worth_it(self, prompt: PromptInFlight) -> bool:
         """Tell whether sampling a prompt's images again would cost much more than keeping them."""
@@ -173,6 +180,8 @@ class ImageJournal:
                 "shape": list(self._shape),
                 "device": device,
             }
+            if self._files:
+                head["files"] = [prompt.written[seed] for seed in head["seeds"]]
             pixels = [
                 np.ascontiguousarray(prompt.graphs.pixels(prompt.prompt_id, i)).data
                 for i, flag in zip(part, flags, strict=True)

@@ -6,14 +6,11 @@ import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from memcore import arrays
 from memcore.audit.context import ShardContext
 from memcore.audit.failures import Failures
 from memcore.audit.in_flight import PromptInFlight, flags_of, graph_settings, on_host
-from memcore.audit.resumed import take_or_sample
+from memcore.audit.resumed import SampledPart, take_or_sample
 from memcore.errors import SamplerError
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
 from memcore.graphs.growing_host import HostGrowingGraphs
@@ -77,13 +74,14 @@ class _Sampling:
         assert journal is not None
         while (batch := self._batches.next_batch()) is not None:
             begun = start = time.monotonic()
-            for part, images, kept in take_or_sample(journal, self._sampler, batch, context.stages.timed):
-                if isinstance(images, SamplerError):
-                    self._fail(part, images)
+            # no name may keep images while the next ones are made
+            for part in take_or_sample(journal, self._sampler, batch, context.stages.timed):
+                if isinstance(part.images, SamplerError):
+                    self._fail(part.batch, part.images)
                 else:
-                    self._add(part, images, kept, time.monotonic() - start)
+                    self._add(part, part.images, time.monotonic() - start)
                     start = time.monotonic()
-                del images
+                del part
             seconds = time.monotonic() - begun
             self._failures.check()
             yield from self._decide()
@@ -102,30 +100,30 @@ class _Sampling:
         if prompt is not None and self._graphs is not None:
             self._graphs.drop(run.prompt_id)
 
-    def _add(self, part: RequestBatch, images: Images, kept: NDArray[np.bool_], seconds: float) -> None:
-        """Add images to the graphs of their prompts; those that are not ``kept`` were made in ``seconds``."""
-        context = self._context
+    def _add(self, part: SampledPart, images: Images, seconds: float) -> None:
+        """Add images to the graphs of their prompts; those that were not kept were made in ``seconds``."""
+        context, batch, kept = self._context, part.batch, part.kept
         fresh = int((~kept).sum())
         if fresh:
-            self._failures.succeeded(part)
+            self._failures.succeeded(batch)
         first_of_run = self._graphs is None and self._first
         if self._graphs is None:
             self._graphs = start_graphs(self._settings, images)
             context.saver.device = str(images.pixels.device) if arrays.is_torch(images.pixels) else ""
-        runs = _begin(self._in_flight, self._graphs, part, self._screened)
-        for note in context.watch.look(self._sampler, part, images, first=first_of_run):
+        runs = _begin(self._in_flight, self._graphs, batch, self._screened)
+        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
             context.quarantine(*note)
         with context.stages.timed("graph"):
             self._graphs.extend(images, runs)
         if context.config.keep == "all":
-            _write_images(context, part, images, kept)
+            _write_images(context, part, images, self._in_flight)
         flags = flags_of(images)
         for prompt_id, start, count in runs:
             rows = slice(start, start + count)
-            known = kept[rows] if fresh < len(part) else None
+            known = kept[rows] if fresh < len(batch) else None
             made = count if known is None else count - int(known.sum())
             self._in_flight[prompt_id].added(flags[rows], known, seconds * made / max(1, fresh))
-        context.on_progress(fresh, kept=len(part) - fresh)
+        context.on_progress(fresh, kept=len(batch) - fresh)
 
     def _decide(self) -> Iterator[PromptInFlight]:
         """Yield the prompts that get no more images."""
@@ -200,9 +198,11 @@ def _begin(
 
 
 def _write_images(
-    context: ShardContext, batch: RequestBatch, images: Images, kept: NDArray[np.bool_]
+    context: ShardContext, part: SampledPart, images: Images, in_flight: Mapping[int, PromptInFlight]
 ) -> None:
     """Write every image of a batch but those that were kept: they were written before that."""
-    for request, image, written in zip(batch, images.pixels, kept.tolist(), strict=True):
-        if not written:
-            context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+    for request, image in zip(part.batch, images.pixels, strict=True):
+        digest = part.files.get((request.prompt_id, request.seed))
+        if digest is None:
+            digest = context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+        in_flight[request.prompt_id].written[request.seed] = digest

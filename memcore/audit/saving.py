@@ -49,7 +49,9 @@ class Saver:
         finished = self.finished() - self.unconfirmed
         if len(finished) != self._written:
             rows = [row for row in self._record.rows if row["prompt_id"] in finished]
-            notes = [entry for entry in self._record.quarantine if entry["prompt_id"] in finished]
+            notes = [
+                e for e in self._record.quarantine if e["prompt_id"] in finished or e["prompt_id"] is None
+            ]
             self._folder.write_partial(
                 self._shard, dataclasses.replace(self._record, rows=rows, quarantine=notes)
             )

@@ -14,6 +14,7 @@ from memcore.runs import layout
 from memcore.runs.completeness import judge, not_decided_lines
 from memcore.runs.failures import failure_line, first_failure
 from memcore.runs.folder import RunFolder
+from memcore.runs.freshness import stale_lines
 from memcore.runs.in_flight import InFlight, count_in_flight, describe_present, in_flight_lines, present_line
 from memcore.storage.open import open_storage
 from memcore.system.units import duration as duration
@@ -34,7 +35,8 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
     not count. ``seconds_left`` is None while no shard is done, or where nobody is at work. ``silent_seconds`` is the time
     since the last shard was finished, by this machine's clock. ``in_flight`` says what unfinished shards hold, and
     ``at_work`` who works on them (``memcore.runs.in_flight``). ``not_decided`` says of a run whose shards are all done what
-    its verdict does not rest on (``memcore.runs.completeness``).
+    its verdict does not rest on (``memcore.runs.completeness``), and ``stale`` which derived files do not fit the run as it
+    is now (``memcore.runs.freshness``).
     """
     now = time.time() if now is None else now
     manifests = folder.manifests()
@@ -64,6 +66,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
         "shards_given_up": counted.given_up,
         "silent_seconds": counted.silent_seconds,
         "not_decided": [] if left else judge(folder.storage, folder.meta).as_list(),
+        "stale": [entry.as_dict() for entry in folder.stale()],
     }
 
 
@@ -100,7 +103,7 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
     lines += not_decided
     if result.get("first_failure"):
         lines.append(failure_line(result["first_failure"]))
-    return lines
+    return [*lines, *stale_lines(result.get("stale", []))]
 
 
 def _unfinished_lines(result: Mapping[str, Any], in_flight: Mapping[str, Any]) -> Iterator[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from memcore.errors import RunError
+from memcore.errors import RunError, StoreError
 from memcore.storage.base import Holder, Part
 from memcore.system import atomic_files
 from memcore.system.appended_file import AppendedFile
@@ -17,6 +19,10 @@ from memcore.system.appended_file import AppendedFile
 _LOCK = ".lock"
 #: Tries at a lock, and seconds between two: whoever asks for its state holds it for a moment.
 _TRIES, _PAUSE = 5, 0.02
+#: Bytes of a note that are read.
+_MOST_NOTE = 1 << 20
+#: A lock's note is never written through a link: the folder may be somebody else's.
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 class LocalStorage:
@@ -25,6 +31,7 @@ class LocalStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.place = str(path)
+        self._was_there = path.is_dir()
 
     def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
         """Pickle the absolute path, since another process may have another working directory."""
@@ -39,16 +46,25 @@ class LocalStorage:
         return (self.path / name).open("rb")
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole and durably."""
-        atomic_files.write_atomic(self.path / name, data)
+        """Write a file whole and durably. Raises StoreError if the folder was removed, or a link leads out of it."""
+        atomic_files.write_atomic(self._target(name), data)
 
     def write_from(self, name: str, source: IO[bytes]) -> None:
         """Write what ``source`` holds from its start, a piece at a time."""
-        atomic_files.write_atomic_from(self.path / name, source)
+        atomic_files.write_atomic_from(self._target(name), source)
 
     def write_new(self, name: str, data: bytes) -> bool:
         """Write a file if there is none of that name."""
-        return atomic_files.write_new(self.path / name, data)
+        return atomic_files.write_new(self._target(name), data)
+
+    def _target(self, name: str) -> Path:
+        """Return where a file is to be written or removed."""
+        if self._was_there and not self.path.is_dir():
+            # made again, it would hold the end of a run without its beginning
+            raise StoreError(f"{self.path} was removed or moved while memcore was at work on it: start again")
+        self._was_there = True
+        atomic_files.check_no_links(self.path, self.path / name)
+        return self.path / name
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -67,7 +83,7 @@ class LocalStorage:
 
     def remove(self, name: str) -> None:
         """Remove a file, which may be missing."""
-        atomic_files.remove_file(self.path / name)
+        atomic_files.remove_file(self._target(name))
 
     def clean(self) -> None:
         """Remove the unfinished files of killed writers."""
@@ -75,7 +91,7 @@ class LocalStorage:
 
     def append(self, name: str) -> AppendedFile:
         """Begin a new file that grows by appending."""
-        return AppendedFile(self.path / name)
+        return AppendedFile(self._target(name))
 
     @contextlib.contextmanager
     def lock(self, part: Part | None = None) -> Iterator[LocalLock]:
@@ -95,8 +111,8 @@ class LocalStorage:
         """Return the notes of all locks of this folder that hold one."""
         found = []
         for path in sorted(self.path.glob(f"{_LOCK}*")):
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                if note := file.read():
+            with contextlib.suppress(OSError), open(path, "rb", opener=_open_plain) as file:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and (note := file.read(_MOST_NOTE)):
                     found.append(Holder(note, _is_held(file.fileno())))
         return found
 
@@ -116,7 +132,12 @@ class LocalLock:
 
 
 def _hold(stack: contextlib.ExitStack, folder: Path, name: str, *, shared: bool) -> LocalLock:
-    descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise RunError(f"{folder / name} is a link: remove it, memcore writes through no links") from None
     stack.callback(os.close, descriptor)
     try:
         import fcntl
@@ -136,6 +157,11 @@ def _hold(stack: contextlib.ExitStack, folder: Path, name: str, *, shared: bool)
         else:
             break
     return LocalLock(descriptor)
+
+
+def _open_plain(path: str, flags: int) -> int:
+    """Open what is no link, without waiting for a pipe's other end."""
+    return os.open(path, flags | _NO_LINKS | getattr(os, "O_NONBLOCK", 0))
 
 
 def _is_held(descriptor: int) -> bool:
