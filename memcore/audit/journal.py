@@ -1,7 +1,8 @@
 """Keep the images of a shard's prompts in flight, so that a kill inside a long prompt does not cost its sampling.
 
 Images are taken from the graphs, which hold them anyway, and appended to the shard's journal as raw pixels: a PNG takes
-40 times as long and half of the bytes. A resumed shard takes images from there by prompt and seed, and samples the others.
+ten times as long, for two thirds of the bytes. A resumed shard takes images from there by prompt and seed, and samples the
+others.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from memcore.storage.digests import FileDigest
 #: Bytes that the images in flight of one worker may take on the disk.
 BUDGET_BYTES = 4 << 30
 #: Images are kept where sampling them took at least this many times as long as keeping them: others are sampled again.
-WORTH = 10.0
+WORTH = 3.0
 #: What keeping is taken to cost until it was measured: seconds for each time, and bytes a second.
-KEEP_SECONDS, KEEP_RATE = 0.02, 200e6
+KEEP_SECONDS, KEEP_RATE = 0.02, 140e6
 #: Bytes of a record, and of a save from which its speed is measured.
 _RECORD_BYTES = 32 << 20
 _MEASURED_BYTES = 8 << 20
