@@ -299,7 +299,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     flags = ["--shard-prompts", "16"]  # the last one given counts: one shard
     process = subprocess.Popen(command(run, prompts, *flags), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(run.glob("partial/*")) and time.monotonic() < deadline:
+    while not list(run.glob("partial/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
