@@ -10,6 +10,7 @@ from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
 
 if TYPE_CHECKING:
+    from memcore.images.resize import Resize
     from memcore.runs.config import Config
     from memcore.runs.folder import RunFolder
 
@@ -84,6 +85,39 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--caption-column", help="of Parquet (default: prompt, caption or text, whichever is there)"
     )
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
+
+
+def add_resize(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how training images of other sizes, or transparent ones, are made comparable."""
+    from memcore.images.resize import FITS, METHODS
+
+    parser.add_argument(
+        "--resize", metavar="HxW", help="resize every image to these pixels (default: none is resized)"
+    )
+    parser.add_argument(
+        "--resize-method",
+        choices=METHODS,
+        default="lanczos",
+        help="one of Pillow's methods (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resize-fit",
+        choices=FITS,
+        default="crop",
+        help="what happens to the aspect (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help="colour under transparent images, as 255,255,255 or #ffffff (default: they are refused)",
+    )
+
+
+def read_resize(arguments: argparse.Namespace) -> Resize | None:
+    """Return the resize that the flags of ``add_resize`` describe."""
+    from memcore.images.resize import Resize
+
+    return Resize.parse(arguments.resize, arguments.resize_method, arguments.resize_fit)
 
 
 def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:

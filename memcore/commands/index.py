@@ -10,18 +10,15 @@ from pathlib import Path
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import read_colour, read_size
+from memcore.commands._checks import read_colour
 from memcore.errors import ConfigError
 
 NAME = "index"
 HELP = "sketch a training set, for an exact search at any size"
-_FITS = ("crop", "stretch")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the index, its source, and how images are resized and sketched."""
-    from memcore.images.resize import METHODS
-
     parser.add_argument(
         "index", type=Path, metavar="INDEX", help="the index's folder; an existing one is resumed"
     )
@@ -29,24 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--source", type=Path, help=f"{_options.SOURCE_HELP}; may be given again later to add to it"
     )
     _options.add_source(parser)
-    parser.add_argument(
-        "--resize", metavar="HxW", help="resize every image to these pixels (default: none is resized)"
-    )
-    parser.add_argument(
-        "--resize-method",
-        choices=METHODS,
-        default="lanczos",
-        help="one of Pillow's methods (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--resize-fit",
-        choices=_FITS,
-        default="crop",
-        help="what happens to the aspect (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--background", metavar="R,G,B", help="colour under transparent images (default: they are refused)"
-    )
+    _options.add_resize(parser)
     parser.add_argument(
         "--coarse", type=int, default=4, help="blocks a side of what is searched (default: %(default)s)"
     )
@@ -63,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Build the index or check it, then describe it."""
+    from memcore.images.resize import describe_resize
     from memcore.index import Index
     from memcore.sources.coverage import coverage_line
 
@@ -75,8 +56,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         f"{result['unreadable']} unreadable"
     ]
     if result["resize"]:
-        r = result["resize"]
-        lines.append(f"resized to {r['height']}x{r['width']} ({r['method']}, {r['fit']})")
+        lines.append(f"resized to {describe_resize(result['resize'])}")
     coverage = opened.coverage()
     result["coverage"] = coverage
     if coverage is not None:
@@ -90,17 +70,16 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from memcore.index import Resize, build_index
+    from memcore.index import build_index
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
-    size = read_size(arguments.resize)
     background = read_colour(arguments.background)
     progress = None if arguments.quiet else _ImageCount()
     build_index(
         arguments.index,
         _options.open_described(arguments),
-        resize=Resize(*size, arguments.resize_method, arguments.resize_fit) if size else None,
+        resize=_options.read_resize(arguments),
         background=background,
         coarse=arguments.coarse,
         fine=arguments.fine,

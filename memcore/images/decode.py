@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memcore.errors import MissingExtraError
-from memcore.images import jpeg, pillow, png
+from memcore.images import in_flight, jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
 from memcore.images.upright import Background, Pixels, flatten, turn
 
@@ -60,7 +61,9 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
+        size = 4 * height * width
+        with in_flight.decoding.hold(size) if size > in_flight.SMALL else contextlib.nullcontext():
+            pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
         if out is None or pixels is out or anywhere:
             return pixels
         out[:] = pixels

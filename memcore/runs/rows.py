@@ -117,7 +117,7 @@ class MatchRow(TypedDict):
 class MatchRecord(TypedDict):
     """match.json: what the run was matched with.
 
-    ``training`` is the path of a set in memory; an index gives the other keys that are not required.
+    ``training`` is the path of a set in memory. ``index``, ``digest``, ``sources`` and ``reasons`` are of an index.
     """
 
     training: NotRequired[str]
@@ -126,6 +126,8 @@ class MatchRecord(TypedDict):
     sources: NotRequired[list[str]]
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
+    #: (height, width, channels) of the images that were compared.
+    image_shape: NotRequired[list[int]]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
     #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).

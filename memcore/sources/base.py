@@ -111,6 +111,18 @@ class Batch:
         """Return the number of entries."""
         return len(self.places)
 
+    def piece(self, start: int, stop: int) -> Batch:
+        """Return some consecutive entries as a batch of their own."""
+        some = slice(start, stop)
+        return Batch(
+            self.places[some],
+            self.after[some],
+            self.payloads[some],
+            None if self.names is None else self.names[some],
+            None if self.captions is None else self.captions[some],
+            None if self.beside is None else self.beside[some],
+        )
+
 
 class Source(Protocol):
     """What ``build_index`` reads. A program may bring its own, provided that it yields the same images on every reading."""

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
+from memcore.images.payload import decode_payload
+from memcore.images.resize import Resize
 from memcore.sources.base import QuarantineEntry, quarantined, shown, size_of
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
 from memcore.sources.coverage import count_reasons
@@ -31,7 +33,7 @@ from memcore.sources.layouts import (
     check_listing,
     find_prompts,
 )
-from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
+from memcore.sources.npy_file import Header, ReadsItself, Shape, StoredArray
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
@@ -74,8 +76,8 @@ class StoredPrompts:
     (P, N, H, W, C) for P prompts; tar archives as of webdataset; or Parquet files.
 
     docs/formats.md says how prompts and seeds are named in each. ``shape`` (H, W, C) is what every image must have; by
-    default the most common shape among the first images. ``background`` is the colour under transparent pixels. ``threads``
-    decode while the caller compares.
+    default the most common shape among the first images. With ``resize`` each image is brought to its size instead.
+    ``background`` is the colour under transparent pixels. ``threads`` decode while the caller compares.
 
     Raises ConfigError if ``path`` holds nothing that can be read, or two layouts at once.
     """
@@ -86,11 +88,13 @@ class StoredPrompts:
         *,
         shape: Shape | None = None,
         background: Background | None = None,
+        resize: Resize | None = None,
         threads: int = 1,
     ) -> None:
         self.path = path
         self.threads = threads
         self._background = background
+        self._resize = resize
         self._collections, self.left_out = find_prompts(path)
         self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
         names = [name for c in self._collections for name in c.prompts]
@@ -99,6 +103,8 @@ class StoredPrompts:
         self.prompts: list[str] = listed or names
         self._texts = int(listed is not None)
         self.image_shape = shape or self._common_shape()
+        if resize is not None:
+            self.image_shape = resize.height, resize.width, self.image_shape[2]
         self._buffer = pages((0, *self.image_shape))
         self._window = self._buffer
         #: The buffer of a single thread: an image decoded into it stays in the cache until it is compared and copied.
@@ -289,6 +295,10 @@ class StoredPrompts:
 
     def _read_array(self, source: ArrayPrompts, index: int) -> Iterator[Batch]:
         try:
+            header = source.header()
+            if self._is_resized(header):
+                yield from self._read_resized(source, StoredArray(source.path, header, index))
+                return
             array = self._array(source, index)
         except UnreadableImage as error:
             yield self._nothing([quarantined(self._name_of(source), error)])
@@ -308,6 +318,37 @@ class StoredPrompts:
                 return
             chunk = Chunk(buffer[used : used + got], list(range(done, done + got)), [None] * got)
             used += 0 if let_go else len(chunk.pixels)
+            done += got
+            yield from chunk.batches()
+
+    def _is_resized(self, header: Header) -> bool:
+        """Tell whether a file's images are brought to another size; other numbers of channels are never changed."""
+        return (
+            self._resize is not None
+            and header.image_shape != self.image_shape
+            and header.image_shape[2] == self.image_shape[2]
+        )
+
+    def _read_resized(self, source: ArrayPrompts, array: StoredArray) -> Iterator[Batch]:
+        """Read an array's images a few at a time into memory of their own, and resize them into the shared buffer."""
+        assert self._resize is not None
+        step = max(1, CHUNK_BYTES // int(np.prod(array.image_shape)))
+        window = np.empty((min(step, array.count), *array.image_shape), np.uint8)
+        buffer = self.buffer(array.count)
+        used = done = 0
+
+        def targets() -> Iterator[Pixels]:
+            while done < array.count:
+                yield window[: array.count - done]
+
+        for got in array.read_into(targets()):
+            if isinstance(got, UnreadableImage):
+                yield self._nothing([quarantined(source.label(done, array.count), got)])
+                return
+            for slot, image in zip(buffer[used:], window[:got], strict=False):
+                slot[:] = self._resize.apply(image)
+            chunk = Chunk(buffer[used : used + got], list(range(done, done + got)), [None] * got)
+            used += len(chunk.pixels)
             done += got
             yield from chunk.batches()
 
@@ -350,6 +391,12 @@ class StoredPrompts:
     def _pixels(self, item: Item, slot: Pixels, *, anywhere: bool) -> Pixels:
         """Decode an image into ``slot``, or ``anywhere`` else if that saves a copy."""
         content = item.read()
+        if self._resize is not None:
+            pixels = decode_payload(content, self._resize, self._background, self.image_shape)
+            if isinstance(pixels, UnreadableImage):
+                raise pixels
+            slot[:] = pixels
+            return slot
         if not isinstance(content, np.ndarray):
             return decode(
                 content, shape=self.image_shape, background=self._background, out=slot, anywhere=anywhere
