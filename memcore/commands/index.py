@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import read_colour
+from memcore.commands._checks import read_colour, verdict_code
 from memcore.errors import ConfigError
 
 NAME = "index"
@@ -39,21 +39,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _options.add_threads(parser)
     parser.add_argument("--verify", action="store_true", help="only compare the index with its checksums")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Build the index or check it, then describe it."""
     from memcore.images.resize import describe_resize
     from memcore.index import Index
+    from memcore.runs.completeness import incomplete_lines, index_gaps
     from memcore.sources.coverage import coverage_line
 
     if not arguments.verify:
         _build(arguments)
     opened = Index.open(arguments.index, verify=arguments.verify)
     result = opened.describe()
+    images, shards = len(opened), len(opened.shards)
     lines = [
-        f"{len(opened)} images of {'x'.join(map(str, opened.image_shape))} in {len(opened.shards)} shards, "
-        f"{result['unreadable']} unreadable"
+        f"{images} image{'' if images == 1 else 's'} of {'x'.join(map(str, opened.image_shape))} in "
+        f"{shards} shard{'' if shards == 1 else 's'}, {result['unreadable']} left out"
     ]
     if result["resize"]:
         lines.append(f"resized to {describe_resize(result['resize'])}")
@@ -63,10 +66,15 @@ def run(arguments: argparse.Namespace) -> Answer:
         lines.append(coverage_line(coverage))
     if arguments.verify:
         lines.append("all checksums are right")
+    reasons = dict(sorted(Counter(row["reason"] for row in opened.quarantine()).items()))
     if result["unreadable"]:
-        result["reasons"] = reasons = dict(Counter(row["reason"] for row in opened.quarantine()))
-        lines.append(", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())))
-    return Answer(result, lines)
+        result["reasons"] = reasons
+        if coverage is None:
+            lines.append(", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    gaps = [gap.as_dict() for gap in index_gaps(coverage, reasons, opened.image_shape)]
+    result["incomplete"] = gaps
+    lines.extend(incomplete_lines(gaps))
+    return Answer(result, lines, verdict_code(arguments, [] if arguments.verify else gaps))
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -101,7 +109,7 @@ class _ImageCount:
 
     def __call__(self, images: int, broken: int) -> None:
         now = time.monotonic()
-        self._last = f"{images} images, {broken} unreadable, {now - self._started:.0f} s"
+        self._last = f"{images} images, {broken} left out, {now - self._started:.0f} s"
         if now - self._shown < (0.2 if self._live else 30):
             return
         self._shown = now

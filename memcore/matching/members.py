@@ -11,7 +11,6 @@ from memcore.errors import RunError
 from memcore.images import UnreadableImage, decode_file
 from memcore.runs.folder import RunFolder
 
-
 #: Bytes of decoded members that are kept.
 _CACHE_BYTES = 1 << 27
 

@@ -60,7 +60,7 @@ class GapRecord(TypedDict):
 class Gap:
     """Something that was not decided: ``count`` of ``of`` things, and both in words.
 
-    ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), or training.
+    ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), training or captions.
     """
 
     code: str
@@ -104,6 +104,11 @@ def not_decided_lines(gaps: Sequence[GapRecord]) -> list[str]:
     ['not decided: 3 of 59 prompts failed']
     """
     return [f"not decided: {'; '.join(gap['text'] for gap in gaps)}"] if gaps else []
+
+
+def incomplete_lines(gaps: Sequence[GapRecord]) -> list[str]:
+    """Return what a command that makes no verdict prints of the gaps: one line, or none."""
+    return [f"incomplete: {'; '.join(gap['text'] for gap in gaps)}"] if gaps else []
 
 
 class Tally:
@@ -193,7 +198,9 @@ class Tally:
             text = f"the search for a clique reached its limit for {_count(n, 'prompt')}"
             yield Gap("unproven", n, prompts, text)
         if n := counts["unread"]:
-            text = f"{_count(n, 'generation')} of {_count(counts['unread prompts'], 'prompt')} could not be read"
+            text = (
+                f"{_count(n, 'generation')} of {_count(counts['unread prompts'], 'prompt')} could not be read"
+            )
             yield Gap("unread", n, n, text)
         if n := counts["sized"]:
             why = list_reasons({WRONG_SIZE: n}, self._size)
@@ -251,6 +258,20 @@ def index_gaps(coverage: Coverage | None, reasons: Mapping[str, int], shape: Seq
     if WRONG_SIZE in lost:
         text += f" (--resize {size}, into another index, takes {'them' if len(lost) == 1 else 'these'} too)"
     return [Gap("training", missing, of, text)]
+
+
+def caption_gaps(coverage: Coverage | None, reasons: Mapping[str, int]) -> list[Gap]:
+    """Return the captions that could not be read, so that no prompt was made of them; arguments as of ``index_gaps``.
+
+    >>> [gap.text for gap in caption_gaps(None, {"caption": 2})]
+    ['2 captions could not be read']
+    """
+    missing = (reasons if coverage is None else coverage["left_out"]).get("caption", 0)
+    return (
+        [Gap("captions", missing, missing, f"{_count(missing, 'caption')} could not be read")]
+        if missing
+        else []
+    )
 
 
 def list_reasons(reasons: Mapping[str, int], size: str = "") -> str:

@@ -47,8 +47,8 @@ class Config:
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
     sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
     pixels of stored images; without it they are refused. ``resize`` is the size, as HxW, that stored images of other sizes
-    are brought to by ``resize_method`` and ``resize_fit``, as ``memcore index`` does. ``edges_up_to`` above 0 stores each prompt's pairs up to that
-    distance, so that other thresholds can be evaluated later.
+    are brought to by ``resize_method`` and ``resize_fit``, as ``memcore index`` does. ``edges_up_to`` above 0 stores each
+    prompt's pairs up to that distance, so that other thresholds can be evaluated later.
     """
 
     source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
@@ -91,9 +91,9 @@ class Config:
     resize_method: Annotated[
         Method | None, Option("one of Pillow's methods (default: lanczos)", use="stored")
     ] = None
-    resize_fit: Annotated[
-        Fit | None, Option("what happens to the aspect (default: crop)", use="stored")
-    ] = None
+    resize_fit: Annotated[Fit | None, Option("what happens to the aspect (default: crop)", use="stored")] = (
+        None
+    )
     sampler: Annotated[
         str,
         Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
@@ -253,11 +253,11 @@ class Config:
             raise ConfigError(str(error)) from None
 
     def _check_resize(self) -> None:
-        given = [name for name in ("resize", "resize_method", "resize_fit") if getattr(self, name) is not None]
+        given = [
+            name for name in ("resize", "resize_method", "resize_fit") if getattr(self, name) is not None
+        ]
         if given and self.source != "stored":
-            raise ConfigError(
-                f"{given[0]} is for stored images, but source is {self.source!r}: leave it out"
-            )
+            raise ConfigError(f"{given[0]} is for stored images, but source is {self.source!r}: leave it out")
         if given and not self.resize:
             raise ConfigError(f"{given[0]} is given, but no resize: give the size too, as resize = '512x512'")
         self.resized()
