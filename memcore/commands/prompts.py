@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> Answer:
         options["threshold"] = arguments.threshold
     grouped = _by_images if arguments.index is not None else _by_embeddings
     result, missing = grouped(arguments, options)
+    prompts, groups, largest = result["prompts"], result["groups"], result["largest"]
     lines = [
-        f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "
-        f"{result['largest']} images"
+        f"{_count(prompts, 'prompt')} of {_count(groups, 'group')} of duplicates; the largest has {_count(largest, 'image')}"
     ]
     if result["without_caption"] or result["repeated_captions"]:
         lines.append(
-            f"left out: {result['without_caption']} groups without a caption, "
-            f"{result['repeated_captions']} captions that another group has"
+            f"left out: {_count(result['without_caption'], 'group')} without a caption, "
+            f"{_count(result['repeated_captions'], 'caption')} that another group has"
         )
     coverage = result.get("coverage")
     if coverage is not None:
@@ -84,6 +84,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     gaps = [gap.as_dict() for gap in missing]
     lines.extend(incomplete_lines(gaps))
     return Answer({**result, "incomplete": gaps}, lines, verdict_code(arguments, gaps))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Grouped:
