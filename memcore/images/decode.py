@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -61,8 +60,7 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        size = 4 * height * width
-        with in_flight.decoding.hold(size) if size > in_flight.SMALL else contextlib.nullcontext():
+        with in_flight.of(height * width):
             pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
         if out is None or pixels is out or anywhere:
             return pixels

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-#: Images up to this many bytes are decoded without asking: as many as there are threads fit into any memory.
-SMALL = 1 << 24
+#: Images up to this many pixels are decoded without asking: as many as there are threads fit into any memory.
+SMALL = 1 << 20
+#: Bytes a pixel that a decoder needs while it works: four channels, twice.
+PIXEL_BYTES = 8
 #: Bytes of larger images that all threads of a process decode at a time; a single image may have more.
 LIMIT = 1 << 28
 
@@ -35,4 +37,10 @@ class ByteBudget:
 
 
 #: The budget of this process.
-decoding = ByteBudget(LIMIT)
+_decoding = ByteBudget(LIMIT)
+_NOTHING = nullcontext()
+
+
+def of(pixels: int) -> AbstractContextManager[None]:
+    """Hold what it takes to decode an image of so many pixels within the block."""
+    return _decoding.hold(PIXEL_BYTES * pixels) if pixels > SMALL else _NOTHING
