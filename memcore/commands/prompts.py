@@ -11,6 +11,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import verdict_code
 from memcore.errors import ConfigError
+from memcore.system.plain_files import open_plain
 
 if TYPE_CHECKING:
     from memcore.duplicates.most_duplicated import PromptsRecord
@@ -113,6 +114,8 @@ def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> Gr
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
     try:
+        with open_plain(arguments.embeddings):  # a pipe might never answer
+            pass
         embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None

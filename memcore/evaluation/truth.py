@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.errors import ConfigError
 from memcore.system.parsing import parse_json
+from memcore.system.plain_files import read_plain
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -34,7 +35,7 @@ class TruthEntry(_Prompt, Expectation):
 def read_truth(path: Path, prompts: Sequence[str]) -> list[TruthEntry]:
     """Return the entry of each prompt of the run, in order; ConfigError if the file or an entry is missing or malformed."""
     try:
-        content = parse_json(path.read_text("utf-8"))
+        content = parse_json(read_plain(path))
     except (OSError, ValueError) as error:
         raise ConfigError(f"truth={path} cannot be read: {error}") from None
     return check_truth(content, prompts)

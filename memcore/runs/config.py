@@ -18,6 +18,7 @@ from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
 from memcore.system.parsing import parse_toml
+from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -365,9 +366,13 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        return parse_toml(path.read_bytes().decode())
+        return parse_toml(read_plain(path).decode())
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist") from None
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration file {path} cannot be read: {error.strerror or error}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 
