@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,6 +179,22 @@ def open_existing(arguments: argparse.Namespace) -> RunFolder | None:
     return RunFolder.open_storage(storage) if storage.exists(layout.RUN) else None
 
 
+def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use) -> None:
+    """Say which names of a configuration file mean nothing here: one file may serve ``audit`` and ``filter``."""
+    from memcore.runs.config import Config
+    from memcore.runs.options import declared
+
+    names = {name.replace("-", "_") for name in told}
+    uses = {field.name: field.option.use for field in declared(Config).values()}
+    idle = sorted(name for name in names if uses.get(name) not in (use, "both", None))
+    if idle:
+        what = "stored images, of which all are read" if use == "stored" else "images that are sampled"
+        print(
+            f"memcore: {', '.join(idle)} in {arguments.config} {'means' if len(idle) == 1 else 'mean'} nothing for {what}",
+            file=sys.stderr,
+        )
+
+
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping, read_toml
@@ -186,7 +204,9 @@ def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFol
         values.update(existing.config.as_dict())
         values.pop("sampler")  # code to run is never taken from a run's folder, which others may write
     if arguments.config:
-        values.update(read_toml(arguments.config))
+        told = read_toml(arguments.config)
+        values.update(told)
+        _tell_idle(arguments, told, use)
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
     values |= {name: value for name, value in flags.items() if value is not None}
     if existing is not None and values.get("source") == "custom" and not values.get("sampler"):

@@ -16,6 +16,7 @@ from memcore.runs import layout
 from memcore.runs.completeness import Completeness, Tally, read_match
 from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
+from memcore.sources.coverage import Coverage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Run:
 
     ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
     mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
-    ``match`` is the content of match.json, None without one.
+    ``match`` is the content of match.json, None without one. ``coverage`` is the account of stored generations, None of
+    other runs, of unfinished ones, and of those that an earlier version made.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Run:
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
     completeness: Completeness = dataclasses.field(default_factory=Completeness)
+    coverage: Coverage | None = None
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
 
@@ -187,6 +190,8 @@ def read_run(path: Path) -> Run:
     """Read the run in ``path`` at any stage. Raises RunError, which names a missing, damaged or foreign file."""
     _require_pyarrow()
     from memcore.runs import reading
+    from memcore.runs.coverage import coverage_of
+    from memcore.runs.folder import RunFolder
     from memcore.runs.schema import FINDINGS
     from memcore.storage.local import LocalStorage
 
@@ -229,9 +234,14 @@ def read_run(path: Path) -> Run:
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
         completeness=tally.finish(read_match(storage)),
+        coverage=coverage_of(RunFolder.open_storage(storage)) if _is_stored(settings) else None,
         stops=stops,
         scores=scores if scores.found else None,
     )
+
+
+def _is_stored(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("sampler", {}).get("kind") == "stored" and settings["sampler"].get("describe"))
 
 
 def _check_settings(settings: Mapping[str, Any], place: str) -> None:

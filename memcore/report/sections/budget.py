@@ -91,7 +91,8 @@ def _screened(run: Run) -> str:
         return f"The screen ({name}) only recorded its scores; it left no prompt out."
     return (
         f"The screen left out {count(out, 'prompt')} with a {name} score below {run.screen.threshold:g}. What it may "
-        "have lost is not known: a screen has no proven bound."
+        "have lost is not known: a screen has no proven bound. No curve of its scores is drawn: prompts that were not "
+        "sampled have no result to compare them with."
     )
 
 
@@ -110,7 +111,9 @@ def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
 
 
 def _screens(run: Run) -> plots.Plot | None:
-    """Draw the ROC of the screens; None without scores."""
+    """Draw the ROC of the screens; None without scores, and where the prompts with low scores were left out by them."""
+    if run.completeness.screened:
+        return None
     curves = screen_curves(run)
     if not curves:
         return None
