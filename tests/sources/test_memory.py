@@ -14,11 +14,14 @@ from PIL import Image
 
 from memcore.cli import main
 from memcore.errors import MemcoreError
+from memcore.graphs.prompt_graph import PromptGraph
 from memcore.images.in_flight import ByteBudget
+from memcore.sources import by_prompt
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.in_memory import read_training_set
 from tests.support.odd_sets import SIDE, picture
 from tests.support.peak import has_peak, peak_of
+from tests.support.stored_sets import encoded
 
 GIB = 1 << 30
 SIDE_LARGE, COUNT = 4096, 44  # 48 MiB each: 2 GiB of pixels
@@ -78,6 +81,36 @@ def test_a_prompt_of_large_images(tmp_path: Path) -> None:
     assert peak_of(FILTER, folder, 24) < 24 * 3 * SIDE_LARGE**2
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_prompt_that_is_not_kept_has_the_same_graph(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    for i in range(40):
+        image = base.copy() if i % 3 else rng.integers(0, 256, base.shape, dtype=np.uint8)
+        image[0, 0, 0] = i
+        data = b"damaged" if i == 11 else encoded(image if i != 7 else np.full_like(base, 7))
+        (tmp_path / "a" / f"{i:02d}.png").write_bytes(data)
+
+    def read() -> tuple[object, ...]:
+        stored = StoredPrompts(tmp_path, threads=threads)
+        graph = PromptGraph(stored.image_shape, 0.15, channels="last", **stored.images_in(0))
+        told = list(stored.feed(0, graph))
+        seeds = [seed for own, _ in told for seed in own]
+        gone = [entry["source"] for _, some in told for entry in some]
+        found = graph.graph()
+        pixels = [graph.pixels(i).tolist() for i in (0, 5, 38)]
+        return seeds, gone, found.edges.tolist(), found.ssd.tolist(), graph.excluded, pixels
+
+    kept = read()
+    monkeypatch.setattr(by_prompt, "KEPT_BYTES", 0)
+    monkeypatch.setattr(by_prompt, "DECODED_BYTES", 3000)
+    assert read() == kept
+    assert len(kept[2]) == 276  # type: ignore[arg-type]  # of 24 near-identical images
+
+
 def test_a_budget_admits_one_of_any_size_and_no_more_than_fit() -> None:
     import threading
 
@@ -127,6 +160,8 @@ def test_few_descriptors_are_enough_for_many_files(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from memcore.index import build_index, open_source
+from memcore.graphs.prompt_graph import PromptGraph
+from memcore.sources import by_prompt
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.in_memory import read_training_set
 for number, name in enumerate(sys.argv[2:]):
