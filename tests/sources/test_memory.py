@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -312,22 +314,20 @@ def test_json_that_is_nested_too_deep_is_damage(tmp_path: Path, capsys: pytest.C
 
 
 def test_folders_nested_deeper_than_the_interpreter_recurses(tmp_path: Path) -> None:
-    import os
-
-    rng = np.random.default_rng(0)
+    depth, rng = 1200, np.random.default_rng(0)
     root = tmp_path / "set"
     root.mkdir()
     (root / "0.png").write_bytes(picture(rng))
     before = Path.cwd()
     try:
         os.chdir(root)
-        for _ in range(1200):
+        for _ in range(depth):
             os.mkdir("d")
             os.chdir("d")
         Path("1.png").write_bytes(picture(rng))
-        os.chdir(root)
-        coverage = read_training_set(Path("d").parent.resolve()).coverage
+        coverage = read_training_set(root).coverage
     finally:
         os.chdir(before)
+        subprocess.run(["rm", "-rf", root], check=True)  # what clears temporary folders recurses
     assert coverage is not None
     assert coverage["images"] == 2
