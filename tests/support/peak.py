@@ -6,17 +6,27 @@ Of ``resource.getrusage`` a child inherits what its parent had before it began, 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
-#: Appended to a program: the most memory that it ever had, in bytes.
-_TELL = """
-import pathlib, re
-_status = pathlib.Path("/proc/self/status").read_text()
-print("peak", 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", _status)[1]))
-"""
+_STATUS = Path("/proc/self/status")
+#: Appended to a program.
+_TELL = "\nfrom tests.support.peak import peak_bytes\nprint('peak', peak_bytes())\n"
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process ever had, in bytes."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text())
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+def has_peak() -> bool:
+    """Whether this system tells the peak memory of a process."""
+    return _STATUS.exists() and "VmHWM" in _STATUS.read_text()
 
 
 def peak_of(program: str, *arguments: object, limit_files: int = 0) -> int:
@@ -38,8 +48,3 @@ def peak_of(program: str, *arguments: object, limit_files: int = 0) -> int:
     )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.rpartition("peak ")[2])
-
-
-def has_peak() -> bool:
-    """Whether this system tells the peak memory of a process."""
-    return "VmHWM" in Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else False
