@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
 from memcore.errors import RunError
 from memcore.evaluation.result import FORMAT, Evaluation
-from memcore.system.parsing import parse_json
 
 
 def read_evaluation(file: Path) -> Evaluation | None:
@@ -23,7 +23,7 @@ def read_evaluation(file: Path) -> Evaluation | None:
 def read_json(file: Path) -> dict[str, Any]:
     """Return the JSON object in ``file``. Raises RunError if it cannot be read or is not an object."""
     try:
-        loaded = parse_json(file.read_text("utf-8"))
+        loaded = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from None
     if not isinstance(loaded, dict):

@@ -7,6 +7,7 @@ generations for a finding, and where every training image was compared.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -15,7 +16,6 @@ from memcore.errors import RunError
 from memcore.runs import layout
 from memcore.sources.base import stands_for
 from memcore.storage.base import Storage
-from memcore.system.parsing import parse_json
 from memcore.types import PromptStatus, StopReason
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def read_match(storage: Storage) -> Mapping[str, Any]:
     if not storage.exists(layout.MATCHES) or not storage.exists(layout.MATCH):
         return {}
     try:
-        match = parse_json(storage.read(layout.MATCH))
+        match = json.loads(storage.read(layout.MATCH))
     except (OSError, ValueError) as error:
         raise RunError(f"{storage.place}/{layout.MATCH} cannot be read: {error}") from None
     if not isinstance(match, dict):

@@ -17,8 +17,6 @@ from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
-from memcore.system.parsing import parse_toml
-from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -366,7 +364,8 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        return parse_toml(read_plain(path).decode())
+        with path.open("rb") as file:
+            return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist") from None
     except OSError as error:

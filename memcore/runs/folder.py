@@ -37,7 +37,6 @@ from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
-from memcore.system.parsing import parse_json
 
 try:
     import pyarrow as pa
@@ -259,7 +258,7 @@ class RunFolder:
         """Return the shard's checkpoint; an empty record if there is none, or one that cannot be used."""
         try:
             table = read_parquet(self.storage.read(layout.checkpoint_name(shard.task)))
-            about = parse_json(table.schema.metadata[b"memcore"])
+            about = json.loads(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
             rows = table_to_rows(table)

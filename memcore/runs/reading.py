@@ -7,6 +7,7 @@ damaged one, means the same to all of them.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRo
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
 from memcore.storage.open import is_url
-from memcore.system.parsing import parse_json, parse_toml
 
 try:
     import pyarrow as pa
@@ -50,7 +50,7 @@ _KINDS = {
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
-        meta = parse_toml(storage.read(layout.RUN).decode("utf-8"))
+        meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
@@ -91,7 +91,7 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
     """
     name = layout.manifest_name(shard)
     try:
-        found = parse_json(storage.read(name))
+        found = json.loads(storage.read(name))
         made: dict[str, Any] = {
             "generated": int(found.pop("generated")),
             "seconds": dict(found.pop("seconds")),

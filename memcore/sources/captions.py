@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -76,23 +75,23 @@ def read_metadata(path: str) -> dict[str, str]:
     Raises UnreadableImage if the file cannot be read.
     """
     try:
-        rows = _rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower())
-        found = {}
-        for row in rows:
-            name, caption = row.get("file_name"), _of_values(row).caption
-            if isinstance(name, str) and caption is not None:
-                found[os.path.normpath(name)] = caption
+        rows = list(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
     except (ValueError, RecursionError) as error:
         raise UnreadableImage("caption", f"{type(error).__name__}: {error}") from None
     except UnreadableImage as error:
         raise UnreadableImage("caption", str(error)) from None
+    found = {}
+    for row in rows:
+        name, caption = row.get("file_name"), _of_values(row).caption
+        if isinstance(name, str) and caption is not None:
+            found[os.path.normpath(name)] = caption
     return found
 
 
 def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
     import csv
 
-    lines = _lines(data)
+    lines = [line for line in data.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line.strip()]
     if suffix == ".csv":
         yield from csv.DictReader(line + "\n" for line in lines)
         return
@@ -101,18 +100,6 @@ def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise ValueError(f"entry {number} is no object")
         yield row
-
-
-def _lines(data: bytes) -> Iterator[str]:
-    """Yield the lines that are not blank, one at a time: a file may have millions."""
-    encoding = "utf-8-sig"
-    for number, line in enumerate(io.BytesIO(data), 1):
-        if len(line) > MAX_TEXT:
-            raise ValueError(f"line {number} is longer than {MAX_TEXT:,} bytes")
-        text = line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
-        encoding = "utf-8"
-        if text.strip():
-            yield text
 
 
 def _of_values(values: Mapping[str, Any]) -> Text:

@@ -6,7 +6,6 @@ import functools
 import math
 import os
 import stat
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,15 +18,7 @@ from memcore.images import UnreadableImage
 from memcore.images.payload import Content
 from memcore.sources.base import Batch, Entry, FileParts, Place, digest_of, make_places, shown, unreadable
 from memcore.sources.chunks import pages
-from memcore.sources.npy_file import (
-    Header,
-    Shape,
-    StoredArray,
-    check_header_size,
-    check_images,
-    fill,
-    read_header,
-)
+from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
 from memcore.sources.text import TextList
 from memcore.sources.walk import READ
 
@@ -203,11 +194,6 @@ class Loaded:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
-                with zipfile.ZipFile(file) as packed:
-                    name = "images.npy" if "images.npy" in packed.namelist() else "images"
-                    with packed.open(name) as array:
-                        check_header_size(array, np.lib.format.read_magic(array))
-                file.seek(0)
                 with np.load(file, allow_pickle=False) as arrays:
                     images: Any = arrays["images"]
         except UnreadableImage:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,6 @@ from memcore.sources.walk import READ
 Shape: TypeAlias = tuple[int, int, int]
 #: Bytes of one prompt that are taken from a column-major file at a time.
 _BLOCK_BYTES = 8 << 20
-#: Bytes of the longest header of an .npy file that is read.
-_HEADER_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +63,6 @@ def read_header(path: Path) -> Header:
             }.get(version)
             if read is None:
                 raise UnreadableImage("unreadable", f"an .npy file of version {version}, not 1.0 or 2.0")
-            check_header_size(file, version)
             shape, fortran, dtype = read(file)
             offset = file.tell()
     except UnreadableImage:
@@ -76,14 +73,6 @@ def read_header(path: Path) -> Header:
         raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
     check_images(dtype, shape)
     return Header(tuple(int(s) for s in shape), offset, bool(fortran))
-
-
-def check_header_size(file: IO[bytes], version: tuple[int, int]) -> None:
-    """Raise UnreadableImage for a header that NumPy would read whole only to find it too long; keeps the position."""
-    size = file.read(2 if version == (1, 0) else 4)
-    file.seek(-len(size), os.SEEK_CUR)
-    if (claimed := int.from_bytes(size, "little")) > _HEADER_BYTES:
-        raise UnreadableImage("unreadable", f"an .npy header of {claimed:,} bytes")
 
 
 def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

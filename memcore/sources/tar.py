@@ -34,15 +34,6 @@ from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
 _ONE_TEXT = Beside(1)
-#: Kinds of headers whose content is read as a whole, and bytes of the longest that is.
-_CONTINUED = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-_HEADER_BYTES = 1 << 24
 
 
 class _Image(NamedTuple):
@@ -75,16 +66,6 @@ class _Texts:
         self.left_out: list[tuple[str, UnreadableImage]] = []
 
 
-class _Header(tarfile.TarInfo):
-    """The header of a member; one that continues in the archive, as long names do, has an end within reason."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _CONTINUED and self.size > _HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
-        return found
-
-
 class _Contents:
     """What an archive's headers and texts say: where each image is, and where the archive is damaged."""
 
@@ -111,23 +92,12 @@ class _Contents:
                 elif not about.st_size:
                     self.damage = UnreadableImage("archive", "an archive of no bytes")
                 stream.seek(0)
-                archive = tarfile.TarFile(
-                    fileobj=stream, encoding="utf-8", errors="surrogateescape", tarinfo=_Header
-                )
+                archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
                     self._add(member, archive)
                 _check_end(stream, archive.offset)
-        except (
-            tarfile.TarError,
-            OSError,
-            EOFError,
-            ValueError,
-            LookupError,
-            OverflowError,
-            RecursionError,
-            MemoryError,
-        ):
+        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
             self.end = archive.offset if archive is not None else 0
 
     def text(self, image: _Image, key: str) -> Text:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,13 @@ from typing import IO, Any
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.sources import arrow
 from memcore.sources.names import NAMES
-from memcore.system.plain_files import open_plain
 
 #: What is read; anything else is refused.
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _ROWS = 4096
-#: Characters of the longest field of a table, and bytes of the longest line.
+#: Characters of the longest field of a table.
 _FIELD = 1 << 24
+_OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass
@@ -77,7 +78,7 @@ class TextList:
             if suffix == ".parquet":
                 yield from self._of_parquet()
                 return
-            with open_plain(self.path) as file:
+            with _open_plain(self.path) as file:
                 if suffix == ".txt":
                     yield from _lines(file)
                 elif suffix == ".jsonl":
@@ -124,7 +125,7 @@ class TextList:
             import pyarrow.parquet as parquet
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
-        with open_plain(self.path):
+        with _open_plain(self.path):
             pass
         try:
             with parquet.ParquetFile(self.path, pre_buffer=False) as file:
@@ -170,10 +171,15 @@ def decode_text(data: bytes) -> str:
 def _lines(file: IO[bytes]) -> Iterator[str]:
     """Yield lines without their ends and without the byte order mark."""
     encoding = "utf-8-sig"
-    number = 0
-    while line := file.readline(_FIELD + 1):
-        number += 1
-        if len(line) > _FIELD:
-            raise OSError(f"line {number} is longer than {_FIELD:,} bytes")
+    for line in file:
         yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
         encoding = "utf-8"
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    """Open a regular file; raise OSError for anything else, which might block or never end."""
+    descriptor = os.open(path, _OPEN)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no plain file")
+    return open(descriptor, "rb")

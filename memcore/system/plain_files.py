@@ -17,9 +17,3 @@ def open_plain(path: str | Path) -> IO[bytes]:
         os.close(descriptor)
         raise OSError("it is no plain file")
     return open(descriptor, "rb")
-
-
-def read_plain(path: str | Path) -> bytes:
-    """Return the content of a regular file; raise OSError for anything else."""
-    with open_plain(path) as file:
-        return file.read()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import struct
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,8 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memcore.cli import main
-from memcore.errors import MemcoreError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.images.in_flight import ByteBudget
 from memcore.sources import by_prompt
@@ -174,143 +170,6 @@ for number, name in enumerate(sys.argv[2:]):
     assert sum(len(seeds) for i in range(len(stored.prompts)) for _, seeds, _, _ in stored.read(i)) >= 120
 """
     peak_of(program, tmp_path / "index", *sets, limit_files=60)
-
-
-def read_all_ways(path: Path) -> list[str]:
-    """Read a file as a filter and as a match do; return how each refuses it, or fail with what it raises instead."""
-    told = []
-    for read in (read_training_set, StoredPrompts):
-        try:
-            made = read(path)
-            if isinstance(made, StoredPrompts):
-                told += [
-                    entry["reason"]
-                    for i in range(len(made.prompts))
-                    for *_, gone in made.read(i)
-                    for entry in gone
-                ]
-        except MemcoreError as error:
-            told.append(str(error))
-    return told
-
-
-def sparse_header(name: bytes, size: int, kind: bytes) -> bytes:
-    """Return a tar header as it claims a content of this size."""
-    member = tarfile.TarInfo(name.decode())
-    member.size, member.type = size, kind
-    return member.tobuf(tarfile.GNU_FORMAT)
-
-
-@measured
-@pytest.mark.parametrize(
-    "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
-)
-def test_a_long_header_of_an_archive_is_not_read(kind: bytes, tmp_path: Path) -> None:
-    """A name or a comment of 2 GiB, in a file with holes."""
-    path = tmp_path / "a.tar"
-    with path.open("wb") as file:
-        file.write(sparse_header(b"x", 2 * GIB, kind))
-        file.truncate(2 * GIB + 4096)
-    program = """
-import sys
-from pathlib import Path
-from memcore.errors import ConfigError
-from memcore.sources.in_memory import read_training_set
-try:
-    read_training_set(Path(sys.argv[1]))
-except ConfigError as error:
-    assert "not one readable image" in str(error), error
-"""
-    assert peak_of(program, path) < GIB // 2
-
-
-def test_an_old_sparse_header_that_the_archive_ends_in(tmp_path: Path) -> None:
-    header = bytearray(sparse_header(b"0.png", 100, b"S"))
-    header[482] = 1  # its list of pieces goes on in the next block, which is missing
-    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * 32)
-    (tmp_path / "a.tar").write_bytes(bytes(header))
-    assert read_all_ways(tmp_path / "a.tar")
-
-
-@measured
-def test_a_long_header_of_an_array_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.npy"
-    with path.open("wb") as file:
-        file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2 * GIB - 64))
-        file.truncate(2 * GIB)
-    program = """
-import sys
-from pathlib import Path
-from memcore.images import UnreadableImage
-from memcore.sources.npy_file import read_header
-try:
-    read_header(Path(sys.argv[1]))
-except UnreadableImage as error:
-    assert error.reason == "unreadable"
-"""
-    assert peak_of(program, path) < GIB // 2
-
-
-@measured
-@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl"])
-def test_a_line_without_an_end_is_refused(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"p{suffix}"
-    with path.open("wb") as file:
-        file.write(b"prompt\n")
-        file.truncate(GIB)
-    program = """
-import sys
-from pathlib import Path
-from memcore.errors import ConfigError
-from memcore.runs.prompts import read_prompts
-try:
-    list(read_prompts(Path(sys.argv[1])))
-except ConfigError as error:
-    assert "line" in str(error), error
-else:
-    raise AssertionError
-"""
-    assert peak_of(program, path) < GIB // 2
-
-
-DEEP = "[" * 200_000
-
-
-def test_json_that_is_nested_too_deep_is_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each file of JSON or TOML that a command reads, in the place of a run's or an index's own."""
-    np.save(tmp_path / "g.npy", np.random.default_rng(0).integers(0, 256, (2, 12, 8, 8, 3), dtype=np.uint8))
-    run, index = tmp_path / "run", tmp_path / "index"
-    main(["filter", str(run), "--images", str(tmp_path / "g.npy"), "--workers", "1", "--quiet"])
-    main(["index", str(index), "--source", str(tmp_path / "g.npy"), "--quiet"])
-    main(["match", str(run), "--index", str(index)])
-    (tmp_path / "deep.json").write_text(DEEP)
-    (tmp_path / "deep.toml").write_text("a = " + DEEP)
-    (manifest,) = (
-        (run / "manifest").glob("*.json")
-        if len(list((run / "manifest").glob("*.json"))) == 1
-        else sorted((run / "manifest").glob("*.json"))[:1]
-    )
-    cases = [
-        (run / "match.json", ["report", str(run)]),
-        (run / "evaluation.json", ["report", str(run)]),
-        (manifest, ["status", str(run)]),
-        (run / "run.toml", ["status", str(run)]),
-        (index / "index.json", ["index", str(index), "--verify"]),
-        (index / "shard-000000" / "shard.json", ["index", str(index), "--verify"]),
-        (None, ["evaluate", str(run), "--truth", str(tmp_path / "deep.json")]),
-        (None, ["filter", str(tmp_path / "new"), "--config", str(tmp_path / "deep.toml"), "--images", "x"]),
-        (None, ["audit", str(tmp_path / "new"), "--sampler", "a:b", "--sampler-options", DEEP]),
-    ]
-    for file, words in cases:
-        held = file.read_bytes() if file is not None and file.exists() else None
-        if file is not None:
-            file.write_text(f"a = {DEEP}" if file.suffix == ".toml" else DEEP)
-        capsys.readouterr()
-        assert main(words) in (1, 2), words
-        assert "nested too deep" in capsys.readouterr().err or file is not None, words
-        if file is not None:
-            file.unlink() if held is None else file.write_bytes(held)
-    assert json.loads((run / "match.json").read_text())["count"] == 24
 
 
 def test_folders_nested_deeper_than_the_interpreter_recurses(tmp_path: Path) -> None:
