@@ -160,6 +160,11 @@ class Run:
         return int(self.match.get("count", 0)) if self.match else 0
 
     @property
+    def not_compared(self) -> int:
+        """Return the number of training images that were left out of the match."""
+        return sum(gap.count for gap in self.completeness.gaps if gap.code == "training")
+
+    @property
     def copies_known(self) -> bool:
         """Whether the match knew how often each image stands in the training set: else k is of the distinct images."""
         return bool(self.match and self.match.get("copies") is not None)
