@@ -23,6 +23,7 @@ from memcore.sources.base import QuarantineEntry, quarantined, size_of
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
 from memcore.sources.common_shape import common_shape
 from memcore.sources.coverage import count_reasons
+from memcore.sources.decoded import IN_FLIGHT_BYTES
 from memcore.sources.inline_pool import Done, InlinePool
 from memcore.sources.layouts import (
     LISTING,
@@ -343,6 +344,8 @@ class StoredPrompts:
         step = max(
             1, DECODED_BYTES // int(np.prod(self.image_shape)), 4 * self.threads if self.threads > 1 else 1
         )
+        if usable is not None:
+            step = min(step, max(1, IN_FLIGHT_BYTES // 4 // int(np.prod(self.image_shape))))
         buffer = self.buffer(collection.count(index)) if usable is None else self._small_buffer(2 * step)
 
         def start() -> list[tuple[Item, Done | Future[QuarantineEntry | None]]]:

@@ -174,8 +174,8 @@ def test_a_filter_resizes_and_names_the_flag(tmp_path: Path, capsys: pytest.Capt
     ).text("coverage")
     assert main(["filter", str(tmp_path / "with"), *flags, *BOX]) == 0  # the same run
     capsys.readouterr()
-    assert main(["filter", str(tmp_path / "with"), *flags, "--resize", "16x16"]) == 2
-    assert "resize_method: 'box' ->" in capsys.readouterr().err
+    assert main(["filter", str(tmp_path / "with"), *flags, "--resize-method", "lanczos"]) == 2
+    assert "resize_method: 'box' -> 'lanczos'" in capsys.readouterr().err
 
 
 def test_a_resize_is_a_part_of_the_digest() -> None:
@@ -234,7 +234,7 @@ def test_arrays_and_files_are_resized_alike(
     for prompt in range(3):
         pixels, seeds, constant, broken = read_all(stored, prompt)
         assert np.array_equal(pixels, want)
-        assert (len(seeds), constant.tolist().index(True), broken) == (20, 3, [])
+        assert (len(seeds), constant.index(True), broken) == (20, 3, [])
 
 
 def test_names_of_a_file_that_mean_nothing_are_told(
