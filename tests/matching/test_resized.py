@@ -175,7 +175,7 @@ def test_a_filter_resizes_and_names_the_flag(tmp_path: Path, capsys: pytest.Capt
     assert main(["filter", str(tmp_path / "with"), *flags, *BOX]) == 0  # the same run
     capsys.readouterr()
     assert main(["filter", str(tmp_path / "with"), *flags, "--resize-method", "lanczos"]) == 2
-    assert "resize_method: 'box' -> 'lanczos'" in capsys.readouterr().err
+    assert "resize_method: box -> lanczos" in capsys.readouterr().err
 
 
 def test_a_resize_is_a_part_of_the_digest() -> None:
