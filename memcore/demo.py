@@ -84,7 +84,7 @@ def demo(
 
 
 def _of_trap(gap: Gap) -> Gap:
-    return dataclasses.replace(gap, text=f"at guidance {TRAP_GUIDANCE}: {gap.text}")
+    return dataclasses.replace(gap, what=f"at guidance {TRAP_GUIDANCE}: {gap.what}")
 
 
 def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:

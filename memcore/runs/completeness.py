@@ -58,7 +58,7 @@ class GapRecord(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Something that was not decided: ``count`` of ``of`` things, and both in words.
+    """Something that was not decided: ``count`` of ``of`` things, and both in words, ``what``.
 
     ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), training or captions.
     """
@@ -66,7 +66,14 @@ class Gap:
     code: str
     count: int
     of: int
-    text: str
+    what: str
+    #: What would decide it, if something that the user can do does.
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the gap in words, with its remedy."""
+        return f"{self.what} ({self.remedy})" if self.remedy else self.what
 
     def as_dict(self) -> GapRecord:
         """Return the gap as JSON holds it."""
@@ -205,9 +212,8 @@ class Tally:
         if n := counts["sized"]:
             why = list_reasons({WRONG_SIZE: n}, self._size)
             text = f"{_count(n, 'generation')} of {_count(counts['sized prompts'], 'prompt')} {_were(n)} left out: {why}"
-            if self._may_resize and self._size:
-                text += f" (--resize {self._size} compares {'it' if n == 1 else 'them'} too)"
-            yield Gap("size", n, n, text)
+            resize = f"--resize {self._size} compares {'it' if n == 1 else 'them'} too"
+            yield Gap("size", n, n, text, resize if self._may_resize and self._size else "")
 
 
 def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
@@ -234,10 +240,10 @@ def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
     of = missing + int(match.get("count", 0))
     size = _size_of(match.get("image_shape") or ())
     text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {list_reasons(reasons, size)}"
-    if WRONG_SIZE in reasons and not match.get("resize") and size:
-        at = "memcore index " if "index" in match else ""
-        text += f" ({at}--resize {size} compares {'them' if len(reasons) == 1 else 'these'} too)"
-    return [Gap("training", missing, of, text)]
+    at = "memcore index " if "index" in match else ""
+    resize = f"{at}--resize {size} compares {'them' if len(reasons) == 1 else 'these'} too"
+    helps = WRONG_SIZE in reasons and not match.get("resize") and size
+    return [Gap("training", missing, of, text, resize if helps else "")]
 
 
 def index_gaps(coverage: Coverage | None, reasons: Mapping[str, int], shape: Sequence[int]) -> list[Gap]:
@@ -255,9 +261,8 @@ def index_gaps(coverage: Coverage | None, reasons: Mapping[str, int], shape: Seq
     of = missing if coverage is None else missing + coverage["images"]
     what = f"{missing:,} of {_count(of, 'training image')}" if coverage else _count(missing, "training image")
     text = f"{what} {_were(missing)} not indexed: {list_reasons(lost, size)}"
-    if WRONG_SIZE in lost:
-        text += f" (--resize {size}, into another index, takes {'them' if len(lost) == 1 else 'these'} too)"
-    return [Gap("training", missing, of, text)]
+    resize = f"--resize {size}, into another index, takes {'them' if len(lost) == 1 else 'these'} too"
+    return [Gap("training", missing, of, text, resize if WRONG_SIZE in lost else "")]
 
 
 def caption_gaps(coverage: Coverage | None, reasons: Mapping[str, int]) -> list[Gap]:

@@ -129,7 +129,7 @@ def _of_files(
     lost = {reason: n for reason, n in left_out.items() if n and reason not in beside}
     others = {reason: n for reason, n in left_out.items() if n and reason in beside}
     told = [count(texts, "text")] if texts else []
-    told += [f"{n:,} {_OTHER_WORDS.get(reason, reason)}" for reason, n in sorted(others.items())]
+    told += [count(n, *_OTHER_WORDS.get(reason, (reason, reason))) for reason, n in sorted(others.items())]
     size = f"{shape[0]}x{shape[1]}" if len(shape) == 3 else ""
     return Account(
         name,
@@ -144,13 +144,13 @@ def _of_files(
 
 
 _OTHER_WORDS = {
-    "constant": "black or constant",
-    "other": "no images",
-    "system": "of the system",
-    "text": "texts without an image",
-    "caption": "captions that cannot be read",
-    "empty": "empty folders",
-    "no-image": "without an image",
+    "constant": ("black or constant image", "black or constant images"),
+    "other": ("file that is no image", "files that are no images"),
+    "system": ("file of a system", "files of a system"),
+    "text": ("text without an image", "texts without an image"),
+    "caption": ("text that cannot be read", "texts that cannot be read"),
+    "empty": ("empty folder", "empty folders"),
+    "no-image": ("entry without an image", "entries without an image"),
 }
 
 

@@ -72,7 +72,7 @@ def _none_of(run: Run) -> str:
 def _listed(gaps: Sequence[Gap]) -> str:
     """Return the first gaps in words; a list below the headline has all of them."""
     more = f"; and {len(gaps) - GAPS:,} more below" if len(gaps) > GAPS else ""
-    return "; ".join(gap.text for gap in gaps[:GAPS]) + more
+    return "; ".join(gap.what for gap in gaps[:GAPS]) + more
 
 
 def _origin(run: Run) -> str:
