@@ -52,7 +52,10 @@ def test_a_run_with_failures_left_out_images_and_few_generations(tmp_path: Path)
         in text
     )
     assert "Generations 90 60 compared none 30 black, constant or broken" in text
-    assert "Training images 7 2 compared 3 : other size than 16x16 1 file that is no image, 1 file of a system" in text
+    assert (
+        "Training images 7 2 compared 3 : other size than 16x16 1 file that is no image, 1 file of a system"
+        in text
+    )
     assert "wrong-size 3 another size than the run's 2.png: " in text
     assert [account.lost for account in of(run)["accounts"]] == [2, 0, 3]
 
@@ -70,7 +73,10 @@ def test_a_filter_says_what_became_of_each_file(tmp_path: Path) -> None:
     (root / "prompts.txt").write_text("a red fox\n")
     main(["filter", str(tmp_path / "run"), "--images", str(root), "--workers", "1", "--quiet"])
     text = render_page(tmp_path / "run").text("coverage")
-    assert "Generations 16 12 compared 1 : unreadable 1 text, 1 black or constant image, 1 file that is no image" in text
+    assert (
+        "Generations 16 12 compared 1 : unreadable 1 text, 1 black or constant image, 1 file that is no image"
+        in text
+    )
     assert "The findings were not compared with a training set." in text
     of(tmp_path / "run")
 

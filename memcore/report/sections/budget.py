@@ -97,8 +97,12 @@ def _screened(run: Run) -> str:
 
 
 def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
-    """Return the ROC of each score against what the full attack found; empty where it found none, or everything."""
-    if run.scores is None:
+    """Return the ROC of each score against what the full attack found; empty where it found none, or everything.
+
+    It is empty, too, where the screen left prompts out: those with low scores have no result, and the rest alone would
+    draw a better curve, or a worse one.
+    """
+    if run.scores is None or run.completeness.screened:
         return {}
     curves = {}
     for name, scores in run.scores.scores.items():
@@ -111,9 +115,7 @@ def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
 
 
 def _screens(run: Run) -> plots.Plot | None:
-    """Draw the ROC of the screens; None without scores, and where the prompts with low scores were left out by them."""
-    if run.completeness.screened:
-        return None
+    """Draw the ROC of the screens; None without scores."""
     curves = screen_curves(run)
     if not curves:
         return None
