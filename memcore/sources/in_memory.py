@@ -76,9 +76,13 @@ def read_training_set(
             f"training={shown(path)} does not fit into memory: memcore index makes an index of it, which may be larger"
         ) from None
     if shape is not None and not len(found.images):
+        remedy = (
+            f"give --resize {shape[0]}x{shape[1]}, with the method that made the model's training images"
+            if other[2] == shape[2]
+            else f"images of {shape[2]} channels are compared"
+        )
         raise ConfigError(
-            f"training must hold images of the generations' shape {shape}, {shown(path)} has {other}: give --resize "
-            f"{shape[0]}x{shape[1]}, with the method that made the model's training images"
+            f"training must hold images of the generations' shape {shape}, {shown(path)} has {other}: {remedy}"
         )
     return found
 
