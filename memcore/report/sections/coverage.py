@@ -14,7 +14,7 @@ from memcore.report.subject import Subject
 from memcore.report.wording import count
 from memcore.runs.completeness import NO_IMAGES, list_reasons
 
-ORDER = 5
+ORDER = 55
 LABEL = "What this rests on"
 #: Reasons of images that were looked at and mean nothing: no verdict lacks them.
 _MEANINGLESS = frozenset({"constant"})
