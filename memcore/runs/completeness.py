@@ -241,7 +241,7 @@ def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
     size = _size_of(match.get("image_shape") or ())
     text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {list_reasons(reasons, size)}"
     at = "memcore index " if "index" in match else ""
-    resize = f"{at}--resize {size} compares {'them' if len(reasons) == 1 else 'these'} too"
+    resize = f"{at}--resize {size} compares {_those(reasons)} too"
     helps = WRONG_SIZE in reasons and not match.get("resize") and size
     return [Gap("training", missing, of, text, resize if helps else "")]
 
@@ -261,7 +261,7 @@ def index_gaps(coverage: Coverage | None, reasons: Mapping[str, int], shape: Seq
     of = missing if coverage is None else missing + coverage["images"]
     what = f"{missing:,} of {_count(of, 'training image')}" if coverage else _count(missing, "training image")
     text = f"{what} {_were(missing)} not indexed: {list_reasons(lost, size)}"
-    resize = f"--resize {size}, into another index, takes {'them' if len(lost) == 1 else 'these'} too"
+    resize = f"--resize {size}, into another index, takes {_those(lost)} too"
     return [Gap("training", missing, of, text, resize if WRONG_SIZE in lost else "")]
 
 
@@ -335,6 +335,13 @@ def _lost_images(quarantine: pa.Table) -> pa.Table:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _those(reasons: Mapping[str, int]) -> str:
+    """Return the pronoun of the images of another size, among those that were left out."""
+    if reasons.get(WRONG_SIZE) == 1:
+        return "it"
+    return "them" if len(reasons) == 1 else "these"
 
 
 def _were(number: int) -> str:
