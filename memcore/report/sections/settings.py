@@ -8,6 +8,7 @@ from typing import TypedDict
 from memcore.report.subject import Subject
 from memcore.report.wording import flatten
 from memcore.runs.config import Config
+from memcore.runs.freshness import inputs_of_report
 from memcore.runs.options import declared
 
 ORDER = 100
@@ -17,7 +18,7 @@ MOST = 300
 
 
 #: Keys of match.json that the sections above put into words.
-_TOLD = ("unreadable", "reasons", "coverage")
+_TOLD = ("unreadable", "reasons", "coverage", "files", "made_from")
 
 
 class Settings(TypedDict):
@@ -42,6 +43,7 @@ def context(subject: Subject) -> Settings:
             *list(config.items())[:MOST],
             *list(rest.items())[:MOST],
             *list(flatten({"match": match}).items())[:MOST],
+            *((f"this page.{name}", value) for name, value in inputs_of_report(run.state).items()),
         ]
     }
 
