@@ -200,7 +200,10 @@ class ParquetSource(FileParts):
         start, last = 0, None
         for i, place in enumerate(places):
             part = int(place["part"])
-            group = (part, self._find(self.files[part], int(place["offset"]))[0])
+            try:
+                group = (part, self._find(self.files[part], int(place["offset"]))[0])
+            except self._errors:  # fetch says of each image what is wrong
+                group = (part, _BROKEN)
             if last is not None and group != last:
                 yield slice(start, i)
                 start = i
