@@ -177,6 +177,7 @@ class RunFolder:
             self.storage.remove(layout.quarantine_name(shard.task))  # of a worker that was killed before
         for name, data in files.items():
             self.storage.write(name, data)
+        signature = engine.sign_manifest(record.started, given_up=given_up)
         manifest: ManifestRecord = {
             "format": FORMAT,
             "shard": shard.id,
@@ -185,7 +186,10 @@ class RunFolder:
             "generated": record.generated,
             "findings": sum(row["status"] == "finding" for row in record.rows),
             "failed": sum(row["status"] == "failed" for row in record.rows),
-            **engine.sign_manifest(record.started, given_up=given_up),
+            "given_up": signature["given_up"],
+            "started": signature["started"],
+            "finished": signature["finished"],
+            "writer": signature["writer"],
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "files": {name: digest_bytes(data) for name, data in files.items()},
         }

@@ -17,6 +17,7 @@ import pytest
 
 from memcore.audit import journal
 from memcore.runs.folder import RunFolder
+from memcore.runs.tables import rows_to_table
 from memcore.sampling.diffusers.first_step import FirstStep
 from memcore.sampling.seeds import derive_seeds
 from memcore.system import atomic_files
@@ -298,7 +299,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     flags = ["--shard-prompts", "16"]  # the last one given counts: one shard
     process = subprocess.Popen(command(run, prompts, *flags), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(run.glob("partial/*")) and time.monotonic() < deadline:
+    while not list(run.glob("partial/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -312,5 +313,6 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     assert derive_seeds(0, kept.rows[0]["prompt_id"], 1)[0] >= 0
     subprocess.run(command(run, prompts, *flags), check=True, capture_output=True)
     rows = RunFolder.open(run).findings()
-    assert rows[: len(kept.rows)] == sorted(kept.rows, key=lambda r: r["prompt_id"])
+    before = rows_to_table(kept.rows).to_pylist()
+    assert rows[: len(kept.rows)] == sorted(before, key=lambda r: r["prompt_id"])
     assert images(content(run)) == images(undisturbed)
