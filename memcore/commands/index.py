@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.images.resize import describe_resize
     from memcore.index import Index
     from memcore.runs.completeness import incomplete_lines, index_gaps
+    from memcore.sources.base import shown
     from memcore.sources.coverage import coverage_line
 
-    if not arguments.verify:
-        _build(arguments)
+    moved = [] if arguments.verify else _build(arguments)
     opened = Index.open(arguments.index, verify=arguments.verify)
     result = opened.describe()
     images, shards = len(opened), len(opened.shards)
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     ]
     if result["resize"]:
         lines.append(f"resized to {describe_resize(result['resize'])}")
+    lines += [f"{shown(old)} is now at {shown(new)}" for old, new in moved]
     coverage = opened.coverage()
     result["coverage"] = coverage
     if coverage is not None:
@@ -77,14 +78,17 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(result, lines, verdict_code(arguments, [] if arguments.verify else gaps))
 
 
-def _build(arguments: argparse.Namespace) -> None:
+def _build(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Build the index; return the places, old and new, of sources that it found at another one."""
     from memcore.index import build_index
+    from memcore.index.layout import META, IndexMeta
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
     background = read_colour(arguments.background)
     progress = None if arguments.quiet else _ImageCount()
-    build_index(
+    held = IndexMeta.read(arguments.index).sources if (arguments.index / META).exists() else []
+    made = build_index(
         arguments.index,
         _options.open_described(arguments),
         resize=_options.read_resize(arguments),
@@ -97,6 +101,8 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     if progress:
         progress.close()
+    pairs = ((old["path"], new["path"]) for old, new in zip(held, made.sources, strict=False))
+    return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
 
 
 class _ImageCount:

@@ -11,7 +11,6 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import verdict_code
 from memcore.errors import ConfigError
-from memcore.system.plain_files import open_plain
 
 if TYPE_CHECKING:
     from memcore.duplicates.most_duplicated import PromptsRecord
@@ -106,21 +105,18 @@ def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Groupe
 
 
 def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> Grouped:
-    import numpy as np
-
+    from memcore.duplicates.embeddings import EmbeddingsFile
     from memcore.duplicates.most_duplicated import prompts_from_embeddings
     from memcore.runs.completeness import caption_gaps
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
-    try:
-        with open_plain(arguments.embeddings):  # a pipe might never answer
-            pass
-        embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
     result = prompts_from_embeddings(
-        embeddings, _options.open_described(arguments), arguments.out, engine=arguments.engine, **options
+        EmbeddingsFile(arguments.embeddings),
+        _options.open_described(arguments),
+        arguments.out,
+        engine=arguments.engine,
+        **options,
     )
     # an image that cannot be read is grouped all the same: its embedding was given
     return result, caption_gaps(result.get("coverage"), {})
