@@ -31,7 +31,7 @@ def install_command(extra: str) -> str:
     if tree is None:
         return f"{_pip()} install '{DISTRIBUTION}[{extra}]'"
     command = f"{_pip()} install -e '.[{extra}]'"
-    return command if Path.cwd() == tree else f"cd {shlex.quote(str(tree))} && {command}"
+    return command if _here() == tree else f"cd {shlex.quote(str(tree))} && {command}"
 
 
 def how_to_build(tree: Path | None) -> str:
@@ -43,6 +43,14 @@ def how_to_build(tree: Path | None) -> str:
         f"To build it, run `make .venv/.demo` in {place} and use .venv/bin/python, "
         f"or run `{shlex.quote(sys.executable)} -m pip install -e {place}`"
     )
+
+
+def _here() -> Path | None:
+    """Return the working folder; None where it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _pip() -> str:

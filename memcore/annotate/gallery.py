@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 
 from memcore.errors import RunError
@@ -37,7 +38,8 @@ class Gallery:
             )
         if self.run.matches is None:
             raise RunError(
-                f"annotate shows findings with their nearest training images: memcore match {run} --training ... first"
+                "annotate shows findings with their nearest training images: "
+                f"memcore match {shlex.quote(str(run))} --training ... first"
             )
         ranked = _rank(self.run)
         if not ranked:

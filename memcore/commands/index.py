@@ -45,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what happens to the aspect (default: %(default)s)",
     )
     parser.add_argument(
-        "--background", metavar="R,G,B", help="colour under transparent images (default: they are refused)"
+        "--background",
+        metavar="COLOUR",
+        help="under transparent images, as #ffffff or 255,255,255 (default: they are refused)",
     )
     parser.add_argument(
         "--coarse", type=int, default=4, help="blocks a side of what is searched (default: %(default)s)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from memcore.errors import ConfigError, RunError
@@ -71,6 +72,6 @@ def _expected(folder: RunFolder, against: str) -> list[Expected]:
         given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
         raise RunError(
             f"{folder.path}: {given} a single prompt, so that nothing can be evaluated: "
-            f"memcore annotate {folder.path} serves the page on which two people say copy or no"
+            f"memcore annotate {shlex.quote(str(folder.path))} serves the page on which two people say copy or no"
         )
     return expected

@@ -18,7 +18,7 @@ from memcore.matching.brute_force import match_findings
 from memcore.matching.copies import check_copies, read_copies
 from memcore.matching.indexed import match_index
 from memcore.matching.members import CliqueMembers
-from memcore.matching.metric import MetricName
+from memcore.matching.metric import MetricName, check_delta
 from memcore.matching.result import Match, MatchOptions, make_row
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
@@ -52,6 +52,7 @@ def match_run(
         raise ConfigError(
             "give either training (a folder, .npy or .npz) or index (a folder of memcore index)"
         )
+    check_delta(delta)
     folder = RunFolder.open(run)
     folder.require_complete("match")
     members = CliqueMembers(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import shlex
 import sqlite3
 import threading
 from collections import Counter
@@ -122,7 +123,9 @@ class Annotations:
         """Open the annotations to read them. Raises RunError if there are none, or none of the run with this ``digest``."""
         path = run / FILE
         if not path.exists():
-            raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
+            raise RunError(
+                f"{run} has no annotations yet: memcore annotate {shlex.quote(str(run))} makes them"
+            )
         connection = _connect(path)
         opened = cls(connection, path)
         try:

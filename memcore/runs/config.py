@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
+from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
+from memcore.system.places import where
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -44,7 +45,7 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour (#rrggbb or r,g,b) under transparent
     pixels of stored images; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
     distance, so that other thresholds can be evaluated later.
     """
@@ -75,7 +76,7 @@ class Config:
     background: Annotated[
         str,
         Option(
-            "colour under transparent pixels, as #ffffff; without it such images are quarantined",
+            "colour under transparent pixels, as #ffffff or 255,255,255; without it such images are quarantined",
             "colour",
             use="stored",
         ),
@@ -95,7 +96,7 @@ class Config:
     prompts: Annotated[
         str,
         Option(
-            "text file, one prompt a line, or Parquet with a column prompt, caption or text",
+            ".txt with one prompt a line; or .csv, .tsv, .jsonl or .parquet with a column prompt, caption or text",
             "file",
             use="sampled",
         ),
@@ -158,7 +159,7 @@ class Config:
     height: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     width: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     dtype: Annotated[DtypeName, Option("the model's numbers", use="sampled")] = "float32"
-    device: Annotated[str, Option("cpu or cuda", use="sampled")] = "cpu"
+    device: Annotated[str, Option("cpu, cuda, or one of several GPUs: cuda:1", use="sampled")] = "cpu"
     threshold: Annotated[float, Option("tiled l2 of an edge, in [0, 1]", "distance")] = DEFAULT_THRESHOLD
     grid: Annotated[tuple[int, int], Option("tiles", "rows columns")] = (4, 4)
     min_clique: Annotated[int, Option("generations that make a finding", "images")] = DEFAULT_MIN_CLIQUE
@@ -212,8 +213,7 @@ class Config:
                 raise ConfigError(
                     f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
                 )
-        if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
-            raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        self._check_background()
         parse_options(self.sampler_options)
         if self.sampler_options and not self.sampler:
             raise ConfigError("sampler_options are given, but no sampler to make with them")
@@ -226,6 +226,17 @@ class Config:
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
         return idle if self.edges_up_to else [*idle, "edges_up_to"]
+
+    def _check_background(self) -> None:
+        """Bring the colour into its one form, so that a run does not depend on how it was written."""
+        if not self.background:
+            return
+        try:
+            colour = parse_colour(self.background)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not self.background.startswith("#"):
+            object.__setattr__(self, "background", f"#{bytes(colour).hex()}")
 
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
@@ -271,8 +282,7 @@ class Config:
         """Return ``background`` as red, green and blue; None if none is declared."""
         if not self.background:
             return None
-        red, green, blue = bytes.fromhex(self.background[1:])
-        return red, green, blue
+        return parse_colour(self.background)
 
     def describe_screen(self) -> dict[str, Any]:
         """Return what ``run.toml`` says of the screen; nothing if there is none."""
@@ -336,7 +346,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError(f"the configuration file {path} does not exist") from None
+        raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 

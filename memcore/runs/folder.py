@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,7 +120,8 @@ class RunFolder:
         if isinstance(self.storage, LocalStorage):
             return self.storage.path
         raise RunError(
-            f"{self.place} is not a folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
+            f"{self.place} is not a folder of this machine: copy it first, with "
+            f"memcore fetch {shlex.quote(self.place)} FOLDER"
         )
 
     @classmethod

@@ -17,6 +17,7 @@ from typing import IO, Any
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.sources import arrow
 from memcore.sources.names import NAMES
+from memcore.system import places
 
 #: What is read; anything else is refused.
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -87,6 +88,8 @@ class TextList:
                     yield from self._of_table(file, "," if suffix == ".csv" else "\t")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._named} is not UTF-8: {error}") from None
+        except FileNotFoundError:
+            raise ConfigError(f"{self._named} does not exist{places.where(self.path)}") from None
         except (OSError, csv.Error) as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 
