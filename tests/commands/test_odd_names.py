@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -16,6 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+try:
+    import fcntl
+except ImportError:  # no flock on this system
+    fcntl = None  # type: ignore[assignment]
+
 from memcore.annotate.gallery import Gallery
 from memcore.audit import run_audit
 from memcore.cli import COMMANDS, main
@@ -26,29 +32,18 @@ from tests.support import inline_pool
 
 #: What a file or folder is called.
 NAMES = {
-    "plain": "plain",
     "space": " my  run ",
-    "apostrophe": "o'run",
-    "quotes": 'a "b"',
-    "hash": "a#b",
-    "percent": "100%done %20",
-    "newline": "a\nb",
-    "return": "a\rb",
-    "tab": "a\tb",
-    "shell": "$HOME `x`;&|",
-    "glob": "[a]*?",
-    "backslash": "a\\b",
-    "colon": "a:b=c,d",
-    "markup": "<b>&amp;{{ x }}",
+    "signs": """o'run "b" a#b 100%done %20 $HOME `x`;&| [a]*? a:b=c,d <b>&amp;{{ x }}""",
+    "lines": "a\nb\rc\td",
+    "backslash": "a\\b\\n",
     "hidden": ".hidden",
     "dots": "...",
     "dash": "--run",
-    "letters": "狐 é",
-    "emoji": "🦊",
+    "letters": "狐 é 🦊",
     "latin-1": os.fsdecode(b"caf\xe9"),
 }
 if sys.platform in ("darwin", "win32"):
-    NAMES = {key: name for key, name in NAMES.items() if key in ("plain", "space", "letters")}
+    NAMES = {key: name for key, name in NAMES.items() if key in ("space", "letters")}
 
 #: Commands without a run, an index or images: of these a test would show nothing.
 WITHOUT_PLACES = {"bench", "completion", "info"}
@@ -86,10 +81,10 @@ def make_sets(root: Path, name: str) -> None:
     for i in range(12):
         noisy = np.clip(copied.astype(int) + rng.integers(-3, 4, copied.shape), 0, 255)
         (generations / f"{i}.png").write_bytes(png(noisy.astype(np.uint8)))
-    (train / f"{name}.png").write_bytes(png(copied))
-    (train / f"{name}.txt").write_text("a fox")
-    (train / "twin.png").write_bytes(png(copied))
-    (train / "other.png").write_bytes(png(other))
+    for folder, stem, image in (("1", name, copied), ("2", "twin", copied), ("3", "other", other)):
+        (train / folder).mkdir()
+        (train / folder / f"{stem}.png").write_bytes(png(image))
+    (train / "1" / f"{name}.txt").write_text("a fox")
     with tarfile.open(root / f"{name}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
         for stem, image in ((name, copied), ("other", other)):
             member, data = tarfile.TarInfo(f"{stem}.png"), png(image)
@@ -160,12 +155,12 @@ def words(place: Place) -> Iterator[tuple[str, list[str]]]:
     yield "fetch", ["fetch", f"file://{run}", path("copies", name)]
 
 
-def do_all(place: Place) -> Place:
-    """Do every command there, in order."""
+def do_all(place: Place, *more: str, **console: Any) -> Place:
+    """Do every command there, in order, with ``more`` flags."""
     for label, line in words(place):
         if label == "annotate":
             judge(Path(line[1]))
-        place.told[label] = call(line, place)
+        place.told[label] = call(line, place, *more, **console)
     return place
 
 
@@ -179,27 +174,47 @@ def judge(run: Path) -> None:
                 annotations.append(f"{annotator}-{item.item}", annotator, item.item, "copy")
 
 
-def call(line: list[str], place: Place) -> Told:
-    """Run a command in this process, in the folder of the files."""
-    out, err = io.StringIO(), io.StringIO()
+def call(line: list[str], place: Place, *more: str, encoding: str = "utf-8", locks: bool = True) -> Told:
+    """Run a command in this process, in the folder of the files, on a console of that encoding."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_audit, "make_pool", inline_pool.make_pool)
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
+        if not locks and fcntl is not None:
+            patch.setattr(fcntl, "flock", refuse)
         patch.chdir(place.root / "files")
-        code = main([*line, "--json"])
-    return Told(code, out.getvalue(), err.getvalue())
+        code = main([*line, *more])
+    out.flush(), err.flush()
+    said = [stream.buffer.getvalue().decode(encoding) for stream in (out, err)]  # type: ignore[attr-defined]
+    return Told(code, *said)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """What the commands say where every name is a plain word."""
-    return do_all(Place("plain", tmp_path_factory.mktemp("plain")))
+    return do_all(Place("plain", tmp_path_factory.mktemp("plain")), "--json")
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return do_all(Place(NAMES[request.param], tmp_path_factory.mktemp("odd")))
+    return do_all(Place(NAMES[request.param], tmp_path_factory.mktemp("odd")), "--json")
+
+
+@pytest.fixture(scope="module", params=["ascii", "cp1252"])
+def foreign(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The commands on a console that lacks the letters of the names, whose lines are for people."""
+    return do_all(Place("狐 é", tmp_path_factory.mktemp("console")), encoding=request.param)
+
+
+@pytest.fixture(scope="module")
+def lockless(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The commands on a file system without flock."""
+    return do_all(Place("plain", tmp_path_factory.mktemp("locks")), "--json", locks=False)
 
 
 LABELS = [label for label, _ in words(Place("", Path()))]
@@ -226,6 +241,19 @@ def test_a_command_takes_the_name(label: str, place: Place, plain: Place) -> Non
         assert counts(json.loads(told.out)) == counts(json.loads(expected.out))
 
 
+@pytest.mark.parametrize("label", LABELS)
+def test_a_command_speaks_to_a_console_that_lacks_letters(label: str, foreign: Place, plain: Place) -> None:
+    told = foreign.told[label]
+    assert told.code == plain.told[label].code, told.err
+    assert told.out or label == "fetch"
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_command_works_without_locks(label: str, lockless: Place, plain: Place) -> None:
+    assert lockless.told[label].code == plain.told[label].code, lockless.told[label].err
+
+
 def test_a_finding_and_its_match_are_the_same(place: Place, plain: Place) -> None:
     def rows(there: Place) -> list[Any]:
         run = RunFolder.open(there.path("runs", there.name))
@@ -236,7 +264,8 @@ def test_a_finding_and_its_match_are_the_same(place: Place, plain: Place) -> Non
     run = RunFolder.open(place.path("runs", place.name))
     assert [row["prompt"] for row in run.findings()] == [shown(place.name)]
     (match,) = run.matches() or []
-    assert {n["name"].rpartition(".")[0] for n in match["neighbors"]} == {shown(place.name), "twin", "other"}
+    named = {f"1/{shown(place.name)}.png", "2/twin.png", "3/other.png"}
+    assert {neighbor["name"] for neighbor in match["neighbors"]} == named
 
 
 def test_every_command_with_a_place_is_tried() -> None:
