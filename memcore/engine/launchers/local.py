@@ -39,7 +39,8 @@ def check_program() -> None:
         os._exit(NO_GUARD)
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    if file is not None and getattr(main, "__spec__", None) is None and not os.path.isfile(file):
+    imported = file is not None and getattr(main, "__spec__", None) is None and not hasattr(sys, "frozen")
+    if imported and not os.path.isfile(str(file)):
         raise ConfigError(
             f"workers are processes that import the program, and cannot import {file}: save the program as a file, or "
             "start memcore from the command line"
