@@ -150,7 +150,8 @@ def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
     if n < k:
         raise ArgumentValueError(_too_many(n, k))
     ssd, indices = gpu.knn(left.pixels, right.pixels, k)
-    return Neighbors((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+    tensors: tuple[Any, Any, Any] = ((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+    return Neighbors(*tensors)
 
 
 def _check_block(left: ImageArray, right: ImageArray) -> None:

@@ -128,10 +128,9 @@ class TextList:
             import pyarrow.parquet as parquet
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
-        with _open_plain(self.path):
-            pass
         try:
-            with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            # opened here, since pyarrow takes no path that is not UTF-8
+            with _open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):

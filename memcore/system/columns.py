@@ -40,11 +40,14 @@ def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    with path.open("rb") as file:  # pyarrow takes no path that is not UTF-8
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return rows
 
 
 def take(path: Path, column: str, rows: Any) -> list[str | None]:
     """Return the values of some rows of a column."""
-    values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
+    with path.open("rb") as file:
+        table = pq.read_table(file, columns=[column])
+    values: list[str | None] = table.column(0).take(rows).to_pylist()
     return values
