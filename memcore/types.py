@@ -7,13 +7,16 @@ import enum
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.interop import as_array, is_torch
+
+if TYPE_CHECKING:
+    import torch
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "gpu"]
 Output: TypeAlias = Literal["distance", "ssd"]
@@ -278,14 +281,33 @@ class Neighbors:
     ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (int64 in torch).
     """
 
-    distances: Any
-    indices: Any
-    ssd: Any
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    ssd: NDArray[np.unsignedinteger[Any]]
 
     def __repr__(self) -> str:
         """Return one line, without the arrays."""
         queries, k = self.indices.shape
         return f"Neighbors(queries={queries}, k={k})"
+
+
+class TensorNeighbors(Protocol):
+    """The type of the ``Neighbors`` of torch tensors, for type checkers: its arrays are tensors on the queries' device."""
+
+    @property
+    def distances(self) -> torch.Tensor:
+        """Return (Q, k) float32 in [0, 1]."""
+        ...
+
+    @property
+    def indices(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
+
+    @property
+    def ssd(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
         prompts = list(read_prompts(Path(config.prompts)))
+    if not prompts:
+        raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,

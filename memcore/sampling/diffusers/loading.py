@@ -15,6 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from memcore.errors import ArgumentValueError, ConfigError
+from memcore.system.places import where
 
 
 def load_pipeline(
@@ -38,7 +39,7 @@ def load_pipeline(
             pipe = DiffusionPipeline.from_pretrained(model, **chosen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = _variant_hint(model, variant)
+        hint = _variant_hint(model, variant) if Path(model).exists() else where(model)
         raise ConfigError(
             f"model={model!r} cannot be loaded as a diffusers pipeline: {first}{hint}"
         ) from error
