@@ -238,7 +238,9 @@ def counts(value: Any) -> Any:
     """Return a command's answer without its texts, times and sizes: what must not depend on a name."""
     if isinstance(value, dict):
         kept = {
-            key: counts(held) for key, held in value.items() if key not in ("seconds", "sources", "measured")
+            key: counts(held)
+            for key, held in value.items()
+            if key not in ("seconds", "sources", "measured", "made_from")
         }
         return {key: held for key, held in kept.items() if held is not None}
     if isinstance(value, list):

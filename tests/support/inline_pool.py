@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic
 
 from memcore.engine.launchers.base import Event, Pool, Resources
-from memcore.engine.task import F, Work
+from memcore.engine.task import F, Work, ignore_progress
 from memcore.engine.worker import Worker
 
 
@@ -26,7 +26,7 @@ class InlinePool(Generic[F]):
 
     def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
         self._events.append(
-            Event(worker, *self._worker.do(folder, task, lambda count: None, checkpoint_seconds))
+            Event(worker, *self._worker.do(folder, task, ignore_progress, checkpoint_seconds))
         )
 
     def events(self) -> list[Event]:
