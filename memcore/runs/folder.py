@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
+from memcore.engine.journal import Journal, Sync
 from memcore.errors import ConfigError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
@@ -243,6 +244,10 @@ class RunFolder:
                 "detail": redact(text),
             }
             return ShardRecord(quarantine=[note])
+
+    def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
+        """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
+        return Journal(self.storage, shard.task, self.digest, sync=sync)
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""
