@@ -43,26 +43,11 @@ def read_part(text: str | None) -> tuple[int, int] | None:
     return k, n
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Return height and width of HxW.
-
-    >>> read_size("512x256")
-    (512, 256)
-    """
-    if text is None:
-        return None
-    try:
-        height, width = (int(v) for v in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"resize must look like 512x512 (height x width), got {text!r}") from None
-    return height, width
-
-
 def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Return red, green and blue of #rrggbb or R,G,B.
+    """Return red, green and blue of R,G,B or of #rrggbb.
 
-    >>> read_colour("255,0,0")
-    (255, 0, 0)
+    >>> read_colour("255,0,0"), read_colour("#ff0000")
+    ((255, 0, 0), (255, 0, 0))
     """
     if text is None:
         return None
