@@ -27,6 +27,7 @@ from memcore.commands import (
     plan,
     prompts,
     report,
+    show,
     status,
     study,
 )
@@ -39,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     demo,
     audit,
     filter,
+    show,
     match,
     annotate,
     evaluate,

@@ -134,5 +134,6 @@ class AuditJob:
             int(m["generated"]) if self._total is not None else each * int(m["prompts"])
             for m in folder.manifests()
         )
-        label = f"audit {folder.place.rstrip('/').rpartition('/')[2]}"
+        command = "audit" if self._total is None else "filter"
+        label = f"{command} {folder.place.rstrip('/').rpartition('/')[2]}"
         return Progress(whole, label, done=done, quiet=self._quiet)

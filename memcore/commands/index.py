@@ -12,6 +12,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import read_colour, read_size
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 NAME = "index"
 HELP = "sketch a training set, for an exact search at any size"
@@ -71,8 +72,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     opened = Index.open(arguments.index, verify=arguments.verify)
     result = opened.describe()
     lines = [
-        f"{len(opened)} images of {'x'.join(map(str, opened.image_shape))} in {len(opened.shards)} shards, "
-        f"{result['unreadable']} unreadable"
+        f"{count(len(opened), 'image')} of {'x'.join(map(str, opened.image_shape))} in "
+        f"{count(len(opened.shards), 'shard')}, {result['unreadable']:,} unreadable"
     ]
     if result["resize"]:
         r = result["resize"]
@@ -122,7 +123,7 @@ class _ImageCount:
 
     def __call__(self, images: int, broken: int) -> None:
         now = time.monotonic()
-        self._last = f"{images} images, {broken} unreadable, {now - self._started:.0f} s"
+        self._last = f"{count(images, 'image')}, {broken:,} unreadable, {now - self._started:.0f} s"
         if now - self._shown < (0.2 if self._live else 30):
             return
         self._shown = now

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive, verdict_code
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.runs.rows import MatchRow
@@ -81,8 +82,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     }
     near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
     lines = [
-        f"{extracted} of {len(rows)} findings are copies of a training image "
-        f"({near}, {compared:,} training images compared)",
+        f"{extracted:,} of {count(len(rows), 'finding')} {'is a copy' if extracted == 1 else 'are copies'} of a training "
+        f"image ({near}, {count(compared, 'training image')} compared)",
         *_eidetic_lines(rows, match.get("copies") is not None),
         *not_decided_lines(gaps),
     ]

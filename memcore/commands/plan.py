@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memcore.commands._answer import Answer
 from memcore.errors import ConfigError
-from memcore.system.units import format_bytes, format_hours, format_seconds
+from memcore.system.units import count, format_bytes, format_hours, format_seconds
 
 if TYPE_CHECKING:
     from memcore.audit.estimate import Plan
@@ -84,9 +84,9 @@ def _measured_lines(plan: Plan) -> list[str]:
     low, high = format_seconds(m["image_low"]), format_seconds(m["image_high"])
     graph = f"a prompt's distances and cliques {format_seconds(m['graph'])}"
     lines = [
-        f"measured with one worker on this machine, {m['images']} images of {height}x{width}x{channels}:",
+        f"measured with one worker on this machine, {count(m['images'], 'image')} of {height}x{width}x{channels}:",
         f"  an image {format_seconds(m['image'])} ({low} to {high}){decoder}",
-        f"  {graph} (measured with {m['graph_images']} images)",
+        f"  {graph} (measured with {count(m['graph_images'], 'image')})",
         f"  loading {format_seconds(m['load'])}, an image as PNG {format_seconds(m['png'])} and {m['png_bytes']:,} bytes",
     ]
     if m["screen"] is not None:
@@ -102,15 +102,15 @@ def _budget_lines(plan: Plan) -> list[str]:
         low, high = format_hours(budget["worker_hours_low"]), format_hours(budget["worker_hours_high"])
         lines += [
             "",
-            f"{name}{mark}: {plan['prompts']:,} prompts, {budget['images']:,} images{saved}",
+            f"{name}{mark}: {count(plan['prompts'], 'prompt')}, {count(budget['images'], 'image')}{saved}",
             f"  work of one worker {format_hours(budget['worker_hours'])} ({low} to {high})",
-            f"  {budget['files']:,} files, {format_bytes(budget['bytes'])}",
+            f"  {count(budget['files'], 'file')}, {format_bytes(budget['bytes'])}",
         ]
         for launcher, way in budget["launchers"].items():
             cost = "" if way["cost"] is None else f", cost {way['cost']:,.2f}"
-            machines = f"{way['machines']} machine{'s' * (way['machines'] != 1)}"
+            machines = count(way["machines"], "machine")
             hours = format_hours(way["hours"])
-            lines.append(f"  {launcher:5} {machines}, {way['workers']} workers: {hours}{cost}")
+            lines.append(f"  {launcher:5} {machines}, {count(way['workers'], 'worker')}: {hours}{cost}")
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.duplicates.most_duplicated import PromptsRecord
@@ -63,13 +64,13 @@ def run(arguments: argparse.Namespace) -> Answer:
     grouped = _by_images if arguments.index is not None else _by_embeddings
     result = grouped(arguments, options)
     lines = [
-        f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "
-        f"{result['largest']} images"
+        f"{count(result['prompts'], 'prompt')} of {count(result['groups'], 'group')} of duplicates; the largest has "
+        f"{count(result['largest'], 'image')}"
     ]
     if result["without_caption"] or result["repeated_captions"]:
         lines.append(
-            f"left out: {result['without_caption']} groups without a caption, "
-            f"{result['repeated_captions']} captions that another group has"
+            f"left out: {count(result['without_caption'], 'group')} without a caption, "
+            f"{count(result['repeated_captions'], 'caption')} of another group"
         )
     coverage = result.get("coverage")
     if coverage is not None:

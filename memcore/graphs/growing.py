@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.graphs.findings import largest_clique, search_findings
 from memcore.types import Finding, Graph, Images
 
 #: Nodes of a clique search for a budget's decision. A search that needs more is not proven there, and its prompt continues.
@@ -57,7 +58,7 @@ class GraphOutcome:
     ``pixels(index)`` reads a generation (H, W, C), copied to the CPU, until the prompt is dropped; excluded ones were not
     kept. ``pairs`` is the graph with all its pairs, and None where it never left its device.
     ``upper`` is the most members that a clique beside the findings can have: ``min_clique`` or more only where the search
-    ended at its limit.
+    ended at its limit. ``largest`` is the size of the largest clique that was found, also of one below ``min_clique``.
     """
 
     generated: int
@@ -67,6 +68,7 @@ class GraphOutcome:
     pairs: Graph | None
     pixels: Callable[[int], NDArray[np.uint8]]
     upper: int
+    largest: int
 
 
 class GrowingGraphs(Protocol):
@@ -94,3 +96,15 @@ class GrowingGraphs(Protocol):
     def drop(self, prompt_id: int) -> None:
         """Free a prompt's images; a prompt that was never begun is no error."""
         ...
+
+
+def search_all(graph: Graph, settings: GraphSettings) -> tuple[list[Finding], int, int]:
+    """Return a graph's findings, the most members of a clique beside them, and the size of the largest one found.
+
+    Without a finding the largest clique is searched with fewer nodes: it decides nothing.
+    """
+    found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
+    if found:
+        return found, upper, found[0].size
+    limit = min(settings.node_limit, DECISION_NODES)
+    return found, upper, largest_clique(graph, node_limit=limit)[0]

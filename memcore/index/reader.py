@@ -92,6 +92,13 @@ class Index:
         self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shape = "x".join(map(str, self.image_shape))
+        return (
+            f"Index({str(self.path)!r}, images={len(self)}, image_shape={shape}, shards={len(self.shards)})"
+        )
+
     @classmethod
     def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
         """Open an index that is complete.

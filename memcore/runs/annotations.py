@@ -84,6 +84,10 @@ class Annotations:
         self._lock = threading.Lock()  # a transaction belongs to the connection, not to a thread
         self.path = path
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Annotations({str(self.path)!r})"
+
     @classmethod
     def create(cls, run: Path, digest: str, items: Sequence[tuple[int, int]]) -> Annotations:
         """Open RUN/annotations.sqlite, or make it for these (prompt_id, clique) in rank order.

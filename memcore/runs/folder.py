@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
-from memcore.errors import ConfigError, MissingExtraError, RunError
+from memcore.errors import ConfigError, MemcoreError, MissingExtraError, RunError
+from memcore.notebook import html_table
 from memcore.runs import layout
 from memcore.runs.config import Config, from_mapping
+from memcore.runs.finding_rows import FindingRows
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.pictures import png_bytes
 from memcore.runs.prompts import PromptList, Prompts, scan_prompts
@@ -103,6 +105,22 @@ class RunFolder:
         self.meta = meta
         self.prompts = prompts
         self._shards: list[Shard] = []
+
+    def __repr__(self) -> str:
+        """Return one line; nothing is read for it."""
+        return f"RunFolder({self.place!r}, prompts={len(self.prompts)}, source={self.config.source!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how far the run is, and its findings."""
+        columns = ["prompt_id", "prompt", "size", "generated", "mean_distance"]
+        try:
+            done = sum(len(shard.prompt_ids) for shard in self.done())
+            rows = FindingRows(self.iter_findings(columns))._repr_html_()
+        except (MemcoreError, OSError) as error:
+            rows = html_table([["error", error]])
+            done = 0
+        about = [["run", self.place], ["prompts done", f"{done:,} of {len(self.prompts):,}"]]
+        return html_table(about) + rows
 
     def __reduce__(self) -> tuple[type[RunFolder], tuple[Storage, Config, str, Mapping[str, Any], Prompts]]:
         """Pickle what was read, so that a worker opens nothing again."""
@@ -286,9 +304,9 @@ class RunFolder:
             for batch in table.to_batches(8 if "pairs" in table.schema.names else 1000):
                 yield from batch.to_pylist()
 
-    def findings(self) -> list[FindingRow]:
-        """Return the rows of all finished shards as a list: for runs that fit into memory."""
-        return list(self.iter_findings())
+    def findings(self) -> FindingRows:
+        """Return the rows of all finished shards as a list, which a notebook shows as a table: for runs that fit into memory."""
+        return FindingRows(self.iter_findings())
 
     def iter_quarantine(self) -> Iterator[QuarantineRow]:
         """Yield the quarantine's entries of all finished shards, a shard at a time."""
@@ -328,6 +346,12 @@ class RunStart:
 
     The number of useful workers is known before a worker has said what it samples with, which the digest needs.
     """
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"RunStart({self.storage.place!r}, prompts={self.prompts.count}, exists={self.run is not None})"
+        )
 
     def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
         """Open the run in ``place`` if there is one (or take an opened one), and read the prompts.

@@ -122,6 +122,10 @@ class Prompts(Sequence[str]):
         """Pickle how the file is opened, not what was read."""
         return Prompts, (self._open_file, self._count, self._place)
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Prompts(count={self._count}, run={self._place!r})"
+
     def __len__(self) -> int:
         """Return the number of prompts."""
         return self._count

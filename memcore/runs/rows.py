@@ -1,8 +1,8 @@
 """The rows of a run's files as types: every column is declared here, once.
 
 ``memcore.runs.schema`` derives the Parquet schemas from these classes: a field is a column, in order of declaration.
-Whole numbers state their width; ``SINCE_2`` marks a column that runs of format 1 may lack, and which is null there.
-docs/formats.md says what each column means.
+Whole numbers state their width; ``SINCE_2`` and ``SINCE_3`` mark a column that runs of earlier formats may lack, and
+which is null there. docs/formats.md says what each column means.
 """
 
 # No "from __future__ import annotations": the classes need the annotations to separate required from optional keys.
@@ -22,10 +22,12 @@ class Mark(enum.Enum):
     """What a column's annotation says besides its type."""
 
     SINCE_2 = "format 2 always has the column, format 1 may lack it"
+    SINCE_3 = "format 3 always has the column, earlier ones may lack it"
     SCORES_FOLLOW = "the columns of the screens' scores follow this one"
 
 
 SINCE_2 = Mark.SINCE_2
+SINCE_3 = Mark.SINCE_3
 SCORES_FOLLOW = Mark.SCORES_FOLLOW
 
 
@@ -63,9 +65,11 @@ class FindingRow(TypedDict):
     size: Int32
     mean_distance: float | None
     medoid_seed: Int64 | None
+    medoid_image: Annotated[str | None, SINCE_3]
     seeds: list[Int64]
     proven: bool
     upper: Int32
+    largest: Annotated[Int32 | None, SINCE_3]
     cliques: list[CliqueRow]
     stop: Annotated[str | None, SINCE_2, SCORES_FOLLOW]
     tile_bytes: Annotated[Int64 | None, SINCE_2]
@@ -109,6 +113,7 @@ class MatchRow(TypedDict):
     adaptive: Annotated[float | None, SINCE_2]
     members_extracted: Annotated[Int32, SINCE_2]
     closest_seed: Annotated[Int64 | None, SINCE_2]
+    closest_image: Annotated[str | None, SINCE_3]
     closest_index: Annotated[Int64 | None, SINCE_2]
     closest_name: Annotated[str | None, SINCE_2]
     closest_distance: Annotated[float | None, SINCE_2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from memcore.runs import layout
 from memcore.runs.completeness import judge, not_decided_lines
 from memcore.runs.folder import RunFolder
 from memcore.storage.open import open_storage
+from memcore.system.units import count
 
 
 def is_waiting(run: str | Path) -> bool:
@@ -59,14 +61,14 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
     >>> result = {"run": "r", "complete": True, "prompts": 2, "prompts_done": 2, "shards": 1, "shards_done": 1}
     >>> result |= {"generated": 8, "images_a_second": 4.0, "seconds_left": 0.0, "findings": 1, "failed": 0}
     >>> status_lines(result | {"shards_given_up": 0, "shards_checkpointed": 0, "silent_seconds": 3.0})[0]
-    'r: done, 2 of 2 prompts (100.0 %), 1 of 1 shards, 8 images, 1 prompts with a finding'
+    'r: done, 2 of 2 prompts (100.0 %), 1 of 1 shard, 8 images, 1 prompt with a finding'
     """
     share = 100 * result["prompts_done"] / result["prompts"]
     lines = [
         f"{result['run']}: {'done' if result['complete'] else 'unfinished'}, "
-        f"{result['prompts_done']} of {result['prompts']} prompts ({share:.1f} %), "
-        f"{result['shards_done']} of {result['shards']} shards, {result['generated']} images, "
-        f"{result['findings']} prompts with a finding"
+        f"{result['prompts_done']:,} of {count(result['prompts'], 'prompt')} ({share:.1f} %), "
+        f"{result['shards_done']:,} of {count(result['shards'], 'shard')}, {count(result['generated'], 'image')}, "
+        f"{count(result['findings'], 'prompt')} with a finding"
     ]
     if result["images_a_second"] is not None and not result["complete"]:
         lines.append(
@@ -75,12 +77,13 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
     if result["silent_seconds"] is not None and not result["complete"]:
         lines.append(
             f"the last shard was finished {duration(result['silent_seconds'])} ago; "
-            f"{result['shards_checkpointed']} unfinished shards have a checkpoint"
+            f"checkpoints of {count(result['shards_checkpointed'], 'unfinished shard')}"
         )
     not_decided = not_decided_lines(result.get("not_decided", []))
     if result["failed"] and not not_decided:
         lines.append(
-            f"{result['failed']} prompts failed, {result['shards_given_up']} shards were given up (see quarantine/)"
+            f"{count(result['failed'], 'prompt')} failed, {count(result['shards_given_up'], 'shard')} given up "
+            f"(memcore show {shlex.quote(str(result['run']))} failures)"
         )
     return [*lines, *not_decided]
 

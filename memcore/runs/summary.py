@@ -9,6 +9,7 @@ from typing import Any
 from memcore.runs.completeness import judge
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
+from memcore.runs.shared_seeds import SharedSeeds
 from memcore.types import PromptStatus
 
 
@@ -16,11 +17,13 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     """Return the counts of a run, as ``--json`` prints them."""
     count: Counter[str] = Counter()
     stops: Counter[str] = Counter()
-    for row in folder.iter_findings(["status", "generated", "excluded", "stop"]):
+    shared = SharedSeeds(folder)
+    for row in folder.iter_findings(["prompt_id", "status", "generated", "excluded", "stop"]):
         count["done"] += 1
         count[row["status"]] += 1
         count["generated"] += int(row["generated"])
         count["excluded"] += int(row["excluded"])
+        shared.add(row["prompt_id"], int(row["generated"]))
         if row["stop"]:
             stops[str(row["stop"])] += 1
     manifests = folder.manifests()
@@ -42,6 +45,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     }
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
+    if shared.bits is not None:
+        result |= {"seed_bits": shared.bits, "seeds_shared": shared.count()}
     matches = folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})

@@ -107,6 +107,10 @@ class Batch:
     captions: Sequence[str | None] | None = None
     beside: Sequence[Beside] | None = None
 
+    def __repr__(self) -> str:
+        """Return one line, without the entries."""
+        return f"Batch(entries={len(self)})"
+
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.places)
@@ -171,6 +175,10 @@ class StoredSource(abc.ABC):
         made: Any = cls
         source: Self = made(path, **options)
         return source
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @abc.abstractmethod
     def identity(self) -> str:

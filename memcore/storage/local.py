@@ -20,6 +20,10 @@ class LocalStorage:
         self.path = path
         self.place = str(path)
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"LocalStorage({self.place!r})"
+
     def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
         """Pickle the absolute path, since another process may have another working directory."""
         return LocalStorage, (self.path.absolute(),)

@@ -20,6 +20,8 @@ from memcore.storage.local import LocalStorage
 from tests.support import report_runs
 
 ROOT = Path(__file__).parents[2]
+#: Columns of findings that came with format 3.
+SINCE_3 = ["medoid_image", "largest"]
 FORMAT_2 = ROOT / "tests" / "data" / "format-2" / "finished"
 TABLES = [
     pytest.param(schema.FINDINGS, report_runs.FINDINGS, id="findings"),
@@ -40,14 +42,19 @@ def test_derived_schemas_are_the_format(derived: pa.Schema, stated: pa.Schema) -
 )
 def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Path) -> None:
     table = read_parquet(file.read_bytes())
+    assert [name for name in report_runs.FINDINGS.names if name not in table.schema.names] == SINCE_3
+    for name in SINCE_3:
+        position = report_runs.FINDINGS.get_field_index(name)
+        field = report_runs.FINDINGS.field(name)
+        table = table.add_column(position, field, pa.nulls(table.num_rows, field.type))
     assert table.schema.equals(report_runs.FINDINGS)
     again = tables.rows_to_table(tables.table_to_rows(table))
     plain = pa.Table.from_pylist(table.to_pylist(), schema=report_runs.FINDINGS)
     assert tables.parquet_bytes(again) == tables.parquet_bytes(plain)
 
 
-def test_columns_that_format_1_may_lack() -> None:
-    assert schema.added_columns(FindingRow) == {"stop", *SCORES, "tile_bytes", "pairs"}
+def test_columns_that_earlier_formats_may_lack() -> None:
+    assert schema.added_columns(FindingRow) == {"stop", *SCORES, "tile_bytes", "pairs", *SINCE_3}
     assert schema.added_columns(QuarantineRow) == set()
     assert schema.added_columns(MatchRow) == set(
         schema.MATCHES.names[schema.MATCHES.names.index("adaptive") :]

@@ -84,6 +84,9 @@ class DiffusersSampler:
         From ``sample``: the pipeline raised, or its answer is not images in [0, 1].
     """
 
+    #: torch's generator on the CPU, which makes each image's noise, reads the lower 32 bits of a seed.
+    seed_bits = 32
+
     def __init__(
         self,
         pipe: Any,
@@ -146,6 +149,12 @@ class DiffusersSampler:
             model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
         )
         return cls(pipe, **options)
+
+    def __repr__(self) -> str:
+        """Return one line; nothing is sampled or digested for it."""
+        scale = next((f", {n}={v}" for n, v in self._call.items() if n.endswith("guidance_scale")), "")
+        name, device = type(self._pipe).__name__, self._device
+        return f"DiffusersSampler({name}, steps={self.steps}{scale}, batch_size={self.batch_size}, device={str(device)!r})"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
