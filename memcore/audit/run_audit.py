@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from memcore.audit.source import stored_prompts
+from memcore.audit.source import check_model, stored_prompts
 from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
 from memcore.engine.launchers import make_pool
@@ -19,6 +19,7 @@ from memcore.runs.prompts import read_prompts
 from memcore.sampling.protocol import Sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
+from memcore.system.progress import say
 
 
 def audit(
@@ -62,6 +63,9 @@ def audit(
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
     most = processors() if config.device == "cpu" else 1
     job = AuditJob(run, config, named, retry=retry, retry_failed=retry_failed, quiet=quiet)
+    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
+        check_model(config.model)
+    say(f"loading {config.model or config.sampler}", quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)

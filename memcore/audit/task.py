@@ -25,7 +25,8 @@ class AuditWork:
         self._config = config
         self._source = source
         self._threads: int | None = None
-        self._watch = SamplerWatch()
+        # of several workers each would say it: the command's answer counts these prompts
+        self._watch = SamplerWatch(untold=() if source is not None else ("long-prompt",))
 
     def prepare(self, threads: int | None) -> Identity:
         """Make the source that the configuration names."""

@@ -14,6 +14,11 @@ from memcore.commands._submit import submitted
 if TYPE_CHECKING:
     from memcore.runs.folder import RunFolder
 
+EXAMPLES = (
+    "memcore audit RUN --model FOLDER --prompts prompts.txt --steps 50 --guidance-scale 7.5",
+    "memcore audit RUN --sampler mine:make --prompts prompts.csv --generations 100",
+    "memcore audit RUN --config audit.toml --workers 4",
+)
 NAME = "audit"
 HELP = "sample a model, build a graph of each prompt's images, find cliques"
 RUN_HELP = "the run's folder or URL; an existing run is resumed"
@@ -96,8 +101,13 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
             f"{count(shared, 'image')} shared the seed of another prompt's image: the sampler takes "
             f"{count(result['seed_bits'], 'bit')} of a seed. Prompts are never compared with each other"
         )
+    if long := result["quarantine_reasons"].get("long-prompt"):
+        lines.append(
+            f"{count(long, 'prompt')} with more tokens than the model reads: what is cut off changes no image (long-prompt)"
+        )
     if result["quarantined"]:
-        lines.append(f"{count(result['quarantined'], 'entry', 'entries')} in the quarantine")
+        reasons = ", ".join(f"{number:,} {reason}" for reason, number in result["quarantine_reasons"].items())
+        lines.append(f"{count(result['quarantined'], 'entry', 'entries')} in the quarantine: {reasons}")
     if result["shards_given_up"]:
         lines.append(
             f"{count(result['shards_given_up'], 'shard')} failed three times and had to be given up; "

@@ -15,6 +15,10 @@ from memcore.system.units import count
 if TYPE_CHECKING:
     from memcore.runs.rows import MatchRow
 
+EXAMPLES = (
+    "memcore match RUN --training train/",
+    "memcore match RUN --index INDEX --distance tiled_l2 --delta 0.1",
+)
 NAME = "match"
 HELP = "compare the findings with a training set"
 

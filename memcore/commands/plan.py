@@ -39,10 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
-    from memcore.audit.source import stored_prompts
+    from memcore.audit.source import check_model, stored_prompts
     from memcore.runs.config import from_mapping, read_toml
     from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
+    from memcore.system.progress import say
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")
@@ -58,6 +59,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
         prompts = list(read_prompts(Path(config.prompts)))
+        if not prompts:
+            raise ConfigError(f"there is not a single prompt in {config.prompts}")
+        if config.source == "diffusers":
+            check_model(config.model)
+        say(f"loading {config.model or config.sampler}", quiet=False)
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,

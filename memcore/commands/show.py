@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from memcore.commands._table import Column
     from memcore.runs.folder import RunFolder
 
+EXAMPLES = (
+    "memcore show RUN",
+    "memcore show RUN failures --limit 0",
+    "memcore show RUN matches --format csv > matches.csv",
+    "memcore show prompts.parquet",
+)
 NAME = "show"
 HELP = "list a run's findings, matches, quarantine or failures, as text, CSV or JSON"
 _LISTS = ("findings", "matches", "quarantine", "failures", "groups")

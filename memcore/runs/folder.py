@@ -305,7 +305,7 @@ class RunFolder:
                 yield from batch.to_pylist()
 
     def findings(self) -> FindingRows:
-        """Return the rows of all finished shards as a list, which a notebook shows as a table: for runs that fit into memory."""
+        """Return the rows of all finished shards as a list, a table in a notebook: for runs that fit into memory."""
         return FindingRows(self.iter_findings())
 
     def iter_quarantine(self) -> Iterator[QuarantineRow]:
@@ -369,6 +369,8 @@ class RunStart:
         self.prompts: PromptList = scan_prompts(prompts, self._copy)
         if not self.prompts.count:
             raise ConfigError("there is not a single prompt")
+        if self.run is not None:
+            self._check_before_loading(self.run)
 
     def _open(self) -> RunFolder | None:
         return RunFolder.open_storage(self.storage) if self.storage.exists(layout.RUN) else None
@@ -392,17 +394,30 @@ class RunStart:
         self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
         return RunFolder.open_storage(self.storage)
 
+    def _check_before_loading(self, run: RunFolder) -> None:
+        """Refuse what is known without the sampler: an earlier format, another configuration, other prompts."""
+        self._check_format(run)
+        told = run.meta["prompts"].get("digest", "")
+        if run.config.digest("", told) != self.config.digest("", self.prompts.digest):
+            same = run.meta["sampler"]["describe"]
+            raise ConfigError(
+                explain_difference(run.place, run.meta, run.config, self.config, same, self.prompts)
+            )
+
     def _check(self, run: RunFolder, digest: str, describe: Mapping[str, str]) -> None:
         """Raise RunError or ConfigError unless the run can be resumed."""
+        self._check_format(run)
+        if run.digest != digest:
+            raise ConfigError(
+                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
+            )
+
+    def _check_format(self, run: RunFolder) -> None:
         found = run.meta["run"]["format"]
         if found != FORMAT:
             raise RunError(
                 f"{run.place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
                 "read, but only that version resumes it. Finish it there, or start again in another folder"
-            )
-        if run.digest != digest:
-            raise ConfigError(
-                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
             )
 
 

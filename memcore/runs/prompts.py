@@ -13,7 +13,7 @@ from typing import IO, Any, overload
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
-from memcore.sources.text import ListCounts, TextList
+from memcore.sources.text import TextList
 
 try:
     import pyarrow as pa
@@ -64,6 +64,7 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
     True
     """
     count = 0
+    seen: set[int] = set()
     digest = hashlib.sha256(b"[")
 
     def checked() -> Iterator[str]:
@@ -72,6 +73,7 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
             _check(prompt, count)
             digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
             count += 1
+            seen.add(hash(prompt))
             yield prompt
 
     if copy is None:
@@ -79,8 +81,8 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
     else:
         _write_parquet(checked(), copy)
     digest.update(b"]")
-    told = prompts.counts if isinstance(prompts, TextList) else ListCounts()
-    return PromptList(count, digest.hexdigest(), told.blank, told.repeated)
+    blank = prompts.counts.blank if isinstance(prompts, TextList) else 0
+    return PromptList(count, digest.hexdigest(), blank, count - len(seen))
 
 
 def _check(prompt: Any, number: int) -> None:

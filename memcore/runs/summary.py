@@ -27,6 +27,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         if row["stop"]:
             stops[str(row["stop"])] += 1
     manifests = folder.manifests()
+    reasons = Counter(str(entry["reason"]) for entry in folder.iter_quarantine())
     result: dict[str, Any] = {
         "run": folder.place,
         "digest": folder.digest,
@@ -38,7 +39,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "failed": count[PromptStatus.FAILED],
         "screened": count[PromptStatus.SCREENED],
         "stops": dict(sorted(stops.items())),
-        "quarantined": sum(1 for _ in folder.iter_quarantine()),
+        "quarantined": sum(reasons.values()),
+        "quarantine_reasons": dict(sorted(reasons.items())),
         "shards_given_up": len(folder.given_up()),
         "seconds": _seconds(manifests),
         "not_decided": judge(folder.storage, folder.meta).as_list(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,14 +52,14 @@ class _Prompt:
 
 
 class SamplerWatch:
-    """The notes of one worker, for as long as it lives."""
+    """The notes of one worker, for as long as it lives. The first of each reason is logged, except those of ``untold``."""
 
-    def __init__(self) -> None:
+    def __init__(self, untold: Iterable[str] = ()) -> None:
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
         self._varied = False
         self._since_check = 0
-        self._said: set[str] = set()
+        self._said = set(untold)
 
     def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,8 @@ from typing import IO
 from memcore.errors import RunError
 from memcore.storage.base import Part
 from memcore.system import atomic_files
+
+_LOCK = ".lock"
 
 
 class LocalStorage:
@@ -76,14 +79,27 @@ class LocalStorage:
         """Hold the lock. Raises RunError if another process of this machine holds it.
 
         A launcher of the whole excludes every other; launchers of different parts work side by side. The system releases
-        the lock of a killed process.
+        the lock of a killed process. A folder into which a launcher of the whole wrote nothing is removed again if it was
+        made here.
         """
-        atomic_files.make_folders(self.path)
+        made = atomic_files.make_folders(self.path)
         with contextlib.ExitStack() as stack:
-            _hold(stack, self.path, ".lock", shared=part is not None)
+            _hold(stack, self.path, _LOCK, shared=part is not None)
             if part is not None:
-                _hold(stack, self.path, f".lock-{part[0]}-of-{part[1]}", shared=False)
-            yield
+                _hold(stack, self.path, f"{_LOCK}-{part[0]}-of-{part[1]}", shared=False)
+            try:
+                yield
+            finally:
+                if part is None:
+                    self._leave_nothing(made)
+
+    def _leave_nothing(self, made: list[Path]) -> None:
+        """Remove the lock's file from a folder that holds nothing else, and the folders that were made for it."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self.path) == [_LOCK]:
+                (self.path / _LOCK).unlink()
+                for folder in reversed(made):
+                    folder.rmdir()
 
 
 def _hold(stack: contextlib.ExitStack, folder: Path, name: str, *, shared: bool) -> None:

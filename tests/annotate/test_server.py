@@ -145,6 +145,21 @@ def test_wrong_events_are_refused(one: Client) -> None:
     assert json.loads(one.get("/state")[2])["given"] == []
 
 
+def test_the_page_names_nothing_that_its_policy_forbids(one: Client) -> None:
+    """N-U5: an icon as data: was an error in the console."""
+    import re
+
+    status, headers, body = one.get("/")
+    assert status == 200
+    assert "img-src 'self'" in headers["content-security-policy"]
+    named = re.findall(rb"""(?:href|src)="([^"]*)\"""", body)
+    assert len(named) == 3
+    for address in named:
+        assert address.startswith(b"/"), address
+        assert one.get(address.decode())[0] in (200, 204)
+    assert Client(one.server).get("/favicon.ico")[0] == 204, "browsers ask for it on every page"
+
+
 def test_images_only_by_number(one: Client) -> None:
     shown = json.loads(one.get("/state")[2])["items"]
     numbers = [n for item in shown for n in (*item["generations"], *item["training"])]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
@@ -20,7 +19,15 @@ from memcore import arrays
 from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
-from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
+from memcore.sampling.diffusers.call import (
+    GUIDANCE,
+    SET_HERE,
+    TEXTS,
+    call_arguments,
+    call_parameters,
+    check_guidance,
+    stages,
+)
 from memcore.sampling.diffusers.first_step import watch_first_step
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screen import FirstStep, first_images, join
@@ -33,7 +40,7 @@ try:
     from memcore.sampling.diffusers.changes import find_changes
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
-    from memcore.sampling.diffusers.loading import load_pipeline
+    from memcore.sampling.diffusers.loading import check_place, find_class, load_pipeline, untold_truncation
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -108,17 +115,10 @@ class DiffusersSampler:
         self.cpu_batch = arrays.check_count(cpu_batch, "cpu_batch")
         self.cpu_threads = arrays.check_count(cpu_threads, "cpu_threads")
         self._pipe = cast(Any, pipe)
-        self._parameters = dict(inspect.signature(type(pipe).__call__).parameters)
+        self._parameters = call_parameters(type(pipe))
         self._conditional = "prompt" in self._parameters
         self._call = call_arguments(
-            type(pipe),
-            self._parameters,
-            self.steps,
-            check_guidance(guidance_scale),
-            height,
-            width,
-            negative_prompt,
-            dict(call_options or {}),
+            type(pipe), self.steps, guidance_scale, height, width, negative_prompt, call_options
         )
         self._options = _described_options(self._call)
         self._shape: tuple[int, int, int] | None = None
@@ -145,6 +145,13 @@ class DiffusersSampler:
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
         over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
+        check_place(dtype, device)
+        kind = find_class(model, revision)
+        if kind is not None and "steps" in options and "guidance_scale" in options:
+            # what its call takes is known without the weights
+            names = ("height", "width", "negative_prompt", "call_options")
+            given = {name: options[name] for name in names if name in options}
+            call_arguments(kind, options["steps"], options["guidance_scale"], **given)
         pipe = load_pipeline(
             model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
         )
@@ -229,7 +236,7 @@ class DiffusersSampler:
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
-                with torch.inference_mode(), self._repeatable():
+                with torch.inference_mode(), self._repeatable(), untold_truncation(type(self._pipe)):
                     parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
@@ -308,7 +315,7 @@ class DiffusersSampler:
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
-            with torch.inference_mode(), self._repeatable():
+            with torch.inference_mode(), self._repeatable(), untold_truncation(type(self._pipe)):
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
