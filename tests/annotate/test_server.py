@@ -248,7 +248,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert (
                 two.post({"key": f"b{item}", "item": item, "label": "copy" if item < 5 else "no"})[0] == 200
             )
-        assert server.interrupt() in (0, 3)
+        assert server.interrupt() == 0, "Ctrl-C is how the page is closed (N-X19)"
     assert cli.main(["annotate", str(run), "--agreement"]) == 0
     said = capsys.readouterr().out
     assert "annotator 1: 10 of 10 done, 6 copy, 4 no, 0 unsure" in said
