@@ -91,7 +91,9 @@ def test_same_bytes_as_arrays(extended: list[int], tmp_path: Path, changes: dict
 
 @pytest.mark.usefixtures("either_path")
 @pytest.mark.parametrize("min_clique", [10, 22])
-def test_the_largest_clique_is_recorded_also_below_the_least_of_a_finding(tmp_path: Path, min_clique: int) -> None:
+def test_the_largest_clique_is_recorded_also_below_the_least_of_a_finding(
+    tmp_path: Path, min_clique: int
+) -> None:
     """N-X21: size 0 and upper 9 was all that stayed of a clique that was one short."""
     rows = run(tmp_path / "tensors", TensorSampler(), min_clique=min_clique).findings()
     largest = {row["prompt"]: row["largest"] for row in rows}

@@ -111,7 +111,7 @@ def test_other_warnings_of_a_pipeline_are_heard(caplog: pytest.LogCaptureFixture
     cut = "The following part of your input was truncated because CLIP can only handle sequences up to 77 tokens"
     logger.addHandler(caplog.handler)
     try:
-        with untold_truncation(StableDiffusionPipeline):
+        with untold_truncation():
             logger.warning(cut)
             logger.warning("something else")
         logger.warning(cut)

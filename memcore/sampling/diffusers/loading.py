@@ -135,10 +135,16 @@ _NOT_TRUNCATED = _NotTruncated()
 
 
 @contextlib.contextmanager
-def untold_truncation(kind: type[Any]) -> Iterator[None]:
-    """Silence a pipeline's warnings that a prompt is cut: ``check_prompt`` says it once, and the run records it."""
-    modules = {c.__module__ for c in kind.__mro__} | {"transformers.tokenization_utils_base"}
-    loggers = [logging.getLogger(name) for name in modules]
+def untold_truncation() -> Iterator[None]:
+    """Silence the warnings of all pipelines that a prompt is cut: ``check_prompt`` says it once, and the run records it."""
+    known = list(
+        logging.root.manager.loggerDict.items()
+    )  # a pipeline may call others, each with a logger of its own
+    loggers = [
+        logger
+        for name, logger in known
+        if isinstance(logger, logging.Logger) and name.startswith(("diffusers.", "transformers."))
+    ]
     for logger in loggers:
         logger.addFilter(_NOT_TRUNCATED)
     try:

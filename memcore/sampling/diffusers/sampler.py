@@ -236,7 +236,7 @@ class DiffusersSampler:
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
-                with torch.inference_mode(), self._repeatable(), untold_truncation(type(self._pipe)):
+                with torch.inference_mode(), self._repeatable(), untold_truncation():
                     parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
@@ -315,7 +315,7 @@ class DiffusersSampler:
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
-            with torch.inference_mode(), self._repeatable(), untold_truncation(type(self._pipe)):
+            with torch.inference_mode(), self._repeatable(), untold_truncation():
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
