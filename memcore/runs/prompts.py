@@ -13,7 +13,7 @@ from typing import IO, Any, overload
 
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
-from memcore.sources.text import TextList
+from memcore.sources.text import ListCounts, TextList
 
 try:
     import pyarrow as pa
@@ -64,7 +64,6 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
     True
     """
     count = 0
-    seen: set[int] = set()
     digest = hashlib.sha256(b"[")
 
     def checked() -> Iterator[str]:
@@ -73,7 +72,6 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
             _check(prompt, count)
             digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
             count += 1
-            seen.add(hash(prompt))
             yield prompt
 
     if copy is None:
@@ -81,8 +79,10 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
     else:
         _write_parquet(checked(), copy)
     digest.update(b"]")
-    blank = prompts.counts.blank if isinstance(prompts, TextList) else 0
-    return PromptList(count, digest.hexdigest(), blank, count - len(seen))
+    told = prompts.counts if isinstance(prompts, TextList) else ListCounts()
+    # an iterator may have more prompts than a set should hold
+    repeated = count - len(set(prompts)) if isinstance(prompts, list | tuple) else told.repeated
+    return PromptList(count, digest.hexdigest(), told.blank, repeated)
 
 
 def _check(prompt: Any, number: int) -> None:

@@ -147,7 +147,8 @@ def test_what_is_loaded_is_said_before_a_worker_starts(
     words = ["audit", str(tmp_path / "run"), "--sampler", SAMPLER, "--prompts", str(prompts)]
     assert main(words) == 2
     assert main([*words, "--quiet"]) == 2
-    assert said == [f"memcore: loading {SAMPLER}\n", ""]
+    assert said[0] == f"memcore: loading {SAMPLER}\n"
+    assert "loading" not in said[1]
 
 
 @pytest.mark.parametrize(

@@ -5,67 +5,64 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from memcore.audit.run_audit import audit
 from memcore.cli import main
 from memcore.commands._table import Column, table_lines
+from memcore.errors import SamplerError
+from memcore.matching.match_run import match_run
 from memcore.report.run import read_run
+from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
-from tests.support.drawn import near_copies, picture
-from tests.support.report_runs import RunWriter, finding_row
+from memcore.types import Images, Request
+from tests.support.drawn import picture
+from tests.support.synthetic import SyntheticSampler
 
 LISTS = ("findings", "matches", "quarantine", "failures")
-TRACEBACK = 'Traceback (most recent call last):\n  File "s.py", line 3\nValueError: no such voice\n'
+COUNT = 30
+ODD = "\x1b[31m日本語の長い説明文がここにずっと続いて、終わりがない\nend"
+PROMPTS = [f"a picture of thing {i}, {'with all that belongs to it, ' * 4}" for i in range(COUNT)]
+
+
+class Things:
+    """A sampler of copies, the more alike the later the prompt; one prompt is refused, and one ends its shard."""
+
+    fingerprint, image_shape = "things", (16, 16, 3)
+
+    def sample(self, requests: Sequence[Request]) -> Images:
+        if any(r.prompt == ODD for r in requests):
+            raise SamplerError("the server said no\nand more")
+        pixels = np.stack([self._one(r) for r in requests])
+        return Images(pixels, np.zeros(len(requests), np.bool_))
+
+    def _one(self, request: Request) -> Any:
+        noise = COUNT + 4 - request.prompt_id
+        grain = np.random.default_rng(request.seed).integers(-noise, noise + 1, (16, 16, 3))
+        return (picture(request.prompt_id, 16).astype(int) + grain).clip(0, 255).astype(np.uint8)
+
+    def check_prompt(self, prompt: str) -> str:
+        if prompt == "of a shard":
+            raise ValueError("no such voice")
+        return "the prompt has 99 tokens" if prompt == PROMPTS[4] else ""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write 30 findings, the strongest last, one of them no copy; two failures, and long and odd texts."""
-    path = tmp_path_factory.mktemp("show") / "a run"
-    writer = RunWriter(path)
-    for prompt_id in range(30):
-        original = picture(prompt_id, 16)
-        pictures = near_copies(original, 11, 0.05 - 0.001 * prompt_id, prompt_id)
-        clique = writer.add_clique(prompt_id, pictures)
-        text = f"a picture of thing {prompt_id}, {'with all that belongs to it, ' * 4}"
-        writer.rows.append(finding_row(prompt_id, text, [clique]))
-        writer.add_match(prompt_id, clique, pictures, prompt_id, original, 1)
-    writer.matches[7]["extracted"] = False
-    odd = "\x1b[31m日本語の長い説明文がここにずっと続いて、終わりがない\nend"
-    writer.rows.append(finding_row(30, odd, [], status="failed", reason="sampler"))
-    writer.rows.append(finding_row(31, "of a shard", [], status="failed", reason="error"))
-    writer.quarantine += [
-        {"prompt_id": 30, "source": odd, "reason": "long-prompt", "detail": "too long"},
-        {"prompt_id": 30, "source": odd, "reason": "sampler", "detail": "the server said no\nand more"},
-        {"prompt_id": None, "source": "shard 1", "reason": "error", "detail": TRACEBACK},
-    ]
-    # failures of one shard alone: its entries are in its own file
-    writer.write()
-    _join_shards(path)
-    return path
-
-
-def _join_shards(path: Path) -> None:
-    """Put the second shard's rows into the first: the writer gives the quarantine to the first shard alone."""
-    import hashlib
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    first, second = sorted(path.glob("findings/*.parquet"))
-    table = pa.concat_tables([pq.read_table(first), pq.read_table(second)])
-    pq.write_table(table, first)
-    second.unlink()
-    one, two = sorted(path.glob("manifest/*.json"))
-    two.unlink()
-    about = json.loads(one.read_text())
-    about["sha256"] = hashlib.sha256(first.read_bytes()).hexdigest()
-    about["generated"] = sum(table["generated"].to_pylist())
-    one.write_text(json.dumps(about))
+    """Make 30 findings, the strongest last, one of them no copy; two failures, a note, and long and odd texts."""
+    path = tmp_path_factory.mktemp("show")
+    config = Config(source="custom", generations=12, batch_size=12)
+    prompts = [*PROMPTS, ODD, "of a shard"]
+    audit(path / "a run", config, sampler=Things(), prompts=prompts, quiet=True)  # type: ignore[arg-type]
+    np.save(path / "train.npy", np.stack([picture(i, 16) for i in range(COUNT) if i != 7]))
+    match_run(path / "a run", path / "train.npy", delta=0.1)
+    return path / "a run"
 
 
 def show(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
@@ -88,7 +85,7 @@ def test_a_table_fits_80_columns(run: Path, what: str, capsys: pytest.CaptureFix
 
 
 def _columns(line: str) -> int:
-    return sum(1 + ("\u2e80" <= c <= "\uffff") for c in line)
+    return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in line)
 
 
 def test_the_ranking_is_that_of_the_report(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,9 +144,8 @@ def test_wrong_use(run: Path, words: list[str], said: str, capsys: pytest.Captur
 
 
 def test_a_run_that_was_not_matched_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    writer = RunWriter(tmp_path / "run")
-    writer.rows.append(finding_row(0, "a", []))
-    writer.write(matched=False)
+    config = Config(source="custom", generations=12)
+    audit(tmp_path / "run", config, sampler=SyntheticSampler(), prompts=["a door"], quiet=True)
     assert main(["show", str(tmp_path / "run"), "matches"]) == 2
     assert "was not matched yet: memcore match" in capsys.readouterr().err
     assert "0 of 1 prompt with a clique" in show(capsys, tmp_path / "run")

@@ -48,12 +48,14 @@ def _modules() -> Iterator[Any]:
 
 
 def public_classes() -> list[type]:
-    """Return the classes that the reference documents, and those of which it exports the names."""
+    """Return the classes of the modules that the reference documents, and those that these export."""
     found = {}
     for module in _modules():
-        for name in [*getattr(module, "__all__", ()), *vars(module)]:
+        exported = getattr(module, "__all__", ())
+        for name in [*exported, *vars(module)]:
             value = getattr(module, name)
-            if inspect.isclass(value) and value.__module__.startswith("memcore") and not name.startswith("_"):
+            own = inspect.isclass(value) and (value.__module__ == module.__name__ or name in exported)
+            if own and not name.startswith("_"):
                 found[f"{value.__module__}.{value.__qualname__}"] = value
     return [found[name] for name in sorted(found)]
 
@@ -189,7 +191,7 @@ def test_neighbors_are_shown_as_a_table() -> None:
     shown = near._repr_html_()
     assert shown.count("<tr>") == 11
     assert "<td>4 (0)</td>" in shown
-    assert "5 (0)" not in shown
+    assert "<td>5 (0)</td>" not in shown
     assert "queries: 12; k: 7" in shown
     assert "<p>" not in Neighbors(np.zeros((1, 1)), np.zeros((1, 1), np.int64), None)._repr_html_()
 
