@@ -61,19 +61,22 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def answer_about(arguments: argparse.Namespace, folder: RunFolder) -> Answer:
     """Return the run's summary and what to do next; what was not decided makes it exit code 5."""
     from memcore.runs.completeness import not_decided_lines
+    from memcore.runs.failures import failure_line
     from memcore.runs.summary import summary
 
     result = summary(folder)
     lines = [
         *_run_lines(result),
-        *_failure_lines(folder, result),
         *not_decided_lines(result["not_decided"]),
-        *_next_lines(folder, result),
     ]
+    if result["first_failure"]:
+        lines.append(f"{failure_line(result['first_failure'])} (--retry-failed does failed prompts again)")
+    lines += _next_lines(folder, result)
     return Answer(result, lines, verdict_code(arguments, result["not_decided"]))
 
 
 def _run_lines(result: dict[str, Any]) -> list[str]:
+    from memcore.runs.shared_seeds import COUNTED
     from memcore.system.units import count
 
     lines = [
@@ -97,8 +100,9 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
     if result["excluded"]:
         lines.append(f"{count(result['excluded'], 'black or constant image')} left out")
     if shared := result.get("seeds_shared"):
+        about = "about " if result["generated"] > COUNTED else ""
         lines.append(
-            f"{count(shared, 'image')} shared the seed of another prompt's image: the sampler takes "
+            f"{about}{count(shared, 'image')} shared the seed of another prompt's image: the sampler takes "
             f"{count(result['seed_bits'], 'bit')} of a seed. Prompts are never compared with each other"
         )
     if long := result["quarantine_reasons"].get("long-prompt"):
@@ -116,18 +120,6 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _failure_lines(folder: RunFolder, result: dict[str, Any]) -> list[str]:
-    """Return the first failed prompt with its cause."""
-    from memcore.report.wording import tidy
-    from memcore.runs.failures import iter_failures
-
-    if not result["failed"]:
-        return []
-    first = next(iter_failures(folder))
-    cause = tidy(f"{first['reason']}: {first['cause']}".rstrip(": "), 300)
-    return [f"the first prompt that failed is {first['prompt_id']}, {tidy(first['prompt'], 60)!r}: {cause}"]
-
-
 def _next_lines(folder: RunFolder, result: dict[str, Any]) -> list[str]:
     """Return the commands that say more, for what there is."""
     from memcore.runs import layout
@@ -139,9 +131,7 @@ def _next_lines(folder: RunFolder, result: dict[str, Any]) -> list[str]:
         if not folder.storage.exists(layout.MATCHES):
             lines.append(f"memcore match {run} --training FOLDER: compares them with a training set")
     if result["failed"]:
-        lines.append(
-            f"memcore show {run} failures: lists the prompts that failed; --retry-failed does them again"
-        )
+        lines.append(f"memcore show {run} failures: lists the prompts that failed")
     if result["quarantined"]:
         lines.append(f"memcore show {run} quarantine: lists what was left out or noticed")
     return lines

@@ -222,7 +222,7 @@ def _matches(folder: RunFolder, limit: int) -> Listing:
 
 def _quarantine(folder: RunFolder, limit: int) -> Listing:
     from memcore.commands._table import Column
-    from memcore.runs.failures import first_cause
+    from memcore.runs.failed_prompts import first_cause
     from memcore.runs.schema import QUARANTINE
 
     rows, total = _first(folder.iter_quarantine(), limit)
@@ -237,7 +237,7 @@ def _quarantine(folder: RunFolder, limit: int) -> Listing:
 
 def _failures(folder: RunFolder, limit: int) -> Listing:
     from memcore.commands._table import Column
-    from memcore.runs.failures import iter_failures
+    from memcore.runs.failed_prompts import iter_failures
 
     rows, total = _first(iter_failures(folder), limit)
     columns = [

@@ -1,56 +1,56 @@
-"""Why prompts failed: each failed row with the entry of the quarantine that says so."""
+"""The first thing that failed in a run, for those who look at a line and not into the quarantine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TypedDict
 
 from memcore.runs.folder import RunFolder
-from memcore.runs.reading import findings_table, quarantine_table
-from memcore.runs.rows import QuarantineRow
+from memcore.runs.reading import quarantine_table
 from memcore.types import PromptStatus
 
+#: Letters of a cause that are shown on a line.
+_LONGEST = 300
 
-class FailureRecord(TypedDict):
-    """A prompt that failed: the reason's code, and its cause in one line."""
 
-    prompt_id: int
-    prompt: str
+class Failure(TypedDict):
+    """A prompt that failed: its number (None: a whole shard), the reason code, and the last line of what was said."""
+
+    prompt_id: int | None
     reason: str
     cause: str
 
 
-def iter_failures(folder: RunFolder) -> Iterator[FailureRecord]:
-    """Yield the failed prompts of all finished shards, by prompt id, a shard at a time."""
-    for shard in folder.with_failures():
-        rows = findings_table(folder.storage, shard.task, ["prompt_id", "prompt", "status", "reason"])
-        entries: list[QuarantineRow] = quarantine_table(folder.storage, shard.task).to_pylist()
-        of_prompt = {
-            (q["prompt_id"], q["reason"]): q["detail"]
-            for q in reversed(entries)
-            if q["prompt_id"] is not None
-        }
-        of_shard = {q["reason"]: q["detail"] for q in entries if q["prompt_id"] is None}
-        for row in rows.to_pylist():
-            if row["status"] != PromptStatus.FAILED:
-                continue
-            reason = row["reason"] or ""
-            detail = of_prompt.get((row["prompt_id"], reason)) or of_shard.get(reason) or ""
-            yield {
-                "prompt_id": row["prompt_id"],
-                "prompt": row["prompt"],
-                "reason": reason,
-                "cause": first_cause(detail),
-            }
+def first_failure(folder: RunFolder) -> Failure | None:
+    """Return the first failed prompt of the run and why it failed; None if none did."""
+    row = next(
+        (
+            r
+            for r in folder.iter_findings(["prompt_id", "status", "reason"])
+            if r["status"] == PromptStatus.FAILED
+        ),
+        None,
+    )
+    if row is None:
+        return None
+    prompt_id, reason = int(row["prompt_id"]), str(row["reason"])
+    shard = next(shard for shard in folder.done() if prompt_id in shard.prompt_ids)
+    entries = [e for e in quarantine_table(folder.storage, shard.task).to_pylist() if e["reason"] == reason]
+    own = [e for e in entries if e["prompt_id"] == prompt_id] or [
+        e for e in entries if e["prompt_id"] is None
+    ]
+    cause = own[0]["detail"].strip().rpartition("\n")[2] if own else ""
+    return {"prompt_id": prompt_id, "reason": reason, "cause": cause}
 
 
-def first_cause(detail: str) -> str:
-    """Return the line of a detail that says what happened: of a traceback the last, else the first.
+def failure_line(failure: Mapping[str, object]) -> str:
+    """Return a failure as a line.
 
-    >>> first_cause("Traceback (most recent call last):\\n  ...\\nValueError: no such voice")
-    'ValueError: no such voice'
+    >>> failure_line({"prompt_id": 3, "reason": "sampler", "cause": "HTTP 401: said no"})
+    'the first failure: prompt 3 (sampler): HTTP 401: said no'
     """
-    lines = [line.strip() for line in detail.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    return lines[-1] if lines[0].startswith("Traceback ") else lines[0]
+    cause = str(failure["cause"])
+    shown = cause if len(cause) <= _LONGEST else f"{cause[:_LONGEST]} ..."
+    return f"the first failure: prompt {failure['prompt_id']} ({failure['reason']})" + (
+        f": {shown}" if shown else ""
+    )

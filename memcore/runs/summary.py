@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memcore.runs.completeness import judge
+from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
 from memcore.runs.shared_seeds import SharedSeeds
@@ -39,6 +40,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "failed": count[PromptStatus.FAILED],
         "screened": count[PromptStatus.SCREENED],
         "stops": dict(sorted(stops.items())),
+        "first_failure": first_failure(folder) if count[PromptStatus.FAILED] else None,
         "quarantined": sum(reasons.values()),
         "quarantine_reasons": dict(sorted(reasons.items())),
         "shards_given_up": len(folder.given_up()),
