@@ -39,10 +39,10 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None and time.monotonic() - self._since < PATIENCE:
-            _say("memcore: still stopping, for ten seconds at most")
+            _say("memcore: still stopping")
             return
         self._since = time.monotonic()
-        _say("\nmemcore: stopping; workers save what they have, for ten seconds at most")
+        _say("\nmemcore: stopping; what is finished is saved, in ten seconds at most")
         raise KeyboardInterrupt
 
 

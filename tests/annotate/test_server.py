@@ -252,7 +252,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["annotate", str(run), "--agreement"]) == 0
     said = capsys.readouterr().out
     assert "annotator 1: 10 of 10 done, 6 copy, 4 no, 0 unsure" in said
-    assert "90.0% agree, Cohen's kappa 0.800, 5 are copies to both" in said
+    assert "90.0% agree, Cohen's kappa 0.800, 5 copies to both" in said
     assert "rank 6, prompt 54 'a picture of thing number 5': copy / no" in said
     assert cli.main(["annotate", str(run), "--agreement", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kappa"] == pytest.approx(0.8)

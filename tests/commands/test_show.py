@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from memcore.audit import shard
+from memcore.audit.context import ShardContext
+from memcore.audit.in_flight import PromptInFlight
 from memcore.audit.run_audit import audit
 from memcore.cli import main
 from memcore.commands._table import Column, table_lines
@@ -48,8 +51,6 @@ class Things:
         return (picture(request.prompt_id, 16).astype(int) + grain).clip(0, 255).astype(np.uint8)
 
     def check_prompt(self, prompt: str) -> str:
-        if prompt == "of a shard":
-            raise ValueError("no such voice")
         return "the prompt has 99 tokens" if prompt == PROMPTS[4] else ""
 
 
@@ -59,7 +60,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("show")
     config = Config(source="custom", generations=12, batch_size=12)
     prompts = [*PROMPTS, ODD, "of a shard"]
-    audit(path / "a run", config, sampler=Things(), prompts=prompts, quiet=True)  # type: ignore[arg-type]
+    right = shard.finish_prompt
+
+    def finish(context: ShardContext, prompt: PromptInFlight) -> None:
+        if prompt.prompt == "of a shard":
+            raise ValueError("no such voice")
+        right(context, prompt)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard, "finish_prompt", finish)
+        audit(path / "a run", config, sampler=Things(), prompts=prompts, quiet=True)  # type: ignore[arg-type]
     np.save(path / "train.npy", np.stack([picture(i, 16) for i in range(COUNT) if i != 7]))
     match_run(path / "a run", path / "train.npy", delta=0.1)
     return path / "a run"

@@ -224,7 +224,7 @@ def test_ctrl_c_three_times_is_one_stop(tmp_path: Path) -> None:
             time.sleep(0.05)  # signals of one moment would be one
         _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
-    first = said.index("memcore: stopping; workers save what they have")
+    first = said.index("memcore: stopping; what is finished is saved")
     assert said.index("memcore: still stopping") > first
     assert said.index("To resume: memcore audit") > first
     assert said.count("memcore: stopping;") == 1
