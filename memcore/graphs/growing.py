@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.graphs.findings import largest_clique, search_findings
 from memcore.types import Finding, Graph, Images
 
 #: Nodes of a clique search for a budget's decision. A search that needs more is not proven there, and its prompt continues.
@@ -96,15 +95,3 @@ class GrowingGraphs(Protocol):
     def drop(self, prompt_id: int) -> None:
         """Free a prompt's images; a prompt that was never begun is no error."""
         ...
-
-
-def search_all(graph: Graph, settings: GraphSettings) -> tuple[list[Finding], int, int]:
-    """Return a graph's findings, the most members of a clique beside them, and the size of the largest one found.
-
-    Without a finding the largest clique is searched with fewer nodes: it decides nothing.
-    """
-    found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
-    if found:
-        return found, upper, found[0].size
-    limit = min(settings.node_limit, DECISION_NODES)
-    return found, upper, largest_clique(graph, node_limit=limit)[0]

@@ -8,14 +8,8 @@ from typing import NamedTuple
 
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
-from memcore.graphs.growing import (
-    DECISION_NODES,
-    Bounds,
-    GraphOutcome,
-    GraphSettings,
-    PromptRun,
-    search_all,
-)
+from memcore.graphs.findings import search_all
+from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.types import Images
 
 
@@ -103,7 +97,9 @@ class DeviceGrowingGraphs:
         if lower == upper < settings.min_clique:  # proven on the device: nothing else comes to the host
             return GraphOutcome(generated, excluded, answer.edges, [], None, pixels, upper, lower)
         graph = prompts.graph(number)
-        found, upper, largest = search_all(graph, settings)
+        found, upper, largest = search_all(
+            graph, settings.min_clique, node_limit=settings.node_limit, largest_limit=DECISION_NODES
+        )
         return GraphOutcome(generated, excluded, len(graph), found, graph, pixels, upper, largest)
 
     def drop(self, prompt_id: int) -> None:

@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from memcore import arrays
-from memcore.graphs.findings import largest_clique
-from memcore.graphs.growing import (
-    DECISION_NODES,
-    Bounds,
-    GraphOutcome,
-    GraphSettings,
-    PromptRun,
-    search_all,
-)
+from memcore.graphs.findings import largest_clique, search_all
+from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.types import Images
 
@@ -71,7 +64,9 @@ class HostGrowingGraphs:
         grown, settings = self._graphs[prompt_id], self._settings
         pairs = grown.graph()
         graph = pairs.within(settings.threshold)
-        found, upper, largest = search_all(graph, settings)
+        found, upper, largest = search_all(
+            graph, settings.min_clique, node_limit=settings.node_limit, largest_limit=DECISION_NODES
+        )
         return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels, upper, largest)
 
     def drop(self, prompt_id: int) -> None:
