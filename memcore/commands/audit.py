@@ -62,12 +62,14 @@ def answer_about(arguments: argparse.Namespace, folder: RunFolder) -> Answer:
     """Return the run's summary and what to do next; what was not decided makes it exit code 5."""
     from memcore.runs.completeness import not_decided_lines
     from memcore.runs.failures import failure_line
+    from memcore.runs.freshness import stale_lines
     from memcore.runs.summary import summary
 
     result = summary(folder)
     lines = [
         *_run_lines(result),
         *not_decided_lines(result["not_decided"]),
+        *stale_lines(result["stale"]),
     ]
     if result["first_failure"]:
         lines.append(f"{failure_line(result['first_failure'])} (--retry-failed does failed prompts again)")

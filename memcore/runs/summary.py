@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from memcore.runs import layout
 from memcore.runs.completeness import judge
 from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
@@ -51,7 +52,9 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
     if shared.bits is not None:
         result |= {"seed_bits": shared.bits, "seeds_shared": shared.count()}
-    matches = folder.matches()
+    stale = folder.stale()
+    result["stale"] = [entry.as_dict() for entry in stale]
+    matches = None if any(entry.file == layout.MATCHES for entry in stale) else folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
     return result

@@ -21,7 +21,9 @@ class Sampler(Protocol):
 
     A sampler may also have ``seed_bits``, an integer up to 63: seeds are below 2^seed_bits, for example 32 for many hosted
     APIs. Without it they are below 2^53. ``describe()`` says for people what the fingerprint is made from.
-    ``check_prompt(prompt)`` returns what of a prompt is lost, for example a text that is cut, or "" if nothing is.
+    ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
+    should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
+    a text that is cut, or "" if nothing is.
     """
 
     fingerprint: str

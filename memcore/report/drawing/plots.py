@@ -200,9 +200,8 @@ def clique_against_match(
     """Draw the distance to the nearest training image against the mean distance inside the clique."""
     highest = max([delta * 1.6, *(point.to_training * 1.08 for point in points)])
     far = sum(not point.extracted for point in points)
-    summary = (
-        f"{count(len(points), 'clique')}; {far:,} farther than delta {delta:g} from every training image."
-    )
+    lie = "lies" if far == 1 else "lie"
+    summary = f"{count(len(points), 'clique')}; {far:,} {lie} farther than delta {delta:g} from every training image."
     axes = Axes(
         name,
         summary,
