@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Read the run and list what was asked for."""
     from memcore.runs.completeness import judge, not_decided_lines
     from memcore.runs.folder import RunFolder
+    from memcore.runs.freshness import stale_lines
 
     form = "json" if arguments.json else arguments.format
     limit = (_ROWS if form == "text" else 0) if arguments.limit is None else arguments.limit
@@ -80,8 +81,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     folder = RunFolder.open(arguments.run)
     listing = _READERS[what](folder, limit)
     gaps = judge(folder.storage, folder.meta).as_list()
-    about = {"run": folder.place, "list": what, "not_decided": gaps}
-    return _answer(form, listing, _title(folder, what, listing.total), about, not_decided_lines(gaps))
+    stale = [entry.as_dict() for entry in folder.stale()]
+    about = {"run": folder.place, "list": what, "not_decided": gaps, "stale": stale}
+    remarks = [*not_decided_lines(gaps), *stale_lines(stale)]
+    return _answer(form, listing, _title(folder, what, listing.total), about, remarks)
 
 
 def _answer(
@@ -117,9 +120,11 @@ def _title(folder: RunFolder, what: str, total: int) -> str:
 
 def _findings(folder: RunFolder, limit: int) -> Listing:
     from memcore.commands._table import Column
+    from memcore.runs import layout
 
     ranked = _ranked(folder)
-    matches = folder.matches()
+    stale = any(entry.file == layout.MATCHES for entry in folder.stale())
+    matches = None if stale else folder.matches()
     best: dict[int, Mapping[str, Any]] = {}
     for match in sorted(matches or [], key=_strength, reverse=True):
         best[match["prompt_id"]] = match

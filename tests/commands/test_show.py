@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,6 +162,20 @@ def test_a_run_that_was_not_matched_says_so(tmp_path: Path, capsys: pytest.Captu
     assert "0 of 1 prompt with a clique" in show(capsys, tmp_path / "run")
     assert main(["show", str(tmp_path / "nothing")]) == 2
     assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_matches_of_other_findings_are_told_and_not_shown(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    opened = RunFolder.open(copy)
+    opened.forget(opened.shards()[-1])
+    said = json.loads(show(capsys, copy, "--json"))
+    assert "extracted" not in said["rows"][0]
+    assert said["stale"][0]["file"] == "matches.parquet"
+    assert "stale: matches.parquet" in show(capsys, copy)
+    assert main(["show", str(copy), "matches"]) == 2
+    assert "matches.parquet" in capsys.readouterr().err
 
 
 def test_groups_of_duplicates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
