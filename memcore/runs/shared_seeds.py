@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ class SharedSeeds:
         if self.bits is None or len(self._prompts) < 2:
             return 0
         if self._images > COUNTED:
-            return round(self._images * -np.expm1(-self._images / 2**self.bits))
+            return round(self._images * -math.expm1(-self._images / 2**self.bits))
         seeds = np.sort(np.concatenate([self._seeds(*prompt) for prompt in self._prompts]))
         same = seeds[1:] == seeds[:-1]
         shared = np.zeros(len(seeds), np.bool_)
