@@ -43,7 +43,7 @@ def find_class(model: str, revision: str | None = None) -> type[Any] | None:
     """
     named = {} if revision is None else {"revision": revision}
     try:
-        with _quiet():
+        with quiet_libraries():
             about = DiffusionPipeline.load_config(model, **named)
     except (OSError, ValueError) as error:
         raise ConfigError(_unloadable(model, error)) from error
@@ -71,7 +71,7 @@ def load_pipeline(
         k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
     }
     try:
-        with _quiet():
+        with quiet_libraries():
             chosen[_dtype_argument()] = getattr(torch, dtype)
             pipe = DiffusionPipeline.from_pretrained(model, **chosen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
@@ -100,8 +100,8 @@ def _variant_hint(model: str, variant: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
+def quiet_libraries() -> Iterator[None]:
+    """Silence what libraries say while they load and build components, which a run's log need not repeat; errors are raised."""
     loggers = [diffusers_logging, transformers_logging]
     before = [logger.get_verbosity() for logger in loggers]
     for logger in loggers:

@@ -40,7 +40,13 @@ try:
     from memcore.sampling.diffusers.changes import find_changes
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
-    from memcore.sampling.diffusers.loading import check_place, find_class, load_pipeline, untold_truncation
+    from memcore.sampling.diffusers.loading import (
+        check_place,
+        find_class,
+        load_pipeline,
+        quiet_libraries,
+        untold_truncation,
+    )
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -188,10 +194,12 @@ class DiffusersSampler:
                 if name not in SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
             }
             components = sorted(self._pipe.components.items())
+            with quiet_libraries():  # components are built again from their configurations
+                changes = find_changes(self._pipe, self.steps)
             self._described = {
                 "pipeline": type(self._pipe).__name__,
                 **{f"component.{name}": component_digest(c, name) for name, c in components},
-                **{f"changed.{name}": text for name, text in find_changes(self._pipe, self.steps).items()},
+                **{f"changed.{name}": text for name, text in changes.items()},
                 **self._options,
                 **{f"default.{name}": value for name, value in sorted(defaults.items())},
                 "batch_size": str(self.batch_size),
