@@ -101,7 +101,7 @@ def _variant_hint(model: str, variant: str | None) -> str:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence what libraries say while they load and build components, which a run's log need not repeat; errors are raised."""
+    """Silence what libraries say while they load and build components: a run's log need not repeat it. Errors are raised."""
     loggers = [diffusers_logging, transformers_logging]
     before = [logger.get_verbosity() for logger in loggers]
     for logger in loggers:

@@ -37,6 +37,7 @@ try:
     import torch
     from diffusers import DiffusionPipeline
 
+    from memcore.sampling.diffusers.answer import channels_last, without_nan
     from memcore.sampling.diffusers.changes import find_changes
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
@@ -331,10 +332,10 @@ class DiffusersSampler:
                 f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}"
             ) from error
         try:
-            unit = _channels_last(getattr(answer, "images", None))
+            unit = channels_last(getattr(answer, "images", None))
             if len(unit) != size:
                 raise ArgumentValueError(f"{len(unit)} images for {size} requests")
-            unit, broken = _without_nan(unit[:count])
+            unit, broken = without_nan(unit[:count])
             pixels = to_uint8(unit).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise SamplerError(f"{name} answered with something other than images: {error}") from error
@@ -383,31 +384,6 @@ def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
                 "tensors, arrays, pictures or functions"
             ) from None
     return described
-
-
-def _without_nan(images: Any) -> tuple[Any, NDArray[np.bool_]]:
-    """Return the images with black in place of those that hold NaN or infinity, and which these are.
-
-    In float16 a decoder overflows for single seeds: that costs the image, not its prompt.
-    """
-    if not images.is_floating_point():
-        return images, np.zeros(len(images), dtype=np.bool_)
-    finite = torch.isfinite(images).flatten(1).all(1)
-    broken = np.asarray((~finite).cpu())
-    return (torch.where(finite[:, None, None, None], images, 0) if broken.any() else images), broken
-
-
-def _channels_last(images: Any) -> Any:
-    """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
-    if isinstance(images, list) and images:
-        images = np.stack([np.asarray(image) for image in images])
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return torch.from_numpy(np.ascontiguousarray(images))
-    if not isinstance(images, torch.Tensor) or images.ndim != 4:
-        raise ArgumentTypeError(
-            f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
-        )
-    return images.permute(0, 2, 3, 1)
 
 
 def _memcore_version() -> str:
