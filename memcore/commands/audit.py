@@ -29,6 +29,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     _options.add_configuration(parser, "sampled")
     _options.add_workers(parser)
+    parser.add_argument(
+        "--journal-bytes",
+        type=int,
+        metavar="BYTES",
+        help="disk that each worker's images of unfinished prompts may take, so that a kill costs a minute at most; 0 keeps "
+        "none (default: 4294967296)",
+    )
     _options.add_launcher(parser)
     _options.add_allow_incomplete(parser)
 
@@ -41,7 +48,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     config = _options.read_configuration(arguments, "sampled", existing)
     if answer := submitted(arguments):
         return answer
-    return answer_about(arguments, audit(existing or arguments.run, config, **run_options(arguments)))
+    options = run_options(arguments)
+    if arguments.journal_bytes is not None:
+        options["journal_bytes"] = arguments.journal_bytes
+    return answer_about(arguments, audit(existing or arguments.run, config, **options))
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -66,13 +76,10 @@ def answer_about(arguments: argparse.Namespace, folder: RunFolder) -> Answer:
     from memcore.runs.summary import summary
 
     result = summary(folder)
-    lines = [
-        *_run_lines(result),
-        *not_decided_lines(result["not_decided"]),
-        *stale_lines(result["stale"]),
-    ]
+    lines = [*_run_lines(result), *not_decided_lines(result["not_decided"])]
     if result["first_failure"]:
         lines.append(f"{failure_line(result['first_failure'])} (--retry-failed does failed prompts again)")
+    lines += stale_lines(result["stale"])
     lines += _next_lines(folder, result)
     return Answer(result, lines, verdict_code(arguments, result["not_decided"]))
 

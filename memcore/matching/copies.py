@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
+from memcore.system.plain_files import open_plain
 
 #: The column of a Parquet file.
 COLUMN = "copies"
@@ -19,6 +20,8 @@ _MOST = np.iinfo(np.int32).max
 def read_copies(path: Path) -> NDArray[Any]:
     """Return the numbers in an .npy file, or in the column ``copies`` of a Parquet file. Raises ConfigError."""
     try:
+        with open_plain(path):  # a pipe might never answer
+            pass
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 

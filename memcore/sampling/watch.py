@@ -55,6 +55,8 @@ class SamplerWatch:
     """The notes of one worker, for as long as it lives. The first of each reason is logged, except those of ``untold``."""
 
     def __init__(self, untold: Iterable[str] = ()) -> None:
+        #: A request that the sampler has answered, to tell later whether it still can.
+        self.answered: SeedRun | None = None
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
         self._varied = False

@@ -56,9 +56,9 @@ def ranked(
     return pa.table({**plain, **lists})
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file, given its bytes."""
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
     return rows
 
 
@@ -72,7 +72,8 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def take(path: Path, column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column."""
-    values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
+def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file, given its bytes."""
+    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
+    values: list[str | None] = table.column(0).take(rows).to_pylist()
     return values
