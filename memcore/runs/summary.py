@@ -20,12 +20,14 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     count: Counter[str] = Counter()
     stops: Counter[str] = Counter()
     shared = SharedSeeds(folder)
-    for row in folder.iter_findings(["prompt_id", "status", "generated", "excluded", "stop"]):
+    named = ["prompt_id"] if shared.bits is not None else []
+    for row in folder.iter_findings([*named, "status", "generated", "excluded", "stop"]):
         count["done"] += 1
         count[row["status"]] += 1
         count["generated"] += int(row["generated"])
         count["excluded"] += int(row["excluded"])
-        shared.add(row["prompt_id"], int(row["generated"]))
+        if named:
+            shared.add(row["prompt_id"], int(row["generated"]))
         if row["stop"]:
             stops[str(row["stop"])] += 1
     manifests = folder.manifests()

@@ -234,7 +234,7 @@ def test_an_audit_says_what_shows_more(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*words, *options]) == 5
     out = capsys.readouterr().out
     assert "1 prompt with a clique" in out
-    assert "the first failure: prompt 1 (sampler): cannot sample 'rain'" in out
+    assert "the first failure: prompt 1 (sampler): cannot sample" in out
     for what in ("", " failures", " quarantine"):
         assert f"memcore show {tmp_path / 'run'}{what}: lists" in out
         assert main(["show", str(tmp_path / "run"), *what.split()]) == 0
