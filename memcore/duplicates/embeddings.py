@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from memcore.duplicates.groups import Components
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError
 from memcore.sources.npy_file import fill
+from memcore.system.plain_files import open_plain
 
 #: Rows that are multiplied with all later ones at a time.
 _BLOCK = 4096
@@ -36,7 +37,7 @@ class EmbeddingsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 version = np.lib.format.read_magic(file)
                 read = (
                     np.lib.format.read_array_header_1_0
