@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memcore import arrays
 from memcore.audit.journal import BUDGET_BYTES
-from memcore.audit.source import stored_prompts
+from memcore.audit.source import check_model, stored_prompts
 from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
 from memcore.engine.launchers import make_pool
@@ -23,6 +23,7 @@ from memcore.runs.prompts import read_prompts
 from memcore.sampling.protocol import Sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
+from memcore.system.progress import say
 
 
 def audit(
@@ -89,6 +90,9 @@ def audit(
         quiet=quiet,
         journal_bytes=journal_bytes,
     )
+    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
+        check_model(config.model)
+    say(f"loading {config.model or config.sampler}", quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)

@@ -64,7 +64,7 @@ def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
     Without a device: the machine, and one row, marked as refused, whose note says why. Raises ArgumentValueError for a
     part that is not in ``PARTS``.
     """
-    from memcore.bench import collect
+    from memcore.bench import collect, without_targets
 
     for part in parts:
         if part not in PARTS:
@@ -78,7 +78,7 @@ def run_all(quick: bool, parts: Sequence[str]) -> list[dict[str, Any]]:
     runs = {"dense": _dense, "graph": _graph, "clique": _clique, "knn": _knn}
     for part in parts:
         results += collect(part, runs[part](quick, "cuda", device, by_events))
-    return results
+    return without_targets(results) if quick else results
 
 
 def _row(

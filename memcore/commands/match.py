@@ -11,10 +11,15 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive, read_colour, verdict_code
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.runs.rows import MatchRow
 
+EXAMPLES = (
+    "memcore match RUN --training train/",
+    "memcore match RUN --index INDEX --distance tiled_l2 --delta 0.1",
+)
 NAME = "match"
 HELP = "compare the findings with a training set"
 
@@ -101,8 +106,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     }
     near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
     lines = [
-        f"{extracted} of {len(rows)} findings are copies of a training image "
-        f"({near}, {compared:,} training images compared)",
+        f"{extracted:,} of {count(len(rows), 'finding')} {'is a copy' if extracted == 1 else 'are copies'} of a training "
+        f"image ({near}, {count(compared, 'training image')} compared)",
         *_eidetic_lines(rows, match.get("copies") is not None),
         *(_adaptive_lines(rows, metric_label(arguments.distance)) if arguments.adaptive else []),
         *not_decided_lines(gaps),

@@ -103,6 +103,10 @@ class Annotations:
         #: The digest of the pictures that people were shown; None in a file of format 1.
         self.shown: str | None = None
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Annotations({str(self.path)!r})"
+
     @classmethod
     def create(
         cls,

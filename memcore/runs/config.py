@@ -385,6 +385,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"the configuration {path} is a folder: give a TOML file") from None
     except OSError as error:
         raise ConfigError(
             f"the configuration file {path} cannot be read: {error.strerror or error}"

@@ -51,6 +51,10 @@ class TextList:
         self.path, self.what, self.column, self._blank = path, what, column, blank
         self.counts = ListCounts()
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
+
     def __iter__(self) -> Iterator[str]:
         """Yield the texts; raise ConfigError if the file cannot be read."""
         counts = ListCounts()

@@ -422,6 +422,20 @@ def test_a_part_is_measured_on_the_instruction_set_asked_for(
     assert results[0]["isa"] == results[1]["isa"] == name
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_quick_sizes_have_no_verdict(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N-X16: "19 of 28 hold" was said of sizes that no target is stated for."""
+    aimed = rows.Row(
+        "knn", "work", "peer", value=timing.Spread(2.4, 2.1, 2.6), target=rows.Target("knn", ">=", 2.2)
+    )
+    monkeypatch.setattr(knn, "run", lambda quick: [aimed])
+    results = bench.run_all(quick, parts=["knn"])
+    said = "\n".join(bench.table(results))
+    assert ("targets: " in said) == (not quick)
+    assert (results[1]["holds"] is None) == (results[1]["target"] is None) == quick
+    assert ("The targets are stated for the sizes without --quick" in said) == quick
+
+
 def test_unknown_parts_and_instruction_sets_are_refused() -> None:
     with pytest.raises(
         ArgumentValueError, match="part must be one of dense, graph, clique, knn, stored, got 'gpu'"
