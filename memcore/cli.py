@@ -107,6 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemcoreError as error:
         print(f"memcore: {error}", file=sys.stderr)
         return USAGE
+    except (MemoryError, RecursionError) as error:
+        what = (
+            "it takes more memory than there is"
+            if isinstance(error, MemoryError)
+            else "it is nested too deep"
+        )
+        print(f"memcore: {what}; what is finished stays", file=sys.stderr)
+        return FAILED
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         print(f"memcore: {error.strerror or error}{where}; what is finished stays", file=sys.stderr)

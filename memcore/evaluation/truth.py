@@ -2,12 +2,12 @@
 
 # No "from __future__ import annotations": the classes need the annotations to separate required from optional keys.
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.errors import ConfigError
+from memcore.system.parsing import parse_json
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -34,8 +34,8 @@ class TruthEntry(_Prompt, Expectation):
 def read_truth(path: Path, prompts: Sequence[str]) -> list[TruthEntry]:
     """Return the entry of each prompt of the run, in order; ConfigError if the file or an entry is missing or malformed."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ConfigError(f"truth={path} cannot be read: {error}") from None
     return check_truth(content, prompts)
 

@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 from memcore.errors import RunError
 from memcore.sources.coverage import Coverage
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
+from memcore.system.parsing import parse_json
 
 FORMAT = 1
 META = "index.json"
@@ -74,7 +75,7 @@ class IndexMeta:
     def read(cls, folder: Path) -> IndexMeta:
         """Read ``index.json``. Raises RunError if it is missing, damaged or of another format."""
         try:
-            data = json.loads((folder / META).read_text("utf-8"))
+            data = parse_json((folder / META).read_bytes())
             found = data.pop("format")
             if found == FORMAT:
                 meta = cls(**data)
@@ -124,7 +125,7 @@ def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
     """Read ``shard.json``. Raises RunError if it is damaged or of another format."""
     path = folder / shard_name(number) / SHARD_META
     try:
-        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        data: dict[str, Any] = parse_json(path.read_bytes())
         if data["format"] == FORMAT and data["shard"] == number:
             return data
     except (OSError, ValueError, TypeError, KeyError) as error:

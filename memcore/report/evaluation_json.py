@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
 from memcore.errors import RunError
 from memcore.evaluation.result import FORMAT, Evaluation
+from memcore.system.parsing import check_shape, parse_json
+
+#: What the first evaluations lack.
+_ADDED = ("against", "confidence", "ignored", "not_listed")
 
 
 def read_evaluation(file: Path) -> Evaluation | None:
@@ -15,15 +18,20 @@ def read_evaluation(file: Path) -> Evaluation | None:
     if not file.exists():
         return None
     evaluation = read_json(file)
-    if evaluation.get("format") != FORMAT or "candidates" not in evaluation.get("stages", {}):
+    stages = evaluation.get("stages")
+    if evaluation.get("format") != FORMAT or not isinstance(stages, dict) or "candidates" not in stages:
         raise RunError(f"{file} is not an evaluation of format {FORMAT}: give memcore evaluate again")
+    try:
+        check_shape(evaluation, Evaluation, "it", _ADDED)
+    except ValueError as error:
+        raise RunError(f"{file} is damaged: {error}; give memcore evaluate again") from None
     return cast(Evaluation, evaluation)
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """Return the JSON object in ``file``. Raises RunError if it cannot be read or is not an object."""
     try:
-        loaded = json.loads(file.read_text("utf-8"))
+        loaded = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from None
     if not isinstance(loaded, dict):

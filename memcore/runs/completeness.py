@@ -7,14 +7,15 @@ generations for a finding, and where every training image was compared.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from memcore.errors import RunError
 from memcore.runs import layout
+from memcore.runs.rows import MatchRecord
 from memcore.storage.base import Storage
+from memcore.system.parsing import check_shape, parse_json
 from memcore.types import PromptStatus, StopReason
 
 if TYPE_CHECKING:
@@ -215,7 +216,8 @@ def read_match(storage: Storage) -> Mapping[str, Any]:
     if not storage.exists(layout.MATCHES) or not storage.exists(layout.MATCH):
         return {}
     try:
-        match = json.loads(storage.read(layout.MATCH))
+        match = parse_json(storage.read(layout.MATCH))
+        check_shape(match, MatchRecord, layout.MATCH, MatchRecord.__required_keys__)
     except (OSError, ValueError) as error:
         raise RunError(f"{storage.place}/{layout.MATCH} cannot be read: {error}") from None
     if not isinstance(match, dict):

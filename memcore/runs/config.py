@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -16,6 +15,7 @@ from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
+from memcore.system.parsing import parse_toml
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -333,11 +333,12 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return parse_toml(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 from memcore.images import REASONS
 from memcore.runs.folder import RunFolder
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
+from memcore.system.parsing import parse_json
 from memcore.types import PromptStatus
 
 #: Reasons of prompts that failed, whose images are not told one by one.
@@ -23,7 +23,7 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
     if folder.config.source != "stored" or "pointed_at" not in described or folder.pending():
         return None
     used = 0
-    reasons: Counter[str] = Counter(json.loads(described["left_out"]))
+    reasons: Counter[str] = Counter(parse_json(described["left_out"]))
     untold = False
     for row in folder.iter_findings(["status", "generated", "excluded", "reason"]):
         used += int(row["generated"]) - int(row["excluded"])

@@ -37,6 +37,8 @@ from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
+from memcore.system.parsing import parse_json
+from memcore.system.plain_text import storable
 
 try:
     import pyarrow as pa
@@ -204,7 +206,11 @@ class RunFolder:
         data = parquet_bytes(rows_to_table(record.rows))
         self.storage.write(layout.findings_name(shard.task), data)
         if record.quarantine:
-            broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
+            entries = [
+                {**entry, "source": storable(entry["source"]), "detail": storable(entry["detail"])}
+                for entry in record.quarantine
+            ]
+            broken = parquet_bytes(pa.Table.from_pylist(entries, schema=QUARANTINE))
             self.storage.write(layout.quarantine_name(shard.task), broken)
         manifest: ManifestRecord = {
             "shard": shard.id,
@@ -258,7 +264,7 @@ class RunFolder:
         """Return the shard's checkpoint; an empty record if there is none, or one that cannot be used."""
         try:
             table = read_parquet(self.storage.read(layout.checkpoint_name(shard.task)))
-            about = json.loads(table.schema.metadata[b"memcore"])
+            about = parse_json(table.schema.metadata[b"memcore"])
             if table.schema.names != FINDINGS.names:
                 return ShardRecord()
             rows = table_to_rows(table)

@@ -7,11 +7,9 @@ damaged one, means the same to all of them.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import tomllib
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, MissingExtraError, RunError
@@ -20,6 +18,7 @@ from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRo
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
 from memcore.storage.open import is_url
+from memcore.system.parsing import check_shape, parse_json, parse_toml
 
 try:
     import pyarrow as pa
@@ -31,6 +30,74 @@ except ImportError:
 #: Format 2: shards may be long, so unfinished ones have a checkpoint; a manifest names its first prompt and counts them.
 FORMAT = 2
 READABLE = (1, 2)
+
+
+class RunTable(TypedDict, total=False):
+    """The table [run] of run.toml."""
+
+    format: int
+    digest: str
+    created: str
+    memcore: str
+    seed: int
+
+
+class GraphTable(TypedDict, total=False):
+    """The table [graph] of run.toml: the settings that decide which pairs are near, and which cliques are findings."""
+
+    threshold: float
+    grid: tuple[int, int]
+    min_clique: int
+
+
+class BudgetTable(TypedDict, total=False):
+    """The table [budget] of run.toml."""
+
+    rule: str
+    generations: int
+    copy_rate: float
+    miss_rate: float
+    look_every: int
+    stops: list[object]
+
+
+class ScreenTable(TypedDict, total=False):
+    """The table [screen] of run.toml."""
+
+    score: str
+    threshold: float
+    seeds: int
+    guidance: float
+
+
+class PromptsTable(TypedDict, total=False):
+    """The table [prompts] of run.toml."""
+
+    count: int
+    source: str
+    digest: str
+    blank: int
+    repeated: int
+
+
+class SamplerTable(TypedDict, total=False):
+    """The table [sampler] of run.toml."""
+
+    kind: str
+    fingerprint: str
+    describe: dict[str, str]
+
+
+class RunMeta(TypedDict, total=False):
+    """run.toml; runs of format 1 lack some of it."""
+
+    run: RunTable
+    config: dict[str, Any]
+    graph: GraphTable
+    budget: BudgetTable
+    screen: ScreenTable
+    prompts: PromptsTable
+    sampler: SamplerTable
 
 
 class _Kind(NamedTuple):
@@ -50,7 +117,7 @@ _KINDS = {
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
-        meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
+        meta = parse_toml(storage.read(layout.RUN))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
@@ -63,7 +130,7 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         raise RunError(
             f"{storage.place} is not a run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
     head = meta.get("run")
     found = head.get("format") if isinstance(head, dict) else None
@@ -76,6 +143,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         raise RunError(
             f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
         )
+    try:
+        check_shape(meta, RunMeta, layout.RUN)
+    except ValueError as error:
+        raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
     return meta
 
 
@@ -91,12 +162,13 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
     """
     name = layout.manifest_name(shard)
     try:
-        found = json.loads(storage.read(name))
+        found = parse_json(storage.read(name))
         made: dict[str, Any] = {
             "generated": int(found.pop("generated")),
             "seconds": dict(found.pop("seconds")),
             **found,
         }
+        check_shape(made, ManifestRecord, "it", ("findings", "failed"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{storage.place}/{name} is damaged: {error}; remove it, and the same command does its shard again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from memcore.images import UnreadableImage
 from memcore.sources.base import MAX_SEED, read_bytes
 from memcore.sources.names import NAMES
+from memcore.sources.text import read_lines, read_table
+from memcore.system.parsing import parse_json
 
 #: Suffixes of texts beside an image, in a folder or an archive; the first with a caption counts.
 SUFFIXES = (".txt", ".json", ".caption")
@@ -45,12 +47,13 @@ def parse_text(data: bytes, suffix: str) -> Text:
     if suffix != ".json":
         return Text(text.strip() or None)
     try:
-        values: Any = json.loads(text)
-    except RecursionError:
-        return _wrong("it is JSON that is nested too deep")
+        values: Any = parse_json(text)
     except ValueError as error:
         return _wrong(f"it is not JSON: {error}")
-    return _of_values(values) if isinstance(values, dict) else Text()
+    said = _of_values(values) if isinstance(values, dict) else Text()
+    if said.caption is not None and not _is_utf8(said.caption):
+        return _wrong("its caption has half a character (a lone surrogate)")
+    return said
 
 
 def merge(texts: Mapping[str, Text]) -> Text:
@@ -75,28 +78,34 @@ def read_metadata(path: str) -> dict[str, str]:
     Raises UnreadableImage if the file cannot be read.
     """
     try:
-        rows = list(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
-    except (ValueError, RecursionError) as error:
+        found = _captions(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
+    except ValueError as error:
         raise UnreadableImage("caption", f"{type(error).__name__}: {error}") from None
     except UnreadableImage as error:
         raise UnreadableImage("caption", str(error)) from None
+    return found
+
+
+def _captions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for row in rows:
         name, caption = row.get("file_name"), _of_values(row).caption
-        if isinstance(name, str) and caption is not None:
+        if isinstance(name, str) and caption is not None and _is_utf8(caption):
             found[os.path.normpath(name)] = caption
     return found
 
 
 def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
-    import csv
-
-    lines = [line for line in data.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line.strip()]
+    lines = read_lines(io.BytesIO(data))
     if suffix == ".csv":
-        yield from csv.DictReader(line + "\n" for line in lines)
+        rows = read_table(lines, ",")
+        header = next(rows, [])
+        yield from (dict(zip(header, row, strict=False)) for row in rows)
         return
     for number, line in enumerate(lines, 1):
-        row = json.loads(line)
+        if not line.strip():
+            continue
+        row = parse_json(line)
         if not isinstance(row, dict):
             raise ValueError(f"entry {number} is no object")
         yield row
@@ -114,6 +123,15 @@ def _first(value: Any) -> str | None:
     if isinstance(value, list):
         value = value[0] if value else None
     return value if isinstance(value, str) and value.strip() else None
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether UTF-8 can hold a text: JSON may write half a character of UTF-16."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong(what: str) -> Text:

@@ -36,6 +36,8 @@ _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
 _BATCH = 64
+#: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
+_FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
 _BROKEN = np.iinfo(np.int64).max
 
@@ -117,9 +119,16 @@ class ParquetSource(FileParts):
                     wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
                     yield self._broken(part, 0, f"{name}#0 {last}", wrong)
                     return
+                free = _FREE_ROWS
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
-                    if row + count > position:
+                    size, empty = self._image_bytes(file, schema, group)
+                    free += size - count
+                    if free < 0:
+                        free += count
+                        if row + count > position:
+                            yield self._claimed(part, name, row, count, size, empty)
+                    elif row + count > position:
                         yield from self._group_entries(part, name, file, schema, group, row, position)
                     row += count
         except self._errors as error:
@@ -276,6 +285,23 @@ class ParquetSource(FileParts):
                 return max((int(file.metadata.row_group(g).total_byte_size) for g in groups), default=0)
         except self._errors:
             return 0
+
+    def _claimed(self, part: int, name: str, row: int, count: int, size: int, empty: bool) -> Entry:
+        """Return one entry for a group of rows of which hardly any can hold an image."""
+        if empty:
+            why = UnreadableImage("no-image", f"{count:,} rows without an image")
+        else:
+            why = UnreadableImage("archive", f"{count:,} rows whose images take {size:,} bytes in all")
+        return self._broken(part, row, f"{name}#{row} to {row + count - 1}", why)._replace(after=row + count)
+
+    def _image_bytes(self, file: Any, schema: Any, group: int) -> tuple[int, bool]:
+        """Return the bytes that a group's images take in the file, and whether it says that all are null."""
+        names = {column := self._image_column_of(schema), f"{column}.bytes"}
+        about = file.metadata.row_group(group)
+        own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
+        facts = [c.statistics for c in own]
+        empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
+        return sum(int(c.total_compressed_size) for c in own) if own else about.num_rows, empty
 
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from memcore.errors import ConfigError
+from memcore.system.parsing import parse_json
 
 PREFIX = "env:"
 _NAMES = re.compile(r"token|secret|passw|api_?key|credential|authorization", re.IGNORECASE)
@@ -28,8 +28,8 @@ def parse_options(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        options = json.loads(text)
-    except json.JSONDecodeError as error:
+        options = parse_json(text)
+    except ValueError as error:
         raise ConfigError(f"sampler_options must be a JSON object, got {text!r}: {error}") from None
     if not isinstance(options, dict):
         raise ConfigError(f"sampler_options must be a JSON object, got {text!r}")
