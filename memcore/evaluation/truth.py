@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.errors import ConfigError
-from memcore.system.parsing import parse_json
+from memcore.system.parsing import check_shape, parse_json
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -24,6 +24,13 @@ class Expectation(TypedDict):
     copies: int
     expected: Expected
     kind: NotRequired[str]
+    training_images: NotRequired[list[int]]
+
+
+class _Numbers(TypedDict):
+    """What is read of an entry with finite numbers alone: a count of copies that was written as 3.0 is one."""
+
+    copies: float
     training_images: NotRequired[list[int]]
 
 
@@ -68,4 +75,8 @@ def _check_entry(entry: Any) -> TruthEntry:
         raise ConfigError(f"truth: expected must be true, false or null, got {known['expected']!r}")
     if not isinstance(known["prompt"], str) or not isinstance(known["copies"], int | float):
         raise ConfigError(f"truth: prompt must be text and copies a number, got {entry}")
+    try:
+        check_shape(entry, _Numbers)
+    except ValueError as error:
+        raise ConfigError(f"truth has an entry that is wrong: {error} ({known['prompt']!r})") from None
     return known

@@ -215,13 +215,17 @@ def read_match(storage: Storage) -> Mapping[str, Any]:
     """Return the content of match.json; an empty one if the run was not matched."""
     if not storage.exists(layout.MATCHES) or not storage.exists(layout.MATCH):
         return {}
+    place = f"{storage.place}/{layout.MATCH}"
     try:
         match = parse_json(storage.read(layout.MATCH))
-        check_shape(match, MatchRecord, layout.MATCH, MatchRecord.__required_keys__)
     except (OSError, ValueError) as error:
-        raise RunError(f"{storage.place}/{layout.MATCH} cannot be read: {error}") from None
+        raise RunError(f"{place} cannot be read: {error}") from None
     if not isinstance(match, dict):
-        raise RunError(f"{storage.place}/{layout.MATCH} must hold a JSON object, got {type(match).__name__}")
+        raise RunError(f"{place} must hold a JSON object, got {type(match).__name__}")
+    try:
+        check_shape(match, MatchRecord, "it", MatchRecord.__required_keys__)
+    except ValueError as error:
+        raise RunError(f"{place} is damaged: {error}; give memcore match again") from None
     return match
 
 

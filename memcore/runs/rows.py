@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.sampling.screen import SCORES
+from memcore.sources.coverage import Coverage
 
 Int32: TypeAlias = Annotated[int, "int32"]
 Int64: TypeAlias = Annotated[int, "int64"]
@@ -129,7 +130,7 @@ class MatchRecord(TypedDict):
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
     #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
-    coverage: NotRequired[dict[str, object] | None]
+    coverage: NotRequired[Coverage | None]
     count: int
     delta: float
     distance: str

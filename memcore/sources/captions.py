@@ -119,9 +119,9 @@ def _of_values(values: Mapping[str, Any]) -> Text:
 
 
 def _first(value: Any) -> str | None:
-    """Return a text, or the first of a list of texts."""
+    """Return a text, or the first of a list that is one."""
     if isinstance(value, list):
-        value = value[0] if value else None
+        return next((text for text in value if isinstance(text, str) and text.strip()), None)
     return value if isinstance(value, str) and value.strip() else None
 
 

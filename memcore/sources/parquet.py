@@ -68,8 +68,8 @@ class ParquetSource(FileParts):
         self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
         self._errors += (MemoryError, OverflowError)
         self._parquet_file: Any = pyarrow.parquet.ParquetFile
-        super().__init__(path, files=files)
         self._given = {"image_column": image_column, "caption_column": caption_column}
+        super().__init__(path, files=files)
         schema = self._first_schema(path, image_column)
         for option, column in self._given.items():
             if column and column not in schema.names:
@@ -148,7 +148,13 @@ class ParquetSource(FileParts):
             yield lost._replace(after=row + count)
             return
         for at in range(max(0, position - row), count):
-            yield self._entry(part, name, row + at, texts[at], seeds[at])
+            text = texts[at]
+            if isinstance(text, UnicodeDecodeError):
+                entry = self._entry(part, name, row + at, None, seeds[at])
+                wrong = UnreadableImage("caption", f"its caption is not UTF-8 (byte {text.start})")
+                yield entry._replace(content=wrong)
+            else:
+                yield self._entry(part, name, row + at, text, seeds[at])
 
     def load(self, place: Place) -> Content:
         """Read the image in a row; raise UnreadableImage if it cannot be read."""
@@ -224,7 +230,7 @@ class ParquetSource(FileParts):
 
     def _texts(
         self, file: Any, schema: Any, group: int, count: int
-    ) -> tuple[list[str | None], list[int | None]]:
+    ) -> tuple[list[str | UnicodeDecodeError | None], list[int | None]]:
         import pyarrow.types as types
 
         caption = self._caption_column_of(schema)
@@ -233,10 +239,13 @@ class ParquetSource(FileParts):
         table = file.read_row_group(group, columns=columns) if columns else None
         if table is not None and table.num_rows != count:
             raise OSError(f"{table.num_rows} rows where the header says {count}")
-        texts: list[str | None] = [None] * count
+        texts: list[str | UnicodeDecodeError | None] = [None] * count
         seeds: list[int | None] = [None] * count
         if table is not None and caption:
-            texts = arrow.texts(table[caption])
+            try:
+                texts = [*arrow.texts(table[caption])]
+            except UnicodeDecodeError:
+                texts = arrow.texts_one_by_one(table[caption])
         if table is not None and seeded:
             seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
         return texts, seeds
@@ -314,7 +323,14 @@ class ParquetSource(FileParts):
                 raise OSError("no plain file")
         finally:
             os.close(descriptor)
-        return self._parquet_file(path if _is_utf8(path) else path.open("rb"))
+        file = self._parquet_file(path if _is_utf8(path) else path.open("rb"))
+        used = {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()}
+        if twice := {
+            name for name in arrow.repeated(file.schema_arrow.names) if name.lower() in used or name in used
+        }:
+            file.close(force=True)
+            raise OSError(f"it has several columns called {min(twice)!r}")
+        return file
 
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
@@ -395,7 +411,13 @@ def _image_column(schema: Any, path: Path) -> str:
 
 
 def _byte_columns(schema: Any) -> list[str]:
-    return [str(field.name) for field in schema if arrow.holds_bytes(field.type)]
+    """Return the columns that may be images; those of a fixed length are digests more often, unless they are called so."""
+    return [
+        str(field.name)
+        for field in schema
+        if arrow.holds_bytes(field.type)
+        and (field.name in IMAGE_COLUMNS or not arrow.is_fixed_size(field.type))
+    ]
 
 
 def _caption_column(schema: Any) -> str | None:

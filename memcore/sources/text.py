@@ -148,6 +148,8 @@ class TextList:
         else:
             lower = {name.strip().lower(): name for name in reversed(names)}
             found = next((lower[name] for name in NAMES if name in lower), None)
+        if found is not None and names.count(found) > 1:
+            raise ConfigError(f"{self._named}: {where} has several columns called {found!r}")
         if found is None:
             wanted = self.column or ", ".join(NAMES)
             raise ConfigError(
@@ -157,7 +159,7 @@ class TextList:
 
     def _value(self, value: Any, name: str, where: str) -> str | None:
         if isinstance(value, list):
-            value = value[0] if value else None
+            value = next((text for text in value if text is not None and text != ""), None)
         if value is None or isinstance(value, str):
             return value
         raise ConfigError(f"{self._named}: {name!r} in {where} is a {type(value).__name__}, not a text")

@@ -123,53 +123,6 @@ def test_a_compressed_archive_is_called_so(tmp_path: Path, name: str) -> None:
     assert names(held.images) == ["good.tar/0.png"]
 
 
-def pictures(count: int, seed: int = 0) -> pa.Array:
-    return pa.array([png(seed + i) for i in range(count)], pa.binary())
-
-
-def write_tables(folder: Path, *tables: dict[str, Any]) -> Path:
-    folder.mkdir()
-    for i, columns in enumerate(tables):
-        pq.write_table(pa.table(columns), folder / f"{i}.parquet")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "captions"),
-    [
-        (
-            {"image": pictures(2), "caption": ["a", "b"]},
-            {"image": pictures(2, 2)},
-            ["a", "b", None, None],
-        ),
-        (
-            {"image": pictures(2)},
-            {"image": pictures(2, 2), "caption": ["a", "b"]},
-            [None, None, "a", "b"],
-        ),
-        (
-            {"image": pictures(1), "caption": ["a"]},
-            {"image": pa.array([{"bytes": png(1), "path": None}]), "caption": ["b"]},
-            ["a", "b"],
-        ),
-        ({"image": pictures(1), "caption": ["a"]}, {"jpg": pictures(1, 1), "caption": ["b"]}, ["a", "b"]),
-    ],
-)
-def test_tables_of_one_folder_may_differ(
-    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], captions: list[str | None]
-) -> None:
-    held = index(tmp_path / "index", write_tables(tmp_path / "set", first, second))
-    assert held.said.code == 0, held.said
-    assert held.captions == captions
-
-
-def test_a_table_without_images_is_told(tmp_path: Path) -> None:
-    root = write_tables(
-        tmp_path / "set", {"image": pictures(2), "caption": ["a", "b"]}, {"url": ["u"], "caption": ["c"]}
-    )
-    assert index(tmp_path / "index", root).left_out == {"1.parquet": "no-image"}
-
-
 @pytest.mark.parametrize("text", [DEEP, b'{"caption": ' + DEEP, b'{"caption": "a", "n": ' + b"9" * 5000])
 def test_json_that_python_cannot_read_is_no_caption(tmp_path: Path, text: bytes) -> None:
     write_tar(tmp_path / "train" / "0.tar", [("0.png", png()), ("0.json", text)])
@@ -225,7 +178,8 @@ def test_a_shard_of_no_bytes_is_told(tmp_path: Path, suffix: str) -> None:
     if suffix == ".tar":
         write_tar(root / "0.tar", [("0.png", png())])
     else:
-        write_tables(root, {"image": pictures(1)})
+        root.mkdir()
+        pq.write_table(pa.table({"image": [png()]}), root / "0.parquet")
     (root / f"1{suffix}").write_bytes(b"")
     held = index(tmp_path / "index", root)
     assert list(held.left_out.values()) == ["archive"]
@@ -240,7 +194,8 @@ def test_no_command_waits_for_a_pipe(tmp_path: Path, name: str) -> None:
     if suffix == ".tar":
         write_tar(root / "0.tar", [("0.png", png())])
     elif suffix == ".parquet":
-        write_tables(root, {"image": pictures(1)})
+        root.mkdir()
+        pq.write_table(pa.table({"image": [png()]}), root / "0.parquet")
     else:
         root.mkdir()
         if suffix == ".npy":
