@@ -18,6 +18,8 @@ from memcore.system.parsing import parse_json
 SUFFIXES = (".txt", ".json", ".caption")
 #: Files that name and describe the images of a folder and its subfolders.
 METADATA = ("metadata.jsonl", "metadata.csv")
+#: What a value of JSON is called.
+_CALLED = {dict: "an object", list: "a list", int: "a number", float: "a number", bool: "true or false"}
 #: Bytes of the longest text that is read: workflows stored as JSON are long.
 MAX_TEXT = 1 << 24
 #: Bytes of the longest metadata file that is read.
@@ -50,10 +52,7 @@ def parse_text(data: bytes, suffix: str) -> Text:
         values: Any = parse_json(text)
     except ValueError as error:
         return _wrong(f"it is not JSON: {error}")
-    said = _of_values(values) if isinstance(values, dict) else Text()
-    if said.caption is not None and not _is_utf8(said.caption):
-        return _wrong("its caption has half a character (a lone surrogate)")
-    return said
+    return _of_values(values if isinstance(values, dict) else {NAMES[0]: values})
 
 
 def merge(texts: Mapping[str, Text]) -> Text:
@@ -87,11 +86,19 @@ def read_metadata(path: str) -> dict[str, str]:
 
 
 def _captions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    found = {}
-    for row in rows:
-        name, caption = row.get("file_name"), _of_values(row).caption
-        if isinstance(name, str) and caption is not None and _is_utf8(caption):
-            found[os.path.normpath(name)] = caption
+    found: dict[str, str] = {}
+    named = row = 0
+    for row, values in enumerate(rows, 1):
+        name, said = values.get("file_name"), _of_values(values)
+        if not isinstance(name, str):
+            continue
+        named += 1
+        if said.wrong is not None:
+            raise ValueError(f"row {row}: {said.wrong}")
+        if said.caption is not None:
+            found[os.path.normpath(name)] = said.caption
+    if row and not named:
+        raise ValueError("no row has a file_name")
     return found
 
 
@@ -112,17 +119,35 @@ def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
 
 
 def _of_values(values: Mapping[str, Any]) -> Text:
-    caption = next((said for name in NAMES if (said := _first(values.get(name)))), None)
+    """Return what named values say: the first of NAMES that is a text counts, and a list's first text.
+
+    A value of another type is wrong, unless a later name has a text: some programs keep other things under these names.
+    """
+    wrong: UnreadableImage | None = None
+    caption: str | None = None
+    for name in NAMES:
+        value = values.get(name)
+        if isinstance(value, list):
+            value = next((item for item in value if not _is_blank(item)), None)
+        if _is_blank(value):
+            continue
+        if isinstance(value, str):
+            caption = value
+            break
+        what = _CALLED.get(type(value), type(value).__name__)
+        wrong = wrong or UnreadableImage("caption", f"its {name!r} is {what}, not a text")
+    if caption is None and wrong is not None:
+        return Text(wrong=wrong)
+    if caption is not None and not _is_utf8(caption):
+        return _wrong("its caption has half a character (a lone surrogate)")
     seed = values.get("seed")
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
     return Text(caption, seed if whole else None)
 
 
-def _first(value: Any) -> str | None:
-    """Return a text, or the first of a list that is one."""
-    if isinstance(value, list):
-        return next((text for text in value if isinstance(text, str) and text.strip()), None)
-    return value if isinstance(value, str) and value.strip() else None
+def _is_blank(value: Any) -> bool:
+    """Tell whether a value says nothing: null, a blank text, or NaN, which some libraries write for null."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _is_utf8(text: str) -> bool:

@@ -50,6 +50,8 @@ class ArraySource(FileParts):
         if self.captions is not None:
             for part in range(len(self.parts)):
                 self._starts.append(self._starts[-1] + self.count(part))
+            while len(self.captions) > self._starts[-1] and not self.captions[-1]:
+                self.captions.pop()  # blank lines at the end
             if self._starts[-1] != len(self.captions):
                 raise ConfigError(
                     f"captions={captions} must have a line for each of {self._starts[-1]} images, "

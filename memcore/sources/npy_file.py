@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from io import FileIO
@@ -26,8 +27,9 @@ Shape: TypeAlias = tuple[int, int, int]
 _BLOCK_BYTES = 8 << 20
 #: Images of the largest array; a damaged header may claim any number.
 MAX_IMAGES = 1 << 40
-#: Bytes of the longest header.
-MAX_HEADER = 1 << 16
+#: Bytes of the longest header, which NumPy parses as Python.
+MAX_HEADER = 10_000
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,8 @@ def read_header(path: Path) -> Header:
     except (
         Exception
     ) as error:  # NumPy parses a header as Python, which raises many kinds, tokenize.TokenError among them
-        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
+        told = _ADDRESS.sub("", str(error).partition("\n")[0])  # which differ from run to run
+        raise UnreadableImage("unreadable", f"{type(error).__name__}: {told}") from None
     check_images(dtype, shape)
     return Header(tuple(int(s) for s in shape), offset, bool(fortran))
 
@@ -87,7 +90,8 @@ def read_header(path: Path) -> Header:
 def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raise UnreadableImage unless the dtype and shape are those of uint8 images."""
     if dtype != np.uint8:
-        raise UnreadableImage("dtype", f"{dtype} where uint8 is expected; memcore.to_uint8() converts")
+        hint = "; memcore.to_uint8() converts" if dtype.kind == "f" else ""
+        raise UnreadableImage("dtype", f"{dtype} where uint8 is expected{hint}")
     if len(shape) not in (4, 5) or min(shape) < 1:
         raise UnreadableImage("wrong-size", f"{shape} where (N, H, W, C) or (P, N, H, W, C) is expected")
     if not 1 <= shape[-1] <= 4:

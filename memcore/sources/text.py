@@ -205,7 +205,10 @@ def read_lines(file: IO[bytes]) -> Iterator[str]:
             return
         if len(line) == _LINE and not line.endswith(b"\n"):
             raise ValueError(f"line {number} has more than {_LINE:,} bytes")
-        text = line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        try:
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number} is not UTF-8 (byte {error.start + 1} of it)") from None
         if "\0" in text:
             raise ValueError(
                 f"line {number} holds bytes of 0, as no text does; UTF-16 has them: save it as UTF-8"

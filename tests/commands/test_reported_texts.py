@@ -47,6 +47,7 @@ def test_a_list_of_prompts_is_read_as_it_is_meant(
     ("name", "data", "told"),
     [
         ("p.txt", "a fox\na hill\n".encode("utf-16"), "UTF-8"),
+        ("p.txt", "a fox\nun café\n".encode("latin-1"), "line 2 is not UTF-8"),
         ("p.txt", "a fox\na hill\n".encode("utf-16-le"), "UTF-16"),
         ("p.txt", b"a fox\ra hill\ra tree\r", "carriage returns"),
         ("p.txt", b"a fox\n" + b"x" * (17 << 20), "line 2 has more than"),
@@ -85,6 +86,9 @@ def test_captions_are_counted_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_text("a fox\u2028in snow\nb\nc\n")
     held = index(tmp_path / "index", tmp_path / "a.npy", "--captions", tmp_path / "c.txt")
     assert held.captions == ["a fox\u2028in snow", "b", "c"]
+    (tmp_path / "c.txt").write_text("a\n\nc\n\n")
+    held = index(tmp_path / "index-2", tmp_path / "a.npy", "--captions", tmp_path / "c.txt")
+    assert [caption or None for caption in held.captions] == ["a", None, "c"]
 
 
 def two_prompts(names: pa.Array, image: pa.DataType | None = None) -> dict[str, Any]:
