@@ -10,7 +10,7 @@ from memcore.evaluation.result import FORMAT, Evaluation
 from memcore.system.parsing import check_shape, parse_json
 
 #: What the first evaluations lack.
-_ADDED = ("against", "confidence", "ignored", "not_listed")
+_ADDED = ("against", "not_listed")
 
 
 def read_evaluation(file: Path) -> Evaluation | None:

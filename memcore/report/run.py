@@ -193,7 +193,6 @@ def read_run(path: Path) -> Run:
     storage = LocalStorage(path)
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
-    _check_settings(settings, storage.place)
     totals: Counter[str] = Counter()
     rows: list[FindingRow] = []
     seconds: dict[str, float] = {}
@@ -232,17 +231,6 @@ def read_run(path: Path) -> Run:
         stops=stops,
         scores=scores if scores.found else None,
     )
-
-
-def _check_settings(settings: Mapping[str, Any], place: str) -> None:
-    for table, name in (
-        ("graph", "threshold"),
-        ("graph", "grid"),
-        ("graph", "min_clique"),
-        ("prompts", "count"),
-    ):
-        if name not in settings.get(table, {}):
-            raise RunError(f"{place}/{layout.RUN} has no {name!r} in its table [{table}]")
 
 
 def _shard_rows(

@@ -114,6 +114,10 @@ _KINDS = {
 }
 
 
+#: What every command that reads a run needs of run.toml.
+_NEEDED = {"graph": ("threshold", "grid", "min_clique"), "prompts": ("count",)}
+
+
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
@@ -147,6 +151,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         check_shape(meta, RunMeta, layout.RUN)
     except ValueError as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
+    for table, names in _NEEDED.items():
+        for name in names:
+            if name not in meta.get(table, {}):
+                raise RunError(f"{storage.place}/{layout.RUN} has no {name!r} in its table [{table}]")
     return meta
 
 

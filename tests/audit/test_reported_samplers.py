@@ -7,40 +7,47 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from memcore.jobs.audit import audit
+from memcore.jobs.config import Config
 from tests.support.command_line import memcore, read_run
-from tests.support.failing_samplers import ANSWERS, ENDS
+from tests.support.failing_samplers import ANSWERS, ENDS, Failing
 
 
-def run(tmp_path: Path, kind: str, sampler: str = "tests.support.failing_samplers:Failing") -> Path:
-    (tmp_path / "p.txt").write_text("a fox\na hill\na tree\n")
-    said = memcore(
-        *("audit", tmp_path / "run", "--sampler", sampler, "--sampler-options", f'{{"kind": "{kind}"}}'),
-        *("--prompts", tmp_path / "p.txt", "--generations", 12, "--batch-size", 12, "--min-clique", 4),
-        *("--shard-prompts", 3, "--workers", 1, "--quiet"),
-    )
-    assert said.code in (1, 5), said
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize("kind", [*ENDS, *ANSWERS])
+@pytest.mark.parametrize("kind", [kind for kind in (*ENDS, *ANSWERS) if kind != "os._exit"])
 def test_it_costs_one_prompt(tmp_path: Path, kind: str) -> None:
-    folder = run(tmp_path, kind)
-    rows, _ = read_run(folder)
-    if kind == "os._exit":  # nothing can be caught: the worker dies, and with it, in the end, its shard
-        assert rows["a hill"]["status"] == "failed"
-        return
+    config = Config(source="custom", generations=12, batch_size=12, min_clique=4)
+    prompts = ["a fox", "a hill", "a tree"]
+    folder = audit(tmp_path / "run", config, sampler=Failing(kind), prompts=prompts, quiet=True)
+    rows, _ = read_run(folder.path)
     assert {prompt: row["status"] for prompt, row in rows.items()} == {
         "a fox": "none",
         "a hill": "failed",
         "a tree": "none",
     }
     (entry,) = [
-        entry for file in (folder / "quarantine").iterdir() for entry in pq.read_table(file).to_pylist()
+        entry for file in (folder.path / "quarantine").iterdir() for entry in pq.read_table(file).to_pylist()
     ]
     assert (entry["prompt_id"], entry["reason"]) == (1, "sampler")
     assert 0 < len(entry["detail"]) < 25_000
     if kind == "sys.exit":
         assert "no credit left" in entry["detail"]
+
+
+def test_one_that_ends_its_process_costs_its_shard(tmp_path: Path) -> None:
+    """Nothing can be caught: the worker dies three times, and then its shard is given up."""
+    (tmp_path / "p.txt").write_text("a fox\na hill\na tree\n")
+    said = memcore(
+        *("audit", tmp_path / "run", "--sampler", "tests.support.failing_samplers:Failing"),
+        *("--sampler-options", '{"kind": "os._exit"}', "--prompts", tmp_path / "p.txt", "--generations", 12),
+        *("--batch-size", 12, "--min-clique", 4, "--shard-prompts", 1, "--workers", 1, "--quiet"),
+    )
+    assert said.code == 5, said
+    rows, _ = read_run(tmp_path / "run")
+    assert {prompt: row["reason"] for prompt, row in rows.items()} == {
+        "a fox": None,
+        "a hill": "crash",
+        "a tree": None,
+    }
 
 
 @pytest.mark.parametrize(
