@@ -77,6 +77,8 @@ def _check_entry(entry: Any) -> TruthEntry:
         raise ConfigError(f"truth: prompt must be text and copies a number, got {entry}")
     try:
         check_shape(entry, _Numbers)
+        if known["copies"] < 0:
+            raise ValueError(f"it.copies is {known['copies']}, not a count")
     except ValueError as error:
         raise ConfigError(f"truth has an entry that is wrong: {error} ({known['prompt']!r})") from None
     return known

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from memcore.errors import RunError
+from memcore.index.records import check_meta, check_shard
 from memcore.sources.coverage import Coverage
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 from memcore.system.parsing import parse_json
@@ -78,6 +79,7 @@ class IndexMeta:
             data = parse_json((folder / META).read_bytes())
             found = data.pop("format")
             if found == FORMAT:
+                check_meta(data)
                 meta = cls(**data)
                 meta.image_shape = (
                     int(meta.image_shape[0]),
@@ -89,7 +91,7 @@ class IndexMeta:
             raise RunError(
                 f"{folder} is not an index: it holds no {META} (memcore index makes one)"
             ) from None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise RunError(f"{folder / META} is damaged: {type(error).__name__}: {error}") from None
         raise RunError(f"{folder} has the index format {found!r}, this memcore reads format {FORMAT}")
 
@@ -127,6 +129,7 @@ def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
     try:
         data: dict[str, Any] = parse_json(path.read_bytes())
         if data["format"] == FORMAT and data["shard"] == number:
+            check_shard(data)
             return data
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(

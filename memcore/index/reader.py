@@ -126,6 +126,7 @@ class Index:
                     "index it again in another folder"
                 )
         _check_files(path, metas, verify)
+        _check_levels(meta, shards)
         digest = hashlib.sha256()
         for about in metas:
             digest.update(repr(sorted(about["sha256"].items())).encode())
@@ -290,6 +291,15 @@ def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
         if all(name in positions for name in names):
             source.keep([positions[name] for name in names])
     return source
+
+
+def _check_levels(meta: IndexMeta, shards: Sequence[ShardFiles]) -> None:
+    """Raise RunError unless the sketches have the blocks that index.json says."""
+    for shard in shards[:1]:
+        for name, blocks in ((layout.COARSE, meta.coarse), (layout.FINE, meta.fine)):
+            held = shard.coarse if name == layout.COARSE else shard.fine
+            if held.ndim != 2 or held.shape[1] != Level.of(meta.image_shape, blocks).numbers:
+                raise _damaged(shard.folder / name, f"it has no sketches of {blocks} blocks a side")
 
 
 def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:

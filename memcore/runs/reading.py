@@ -118,6 +118,10 @@ _KINDS = {
 _NEEDED = {"graph": ("threshold", "grid", "min_clique"), "prompts": ("count",)}
 
 
+#: Prompts of the largest run: a damaged count must not take all memory.
+_MOST_PROMPTS = 10**9
+
+
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
@@ -151,10 +155,15 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         check_shape(meta, RunMeta, layout.RUN)
     except ValueError as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
-    for table, names in _NEEDED.items():
+    needed = {**_NEEDED, "screen": ("score", "threshold")} if meta.get("screen") else _NEEDED
+    for table, names in needed.items():
         for name in names:
             if name not in meta.get(table, {}):
                 raise RunError(f"{storage.place}/{layout.RUN} has no {name!r} in its table [{table}]")
+    if not 1 <= meta["prompts"]["count"] <= _MOST_PROMPTS:
+        raise RunError(
+            f"{storage.place}/{layout.RUN} is damaged: it speaks of {meta['prompts']['count']} prompts"
+        )
     return meta
 
 

@@ -128,7 +128,8 @@ def _check_plain(value: Any, kind: Any, where: str) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         _require(number and math.isfinite(_as_float(value)), value, "a finite number", where)
     elif kind is int:
-        _require(isinstance(value, int) and not isinstance(value, bool), value, "int", where)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        _require(whole and -(2**63) <= value < 2**63, value, "int", where)
     else:
         _require(isinstance(value, kind), value, kind.__name__, where)
 

@@ -112,6 +112,17 @@ FILES: dict[str, tuple[Callable[[Made], Path], tuple[Callable[[Made], tuple[Any,
             lambda m: ("evaluate", m.run, "--truth", m.truth),
         ),
     ),
+    "index.json": (
+        lambda m: m.index / "index.json",
+        (
+            lambda m: ("match", m.run, "--index", m.index),
+            lambda m: ("index", m.index, "--source", m.train, "--quiet", "--shard-images", 2),
+        ),
+    ),
+    "shard.json": (
+        lambda m: m.index / "shard-000000" / "shard.json",
+        (lambda m: ("match", m.run, "--index", m.index),),
+    ),
     "truth.json": (lambda m: m.truth, (lambda m: ("evaluate", m.run, "--truth", m.truth),)),
 }
 
