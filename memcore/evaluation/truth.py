@@ -10,6 +10,7 @@ from memcore.errors import ConfigError
 from memcore.runs.rows import TruthFile
 from memcore.storage.digests import digest_bytes
 from memcore.system.parsing import check_shape, parse_json
+from memcore.system.plain_files import read_plain
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -48,7 +49,7 @@ def read_truth(path: Path, prompts: Sequence[str]) -> list[TruthEntry]:
 def read_truth_file(path: Path) -> tuple[object, TruthFile]:
     """Return the content of a truth.json, not yet checked, and what tells it from another; ConfigError if it is no JSON."""
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
         content: object = parse_json(data)
     except (OSError, ValueError) as error:
         raise ConfigError(f"truth={path} cannot be read: {error}") from None

@@ -16,6 +16,7 @@ from memcore.index.records import check_meta, check_shard
 from memcore.sources.coverage import Coverage
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
 from memcore.system.parsing import parse_json
+from memcore.system.plain_files import read_plain
 
 FORMAT = 1
 META = "index.json"
@@ -76,7 +77,7 @@ class IndexMeta:
     def read(cls, folder: Path) -> IndexMeta:
         """Read ``index.json``. Raises RunError if it is missing, damaged or of another format."""
         try:
-            data = parse_json((folder / META).read_bytes())
+            data = parse_json(read_plain(folder / META))
             found = data.pop("format")
             if found == FORMAT:
                 check_meta(data)
@@ -127,7 +128,7 @@ def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
     """Read ``shard.json``. Raises RunError if it is damaged or of another format."""
     path = folder / shard_name(number) / SHARD_META
     try:
-        data: dict[str, Any] = parse_json(path.read_bytes())
+        data: dict[str, Any] = parse_json(read_plain(path))
         if data["format"] == FORMAT and data["shard"] == number:
             check_shard(data)
             return data

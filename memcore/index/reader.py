@@ -26,6 +26,7 @@ from memcore.sources.coverage import Coverage, add
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors
+from memcore.system.plain_files import load_npy
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
@@ -60,7 +61,7 @@ class ShardFiles:
     def _map(self, name: str) -> NDArray[Any]:
         path = self.folder / name
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            array: NDArray[Any] = load_npy(path, mapped=True)
         except (OSError, ValueError, EOFError) as error:
             raise _damaged(path, str(error)) from None
         if len(array) != self.images:

@@ -16,6 +16,7 @@ from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.credentials import parse_options
 from memcore.system.parsing import parse_toml
+from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -28,6 +29,8 @@ SOURCES: tuple[str, ...] = get_args(SourceName)
 DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
+#: Bytes of the largest configuration file.
+_MOST_BYTES = 1 << 24
 SCREENS = ("none", *SCORES)
 
 
@@ -340,7 +343,7 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        return parse_toml(path.read_bytes())
+        return parse_toml(read_plain(path, _MOST_BYTES))
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import IO
 from memcore.errors import RunError, StoreError
 from memcore.storage.base import Part
 from memcore.system import atomic_files
+from memcore.system.plain_files import open_plain
 
 
 class LocalStorage:
@@ -27,11 +28,12 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
-        return (self.path / name).read_bytes()
+        with self.open(name) as file:
+            return file.read()
 
     def open(self, name: str) -> IO[bytes]:
         """Open the file for reading."""
-        return (self.path / name).open("rb")
+        return open_plain(self.path / name)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole and durably. Raises StoreError if the folder was removed, or a link leads out of it."""

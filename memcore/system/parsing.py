@@ -47,7 +47,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
     {'steps': 20}
     """
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8-sig"))  # editors of Windows write a mark
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 
