@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     result = opened.describe()
     lines = [
         f"{len(opened)} images of {'x'.join(map(str, opened.image_shape))} in {len(opened.shards)} shards, "
-        f"{result['unreadable']} unreadable"
+        f"{result['unreadable']} left out"
     ]
     if result["resize"]:
         r = result["resize"]
@@ -122,7 +122,7 @@ class _ImageCount:
 
     def __call__(self, images: int, broken: int) -> None:
         now = time.monotonic()
-        self._last = f"{images} images, {broken} unreadable, {now - self._started:.0f} s"
+        self._last = f"{images} images, {broken} left out, {now - self._started:.0f} s"
         if now - self._shown < (0.2 if self._live else 30):
             return
         self._shown = now

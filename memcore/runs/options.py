@@ -61,14 +61,19 @@ class Declared:
             return self._several(value)
         if self.kind is float:
             return self._number(value)
-        if self.kind is int and type(value) is not int:
-            raise ConfigError(f"{self.name} must be an integer, got {value!r}")
-        if self.kind is int and not -_INT64 <= value < _INT64:
-            raise ConfigError(f"{self.name} must fit into 64 bits")
+        if self.kind is int:
+            return self._integer(value)
         if self.kind is str and not isinstance(value, str):
             raise ConfigError(f"{self.name} must be a text, got {value!r}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
+        return value
+
+    def _integer(self, value: Any) -> int:
+        if type(value) is not int:
+            raise ConfigError(f"{self.name} must be an integer, got {value!r}")
+        if not -_INT64 <= value < _INT64:
+            raise ConfigError(f"{self.name} must fit into 64 bits")
         return value
 
     def _several(self, value: Any) -> tuple[Any, ...]:

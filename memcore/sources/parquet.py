@@ -36,6 +36,8 @@ _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
 _BATCH = 64
+#: From here on a float of 64 bits does not tell neighbouring integers apart.
+_EXACT = 2**53
 #: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
 _FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
@@ -234,7 +236,8 @@ class ParquetSource(FileParts):
         import pyarrow.types as types
 
         caption = self._caption_column_of(schema)
-        seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
+        kind = schema.field("seed").type if "seed" in schema.names else None
+        seeded = kind is not None and (types.is_integer(kind) or types.is_floating(kind))
         columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
         table = file.read_row_group(group, columns=columns) if columns else None
         if table is not None and table.num_rows != count:
@@ -247,7 +250,7 @@ class ParquetSource(FileParts):
             except UnicodeDecodeError:
                 texts = arrow.texts_one_by_one(table[caption])
         if table is not None and seeded:
-            seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
+            seeds = [_seed(s) for s in table["seed"].to_pylist()]
         return texts, seeds
 
     def _find(self, path: Path, row: int) -> tuple[int, int]:
@@ -362,6 +365,13 @@ class ParquetSource(FileParts):
         return without
 
 
+def _seed(value: int | float | None) -> int | None:
+    """Return a seed; libraries that have no null among integers write them as floats, which are whole then."""
+    if value is None or not 0 <= value <= MAX_SEED or value != int(value):
+        return None
+    return int(value) if isinstance(value, int) or value < _EXACT else None
+
+
 def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
     payloads: list[Payload] = []
     for entry in entries:
@@ -392,10 +402,13 @@ def _bytes(column: Any, row: int) -> memoryview:
     value = column[row]
     if hasattr(value, "dictionary"):
         value = value.value if value.is_valid else value
+    why = "the row holds no image"
     if value.is_valid and hasattr(value, "keys"):
+        if "path" in value.keys() and value["path"].is_valid:  # noqa: SIM118  # a scalar of Arrow is no dict
+            why = "the row holds the path of an image, and not its bytes: embed them"
         value = value["bytes"]
     if not value.is_valid:
-        raise UnreadableImage("no-image", "the row holds no image")
+        raise UnreadableImage("no-image", why)
     return memoryview(value.as_buffer())
 
 

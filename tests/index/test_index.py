@@ -386,7 +386,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     index = str(tmp_path / "index")
     assert main(["index", index, "--source", str(folder), "--resize", "8x8", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "4 images of 8x8x3 in 1 shards, 1 unreadable" in out
+    assert "4 images of 8x8x3 in 1 shards, 1 left out" in out
     assert "resized to 8x8 (lanczos, crop)" in out
     assert main(["index", index, "--verify", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 4

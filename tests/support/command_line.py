@@ -97,7 +97,7 @@ def index(folder: Path, source: Path, *more: Word) -> Indexed:
     images: list[tuple[str, str | None]] = []
     for file in sorted(folder.rglob("text.parquet")):
         images += [(row["name"], row.get("caption")) for row in pq.read_table(file).to_pylist()]
-    left_out = {}
+    left_out: dict[str, str] = {}
     for file in sorted(folder.rglob("quarantine.parquet")):
         left_out |= {row["source"]: row["reason"] for row in pq.read_table(file).to_pylist()}
     return Indexed(said, images, left_out)

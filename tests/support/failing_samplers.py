@@ -55,7 +55,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "too many": lambda pixels: Images(np.repeat(pixels, 2, 0), np.zeros(2 * len(pixels), np.bool_)),
     "other dtype": lambda pixels: Images(pixels.astype(np.float32), np.zeros(len(pixels), np.bool_)),
     "flags that are none": lambda pixels: Images(pixels, None),  # type: ignore[arg-type]
-    "list": lambda pixels: Images(list(pixels), np.zeros(len(pixels), np.bool_)),  # type: ignore[arg-type]
+    "list": lambda pixels: Images(list(pixels), np.zeros(len(pixels), np.bool_)),
 }
 
 
