@@ -13,8 +13,8 @@ from memcore.runs.tables import images_array, pairs_array
 from memcore.types import Graph, PromptStatus, StopReason
 
 
-def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
-    """Write the members of the prompt's cliques as PNG, and add its row to the shard's record."""
+def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> int:
+    """Write the members of the prompt's cliques as PNG, add its row to the shard's record, and return its id."""
     with context.stages.timed("clique"):
         outcome = prompt.graphs.outcome(prompt.prompt_id)
     if context.config.keep == "findings":
@@ -23,6 +23,7 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
                 pixels, seed = outcome.pixels(member), prompt.seeds[member]
                 prompt.written[seed] = context.folder.write_image(prompt.prompt_id, seed, pixels)
     context.record.rows.append(_make_row(context.config, prompt, outcome))
+    return prompt.prompt_id
 
 
 def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> FindingRow:

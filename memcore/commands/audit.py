@@ -20,6 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     _options.add_configuration(parser, "sampled")
     _options.add_workers(parser)
+    parser.add_argument(
+        "--journal-bytes",
+        type=int,
+        metavar="BYTES",
+        help="disk that each worker's images of unfinished prompts may take, so that a kill costs a minute at most; 0 keeps "
+        "none (default: 4294967296)",
+    )
     _options.add_launcher(parser)
     _options.add_allow_incomplete(parser)
 
@@ -32,7 +39,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     config = _options.read_configuration(arguments, "sampled", existing)
     if answer := submitted(arguments):
         return answer
-    return answer_about(arguments, audit(existing or arguments.run, config, **run_options(arguments)))
+    options = run_options(arguments)
+    if arguments.journal_bytes is not None:
+        options["journal_bytes"] = arguments.journal_bytes
+    return answer_about(arguments, audit(existing or arguments.run, config, **options))
 
 
 def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -52,15 +62,15 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def answer_about(arguments: argparse.Namespace, folder: Any) -> Answer:
     """Return the run's summary; what was not decided makes it exit code 5."""
     from memcore.runs.completeness import not_decided_lines
+    from memcore.runs.failures import failure_line
     from memcore.runs.freshness import stale_lines
     from memcore.runs.summary import summary
 
     result = summary(folder)
-    lines = [
-        *_run_lines(result),
-        *not_decided_lines(result["not_decided"]),
-        *stale_lines(result["stale"]),
-    ]
+    lines = [*_run_lines(result), *not_decided_lines(result["not_decided"])]
+    if result["first_failure"]:
+        lines.append(f"{failure_line(result['first_failure'])} (--retry-failed does failed prompts again)")
+    lines += stale_lines(result["stale"])
     return Answer(result, lines, verdict_code(arguments, result["not_decided"]))
 
 

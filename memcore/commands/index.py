@@ -64,10 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Build the index or check it, then describe it."""
     from memcore.index import Index
+    from memcore.sources.base import shown
     from memcore.sources.coverage import coverage_line
 
-    if not arguments.verify:
-        _build(arguments)
+    moved = [] if arguments.verify else _build(arguments)
     opened = Index.open(arguments.index, verify=arguments.verify)
     result = opened.describe()
     lines = [
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if result["resize"]:
         r = result["resize"]
         lines.append(f"resized to {r['height']}x{r['width']} ({r['method']}, {r['fit']})")
+    lines += [f"{shown(old)} is now at {shown(new)}" for old, new in moved]
     coverage = opened.coverage()
     result["coverage"] = coverage
     if coverage is not None:
@@ -89,15 +90,18 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(result, lines)
 
 
-def _build(arguments: argparse.Namespace) -> None:
+def _build(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Build the index; return the places, old and new, of sources that it found at another one."""
     from memcore.index import Resize, build_index
+    from memcore.index.layout import META, IndexMeta
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
     size = read_size(arguments.resize)
     background = read_colour(arguments.background)
     progress = None if arguments.quiet else _ImageCount()
-    build_index(
+    held = IndexMeta.read(arguments.index).sources if (arguments.index / META).exists() else []
+    made = build_index(
         arguments.index,
         _options.open_described(arguments),
         resize=Resize(*size, arguments.resize_method, arguments.resize_fit) if size else None,
@@ -110,6 +114,8 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     if progress:
         progress.close()
+    pairs = ((old["path"], new["path"]) for old, new in zip(held, made.sources, strict=False))
+    return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
 
 
 class _ImageCount:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive, verdict_code
+from memcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from memcore.runs.rows import MatchRow
@@ -24,6 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     against = parser.add_mutually_exclusive_group(required=True)
     against.add_argument("--training", type=Path, help="folder of images, .npy or .npz that fits into memory")
     against.add_argument("--index", type=Path, help="folder that memcore index has written")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a source of the index is now, if it is no longer where it was indexed; may be repeated",
+    )
     parser.add_argument(
         "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
     )
@@ -55,10 +63,13 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "threads", "neighbors")
+    if arguments.source and arguments.index is None:
+        raise ConfigError("source says where the data of an index is: give it with --index")
     rows = match_run(
         arguments.run,
         arguments.training,
         index=arguments.index,
+        sources=arguments.source,
         delta=arguments.delta,
         metric=arguments.distance,
         neighbors=arguments.neighbors,

@@ -90,15 +90,15 @@ def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Prompt
 
 
 def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
+    from memcore.duplicates.embeddings import EmbeddingsFile
     from memcore.duplicates.most_duplicated import prompts_from_embeddings
-    from memcore.system.plain_files import load_npy
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
-    try:
-        embeddings = load_npy(arguments.embeddings, mapped=True)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
     return prompts_from_embeddings(
-        embeddings, _options.open_described(arguments), arguments.out, engine=arguments.engine, **options
+        EmbeddingsFile(arguments.embeddings),
+        _options.open_described(arguments),
+        arguments.out,
+        engine=arguments.engine,
+        **options,
     )

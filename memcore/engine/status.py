@@ -16,7 +16,7 @@ RECENT = 64
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """A job's progress.
+    """A job's progress. ``checkpointed`` counts the unfinished tasks of which something is kept.
 
     ``busy_seconds`` is the time in which at least one of the last 64 tasks was at work, so that pauses between two commands
     do not count; ``recent`` are the manifests of these. ``silent_seconds`` is the time since the last task was finished,
@@ -62,7 +62,7 @@ def status(
         tasks=tasks,
         done=len(manifests),
         given_up=sum(bool(m.get("given_up")) for m in manifests),
-        checkpointed=len(set(storage.names(CHECKPOINTS))),
+        checkpointed=len({name.partition(".")[0] for name in storage.names(CHECKPOINTS)}),
         busy_seconds=_busy_seconds(recent),
         recent=recent,
         silent_seconds=max(0.0, (now or time.time()) - float(timed[-1]["finished"])) if timed else None,

@@ -91,6 +91,10 @@ class GrowingGraphs(Protocol):
         """Return the prompt's edges and findings."""
         ...
 
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt (H, W, C), copied to the CPU; excluded ones were not kept."""
+        ...
+
     def drop(self, prompt_id: int) -> None:
         """Free a prompt's images; a prompt that was never begun is no error."""
         ...

@@ -6,6 +6,9 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
 from memcore.graphs.findings import search_findings
@@ -99,6 +102,11 @@ class DeviceGrowingGraphs:
         graph = prompts.graph(number)
         found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
         return GraphOutcome(generated, excluded, len(graph), found, graph, pixels, upper)
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt, copied to the CPU."""
+        prompts, number = self._slots[prompt_id]
+        return prompts.pixels(number, index)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's slot for another prompt."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore import arrays
 from memcore.graphs.findings import largest_clique, search_findings
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
@@ -66,6 +69,10 @@ class HostGrowingGraphs:
         graph = pairs.within(settings.threshold)
         found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
         return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels, upper)
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt, copied to the CPU."""
+        return self._graphs[prompt_id].pixels(index)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's graph with its images."""

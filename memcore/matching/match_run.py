@@ -36,6 +36,7 @@ def match_run(
     training: Path | None = None,
     *,
     index: Path | None = None,
+    sources: Sequence[Path] = (),
     delta: float = DEFAULT_THRESHOLD,
     metric: MetricName = "l2",
     neighbors: int = 5,
@@ -45,7 +46,8 @@ def match_run(
 ) -> list[MatchRow]:
     """Write matches.parquet, match.json and the matched training images; return the rows.
 
-    Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger.
+    Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger;
+    ``sources`` then say where its data is that is no longer where it was indexed.
     ``copies`` says how often each training image that is compared stands in the training set: an array, an .npy file, or a
     Parquet file with a column ``copies``. Without it ``eidetic`` counts the distinct images given.
     """
@@ -66,7 +68,7 @@ def match_run(
     }
     times = read_copies(copies) if isinstance(copies, Path) else copies
     if index is not None:
-        answer = _search_index(index, members, options, times)
+        answer = _search_index(index, sources, members, options, times)
     else:
         assert training is not None
         answer = _search_memory(training, members, options, times)
@@ -124,10 +126,16 @@ class _Answer:
 
 
 def _search_index(
-    index: Path, members: CliqueMembers, options: MatchOptions, copies: NDArray[Any] | None
+    index: Path,
+    sources: Sequence[Path],
+    members: CliqueMembers,
+    options: MatchOptions,
+    copies: NDArray[Any] | None,
 ) -> _Answer:
     """Match the cliques with an index."""
-    opened = Index.open(index)
+    opened = Index.open(index, moved=sources)
+    if members.findings:
+        opened.check_sources()  # now, not after a search that may be long
     times = None if copies is None else check_copies(copies, len(opened))
     found = match_index(opened, members.load, members.sizes, members.medoids, **options, copies=times)
     reasons = dict(Counter(row["reason"] for row in opened.quarantine()))

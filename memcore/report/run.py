@@ -191,7 +191,8 @@ class Run:
 
     def training_digest(self, index: int) -> FileDigest | None:
         """Return the digest of a matched training image; None where the match has none."""
-        return (self.match or {}).get("files", {}).get(layout.training_image_name(index))
+        files = self.match.get("files", {}) if self.match is not None else {}
+        return files.get(layout.training_image_name(index))
 
 
 def read_run(path: Path) -> Run:

@@ -133,6 +133,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         "count",
         "memcore",
         "shard_prompts",
+        "seal",
+        "bytes",
+        "sha256",
+        "chunks",
     )
     before, after = flatten(old), flatten(new)
     lines: dict[str, str] = {}

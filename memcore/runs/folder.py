@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
+from memcore.engine.journal import Journal, Sync
 from memcore.errors import ConfigError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
@@ -181,6 +182,7 @@ class RunFolder:
             self.storage.remove(layout.quarantine_name(shard.task))  # of a worker that was killed before
         for name, data in files.items():
             self.storage.write(name, data)
+        signature = engine.sign_manifest(record.started, given_up=given_up)
         manifest: ManifestRecord = {
             "format": FORMAT,
             "shard": shard.id,
@@ -189,7 +191,10 @@ class RunFolder:
             "generated": record.generated,
             "findings": sum(row["status"] == "finding" for row in record.rows),
             "failed": sum(row["status"] == "failed" for row in record.rows),
-            **engine.sign_manifest(record.started, given_up=given_up),
+            "given_up": signature["given_up"],
+            "started": signature["started"],
+            "finished": signature["finished"],
+            "writer": signature["writer"],
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "files": {name: digest_bytes(data) for name, data in files.items()},
         }
@@ -244,6 +249,10 @@ class RunFolder:
                 "detail": redact(text),
             }
             return ShardRecord(quarantine=[note])
+
+    def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
+        """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
+        return Journal(self.storage, shard.task, self.digest, sync=sync)
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""

@@ -169,7 +169,7 @@ class MatchRecord(TypedDict):
     background: NotRequired[list[int] | None]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
-    #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
+    #: What the training set's path holds and what became of it.
     coverage: NotRequired[Coverage | None]
     count: int
     delta: float
@@ -203,6 +203,29 @@ class ManifestRecord(TypedDict):
     #: Of the findings, in formats 1 and 2.
     sha256: NotRequired[str]
     seal: NotRequired[str]
+
+
+class KeptImages(TypedDict):
+    """The head of a record of partial/*.journal: images of a prompt in flight, whose pixels are the record's payload.
+
+    ``flags`` has a digit an image: 0 for one that is in the payload, 1 for one that a safety checker replaced, 3 for one
+    that holds no picture. ``device`` is where the sampler had the pixels, "" for NumPy. ``files`` are the digests of the
+    images' files, where all generations are stored.
+    """
+
+    prompt_id: int
+    seeds: list[int]
+    flags: str
+    shape: list[int]
+    device: str
+    files: NotRequired[list[FileDigest]]
+
+
+class ImagesNotKept(TypedDict):
+    """The head of a record without a payload: images in flight so far that had no room in the journal's budget."""
+
+    not_kept: int
+    budget: int
 
 
 def read_scores(row: FindingRow) -> dict[str, float | None]:

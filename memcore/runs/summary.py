@@ -8,6 +8,7 @@ from typing import Any
 
 from memcore.runs import layout
 from memcore.runs.completeness import judge
+from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
 from memcore.types import PromptStatus
@@ -36,6 +37,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "failed": count[PromptStatus.FAILED],
         "screened": count[PromptStatus.SCREENED],
         "stops": dict(sorted(stops.items())),
+        "first_failure": first_failure(folder) if count[PromptStatus.FAILED] else None,
         "quarantined": sum(1 for _ in folder.iter_quarantine()),
         "shards_given_up": len(folder.given_up()),
         "seconds": _seconds(manifests),

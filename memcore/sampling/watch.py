@@ -54,6 +54,8 @@ class SamplerWatch:
     """The notes of one worker, for as long as it lives."""
 
     def __init__(self) -> None:
+        #: A request that the sampler has answered, to tell later whether it still can.
+        self.answered: SeedRun | None = None
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
         self._varied = False

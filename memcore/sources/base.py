@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content, Payload
+from memcore.sources.content import FileContent, read_content, sample_bytes
 from memcore.sources.walk import READ, every, head_of, judge, walk
 
 #: Where an image is: part (a file of the source), offset and length in bytes; for rows and listings the offset is an index.
@@ -106,6 +107,8 @@ class Batch:
     names: Sequence[str] | None = None
     captions: Sequence[str | None] | None = None
     beside: Sequence[Beside] | None = None
+    #: What the entries' own files held when they were read, where each entry is a file.
+    files: Sequence[FileContent | None] | None = None
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -324,16 +327,23 @@ def stands_for(entry: Mapping[str, Any]) -> int:
     return max(1, int(last) - int(first) if first is not None else int(end) - int(row) + 1)
 
 
-def size_of(path: Path) -> int:
+def size_of(path: str | Path) -> int:
     """Return a file's size; 0 for a broken link."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
         return 0
 
 
-def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, most: int = MAX_BYTES) -> bytes:
-    """Return ``size`` bytes of a file, by default all.
+def read_bytes(
+    path: str | Path,
+    offset: int = 0,
+    size: int | None = None,
+    *,
+    most: int = MAX_BYTES,
+    note: Callable[[os.stat_result], None] | None = None,
+) -> bytes:
+    """Return ``size`` bytes of a file, by default all; ``note`` is told what the system says of a file that is read whole.
 
     Raises UnreadableImage if they are too many, missing, or cannot be read.
     """
@@ -345,6 +355,8 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
                 size = about.st_size
+                if note is not None:
+                    note(about)
             if size > most:
                 raise UnreadableImage("too-large", f"{size:,} bytes, at most {most:,} are read")
             data = os.pread(descriptor, size, offset)
@@ -357,6 +369,30 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
     if len(data) < size:
         raise UnreadableImage("truncated", f"the file ends {size - len(data):,} bytes early")
     return data
+
+
+class WholeFile:
+    """Reads a file that is one image; ``found`` then says what it held."""
+
+    __slots__ = ("found", "modified", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.modified = 0
+        self.found: FileContent | None = None
+
+    def __call__(self) -> bytes:
+        """Return the content; raise UnreadableImage as ``read_bytes`` does."""
+        try:
+            data = read_bytes(self.path, note=self._note)
+        except UnreadableImage:
+            self.found = read_content(self.path)
+            raise
+        self.found = FileContent(len(data), self.modified, sample_bytes(data))
+        return data
+
+    def _note(self, about: os.stat_result) -> None:
+        self.modified = about.st_mtime_ns
 
 
 def unreadable(error: OSError) -> UnreadableImage:
@@ -405,6 +441,7 @@ def _length(payload: bytes | UnreadableImage) -> int:
 
 
 def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
+    files = [entry.content.found if isinstance(entry.content, WholeFile) else None for entry in entries]
     return Batch(
         np.array([tuple(entry.place) for entry in entries], PLACE),
         np.array([entry.after for entry in entries], np.int64),
@@ -412,4 +449,5 @@ def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
         [entry.name for entry in entries],
         [entry.caption for entry in entries],
         [entry.beside for entry in entries] if any(entry.beside is not ALONE for entry in entries) else None,
+        files if any(found is not None for found in files) else None,
     )

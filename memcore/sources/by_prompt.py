@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
-from memcore.sources.base import QuarantineEntry, quarantined, shown, size_of
+from memcore.sources.base import QuarantineEntry, quarantined, shown
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
+from memcore.sources.content import count_blocks, digest_files
 from memcore.sources.coverage import count_reasons
 from memcore.sources.layouts import (
     LISTING,
@@ -106,17 +107,19 @@ class StoredPrompts:
 
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of the names and sizes of all files and the names of the decoders."""
+        """Return the sha256 of what all files hold, of their names in the set, and of the names of the decoders.
+
+        What the set's own folder is called, where it is, and when files were changed does not count.
+        """
         decoders = [version.split()[0] for version in decoder_versions().values()]
-        digest = hashlib.sha256(" ".join(decoders).encode())
-        nameless = self.path.name in ("", "..")  # "." and "..", as their folder is called elsewhere
-        own = os.path.basename(os.path.abspath(self.path))
-        for collection in self._collections:
-            for file in collection.files:
-                within = own / file.relative_to(self.path) if nameless else file.relative_to(self.path.parent)
-                name = os.fsencode(within)
-                digest.update(name + f":{size_of(file)}\n".encode())
+        digest = hashlib.sha256(f"{' '.join(decoders)} {self._content}".encode())
         return f"stored:{digest.hexdigest()}"
+
+    @functools.cached_property
+    def _content(self) -> str:
+        """Return the sha256 of the names and the content of all files."""
+        named = [pair for collection in self._collections for pair in collection.stored()]
+        return digest_files(named, count_blocks(len(named)))
 
     def describe(self) -> dict[str, str]:
         """Return what a run records of its source."""
@@ -126,6 +129,7 @@ class StoredPrompts:
             "kind": "stored generations",
             "prompts": str(len(self._where)),
             "image_shape": f"{h}x{w}x{c}",
+            "content of the files": self._content[:16],
             **decoders,
             "pointed_at": str(self.pointed_at()),
             "texts": str(self.texts),

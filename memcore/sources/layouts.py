@@ -52,9 +52,8 @@ class Collection(Protocol):
         """Return the names of the prompts, in order."""
         ...
 
-    @property
-    def files(self) -> Sequence[Path]:
-        """Return the files that the fingerprint is made of."""
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the files that the fingerprint is made of: their paths, and their names within the set's own folder."""
         ...
 
     def count(self, index: int) -> int:
@@ -71,7 +70,7 @@ class ArrayPrompts:
 
     def __init__(self, path: Path, root: Path, *, alone: bool) -> None:
         self.path = path
-        self.files = [path]
+        self._within = os.fspath(path.relative_to(root)) if path != root else ""
         self._label = shown(path.relative_to(root)) if path != root else shown(path.name)
         prompts = 1
         if alone:  # of many files each is one prompt; only a single one may hold an array of prompts
@@ -81,6 +80,10 @@ class ArrayPrompts:
                 raise ConfigError(f"images={shown(path)} cannot be read: {error}") from None
         stem = shown(path.stem)
         self.prompts = [stem] if prompts == 1 else [f"{stem} {i}" for i in range(prompts)]
+
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the file; one that is given by itself has no name."""
+        yield os.fspath(self.path), self._within
 
     def header(self) -> Header:
         """Return the file's header; raise UnreadableImage if it cannot be read or has another number of prompts."""
@@ -103,17 +106,20 @@ class FolderPrompt:
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         self._root = root
-        self.prompts = [shown(os.path.basename(os.path.abspath(folder)))]
+        # the folder that was given may be called ".", or be a link to it
+        named = os.path.realpath(folder) if folder == root else os.fspath(folder)
+        self.prompts = [shown(os.path.basename(named))]
         self._counted: Sorted | None = None
         #: The number of files in it, except texts, once they have been listed.
         self._size: int | None = None
 
-    @property
-    def files(self) -> list[Path]:
-        """Return the paths of the folder's images, sorted by name."""
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the folder's images, sorted by name."""
         found = files_in(self._folder)
         self._size = len(found.images) + len(found.left_out)
-        return [self._folder / name for name in sorted(found.images, key=os.fsencode)]
+        folder, within = os.fspath(self._folder), os.fspath(self._folder.relative_to(self._root))
+        for name in sorted(found.images, key=os.fsencode):
+            yield os.path.join(folder, name), name if within == "." else f"{within}/{name}"
 
     def count(self, index: int) -> int:
         """Return how many files the folder holds, except texts."""
@@ -154,6 +160,7 @@ class PackedPrompts:
 
     def __init__(self, source: FileParts) -> None:
         self.files = list(source.files)
+        self._named = len(self.files) > 1 or Path(source.path).is_dir()
         self._source = source
         source.check_random_access()
         places: dict[str, list[Place]] = {}
@@ -192,6 +199,11 @@ class PackedPrompts:
         self.prompts = list(dict.fromkeys([*places, *self._broken]))
         self._places = [np.array([tuple(p) for p in places.get(q, [])], PLACE) for q in self.prompts]
         self._seeds = [choose_seeds(seeds.get(prompt, [])) for prompt in self.prompts]
+
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the files; one that is given by itself has no name."""
+        for file, part in zip(self.files, self._source.parts, strict=True):
+            yield os.fspath(file), part.name if self._named else ""
 
     def count(self, index: int) -> int:
         """Return the number of images of a prompt, broken ones included."""
@@ -295,9 +307,7 @@ def _passed_over(
 ) -> list[QuarantineEntry]:
     """Return the files below a folder of generations that belong to no prompt."""
     gone: list[tuple[str, UnreadableImage]] = []
-    taken = {
-        os.path.basename(file) for c in collections if not isinstance(c, FolderPrompt) for file in c.files
-    }
+    taken = {name for c in collections if not isinstance(c, FolderPrompt) for _, name in c.stored()}
     for folder in folders:
         if folder.path in prompts:  # its other files, except texts, are reported with the prompt
             gone += [

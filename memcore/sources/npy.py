@@ -239,7 +239,11 @@ class Loaded:
         return self.count
 
     def read_image(self, position: int) -> NDArray[np.uint8]:
-        """Return one image."""
+        """Return one image; raise UnreadableImage if there are fewer."""
+        if position >= self.count:
+            raise UnreadableImage(
+                "changed", f"the file holds {self.count} images, not {position + 1} or more"
+            )
         image: NDArray[np.uint8] = self._pixels[position]
         return image
 

@@ -33,6 +33,8 @@ def open_source(path: str | Path, kind: str | None = None, **options: str) -> St
     path = Path(path)
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind is not None and not os.path.lexists(path):
+        raise ConfigError(f"{shown(path)} does not exist: give a folder, or a file of this kind ({kind})")
     found = kind or find_kind(path)
     unused = set(options) - set(KINDS[found].option_names)
     if unused:

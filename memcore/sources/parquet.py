@@ -195,10 +195,19 @@ class ParquetSource(FileParts):
         found: list[Payload] = [b""] * len(places)
         groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for i, place in enumerate(places):
-            group, row = self._find(self.files[int(place["part"])], int(place["offset"]))
-            groups.setdefault((int(place["part"]), group), []).append((i, row))
+            try:
+                group, row = self._find(self.files[int(place["part"])], int(place["offset"]))
+            except self._errors as error:
+                found[i] = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+            else:
+                groups.setdefault((int(place["part"]), group), []).append((i, row))
         for (part, group), rows in groups.items():
-            column = self._column(self.files[part], group)
+            try:
+                column = self._column(self.files[part], group)
+            except self._errors as error:
+                for i, _ in rows:
+                    found[i] = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+                continue
             for i, row in rows:
                 found[i] = _payload(column, row)
         return found
@@ -267,6 +276,8 @@ class ParquetSource(FileParts):
         """Return the column of images of one row group."""
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
+            if name is None or group >= file.num_row_groups:
+                raise OSError("the file was changed: its images are no longer there")
             return file.read_row_group(group, columns=[name])[name]
 
     def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:

@@ -11,9 +11,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from memcore.errors import StoreError
+
+#: What a file is written from.
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 TEMPORARY = ".tmp-"
 #: Seconds after which a temporary file counts as abandoned where its writer's process cannot be checked.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 
@@ -38,13 +40,14 @@ def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
     )
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file, given its bytes."""
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
     return rows
 
 
-def take(path: Path, column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column."""
-    values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
+def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file, given its bytes."""
+    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
+    values: list[str | None] = table.column(0).take(rows).to_pylist()
     return values

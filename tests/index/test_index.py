@@ -321,12 +321,13 @@ def test_a_changed_image_is_noticed(tmp_path: Path) -> None:
     images = pictures(9)
     np.save(tmp_path / "a.npy", images)
     build_index(tmp_path / "index", open_source(tmp_path / "a.npy"))
-    np.save(tmp_path / "a.npy", images[::-1])
     index = Index.open(tmp_path / "index")
+    index.check_sources()
+    np.save(tmp_path / "a.npy", images[::-1])
     with pytest.raises(RunError, match=r"row 3.*its pixels are not the same"):
         index.fetch(np.array([4, 3]))
     (tmp_path / "a.npy").unlink()
-    with pytest.raises(RunError, match="cannot be opened"):
+    with pytest.raises(RunError, match="is missing"):
         Index.open(tmp_path / "index").fetch(np.array([0]))
 
 

@@ -160,7 +160,7 @@ def damage(run: Path, name: str) -> None:
         ("gone", "is missing although its manifest says"),
         ("parquet", r"matches\.parquet is damaged: it has 11 bytes .*; give memcore match again"),
         ("column", "has no column 'tiled_l2'"),
-        ("json", r"match\.json is damaged: it must hold a JSON object, got list"),
+        ("json", r"match\.json is damaged: it must hold a JSON object, got list; give memcore match again"),
         ("evaluation", "evaluation.json is damaged: .*; give memcore evaluate again"),
         ("stale", "names clique 3 of prompt 1, which this run does not have.*give memcore match again"),
     ],

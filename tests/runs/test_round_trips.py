@@ -24,6 +24,7 @@ from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_pr
 from memcore.runs.reading import read_parquet
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE
 from memcore.runs.tables import pairs_array, parquet_bytes, rows_to_table, table_to_rows
+from memcore.storage.digests import digest_bytes
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -112,6 +113,7 @@ def test_prompts(prompts: list[str]) -> None:
             "count": len(prompts),
             "source": "",
             "digest": scan_prompts(prompts).digest,
+            "file": digest_bytes((run.path / "prompts.parquet").read_bytes()),
         }
         assert list(ParquetPrompts(run.path / "prompts.parquet")) == prompts
 

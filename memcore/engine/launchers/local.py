@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, cast
 
 from memcore.engine.launchers.base import Event, Pool, Resources
-from memcore.engine.task import F, OnProgress, Work
+from memcore.engine.task import F, OnProgress, Progressed, Work
 from memcore.engine.worker import Worker
 
 #: Seconds that an interrupted worker has to write its checkpoint.
@@ -150,17 +150,17 @@ def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
 @contextlib.contextmanager
 def _throttled(connection: Connection) -> Iterator[OnProgress]:
     """Yield a counter that reports now and then: cheap items would fill the pipe."""
-    count, last = 0, time.monotonic()
+    total, last = Progressed(), time.monotonic()
 
-    def on_progress(more: int) -> None:
-        nonlocal count, last
-        count += more
+    def on_progress(done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+        nonlocal total, last
+        total = total.plus(Progressed(done, kept, spared))
         if time.monotonic() - last >= PROGRESS_SECONDS:
-            connection.send(("progress", count))
-            count, last = 0, time.monotonic()
+            connection.send(("progress", total))
+            total, last = Progressed(), time.monotonic()
 
     yield on_progress
-    connection.send(("progress", count))
+    connection.send(("progress", total))
 
 
 def _leave_with(launcher: int) -> None:
