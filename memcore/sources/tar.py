@@ -352,7 +352,9 @@ def _trick(member: tarfile.TarInfo) -> str | None:
         return "its name leads out of the archive"
     if member.issym() or member.islnk():
         return "a link"
-    if not member.isreg() or member.sparse is not None:
+    if member.sparse is not None:
+        return "a sparse member (tar -S): pack it without its holes"
+    if not member.isreg():
         return "no plain file"
     return None
 

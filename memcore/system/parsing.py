@@ -38,6 +38,8 @@ def parse_json(data: str | bytes | bytearray) -> Any:
         return json.loads(data)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        raise _plainly(error) from None
 
 
 def parse_toml(data: bytes) -> dict[str, Any]:
@@ -50,6 +52,13 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode("utf-8-sig"))  # editors of Windows write a mark
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        raise _plainly(error) from None
+
+
+def _plainly(error: ValueError) -> ValueError:
+    """Return an error without Python's advice to its programmers, which is of no use to whoever wrote the file."""
+    return ValueError("it has a number of thousands of digits") if "integer string" in str(error) else error
 
 
 def check_shape(value: Any, kind: Any, where: str = "it", absent: Collection[str] = ()) -> None:
