@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
+from memcore.sampling import CallableSampler
 from tests.support.command_line import memcore, read_run
 from tests.support.failing_samplers import ANSWERS, ENDS, Failing
 
@@ -48,6 +51,39 @@ def test_one_that_ends_its_process_costs_its_shard(tmp_path: Path) -> None:
         "a hill": "crash",
         "a tree": None,
     }
+
+
+@pytest.mark.parametrize("keep", ["findings", "all"])
+@pytest.mark.parametrize("budget", ["fixed", "sequential"])
+def test_an_answer_may_be_overwritten_by_the_next_call(tmp_path: Path, budget: str, keep: str) -> None:
+    """As the static outputs of a CUDA graph are, and buffers that are used again."""
+    last: list[Any] = []
+
+    def one(prompt: str, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        if prompt == "copied":
+            return np.clip(100 + rng.integers(-5, 6, (16, 16, 3)), 0, 255).astype(np.uint8)
+        return rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+    def plain(prompts: list[str], seeds: list[int]) -> Any:
+        return np.stack([one(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)])
+
+    def overwriting(prompts: list[str], seeds: list[int]) -> Any:
+        for answer in last:
+            answer[:] = 255
+        last[:] = [plain(prompts, seeds)]
+        return last[0]
+
+    answers = []
+    for name, function in (("plain", plain), ("overwriting", overwriting)):
+        config = Config(source="custom", generations=40, batch_size=7, budget=budget, keep=keep)
+        sampler = CallableSampler(function, (16, 16, 3), "same")
+        folder = audit(
+            tmp_path / name, config, sampler=sampler, prompts=["copied", "noise", "copied"], quiet=True
+        )
+        images = {p.name: p.read_bytes() for p in sorted((folder.path / "images").rglob("*.png"))}
+        answers.append(([(row["seeds"], row["size"]) for row in folder.findings()], images))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize(
