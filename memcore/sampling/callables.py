@@ -78,7 +78,7 @@ class CallableSampler:
         """Return (N, H, W, C) uint8, in the order of the requests."""
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
-        except (Exception, SystemExit) as error:  # a script's sys.exit() must not end the run
+        except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
             if (transient := as_transient(error)) is not None:
                 raise transient from error
             raise SamplerError(f"the sampler's function raised {error_text(error)}") from error

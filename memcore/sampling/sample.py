@@ -52,7 +52,7 @@ def _sample(sampler: Sampler, requests: RequestBatch) -> Images:
     def ask() -> Images:
         try:
             return sampler.sample(requests)
-        except (Exception, SystemExit) as error:  # a script's sys.exit() must not end the run
+        except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
             if (transient := as_transient(error)) is not None and transient is not error:
                 raise transient from error
             if isinstance(error, MemcoreError):

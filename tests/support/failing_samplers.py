@@ -43,6 +43,7 @@ ENDS: dict[str, Callable[[], Any]] = {
     "memory": _raise(MemoryError()),
     "recursion": _recurse,
     "end of iteration": _raise(StopIteration()),
+    "end of a generator": _raise(GeneratorExit()),
     "os._exit": lambda: os._exit(3),
 }
 #: What is returned in place of the images of "a hill".
@@ -63,6 +64,7 @@ class Failing:
     """Noise for every prompt but "a hill", for which it does what ``kind`` says."""
 
     image_shape = SHAPE
+    public_options = ("kind",)
 
     def __init__(self, kind: str) -> None:
         self.fingerprint = kind
