@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from memcore.errors import ConfigError
 from memcore.jobs.audit import audit
 from memcore.jobs.config import Config
 from memcore.sampling import CallableSampler
@@ -51,6 +52,33 @@ def test_one_that_ends_its_process_costs_its_shard(tmp_path: Path) -> None:
         "a hill": "crash",
         "a tree": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_shape", None),
+        ("image_shape", (0, 16, 3)),
+        ("image_shape", (16, 16)),
+        ("image_shape", (16.0, 16, 3)),
+        ("fingerprint", 5),
+        ("fingerprint", ""),
+    ],
+)
+def test_a_sampler_that_says_nothing_of_itself_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    sampler = Failing("error")
+    setattr(sampler, name, value)
+    with pytest.raises(ConfigError, match=f"the sampler's {name} must be "):
+        audit(tmp_path / "run", Config(source="custom"), sampler=sampler, prompts=["a fox"], quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_description_of_any_text_is_recorded(tmp_path: Path) -> None:
+    sampler = Failing("error")
+    sampler.describe = lambda: {"caf\udce9": "\ud800", "object": object()}  # type: ignore[method-assign]
+    config = Config(source="custom", generations=12)
+    folder = audit(tmp_path / "run", config, sampler=sampler, prompts=["a fox"], quiet=True)
+    assert "caf" in (folder.path / "run.toml").read_text("utf-8")
 
 
 @pytest.mark.parametrize("keep", ["findings", "all"])
