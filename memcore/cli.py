@@ -6,6 +6,7 @@ Exit codes: 0 done and complete, 1 could not be done, 2 wrong usage, 3 stopped b
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -116,9 +117,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"memcore: {what}; what is finished stays", file=sys.stderr)
         return FAILED
     except OSError as error:
+        if _is_folder_gone():
+            print("memcore: the working folder was removed: change to one that exists", file=sys.stderr)
+            return USAGE
         where = f" ({error.filename})" if error.filename else ""
         print(f"memcore: {error.strerror or error}{where}; what is finished stays", file=sys.stderr)
         return FAILED
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

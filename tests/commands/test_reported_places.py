@@ -91,3 +91,24 @@ def test_a_wrong_configuration_is_told(tmp_path: Path, line: str) -> None:
     assert said.code == 2, said
     assert said.err.startswith("memcore: ")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no folder that somebody is in")
+def test_a_working_folder_that_is_gone_is_told(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = (
+        "import os, sys; os.chdir(sys.argv.pop(1)); os.rmdir(os.getcwd()); "
+        "from memcore.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "gone", "filter", tmp_path / "run"]
+    done = subprocess.run(
+        [*command, "--images", made / "images", "--quiet", "--workers", "1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode == 2:
+        assert "the working folder was removed" in done.stderr
