@@ -47,7 +47,12 @@ def make_source(config: Config, threads: int | None = None) -> Source:
 
 def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
     """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
-    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
+    return StoredPrompts(
+        Path(config.images),
+        background=config.background_colour(),
+        resize=config.resized(),
+        threads=threads or 1,
+    )
 
 
 def describe_source(source: Source, config: Config | None = None) -> Identity:

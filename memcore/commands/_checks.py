@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,33 +43,19 @@ def read_part(text: str | None) -> tuple[int, int] | None:
     return k, n
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Return height and width of HxW.
-
-    >>> read_size("512x256")
-    (512, 256)
-    """
-    if text is None:
-        return None
-    try:
-        height, width = (int(v) for v in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"resize must look like 512x512 (height x width), got {text!r}") from None
-    return height, width
-
-
 def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Return red, green and blue of R,G,B.
+    """Return red, green and blue of R,G,B or of #rrggbb.
 
-    >>> read_colour("255,0,0")
-    (255, 0, 0)
+    >>> read_colour("255,0,0"), read_colour("#ff0000")
+    ((255, 0, 0), (255, 0, 0))
     """
     if text is None:
         return None
     try:
-        r, g, b = (int(v) for v in text.split(","))
+        hexadecimal = re.fullmatch("#[0-9a-fA-F]{6}", text)
+        r, g, b = bytes.fromhex(text[1:]) if hexadecimal else (int(v) for v in text.split(","))
     except ValueError:
-        raise ConfigError(f"background must look like 255,255,255, got {text!r}") from None
+        raise ConfigError(f"background must look like 255,255,255 or #ffffff, got {text!r}") from None
     if not all(0 <= v <= 255 for v in (r, g, b)):
         raise ConfigError(f"background must be three numbers from 0 to 255, got {text!r}")
     return r, g, b

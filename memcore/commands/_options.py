@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
 
 if TYPE_CHECKING:
+    from memcore.images.resize import Resize
     from memcore.runs.config import Config
     from memcore.runs.folder import RunFolder
 
@@ -86,6 +89,39 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 
 
+def add_resize(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how training images of other sizes, or transparent ones, are made comparable."""
+    from memcore.images.resize import FITS, METHODS
+
+    parser.add_argument(
+        "--resize", metavar="HxW", help="resize every image to these pixels (default: none is resized)"
+    )
+    parser.add_argument(
+        "--resize-method",
+        choices=METHODS,
+        default="lanczos",
+        help="one of Pillow's methods (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resize-fit",
+        choices=FITS,
+        default="crop",
+        help="what happens to the aspect (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help="colour under transparent images, as 255,255,255 or #ffffff (default: they are refused)",
+    )
+
+
+def read_resize(arguments: argparse.Namespace) -> Resize | None:
+    """Return the resize that the flags of ``add_resize`` describe."""
+    from memcore.images.resize import Resize
+
+    return Resize.parse(arguments.resize, arguments.resize_method, arguments.resize_fit)
+
+
 def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
     from memcore.matching.metric import METRICS
@@ -143,6 +179,22 @@ def open_existing(arguments: argparse.Namespace) -> RunFolder | None:
     return RunFolder.open_storage(storage) if storage.exists(layout.RUN) else None
 
 
+def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use) -> None:
+    """Say which names of a configuration file mean nothing here: one file may serve ``audit`` and ``filter``."""
+    from memcore.runs.config import Config
+    from memcore.runs.options import declared
+
+    names = {name.replace("-", "_") for name in told}
+    uses = {field.name: field.option.use for field in declared(Config).values()}
+    idle = sorted(name for name in names if uses.get(name) not in (use, "both", None))
+    if idle:
+        what = "stored images, of which all are read" if use == "stored" else "images that are sampled"
+        print(
+            f"memcore: {', '.join(idle)} in {arguments.config} {'means' if len(idle) == 1 else 'mean'} nothing for {what}",
+            file=sys.stderr,
+        )
+
+
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping, read_toml
@@ -153,7 +205,9 @@ def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFol
         for name in ("sampler", "sampler_options"):  # never taken from a run's folder, which others may write
             values.pop(name)
     if arguments.config:
-        values.update(read_toml(arguments.config))
+        told = read_toml(arguments.config)
+        values.update(told)
+        _tell_idle(arguments, told, use)
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
     values |= {name: value for name, value in flags.items() if value is not None}
     if existing is not None and values.get("source") == "custom" and not values.get("sampler"):

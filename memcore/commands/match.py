@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import check_positive, verdict_code
+from memcore.commands._checks import check_positive, read_colour, verdict_code
 from memcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how often each training image stands in the training set: .npy, one number an image in their order, or "
         ".parquet with a column copies; without it the eidetic k is that of the distinct images given",
     )
+    _options.add_resize(parser)
     _options.add_threads(parser)
     _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
+    from memcore.images.resize import describe_resize
     from memcore.matching.match_run import match_run
     from memcore.matching.metric import metric_label
     from memcore.runs.completeness import judge, not_decided_lines
@@ -76,6 +78,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         adaptive=arguments.adaptive,
         threads=arguments.threads,
         copies=arguments.copies,
+        resize=_options.read_resize(arguments),
+        background=read_colour(arguments.background),
     )
     extracted = sum(bool(row["extracted"]) for row in rows)
     folder = RunFolder.open(arguments.run)
@@ -91,6 +95,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         "eidetic_counts": "training set" if match.get("copies") is not None else "distinct images given",
         "not_decided": gaps,
         "coverage": match.get("coverage"),
+        "resize": match.get("resize"),
     }
     near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
     lines = [
@@ -99,6 +104,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         *_eidetic_lines(rows, match.get("copies") is not None),
         *not_decided_lines(gaps),
     ]
+    if resize := match.get("resize"):
+        lines.append(f"training images resized to {describe_resize(resize)}")
     if (coverage := match.get("coverage")) is not None:
         lines.append(f"training images: {coverage_line(coverage)}")
     return Answer(result, lines, verdict_code(arguments, gaps))

@@ -21,7 +21,7 @@ from memcore.index.checked import Budget, CheckedFile, damaged
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, open_as_recorded, why_not_in_order
 from memcore.index.shard_files import ShardFiles, levels_of
-from memcore.sources.base import QuarantineEntry, Source, shown
+from memcore.sources.base import QuarantineEntry, Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.open import open_source
 from memcore.system import columns
@@ -179,26 +179,33 @@ class Index:
         for number in np.unique(which):
             shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
             inside = rows[chosen] - shard.start
-            payloads = self._source(shard.source).fetch(shard.places.take(inside))
-            if (
-                isinstance(payloads, np.ndarray)
-                and payloads.shape[1:] == self.image_shape
-                and payloads.dtype == np.uint8
-            ):
-                pixels = payloads
-            else:
-                pixels = np.empty((len(chosen), *self.image_shape), np.uint8)
-                for place, payload in enumerate(payloads):
-                    image = decode_payload(payload, self._resize, self._background, self.image_shape)
-                    if isinstance(image, UnreadableImage):
-                        raise self._changed(int(rows[chosen[place]]), f"{image.reason}: {image}")
-                    pixels[place] = image
+            source, places = self._source(shard.source), shard.places.take(inside)
+            few = source.few(places) if isinstance(source, StoredSource) else [slice(0, len(places))]
+            parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
             same = (self.fine.sketch(pixels, 1) == shard.fine.take(inside)).all(axis=1)
             if not same.all():
                 raise self._changed(
                     int(rows[chosen[int(np.flatnonzero(~same)[0])]]), "its pixels are not the same"
                 )
             out[chosen] = pixels
+
+    def _decoded(self, source: Source, places: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels of a few images of one source."""
+        payloads = source.fetch(places)
+        if (
+            isinstance(payloads, np.ndarray)
+            and payloads.shape[1:] == self.image_shape
+            and payloads.dtype == np.uint8
+        ):
+            return payloads
+        pixels = np.empty((len(places), *self.image_shape), np.uint8)
+        for at, payload in enumerate(payloads):
+            image = decode_payload(payload, self._resize, self._background, self.image_shape)
+            if isinstance(image, UnreadableImage):
+                raise self._changed(int(rows[at]), f"{image.reason}: {image}")
+            pixels[at] = image
+        return pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the sketches of these rows in the finer level, (len(rows), numbers) uint8."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.images.resize import Fit, Method, Resize
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
@@ -48,8 +49,9 @@ class Config:
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
     sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
-    pixels of stored images; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
-    distance, so that other thresholds can be evaluated later.
+    pixels of stored images; without it they are refused. ``resize`` is the size, as HxW, that stored images of other sizes
+    are brought to by ``resize_method`` and ``resize_fit``, as ``memcore index`` does. ``edges_up_to`` above 0 stores each
+    prompt's pairs up to that distance, so that other thresholds can be evaluated later.
     """
 
     source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
@@ -83,6 +85,18 @@ class Config:
             use="stored",
         ),
     ] = ""
+    resize: Annotated[
+        str | None,
+        Option(
+            "resize every image to these pixels; without it other sizes are quarantined", "HxW", use="stored"
+        ),
+    ] = None
+    resize_method: Annotated[
+        Method | None, Option("one of Pillow's methods (default: lanczos)", use="stored")
+    ] = None
+    resize_fit: Annotated[Fit | None, Option("what happens to the aspect (default: crop)", use="stored")] = (
+        None
+    )
     sampler: Annotated[
         str,
         Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
@@ -217,6 +231,7 @@ class Config:
                 )
         if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
             raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        self._check_resize()
         parse_options(self.sampler_options)
         if self.sampler_options and not self.sampler:
             raise ConfigError("sampler_options are given, but no sampler to make with them")
@@ -239,6 +254,16 @@ class Config:
             Sequential(self.copy_rate, self.miss_rate)
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
+
+    def _check_resize(self) -> None:
+        given = [
+            name for name in ("resize", "resize_method", "resize_fit") if getattr(self, name) is not None
+        ]
+        if given and self.source != "stored":
+            raise ConfigError(f"{given[0]} is for stored images, but source is {self.source!r}: leave it out")
+        if given and not self.resize:
+            raise ConfigError(f"{given[0]} is given, but no resize: give the size too, as resize = '512x512'")
+        self.resized()
 
     def _check_screen(self) -> None:
         if self.screen != "none" and self.source == "stored":
@@ -277,6 +302,10 @@ class Config:
         red, green, blue = bytes.fromhex(self.background[1:])
         return red, green, blue
 
+    def resized(self) -> Resize | None:
+        """Return how stored images are resized; None if they are not."""
+        return Resize.parse(self.resize, self.resize_method or "lanczos", self.resize_fit or "crop")
+
     def describe_screen(self) -> dict[str, Any]:
         """Return what ``run.toml`` says of the screen; nothing if there is none."""
         if self.screen == "none":
@@ -297,8 +326,10 @@ class Config:
         decisive["sampler_options"] = (
             ""  # any of them may be a secret; the public ones are in the fingerprint
         )
-        for name in self._idle():
+        for name in (*self._idle(), "resize", "resize_method", "resize_fit"):
             decisive.pop(name)
+        if (resize := self.resized()) is not None:
+            decisive["resize"] = resize.as_dict()
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
@@ -347,7 +378,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist") from None
     except OSError as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"the configuration file {path} cannot be read: {error.strerror or error}"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 

@@ -155,8 +155,9 @@ class MadeFrom(TypedDict):
 class MatchRecord(TypedDict):
     """match.json: what the run was matched with.
 
-    ``training`` is the path of a set in memory, and ``identity`` the digest of what it holds; an index gives the other keys
-    that are not required. Those of earlier formats have no ``format``, ``files``, ``made_from`` and ``seal``.
+    ``training`` is the path of a set in memory, and ``identity`` the digest of what it holds; ``index``, ``digest``,
+    ``sources`` and ``reasons`` are of an index. Those of earlier formats have no ``format``, ``files``, ``made_from`` and
+    ``seal``.
     """
 
     format: NotRequired[int]
@@ -167,6 +168,8 @@ class MatchRecord(TypedDict):
     sources: NotRequired[list[str]]
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
+    #: (height, width, channels) of the images that were compared.
+    image_shape: NotRequired[list[int]]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
     #: What the training set's path holds and what became of it.

@@ -31,6 +31,8 @@ PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
 _BATCH, _BATCH_BYTES = 256, 1 << 25
+#: What an image of unknown size is taken for when bytes are counted.
+_UNKNOWN_BYTES = 1 << 19
 #: Names of quarantined entries that stand for several: images of an array that is cut short, rows of a damaged group.
 _SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGNORECASE)
 
@@ -113,6 +115,18 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.places)
+
+    def piece(self, start: int, stop: int) -> Batch:
+        """Return some consecutive entries as a batch of their own."""
+        some = slice(start, stop)
+        return Batch(
+            self.places[some],
+            self.after[some],
+            self.payloads[some],
+            None if self.names is None else self.names[some],
+            None if self.captions is None else self.captions[some],
+            None if self.beside is None else self.beside[some],
+        )
 
 
 class Source(Protocol):
@@ -230,6 +244,17 @@ class StoredSource(abc.ABC):
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
         """Return the images at these places, in order."""
         return [self._payload(Place(*map(int, place))) for place in places]
+
+    def few(self, places: NDArray[Any]) -> Iterator[slice]:
+        """Yield spans of these places that ``fetch`` may hold the bytes of at a time."""
+        start = held = 0
+        for i, size in enumerate(places["bytes"].tolist()):
+            held += size or _UNKNOWN_BYTES
+            if held >= _BATCH_BYTES:
+                yield slice(start, i + 1)
+                start, held = i + 1, 0
+        if start < len(places):
+            yield slice(start, len(places))
 
     def _payload(self, place: Place) -> Payload:
         try:

@@ -35,7 +35,7 @@ IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
 _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
-_BATCH = 64
+_BATCH, _BATCH_BYTES = 64, 1 << 25
 #: From here on a float of 64 bits does not tell neighbouring integers apart.
 _EXACT = 2**53
 #: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
@@ -212,6 +212,22 @@ class ParquetSource(FileParts):
                 found[i] = _payload(column, row)
         return found
 
+    def few(self, places: NDArray[Any]) -> Iterator[slice]:
+        """Yield spans of places in one row group, which is held as a whole."""
+        start, last = 0, None
+        for i, place in enumerate(places):
+            part = int(place["part"])
+            try:
+                group = (part, self._find(self.files[part], int(place["offset"]))[0])
+            except self._errors:  # fetch says of each image what is wrong
+                group = (part, _BROKEN)
+            if last is not None and group != last:
+                yield slice(start, i)
+                start = i
+            last = group
+        if start < len(places):
+            yield slice(start, len(places))
+
     def label(self, place: Place) -> str | None:
         """Return a row's name in a run's quarantine: its file, row group and number."""
         group, row = self._find(self.files[place.part], place.offset)
@@ -290,7 +306,8 @@ class ParquetSource(FileParts):
                 count, at = file.metadata.row_group(group).num_rows, 0
                 if row + count > position:
                     try:
-                        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[name]):
+                        rows = self._rows_at_once(file.metadata.row_group(group))
+                        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
                             column = batch.column(0)
                             for i in range(len(column)):
                                 if row + at >= position:
@@ -300,6 +317,12 @@ class ParquetSource(FileParts):
                         for lost in range(max(row + at, position), row + count):
                             yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
                 row += count
+
+    @staticmethod
+    def _rows_at_once(group: Any) -> int:
+        """Return how many rows of a group are read at a time: fewer of large images."""
+        each = max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
+        return max(1, min(_BATCH, _BATCH_BYTES // each))
 
     def _group_bytes(self, part: int) -> int:
         try:

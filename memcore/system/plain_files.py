@@ -27,15 +27,15 @@ def open_plain(path: str | Path) -> BinaryIO:
     return open(descriptor, "rb")
 
 
-def load_npy(path: str | Path, *, mapped: bool = False) -> Any:
-    """Return the array in an .npy file, mapped into memory if that is asked for.
+def load_npy(path: str | Path) -> Any:
+    """Return the array in an .npy file.
 
     Raises OSError as ``open_plain`` does, and ValueError for whatever is wrong with the file: NumPy parses its header as
     Python, which raises many kinds.
     """
     open_plain(path).close()
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return np.load(path, allow_pickle=False)
     except (OSError, MemoryError):
         raise
     except Exception as error:

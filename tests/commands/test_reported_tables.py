@@ -49,7 +49,7 @@ def test_tables_of_one_folder_may_differ(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], captions: list[str | None]
 ) -> None:
     held = index(tmp_path / "index", write_tables(tmp_path / "set", first, second))
-    assert held.said.code == 0, held.said
+    assert held.said.code in (0, 5), held.said
     assert held.captions == captions
 
 
@@ -82,7 +82,7 @@ def test_columns_of_one_name_are_refused_and_cost_their_file(tmp_path: Path, nam
         assert (said.code, f"several columns called '{name}'" in said.err) == (2, True), said
     pq.write_table(pa.table(columns), root / "1.parquet")
     held = index(tmp_path / "index", root)
-    assert (held.said.code, held.captions) == (0, ["a", "b"])
+    assert (held.said.code, held.captions) == (5, ["a", "b"])
     assert list(held.left_out.values()) == ["archive"]
     if name == "caption":
         said = audit_prompts(tmp_path / "run-2", root / "0.parquet")

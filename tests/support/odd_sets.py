@@ -343,3 +343,42 @@ def write_generations(root: Path, rng: Rng, kinds: list[str]) -> int:
     if rng.random() < 0.4:
         count += _put(root, "prompts.log", b"words")
     return count
+
+
+#: Texts of a list of prompts; the ones without a letter are blank.
+TEXTS = (
+    "a fox",
+    "a hill",
+    "un caf\u00e9",
+    "a\u2028b",
+    "",
+    "   ",
+    "\t",
+    "a, b",
+    'say "x"',
+    "\x0c",
+    "\u0085",
+    "#",
+)
+
+
+def write_texts(path: Path, rng: Rng) -> list[str | None]:
+    """Write a list of prompts of the kind that the suffix says, with blank and repeated lines; return its texts."""
+    texts: list[str | None] = [TEXTS[i] for i in rng.integers(0, len(TEXTS), int(rng.integers(1, 30)))]
+    if path.suffix == ".parquet":
+        texts = [None if rng.random() < 0.1 else text for text in texts]
+        pq.write_table(pa.table({"id": range(len(texts)), "prompt": pa.array(texts, pa.string())}), path)
+        return texts
+    end = "\r\n" if rng.random() < 0.3 else "\n"
+    mark = "\ufeff" if rng.random() < 0.3 else ""
+    if path.suffix == ".txt":
+        lines = [text or "" for text in texts]
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps({"prompt": t}) if rng.random() < 0.9 else json.dumps(t) for t in texts]
+    else:
+        between = "," if path.suffix == ".csv" else "\t"
+        quoted = ['"' + (t or "").replace('"', '""') + '"' for t in texts]
+        lines = [f"id{between}prompt", *(f"{i}{between}{text}" for i, text in enumerate(quoted))]
+    last = end if rng.random() < 0.7 or not lines[-1] else ""
+    path.write_bytes((mark + end.join(lines) + last).encode())
+    return texts
