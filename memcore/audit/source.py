@@ -13,7 +13,7 @@ from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sampling.named import find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, check_sampler
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
@@ -85,6 +85,7 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
     Of the options that ``config`` makes a sampler with, both have the values of those that it declares public; of the
     others the description has the names.
     """
+    check_sampler(source)
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     if holds_hidden(source.fingerprint):
         raise ConfigError(

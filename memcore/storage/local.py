@@ -15,6 +15,7 @@ from memcore.errors import RunError, StoreError
 from memcore.storage.base import Holder, Part
 from memcore.system import atomic_files
 from memcore.system.appended_file import AppendedFile
+from memcore.system.plain_files import open_plain
 
 _LOCK = ".lock"
 #: Tries at a lock, and seconds between two: whoever asks for its state holds it for a moment.
@@ -43,11 +44,12 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
-        return (self.path / name).read_bytes()
+        with self.open(name) as file:
+            return file.read()
 
     def open(self, name: str) -> IO[bytes]:
         """Open the file for reading."""
-        return (self.path / name).open("rb")
+        return open_plain(self.path / name)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole and durably. Raises StoreError if the folder was removed, or a link leads out of it."""
