@@ -7,6 +7,7 @@ from typing import Any
 from memcore.audit.context import ShardContext
 from memcore.audit.in_flight import PromptInFlight
 from memcore.graphs.growing import GraphOutcome
+from memcore.runs import layout
 from memcore.runs.config import Config
 from memcore.runs.rows import CliqueRow, FindingRow, with_scores
 from memcore.runs.tables import images_array, pairs_array
@@ -52,9 +53,11 @@ def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> 
         "size": found[0].size if found else 0,
         "mean_distance": first["mean_distance"] if first else None,
         "medoid_seed": first["medoid_seed"] if first else None,
+        "medoid_image": layout.image_name(prompt.prompt_id, first["medoid_seed"]) if first else None,
         "seeds": first["seeds"] if first else [],
         "proven": first["proven"] if first else outcome.upper < config.min_clique,
         "upper": first["upper"] if first else max(outcome.upper, config.min_clique - 1),
+        "largest": found[0].size if found else outcome.largest,
         "cliques": cliques,
         "stop": prompt.stop,
         "tile_bytes": pairs.tile_bytes if pairs is not None else None,
@@ -89,9 +92,11 @@ def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
         "size": 0,
         "mean_distance": None,
         "medoid_seed": None,
+        "medoid_image": None,
         "seeds": [],
         "proven": False,
         "upper": 0,
+        "largest": 0,
         "cliques": [],
         "stop": None,
         "tile_bytes": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,8 @@ from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
 
 Source: TypeAlias = Sampler | StoredPrompts
+#: What the hub takes for a name: an owner and a model, or a model alone.
+_HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 
 
 def make_source(config: Config, threads: int | None = None) -> Source:
@@ -43,6 +46,27 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     )
     made: Sampler = sampler
     return made
+
+
+def check_model(model: str) -> None:
+    """Refuse a model that is not there before anything is loaded. A name on the hub is only known there.
+
+    Raises ConfigError.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise ConfigError(
+                f"model={model} cannot be loaded as a diffusers pipeline: it has no model_index.json"
+            )
+    elif path.exists():
+        raise ConfigError(
+            f"model={model} is a file: give the folder of a diffusers pipeline, or its name on the hub"
+        )
+    elif not _HUB_NAME.fullmatch(model):
+        raise ConfigError(
+            f"model={model} does not exist: give the folder of a diffusers pipeline, or its name on the hub (owner/name)"
+        )
 
 
 def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:

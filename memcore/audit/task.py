@@ -33,7 +33,8 @@ class AuditWork:
         self._source = source
         self._journal_bytes = journal_bytes
         self._threads: int | None = None
-        self._watch = SamplerWatch()
+        # of several workers each would say it: the command's answer counts these prompts
+        self._watch = SamplerWatch(untold=() if source is not None else ("long-prompt",))
 
     def prepare(self, threads: int | None) -> Identity:
         """Make the source that the configuration names."""
@@ -150,5 +151,6 @@ class AuditJob:
         if whole is None:  # of a finished shard, what it spared is not to be done
             finished = sum(int(m["prompts"]) for m in manifests)
             whole = done + folder.config.generations * (len(folder.prompts) - finished)
-        label = f"audit {folder.place.rstrip('/').rpartition('/')[2]}"
+        command = "audit" if self._total is None else "filter"
+        label = f"{command} {folder.place.rstrip('/').rpartition('/')[2]}"
         return Progress(whole, label, done=done, quiet=self._quiet)

@@ -19,6 +19,45 @@ if TYPE_CHECKING:
 SOURCE_HELP = "a folder of images, a .tar, .parquet, .npy or .npz file, or a folder of one of these"
 
 
+#: The groups of a configuration's options in ``--help``: title, what they decide, and their names.
+GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "what makes the images",
+        "A model or a sampler, and what it is given; or stored images.",
+        (
+            *("model", "variant", "revision", "scheduler", "sampler", "sampler_options", "prompts", "steps"),
+            *(
+                "guidance_scale",
+                "height",
+                "width",
+                "dtype",
+                "device",
+                "batch_size",
+                "seed",
+                "images",
+                "background",
+            ),
+        ),
+    ),
+    (
+        "how many images a prompt gets",
+        "A fixed number, or as many as it takes to decide.",
+        ("generations", "budget", "copy_rate", "miss_rate"),
+    ),
+    (
+        "a screen before sampling",
+        "A score from one denoising step, by which prompts may be left out.",
+        ("screen", "screen_threshold", "screen_seeds", "screen_guidance"),
+    ),
+    (
+        "what is a finding",
+        "Which images are nearly the same, and how many of them make a finding.",
+        ("threshold", "grid", "min_clique", "node_limit"),
+    ),
+    ("what is stored", "Files of the run.", ("keep", "edges_up_to", "shard_prompts")),
+)
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads of a command that works in one process."""
     parser.add_argument("--threads", type=int, help="threads (default: all processors)")
@@ -26,9 +65,10 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add --workers, --threads and --quiet of a command that starts workers."""
-    parser.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
-    parser.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    group = parser.add_argument_group("workers", "They change how long a run takes, and no finding.")
+    group.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
+    group.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
+    group.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def add_allow_incomplete(parser: argparse.ArgumentParser) -> None:
@@ -44,28 +84,31 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the workers are and which part of the run they do."""
     from memcore.engine import launchers
 
-    parser.add_argument(
+    group = parser.add_argument_group(
+        "launcher and parts", "Where the workers are, and what of the run is done."
+    )
+    group.add_argument(
         "--launcher",
         choices=launchers.names(),
         default="local",
         help=f"{launchers.describe()} (default: %(default)s)",
     )
-    parser.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
-    parser.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
-    parser.add_argument(
+    group.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
+    group.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
+    group.add_argument(
         "--sbatch",
         action="append",
         default=[],
         metavar="OPTION",
         help="an option of sbatch, e.g. --sbatch=--time=8:0:0; may be repeated",
     )
-    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
-    parser.add_argument(
+    group.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    group.add_argument(
         "--retry",
         action="store_true",
         help="do the shards again that failed three times and were quarantined",
     )
-    parser.add_argument(
+    group.add_argument(
         "--retry-failed",
         action="store_true",
         help="do the prompts again that failed; all others stay as they are",
@@ -141,13 +184,16 @@ def open_described(arguments: argparse.Namespace) -> Any:
 
 
 def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
-    """Add a flag for each option of a run's configuration that means something for ``use``."""
-    group = parser.add_argument_group(
-        "configuration", "What decides the findings. The names are those of the TOML file."
+    """Add a flag for each option of a run's configuration that means something for ``use``, in groups."""
+    parser.add_argument(
+        "--config", type=Path, help="TOML file with the names of the flags of the configuration; flags win"
     )
-    group.add_argument("--config", type=Path, help="TOML file with the same names as these flags; flags win")
-    for field in _fields(use):
-        _add_field(group, field)
+    titles: dict[str, argparse._ArgumentGroup] = {}
+    for title, about, names in GROUPS:
+        for field in (field for field in _fields(use) if field.name in names):
+            if title not in titles:
+                titles[title] = parser.add_argument_group(f"configuration: {title}", about)
+            _add_field(titles[title], field)
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:

@@ -12,6 +12,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import read_colour, verdict_code
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 NAME = "index"
 HELP = "sketch a training set, for an exact search at any size"
@@ -55,8 +56,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     result = opened.describe()
     images, shards = len(opened), len(opened.shards)
     lines = [
-        f"{images} image{'' if images == 1 else 's'} of {'x'.join(map(str, opened.image_shape))} in "
-        f"{shards} shard{'' if shards == 1 else 's'}, {result['unreadable']} left out"
+        f"{count(images, 'image')} of {'x'.join(map(str, opened.image_shape))} in {count(shards, 'shard')}, "
+        f"{result['unreadable']:,} left out"
     ]
     if result["resize"]:
         lines.append(f"resized to {describe_resize(result['resize'])}")
@@ -115,7 +116,7 @@ class _ImageCount:
 
     def __call__(self, images: int, broken: int) -> None:
         now = time.monotonic()
-        self._last = f"{images} images, {broken} left out, {now - self._started:.0f} s"
+        self._last = f"{count(images, 'image')}, {broken:,} left out, {now - self._started:.0f} s"
         if now - self._shown < (0.2 if self._live else 30):
             return
         self._shown = now

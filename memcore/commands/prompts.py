@@ -11,6 +11,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import verdict_code
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.duplicates.most_duplicated import PromptsRecord
@@ -71,12 +72,12 @@ def run(arguments: argparse.Namespace) -> Answer:
     result, missing = grouped(arguments, options)
     prompts, groups, largest = result["prompts"], result["groups"], result["largest"]
     lines = [
-        f"{_count(prompts, 'prompt')} of {_count(groups, 'group')} of duplicates; the largest has {_count(largest, 'image')}"
+        f"{count(prompts, 'prompt')} of {count(groups, 'group')} of duplicates; the largest has {count(largest, 'image')}"
     ]
     if result["without_caption"] or result["repeated_captions"]:
         lines.append(
-            f"left out: {_count(result['without_caption'], 'group')} without a caption, "
-            f"{_count(result['repeated_captions'], 'caption')} that another group has"
+            f"left out: {count(result['without_caption'], 'group')} without a caption, "
+            f"{count(result['repeated_captions'], 'caption')} that another group has"
         )
     coverage = result.get("coverage")
     if coverage is not None:
@@ -84,10 +85,6 @@ def run(arguments: argparse.Namespace) -> Answer:
     gaps = [gap.as_dict() for gap in missing]
     lines.extend(incomplete_lines(gaps))
     return Answer({**result, "incomplete": gaps}, lines, verdict_code(arguments, gaps))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Grouped:

@@ -6,6 +6,7 @@ from typing import Generic
 
 from memcore.engine.task import Counts, F, Job, finished
 from memcore.errors import WorkerError
+from memcore.system.units import count
 
 #: Tasks that must have failed before a job is ended; a job of fewer gives them up and is finished.
 TASKS = 3
@@ -67,11 +68,11 @@ class CircuitBreaker(Generic[F]):
             if tried in done:
                 # it holds nothing but failures, which the next command may spare it
                 self._job.forget(self._folder, tried)
-        count, nouns, place = len(self._failing), f"{self._job.noun}s", self._folder.storage.place
+        failed, place = len(self._failing), self._folder.storage.place
         what = (
-            f"{count} {nouns} failed one after the other, so {place} is left as it was before them"
+            f"{count(failed, self._job.noun)} failed one after the other, so {place} is left as it was before them"
             if self._succeeded
-            else f"not one of {count} {nouns} could be done, so {place} is left as it was"
+            else f"not one of {count(failed, self._job.noun)} could be done, so {place} is left as it was"
         )
         raise WorkerError(
             f"{what}. The last error: {cause}\nFix it, and give the same command again: it resumes the run"

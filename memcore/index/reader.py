@@ -63,6 +63,13 @@ class Index:
         self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shape = "x".join(map(str, self.image_shape))
+        return (
+            f"Index({str(self.path)!r}, images={len(self)}, image_shape={shape}, shards={len(self.shards)})"
+        )
+
     @classmethod
     def open(
         cls,

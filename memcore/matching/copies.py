@@ -23,13 +23,16 @@ def read_copies(path: Path) -> NDArray[Any]:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
-            open_plain(path).close()  # a pipe would keep its reader waiting
-            names = pq.read_schema(path).names
-            if COLUMN not in names:
-                raise ConfigError(
-                    f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
-                )
-            return np.asarray(pq.read_table(path, columns=[COLUMN])[COLUMN].to_numpy())
+            with (
+                open_plain(path) as file,  # a pipe would keep its reader waiting
+                pq.ParquetFile(file) as table,
+            ):
+                names = table.schema_arrow.names
+                if COLUMN not in names:
+                    raise ConfigError(
+                        f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
+                    )
+                return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
         return np.asarray(load_npy(path))
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ConfigError):

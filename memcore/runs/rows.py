@@ -77,9 +77,11 @@ class FindingRow(TypedDict):
     size: Int32
     mean_distance: float | None
     medoid_seed: Int64 | None
+    medoid_image: Annotated[str | None, SINCE_3]
     seeds: list[Int64]
     proven: bool
     upper: Int32
+    largest: Annotated[Int32 | None, SINCE_3]
     cliques: list[CliqueRow]
     stop: Annotated[str | None, SINCE_2, SCORES_FOLLOW]
     tile_bytes: Annotated[Int64 | None, SINCE_2]
@@ -124,6 +126,7 @@ class MatchRow(TypedDict):
     adaptive: Annotated[float | None, SINCE_2]
     members_extracted: Annotated[Int32, SINCE_2]
     closest_seed: Annotated[Int64 | None, SINCE_2]
+    closest_image: Annotated[str | None, SINCE_3]
     closest_index: Annotated[Int64 | None, SINCE_2]
     closest_name: Annotated[str | None, SINCE_2]
     closest_distance: Annotated[float | None, SINCE_2]

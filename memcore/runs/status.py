@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.freshness import stale_lines
 from memcore.runs.in_flight import InFlight, count_in_flight, describe_present, in_flight_lines, present_line
 from memcore.storage.open import open_storage
+from memcore.system.units import count
 from memcore.system.units import duration as duration
 
 
@@ -82,23 +84,24 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
     >>> result = {"run": "r", "complete": True, "prompts": 2, "prompts_done": 2, "shards": 1, "shards_done": 1}
     >>> result |= {"generated": 8, "images_a_second": 4.0, "seconds_left": 0.0, "findings": 1, "failed": 0}
     >>> status_lines(result | {"shards_given_up": 0, "shards_checkpointed": 0, "silent_seconds": 3.0})[0]
-    'r: done, 2 of 2 prompts (100.0 %), 1 of 1 shards, 8 images, 1 prompts with a finding'
+    'r: done, 2 of 2 prompts (100.0 %), 1 of 1 shard, 8 images, 1 prompt with a finding'
     """
     share = 100 * result["prompts_done"] / result["prompts"]
     in_flight = result.get("in_flight") or {}
     images = result["generated"] + in_flight.get("images", 0)
     lines = [
         f"{result['run']}: {'done' if result['complete'] else 'unfinished'}, "
-        f"{result['prompts_done']} of {result['prompts']} prompts ({share:.1f} %), "
-        f"{result['shards_done']} of {result['shards']} shards, {images} images, "
-        f"{result['findings']} prompts with a finding"
+        f"{result['prompts_done']:,} of {count(result['prompts'], 'prompt')} ({share:.1f} %), "
+        f"{result['shards_done']:,} of {count(result['shards'], 'shard')}, {count(images, 'image')}, "
+        f"{count(result['findings'], 'prompt')} with a finding"
     ]
     if not result["complete"]:
         lines += _unfinished_lines(result, in_flight)
     not_decided = not_decided_lines(result.get("not_decided", []))
     if result["failed"] and not not_decided:
         lines.append(
-            f"{result['failed']} prompts failed, {result['shards_given_up']} shards were given up (see quarantine/)"
+            f"{count(result['failed'], 'prompt')} failed, {count(result['shards_given_up'], 'shard')} given up "
+            f"(memcore show {shlex.quote(str(result['run']))} failures)"
         )
     lines += not_decided
     if result.get("first_failure"):
@@ -118,6 +121,6 @@ def _unfinished_lines(result: Mapping[str, Any], in_flight: Mapping[str, Any]) -
     if result["silent_seconds"] is not None:
         yield (
             f"the last shard was finished {duration(result['silent_seconds'])} ago; "
-            f"{result['shards_checkpointed']} unfinished shards have a checkpoint"
+            f"checkpoints of {count(result['shards_checkpointed'], 'unfinished shard')}"
         )
     yield from in_flight_lines(in_flight)

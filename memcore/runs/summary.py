@@ -11,6 +11,7 @@ from memcore.runs.completeness import judge
 from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
+from memcore.runs.shared_seeds import SharedSeeds
 from memcore.types import PromptStatus
 
 
@@ -18,14 +19,19 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     """Return the counts of a run, as ``--json`` prints them."""
     count: Counter[str] = Counter()
     stops: Counter[str] = Counter()
-    for row in folder.iter_findings(["status", "generated", "excluded", "stop"]):
+    shared = SharedSeeds(folder)
+    named = ["prompt_id"] if shared.bits is not None else []
+    for row in folder.iter_findings([*named, "status", "generated", "excluded", "stop"]):
         count["done"] += 1
         count[row["status"]] += 1
         count["generated"] += int(row["generated"])
         count["excluded"] += int(row["excluded"])
+        if named:
+            shared.add(row["prompt_id"], int(row["generated"]))
         if row["stop"]:
             stops[str(row["stop"])] += 1
     manifests = folder.manifests()
+    reasons = Counter(str(entry["reason"]) for entry in folder.iter_quarantine())
     result: dict[str, Any] = {
         "run": folder.place,
         "digest": folder.digest,
@@ -38,13 +44,16 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "screened": count[PromptStatus.SCREENED],
         "stops": dict(sorted(stops.items())),
         "first_failure": first_failure(folder) if count[PromptStatus.FAILED] else None,
-        "quarantined": sum(1 for _ in folder.iter_quarantine()),
+        "quarantined": sum(reasons.values()),
+        "quarantine_reasons": dict(sorted(reasons.items())),
         "shards_given_up": len(folder.given_up()),
         "seconds": _seconds(manifests),
         "not_decided": judge(folder.storage, folder.meta).as_list(),
     }
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
+    if shared.bits is not None:
+        result |= {"seed_bits": shared.bits, "seeds_shared": shared.count()}
     stale = folder.stale()
     result["stale"] = [entry.as_dict() for entry in stale]
     matches = None if any(entry.file == layout.MATCHES for entry in stale) else folder.matches()

@@ -12,7 +12,7 @@ from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
-from memcore.sampling.seeds import SEED_BITS
+from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.sampling.transient import as_transient
 from memcore.system.plain_text import error_text
 from memcore.types import Images, Request
@@ -32,7 +32,7 @@ class CallableSampler:
     fingerprint
         Names all that changes images: a run that was started with one fingerprint is not resumed with another.
     seed_bits
-        Bits of the seeds that the function takes, where it takes fewer than 63: 32 for many hosted APIs, 53 for JavaScript.
+        Bits of the seeds that the function takes, where these are not 53: 32 for many hosted APIs, 63 at most.
 
     Raises
     ------
@@ -68,7 +68,13 @@ class CallableSampler:
         self.fingerprint = fingerprint
         self._function = function
         if seed_bits is not None:
-            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
+            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, MOST_SEED_BITS)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        name = getattr(self._function, "__qualname__", type(self._function).__name__)
+        bits = f", seed_bits={self.seed_bits}" if hasattr(self, "seed_bits") else ""
+        return f"CallableSampler({name}, {self.image_shape}, {self.fingerprint!r}{bits})"
 
     def describe(self) -> dict[str, str]:
         """Return what the run's run.toml says of the sampler."""

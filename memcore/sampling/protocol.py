@@ -19,8 +19,8 @@ class Sampler(Protocol):
     ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
     kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
 
-    A sampler may also have ``seed_bits``, an integer up to 63: seeds are then below 2^seed_bits, for an API that takes
-    32 bits, or 53 for one in JavaScript. ``describe()`` says for people what the fingerprint is made from.
+    A sampler may also have ``seed_bits``, an integer up to 63: seeds are below 2^seed_bits, for example 32 for many hosted
+    APIs. Without it they are below 2^53. ``describe()`` says for people what the fingerprint is made from.
     ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
     should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
     a text that is cut, or "" if nothing is.

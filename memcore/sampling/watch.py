@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from memcore.errors import ConfigError, SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch, SeedRun
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.transient import patiently
+from memcore.system.units import count
 from memcore.types import Images
 
 #: Images of a worker between two requests that are sampled twice.
@@ -51,16 +52,16 @@ class _Prompt:
 
 
 class SamplerWatch:
-    """The notes of one worker, for as long as it lives."""
+    """The notes of one worker, for as long as it lives. The first of each reason is logged, except those of ``untold``."""
 
-    def __init__(self) -> None:
+    def __init__(self, untold: Iterable[str] = ()) -> None:
         #: A request that the sampler has answered, to tell later whether it still can.
         self.answered: SeedRun | None = None
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
         self._varied = False
         self._since_check = 0
-        self._said: set[str] = set()
+        self._said = set(untold)
 
     def asks_again(self, count: int, *, first: bool) -> bool:
         """Tell whether ``look`` will ask the sampler for an image of the next batch, of ``count``, a second time."""
@@ -100,16 +101,16 @@ class SamplerWatch:
         """
         prompt = self._prompts.pop(prompt_id)
         if prompt.broken == prompt.images:
-            text = f"not one of {prompt.images} images holds a picture: the sampler gave NaN, or nothing"
+            text = f"not one of {count(prompt.images, 'image')} holds a picture: the sampler gave NaN, or nothing"
             return [Note(prompt_id, prompt.text, "sampler", text)], True
         notes = []
         if prompt.broken:
-            text = f"{prompt.broken} of {prompt.images} images hold NaN or no picture: they were left out"
+            text = f"{prompt.broken:,} of {count(prompt.images, 'image')} left out: NaN, or no picture"
             notes.append(self._note(prompt_id, prompt.text, "broken-image", text))
         repeated = prompt.compared - len(prompt.checksums)
         if repeated:
             text = (
-                f"{prompt.compared} images of different seeds are {len(prompt.checksums)} different images, byte for byte: "
+                f"{prompt.compared} images of different seeds are {count(len(prompt.checksums), 'image')}, byte for byte: "
                 "the sampler ignores the seed, cuts it short, or answers from a cache. Pass the whole seed on and turn "
                 "caches off"
             )

@@ -112,6 +112,10 @@ class Batch:
     #: What the entries' own files held when they were read, where each entry is a file.
     files: Sequence[FileContent | None] | None = None
 
+    def __repr__(self) -> str:
+        """Return one line, without the entries."""
+        return f"Batch(entries={len(self)})"
+
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.places)
@@ -188,6 +192,10 @@ class StoredSource(abc.ABC):
         made: Any = cls
         source: Self = made(path, **options)
         return source
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @abc.abstractmethod
     def identity(self) -> str:

@@ -115,6 +115,11 @@ class StoredPrompts:
         #: The buffer of a single thread: an image decoded into it stays in the cache until it is compared and copied.
         self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shape = "x".join(map(str, self.image_shape))
+        return f"StoredPrompts({str(self.path)!r}, prompts={len(self.prompts)}, image_shape={shape})"
+
     @property
     def fingerprint(self) -> str:
         """Return the sha256 of what all files hold, of their names in the set, and of the names of the decoders.

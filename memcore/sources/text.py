@@ -17,6 +17,7 @@ from typing import IO, Any
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.sources import arrow
 from memcore.sources.names import NAMES
+from memcore.system import places
 from memcore.system.parsing import parse_json
 
 #: What is read; anything else is refused.
@@ -52,6 +53,10 @@ class TextList:
     def __init__(self, path: Path, what: str = "prompts", *, column: str = "", blank: str = "skip") -> None:
         self.path, self.what, self.column, self._blank = path, what, column, blank
         self.counts = ListCounts()
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts; raise ConfigError if the file cannot be read."""
@@ -92,7 +97,9 @@ class TextList:
             raise
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._named} is not UTF-8: {error}") from None
-        except (OSError, ValueError) as error:
+        except FileNotFoundError:
+            raise ConfigError(f"{self._named} does not exist{places.where(self.path)}") from None
+        except (OSError, ValueError, csv.Error) as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 
     def _of_jsonl(self, file: IO[bytes]) -> Iterator[str | None]:
@@ -129,10 +136,9 @@ class TextList:
             import pyarrow.parquet as parquet
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
-        with _open_plain(self.path):
-            pass
         try:
-            with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            # opened here, since pyarrow takes no path that is not UTF-8
+            with _open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):

@@ -34,6 +34,10 @@ class LocalStorage:
         self.place = str(path)
         self._was_there = path.is_dir()
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"LocalStorage({self.place!r})"
+
     def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
         """Pickle the absolute path, since another process may have another working directory."""
         return LocalStorage, (self.path.absolute(),)
@@ -100,14 +104,27 @@ class LocalStorage:
         """Hold the lock. Raises RunError if another process of this machine holds it.
 
         A launcher of the whole excludes every other; launchers of different parts work side by side. The system releases
-        the lock of a killed process.
+        the lock of a killed process. A folder into which a launcher of the whole wrote nothing is removed again if it was
+        made here.
         """
-        atomic_files.make_folders(self.path)
+        made = atomic_files.make_folders(self.path)
         with contextlib.ExitStack() as stack:
             lock = _hold(stack, self.path, _LOCK, shared=part is not None)
             if part is not None:
                 lock = _hold(stack, self.path, f"{_LOCK}-{part[0]}-of-{part[1]}", shared=False)
-            yield lock
+            try:
+                yield lock
+            finally:
+                if part is None:
+                    self._leave_nothing(made)
+
+    def _leave_nothing(self, made: list[Path]) -> None:
+        """Remove the lock's file from a folder that holds nothing else, and the folders that were made for it."""
+        with contextlib.suppress(OSError):
+            if os.listdir(self.path) == [_LOCK]:
+                (self.path / _LOCK).unlink()
+                for folder in reversed(made):
+                    folder.rmdir()
 
     def holders(self) -> list[Holder]:
         """Return the notes of all locks of this folder that hold one."""

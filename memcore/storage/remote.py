@@ -39,6 +39,10 @@ class ObjectStorage:
             raise RunError(f"run={self.place} names no place that fsspec knows: {error}") from None
         self._fs: Any = filesystem
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"ObjectStorage({self.place!r})"
+
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str]]:
         """Pickle the URL alone: each process connects by itself."""
         return ObjectStorage, (self.place,)

@@ -9,6 +9,12 @@ from typing import Any, TextIO
 LINE_SECONDS = 10.0
 
 
+def say(line: str, *, quiet: bool) -> None:
+    """Write a line about what begins now, at once, for it may take a while."""
+    if not quiet:
+        print(f"memcore: {line}", file=sys.stderr, flush=True)
+
+
 class Progress:
     """Count images: on a terminal by a bar (tqdm), elsewhere by a line every ten seconds.
 

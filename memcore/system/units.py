@@ -1,6 +1,15 @@
-"""Seconds, hours and bytes in the unit that a reader expects."""
+"""Numbers with the noun or in the unit that a reader expects."""
 
 from __future__ import annotations
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "prompt"), count(1200, "prompt"), count(2, "copy", "copies")
+    ('1 prompt', '1,200 prompts', '2 copies')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -251,7 +251,7 @@ def run_guide(heading: str, folder: Path) -> None:
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the guide was followed up to the report of a run on one machine."""
     folder = tmp_path_factory.mktemp("guide")
-    for heading in ("Prompts", "A plan", "One machine"):
+    for heading in ("Prompts", "A plan", "One machine", "What was found"):
         run_guide(heading, folder)
     return folder
 

@@ -109,11 +109,13 @@ def test_prompts(prompts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder) / "run", Config(source="custom"), "f", {}, prompts)
         assert list(run.prompts) == prompts
+        repeated = len(prompts) - len(set(prompts))
         assert run.meta["prompts"] == {
             "count": len(prompts),
             "source": "",
             "digest": scan_prompts(prompts).digest,
             "file": digest_bytes((run.path / "prompts.parquet").read_bytes()),
+            **({"repeated": repeated} if repeated else {}),
         }
         assert list(ParquetPrompts(run.path / "prompts.parquet")) == prompts
 
