@@ -19,6 +19,7 @@ from memcore.sampling.batches import RequestBatch, interleave
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.screen import Screened, screen_prompts
 from memcore.sampling.seeds import sampler_seed_bits
+from memcore.sampling.watch import copy_images
 from memcore.types import Images, StopReason
 
 
@@ -111,14 +112,15 @@ class _Sampling:
             self._graphs = start_graphs(self._settings, images)
             context.saver.device = str(images.pixels.device) if arrays.is_torch(images.pixels) else ""
         runs = _begin(self._in_flight, self._graphs, batch, self._screened)
+        if context.watch.asks_again(len(batch), first=first_of_run):
+            images = copy_images(images)  # the sampler may write over its answer when it is asked again
+        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
+            context.quarantine(*note)
         with context.stages.timed("graph"):
             self._graphs.extend(images, runs)
         if context.config.keep == "all":
             _write_images(context, part, images, self._in_flight)
         flags = flags_of(images)
-        # Last: it may ask the sampler again, which may then write over its answer
-        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
-            context.quarantine(*note)
         for prompt_id, start, count in runs:
             rows = slice(start, start + count)
             known = kept[rows] if fresh < len(batch) else None

@@ -96,7 +96,7 @@ def check_meta(meta: Mapping[str, Any]) -> None:
         for name in names:
             if name not in meta.get(table, {}):
                 raise ValueError(f"has no {name!r} in its table [{table}]")
-    if not 1 <= (count := meta["prompts"]["count"]) <= MOST_PROMPTS:
+    if not 0 <= (count := meta["prompts"]["count"]) <= MOST_PROMPTS:
         raise ValueError(f"is damaged: it speaks of {count} prompts")
 
 

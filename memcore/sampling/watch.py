@@ -63,6 +63,10 @@ class SamplerWatch:
         self._since_check = 0
         self._said = set(untold)
 
+    def asks_again(self, count: int, *, first: bool) -> bool:
+        """Tell whether ``look`` will ask the sampler for an image of the next batch, of ``count``, a second time."""
+        return first or self._since_check + count >= CHECK_EVERY
+
     def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
         sums = checksums(images.pixels)
@@ -80,8 +84,9 @@ class SamplerWatch:
             prompt.broken += int(broken[part].sum())
             prompt.compared += int(used.sum())
             prompt.checksums.update(sums[part][used].tolist())
+        again = self.asks_again(len(sums), first=first)
         self._since_check += len(sums)
-        if first or self._since_check >= CHECK_EVERY:
+        if again:
             self._since_check = 0
             yield from self._again(sampler, batch, images)
 
@@ -134,9 +139,6 @@ class SamplerWatch:
         """Sample the batch's first request a second time, and compare."""
         run = batch.runs[0]
         once = RequestBatch([SeedRun(run.prompt_id, run.prompt, run.seeds[:1])])
-        before = np.array(
-            _on_host(images.pixels[0]), dtype=np.int16
-        )  # a copy: samplers may use their memory again
         try:
             second = patiently(lambda: sampler.sample(once))
         except TransientError:
@@ -145,7 +147,7 @@ class SamplerWatch:
             if not isinstance(error, SamplerError):
                 _log.debug("the second sampling of a request failed", exc_info=True)
             return
-        after = np.array(_on_host(second.pixels[0]), dtype=np.int16)
+        before, after = (np.asarray(_on_host(i.pixels[0])).astype(np.int16) for i in (images, second))
         levels = int(np.abs(before - after).max()) if before.shape == after.shape else 255
         if levels:
             text = (
@@ -160,6 +162,12 @@ class SamplerWatch:
             self._said.add(reason)
             _log.warning("memcore: prompt %d: %s (told once; the run's quarantine has all)", prompt_id, text)
         return Note(prompt_id, prompt, reason, text)
+
+
+def copy_images(images: Images) -> Images:
+    """Return a sampler's answer with memory of its own."""
+    pixels = images.pixels.clone() if arrays.is_torch(images.pixels) else np.array(images.pixels)
+    return Images(pixels, images.flagged, images.broken)
 
 
 def checksums(pixels: Any) -> NDArray[np.int64]:

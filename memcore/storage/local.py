@@ -44,7 +44,7 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
-        with self.open(name) as file:
+        with open_plain(self.path / name) as file:
             return file.read()
 
     def open(self, name: str) -> IO[bytes]:

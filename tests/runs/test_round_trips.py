@@ -128,7 +128,7 @@ def test_prompts_around_a_row_group(count: int, tmp_path: Path) -> None:
     assert list(ParquetPrompts(tmp_path / "prompts.parquet")) == prompts
 
 
-@given(st.lists(PROMPT.filter(lambda p: not {"\n", "\r"} & set(p)), min_size=1, max_size=6))
+@given(st.lists(PROMPT.filter(lambda p: not {"\n", "\r", "\0"} & set(p)), min_size=1, max_size=6))
 def test_prompts_of_a_text_file(prompts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "prompts.txt"
