@@ -7,7 +7,7 @@ import enum
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.interop import as_array, is_torch
 from memcore.notebook import html_table
+
+if TYPE_CHECKING:
+    import torch
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "gpu"]
 Output: TypeAlias = Literal["distance", "ssd"]
@@ -276,9 +279,9 @@ class Neighbors:
     ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (int64 in torch).
     """
 
-    distances: Any
-    indices: Any
-    ssd: Any
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    ssd: NDArray[np.unsignedinteger[Any]]
 
     def __repr__(self) -> str:
         """Return one line, without the arrays."""
@@ -298,6 +301,25 @@ class Neighbors:
         more = f"<p>queries: {queries:,}; k: {k:,}</p>" if queries > 10 or k > shown else ""
         titles = ["query", *(f"nearest {n}" for n in range(1, shown + 1))]
         return html_table(rows, titles) + more
+
+
+class TensorNeighbors(Protocol):
+    """The type of the ``Neighbors`` of torch tensors, for type checkers: its arrays are tensors on the queries' device."""
+
+    @property
+    def distances(self) -> torch.Tensor:
+        """Return (Q, k) float32 in [0, 1]."""
+        ...
+
+    @property
+    def indices(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
+
+    @property
+    def ssd(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

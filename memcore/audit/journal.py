@@ -66,7 +66,8 @@ class ImageJournal:
         self._shard = shard
         self._rate = KEEP_RATE
         self._files = folder.config.keep == "all"
-        self._told_full = self._ended = False
+        self._ended = budget == 0
+        self._full: int | None = None  # the segment that says what had no room
         self._prompts: dict[int, set[int]] = {}
         self._found: dict[tuple[int, int], tuple[Record, int]] = {}
         self._last: tuple[Record, bytes] | None = None
@@ -116,11 +117,17 @@ class ImageJournal:
         done = set(prompt_ids)
         for prompts in self._prompts.values():
             prompts -= done
-        self._remove_unused()
+        try:
+            self._remove_unused()
+        except StoreError as error:
+            self._give_up(error)
 
     def remove(self) -> None:
-        """Remove all of it: the shard is finished."""
-        self._journal.remove(self._journal.segments)
+        """Remove all of it: the shard is finished. What cannot be removed is tried again at the end of the run."""
+        try:
+            self._journal.remove(self._journal.segments)
+        except StoreError:
+            _log.debug("the journal could not be removed", exc_info=True)
 
     def _index(self, record: Record, todo: set[int]) -> None:
         head = record.head
@@ -198,16 +205,23 @@ class ImageJournal:
         return 0
 
     def _tell_full(self, not_kept: dict[int, int]) -> None:
+        """Replace the segment that counts what had no room, and warn once."""
         head: ImagesNotKept = {"not_kept": sum(not_kept.values()), "budget": self._budget}
-        self._prompts.setdefault(self._journal.append(head, []), set()).update(not_kept)
-        if not self._told_full:
-            self._told_full = True
-            _log.warning(
-                "memcore: the images in flight of shard %s need more than the %.1f GB that they may take on the disk; a "
-                "kill costs those that are not kept, which are then sampled again",
-                self._shard.id,
-                self._budget / 1e9,
-            )
+        before = self._full
+        self._journal.sync()
+        self._full = self._journal.append(head, [])
+        self._prompts[self._full] = set(not_kept)
+        if before is not None:
+            self._prompts.pop(before, None)
+            self._journal.sync()
+            self._journal.remove([before])
+            return
+        _log.warning(
+            "memcore: the images in flight of shard %s need more than the %.1f GB that they may take on the disk; a kill "
+            "costs those that are not kept, which are then sampled again",
+            self._shard.id,
+            self._budget / 1e9,
+        )
 
     def _give_up(self, error: StoreError) -> None:
         _log.warning(
@@ -217,10 +231,7 @@ class ImageJournal:
         self._ended = True
         self._prompts.clear()
         self._found.clear()
-        try:
-            self._journal.remove(self._journal.segments)
-        except StoreError:
-            _log.debug("the journal could not be removed", exc_info=True)
+        self.remove()
 
     def _remove_unused(self) -> None:
         unused: Sequence[int] = [n for n in self._journal.segments if not self._prompts.get(n)]

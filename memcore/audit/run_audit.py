@@ -13,6 +13,7 @@ from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
 from memcore.engine.launchers import make_pool
 from memcore.engine.launchers.base import Resources
+from memcore.engine.launchers.local import check_program
 from memcore.engine.presence import Presence
 from memcore.engine.scheduler import run_here, run_pool
 from memcore.errors import ConfigError
@@ -51,6 +52,8 @@ def audit(
     the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
     images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
 
+    A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
+
     Raises ConfigError (a changed configuration, with its difference), ArgumentValueError (``journal_bytes``), StoreError,
     WorkerError, RunError.
     """
@@ -72,6 +75,8 @@ def audit(
         )
         with _locked(job, part) as presence:
             return run_here(job, part=part, threads=threads, presence=presence)
+    if launcher == "local":
+        check_program()
     if not config.prompts and prompts is None:
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
@@ -109,6 +114,8 @@ def filter_stored(
     ray_address: str | None = None,
 ) -> RunFolder:
     """Graph and search stored generations, as ``audit`` does sampled ones; ``StoredPrompts`` says in which layouts."""
+    if launcher == "local":
+        check_program()
     stored = stored_prompts(config)
     total = sum(stored.count(i) for i in range(len(stored.prompts)))
     job = AuditJob(

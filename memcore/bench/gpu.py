@@ -156,7 +156,7 @@ def _dense(
     require_equal("torch's int8 product", by_int_mm(tiles).cpu().numpy(), ssd.cpu().numpy().astype(np.int64))
     floats = tiles.float() / 255
     work = f"{len(images)} images {size}x{size}x3"
-    ours = functools.partial(memcore.pairwise_tiled_l2, images, channels="last")
+    ours: Callable[[], Any] = functools.partial(memcore.pairwise_tiled_l2, images, channels="last")
     exact = np.asarray(ours().cpu())
 
     def cdist() -> torch.Tensor:
@@ -241,7 +241,7 @@ def _knn(
     everything = kinds.rows(count + rows)
     host_queries, host_corpus = everything[:count], everything[count:]
     queries, corpus = _on(device, host_queries), _on(device, host_corpus)
-    ours = functools.partial(memcore.knn, queries, corpus, K)
+    ours: Callable[[], Any] = functools.partial(memcore.knn, queries, corpus, K)
     found, expected = ours(), memcore.knn(host_queries, host_corpus, K)
     require_equal("knn on the device, indices", np.asarray(found.indices.cpu()), np.asarray(expected.indices))
     require_equal("knn on the device, sums", np.asarray(found.ssd.cpu()), np.asarray(expected.ssd))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from memcore.commands._answer import DONE, INCOMPLETE
 from memcore.errors import ConfigError
+from memcore.system.colours import parse_colour
 
 
 def check_positive(arguments: argparse.Namespace, *names: str) -> None:
@@ -44,7 +44,7 @@ def read_part(text: str | None) -> tuple[int, int] | None:
 
 
 def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Return red, green and blue of R,G,B or of #rrggbb.
+    """Return red, green and blue of #rrggbb or R,G,B.
 
     >>> read_colour("255,0,0"), read_colour("#ff0000")
     ((255, 0, 0), (255, 0, 0))
@@ -52,10 +52,6 @@ def read_colour(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     try:
-        hexadecimal = re.fullmatch("#[0-9a-fA-F]{6}", text)
-        r, g, b = bytes.fromhex(text[1:]) if hexadecimal else (int(v) for v in text.split(","))
-    except ValueError:
-        raise ConfigError(f"background must look like 255,255,255 or #ffffff, got {text!r}") from None
-    if not all(0 <= v <= 255 for v in (r, g, b)):
-        raise ConfigError(f"background must be three numbers from 0 to 255, got {text!r}")
-    return r, g, b
+        return parse_colour(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

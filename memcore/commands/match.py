@@ -45,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--neighbors", type=int, default=5, help="nearest training images to list (default: %(default)s)"
     )
     parser.add_argument(
-        "--adaptive", action="store_true", help="the adaptive distance too, for small images (50 neighbours)"
+        "--adaptive",
+        action="store_true",
+        help="write the adaptive distance too, for small images (50 neighbours); it does not change the verdict",
     )
     parser.add_argument(
         "--copies",
@@ -107,6 +109,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         f"{extracted:,} of {count(len(rows), 'finding')} {'is a copy' if extracted == 1 else 'are copies'} of a training "
         f"image ({near}, {count(compared, 'training image')} compared)",
         *_eidetic_lines(rows, match.get("copies") is not None),
+        *(_adaptive_lines(rows, metric_label(arguments.distance)) if arguments.adaptive else []),
         *not_decided_lines(gaps),
     ]
     if resize := match.get("resize"):
@@ -114,6 +117,15 @@ def run(arguments: argparse.Namespace) -> Answer:
     if (coverage := match.get("coverage")) is not None:
         lines.append(f"training images: {coverage_line(coverage)}")
     return Answer(result, lines, verdict_code(arguments, gaps))
+
+
+def _adaptive_lines(rows: Sequence[MatchRow], metric: str) -> list[str]:
+    """Return how many findings the adaptive distance would call copies, and that it decides nothing."""
+    near = sum(row["adaptive"] is not None and row["adaptive"] <= 1 for row in rows)
+    return [
+        f"adaptive distance at most 1, the paper's limit: {near} of {len(rows)} findings (column adaptive; the verdict is "
+        f"by {metric} alone)"
+    ]
 
 
 def _eidetic_lines(rows: Sequence[MatchRow], counted: bool) -> list[str]:

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
         prompts = list(read_prompts(Path(config.prompts)))
         if not prompts:
-            raise ConfigError(f"there is not a single prompt in {config.prompts}")
+            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         if config.source == "diffusers":
             check_model(config.model)
         say(f"loading {config.model or config.sampler}", quiet=False)

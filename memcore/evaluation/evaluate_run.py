@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import cast
 
@@ -92,6 +93,6 @@ def _expected(
         given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
         raise RunError(
             f"{folder.path}: {given} a single prompt, so that nothing can be evaluated: "
-            f"memcore annotate {folder.path} serves the page on which two people say copy or no"
+            f"memcore annotate {shlex.quote(str(folder.path))} serves the page on which two people say copy or no"
         )
     return expected

@@ -25,12 +25,16 @@ def read_copies(path: Path) -> NDArray[Any]:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
-            names = pq.read_schema(path).names
-            if COLUMN not in names:
-                raise ConfigError(
-                    f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
-                )
-            return np.asarray(pq.read_table(path, columns=[COLUMN])[COLUMN].to_numpy())
+            with (
+                path.open("rb") as file,
+                pq.ParquetFile(file) as table,
+            ):  # pyarrow takes no path that is not UTF-8
+                names = table.schema_arrow.names
+                if COLUMN not in names:
+                    raise ConfigError(
+                        f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
+                    )
+                return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
         return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ConfigError):

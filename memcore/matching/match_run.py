@@ -20,7 +20,7 @@ from memcore.matching.brute_force import match_findings
 from memcore.matching.copies import check_copies, read_copies
 from memcore.matching.indexed import match_index
 from memcore.matching.members import CliqueMembers
-from memcore.matching.metric import MetricName, find_metric
+from memcore.matching.metric import MetricName, check_delta, find_metric
 from memcore.matching.result import Match, MatchOptions, make_row
 from memcore.runs import layout
 from memcore.runs.derived import MATCH_FORMAT
@@ -70,6 +70,7 @@ def match_run(
         name = "resize" if resize is not None else "background"
         raise ConfigError(f"{name} is of training images: memcore index takes it when an index is made")
     find_metric(metric)
+    check_delta(delta)
     folder = RunFolder.open(run)
     folder.require_complete("match")
     members = CliqueMembers(folder)

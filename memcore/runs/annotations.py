@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -155,7 +156,9 @@ class Annotations:
         """
         path = run / FILE
         if not path.exists():
-            raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
+            raise RunError(
+                f"{run} has no annotations yet: memcore annotate {shlex.quote(str(run))} makes them"
+            )
         connection = _connect_to_read(path)
         opened = cls(connection, path)
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,9 @@ from memcore.images.resize import Fit, Method, Resize
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
+from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
+from memcore.system.places import where
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -45,7 +46,7 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour (#rrggbb or r,g,b) under transparent
     pixels of stored images; without it they are refused. ``resize`` is the size, as HxW, that stored images of other sizes
     are brought to by ``resize_method`` and ``resize_fit``, as ``memcore index`` does. ``edges_up_to`` above 0 stores each
     prompt's pairs up to that distance, so that other thresholds can be evaluated later.
@@ -77,7 +78,7 @@ class Config:
     background: Annotated[
         str,
         Option(
-            "colour under transparent pixels, as #ffffff; without it such images are quarantined",
+            "colour under transparent pixels, as #ffffff or 255,255,255; without it such images are quarantined",
             "colour",
             use="stored",
         ),
@@ -109,7 +110,7 @@ class Config:
     prompts: Annotated[
         str,
         Option(
-            "text file, one prompt a line, or Parquet with a column prompt, caption or text",
+            ".txt with one prompt a line; or .csv, .tsv, .jsonl or .parquet with a column prompt, caption or text",
             "file",
             use="sampled",
         ),
@@ -172,7 +173,7 @@ class Config:
     height: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     width: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     dtype: Annotated[DtypeName, Option("the model's numbers", use="sampled")] = "float32"
-    device: Annotated[str, Option("cpu or cuda", use="sampled")] = "cpu"
+    device: Annotated[str, Option("cpu, cuda, or one of several GPUs: cuda:1", use="sampled")] = "cpu"
     threshold: Annotated[float, Option("tiled l2 of an edge, in [0, 1]", "distance")] = DEFAULT_THRESHOLD
     grid: Annotated[tuple[int, int], Option("tiles", "rows columns")] = (4, 4)
     min_clique: Annotated[int, Option("generations that make a finding", "images")] = DEFAULT_MIN_CLIQUE
@@ -226,8 +227,7 @@ class Config:
                 raise ConfigError(
                     f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
                 )
-        if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
-            raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        self._check_background()
         self._check_resize()
         parse_options(self.sampler_options)
         if self.sampler_options and not self.sampler:
@@ -241,6 +241,17 @@ class Config:
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
         return idle if self.edges_up_to else [*idle, "edges_up_to"]
+
+    def _check_background(self) -> None:
+        """Bring the colour into its one form, so that a run does not depend on how it was written."""
+        if not self.background:
+            return
+        try:
+            colour = parse_colour(self.background)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not self.background.startswith("#"):
+            object.__setattr__(self, "background", f"#{bytes(colour).hex()}")
 
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
@@ -296,8 +307,7 @@ class Config:
         """Return ``background`` as red, green and blue; None if none is declared."""
         if not self.background:
             return None
-        red, green, blue = bytes.fromhex(self.background[1:])
-        return red, green, blue
+        return parse_colour(self.background)
 
     def resized(self) -> Resize | None:
         """Return how stored images are resized; None if they are not."""
@@ -374,7 +384,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError(f"the configuration file {path} does not exist") from None
+        raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
     except IsADirectoryError:
         raise ConfigError(f"the configuration {path} is a folder: give a TOML file") from None
     except OSError as error:

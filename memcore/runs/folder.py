@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -104,7 +105,8 @@ class RunFolder:
         if isinstance(self.storage, LocalStorage):
             return self.storage.path
         raise RunError(
-            f"{self.place} is not a folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
+            f"{self.place} is not a folder of this machine: copy it first, with "
+            f"memcore fetch {shlex.quote(self.place)} FOLDER"
         )
 
     @classmethod

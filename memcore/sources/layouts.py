@@ -29,7 +29,8 @@ from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds
 from memcore.sources.text import TextList
-from memcore.sources.walk import AGAIN, Folder, compressed, compression, head_of, walk
+from memcore.sources.walk import AGAIN, Folder, compressed, compression, every, head_of, walk
+from memcore.system.places import where
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 #: The file in a folder of generations that names its prompts.
@@ -244,6 +245,11 @@ def find_prompts(path: Path) -> Found:
             return Found([PackedPrompts(packed[suffix](path))], [])
         if (kind := compression(head_of(path))) is not None:
             raise ConfigError(f"images={shown(path)} cannot be read: {compressed(kind)}")
+    if not path.exists():
+        raise ConfigError(
+            f"images must be a folder, or an {_either(['.npy', *packed])} file, but {shown(path)} does not exist"
+            f"{where(path)}"
+        )
     if not path.is_dir():
         raise ConfigError(
             f"images must be a folder, or an {_either(['.npy', *packed])} file, got {shown(path)}, which is none of these"
@@ -281,6 +287,8 @@ def find_prompts(path: Path) -> Found:
             else FolderPrompt(path / name, path)
             for name in names
         ]
+    if not found:
+        found = _find_deeper(path, folders)
     if len(found) > 1:
         raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
     if not found:
@@ -296,6 +304,17 @@ def find_prompts(path: Path) -> Found:
     collections = next(iter(found.values()))
     chosen = set(with_images) if not here.images else {""}
     return Found(collections, _passed_over(path, folders, chosen, collections))
+
+
+def _find_deeper(path: Path, folders: list[Folder]) -> dict[str, list[AnyPrompts]]:
+    """Return the archives and tables of the folders below, as in a data set of Hugging Face, which has them in data/."""
+    found: dict[str, list[AnyPrompts]] = {}
+    names, _ = every(folders, lambda name: True)
+    for suffix, kind_of in packed_kinds().items():
+        own = [path / name for name in names if os.path.splitext(name)[1].lower() == suffix]
+        if own:
+            found[f"{suffix} files"] = [PackedPrompts(kind_of(path, files=own))]
+    return found
 
 
 def _is_empty(left_out: list[tuple[str, UnreadableImage]]) -> bool:
@@ -320,8 +339,8 @@ def _passed_over(
             gone += [(folder.within(name), why) for name, why in folder.left_out if str(why) == AGAIN]
             continue
         for name in folder.files:
-            if folder.path or (name not in taken and name != LISTING):
-                full = folder.within(name)
+            full = folder.within(name)
+            if full not in taken and full != LISTING:
                 gone.append((full, _why_deeper(path / full) if folder.path else judge_file(path / full)))
         gone += [(folder.within(name).rstrip("/"), why) for name, why in folder.left_out]
     return [quarantined(shown(name), why) for name, why in sorted_by_name(gone)]

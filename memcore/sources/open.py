@@ -13,6 +13,7 @@ from memcore.sources.npy import ArraySource
 from memcore.sources.parquet import ParquetSource
 from memcore.sources.tar import TarSource
 from memcore.sources.walk import compression, head_of, walk
+from memcore.system.places import where
 
 __all__ = ["KINDS", "Batch", "Part", "Source", "find_kind", "make_places", "open_source", "packed_kinds"]
 
@@ -64,7 +65,7 @@ def find_kind(path: Path) -> str:
     if not path.is_dir():
         if path.exists():
             raise ConfigError(f"{shown(path)} is no plain file: give a folder, or a {named} file")
-        raise ConfigError(f"{shown(path)} does not exist: give a folder, or a {named} file")
+        raise ConfigError(f"{shown(path)} does not exist{where(path)}: give a folder, or a {named} file")
     try:
         names = [name for folder in walk(path) for name in folder.files]
         kinds, unknown = set(), []

@@ -17,6 +17,7 @@ from typing import IO, Any
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.sources import arrow
 from memcore.sources.names import NAMES
+from memcore.system import places
 
 #: What is read; anything else is refused.
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -91,6 +92,8 @@ class TextList:
                     yield from self._of_table(file, "," if suffix == ".csv" else "\t")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._named} is not UTF-8: {error}") from None
+        except FileNotFoundError:
+            raise ConfigError(f"{self._named} does not exist{places.where(self.path)}") from None
         except (OSError, csv.Error) as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 
@@ -129,10 +132,9 @@ class TextList:
             import pyarrow.parquet as parquet
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
-        with _open_plain(self.path):
-            pass
         try:
-            with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            # opened here, since pyarrow takes no path that is not UTF-8
+            with _open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):

@@ -182,7 +182,7 @@ def test_missing_packages_are_named(
     for name in [m for m in sys.modules if m.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"'{package}'.*memcore-audit\[report\]"):
+    with pytest.raises(MissingExtraError, match=rf"'{package}'.*pip install .*\[report\]"):
         write_report(tmp_path)
 
 

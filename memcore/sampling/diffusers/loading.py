@@ -16,6 +16,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from memcore.errors import ArgumentValueError, ConfigError
+from memcore.system.places import where
 
 
 def check_place(dtype: str, device: str) -> None:
@@ -46,7 +47,9 @@ def find_class(model: str, revision: str | None = None) -> type[Any] | None:
         with quiet_libraries():
             about = DiffusionPipeline.load_config(model, **named)
     except (OSError, ValueError) as error:
-        raise ConfigError(_unloadable(model, error)) from error
+        raise ConfigError(
+            _unloadable(model, error) + ("" if Path(model).exists() else where(model))
+        ) from error
     name = about.get("_class_name") if isinstance(about, dict) else None
     found = getattr(diffusers, name, None) if isinstance(name, str) else None
     return found if inspect.isclass(found) and issubclass(found, DiffusionPipeline) else None
@@ -75,7 +78,8 @@ def load_pipeline(
             chosen[_dtype_argument()] = getattr(torch, dtype)
             pipe = DiffusionPipeline.from_pretrained(model, **chosen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise ConfigError(_unloadable(model, error) + _variant_hint(model, variant)) from error
+        hint = _variant_hint(model, variant) if Path(model).exists() else where(model)
+        raise ConfigError(_unloadable(model, error) + hint) from error
     if scheduler is not None:
         kind = getattr(diffusers, scheduler, None)
         if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
