@@ -66,7 +66,8 @@ def check_model(model: str) -> None:
         )
     elif not _HUB_NAME.fullmatch(model):
         raise ConfigError(
-            f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub (owner/name)"
+            f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub "
+            "(owner/name)"
         )
 
 
