@@ -14,7 +14,6 @@ from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
 from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.sampling.transient import as_transient
-from memcore.system.plain_text import error_text
 from memcore.types import Images, Request
 
 
@@ -84,10 +83,10 @@ class CallableSampler:
         """Return (N, H, W, C) uint8, in the order of the requests."""
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
-        except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
+        except Exception as error:
             if (transient := as_transient(error)) is not None:
                 raise transient from error
-            raise SamplerError(f"the sampler's function raised {error_text(error)}") from error
+            raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
         broken = None
         if isinstance(answer, list | tuple):
             answer, broken = _replace_broken(answer, self.image_shape)
@@ -116,14 +115,9 @@ def _read(image: Any) -> Any:
     """Return a picture as an array, and None for one that is cut or damaged."""
     if image is None or isinstance(image, np.ma.MaskedArray):  # a mask is refused with all others, in _stack
         return image
-    if callable(load := getattr(image, "load", None)):
-        try:
-            load()
-        except Exception:  # PIL decodes late, and raises what its decoders raise, SyntaxError among them
-            return None
     try:
         return np.asarray(image)
-    except OSError:
+    except OSError:  # PIL decodes late
         return None
 
 

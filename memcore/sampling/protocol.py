@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from memcore import arrays, interop
-from memcore.errors import ConfigError, MemcoreError, SamplerError
+from memcore.errors import MemcoreError, SamplerError
 from memcore.types import Images, Request
 
 
@@ -32,25 +32,6 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> Images:
         """Return (N, H, W, C) uint8 for N requests, which may be of different prompts."""
         ...
-
-
-def check_sampler(sampler: Any) -> None:
-    """Raise ConfigError unless a sampler says the shape of its images, and what tells it from others.
-
-    >>> class Bad:
-    ...     image_shape, fingerprint = (64, 64), "bad-1"
-    >>> check_sampler(Bad())
-    Traceback (most recent call last):
-    memcore.errors.ConfigError: the sampler's image_shape must be (height, width, channels), got (64, 64)
-    """
-    shape = getattr(sampler, "image_shape", None)
-    sides = tuple(shape) if isinstance(shape, tuple | list) else ()
-    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
-    if len(sides) != 3 or not whole or min(sides) < 1:
-        raise ConfigError(f"the sampler's image_shape must be (height, width, channels), got {shape!r}")
-    fingerprint = getattr(sampler, "fingerprint", None)
-    if not isinstance(fingerprint, str) or not fingerprint:
-        raise ConfigError(f"the sampler's fingerprint must be a text that is not empty, got {fingerprint!r}")
 
 
 def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:
