@@ -126,18 +126,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     except MemcoreError as error:
         print(f"memcore: {error}", file=sys.stderr)
         return USAGE
-    except (MemoryError, RecursionError) as error:
-        what = (
-            "it takes more memory than there is"
-            if isinstance(error, MemoryError)
-            else "it is nested too deep"
-        )
-        print(f"memcore: {what}; what is finished stays", file=sys.stderr)
-        return FAILED
     except OSError as error:
-        if _is_folder_gone():
-            print("memcore: the working folder was removed: change to one that exists", file=sys.stderr)
-            return USAGE
         where = f" ({error.filename})" if error.filename else ""
         print(f"memcore: {error.strerror or error}{where}", file=sys.stderr)
         return FAILED
@@ -149,14 +138,6 @@ def _print(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
-
-
-def _is_folder_gone() -> bool:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return True
-    return False
 
 
 if __name__ == "__main__":
