@@ -48,7 +48,6 @@ from memcore.storage.digests import FileDigest, digest_bytes, digest_stream, sea
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.system.credentials import redact
-from memcore.system.plain_text import storable
 
 try:
     import pyarrow as pa
@@ -192,11 +191,7 @@ class RunFolder:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
         files = {layout.findings_name(shard.task): parquet_bytes(rows_to_table(record.rows))}
         if record.quarantine:
-            entries = [
-                {**entry, "source": storable(entry["source"]), "detail": storable(entry["detail"])}
-                for entry in record.quarantine
-            ]
-            broken = pa.Table.from_pylist(entries, schema=QUARANTINE)
+            broken = pa.Table.from_pylist(record.quarantine, schema=QUARANTINE)
             files[layout.quarantine_name(shard.task)] = parquet_bytes(broken)
         else:
             self.storage.remove(layout.quarantine_name(shard.task))  # of a worker that was killed before

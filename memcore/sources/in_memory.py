@@ -169,5 +169,5 @@ def _holds_images(path: Path) -> bool:
 def _count(source: Source) -> int:
     """Return how many images are known in advance: those of arrays, which may nearly fill the memory."""
     if isinstance(source, ArraySource):
-        return sum(source.whole_images(part) for part in range(len(source.parts)))
+        return sum(source.count(part) for part in range(len(source.parts)))
     return 0

@@ -36,10 +36,6 @@ _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
 _BATCH, _BATCH_BYTES = 64, 1 << 25
-#: From here on a float of 64 bits does not tell neighbouring integers apart.
-_EXACT = 2**53
-#: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
-_FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
 _BROKEN = np.iinfo(np.int64).max
 
@@ -70,8 +66,8 @@ class ParquetSource(FileParts):
         self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
         self._errors += (MemoryError, OverflowError)
         self._parquet_file: Any = pyarrow.parquet.ParquetFile
-        self._given = {"image_column": image_column, "caption_column": caption_column}
         super().__init__(path, files=files)
+        self._given = {"image_column": image_column, "caption_column": caption_column}
         schema = self._first_schema(path, image_column)
         for option, column in self._given.items():
             if column and column not in schema.names:
@@ -121,16 +117,9 @@ class ParquetSource(FileParts):
                     wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
                     yield self._broken(part, 0, f"{name}#0 {last}", wrong)
                     return
-                free = _FREE_ROWS
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
-                    size, empty = self._image_bytes(file, schema, group)
-                    free += size - count
-                    if free < 0:
-                        free += count
-                        if row + count > position:
-                            yield self._claimed(part, name, row, count, size, empty)
-                    elif row + count > position:
+                    if row + count > position:
                         yield from self._group_entries(part, name, file, schema, group, row, position)
                     row += count
         except self._errors as error:
@@ -150,13 +139,7 @@ class ParquetSource(FileParts):
             yield lost._replace(after=row + count)
             return
         for at in range(max(0, position - row), count):
-            text = texts[at]
-            if isinstance(text, UnicodeDecodeError):
-                entry = self._entry(part, name, row + at, None, seeds[at])
-                wrong = UnreadableImage("caption", f"its caption is not UTF-8 (byte {text.start})")
-                yield entry._replace(content=wrong)
-            else:
-                yield self._entry(part, name, row + at, text, seeds[at])
+            yield self._entry(part, name, row + at, texts[at], seeds[at])
 
     def load(self, place: Place) -> Content:
         """Read the image in a row; raise UnreadableImage if it cannot be read."""
@@ -257,25 +240,21 @@ class ParquetSource(FileParts):
 
     def _texts(
         self, file: Any, schema: Any, group: int, count: int
-    ) -> tuple[list[str | UnicodeDecodeError | None], list[int | None]]:
+    ) -> tuple[list[str | None], list[int | None]]:
         import pyarrow.types as types
 
         caption = self._caption_column_of(schema)
-        kind = schema.field("seed").type if "seed" in schema.names else None
-        seeded = kind is not None and (types.is_integer(kind) or types.is_floating(kind))
+        seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
         columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
         table = file.read_row_group(group, columns=columns) if columns else None
         if table is not None and table.num_rows != count:
             raise OSError(f"{table.num_rows} rows where the header says {count}")
-        texts: list[str | UnicodeDecodeError | None] = [None] * count
+        texts: list[str | None] = [None] * count
         seeds: list[int | None] = [None] * count
         if table is not None and caption:
-            try:
-                texts = [*arrow.texts(table[caption])]
-            except UnicodeDecodeError:
-                texts = arrow.texts_one_by_one(table[caption])
+            texts = arrow.texts(table[caption])
         if table is not None and seeded:
-            seeds = [_seed(s) for s in table["seed"].to_pylist()]
+            seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
         return texts, seeds
 
     def _find(self, path: Path, row: int) -> tuple[int, int]:
@@ -332,23 +311,6 @@ class ParquetSource(FileParts):
         except self._errors:
             return 0
 
-    def _claimed(self, part: int, name: str, row: int, count: int, size: int, empty: bool) -> Entry:
-        """Return one entry for a group of rows of which hardly any can hold an image."""
-        if empty:
-            why = UnreadableImage("no-image", f"{count:,} rows without an image")
-        else:
-            why = UnreadableImage("archive", f"{count:,} rows whose images take {size:,} bytes in all")
-        return self._broken(part, row, f"{name}#{row} to {row + count - 1}", why)._replace(after=row + count)
-
-    def _image_bytes(self, file: Any, schema: Any, group: int) -> tuple[int, bool]:
-        """Return the bytes that a group's images take in the file, and whether it says that all are null."""
-        names = {column := self._image_column_of(schema), f"{column}.bytes"}
-        about = file.metadata.row_group(group)
-        own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
-        facts = [c.statistics for c in own]
-        empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
-        return sum(int(c.total_compressed_size) for c in own) if own else about.num_rows, empty
-
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES
 
@@ -360,14 +322,7 @@ class ParquetSource(FileParts):
                 raise OSError("no plain file")
         finally:
             os.close(descriptor)
-        file = self._parquet_file(path if _is_utf8(path) else path.open("rb"))
-        used = {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()}
-        if twice := {
-            name for name in arrow.repeated(file.schema_arrow.names) if name.lower() in used or name in used
-        }:
-            file.close(force=True)
-            raise OSError(f"it has several columns called {min(twice)!r}")
-        return file
+        return self._parquet_file(path if _is_utf8(path) else path.open("rb"))
 
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
@@ -397,13 +352,6 @@ class ParquetSource(FileParts):
         if without is None:
             raise ConfigError(f"{shown(path)} holds not one readable image: {reasons[0]}")
         return without
-
-
-def _seed(value: int | float | None) -> int | None:
-    """Return a seed; libraries that have no null among integers write them as floats, which are whole then."""
-    if value is None or not 0 <= value <= MAX_SEED or value != int(value):
-        return None
-    return int(value) if isinstance(value, int) or value < _EXACT else None
 
 
 def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
@@ -436,13 +384,10 @@ def _bytes(column: Any, row: int) -> memoryview:
     value = column[row]
     if hasattr(value, "dictionary"):
         value = value.value if value.is_valid else value
-    why = "the row holds no image"
     if value.is_valid and hasattr(value, "keys"):
-        if "path" in value.keys() and value["path"].is_valid:  # noqa: SIM118  # a scalar of Arrow is no dict
-            why = "the row holds the path of an image, and not its bytes: embed them"
         value = value["bytes"]
     if not value.is_valid:
-        raise UnreadableImage("no-image", why)
+        raise UnreadableImage("no-image", "the row holds no image")
     return memoryview(value.as_buffer())
 
 
@@ -458,13 +403,7 @@ def _image_column(schema: Any, path: Path) -> str:
 
 
 def _byte_columns(schema: Any) -> list[str]:
-    """Return the columns that may be images; those of a fixed length are digests more often, unless they are called so."""
-    return [
-        str(field.name)
-        for field in schema
-        if arrow.holds_bytes(field.type)
-        and (field.name in IMAGE_COLUMNS or not arrow.is_fixed_size(field.type))
-    ]
+    return [str(field.name) for field in schema if arrow.holds_bytes(field.type)]
 
 
 def _caption_column(schema: Any) -> str | None:

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import os
 import posixpath
-import re
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -34,33 +33,7 @@ from memcore.sources.captions import Text
 from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
-#: Bytes that are read at a time to find what follows the end of an archive.
-_LOOKED_THROUGH = 1 << 20
 _ONE_TEXT = Beside(1)
-_PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_LONG_HEADERS = (*_PAX_HEADERS, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-#: Bytes of the longest header, which holds names and what file systems keep beside a file.
-_MAX_HEADER = 1 << 20
-_MAX_DIGITS = 4096
-_DIGITS = re.compile(rb"\d+")
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose headers are bounded: tarfile reads one whole, however long it says that it is."""
-
-    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_HEADERS and self.size > _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        if self.type in _PAX_HEADERS:  # Python's expression for them takes time quadratic in a row of digits
-            stream = tarfile_.fileobj
-            assert stream is not None
-            begin = stream.tell()
-            digits = max(map(len, _DIGITS.findall(stream.read(self.size))), default=0)
-            stream.seek(begin)
-            if digits > _MAX_DIGITS:
-                raise tarfile.ReadError(f"a header with a number of {digits:,} digits")
-        made: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]
-        return made
 
 
 class _Image(NamedTuple):
@@ -108,7 +81,6 @@ class _Contents:
         self._by_key: dict[str, dict[str, Text]] = {}
         self.texts: dict[str, _Texts] = {}
         archive: tarfile.TarFile | None = None
-        begin: int | None = 0
         try:
             with open(os.open(path, READ), "rb") as stream:
                 about = os.fstat(stream.fileno())
@@ -119,18 +91,14 @@ class _Contents:
                     self.damage = compressed(packed)
                 elif not about.st_size:
                     self.damage = UnreadableImage("archive", "an archive of no bytes")
-                while begin is not None:  # archives may follow one another in a file
-                    stream.seek(begin)
-                    archive = None
-                    archive = tarfile.TarFile(
-                        fileobj=stream, tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
-                    )
-                    while (member := archive.next()) is not None:
-                        archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
-                        self._add(member, archive)
-                    begin = _find_more(stream, archive.offset)
+                stream.seek(0)
+                archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
+                while (member := archive.next()) is not None:
+                    archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
+                    self._add(member, archive)
+                _check_end(stream, archive.offset)
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
-            self.end = archive.offset if archive is not None else begin or 0
+            self.end = archive.offset if archive is not None else 0
 
     def text(self, image: _Image, key: str) -> Text:
         """Return what the archive says about an image: its own texts first, then those of its sample."""
@@ -352,9 +320,7 @@ def _trick(member: tarfile.TarInfo) -> str | None:
         return "its name leads out of the archive"
     if member.issym() or member.islnk():
         return "a link"
-    if member.sparse is not None:
-        return "a sparse member (tar -S): pack it without its holes"
-    if not member.isreg():
+    if not member.isreg() or member.sparse is not None:
         return "no plain file"
     return None
 
@@ -366,18 +332,9 @@ def _read(file: IO[bytes] | None) -> bytes:
         return b""
 
 
-def _find_more(stream: BinaryIO, offset: int) -> int | None:
-    """Return where the first block that is not empty begins after the end of an archive, or None if none does.
-
-    Raises ReadError unless an empty block is at ``offset``: tarfile accepts anything as an end, and reads no further.
-    """
-    stream.seek(offset)
+def _check_end(stream: BinaryIO, offset: int) -> None:
+    """Raise ReadError unless the archive ends here with an empty block: tarfile accepts anything as an end."""
+    stream.seek(offset, os.SEEK_SET)
     block = stream.read(_END)
     if not block or block.strip(b"\0"):
         raise tarfile.ReadError("no end mark")
-    at = offset + len(block)
-    while block := stream.read(_LOOKED_THROUGH):
-        if rest := len(block.lstrip(b"\0")):
-            return at + (len(block) - rest) // _END * _END
-        at += len(block)
-    return None

@@ -15,7 +15,6 @@ from memcore.errors import RunError, StoreError
 from memcore.storage.base import Holder, Part
 from memcore.system import atomic_files
 from memcore.system.appended_file import AppendedFile
-from memcore.system.plain_files import open_plain
 
 _LOCK = ".lock"
 #: Tries at a lock, and seconds between two: whoever asks for its state holds it for a moment.
@@ -44,12 +43,11 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
-        with self.open(name) as file:
-            return file.read()
+        return (self.path / name).read_bytes()
 
     def open(self, name: str) -> IO[bytes]:
         """Open the file for reading."""
-        return open_plain(self.path / name)
+        return (self.path / name).open("rb")
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole and durably. Raises StoreError if the folder was removed, or a link leads out of it."""
@@ -104,8 +102,8 @@ class LocalStorage:
         """Hold the lock. Raises RunError if another process of this machine holds it.
 
         A launcher of the whole excludes every other; launchers of different parts work side by side. The system releases
-        the lock of a killed process. A folder into which a launcher of the whole wrote nothing is removed again if it was
-        made here.
+        the lock of a killed process. A folder into which a launcher of the whole wrote nothing before it failed is removed
+        again if it was made here.
         """
         made = atomic_files.make_folders(self.path)
         with contextlib.ExitStack() as stack:
@@ -114,9 +112,10 @@ class LocalStorage:
                 lock = _hold(stack, self.path, f"{_LOCK}-{part[0]}-of-{part[1]}", shared=False)
             try:
                 yield lock
-            finally:
+            except BaseException:
                 if part is None:
                     self._leave_nothing(made)
+                raise
 
     def _leave_nothing(self, made: list[Path]) -> None:
         """Remove the lock's file from a folder that holds nothing else, and the folders that were made for it."""
