@@ -20,7 +20,7 @@ from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, check_startable
 from memcore.runs.prompts import read_prompts
-from memcore.sampling.protocol import Sampler, check_sampler
+from memcore.sampling.protocol import Sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
 from memcore.system.progress import say
@@ -63,7 +63,6 @@ def audit(
             raise ConfigError(
                 "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
             )
-        check_sampler(sampler)
         job = AuditJob(
             run,
             config,

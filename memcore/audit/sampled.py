@@ -111,14 +111,13 @@ class _Sampling:
             self._graphs = start_graphs(self._settings, images)
             context.saver.device = str(images.pixels.device) if arrays.is_torch(images.pixels) else ""
         runs = _begin(self._in_flight, self._graphs, batch, self._screened)
+        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
+            context.quarantine(*note)
         with context.stages.timed("graph"):
             self._graphs.extend(images, runs)
         if context.config.keep == "all":
             _write_images(context, part, images, self._in_flight)
         flags = flags_of(images)
-        # Last: it may ask the sampler again, which may then write over its answer
-        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
-            context.quarantine(*note)
         for prompt_id, start, count in runs:
             rows = slice(start, start + count)
             known = kept[rows] if fresh < len(batch) else None

@@ -13,10 +13,11 @@ from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sampling.named import find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
-from memcore.sampling.protocol import Sampler, check_sampler
+from memcore.sampling.protocol import Sampler
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
+from memcore.system.places import where
 
 Source: TypeAlias = Sampler | StoredPrompts
 #: What the hub takes for a name: an owner and a model, or a model alone.
@@ -65,7 +66,8 @@ def check_model(model: str) -> None:
         )
     elif not _HUB_NAME.fullmatch(model):
         raise ConfigError(
-            f"model={model} does not exist: give the folder of a diffusers pipeline, or its name on the hub (owner/name)"
+            f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub "
+            "(owner/name)"
         )
 
 
@@ -85,7 +87,6 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
     Of the options that ``config`` makes a sampler with, both have the values of those that it declares public; of the
     others the description has the names.
     """
-    check_sampler(source)
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     if holds_hidden(source.fingerprint):
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -16,9 +17,7 @@ from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
-from memcore.system.parsing import parse_toml
 from memcore.system.places import where
-from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -31,8 +30,6 @@ SOURCES: tuple[str, ...] = get_args(SourceName)
 DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
-#: Bytes of the largest configuration file.
-_MOST_BYTES = 1 << 24
 SCREENS = ("none", *SCORES)
 
 
@@ -384,7 +381,8 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        return parse_toml(read_plain(path, _MOST_BYTES))
+        with path.open("rb") as file:
+            return tomllib.load(file)
     except FileNotFoundError:
         raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
     except IsADirectoryError:
@@ -393,7 +391,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"the configuration file {path} cannot be read: {error.strerror or error}"
         ) from None
-    except ValueError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 
 

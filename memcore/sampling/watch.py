@@ -134,9 +134,6 @@ class SamplerWatch:
         """Sample the batch's first request a second time, and compare."""
         run = batch.runs[0]
         once = RequestBatch([SeedRun(run.prompt_id, run.prompt, run.seeds[:1])])
-        before = np.array(
-            _on_host(images.pixels[0]), dtype=np.int16
-        )  # a copy: samplers may use their memory again
         try:
             second = patiently(lambda: sampler.sample(once))
         except TransientError:
@@ -145,7 +142,7 @@ class SamplerWatch:
             if not isinstance(error, SamplerError):
                 _log.debug("the second sampling of a request failed", exc_info=True)
             return
-        after = np.array(_on_host(second.pixels[0]), dtype=np.int16)
+        before, after = (np.asarray(_on_host(i.pixels[0])).astype(np.int16) for i in (images, second))
         levels = int(np.abs(before - after).max()) if before.shape == after.shape else 255
         if levels:
             text = (
