@@ -274,8 +274,9 @@ def choose_backend(backend: Backend, images: ImageArray) -> Backend:
             f"backend={backend!r} needs images on the CPU, got {images.device}; call images.cpu() first"
         )
     if not images.device.startswith("cuda"):
-        hint = "" if images.device == "meta" else "; call images.cpu()"  # a meta tensor has no values to copy
-        raise DeviceError(f"images must be on the CPU or a CUDA device, got {images.device}{hint}")
+        raise DeviceError(
+            f"images must be on the CPU or a CUDA device, got {images.device}; call images.cpu()"
+        )
     return "gpu"
 
 

@@ -23,7 +23,6 @@ from memcore.engine.task import CHECKPOINTS
 from memcore.errors import StoreError
 from memcore.storage.base import Appended, Storage
 from memcore.system.atomic_files import Bytes
-from memcore.system.parsing import parse_json
 
 #: When what was appended is brought to the disk: with every record, before ``append`` returns, or with ``sync()`` alone.
 Sync = Literal["record", "interval"]
@@ -202,7 +201,7 @@ class Journal:
                 if mark == _MARK and head <= _MOST_HEAD and end <= size:
                     text = file.read(head)
                     if self._digest(number, count, head, payload, content, text) == digest:
-                        yield Record(parse_json(text), number, end - payload, payload, content)
+                        yield Record(json.loads(text), number, end - payload, payload, content)
                         start, count = end, count + 1
                         continue
                     why = "holds a record that is damaged, or of another run"

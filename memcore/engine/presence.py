@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 
 from memcore.storage.base import Holder, Lock, Storage
-from memcore.system.parsing import parse_json
 
 #: Seconds between two notes at least; a launcher at work writes one at least that often.
 NOTE_SECONDS = 2.0
@@ -81,7 +80,7 @@ def read_presence(storage: Storage, now: float | None = None) -> list[Present]:
 def _parse(holder: Holder, now: float) -> Present | None:
     """Return what a note says; None for one that is being written in this moment, or by something else."""
     try:
-        note = parse_json(holder.note)
+        note = json.loads(holder.note)
         host, written = str(note["host"]), float(note["written"])
         alive = holder.held or (host != socket.gethostname() and abs(now - written) < GONE_SECONDS)
         tasks = {str(task): int(units) for task, units in dict(note["tasks"]).items()}

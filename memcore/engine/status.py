@@ -54,9 +54,7 @@ def status(
     """Return how far a job of ``tasks`` tasks is; its manifests are read unless they are given."""
     if manifests is None:
         manifests = [read_manifest(storage, task) for task in finished(storage)]
-    timed = sorted(
-        (m for m in manifests if "started" in m and "finished" in m), key=lambda m: float(m["finished"])
-    )
+    timed = sorted((m for m in manifests if "finished" in m), key=lambda m: float(m["finished"]))
     recent = timed[-RECENT:]
     return Status(
         tasks=tasks,

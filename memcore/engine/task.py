@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 from memcore.storage.base import Storage
-from memcore.system.parsing import parse_json
 
 MANIFESTS = "manifest"
 CHECKPOINTS = "partial"
@@ -167,7 +166,7 @@ def sign_manifest(started: float, *, given_up: bool = False) -> Signature:
 
 def read_manifest(storage: Storage, task: str) -> dict[str, Any]:
     """Return a task's manifest. Raises FileNotFoundError if the task is not done, and ValueError if it is damaged."""
-    found = parse_json(storage.read(manifest_name(task)))
+    found = json.loads(storage.read(manifest_name(task)))
     if not isinstance(found, dict):
         raise ValueError(f"{manifest_name(task)} must be a JSON object")
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
-from memcore.system.plain_files import load_npy, open_plain
+from memcore.system.plain_files import open_plain
 
 #: The column of a Parquet file.
 COLUMN = "copies"
@@ -20,20 +20,22 @@ _MOST = np.iinfo(np.int32).max
 def read_copies(path: Path) -> NDArray[Any]:
     """Return the numbers in an .npy file, or in the column ``copies`` of a Parquet file. Raises ConfigError."""
     try:
+        with open_plain(path):  # a pipe might never answer
+            pass
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
             with (
-                open_plain(path) as file,  # a pipe would keep its reader waiting
+                path.open("rb") as file,
                 pq.ParquetFile(file) as table,
-            ):
+            ):  # pyarrow takes no path that is not UTF-8
                 names = table.schema_arrow.names
                 if COLUMN not in names:
                     raise ConfigError(
                         f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
                     )
                 return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
-        return np.asarray(load_npy(path))
+        return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ConfigError):
             raise

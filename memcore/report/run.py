@@ -216,6 +216,7 @@ def read_run(path: Path) -> Run:
     manifests: dict[str, ManifestRecord] = {}
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
+    _check_settings(settings, storage.place)
     totals: Counter[str] = Counter()
     rows: list[FindingRow] = []
     seconds: dict[str, float] = {}
@@ -286,6 +287,17 @@ def _read_state(
 
     run_digest = str(settings["run"].get("digest", ""))
     return match, matches, RunState(storage, run_digest, digest, match, matches or {}, rows)
+
+
+def _check_settings(settings: Mapping[str, Any], place: str) -> None:
+    for table, name in (
+        ("graph", "threshold"),
+        ("graph", "grid"),
+        ("graph", "min_clique"),
+        ("prompts", "count"),
+    ):
+        if name not in settings.get(table, {}):
+            raise RunError(f"{place}/{layout.RUN} has no {name!r} in its table [{table}]")
 
 
 def _shard_rows(

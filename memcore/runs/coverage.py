@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
-from memcore.errors import RunError
 from memcore.images import REASONS
-from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
-from memcore.system.parsing import check_shape, parse_json
 from memcore.types import PromptStatus
 
 #: Reasons of prompts that failed, whose images are not told one by one.
@@ -21,23 +19,18 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
 
     Raises AccountError where it does not add up.
     """
-    described = folder.meta.get("sampler", {}).get("describe", {})
+    described = folder.meta["sampler"]["describe"]
     if folder.config.source != "stored" or "pointed_at" not in described or folder.pending():
         return None
     used = 0
-    try:
-        left_out = parse_json(described["left_out"])
-        check_shape(left_out, dict[str, int], "left_out")
-        pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
-    except (KeyError, ValueError) as error:
-        raise RunError(f"{folder.place}/{layout.RUN} is damaged: {error} in [sampler.describe]") from None
-    reasons: Counter[str] = Counter(left_out)
+    reasons: Counter[str] = Counter(json.loads(described["left_out"]))
     untold = False
     for row in folder.iter_findings(["status", "generated", "excluded", "reason"]):
         used += int(row["generated"]) - int(row["excluded"])
         reasons["constant"] += int(row["excluded"])
         untold |= row["status"] == PromptStatus.FAILED and row["reason"] in _UNTOLD
     reasons.update(count_reasons(q for q in folder.iter_quarantine() if q["reason"] in REASONS))
+    pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
     if untold:
         reasons["failed"] += max(0, pointed_at - used - texts - reasons.total())
     return make_coverage(pointed_at, used, texts, reasons, folder.config.images)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ConfigError
-from memcore.system.parsing import parse_json
 
 #: How a value says where the secret is: in an environment variable, or in a file that only its owner can read.
 FROM_ENVIRONMENT, FROM_FILE = "env:", "file:"
@@ -43,12 +42,12 @@ def parse_options(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        options = parse_json(text)
+        options = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"sampler_options must be a JSON object, but {error.msg} at character {error.pos} of {len(text)}"
         ) from None
-    except ValueError:  # nested too deep, or a number with more digits than Python converts
+    except (RecursionError, ValueError):  # ValueError: a number with more digits than Python converts
         raise ConfigError("sampler_options must be a JSON object of ordinary numbers and depth") from None
     if not isinstance(options, dict):
         raise ConfigError(f"sampler_options must be a JSON object, got a {type(options).__name__}")

@@ -120,7 +120,7 @@ def test_transparent_training_images_take_a_background(run: Path, tmp_path: Path
     [
         (["--resize", "8x8"], "resize must be the generations' size 16x16, got 8x8"),
         (["--resize", "8"], "resize must look like 512x512"),
-        (["--background", "white"], "background must look like #ffffff or 255,255,255"),
+        (["--background", "white"], "background must look like 255,255,255 or #ffffff"),
     ],
 )
 def test_wrong_sizes_and_colours(

@@ -149,7 +149,7 @@ def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
 
 def _log_copies(copies: int) -> float:
     """Return log10 of the copies; none are half a decade left of one."""
-    return math.log10(copies) if copies > 0 else -0.5
+    return math.log10(copies) if copies else -0.5
 
 
 def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> str:
