@@ -7,7 +7,6 @@ import importlib.util
 import os
 import platform
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +50,7 @@ def _declared() -> Mapping[str, Sequence[str]]:
     """Return the requirements of each extra, as they are written in the project's metadata."""
     tree = checkout()
     if tree is not None:
-        project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+        project = parse_toml((tree / "pyproject.toml").read_bytes())["project"]
         found: dict[str, list[str]] = project["optional-dependencies"]
         return found
     try:
