@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memcore._install import DISTRIBUTION, checkout, install_command
+from memcore.system.parsing import parse_toml
 
 
 def info() -> dict[str, Any]:
