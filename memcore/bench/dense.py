@@ -32,7 +32,7 @@ from memcore.system.cpus import processors
 from memcore.types import Output
 
 #: (images, output, threads) -> (N, N): what is timed; a test passes a wrong one.
-Kernel = Callable[[NDArray[np.uint8], str, int], Any]
+Kernel = Callable[[NDArray[np.uint8], Output, int], Any]
 
 GRID = (4, 4)
 KIND = "12 duplicates"

@@ -195,7 +195,7 @@ def _copied(row: Mapping[str, Any]) -> str:
 
 def _matches(folder: RunFolder, limit: int) -> Listing:
     from memcore.commands._table import Column
-    from memcore.runs.completeness import read_match
+    from memcore.runs.derived import read_match
     from memcore.runs.schema import MATCHES
 
     found = folder.matches()
@@ -211,7 +211,8 @@ def _matches(folder: RunFolder, limit: int) -> Listing:
         for m in found
     ]
     rows.sort(key=lambda row: (row["rank"], *_strength(row)))
-    metric = str(read_match(folder.storage).get("distance", "l2"))
+    record = read_match(folder.storage)
+    metric = str(record.get("distance", "l2")) if record is not None else "l2"
     columns = [
         Column("rank", lambda row: str(row["rank"])),
         Column("prompt", lambda row: str(row["prompt_id"])),

@@ -72,15 +72,16 @@ class Declared:
     def _integer(self, value: Any) -> int:
         if type(value) is not int:
             raise ConfigError(f"{self.name} must be an integer, got {value!r}")
-        if not -_INT64 <= value < _INT64:
+        if not _fits(value):
             raise ConfigError(f"{self.name} must fit into 64 bits")
         return value
 
     def _several(self, value: Any) -> tuple[Any, ...]:
         right = isinstance(value, list | tuple) and len(value) == self.size
-        if not right or not all(type(v) is self.kind and -_INT64 <= v < _INT64 for v in value):
+        values: tuple[Any, ...] = tuple(value) if right else ()
+        if not right or not all(type(v) is self.kind and _fits(v) for v in values):
             raise ConfigError(f"{self.name} must be two integers, got {value!r}")
-        return tuple(value)
+        return values
 
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -92,6 +93,11 @@ class Declared:
         if not math.isfinite(number):
             raise ConfigError(f"{self.name} must be a finite number, got {value!r}")
         return number
+
+
+def _fits(value: int) -> bool:
+    """Return whether a signed integer of 64 bits holds the value."""
+    return -_INT64 <= value < _INT64
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import memcore
+from memcore.runs.finding_rows import FindingRows
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import FindingRow, MatchRow, QuarantineRow
 from memcore.types import Neighbors, TensorNeighbors
@@ -47,7 +48,9 @@ def tensors(images: torch.Tensor) -> None:
 def rows(run: Path) -> None:
     """A run is read as typed rows."""
     folder = RunFolder.open(run)
-    assert_type(folder.findings(), list[FindingRow])
+    assert_type(folder.findings(), FindingRows)
+    ranked: list[FindingRow] = folder.findings()
+    assert ranked
     assert_type(folder.findings()[0]["medoid_seed"], int | None)
     assert_type(folder.quarantine(), list[QuarantineRow])
     assert_type(folder.matches(), list[MatchRow] | None)
