@@ -17,6 +17,7 @@ from memcore.sampling.protocol import Sampler, check_sampler
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
+from memcore.system.places import where
 
 Source: TypeAlias = Sampler | StoredPrompts
 #: What the hub takes for a name: an owner and a model, or a model alone.
@@ -65,7 +66,8 @@ def check_model(model: str) -> None:
         )
     elif not _HUB_NAME.fullmatch(model):
         raise ConfigError(
-            f"model={model} does not exist: give the folder of a diffusers pipeline, or its name on the hub (owner/name)"
+            f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub "
+            "(owner/name)"
         )
 
 

@@ -26,17 +26,8 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "A model or a sampler, and what it is given; or stored images.",
         (
             *("model", "variant", "revision", "scheduler", "sampler", "sampler_options", "prompts", "steps"),
-            *(
-                "guidance_scale",
-                "height",
-                "width",
-                "dtype",
-                "device",
-                "batch_size",
-                "seed",
-                "images",
-                "background",
-            ),
+            *("guidance_scale", "height", "width", "dtype", "device", "batch_size", "seed"),
+            *("images", "resize", "resize_method", "resize_fit", "background"),
         ),
     ),
     (
@@ -188,12 +179,19 @@ def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
     parser.add_argument(
         "--config", type=Path, help="TOML file with the names of the flags of the configuration; flags win"
     )
-    titles: dict[str, argparse._ArgumentGroup] = {}
-    for title, about, names in GROUPS:
-        for field in (field for field in _fields(use) if field.name in names):
-            if title not in titles:
-                titles[title] = parser.add_argument_group(f"configuration: {title}", about)
-            _add_field(titles[title], field)
+    fields = {field.name: field for field in _fields(use)}
+    named = {name for _, _, names in GROUPS for name in names}
+    others = (
+        "others",
+        "What belongs to none of these groups.",
+        tuple(name for name in fields if name not in named),
+    )
+    for title, about, names in (*GROUPS, others):
+        own = [fields[name] for name in fields if name in names]
+        if own:
+            group = parser.add_argument_group(f"configuration: {title}", about)
+            for field in own:
+                _add_field(group, field)
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:

@@ -95,7 +95,7 @@ class Declared:
         return number
 
 
-def _fits(value: int) -> bool:
+def _fits(value: Any) -> bool:
     """Return whether a signed integer of 64 bits holds the value."""
     return -_INT64 <= value < _INT64
 

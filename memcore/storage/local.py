@@ -104,8 +104,8 @@ class LocalStorage:
         """Hold the lock. Raises RunError if another process of this machine holds it.
 
         A launcher of the whole excludes every other; launchers of different parts work side by side. The system releases
-        the lock of a killed process. A folder into which a launcher of the whole wrote nothing is removed again if it was
-        made here.
+        the lock of a killed process. A folder into which a launcher of the whole wrote nothing before it failed is removed
+        again if it was made here.
         """
         made = atomic_files.make_folders(self.path)
         with contextlib.ExitStack() as stack:
@@ -114,9 +114,10 @@ class LocalStorage:
                 lock = _hold(stack, self.path, f"{_LOCK}-{part[0]}-of-{part[1]}", shared=False)
             try:
                 yield lock
-            finally:
+            except BaseException:
                 if part is None:
                     self._leave_nothing(made)
+                raise
 
     def _leave_nothing(self, made: list[Path]) -> None:
         """Remove the lock's file from a folder that holds nothing else, and the folders that were made for it."""

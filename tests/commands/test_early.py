@@ -184,10 +184,14 @@ def test_a_lock_keeps_what_was_written(tmp_path: Path) -> None:
     with LocalStorage(tmp_path / "a" / "run").lock():
         (tmp_path / "a" / "run" / "run.toml").write_text("")
     assert sorted(p.name for p in (tmp_path / "a" / "run").iterdir()) == [".lock", "run.toml"]
-    with LocalStorage(tmp_path / "b").lock(), LocalStorage(tmp_path / "c").lock((1, 2)):
+    with LocalStorage(tmp_path / "b").lock():
         pass
-    assert not (tmp_path / "b").exists()
-    assert (tmp_path / "c").exists(), "other parts may hold the same lock"
+    assert (tmp_path / "b" / ".lock").exists(), "nothing failed"
+    for name, part in (("c", None), ("d", (1, 2))):
+        with pytest.raises(KeyboardInterrupt), LocalStorage(tmp_path / name).lock(part):
+            raise KeyboardInterrupt
+    assert not (tmp_path / "c").exists()
+    assert (tmp_path / "d").exists(), "other parts may hold the same lock"
 
 
 def test_a_plan_of_no_prompts_or_of_a_folder(

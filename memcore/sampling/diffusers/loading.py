@@ -47,7 +47,9 @@ def find_class(model: str, revision: str | None = None) -> type[Any] | None:
         with quiet_libraries():
             about = DiffusionPipeline.load_config(model, **named)
     except (OSError, ValueError) as error:
-        raise ConfigError(_unloadable(model, error)) from error
+        raise ConfigError(
+            _unloadable(model, error) + ("" if Path(model).exists() else where(model))
+        ) from error
     name = about.get("_class_name") if isinstance(about, dict) else None
     found = getattr(diffusers, name, None) if isinstance(name, str) else None
     return found if inspect.isclass(found) and issubclass(found, DiffusionPipeline) else None
