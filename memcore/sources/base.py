@@ -414,6 +414,10 @@ class WholeFile:
         self.modified = 0
         self.found: FileContent | None = None
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"WholeFile({self.path!r})"
+
     def __call__(self) -> bytes:
         """Return the content; raise UnreadableImage as ``read_bytes`` does."""
         try:
