@@ -22,7 +22,7 @@ from tests.support.peak import has_peak, peak_of
 from tests.support.stored_sets import encoded
 
 SIDE_LARGE = 2048
-LARGE = 3 * SIDE_LARGE**2  # bytes of pixels, in a file of 40
+LARGE = 3 * SIDE_LARGE**2  # bytes of pixels
 measured = pytest.mark.skipif(not has_peak(), reason="this system does not tell the peak memory of a process")
 
 INDEX = """
@@ -50,12 +50,12 @@ assert (read, len(graph.graph())) == (int(sys.argv[2]), 0)
 
 
 def write_large(folder: Path, count: int) -> Path:
-    """Write images of one colour, of a few bytes each, that are large."""
+    """Write large images of a few bytes each: of 16 tiles that are black or white, in another way in each."""
     folder.mkdir()
-    sink = io.BytesIO()
-    Image.new("RGB", (SIDE_LARGE, SIDE_LARGE), (1, 2, 3)).save(sink, "webp", lossless=True)
-    for i in range(count):
-        (folder / f"{i:03d}.webp").write_bytes(sink.getvalue())
+    for i in range(1, count + 1):
+        tiles = np.array([i >> bit & 1 for bit in range(16)], np.uint8).reshape(4, 4) * 255
+        grey = Image.fromarray(tiles).resize((SIDE_LARGE, SIDE_LARGE), Image.Resampling.NEAREST)
+        grey.convert("RGB").save(folder / f"{i:03d}.png", compress_level=1)
     return folder
 
 
