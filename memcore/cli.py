@@ -30,10 +30,11 @@ from memcore.commands import (
     status,
     study,
 )
-from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Command
+from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Answer, Command
 from memcore.commands._interrupts import Interrupts
 from memcore.commands._parser import CommandParser
 from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
+from memcore.system.console import write, write_error
 
 #: Every command, in the order of ``memcore --help``.
 COMMANDS: tuple[Command, ...] = (
@@ -111,20 +112,20 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         answer = arguments.run_command(arguments)
         if isinstance(answer, int):
             return answer
-        _print(answer.text(arguments.json))
+        _print(answer, arguments.json)
         return int(answer.exit_code)
     except KeyboardInterrupt:
         again = shlex.join(["memcore", *words])
-        print(f"memcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
+        write_error(f"memcore: interrupted; what is finished stays. To resume: {again}")
         return INTERRUPTED
     except (OutageError, TransientError) as error:
-        print(f"memcore: {error}", file=sys.stderr)
+        write_error(f"memcore: {error}")
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:
-        print(f"memcore: {error}", file=sys.stderr)
+        write_error(f"memcore: {error}")
         return FAILED
     except MemcoreError as error:
-        print(f"memcore: {error}", file=sys.stderr)
+        write_error(f"memcore: {error}")
         return USAGE
     except (MemoryError, RecursionError) as error:
         what = (
@@ -132,21 +133,21 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
             if isinstance(error, MemoryError)
             else "it is nested too deep"
         )
-        print(f"memcore: {what}; what is finished stays", file=sys.stderr)
+        write_error(f"memcore: {what}; what is finished stays")
         return FAILED
     except OSError as error:
         if _is_folder_gone():
-            print("memcore: the working folder was removed: change to one that exists", file=sys.stderr)
+            write_error("memcore: the working folder was removed: change to one that exists")
             return USAGE
         where = f" ({error.filename})" if error.filename else ""
-        print(f"memcore: {error.strerror or error}{where}", file=sys.stderr)
+        write_error(f"memcore: {error.strerror or error}{where}")
         return FAILED
 
 
-def _print(text: str) -> None:
+def _print(answer: Answer, as_json: bool) -> None:
     """Print an answer; whoever reads only its beginning, as ``| head`` does, has what they want."""
     try:
-        print(text, flush=True)
+        write(answer.text(as_json), exact=answer.exact)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
 

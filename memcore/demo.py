@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from memcore.report import write_report
 from memcore.runs.completeness import Gap, judge
 from memcore.runs.config import Config
 from memcore.runs.summary import summary
+from memcore.system.console import write_error
 
 #: The setting that the bundled model was made for. Guidance 1.0 (none) is explicit: see TRAP_GUIDANCE.
 STEPS = 10
@@ -46,9 +46,7 @@ def demo(
     ``train`` first trains the model again, into ``out/model-data``; otherwise the bundled checkpoint is audited. Nothing
     is staged: only the evaluation reads what was planted.
     """
-    say: Callable[[str], None] = (
-        (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
-    )
+    say: Callable[[str], None] = (lambda text: None) if quiet else write_error
     data = _data(out, train, say)
     config = Config(
         model=str(data / "model"),

@@ -7,11 +7,11 @@ import importlib.util
 import os
 import platform
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memcore._install import DISTRIBUTION, checkout, install_command
+from memcore.system.parsing import parse_toml
 
 
 def info() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _declared() -> Mapping[str, Sequence[str]]:
     """Return the requirements of each extra, as they are written in the project's metadata."""
     tree = checkout()
     if tree is not None:
-        project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+        project = parse_toml((tree / "pyproject.toml").read_bytes())["project"]
         found: dict[str, list[str]] = project["optional-dependencies"]
         return found
     try:

@@ -14,11 +14,12 @@ DONE, FAILED, USAGE, INTERRUPTED, INCOMPLETE = 0, 1, 2, 3, 5
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The value for a program, the lines for a person, and the exit code."""
+    """The value for a program, the lines for a person, and the exit code. ``exact`` lines are data for a program too."""
 
     value: Mapping[str, Any]
     lines: Sequence[str]
     exit_code: int = DONE
+    exact: bool = False
 
     def text(self, as_json: bool) -> str:
         """Return what is printed."""

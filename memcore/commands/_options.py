@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
+from memcore.system.console import write_error
 
 if TYPE_CHECKING:
     from memcore.images.resize import Resize
@@ -233,10 +233,8 @@ def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use)
     idle = sorted(name for name in names if uses.get(name) not in (use, "both", None))
     if idle:
         what = "stored images, of which all are read" if use == "stored" else "images that are sampled"
-        print(
-            f"memcore: {', '.join(idle)} in {arguments.config} {'means' if len(idle) == 1 else 'mean'} nothing for {what}",
-            file=sys.stderr,
-        )
+        verb = "means" if len(idle) == 1 else "mean"
+        write_error(f"memcore: {', '.join(idle)} in {arguments.config} {verb} nothing for {what}")
 
 
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:

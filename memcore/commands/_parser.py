@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from memcore.system.console import write
 from memcore.system.suggestions import did_you_mean
 
 
@@ -18,6 +20,10 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *values: Any, **options: Any) -> None:
         super().__init__(*values, **{"allow_abbrev": False, **options})
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a message; it may repeat words of the command, which may come from anywhere. argparse calls this."""
+        write(message, stream=file or sys.stderr, end="")
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

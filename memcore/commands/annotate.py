@@ -6,11 +6,11 @@ import argparse
 import contextlib
 import json
 import signal
-import sys
 from pathlib import Path
 
 from memcore.commands._answer import DONE, Answer
 from memcore.errors import ConfigError
+from memcore.system.console import write, write_error
 
 NAME = "annotate"
 HELP = "let two people judge the findings, in a browser"
@@ -45,15 +45,15 @@ def run(arguments: argparse.Namespace) -> Answer | int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how this command ends
     with contextlib.suppress(KeyboardInterrupt):
         serve(arguments.run, port=arguments.port, top=arguments.top, ready=show)
-    print("The page is closed; all answers that it called saved are saved.", file=sys.stderr)
+    write_error("The page is closed; all answers that it called saved are saved.")
     return DONE
 
 
 def _show_json(links: dict[int, str]) -> None:
-    print(json.dumps({"links": links}), flush=True)
+    write(json.dumps({"links": links}))
 
 
 def _show_links(links: dict[int, str]) -> None:
     for annotator, link in links.items():
-        print(f"annotator {annotator}: {link}", flush=True)
-    print("Give each their own link. Answers are saved at once; Ctrl-C ends.", file=sys.stderr, flush=True)
+        write(f"annotator {annotator}: {link}")
+    write_error("Give each their own link. Answers are saved at once; Ctrl-C ends.")

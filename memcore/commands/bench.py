@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from memcore.commands._answer import DONE, FAILED, Answer
+from memcore.system.console import write_error
 
 NAME = "bench"
 HELP = "time the kernels against their peers and print the ratios"
@@ -59,4 +59,4 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _show(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    write_error(line)

@@ -12,6 +12,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import read_colour, verdict_code
 from memcore.errors import ConfigError
+from memcore.system.console import write_error
 from memcore.system.units import count
 
 NAME = "index"
@@ -120,11 +121,12 @@ class _ImageCount:
         if now - self._shown < (0.2 if self._live else 30):
             return
         self._shown = now
-        print(
-            f"\r{self._last}" if self._live else self._last, end="" if self._live else "\n", file=sys.stderr
-        )
+        if self._live:
+            write_error(self._last, start="\r", end="")
+        else:
+            write_error(self._last)
 
     def close(self) -> None:
         """Leave the last count on the terminal."""
         if self._live and self._last:
-            print(f"\r{self._last}", file=sys.stderr)
+            write_error(self._last, start="\r")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from memcore.commands._answer import Answer
 from memcore.errors import ConfigError, RunError
+from memcore.system.console import write_error
 from memcore.system.units import count
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def _answer(
         return Answer(value, [Answer(value, []).text(as_json=True)])
     if form == "csv":
         for line in remarks:
-            print(f"memcore: {line}", file=sys.stderr)
-        return Answer(value, [csv_text(listing.rows, listing.names)])
+            write_error(f"memcore: {line}")
+        return Answer(value, [csv_text(listing.rows, listing.names)], exact=True)
     lines = [title]
     if listing.rows:
         lines += table_lines(listing.columns, listing.rows)

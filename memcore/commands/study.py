@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from memcore.commands._answer import Answer
+from memcore.system.console import write_error
 
 NAME = "study"
 HELP = "train the bundled model again, with its planted duplicates"
@@ -23,5 +23,5 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.study.tiny_sd import build
 
     options = {} if arguments.steps is None else {"steps": arguments.steps}
-    build(arguments.out, progress=lambda line: print(line, file=sys.stderr, flush=True), **options)
+    build(arguments.out, progress=lambda line: write_error(line), **options)
     return Answer({"folder": str(arguments.out)}, [str(arguments.out)])

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from memcore.errors import ConfigError
 from memcore.evaluation.truth import read_truth_file
+from memcore.images import Background
+from memcore.images.resize import Resize
 from memcore.index.reader import Index
 from memcore.runs import layout
 from memcore.runs.derived import read_derived, read_match
@@ -40,8 +42,7 @@ def changed_inputs(
         recorded = _recorded(
             match, "identity", f"training={training}", "was not matched with a training set in memory"
         )
-        images, names, *_ = read_training_set(training)
-        found += _compare(layout.MATCHES, recorded, sampled_digest(images, names), training, "match")
+        found += _compare(layout.MATCHES, recorded, _identity(training, match), training, "match")
     if truth is not None:
         evaluation = read_derived(folder.storage, layout.EVALUATION) or {}
         made = evaluation.get("made_from", {}).get("truth", {})
@@ -49,6 +50,19 @@ def changed_inputs(
         now = read_truth_file(truth)[1]["sha256"]
         found += _compare(layout.EVALUATION, recorded, now, truth, "evaluate")
     return found
+
+
+def _identity(training: Path, match: Mapping[str, Any]) -> str:
+    """Return the digest of a training set that is read as the match read its own."""
+    height, width, channels = (int(n) for n in match["image_shape"])
+    resize, background = match.get("resize"), match.get("background")
+    held = read_training_set(
+        training,
+        shape=(height, width, channels),
+        resize=Resize(**resize) if resize else None,
+        background=cast("Background | None", tuple(background) if background else None),
+    )
+    return sampled_digest(held.images, held.names)
 
 
 def _recorded(record: Mapping[str, Any], name: str, argument: str, what: str) -> str:

@@ -97,7 +97,7 @@ class Declared:
 
 def _fits(value: Any) -> bool:
     """Return whether a signed integer of 64 bits holds the value."""
-    return -_INT64 <= value < _INT64
+    return bool(-_INT64 <= value < _INT64)
 
 
 @functools.cache

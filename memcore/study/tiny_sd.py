@@ -25,6 +25,7 @@ from memcore.study.autoencoder import train_autoencoder
 from memcore.study.diffusion import train_diffusion
 from memcore.study.emoji import fetch_art, load_art, save_art
 from memcore.study.tokenizer import save_vocabulary, train_tokenizer
+from memcore.system.console import write_error
 
 AUTOENCODER_STEPS = 10000
 DIFFUSION_STEPS = 5000
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - start:6.0f} s  {text}", file=sys.stderr, flush=True)
+        write_error(f"{time.monotonic() - start:6.0f} s  {text}")
 
     build(
         options.out,

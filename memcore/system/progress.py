@@ -6,13 +6,15 @@ import sys
 import time
 from typing import Any, TextIO
 
+from memcore.system.console import printable, write, write_error
+
 LINE_SECONDS = 10.0
 
 
 def say(line: str, *, quiet: bool) -> None:
     """Write a line about what begins now, at once, for it may take a while."""
     if not quiet:
-        print(f"memcore: {line}", file=sys.stderr, flush=True)
+        write_error(f"memcore: {line}")
 
 
 class Progress:
@@ -29,7 +31,7 @@ class Progress:
         self.count = done
         #: Images that were made since the start.
         self.made = 0
-        self._label = label
+        self._label = printable(label)
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._start = self._last = time.monotonic()
@@ -41,7 +43,7 @@ class Progress:
             except ImportError:
                 return
             self._bar = tqdm(
-                total=total, initial=done, desc=label, unit="img", file=self._stream, dynamic_ncols=True
+                total=total, initial=done, desc=self._label, unit="img", file=self._stream, dynamic_ncols=True
             )
 
     def advance(self, made: int, *, kept: int = 0, spared: int = 0) -> None:
@@ -85,9 +87,6 @@ class Progress:
     def _line(self) -> None:
         rate = self.rate()
         left = f", {(self.total - self.count) / rate:.0f} s left" if rate > 0 else ""
-        print(
-            f"{self._label}: {self.count} of {self.total} images, {rate:.1f} a second{left}",
-            file=self._stream,
-            flush=True,
-        )
+        text = f"{self._label}: {self.count} of {self.total} images, {rate:.1f} a second{left}"
+        write(text, stream=self._stream)
         self._shown = (self.count, self.total)

@@ -156,10 +156,9 @@ def words(place: Place) -> Iterator[tuple[str, list[str]]]:
     yield "report", ["report", run, "--compare", run]
     yield "status", ["status", run]
     yield "prompts", ["prompts", path("files", f"{name}.parquet"), "--index", index]
-    if "show" in {command.NAME for command in COMMANDS}:
-        yield "show", ["show", run]
-        yield "show matches", ["show", run, "matches"]
-        yield "show list", ["show", path("files", f"{name}.parquet")]
+    yield "show", ["show", run]
+    yield "show matches", ["show", run, "matches"]
+    yield "show list", ["show", path("files", f"{name}.parquet")]
     embeddings = ["--embeddings", path("files", f"{name}.embeddings.npy"), "--min-count", "1"]
     source = ["--source", path("files", f"{name}.npy"), *captions]
     yield "prompts embeddings", ["prompts", path("files", f"{name}.2.parquet"), *embeddings, *source]

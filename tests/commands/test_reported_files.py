@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from tests.support.command_line import (
     memcore,
     noise,
     png,
+    read_run,
     write_copies,
 )
 
@@ -169,9 +172,12 @@ def test_arrays_of_other_shapes_are_refused_with_words(tmp_path: Path, array: ND
 def test_prompts_beside_a_pipe_are_read(tmp_path: Path) -> None:
     images = write_copies(tmp_path / "images", noise(1)[0])
     os.mkfifo(images / "a fox" / "x.png")
-    done = filter_images(tmp_path / "run", images)
-    assert done.generated == {"a fox": 12}
-    assert done.left_out == {"a fox/x.png": "path"}
+    command = [sys.executable, "-m", "memcore.cli", "filter", tmp_path / "run", "--images", images]
+    done = subprocess.run([*command, "--quiet", "--workers", "1"], capture_output=True, timeout=60)
+    assert done.returncode == 5, done.stderr
+    rows, left_out = read_run(tmp_path / "run")
+    assert rows["a fox"]["generated"] == 12
+    assert left_out == {"a fox/x.png": "path"}
 
 
 def _claim(shape: tuple[int, ...]) -> bytes:

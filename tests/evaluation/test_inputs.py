@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from memcore.audit import audit
 from memcore.cli import main
@@ -44,6 +45,19 @@ def test_a_training_set_of_the_same_names_size_and_time(folder: Path, capsys: An
     text = f"matches.parquet was made with something else than {training} holds now: give memcore match again"
     assert stale(run, "--training", training, capsys) == [{"file": "matches.parquet", "text": text}]
     np.save(training, images)
+
+
+def test_a_training_set_that_was_resized(folder: Path, capsys: Any) -> None:
+    run, images = folder / "run", np.load(folder / "train.npy")
+    (folder / "large").mkdir()
+    for n, image in enumerate(images):
+        Image.fromarray(image).resize((32, 32)).save(folder / "large" / f"{n:03d}.png")
+    main(["match", str(run), "--training", str(folder / "large"), "--resize", "16x16", "--delta", "0.5"])
+    assert stale(run, "--training", folder / "large", capsys) == []
+    (folder / "large" / "003.png").unlink()
+    assert [entry["file"] for entry in stale(run, "--training", folder / "large", capsys)] == [
+        "matches.parquet"
+    ]
 
 
 def test_an_index(folder: Path, capsys: Any) -> None:
