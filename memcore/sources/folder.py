@@ -67,8 +67,7 @@ class FolderSource(StoredSource):
 
     def identity(self) -> str:
         """Return a digest of the images' names and sizes."""
-        root = Path(self.path)
-        return digest_of(f"{name}:{size_of(root / name)}" for name in self.names)
+        return digest_of(f"{name}:{size_of(os.path.join(self.path, name))}" for name in self.names)
 
     def pointed_at(self, part: int) -> int:
         """Return the number of images and of texts that go with them."""
@@ -234,7 +233,8 @@ def _texts_in(folder: str) -> dict[str, list[str]]:
     for entry in entries:
         name = entry.name
         stem = os.path.splitext(name)[0]
-        if not is_system(name) and (not os.path.exists(entry.path) or os.path.isfile(entry.path)):
+        plain = entry.is_file(follow_symlinks=False)  # known without asking the system
+        if not is_system(name) and (plain or not os.path.exists(entry.path) or os.path.isfile(entry.path)):
             texts.setdefault(stem, []).append(name)
     for own in texts.values():
         own.sort(key=os.fsencode)

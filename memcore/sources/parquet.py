@@ -246,7 +246,8 @@ class ParquetSource(FileParts):
         """Return the column of images of one row group."""
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
-            return file.read_row_group(group, columns=[name])[name]
+            column = file.read_row_group(group, columns=[name])[name]
+            return column.chunk(0) if column.num_chunks == 1 else column  # faster to look into
 
     def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
         """Yield rows and their images from a position on; in a damaged group, each lost row gets its own error."""
