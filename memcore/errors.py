@@ -11,6 +11,7 @@
     ├── ConfigError (ValueError)
     ├── RunError (RuntimeError)
     │   ├── StoreError
+    │   ├── DamagedFileError
     │   └── WorkerError
     └── SamplerError (RuntimeError)
 
@@ -70,6 +71,10 @@ class RunError(MemcoreError, RuntimeError):
 
 class StoreError(RunError):
     """A file of a run could not be written: the disk is full or broken, or the store cannot be reached."""
+
+
+class DamagedFileError(RunError):
+    """A file of a run or of an index is not the one whose digest was recorded when it was written."""
 
 
 class SamplerError(MemcoreError, RuntimeError):

@@ -263,7 +263,7 @@ void init_graph(py::module_& m) {
         .def("screen", &Features::screen, py::arg("ssd_max"), py::arg("threads") = 1, py::arg("since") = 0)
         .def("decide", &Features::decide, py::arg("candidates"), py::arg("images").noconvert(),
              py::arg("places").noconvert())
-        .def("first_other", &Features::first_mismatch, py::arg("images").noconvert(),
+        .def("first_mismatch", &Features::first_mismatch, py::arg("images").noconvert(),
              py::arg("indices").noconvert(), py::arg("threads") = 1)
         .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),

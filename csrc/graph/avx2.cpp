@@ -33,7 +33,7 @@ inline bool any_above(const F32x16& v, float limit) {
                                            _mm256_cmp_ps(v.half[1], limits, _CMP_GT_OQ))) != 0;
 }
 
-#include "graph/common.inl"
+#include "graph/bounds.inl"
 
 constexpr size_t kVector = 32;
 // How far ahead of what is read, here a line of 512 pixels: 512, and 2,048 to 16,384, took longer.

@@ -19,7 +19,7 @@ inline bool any_above(const F32x16& v, float limit) {
     return _mm512_cmp_ps_mask(reinterpret_cast<const __m512&>(v), _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
 }
 
-#include "graph/common.inl"
+#include "graph/bounds.inl"
 #include "panels/sum_lanes_avx512.inl"
 
 // How far ahead of the line being read. Into the second-level cache: a prefetch into the first was twice as

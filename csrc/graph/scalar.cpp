@@ -13,7 +13,7 @@ inline bool any_above(const F32x16& v, float limit) {
 }
 
 #include "graph/column_sums.inl"
-#include "graph/common.inl"
+#include "graph/bounds.inl"
 
 }  // namespace
 

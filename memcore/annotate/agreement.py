@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
+from memcore.errors import RunError
+
 
 class Disagreement(TypedDict):
     """A finding that got two different answers."""
@@ -33,8 +35,12 @@ def read_agreement(run: Path) -> Agreement:
     """Return what both annotators said, as ``memcore annotate --agreement --json`` prints it."""
     from memcore.report.run import read_run
     from memcore.runs.annotations import ANNOTATORS, LABELS, Annotations
+    from memcore.runs.layout import ANNOTATIONS
 
     read = read_run(run)
+    for stale in read.stale:
+        if stale.file == ANNOTATIONS:
+            raise RunError(f"{run}/{stale.text}")
     prompts = {int(row["prompt_id"]): str(row["prompt"]) for row in read.findings}
     with Annotations.open(run, str(read.settings["run"].get("digest", ""))) as annotations:
         items = annotations.items()

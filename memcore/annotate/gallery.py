@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from memcore.errors import RunError
+from memcore.images import UnreadableImage
 from memcore.report.run import Run, read_run
+from memcore.runs import layout
+from memcore.runs.annotations import Item
+from memcore.runs.pictures import read_png_file
 from memcore.runs.rows import FindingRow
+from memcore.runs.shown import choose_images, image_digest
+from memcore.storage.digests import FileDigest, verify_bytes
 
-#: Findings to judge, generations shown of each, and training images next to them.
-TOP, GENERATIONS, TRAINING = 1000, 16, 5
+#: Findings to judge.
+TOP = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +32,14 @@ class Shown:
     training: tuple[int, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    """A picture's file, and its digest where the run holds one."""
+
+    path: Path
+    expected: FileDigest | None
+
+
 class Gallery:
     """The first ``top`` findings of a run in rank order: by mean distance of the clique, ties by prompt and clique."""
 
@@ -36,13 +51,16 @@ class Gallery:
                 f"{run} are missing: run the same memcore command again, which resumes the run"
             )
         if self.run.matches is None:
+            for stale in self.run.stale:
+                if stale.file == layout.MATCHES:
+                    raise RunError(f"{run}/{stale.text}")
             raise RunError(
                 f"annotate shows findings with their nearest training images: memcore match {run} --training ... first"
             )
         ranked = _rank(self.run)
         if not ranked:
             raise RunError(f"{run} has no findings: there is nothing to annotate")
-        self._paths: list[Path] = []
+        self._pictures: list[_Picture] = []
         self.items = [self._item(row, clique) for row, clique in ranked[:top]]
 
     @property
@@ -50,37 +68,50 @@ class Gallery:
         """Return the run's digest."""
         return self.run.digest
 
-    def path(self, number: int) -> Path | None:
-        """Return the file of a picture; None for a number that no item shows."""
-        return self._paths[number] if 0 <= number < len(self._paths) else None
+    def read(self, number: int) -> bytes | None:
+        """Return the file of a picture; None for a number that no item shows, or a file that is gone.
+
+        Raises DamagedFileError for a file that is not the recorded one.
+        """
+        if not 0 <= number < len(self._pictures):
+            return None
+        picture = self._pictures[number]
+        try:
+            data = read_png_file(picture.path)
+        except UnreadableImage:
+            return None
+        if picture.expected is not None:
+            verify_bytes(data, picture.expected, str(picture.path))
+        return data
+
+    def shown_digest(self, items: Sequence[Item]) -> str:
+        """Return one digest of the pictures that are shown of some items."""
+        return self.run.state.shown_digest(items)
 
     def _item(self, row: FindingRow, number: int) -> Shown:
-        prompt_id, clique = int(row["prompt_id"]), row["cliques"][number]
-        medoid = int(clique["medoid_seed"])
-        seeds = [medoid, *(int(s) for s in clique["seeds"] if int(s) != medoid)]
-        generations = [self.run.image_path(prompt_id, seed) for seed in seeds[:GENERATIONS]]
-        matches = (self.run.matches or {}).get(prompt_id, [])
-        match = next((m for m in matches if int(m["clique"]) == number), None)
-        near = (
-            [int(match["training_index"]), *(int(n["index"]) for n in match.get("neighbors") or [])]
-            if match
-            else []
-        )
-        training = [self.run.training_path(index) for index in dict.fromkeys(near)]
+        prompt_id = int(row["prompt_id"])
+        images = choose_images(row, number, (self.run.matches or {}).get(prompt_id, []))
+        generations = [
+            _Picture(self.run.image_path(prompt_id, seed), image_digest(row, seed)) for seed in images.seeds
+        ]
+        training = [
+            _Picture(self.run.training_path(index), self.run.training_digest(index))
+            for index in images.training
+        ]
         return Shown(
             prompt_id,
             number,
             str(row["prompt"]),
-            len(seeds),
+            len(row["cliques"][number]["seeds"]),
             self._number(generations),
-            self._number(training[:TRAINING]),
+            self._number(training),
         )
 
-    def _number(self, paths: list[Path]) -> tuple[int, ...]:
+    def _number(self, pictures: list[_Picture]) -> tuple[int, ...]:
         """Give the pictures that exist a number each, and return these."""
-        existing = [path for path in paths if path.is_file()]
-        first = len(self._paths)
-        self._paths.extend(existing)
+        existing = [picture for picture in pictures if picture.path.is_file()]
+        first = len(self._pictures)
+        self._pictures.extend(existing)
         return tuple(range(first, first + len(existing)))
 
 

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TypedDict
 
 from memcore.annotate.gallery import TOP, Gallery
-from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs.annotations import ANNOTATORS, Annotations
 
 try:
     import uvicorn
     from fastapi import FastAPI, HTTPException
-    from fastapi.responses import FileResponse, HTMLResponse, Response
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import HTMLResponse, PlainTextResponse, Response
     from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
     from starlette.requests import Request
 except ImportError as error:
     raise MissingExtraError(error.name or "fastapi", "annotate", "The annotation page") from None
 
 from memcore.annotate.access import Access
+from memcore.annotate.timed_protocol import TimedProtocol
 
 _STATIC = {"page.js": "text/javascript", "page.css": "text/css"}
 _ENTERED = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/"><title>memcore</title>'
@@ -39,8 +41,8 @@ class Event(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: StrictStr = Field(min_length=1, max_length=64)
-    item: StrictInt
+    key: StrictStr = Field(pattern=r"^[!-~]{1,64}$")
+    item: StrictInt = Field(ge=0, lt=1 << 31)
     label: StrictStr | None
 
 
@@ -67,11 +69,26 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(access.guard)
 
+    last: dict[int, dict[int, str]] = {annotator: annotations.labels(annotator) for annotator in ANNOTATORS}
+
+    def read_labels(annotator: int) -> dict[int, str]:
+        """Return the labels so far; while another program locks the file, those of the last time that it was free."""
+        with contextlib.suppress(RunError):
+            last[annotator] = annotations.labels(annotator)
+        return last[annotator]
+
     def require_annotator(request: Request) -> int:
         annotator = access.annotator(request)
         if annotator is None:
             raise HTTPException(403, "Open the link that memcore annotate printed.")
         return annotator
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: Exception) -> Response:
+        """Answer without repeating what was sent: it may hold numbers or letters that no JSON can."""
+        return PlainTextResponse(
+            "The body must be an object with key, item and label, as the page sends it.", 422
+        )
 
     @app.get("/enter")
     def enter(token: str = "") -> Response:
@@ -105,16 +122,21 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
             {"prompt": s.prompt, "size": s.size, "generations": s.generations, "training": s.training}
             for s in gallery.items
         ]
-        given = [(item, label) for item, label in annotations.labels(annotator).items() if item < len(items)]
+        given = [(item, label) for item, label in read_labels(annotator).items() if item < len(items)]
         return {"annotator": annotator, "run": gallery.digest, "items": items, "given": given}
 
-    @app.get("/image/{number:int}")
-    def image(number: int, request: Request) -> Response:
+    @app.get("/image/{number}")
+    def image(number: str, request: Request) -> Response:
         require_annotator(request)
-        path = gallery.path(number)
-        if path is None or not path.is_file():
+        if not (number.isascii() and number.isdecimal() and len(number) < 10):
             raise HTTPException(404)
-        return FileResponse(path, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        try:
+            data = gallery.read(int(number))
+        except DamagedFileError as error:  # nobody is shown a picture that is not the run's
+            raise HTTPException(500, str(error)) from None
+        if data is None:
+            raise HTTPException(404)
+        return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
     @app.post("/event")
     def event(sent: Event, request: Request) -> dict[str, bool]:
@@ -140,12 +162,18 @@ def serve(
     """
     gallery = Gallery(Path(run), top=top)
     order = [(shown.prompt_id, shown.clique) for shown in gallery.items]
-    with Annotations.create(Path(run), gallery.digest, order) as annotations, _listening(port) as listener:
+    made = Annotations.create(Path(run), gallery.digest, order, gallery.shown_digest)
+    with made as annotations, _listening(port) as listener:
         access = Access(int(listener.getsockname()[1]))
         app = make_application(gallery, annotations, access)
         # No access log: it would hold the links.
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, lifespan="off"
+            app,
+            http=TimedProtocol,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
         )
         server = uvicorn.Server(config)
         ready({annotator: access.link(annotator) for annotator in ANNOTATORS})

@@ -9,7 +9,7 @@ from memcore.audit.in_flight import PromptInFlight
 from memcore.graphs.growing import GraphOutcome
 from memcore.runs.config import Config
 from memcore.runs.rows import CliqueRow, FindingRow, with_scores
-from memcore.runs.tables import pairs_array
+from memcore.runs.tables import images_array, pairs_array
 from memcore.types import Graph, PromptStatus, StopReason
 
 
@@ -20,8 +20,8 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
     if context.config.keep == "findings":
         for member in (member for finding in outcome.findings for member in finding.members):
             with context.stages.timed("write"):
-                pixels = outcome.pixels(member)
-                context.folder.write_image(prompt.prompt_id, prompt.seeds[member], pixels)
+                pixels, seed = outcome.pixels(member), prompt.seeds[member]
+                prompt.written[seed] = context.folder.write_image(prompt.prompt_id, seed, pixels)
     context.record.rows.append(_make_row(context.config, prompt, outcome))
 
 
@@ -59,6 +59,7 @@ def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> 
         "tile_bytes": pairs.tile_bytes if pairs is not None else None,
         "pairs": _pairs(pairs) if pairs is not None else None,
         "reason": None,
+        "images": images_array(prompt.written),
     }
     return with_scores(row, prompt.scores)
 
@@ -95,5 +96,6 @@ def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
         "tile_bytes": None,
         "pairs": None,
         "reason": reason,
+        "images": [],
     }
     return with_scores(row, {})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from memcore.graphs.growing import GraphSettings, GrowingGraphs
 from memcore.runs.config import Config
+from memcore.storage.digests import FileDigest
 from memcore.types import StopReason
 
 #: Images that memory is allocated for at first, of a prompt that will probably stop early.
@@ -19,7 +20,10 @@ EXPECTED = 64
 
 @dataclasses.dataclass
 class PromptInFlight:
-    """A prompt, the graphs that hold its own graph, and the seeds of its generations so far."""
+    """A prompt, the graphs that hold its own graph, and the seeds of its generations so far.
+
+    ``written`` holds the digests of the images that are stored already, by seed.
+    """
 
     prompt_id: int
     prompt: str
@@ -27,6 +31,7 @@ class PromptInFlight:
     seeds: list[int] = dataclasses.field(default_factory=list)
     stop: StopReason = StopReason.ALL
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    written: dict[int, FileDigest] = dataclasses.field(default_factory=dict)
 
 
 def graph_settings(config: Config, shape: tuple[int, int, int], threads: int | None) -> GraphSettings:

@@ -58,7 +58,7 @@ def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int])
             with context.stages.timed("graph"):
                 graphs.extend(images, runs)
             if config.keep == "all":
-                _write_images(context, part, images)
+                _write_images(context, part, images, in_flight)
             del images
         context.on_progress(len(batch))
         for prompt_id in failed:
@@ -133,7 +133,10 @@ def _begin(
     return runs
 
 
-def _write_images(context: ShardContext, batch: RequestBatch, images: Images) -> None:
+def _write_images(
+    context: ShardContext, batch: RequestBatch, images: Images, in_flight: Mapping[int, PromptInFlight]
+) -> None:
     """Write every image of a batch."""
     for request, image in zip(batch, images.pixels, strict=True):
-        context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+        digest = context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+        in_flight[request.prompt_id].written[request.seed] = digest

@@ -99,5 +99,5 @@ def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
     """Write the finished prompts and their entries of the quarantine; the other prompts are done again."""
     finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
     if finished:
-        quarantine = [q for q in record.quarantine if q["prompt_id"] in finished]
+        quarantine = [q for q in record.quarantine if q["prompt_id"] in finished or q["prompt_id"] is None]
         folder.write_partial(shard, dataclasses.replace(record, quarantine=quarantine))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from memcore.engine.task import Identity
+from memcore.errors import ConfigError
 from memcore.runs.config import Config
+from memcore.sampling.named import find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
-from memcore.system.credentials import parse_options, redact
+from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
 
 Source: TypeAlias = Sampler | StoredPrompts
 
@@ -47,12 +50,28 @@ def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
     return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
 
 
-def describe_source(source: Source) -> Identity:
-    """Return the source's fingerprint and description, without secrets: both are written into the run's folder."""
+def describe_source(source: Source, config: Config | None = None) -> Identity:
+    """Return the source's fingerprint and description, without secrets: both are written into the run's folder.
+
+    Of the options that ``config`` makes a sampler with, both have the values of those that it declares public; of the
+    others the description has the names.
+    """
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
+    if holds_hidden(source.fingerprint):
+        raise ConfigError(
+            "the sampler's fingerprint holds the value of an option that the sampler does not declare public, and the "
+            "fingerprint is recorded in the run's folder: name the option in public_options of its class or function, or, "
+            "if it is a secret, leave it out of the fingerprint"
+        )
     about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
     fingerprint = redact(source.fingerprint)
     if hasattr(source, "seed_bits"):  # other bits are other seeds, and so other images
         about["seed_bits"] = str(sampler_seed_bits(source))
         fingerprint = f"{fingerprint} seed_bits={about['seed_bits']}"
+    if config is not None and (options := parse_options(config.sampler_options)):
+        public = public_options(options, find_public_options(config.sampler))
+        for name in options:
+            about[f"option {name}"] = json.dumps(public[name]) if name in public else "not recorded"
+        if public:
+            fingerprint = f"{fingerprint} options={json.dumps(public, sort_keys=True)}"
     return Identity(fingerprint, about)

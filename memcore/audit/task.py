@@ -32,7 +32,7 @@ class AuditWork:
         self._threads = threads
         if self._source is None:
             self._source = make_source(self._config, threads)
-        return describe_source(self._source)
+        return describe_source(self._source, self._config)
 
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""

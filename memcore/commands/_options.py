@@ -150,7 +150,8 @@ def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFol
     values: dict[str, Any] = {}
     if existing is not None:
         values.update(existing.config.as_dict())
-        values.pop("sampler")  # code to run is never taken from a run's folder, which others may write
+        for name in ("sampler", "sampler_options"):  # never taken from a run's folder, which others may write
+            values.pop(name)
     if arguments.config:
         values.update(read_toml(arguments.config))
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}

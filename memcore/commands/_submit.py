@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from memcore.commands._answer import Answer
 from memcore.commands._checks import check_positive
 from memcore.errors import ConfigError
+from memcore.sampling.named import find_public_options
+from memcore.system.credentials import check_written, parse_options
 
 
 def submitted(arguments: argparse.Namespace) -> Answer | None:
@@ -22,6 +24,10 @@ def submitted(arguments: argparse.Namespace) -> Answer | None:
     if arguments.launcher not in queues:
         return None
     launcher = importlib.import_module(f"memcore.engine.launchers.{arguments.launcher}")
+    if text := getattr(arguments, "sampler_options", None):
+        check_written(
+            parse_options(text), find_public_options(arguments.sampler) if arguments.sampler else ()
+        )
     command = without_launcher(arguments.argv)
     job = launcher.submit(arguments.run, command, arguments.tasks, arguments.sbatch)
     follow = f"memcore status {shlex.quote(str(arguments.run))} shows how far it is"

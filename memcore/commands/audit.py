@@ -52,10 +52,15 @@ def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def answer_about(arguments: argparse.Namespace, folder: Any) -> Answer:
     """Return the run's summary; what was not decided makes it exit code 5."""
     from memcore.runs.completeness import not_decided_lines
+    from memcore.runs.freshness import stale_lines
     from memcore.runs.summary import summary
 
     result = summary(folder)
-    lines = [*_run_lines(result), *not_decided_lines(result["not_decided"])]
+    lines = [
+        *_run_lines(result),
+        *not_decided_lines(result["not_decided"]),
+        *stale_lines(result["stale"]),
+    ]
     return Answer(result, lines, verdict_code(arguments, result["not_decided"]))
 
 

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
     from memcore.matching.match_run import match_run
     from memcore.matching.metric import metric_label
-    from memcore.runs.completeness import judge, not_decided_lines, read_match
+    from memcore.runs.completeness import judge, not_decided_lines
+    from memcore.runs.derived import read_match
     from memcore.runs.folder import RunFolder
     from memcore.sources.coverage import coverage_line
 
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     extracted = sum(bool(row["extracted"]) for row in rows)
     folder = RunFolder.open(arguments.run)
     match = read_match(folder.storage)
+    assert match is not None  # it was written just now
     gaps = judge(folder.storage, folder.meta).as_list()
     compared = int(match["count"])
     result = {

@@ -32,9 +32,12 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.report import write_report
     from memcore.runs.completeness import judge, not_decided_lines
     from memcore.runs.folder import RunFolder
+    from memcore.runs.freshness import stale_lines
 
     path = write_report(arguments.run, compare=arguments.compare)
     folder = RunFolder.open(arguments.run)
     gaps = judge(folder.storage, folder.meta).as_list()
-    value = {"report": str(path), "not_decided": gaps}
-    return Answer(value, [str(path), *not_decided_lines(gaps)], verdict_code(arguments, gaps))
+    stale = [entry.as_dict() for entry in folder.stale()]
+    value = {"report": str(path), "not_decided": gaps, "stale": stale}
+    lines = [str(path), *not_decided_lines(gaps), *stale_lines(stale)]
+    return Answer(value, lines, verdict_code(arguments, gaps))

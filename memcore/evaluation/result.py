@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from memcore.evaluation.truth import Expected
+from memcore.runs.derived import EVALUATION_FORMAT
+from memcore.runs.rows import MadeFrom
 
-FORMAT = 1
+#: Format 2 says what the evaluation was made from; evaluation.json is sealed.
+FORMAT = EVALUATION_FORMAT
+READABLE = (1, FORMAT)
 
 
 class Proportion(TypedDict):
@@ -121,3 +125,5 @@ class Evaluation(TypedDict):
     not_listed: int
     by_copies: list[CopiesGroup]
     sweep: NotRequired[Sweep]
+    made_from: NotRequired[MadeFrom]
+    seal: NotRequired[str]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.errors import ConfigError
+from memcore.runs.rows import TruthFile
+from memcore.storage.digests import digest_bytes
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -33,11 +35,17 @@ class TruthEntry(_Prompt, Expectation):
 
 def read_truth(path: Path, prompts: Sequence[str]) -> list[TruthEntry]:
     """Return the entry of each prompt of the run, in order; ConfigError if the file or an entry is missing or malformed."""
+    return check_truth(read_truth_file(path)[0], prompts)
+
+
+def read_truth_file(path: Path) -> tuple[object, TruthFile]:
+    """Return the content of a truth.json, not yet checked, and what tells it from another; ConfigError if it is no JSON."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = path.read_bytes()
+        content: object = json.loads(data.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"truth={path} cannot be read: {error}") from None
-    return check_truth(content, prompts)
+    return content, {"path": str(path), **digest_bytes(data)}
 
 
 def check_truth(truth: object, prompts: Sequence[str]) -> list[TruthEntry]:

@@ -86,7 +86,7 @@ class StreamedImages:
             part = missing[begin : begin + _AT_ONCE]
             new = self._buffer[self._used : self._used + len(part)]
             self._reread(vertices[part], new)
-            mismatch = self._features.first_other(new, part, self._workers)
+            mismatch = self._features.first_mismatch(new, part, self._workers)
             if mismatch < len(part):
                 raise ImagesChangedError(
                     f"generation {int(vertices[part[mismatch]])} is not the image that it was when it was first read: "

@@ -80,6 +80,11 @@ def decode_file(
     path: Path, *, shape: tuple[int, int, int] | None = None, background: Background | None = None
 ) -> Pixels:
     """Decode a file as ``decode`` does; one that cannot be opened or read is UnreadableImage("unreadable") too."""
+    return decode(read_image_file(path), shape=shape, background=background)
+
+
+def read_image_file(path: Path) -> bytes:
+    """Return the bytes of a plain file of at most ``MAX_BYTES``. Raises UnreadableImage."""
     try:
         with open(
             os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)), "rb"
@@ -89,10 +94,10 @@ def decode_file(
                 raise UnreadableImage("path", "no plain file")
             if (size := about.st_size) > MAX_BYTES:
                 raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
-            data = file.read()
+            data: bytes = file.read()
     except OSError as error:
         raise UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}") from None
-    return decode(data, shape=shape, background=background)
+    return data
 
 
 def decoder_versions() -> dict[str, str]:

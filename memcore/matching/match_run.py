@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,13 @@ from memcore.matching.members import CliqueMembers
 from memcore.matching.metric import MetricName
 from memcore.matching.result import Match, MatchOptions, make_row
 from memcore.runs import layout
+from memcore.runs.derived import MATCH_FORMAT
 from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
-from memcore.runs.rows import MatchRecord, MatchRow
+from memcore.runs.rows import MadeFrom, MatchRow
 from memcore.runs.tables import matches_to_table, parquet_bytes
-from memcore.sources.in_memory import read_training_set
-from memcore.system.atomic_files import write_atomic
+from memcore.sources.in_memory import read_training_set, sampled_digest
+from memcore.storage.digests import FileDigest, digest_bytes, seal
 from memcore.types import DEFAULT_THRESHOLD
 
 
@@ -73,16 +74,43 @@ def match_run(
     wanted = sorted({row for match in found for row in match.indices()})
     names = dict(zip(wanted, answer.names(wanted), strict=True))
     rows = [make_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
-    for row in wanted:  # annotators see them side by side; one at a time, since they may be many
-        write_atomic(folder.path / layout.training_image_name(row), png_bytes(answer.image(row)))
-    write_atomic(folder.path / layout.MATCHES, parquet_bytes(matches_to_table(rows)))
-    record = cast(MatchRecord, {**answer.about, "delta": delta, "distance": metric, "copies": _total(times)})
-    write_atomic(folder.path / layout.MATCH, json.dumps(record, indent=1).encode())
+    record = {**answer.about, "delta": delta, "distance": metric, **_describe_copies(times)}
+    _write(folder, rows, wanted, answer.image, record)
     return rows
 
 
-def _total(copies: NDArray[Any] | None) -> int | None:
-    return None if copies is None else int(copies.sum())
+def _write(
+    folder: RunFolder,
+    rows: list[MatchRow],
+    wanted: Sequence[int],
+    read_image: Callable[[int], NDArray[np.uint8]],
+    record: Mapping[str, object],
+) -> None:
+    """Write the files of a match, with the training images ``wanted``.
+
+    match.json is removed first and written last: only with it is the run matched.
+    """
+    storage = folder.storage
+    storage.remove(layout.MATCH)
+    files: dict[str, FileDigest] = {}
+    for row in wanted:  # annotators see them side by side; one at a time, since they may be many
+        name, data = layout.training_image_name(row), png_bytes(read_image(row))
+        storage.write(name, data)
+        files[name] = digest_bytes(data)
+    data = parquet_bytes(matches_to_table(rows))
+    storage.write(layout.MATCHES, data)
+    made_from: MadeFrom = {"run": folder.digest, "findings": folder.findings_digest()}
+    files = {layout.MATCHES: digest_bytes(data), **files}
+    content = seal({"format": MATCH_FORMAT, **record, "made_from": made_from, "files": files})
+    storage.write(layout.MATCH, json.dumps(content, indent=1).encode())
+
+
+def _describe_copies(copies: NDArray[Any] | None) -> dict[str, object]:
+    """Return how many images the training set holds with their duplicates, and the digest of these numbers."""
+    if copies is None:
+        return {"copies": None}
+    data = np.ascontiguousarray(copies, dtype=np.int64).tobytes()
+    return {"copies": int(copies.sum()), "copies_sha256": digest_bytes(data)["sha256"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +140,18 @@ def _search_memory(
 ) -> _Answer:
     """Match the cliques with a training set that fits into memory."""
     images, names, broken, coverage = read_training_set(training)
+    identity = sampled_digest(images, names)
     stacked = [members[f][m][None] for f, m in enumerate(members.medoids)]
     medoids = np.concatenate(stacked) if stacked else np.empty((0, *images.shape[1:]), np.uint8)
     times = None if copies is None else check_copies(copies, len(images))
     found = match_findings(medoids, members, images, **options, copies=times)
-    about = {"training": str(training), "count": len(images), "unreadable": broken, "coverage": coverage}
+    about = {
+        "training": str(training),
+        "identity": identity,
+        "count": len(images),
+        "unreadable": broken,
+        "coverage": coverage,
+    }
     return _Answer(
         found, about, lambda rows: [names[row] for row in rows], lambda row: np.asarray(images[row])
     )

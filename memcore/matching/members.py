@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import RunError
-from memcore.images import UnreadableImage, decode_file
+from memcore.images import UnreadableImage, decode
+from memcore.images.decode import read_image_file
 from memcore.runs.folder import RunFolder
+from memcore.runs.shown import image_digest
+from memcore.storage.digests import verify_bytes
 
 
 class CliqueMembers:
@@ -22,9 +25,7 @@ class CliqueMembers:
         ]
         self.sizes = [len(clique["seeds"]) for _, _, clique in self.findings]
         self.medoids = [clique["seeds"].index(clique["medoid_seed"]) for _, _, clique in self.findings]
-        self._places = [
-            (int(row["prompt_id"]), int(seed)) for row, _, clique in self.findings for seed in clique["seeds"]
-        ]
+        self._places = [(row, int(seed)) for row, _, clique in self.findings for seed in clique["seeds"]]
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
         self._read = functools.lru_cache(maxsize=512)(self._decode)
 
@@ -37,9 +38,13 @@ class CliqueMembers:
         return np.stack([self._read(int(i)) for i in positions])
 
     def _decode(self, position: int) -> NDArray[np.uint8]:
-        path = self.folder.image_path(*self._places[position])
+        row, seed = self._places[position]
+        path = self.folder.image_path(int(row["prompt_id"]), seed)
         try:
-            return decode_file(path)
+            data = read_image_file(path)
+            if (expected := image_digest(row, seed)) is not None:
+                verify_bytes(data, expected, str(path), "repeat the audit")
+            return decode(data)
         except UnreadableImage as error:
             what = (
                 "is missing: the run's images were removed" if not path.exists() else f"is damaged: {error}"

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from memcore.errors import RunError
-from memcore.evaluation.result import FORMAT, Evaluation
+from memcore.evaluation.result import FORMAT, READABLE, Evaluation
+from memcore.runs import layout
+from memcore.runs.derived import read_derived
+from memcore.storage.base import Storage
 
 
-def read_evaluation(file: Path) -> Evaluation | None:
-    """Return the evaluation in ``file``; None if there is no such file. Raises RunError if it is damaged or foreign."""
-    if not file.exists():
+def read_evaluation(storage: Storage) -> Evaluation | None:
+    """Return the run's evaluation; None if it has none. Raises RunError if the file is damaged or foreign."""
+    evaluation = read_derived(storage, layout.EVALUATION)
+    if evaluation is None:
         return None
-    evaluation = read_json(file)
-    if evaluation.get("format") != FORMAT or "candidates" not in evaluation.get("stages", {}):
-        raise RunError(f"{file} is not an evaluation of format {FORMAT}: give memcore evaluate again")
+    if evaluation.get("format") not in READABLE or "candidates" not in evaluation.get("stages", {}):
+        raise RunError(
+            f"{storage.place}/{layout.EVALUATION} is not an evaluation of format {FORMAT}: give memcore evaluate again"
+        )
     return cast(Evaluation, evaluation)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the JSON object in ``file``. Raises RunError if it cannot be read or is not an object."""
-    try:
-        loaded = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from None
-    if not isinstance(loaded, dict):
-        raise RunError(f"{file} must hold a JSON object, got {type(loaded).__name__}")
-    return loaded
 
 
 def compared_with(evaluation: Evaluation) -> str:

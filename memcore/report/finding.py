@@ -11,6 +11,7 @@ from memcore.report.pictures import Album, Picture
 from memcore.report.run import Run
 from memcore.report.wording import NAME_LENGTH, PROMPT_LENGTH, tidy
 from memcore.runs.rows import MatchRow
+from memcore.runs.shown import image_digest
 
 #: Findings shown with pictures; further ones are rows of a table, and of these no more than TABLE_ROWS.
 PICTURED = 200
@@ -123,7 +124,6 @@ def make_finding(
     seeds = [int(seed) for seed in clique["seeds"]]
     medoid = int(clique["medoid_seed"])
     first = [medoid, *(seed for seed in seeds if seed != medoid)][:strip]
-    training = run.training_path(match.training_index) if match and strip else None
     extracted, planted = match.extracted if match else None, entries.get(prompt_id)
     return Finding(
         rank=rank,
@@ -143,11 +143,18 @@ def make_finding(
         match=match,
         planted=planted,
         others=matches[1:],
-        training=album.picture(training, TRAINING_SIDE) if training else None,
-        copies=[Copy(seed, album.picture(run.image_path(prompt_id, seed), COPY_SIDE)) for seed in first],
+        training=_training_picture(run, album, match.training_index) if match and strip else None,
+        copies=[
+            Copy(seed, album.picture(run.image_path(prompt_id, seed), COPY_SIDE, image_digest(row, seed)))
+            for seed in first
+        ],
         wrong_image=bool(extracted and planted and planted.get("right_image") is False),
         false_positive=bool(extracted and planted and planted.get("expected") is False),
     )
+
+
+def _training_picture(run: Run, album: Album, index: int) -> Picture | None:
+    return album.picture(run.training_path(index), TRAINING_SIDE, run.training_digest(index))
 
 
 def _strip(rank: int, pictured: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,10 @@ from memcore.report.sections import load_sections
 from memcore.report.sections.verdict import headline
 from memcore.report.subject import Subject, make_subject
 from memcore.runs import layout
-from memcore.system.atomic_files import write_atomic
+from memcore.runs.derived import REPORT_FORMAT
+from memcore.runs.freshness import inputs_of_report
+from memcore.storage.digests import combine, digest_bytes, seal
+from memcore.system.atomic_files import check_no_links, remove_file, write_atomic
 
 if TYPE_CHECKING:
     import jinja2
@@ -35,7 +39,7 @@ class RenderedSection(NamedTuple):
 
 
 def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
-    """Write RUN/report/index.html and return its path.
+    """Write RUN/report/index.html, and report.json with what it was made from, and return the page's path.
 
     One file, at most 30 MB, that opens without a network and runs no script. It works at any stage of the run: without
     matches it shows candidates, without an evaluation no curves. ``compare`` are other runs of the same model; those of
@@ -48,8 +52,19 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
     except ImportError:
         raise MissingExtraError("jinja2", "report", "The report") from None
     subject = make_subject(read_run(Path(run)), [read_run(Path(path)) for path in compare])
-    target = subject.run.path / layout.REPORT / "index.html"
-    write_atomic(target, render(subject).encode())
+    target, record = subject.run.path / layout.REPORT_PAGE, subject.run.path / layout.REPORT_RECORD
+    for written in (target, record):
+        check_no_links(subject.run.path, written)
+    data = render(subject).encode()
+    made_from = inputs_of_report(subject.run.state)
+    made_from["compared"] = [
+        combine({"run": o.digest, "findings": o.state.findings}) for o in subject.compared
+    ]
+    files = {layout.REPORT_PAGE: digest_bytes(data)}
+    remove_file(record)  # a page without a record says nothing of what it was made from
+    write_atomic(target, data)
+    sealed = seal({"format": REPORT_FORMAT, "made_from": made_from, "files": files})
+    write_atomic(record, json.dumps(sealed, indent=1).encode())
     return target
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memcore.errors import MissingExtraError
+from memcore.images import UnreadableImage, decode
+from memcore.runs.pictures import read_png_file
+from memcore.storage.digests import FileDigest, verify_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,14 +54,21 @@ class Album:
         self.count = 0
         self.refused = 0
 
-    def picture(self, path: Path, side: int) -> Picture | None:
-        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, damaged or does not fit."""
+    def picture(self, path: Path, side: int, expected: FileDigest | None = None) -> Picture | None:
+        """Embed the image in ``path``, at most ``side`` pixels a side. None if it is missing, no image or does not fit.
+
+        Raises DamagedFileError if it is not the file with the digest ``expected``.
+        """
         try:
-            with self._pil.open(path) as opened:
-                width, height = opened.size
-                image = opened.convert("L" if opened.mode == "L" else "RGB")
-        except (OSError, ValueError, SyntaxError, self._pil.DecompressionBombError):
+            data = read_png_file(path)
+            if expected is not None:
+                verify_bytes(data, expected, str(path))
+            pixels = decode(data)
+        except UnreadableImage:
             return None
+        height, width = pixels.shape[:2]
+        grey = bool((pixels == pixels[..., :1]).all())
+        image = self._pil.fromarray(pixels[..., 0] if grey else pixels)
         if max(width, height) > side:
             image.thumbnail((side, side), self._pil.Resampling.LANCZOS)
         image.info.clear()  # no comments, colour profiles or camera data of the original

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from memcore.errors import MissingExtraError, RunError
 from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
-from memcore.report.evaluation_json import read_evaluation, read_json
+from memcore.report.evaluation_json import read_evaluation
 from memcore.runs import layout
-from memcore.runs.completeness import Completeness, Tally, read_match
-from memcore.runs.rows import FindingRow, MatchRecord, MatchRow, QuarantineRow
+from memcore.runs.completeness import Completeness, Tally
+from memcore.runs.derived import read_match
+from memcore.runs.freshness import RunState, Stale, find_stale, stale_match
+from memcore.runs.rows import FindingRow, ManifestRecord, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
+from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Run:
 
     ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
     mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
-    ``match`` is the content of match.json, None without one.
+    ``match`` is the content of match.json, None without one. ``stale`` are files that were made from something else than the
+    run holds now: their content is not in here. ``state`` is what a file that is made now is made from.
     """
 
     path: Path
@@ -77,6 +82,8 @@ class Run:
     evaluation: Evaluation | None
     quarantine: list[Quarantined]
     seconds: Mapping[str, float]
+    state: RunState
+    stale: Sequence[Stale] = ()
     completeness: Completeness = dataclasses.field(default_factory=Completeness)
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
@@ -182,6 +189,10 @@ class Run:
         """Return where a matched training image is."""
         return self.path / layout.training_image_name(index)
 
+    def training_digest(self, index: int) -> FileDigest | None:
+        """Return the digest of a matched training image; None where the match has none."""
+        return (self.match or {}).get("files", {}).get(layout.training_image_name(index))
+
 
 def read_run(path: Path) -> Run:
     """Read the run in ``path`` at any stage. Raises RunError, which names a missing, damaged or foreign file."""
@@ -191,6 +202,7 @@ def read_run(path: Path) -> Run:
     from memcore.storage.local import LocalStorage
 
     storage = LocalStorage(path)
+    manifests: dict[str, ManifestRecord] = {}
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
     _check_settings(settings, storage.place)
@@ -204,13 +216,18 @@ def read_run(path: Path) -> Run:
     for shard in reading.finished(storage):  # a shard without a manifest is not done
         tables = reading.read_shard(storage, shard, columns)
         tally.add(tables)
+        manifests[shard] = tables.manifest
         for stage, value in tables.manifest["seconds"].items():
             seconds[stage] = seconds.get(stage, 0.0) + float(value)
         rows.extend(_shard_rows(tables.findings, totals, stops, scores))
         _add_quarantine(tables.quarantine, quarantine)
     found = [row for row in rows if row["mean_distance"] is not None and row["cliques"]]
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
-    match_file = path / layout.MATCH
+    reading.check_finished(storage, settings, totals["done"])
+    by_id = {int(row["prompt_id"]): row for row in found}
+    match, matches, state = _read_state(storage, settings, manifests, by_id)
+    stale = find_stale(state)
+    old = {entry.file for entry in stale}
     return Run(
         path=path,
         settings=settings,
@@ -221,17 +238,39 @@ def read_run(path: Path) -> Run:
         excluded_prompts=totals["excluded_prompts"],
         findings=[found[i] for i in order],
         failures=sorted((r for r in rows if r["status"] == "failed"), key=lambda r: int(r["prompt_id"])),
-        matches=_matches(
-            reading.matches_table(storage), storage.place, {int(row["prompt_id"]): row for row in found}
-        ),
-        match=cast(MatchRecord, read_json(match_file)) if match_file.exists() else None,
-        evaluation=read_evaluation(path / layout.EVALUATION),
+        matches=matches,
+        match=match,
+        evaluation=None if layout.EVALUATION in old else read_evaluation(storage),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
-        completeness=tally.finish(read_match(storage)),
+        state=state,
+        stale=stale,
+        completeness=tally.finish(match),
         stops=stops,
         scores=scores if scores.found else None,
     )
+
+
+def _read_state(
+    storage: Storage,
+    settings: Mapping[str, Any],
+    manifests: Mapping[str, ManifestRecord],
+    findings: Mapping[int, FindingRow],
+) -> tuple[MatchRecord | None, Mapping[int, list[MatchRow]] | None, RunState]:
+    """Return the match of the run's findings and its rows by prompt, None without one, and the state of the run."""
+    from memcore.runs import reading
+
+    digest = reading.findings_digest(storage, manifests)
+    match = read_match(storage)
+    if stale_match(match, digest):
+        match = None
+    matches = _matches(reading.matches_table(storage), storage.place, findings) if match is not None else None
+
+    def rows(prompt_ids: Collection[int]) -> Mapping[int, FindingRow]:
+        return findings
+
+    run_digest = str(settings["run"].get("digest", ""))
+    return match, matches, RunState(storage, run_digest, digest, match, matches or {}, rows)
 
 
 def _check_settings(settings: Mapping[str, Any], place: str) -> None:

@@ -1,5 +1,6 @@
 """RUN/annotations.sqlite: what people said of a run's findings. Events are only appended.
 
+Each event holds the digest of all before it, and the file that of the last: what was changed or lost is noticed.
 docs/formats.md describes the tables. An evaluation reads ``labels``; the page writes with ``append``.
 """
 
@@ -8,21 +9,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import hashlib
+import json
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from memcore.errors import ArgumentValueError, RunError
+from memcore.errors import ArgumentValueError, DamagedFileError, RunError
 from memcore.runs import layout
 
-FORMAT = 1
+#: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
+FORMAT = 2
+READABLE = ("1", "2")
 FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
 LABELS = ("copy", "no", "unsure")
 ANNOTATORS = (1, 2)
+
+#: Seconds that a question waits while an answer is being written.
+_READ_SECONDS = 0.5
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -38,7 +48,8 @@ CREATE TABLE events (
     annotator INTEGER NOT NULL CHECK (annotator IN (1, 2)),
     item INTEGER NOT NULL REFERENCES items (item),
     label TEXT CHECK (label IN ('copy', 'no', 'unsure')),
-    at TEXT NOT NULL
+    at TEXT NOT NULL,
+    digest TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_of ON events (annotator, item, id);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
@@ -59,6 +70,10 @@ class Item:
     item: int
     prompt_id: int
     clique: int
+
+
+#: An event as it is added: key, annotator, item, label, at.
+_Event = tuple[str, int, int, str | None, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,35 +97,46 @@ class Annotations:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._lock = threading.Lock()  # a transaction belongs to the connection, not to a thread
+        self._chained = True
         self.path = path
+        #: The digest of the pictures that people were shown; None in a file of format 1.
+        self.shown: str | None = None
 
     @classmethod
-    def create(cls, run: Path, digest: str, items: Sequence[tuple[int, int]]) -> Annotations:
+    def create(
+        cls,
+        run: Path,
+        digest: str,
+        items: Sequence[tuple[int, int]],
+        shown: Callable[[Sequence[Item]], str] | None = None,
+    ) -> Annotations:
         """Open RUN/annotations.sqlite, or make it for these (prompt_id, clique) in rank order.
 
-        Items are fixed when the file is made, so that a place in the ranking keeps its meaning. Raises RunError if the
-        file belongs to another run or ranks other findings.
+        Items are fixed when the file is made, so that a place in the ranking keeps its meaning. ``shown`` returns the
+        digest of the pictures that are shown of some items. Raises RunError if the file belongs to another run, ranks other
+        findings or was made with other pictures, and DamagedFileError.
         """
         path = run / FILE
         connection = _connect(path)
+        held = [Item(n, prompt_id, clique) for n, (prompt_id, clique) in enumerate(items)]
         with _errors(path):
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    for statement in _statements(_SCHEMA):
-                        connection.execute(statement)
-                    about = {"format": str(FORMAT), "digest": digest, "created": _now()}
-                    connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
-                    rows = [(n, prompt_id, clique) for n, (prompt_id, clique) in enumerate(items)]
-                    connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+                    _make(connection, digest, held, "" if shown is None else shown(held))
         opened = cls(connection, path)
         try:
             opened._check(digest)
-            held = [(i.prompt_id, i.clique) for i in opened.items()]
-            if held[: len(items)] != list(items)[: len(held)]:
+            there = opened.items()
+            if [(i.prompt_id, i.clique) for i in there][: len(items)] != list(items)[: len(there)]:
                 raise RunError(
                     f"{path} ranks other findings than the run does now: it was made before the run was finished or "
                     "matched again. Move it away to annotate again"
+                )
+            if opened.shown is not None and shown is not None and opened.shown != shown(there):
+                raise RunError(
+                    f"{path} was made with other pictures than the run shows now: give memcore match as it was when it was "
+                    "made, or move it away to annotate again"
                 )
         except BaseException:
             connection.close()
@@ -119,11 +145,14 @@ class Annotations:
 
     @classmethod
     def open(cls, run: Path, digest: str | None = None) -> Annotations:
-        """Open the annotations to read them. Raises RunError if there are none, or none of the run with this ``digest``."""
+        """Open the annotations to read them.
+
+        Raises RunError if there are none, or none of the run with this ``digest``, and DamagedFileError.
+        """
         path = run / FILE
         if not path.exists():
             raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
-        connection = _connect(path)
+        connection = _connect_to_read(path)
         opened = cls(connection, path)
         try:
             opened._check(digest)
@@ -131,6 +160,13 @@ class Annotations:
             connection.close()
             raise
         return opened
+
+    @property
+    def head(self) -> str:
+        """Return what tells this state of the annotations from others: the digest of its last event."""
+        if self._chained:
+            return str(self._read("SELECT value FROM meta WHERE name = 'head'")[0][0])
+        return _link("", [list(row) for row in self._read("SELECT * FROM events ORDER BY id")])
 
     def close(self) -> None:
         """Close the file."""
@@ -172,11 +208,23 @@ class Annotations:
                     if before != (annotator, item, label):
                         raise ArgumentValueError(f"key {key!r} was used for another event")
                     return False
-                self._connection.execute(
-                    "INSERT INTO events (key, annotator, item, label, at) VALUES (?, ?, ?, ?, ?)",
-                    (key, annotator, item, label, _now()),
-                )
+                self._insert((key, annotator, item, label, _now()))
         return True
+
+    def _insert(self, event: _Event) -> None:
+        """Add an event as the last link of the chain, inside a transaction."""
+        execute = self._connection.execute
+        if not self._chained:
+            execute("INSERT INTO events (key, annotator, item, label, at) VALUES (?, ?, ?, ?, ?)", event)
+            return
+        before, count = _meta(self._connection, "head"), int(_meta(self._connection, "events"))
+        digest = _link(before, list(event))
+        execute(
+            "INSERT INTO events (key, annotator, item, label, at, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            (*event, digest),
+        )
+        execute("UPDATE meta SET value = ? WHERE name = 'head'", (digest,))
+        execute("UPDATE meta SET value = ? WHERE name = 'events'", (str(count + 1),))
 
     def labels(self, annotator: int) -> dict[int, str]:
         """Return the annotator's label of each item that has one, in the order in which they were given."""
@@ -193,16 +241,33 @@ class Annotations:
         return agreement(first, second)
 
     def _check(self, digest: str | None) -> None:
-        with _errors(self.path):
-            meta = dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
-        if meta.get("format") != str(FORMAT):
-            raise RunError(f"{self.path} has the format {meta.get('format')!r}, this memcore reads {FORMAT}")
+        with self._lock, _errors(self.path):
+            self._connection.execute("BEGIN")  # one state of the file, whoever is adding to it
+            with self._connection:
+                meta = dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
+                if meta.get("format") not in READABLE:
+                    raise RunError(
+                        f"{self.path} has the format {meta.get('format')!r}, this memcore reads {' and '.join(READABLE)}"
+                    )
+                self._chained = "head" in meta or meta["format"] != "1"
+                if self._chained:
+                    wrong = _broken_link(self._connection, meta)
+                    if wrong:
+                        raise DamagedFileError(
+                            f"{self.path} is damaged: {wrong}; restore it from a copy, or move it away to annotate again"
+                        )
         if digest is not None and meta.get("digest") != digest:
             raise RunError(f"{self.path} belongs to another run: move it away to annotate this one")
+        self.shown = meta.get("shown") or None
 
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, _errors(self.path):
-            return self._connection.execute(query, values).fetchall()
+        if self._lock.acquire(timeout=_READ_SECONDS):
+            try:
+                with _errors(self.path):
+                    return self._connection.execute(query, values).fetchall()
+            finally:
+                self._lock.release()
+        raise RunError(f"{self.path} is locked by another program: try again")
 
 
 def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:
@@ -227,6 +292,50 @@ def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:
     return Agreement(n, dict(counts), observed / n, kappa, differ)
 
 
+def _make(connection: sqlite3.Connection, digest: str, items: Sequence[Item], shown: str) -> None:
+    """Fill an empty file, inside a transaction."""
+    for statement in _statements(_SCHEMA):
+        connection.execute(statement)
+    about = {"format": str(FORMAT), "digest": digest, "created": _now(), "shown": shown}
+    rows = [(item.item, item.prompt_id, item.clique) for item in items]
+    about |= {"events": "0", "head": _first_link(about, rows)}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
+    connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+
+
+def _first_link(meta: Mapping[str, str], items: Sequence[tuple[int, int, int]]) -> str:
+    """Return the digest that the first event follows: of all that is fixed when the file is made."""
+    fixed = [meta.get(name, "") for name in ("format", "digest", "created", "shown")]
+    return _link("", [*fixed, [list(item) for item in items]])
+
+
+def _link(before: str, entry: Sequence[object]) -> str:
+    """Return the digest of an entry that follows another."""
+    return hashlib.sha256(json.dumps([before, *entry], default=repr).encode()).hexdigest()
+
+
+def _broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) -> str:
+    """Return what is wrong with the chain of events, or nothing."""
+    items = connection.execute("SELECT item, prompt_id, clique FROM items ORDER BY item").fetchall()
+    digest, count = _first_link(meta, items), 0
+    first = digest
+    events = connection.execute("SELECT key, annotator, item, label, at, digest FROM events ORDER BY id")
+    for count, (*event, held) in enumerate(events, 1):
+        digest = _link(digest, event)
+        if digest != held:
+            return f"its event {count} is not the one that was recorded" + (
+                ", or its list of items" if count == 1 else ""
+            )
+    if meta.get("head") != digest or meta.get("events") != str(count):
+        lost = f"it has {count} events where {meta.get('events')} were recorded"
+        return "its list of items is not the one that was recorded" if digest == first else lost
+    return ""
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     with _errors(path):
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -234,6 +343,43 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the file without changing it or its folder, which may be read-only.
+
+    A log beside the file belongs to a writer that is at work, or that was killed: SQLite then reads both. Where the folder
+    does not let it, a copy of both is read.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with _errors(path):
+        if not log.exists() or not log.stat().st_size:
+            return _open_uri(path, "mode=ro&immutable=1")
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection = _open_uri(path, "mode=ro")
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (path, log):
+                shutil.copyfile(file, Path(folder) / file.name)
+            with contextlib.closing(sqlite3.connect(Path(folder) / path.name)) as copy:
+                copy.backup(connection)
+        return connection
+
+
+def _open_uri(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        timeout=10,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 @contextlib.contextmanager

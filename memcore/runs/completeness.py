@@ -7,13 +7,12 @@ generations for a finding, and where every training image was compared.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from memcore.errors import RunError
-from memcore.runs import layout
+from memcore.runs.derived import read_match
+from memcore.runs.freshness import stale_match
 from memcore.storage.base import Storage
 from memcore.types import PromptStatus, StopReason
 
@@ -29,7 +28,7 @@ NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"
 #: Reasons of entries that stand for prompts or shards, which are counted as failed.
 _FAILURES = frozenset({"sampler", "error", "crash"})
 #: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
-_NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image"})
+_NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint"})
 _WORDS = {
     "wrong-size": "other size",
     "alpha": "transparent",
@@ -187,9 +186,15 @@ def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
     from memcore.runs import reading
 
     tally = Tally(settings)
+    manifests = {}
     for shard in reading.finished(storage):
-        tally.add(reading.read_shard(storage, shard, COLUMNS))
-    return tally.finish(read_match(storage))
+        tables = reading.read_shard(storage, shard, COLUMNS)
+        tally.add(tables)
+        manifests[shard] = tables.manifest
+    match = read_match(storage)
+    if stale_match(match, reading.findings_digest(storage, manifests)):
+        match = None
+    return tally.finish(match)
 
 
 def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
@@ -208,19 +213,6 @@ def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
     listed = why[0][0] if len(why) == 1 else ", ".join(f"{count:,} {word}" for word, count in why)
     text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {listed}"
     return [Gap("training", missing, of, text)]
-
-
-def read_match(storage: Storage) -> Mapping[str, Any]:
-    """Return the content of match.json; an empty one if the run was not matched."""
-    if not storage.exists(layout.MATCHES) or not storage.exists(layout.MATCH):
-        return {}
-    try:
-        match = json.loads(storage.read(layout.MATCH))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{storage.place}/{layout.MATCH} cannot be read: {error}") from None
-    if not isinstance(match, dict):
-        raise RunError(f"{storage.place}/{layout.MATCH} must hold a JSON object, got {type(match).__name__}")
-    return match
 
 
 def _left_out(match: Mapping[str, Any]) -> dict[str, int]:

@@ -87,7 +87,7 @@ class Config:
     sampler_options: Annotated[
         str,
         Option(
-            "JSON object to make the sampler with; env:NAME takes a value from the environment",
+            "JSON object to make the sampler with; env:NAME and file:PATH keep a secret out of it",
             "json",
             use="sampled",
         ),
@@ -291,6 +291,9 @@ class Config:
         # the sampler's fingerprint has what these three name
         for path in ("model", "images", "prompts", "sampler", "variant", "revision", "scheduler"):
             decisive.pop(path)
+        decisive["sampler_options"] = (
+            ""  # any of them may be a secret; the public ones are in the fingerprint
+        )
         for name in self._idle():
             decisive.pop(name)
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
@@ -303,6 +306,10 @@ class Config:
             for k, v in dataclasses.asdict(self).items()
             if v is not None
         }
+
+    def as_recorded(self) -> dict[str, Any]:
+        """Return what ``run.toml`` holds: everything but the options of a sampler, any of which may be a secret."""
+        return {name: value for name, value in self.as_dict().items() if name != "sampler_options"}
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:

@@ -32,7 +32,7 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
         # the manifests as they were before anything was copied: a shard that is finished meanwhile is left to the next call
         manifests = [*_names(source, layout.MANIFESTS)]
         others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f)]
-        kept = {*manifests, *layout.FILES}  # these may have changed
+        kept = {*manifests, *layout.FILES, *_changed(source, target, manifests, others)}
         for name in [*others, *manifests, *layout.FILES]:
             if name not in kept and target.exists(name):
                 present += 1
@@ -40,6 +40,29 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
                 target.write(name, source.read(name))
                 copied += 1
     return {"run": url, "folder": str(folder), "copied": copied, "present": present}
+
+
+def _changed(source: Storage, target: Storage, manifests: list[str], names: list[str]) -> Iterator[str]:
+    """Yield the names of files that may have changed since they were copied: an image never does.
+
+    The findings of a shard change with its manifest, where failed prompts were sampled again, and the training images with
+    each match.
+    """
+    changed = {name for name in manifests if not _same(source, target, name)}
+    matched_again = not _same(source, target, layout.MATCH)
+    for name in names:
+        folder, _, file = name.partition("/")
+        if folder in (layout.FINDINGS, layout.QUARANTINE):
+            if layout.manifest_name(file.partition(".")[0]) in changed:
+                yield name
+        elif folder == layout.TRAINING and matched_again:
+            yield name
+
+
+def _same(source: Storage, target: Storage, name: str) -> bool:
+    if not source.exists(name) or not target.exists(name):
+        return False
+    return source.read(name) == target.read(name)
 
 
 def _names(storage: Storage, folder: str) -> Iterator[str]:

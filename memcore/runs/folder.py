@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import hashlib
-import json
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,76 +13,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
-from memcore.errors import ConfigError, MissingExtraError, RunError
+from memcore.errors import ConfigError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs import layout
+from memcore.runs.checkpoint import ShardRecord as ShardRecord
+from memcore.runs.checkpoint import checkpoint_bytes, read_checkpoint
 from memcore.runs.config import Config, from_mapping
+from memcore.runs.derived import read_match
+from memcore.runs.freshness import RunState, Stale, find_stale, has_derived_files, stale_match
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.pictures import png_bytes
 from memcore.runs.prompts import PromptList, Prompts, scan_prompts
 from memcore.runs.reading import (
     FORMAT,
+    check_finished,
+    findings_digest,
     findings_table,
     matches_table,
+    opens_prompts,
     quarantine_table,
     read_manifest,
     read_meta,
-    read_parquet,
 )
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import FINDINGS, QUARANTINE
+from memcore.runs.shards import Shard as Shard
+from memcore.runs.shards import shard_size as shard_size
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest, digest_bytes, digest_stream, seal
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
+from memcore.system.credentials import redact
 
 try:
     import pyarrow as pa
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-#: Shards of a run whose configuration leaves their size open: enough of them for all workers, and not too many files.
-SHARDS_WANTED = 64
-LARGEST_SHARD = 1000
 #: Bytes of a new run's prompts.parquet that are held in memory until it is moved into place; more are on the disk.
 PROMPTS_BYTES = 16 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """The prompts that a worker does as one task; its id names its files."""
-
-    id: str
-    prompt_ids: range
-
-    @property
-    def task(self) -> str:
-        """Return the engine's name for the shard."""
-        return layout.task_name(self.id)
-
-
-@dataclasses.dataclass
-class ShardRecord:
-    """What is known of a shard so far: rows of its finished prompts, what was quarantined, and seconds by stage."""
-
-    rows: list[FindingRow] = dataclasses.field(default_factory=list)
-    quarantine: list[QuarantineRow] = dataclasses.field(default_factory=list)
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    started: float = dataclasses.field(default_factory=time.time)
-
-    @property
-    def generated(self) -> int:
-        """Return the images made so far."""
-        return sum(int(row["generated"]) for row in self.rows)
-
-
-def shard_size(config: Config, prompts: int) -> int:
-    """Return the prompts a shard: what the configuration says, or what suits the number of prompts.
-
-    >>> config = Config(source="custom")
-    >>> [shard_size(config, n) for n in (7, 1_000, 350_000)]
-    [1, 16, 1000]
-    """
-    return config.shard_prompts or max(1, min(LARGEST_SHARD, -(-prompts // SHARDS_WANTED)))
 
 
 class RunFolder:
@@ -148,14 +114,15 @@ class RunFolder:
         meta = read_meta(storage)
         try:
             config = from_mapping(meta["config"])
-            prompts = Prompts(
-                functools.partial(storage.open, layout.PROMPTS), int(meta["prompts"]["count"]), storage.place
-            )
-            return cls(storage, config, str(meta["run"]["digest"]), meta, prompts)
+            prompts = Prompts(opens_prompts(storage, meta), int(meta["prompts"]["count"]), storage.place)
+            run = cls(storage, config, str(meta["run"]["digest"]), meta, prompts)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{storage.place}/{layout.RUN} is damaged: {type(error).__name__} {error}"
             ) from None
+        if meta["run"]["format"] < FORMAT:
+            check_finished(storage, meta, sum(len(shard.prompt_ids) for shard in run.done()))
+        return run
 
     def shards(self) -> list[Shard]:
         """Return all shards, in order of their prompts."""
@@ -201,12 +168,16 @@ class RunFolder:
 
     def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
-        data = parquet_bytes(rows_to_table(record.rows))
-        self.storage.write(layout.findings_name(shard.task), data)
+        files = {layout.findings_name(shard.task): parquet_bytes(rows_to_table(record.rows))}
         if record.quarantine:
-            broken = parquet_bytes(pa.Table.from_pylist(record.quarantine, schema=QUARANTINE))
-            self.storage.write(layout.quarantine_name(shard.task), broken)
+            broken = pa.Table.from_pylist(record.quarantine, schema=QUARANTINE)
+            files[layout.quarantine_name(shard.task)] = parquet_bytes(broken)
+        else:
+            self.storage.remove(layout.quarantine_name(shard.task))  # of a worker that was killed before
+        for name, data in files.items():
+            self.storage.write(name, data)
         manifest: ManifestRecord = {
+            "format": FORMAT,
             "shard": shard.id,
             "first_prompt": shard.prompt_ids[0],
             "prompts": len(shard.prompt_ids),
@@ -215,9 +186,9 @@ class RunFolder:
             "failed": sum(row["status"] == "failed" for row in record.rows),
             **engine.sign_manifest(record.started, given_up=given_up),
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "files": {name: digest_bytes(data) for name, data in files.items()},
         }
-        engine.write_manifest(self.storage, shard.task, manifest)
+        engine.write_manifest(self.storage, shard.task, seal(manifest))
         self.storage.remove(layout.checkpoint_name(shard.task))
 
     def given_up(self) -> list[Shard]:
@@ -233,14 +204,11 @@ class RunFolder:
         manifest = self._read_manifest(shard)
         rows = [r for r in table_to_rows(findings_table(self.storage, shard.task)) if r["status"] != "failed"]
         kept = {int(row["prompt_id"]) for row in rows}
-        found = quarantine_table(self.storage, shard.task).to_pylist() if self._has_quarantine(shard) else []
+        found = quarantine_table(self.storage, shard.task, manifest).to_pylist()
         notes = [entry for entry in found if entry["prompt_id"] in kept]
         record = ShardRecord(rows, notes, dict(manifest["seconds"]), float(manifest["started"]))
         self.write_partial(shard, record)  # first: killed in between, the shard is still finished
         self.forget(shard)
-
-    def _has_quarantine(self, shard: Shard) -> bool:
-        return self.storage.exists(layout.quarantine_name(shard.task))
 
     def forget(self, shard: Shard) -> None:
         """Remove the shard's files, its manifest first, so that it is done again."""
@@ -249,34 +217,38 @@ class RunFolder:
 
     def write_partial(self, shard: Shard, record: ShardRecord) -> None:
         """Write a checkpoint of an unfinished shard, which whoever does it next resumes."""
-        about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
-        table = rows_to_table(record.rows)
-        table = table.replace_schema_metadata({"memcore": json.dumps(about)})
-        self.storage.write(layout.checkpoint_name(shard.task), parquet_bytes(table))
+        self.storage.write(layout.checkpoint_name(shard.task), checkpoint_bytes(record))
 
     def read_partial(self, shard: Shard) -> ShardRecord:
-        """Return the shard's checkpoint; an empty record if there is none, or one that cannot be used."""
+        """Return the shard's checkpoint; an empty record if there is none.
+
+        One that is damaged is not used: a warning says so, and so does an entry in the record's quarantine.
+        """
+        name = layout.checkpoint_name(shard.task)
         try:
-            table = read_parquet(self.storage.read(layout.checkpoint_name(shard.task)))
-            about = json.loads(table.schema.metadata[b"memcore"])
-            if table.schema.names != FINDINGS.names:
-                return ShardRecord()
-            rows = table_to_rows(table)
-            if not all(int(row["prompt_id"]) in shard.prompt_ids for row in rows):
-                return ShardRecord()
-            return ShardRecord(
-                rows, list(about["quarantine"]), dict(about["seconds"]), float(about["started"])
-            )
-        except (FileNotFoundError, pa.ArrowException, KeyError, ValueError, TypeError):
+            return read_checkpoint(self.storage.read(name), shard.prompt_ids, f"{self.place}/{name}")
+        except FileNotFoundError:
             return ShardRecord()
+        except (OSError, DamagedFileError) as error:
+            text = f"{error}; it is not used, and the prompts of its shard are done again"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            note: QuarantineRow = {
+                "prompt_id": None,
+                "source": name,
+                "reason": "checkpoint",
+                "detail": redact(text),
+            }
+            return ShardRecord(quarantine=[note])
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""
         engine.tidy(self.storage)
 
-    def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> None:
-        """Write an image as PNG."""
-        self.storage.write(layout.image_name(prompt_id, seed), png_bytes(pixels))
+    def write_image(self, prompt_id: int, seed: int, pixels: NDArray[np.uint8]) -> FileDigest:
+        """Write an image as PNG, and return the file's digest, which belongs into the prompt's row."""
+        data = png_bytes(pixels)
+        self.storage.write(layout.image_name(prompt_id, seed), data)
+        return digest_bytes(data)
 
     def iter_findings(self, columns: Sequence[str] | None = None) -> Iterator[FindingRow]:
         """Yield the rows of all finished shards, by prompt id, a shard at a time; of ``columns`` alone if they are given."""
@@ -292,10 +264,8 @@ class RunFolder:
 
     def iter_quarantine(self) -> Iterator[QuarantineRow]:
         """Yield the quarantine's entries of all finished shards, a shard at a time."""
-        names = set(self.storage.names(layout.QUARANTINE))
         for shard in self.done():
-            if f"{shard.task}.parquet" in names:
-                yield from quarantine_table(self.storage, shard.task).to_pylist()
+            yield from quarantine_table(self.storage, shard.task).to_pylist()
 
     def quarantine(self) -> list[QuarantineRow]:
         """Return the quarantine's entries of all finished shards."""
@@ -308,10 +278,44 @@ class RunFolder:
     def _read_manifest(self, shard: Shard) -> ManifestRecord:
         return read_manifest(self.storage, shard.task)
 
+    def findings_digest(self) -> str:
+        """Return one digest of the findings of all finished shards."""
+        return findings_digest(
+            self.storage, {shard.task: self._read_manifest(shard) for shard in self.done()}
+        )
+
     def matches(self) -> list[MatchRow] | None:
-        """Return the rows of matches.parquet, or None if the run was not matched yet."""
+        """Return the rows of matches.parquet, or None if the run was not matched yet.
+
+        Raises RunError if they were made from other findings than the run has now.
+        """
+        record = read_match(self.storage)
+        if record is None:
+            return None
+        if stale := stale_match(record, self.findings_digest()):
+            raise RunError(f"{self.place}/{stale.text}")
         table = matches_table(self.storage)
         return None if table is None else list(table.to_pylist())
+
+    def state(self) -> RunState:
+        """Return what the run's derived files are made from now; matches of other findings count as none."""
+        findings, match = self.findings_digest(), read_match(self.storage)
+        matches: dict[int, list[MatchRow]] = {}
+        if stale_match(match, findings):
+            match = None
+        table = matches_table(self.storage) if match is not None else None
+        for row in table.to_pylist() if table is not None else []:
+            matches.setdefault(int(row["prompt_id"]), []).append(row)
+        return RunState(self.storage, self.digest, findings, match, matches, self._read_rows)
+
+    def stale(self) -> list[Stale]:
+        """Return the derived files that do not fit the run as it is now."""
+        return find_stale(self.state()) if has_derived_files(self.storage) else []
+
+    def _read_rows(self, prompt_ids: Collection[int]) -> dict[int, FindingRow]:
+        """Return the rows of these prompts, without their pairs."""
+        rows = self.iter_findings([name for name in FINDINGS.names if name != "pairs"])
+        return {row["prompt_id"]: row for row in rows if row["prompt_id"] in prompt_ids}
 
     def require_complete(self, what: str) -> None:
         """Raise RunError unless every shard is done; ``what`` is the command that needs them."""
@@ -362,8 +366,10 @@ class RunStart:
     def _write(self, digest: str, fingerprint: str, describe: Mapping[str, str]) -> RunFolder:
         assert self._copy is not None
         check_startable(self.storage)
-        meta = make_meta(self.config, digest, fingerprint, describe, self.prompts)
         with self._copy as copy:
+            copy.seek(0)
+            file = digest_stream(copy)
+            meta = make_meta(self.config, digest, fingerprint, describe, self.prompts, file)
             self.storage.write_from(layout.PROMPTS, copy)
         self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
         return RunFolder.open_storage(self.storage)
@@ -374,7 +380,7 @@ class RunStart:
         if found != FORMAT:
             raise RunError(
                 f"{run.place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
-                "read, but only that version resumes it. Finish it there, or start again in another folder"
+                "read, but nothing is added to it, since its files have no digests. Start again in another folder"
             )
         if run.digest != digest:
             raise ConfigError(

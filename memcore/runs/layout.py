@@ -20,6 +20,8 @@ QUARANTINE = "quarantine"
 IMAGES = "images"
 TRAINING = "training"
 REPORT = "report"
+REPORT_PAGE = f"{REPORT}/index.html"
+REPORT_RECORD = f"{REPORT}/report.json"
 
 #: Folders and files of a run, each after those whose content it confirms. Checkpoints are not part of it.
 FOLDERS = (FINDINGS, QUARANTINE, IMAGES, TRAINING, MANIFESTS)
@@ -68,7 +70,7 @@ def quarantine_name(task: str) -> str:
 
 def checkpoint_name(task: str) -> str:
     """Return the name of an unfinished shard's checkpoint."""
-    return f"{CHECKPOINTS}/{task}.parquet"
+    return f"{CHECKPOINTS}/{task}.checkpoint"
 
 
 def image_name(prompt_id: int, seed: int) -> str:

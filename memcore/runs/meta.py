@@ -10,6 +10,7 @@ from memcore.errors import MissingExtraError
 from memcore.runs.config import Config, difference
 from memcore.runs.prompts import PromptList
 from memcore.runs.reading import FORMAT
+from memcore.storage.digests import FileDigest, seal
 
 
 def make_meta(
@@ -18,8 +19,9 @@ def make_meta(
     fingerprint: str,
     describe: Mapping[str, str],
     prompts: PromptList,
+    file: FileDigest,
 ) -> dict[str, Any]:
-    """Return the content of ``run.toml`` for a run that is started now."""
+    """Return the content of ``run.toml`` for a run that is started now; ``file`` is the digest of prompts.parquet."""
     import memcore
 
     return {
@@ -30,7 +32,7 @@ def make_meta(
             "memcore": memcore.__version__,
             "seed": config.seed,
         },
-        "config": config.as_dict(),
+        "config": config.as_recorded(),
         "graph": {
             "threshold": config.threshold,
             "grid": list(config.grid),
@@ -43,18 +45,19 @@ def make_meta(
             "source": config.prompts or config.images,
             "digest": prompts.digest,
             **{name: count for name in ("blank", "repeated") if (count := getattr(prompts, name))},
+            "file": file,
         },
         "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},
     }
 
 
 def meta_bytes(meta: Mapping[str, Any]) -> bytes:
-    """Return the content of ``run.toml`` as TOML."""
+    """Return the content of ``run.toml`` as TOML, sealed."""
     try:
         import tomli_w
     except ImportError:
         raise MissingExtraError("tomli-w", "audit", "A run folder") from None
-    return tomli_w.dumps(_storable(meta)).encode()
+    return tomli_w.dumps(seal(_storable(meta))).encode()
 
 
 def _storable(value: Any) -> Any:
@@ -75,8 +78,8 @@ def explain_difference(
     prompts: PromptList,
 ) -> str:
     """Say why the run of ``meta`` is not resumed: what differs between its configuration and the one that is given."""
-    was = {**meta["sampler"]["describe"], **old.as_dict()}
-    now = {**describe, **new.as_dict()}
+    was = {**meta["sampler"]["describe"], **old.as_recorded()}
+    now = {**describe, **new.as_recorded()}
     for name in ("model", "images", "prompts", "sampler"):
         was.pop(name, None), now.pop(name, None)
     lines = difference(was, now)

@@ -6,20 +6,32 @@ damaged one, means the same to all of them.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import json
 import re
 import tomllib
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, NamedTuple, cast
 
 from memcore.engine import task as engine
-from memcore.errors import ArgumentValueError, MissingExtraError, RunError
+from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraError, RunError
 from memcore.runs import layout
+from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
+from memcore.storage.digests import (
+    RESTORE,
+    FileDigest,
+    check_seal,
+    combine,
+    digest_bytes,
+    read_digest,
+    read_sealed,
+    verify_bytes,
+)
 from memcore.storage.open import is_url
+from memcore.storage.verified import open_verified, read_verified
 
 try:
     import pyarrow as pa
@@ -29,12 +41,13 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 #: Format 2: shards may be long, so unfinished ones have a checkpoint; a manifest names its first prompt and counts them.
-FORMAT = 2
-READABLE = (1, 2)
+#: Format 3: every file has a digest, and every derived file says what it was made from.
+FORMAT = 3
+READABLE = (1, 2, 3)
 
 
 class _Kind(NamedTuple):
-    """A kind of table: its schema, and the columns that runs of format 1 may lack."""
+    """A kind of table: its schema, and the columns that runs of earlier formats may lack."""
 
     schema: pa.Schema
     added: frozenset[str]
@@ -64,9 +77,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
             f"{storage.place} is not a run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}") from None
+        raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}; {RESTORE}") from None
     head = meta.get("run")
     found = head.get("format") if isinstance(head, dict) else None
+    check_seal(meta, f"{storage.place}/{layout.RUN}", RESTORE, required=found == FORMAT)
     if type(found) is int and found > FORMAT:
         raise RunError(
             f"{storage.place} has the run format {found}, which a newer memcore made; this one reads up to format "
@@ -77,6 +91,28 @@ def read_meta(storage: Storage) -> dict[str, Any]:
             f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
         )
     return meta
+
+
+def check_finished(storage: Storage, meta: Mapping[str, Any], done: int) -> None:
+    """Raise RunError for an unfinished run of an earlier format, which is not resumed; ``done`` prompts are done."""
+    head, count = meta["run"], int(meta["prompts"]["count"])
+    if head["format"] < FORMAT and done < count:
+        raise RunError(
+            f"{storage.place} is an unfinished run of format {head['format']}, which has no digests of its files: "
+            f"{count - done:,} of {count:,} prompts are not done. Finish it with the version that made it, memcore "
+            f"{head.get('memcore', '?')}, or start it again in another folder"
+        )
+
+
+def opens_prompts(storage: Storage, meta: Mapping[str, Any]) -> Callable[[], IO[bytes]]:
+    """Return what opens prompts.parquet, which is checked as it is read; earlier formats have no digest of it.
+
+    Raises KeyError and DamagedFileError for a run.toml without the digest.
+    """
+    if meta["run"]["format"] < FORMAT:
+        return functools.partial(storage.open, layout.PROMPTS)
+    expected = read_digest(meta["prompts"]["file"], f"{storage.place}/{layout.RUN}")
+    return functools.partial(open_verified, storage, layout.PROMPTS, expected)
 
 
 def finished(storage: Storage) -> list[str]:
@@ -90,23 +126,40 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
     Manifests of format 1 may lack the numbers of findings and failures: these are counted in the shard's table.
     """
     name = layout.manifest_name(shard)
+    place, again = f"{storage.place}/{name}", "remove it, and the same command does its shard again"
+    found = read_sealed(storage.read(name), place, again, since=FORMAT)
     try:
-        found = json.loads(storage.read(name))
         made: dict[str, Any] = {
             "generated": int(found.pop("generated")),
             "seconds": dict(found.pop("seconds")),
             **found,
         }
+        if "files" in made:
+            made["files"] = {n: read_digest(d, place, again) for n, d in made["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{storage.place}/{name} is damaged: {error}; remove it, and the same command does its shard again"
-        ) from None
+        raise DamagedFileError(f"{place} is damaged: {type(error).__name__} {error}; {again}") from None
+    manifest = cast(ManifestRecord, made)
     if "findings" not in made:
-        expected = made.get("sha256")
-        status = _shard_table(storage, layout.FINDINGS, shard, expected, ("status",))["status"]
+        status = _shard_table(storage, layout.FINDINGS, shard, manifest, ("status",))["status"]
         for kind, word in (("findings", "finding"), ("failed", "failed")):
             made[kind] = pc.sum(pc.equal(status, word)).as_py() or 0
-    return cast(ManifestRecord, made)
+    return manifest
+
+
+def findings_sha256(storage: Storage, shard: str, manifest: ManifestRecord) -> str:
+    """Return the sha256 of a shard's findings that its manifest holds; of the oldest runs, that of the file."""
+    if "files" in manifest:
+        return _recorded(storage, shard, manifest, layout.findings_name(shard))["sha256"]
+    if "sha256" in manifest:
+        return manifest["sha256"]
+    return digest_bytes(storage.read(layout.findings_name(shard)))["sha256"]
+
+
+def findings_digest(storage: Storage, manifests: Mapping[str, ManifestRecord] | None = None) -> str:
+    """Return one digest of the findings of all finished shards; ``manifests`` are theirs, where they are read already."""
+    if manifests is None:
+        manifests = {shard: read_manifest(storage, shard) for shard in finished(storage)}
+    return combine({shard: findings_sha256(storage, shard, held) for shard, held in manifests.items()})
 
 
 def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -114,27 +167,35 @@ def findings_table(storage: Storage, shard: str, columns: Sequence[str] | None =
 
     With ``columns`` only these are read: pairs may take a thousand times the space of the rest.
     """
-    expected = read_manifest(storage, shard).get("sha256")
-    return _shard_table(storage, layout.FINDINGS, shard, expected, columns)
+    return _shard_table(storage, layout.FINDINGS, shard, read_manifest(storage, shard), columns)
 
 
-def quarantine_table(storage: Storage, shard: str) -> pa.Table:
-    """Return what a shard quarantined; an empty table if it has no such file."""
-    if not storage.exists(layout.quarantine_name(shard)):
-        return QUARANTINE.empty_table()
-    return _shard_table(storage, layout.QUARANTINE, shard, None)
+def quarantine_table(storage: Storage, shard: str, manifest: ManifestRecord | None = None) -> pa.Table:
+    """Return what a finished shard quarantined; an empty table if that is nothing. RunError if the file was changed."""
+    held = manifest or read_manifest(storage, shard)
+    name = layout.quarantine_name(shard)
+    there = name in held["files"] if "files" in held else storage.exists(name)
+    return _shard_table(storage, layout.QUARANTINE, shard, held) if there else QUARANTINE.empty_table()
 
 
 def matches_table(storage: Storage) -> pa.Table | None:
-    """Return the rows of matches.parquet, or None if the run was not matched yet."""
-    if not storage.exists(layout.MATCHES):
+    """Return the rows of matches.parquet, or None if the run was not matched yet.
+
+    From format 3 on match.json is written last: without it there are no matches.
+    """
+    record = read_match(storage)
+    again = "give memcore match again"
+    if record is None or not ("files" in record or storage.exists(layout.MATCHES)):
         return None
+    place = f"{storage.place}/{layout.MATCHES}"
     try:
-        return _table("matches", f"{storage.place}/{layout.MATCHES}", storage.read(layout.MATCHES))
+        if "files" in record:
+            data = read_verified(storage, layout.MATCHES, record["files"][layout.MATCHES], again)
+        else:
+            data = storage.read(layout.MATCHES)
+        return _table("matches", place, data)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{storage.place}/{layout.MATCHES} cannot be read: {error}; give memcore match again"
-        ) from None
+        raise RunError(f"{place} cannot be read: {error}; {again}") from None
 
 
 class ShardTables(NamedTuple):
@@ -148,28 +209,40 @@ class ShardTables(NamedTuple):
 def read_shard(storage: Storage, shard: str, columns: Sequence[str] | None = None) -> ShardTables:
     """Return a finished shard's manifest, its rows, as ``findings_table`` does, and what it quarantined."""
     manifest = read_manifest(storage, shard)
-    rows = _shard_table(storage, layout.FINDINGS, shard, manifest.get("sha256"), columns)
-    return ShardTables(manifest, rows, quarantine_table(storage, shard))
+    rows = _shard_table(storage, layout.FINDINGS, shard, manifest, columns)
+    return ShardTables(manifest, rows, quarantine_table(storage, shard, manifest))
 
 
 def _shard_table(
-    storage: Storage, kind: str, shard: str, sha256: str | None, columns: Sequence[str] | None = None
+    storage: Storage, kind: str, shard: str, manifest: ManifestRecord, columns: Sequence[str] | None = None
 ) -> pa.Table:
     name = layout.findings_name(shard) if kind == layout.FINDINGS else layout.quarantine_name(shard)
+    place = f"{storage.place}/{name}"
     again = f"remove {storage.place}/{layout.manifest_name(shard)}, and the same command does it again"
+    sha256 = manifest.get("sha256") if kind == layout.FINDINGS else None
     try:
         data = storage.read(name)
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise RunError(
-                f"{storage.place}/{name} is not the file that its manifest was written for: its sha256 differs; {again}"
+        if "files" in manifest:
+            verify_bytes(data, _recorded(storage, shard, manifest, name), place, again)
+        elif sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise DamagedFileError(
+                f"{place} is damaged: its sha256 differs from the one in its manifest; {again}"
             )
-        return _table(kind, f"{storage.place}/{name}", data, columns)
+        return _table(kind, place, data, columns)
     except FileNotFoundError:
         raise RunError(
-            f"{storage.place}/{name} is missing although its manifest says that the shard is done; {again}"
+            f"{place} is missing although its manifest says that the shard is done; {again}"
         ) from None
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise RunError(f"{storage.place}/{name} cannot be read: {error}; {again}") from None
+        raise RunError(f"{place} cannot be read: {error}; {again}") from None
+
+
+def _recorded(storage: Storage, shard: str, manifest: ManifestRecord, name: str) -> FileDigest:
+    """Return the digest of one of a shard's files."""
+    if name not in manifest["files"]:
+        place = f"{storage.place}/{layout.manifest_name(shard)}"
+        raise DamagedFileError(f"{place} is damaged: it has no digest of {name}; remove it")
+    return manifest["files"][name]
 
 
 def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> pa.Table:

@@ -1,7 +1,8 @@
 """The rows of a run's files as types: every column is declared here, once.
 
 ``memcore.runs.schema`` derives the Parquet schemas from these classes: a field is a column, in order of declaration.
-Whole numbers state their width; ``SINCE_2`` marks a column that runs of format 1 may lack, and which is null there.
+Whole numbers state their width; ``SINCE_2`` and ``SINCE_3`` mark a column that runs of earlier formats may lack, and
+which is null there.
 docs/formats.md says what each column means.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.sampling.screen import SCORES
+from memcore.storage.digests import FileDigest
 
 Int32: TypeAlias = Annotated[int, "int32"]
 Int64: TypeAlias = Annotated[int, "int64"]
@@ -22,10 +24,12 @@ class Mark(enum.Enum):
     """What a column's annotation says besides its type."""
 
     SINCE_2 = "format 2 always has the column, format 1 may lack it"
+    SINCE_3 = "format 3 always has the column, earlier ones may lack it"
     SCORES_FOLLOW = "the columns of the screens' scores follow this one"
 
 
 SINCE_2 = Mark.SINCE_2
+SINCE_3 = Mark.SINCE_3
 SCORES_FOLLOW = Mark.SCORES_FOLLOW
 
 
@@ -47,11 +51,20 @@ class PairRow(TypedDict):
     ssd: UInt64
 
 
+class ImageRow(TypedDict):
+    """A stored image of a prompt: its seed, which names its file, and the digest of that file."""
+
+    seed: Int64
+    bytes: Int64
+    sha256: str
+
+
 class FindingRow(TypedDict):
     """A prompt in findings/: every prompt of a finished shard has one.
 
     The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
-    ``pairs`` is a list where rows are read, and what ``tables.pairs_array`` makes where they are written.
+    ``pairs`` and ``images`` are lists where rows are read, and what ``tables.pairs_array`` and ``tables.images_array`` make
+    where they are written.
     """
 
     prompt_id: Int64
@@ -71,6 +84,7 @@ class FindingRow(TypedDict):
     tile_bytes: Annotated[Int64 | None, SINCE_2]
     pairs: Annotated[list[PairRow] | None, SINCE_2]
     reason: str | None
+    images: Annotated[list[ImageRow] | None, SINCE_3]
 
 
 class QuarantineRow(TypedDict):
@@ -114,13 +128,39 @@ class MatchRow(TypedDict):
     closest_distance: Annotated[float | None, SINCE_2]
 
 
+class TruthFile(FileDigest):
+    """A file of planted truth: where it was, and its digest."""
+
+    path: str
+
+
+class MadeFrom(TypedDict):
+    """What a derived file was made from: each input by a digest, so that a change of it is noticed.
+
+    ``run`` is the run's digest, ``findings`` that of all its findings files, ``matches`` and ``evaluation`` the seals of
+    match.json and evaluation.json, and ``annotations`` the head of the chain of events; None where there was none.
+    """
+
+    run: str
+    findings: str
+    matches: NotRequired[str | None]
+    evaluation: NotRequired[str | None]
+    annotations: NotRequired[str | None]
+    truth: NotRequired[TruthFile]
+    #: Of a report, the run and the findings of those that it was compared with.
+    compared: NotRequired[list[str]]
+
+
 class MatchRecord(TypedDict):
     """match.json: what the run was matched with.
 
-    ``training`` is the path of a set in memory; an index gives the other keys that are not required.
+    ``training`` is the path of a set in memory, and ``identity`` the digest of what it holds; an index gives the other keys
+    that are not required. Those of earlier formats have no ``format``, ``files``, ``made_from`` and ``seal``.
     """
 
+    format: NotRequired[int]
     training: NotRequired[str]
+    identity: NotRequired[str]
     index: NotRequired[str]
     digest: NotRequired[str]
     sources: NotRequired[list[str]]
@@ -135,11 +175,17 @@ class MatchRecord(TypedDict):
     distance: str
     #: Images of the training set with their duplicates, where it was said how often each stands there.
     copies: NotRequired[int | None]
+    copies_sha256: NotRequired[str]
+    made_from: NotRequired[MadeFrom]
+    #: matches.parquet and the training images that the match names, by name.
+    files: NotRequired[dict[str, FileDigest]]
+    seal: NotRequired[str]
 
 
 class ManifestRecord(TypedDict):
-    """manifest/: what a finished shard holds. Manifests of format 1 lack the keys that are not required."""
+    """manifest/: what a finished shard holds. Manifests of earlier formats lack keys that are not required."""
 
+    format: NotRequired[int]
     shard: str
     first_prompt: NotRequired[int]
     prompts: NotRequired[int]
@@ -151,7 +197,11 @@ class ManifestRecord(TypedDict):
     finished: NotRequired[float]
     writer: NotRequired[str]
     seconds: dict[str, float]
+    #: The shard's findings and, where something was quarantined, its quarantine, by name.
+    files: NotRequired[dict[str, FileDigest]]
+    #: Of the findings, in formats 1 and 2.
     sha256: NotRequired[str]
+    seal: NotRequired[str]
 
 
 def read_scores(row: FindingRow) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from memcore.errors import MissingExtraError
-from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, FindingRow, MatchRow, QuarantineRow
+from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, SINCE_3, FindingRow, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
 
 try:
@@ -27,15 +27,15 @@ def make_schema(row: type) -> pa.Schema:
 
 
 def added_columns(row: type) -> frozenset[str]:
-    """Return the columns that runs of format 1 may lack."""
+    """Return the columns that runs of earlier formats may lack."""
     return frozenset(name for name, _, added in _columns(row) if added)
 
 
 def _columns(row: type) -> Iterator[tuple[str, pa.DataType, bool]]:
-    """Yield (name, Arrow type, whether runs of format 1 may lack it) of each column."""
+    """Yield (name, Arrow type, whether runs of earlier formats may lack it) of each column."""
     for name, hint in get_type_hints(row, include_extras=True).items():
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-        yield name, _arrow_type(hint), SINCE_2 in marks
+        yield name, _arrow_type(hint), SINCE_2 in marks or SINCE_3 in marks
         if SCORES_FOLLOW in marks:
             yield from ((score, pa.float64(), True) for score in SCORES)
 

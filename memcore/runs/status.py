@@ -11,6 +11,7 @@ from memcore.engine.launchers.slurm import script_path
 from memcore.runs import layout
 from memcore.runs.completeness import judge, not_decided_lines
 from memcore.runs.folder import RunFolder
+from memcore.runs.freshness import stale_lines
 from memcore.storage.open import open_storage
 
 
@@ -28,7 +29,8 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
     ``rate`` counts the time in which a worker was busy with one of the last 64 shards, so that pauses between commands do
     not count. ``seconds_left`` and ``rate`` are None while no shard is done. ``silent_seconds`` is the time since the
     last shard was finished, by this machine's clock. ``not_decided`` says of a run whose shards are all done what its
-    verdict does not rest on (``memcore.runs.completeness``).
+    verdict does not rest on (``memcore.runs.completeness``), and ``stale`` which derived files do not fit the run as it is
+    now (``memcore.runs.freshness``).
     """
     manifests = folder.manifests()
     prompts = sum(len(shard.prompt_ids) for shard in folder.done())
@@ -50,6 +52,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
         "shards_given_up": counted.given_up,
         "silent_seconds": counted.silent_seconds,
         "not_decided": [] if left else judge(folder.storage, folder.meta).as_list(),
+        "stale": [entry.as_dict() for entry in folder.stale()],
     }
 
 
@@ -82,7 +85,7 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{result['failed']} prompts failed, {result['shards_given_up']} shards were given up (see quarantine/)"
         )
-    return [*lines, *not_decided]
+    return [*lines, *not_decided, *stale_lines(result.get("stale", []))]
 
 
 def duration(seconds: float) -> str:

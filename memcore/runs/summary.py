@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from memcore.runs import layout
 from memcore.runs.completeness import judge
 from memcore.runs.folder import RunFolder
 from memcore.runs.rows import ManifestRecord
@@ -42,7 +43,9 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     }
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
-    matches = folder.matches()
+    stale = folder.stale()
+    result["stale"] = [entry.as_dict() for entry in stale]
+    matches = None if any(entry.file == layout.MATCHES for entry in stale) else folder.matches()
     if matches is not None:
         result["extracted"] = len({row["prompt_id"] for row in matches if row["extracted"]})
     return result

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import FindingRow, MatchRow
 from memcore.runs.schema import FINDINGS, MATCHES
+from memcore.storage.digests import FileDigest
 
 try:
     import pyarrow as pa
@@ -19,7 +20,9 @@ try:
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-_PAIRS = FINDINGS.field("pairs").type
+#: Columns of a row that are held as Arrow arrays: they may have a thousand times as many entries as there are rows.
+ARRAYS = ("pairs", "images")
+_TYPES = {name: FINDINGS.field(name).type for name in ARRAYS}
 
 
 def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]]) -> pa.Array:
@@ -28,33 +31,50 @@ def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]])
     As Python objects they take 20 times as much, and a shard of 1,000 prompts may have 100 million.
     """
     columns = [pa.array(edges[:, 0]), pa.array(edges[:, 1]), pa.array(ssd.astype(np.uint64, copy=False))]
-    return pa.StructArray.from_arrays(columns, fields=list(_PAIRS.value_type))
+    return pa.StructArray.from_arrays(columns, fields=list(_TYPES["pairs"].value_type))
+
+
+def images_array(written: Mapping[int, FileDigest]) -> pa.Array:
+    """Return a row's images, of which ``written`` holds each file's digest by seed, in that order."""
+    columns = [
+        pa.array(list(written), pa.int64()),
+        pa.array([digest["bytes"] for digest in written.values()], pa.int64()),
+        pa.array([digest["sha256"] for digest in written.values()], pa.string()),
+    ]
+    return pa.StructArray.from_arrays(columns, fields=list(_TYPES["images"].value_type))
 
 
 def rows_to_table(rows: Sequence[FindingRow]) -> pa.Table:
-    """Return rows as a table of ``FINDINGS``; pairs are None, a list, or what ``pairs_array`` made."""
-    table = pa.Table.from_pylist([{**row, "pairs": None} for row in rows], schema=FINDINGS)
-    pairs: list[Any] = [row.get("pairs") for row in rows]
-    if not any(p is not None for p in pairs):
-        return table
+    """Return rows as a table of ``FINDINGS``; the columns ``ARRAYS`` are None, lists, or what the functions above made."""
+    table = pa.Table.from_pylist([{**row, **dict.fromkeys(ARRAYS)} for row in rows], schema=FINDINGS)
+    for name in ARRAYS:
+        column = _array_column(name, [cast(Mapping[str, Any], row).get(name) for row in rows])
+        if column is not None:
+            table = table.set_column(FINDINGS.get_field_index(name), FINDINGS.field(name), column)
+    return table
+
+
+def _array_column(name: str, values: list[Any]) -> pa.Array | None:
+    """Return a column of lists; None where no row has one."""
+    if all(value is None for value in values):
+        return None
+    kind = _TYPES[name]
     parts = [
-        p if isinstance(p, pa.Array) else pa.array([] if p is None else p, type=_PAIRS.value_type)
-        for p in pairs
+        value if isinstance(value, pa.Array) else pa.array(value or [], type=kind.value_type)
+        for value in values
     ]
     offsets = np.zeros(len(parts) + 1, dtype=np.int32)
-    np.cumsum([len(p) for p in parts], out=offsets[1:])
-    column = pa.ListArray.from_arrays(
-        pa.array(offsets), pa.concat_arrays(parts), type=_PAIRS, mask=pa.array([p is None for p in pairs])
-    )
-    return table.set_column(FINDINGS.get_field_index("pairs"), FINDINGS.field("pairs"), column)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    mask = pa.array([value is None for value in values])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(parts), type=kind, mask=mask)
 
 
 def table_to_rows(table: pa.Table) -> list[FindingRow]:
-    """Return the rows of a table of ``FINDINGS``, with pairs as ``pairs_array`` makes them; KeyError without pairs."""
-    rows: list[FindingRow] = table.drop_columns("pairs").to_pylist()
-    column = table["pairs"].combine_chunks()
-    for row, pairs in zip(rows, column, strict=True):
-        row["pairs"] = pairs.values if pairs.is_valid else None
+    """Return the rows of a table of ``FINDINGS``, whose ``ARRAYS`` are as they are written; KeyError without these."""
+    rows: list[FindingRow] = table.drop_columns(list(ARRAYS)).to_pylist()
+    for name in ARRAYS:
+        for row, value in zip(rows, table[name].combine_chunks(), strict=True):
+            cast(dict[str, Any], row)[name] = value.values if value.is_valid else None
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from memcore.errors import ConfigError
 from memcore.sampling.protocol import Sampler
-from memcore.system.credentials import resolve
+from memcore.system.credentials import redact, resolve
 
 
 def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
@@ -21,6 +21,39 @@ def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
 
     Raises ConfigError, naming what is missing.
     """
+    found = _find(name)
+    if isinstance(found, type) or not hasattr(found, "sample"):
+        if not callable(found):
+            raise ConfigError(
+                f"sampler={name} is neither a sampler nor what makes one: {type(found).__name__}"
+            )
+        try:
+            found = found(**resolve(options, _declared_public(name, found)))
+        except TypeError as error:
+            raise ConfigError(
+                f"sampler={name} cannot be made with sampler_options={sorted(options)}: {redact(str(error))}"
+            ) from None
+    elif options:
+        raise ConfigError(f"sampler={name} is made already and takes no sampler_options")
+    missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
+    if missing:
+        raise ConfigError(
+            f"sampler={name} is no sampler: it has no {missing[0]!r} (see memcore.sampling.Sampler)"
+        )
+    sampler: Sampler = found
+    return sampler
+
+
+def find_public_options(name: str) -> tuple[str, ...]:
+    """Return the options that the sampler at ``module:attribute`` declares public, by its ``public_options``.
+
+    Their values are recorded in the run's folder and enter its digest. Raises ConfigError if there is no such sampler.
+    """
+    return _declared_public(name, _find(name))
+
+
+def _find(name: str) -> Any:
+    """Import what the name says."""
     module_name, separator, attribute = name.partition(":")
     if not separator or not module_name or not attribute:
         raise ConfigError(f"sampler must look like package.module:attribute, got {name!r}")
@@ -34,23 +67,13 @@ def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
         if not hasattr(found, part):
             raise ConfigError(f"sampler={name}: {module_name} has no {attribute!r}")
         found = getattr(found, part)
-    if isinstance(found, type) or not hasattr(found, "sample"):
-        if not callable(found):
-            raise ConfigError(
-                f"sampler={name} is neither a sampler nor what makes one: {type(found).__name__}"
-            )
-        try:
-            found = found(**resolve(options))
-        except TypeError as error:
-            raise ConfigError(
-                f"sampler={name} cannot be made with sampler_options={sorted(options)}: {error}"
-            ) from None
-    elif options:
-        raise ConfigError(f"sampler={name} is made already and takes no sampler_options")
-    missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
-    if missing:
+    return found
+
+
+def _declared_public(name: str, found: Any) -> tuple[str, ...]:
+    public = getattr(found, "public_options", ())
+    if isinstance(public, str) or not all(isinstance(option, str) for option in public):
         raise ConfigError(
-            f"sampler={name} is no sampler: it has no {missing[0]!r} (see memcore.sampling.Sampler)"
+            f"sampler={name}: public_options must be names of options, got {type(public).__name__}"
         )
-    sampler: Sampler = found
-    return sampler
+    return tuple(public)

@@ -21,7 +21,9 @@ class Sampler(Protocol):
 
     A sampler may also have ``seed_bits``, an integer up to 63: seeds are then below 2^seed_bits, for an API that takes
     32 bits, or 53 for one in JavaScript. ``describe()`` says for people what the fingerprint is made from.
-    ``check_prompt(prompt)`` returns what of a prompt is lost, for example a text that is cut, or "" if nothing is.
+    ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
+    should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
+    a text that is cut, or "" if nothing is.
     """
 
     fingerprint: str

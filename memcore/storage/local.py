@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from memcore.errors import RunError
+from memcore.errors import RunError, StoreError
 from memcore.storage.base import Part
 from memcore.system import atomic_files
 
@@ -19,6 +19,7 @@ class LocalStorage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.place = str(path)
+        self._was_there = path.is_dir()
 
     def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
         """Pickle the absolute path, since another process may have another working directory."""
@@ -33,16 +34,25 @@ class LocalStorage:
         return (self.path / name).open("rb")
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole and durably."""
-        atomic_files.write_atomic(self.path / name, data)
+        """Write a file whole and durably. Raises StoreError if the folder was removed, or a link leads out of it."""
+        atomic_files.write_atomic(self._target(name), data)
 
     def write_from(self, name: str, source: IO[bytes]) -> None:
         """Write what ``source`` holds from its start, a piece at a time."""
-        atomic_files.write_atomic_from(self.path / name, source)
+        atomic_files.write_atomic_from(self._target(name), source)
 
     def write_new(self, name: str, data: bytes) -> bool:
         """Write a file if there is none of that name."""
-        return atomic_files.write_new(self.path / name, data)
+        return atomic_files.write_new(self._target(name), data)
+
+    def _target(self, name: str) -> Path:
+        """Return where a file is to be written or removed."""
+        if self._was_there and not self.path.is_dir():
+            # made again, it would hold the end of a run without its beginning
+            raise StoreError(f"{self.path} was removed or moved while memcore was at work on it: start again")
+        self._was_there = True
+        atomic_files.check_no_links(self.path, self.path / name)
+        return self.path / name
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""
@@ -61,7 +71,7 @@ class LocalStorage:
 
     def remove(self, name: str) -> None:
         """Remove a file, which may be missing."""
-        atomic_files.remove_file(self.path / name)
+        atomic_files.remove_file(self._target(name))
 
     def clean(self) -> None:
         """Remove the unfinished files of killed writers."""

@@ -70,6 +70,7 @@ class SyntheticSampler:
     """
 
     image_shape = SHAPE
+    public_options = ("generations", "run_seed")
 
     def __init__(self, generations: int = 500, run_seed: int = 0) -> None:
         if not isinstance(generations, int) or generations < 64:

@@ -174,6 +174,20 @@ def _make_folders(path: Path) -> None:
         disk.sync_folder(folder.parent)
 
 
+def check_no_links(root: Path, path: Path) -> None:
+    """Raise StoreError if a folder between ``root`` and ``path``, a file to be written, is a link.
+
+    A folder that came from somebody else could otherwise send what is written to any place. ``root`` itself may be a link.
+    """
+    folder = root
+    for part in path.relative_to(root).parts[:-1]:
+        folder = folder / part
+        if folder.is_symlink():
+            raise StoreError(
+                f"{folder} is a link, and memcore writes through no links inside of {root}: put a folder in its place"
+            )
+
+
 def remove_file(path: Path) -> None:
     """Remove a file that may be missing."""
     try:

@@ -1,19 +1,31 @@
-"""Tokens and passwords, which environment variables hold and which are never written or shown."""
+"""Options of samplers, and the tokens and passwords among them, which are never written or shown."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from memcore.errors import ConfigError
 
-PREFIX = "env:"
-_NAMES = re.compile(r"token|secret|passw|api_?key|credential|authorization", re.IGNORECASE)
-_IN_TEXT = re.compile(r"(?<=://)[^/\s@]+@|(?i:(?<=bearer )|(?<=authorization: ))[^\s'\",]+")
+#: How a value says where the secret is: in an environment variable, or in a file that only its owner can read.
+FROM_ENVIRONMENT, FROM_FILE = "env:", "file:"
+#: Levels of lists and objects that options may have.
+MAX_DEPTH = 20
+_MAX_SECRET_BYTES = 1 << 16
+_SHORTEST_HIDDEN = 4
 _HIDDEN = "***"
+
+_WORDS = "token|secret|passw|passphrase|credential|authorization|bearer|cookie|signature|private|session"
+_NAMES = re.compile(
+    rf"{_WORDS}|(^|[^a-z])(key|pwd|pass|auth|sas|pat)([^a-z]|$)|api_?key|access_?key", re.IGNORECASE
+)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+_HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
 #: Values that this process resolved, so that they can be removed from what a sampler says.
 _known: set[str] = set()
@@ -21,6 +33,8 @@ _known: set[str] = set()
 
 def parse_options(text: str) -> dict[str, Any]:
     """Return the JSON object of ``sampler_options``; ConfigError if it is not one, or holds a secret in clear.
+
+    No error shows a value, since any value may be a secret.
 
     >>> parse_options('{"endpoint": "http://localhost:8000", "token": "env:HOSTED_TOKEN"}')["token"]
     'env:HOSTED_TOKEN'
@@ -30,37 +44,168 @@ def parse_options(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"sampler_options must be a JSON object, got {text!r}: {error}") from None
+        raise ConfigError(
+            f"sampler_options must be a JSON object, but {error.msg} at character {error.pos} of {len(text)}"
+        ) from None
+    except (RecursionError, ValueError):  # ValueError: a number with more digits than Python converts
+        raise ConfigError("sampler_options must be a JSON object of ordinary numbers and depth") from None
     if not isinstance(options, dict):
-        raise ConfigError(f"sampler_options must be a JSON object, got {text!r}")
-    for name, value in options.items():
-        if _NAMES.search(name) and isinstance(value, str) and not value.startswith(PREFIX):
+        raise ConfigError(f"sampler_options must be a JSON object, got a {type(options).__name__}")
+    for path, value in _leaves(options):
+        if any(map(_NAMES.search, _spelled(path))) and isinstance(value, str) and not is_reference(value):
+            name = ".".join(path)
             raise ConfigError(
-                f"sampler_options has {name!r} in clear, which would be written into the run's folder: put it into an "
-                f'environment variable and give "{name}": "{PREFIX}NAME"'
+                f"sampler_options has {name!r} in clear, which other users of this machine can see in the command: put "
+                f"it into an environment variable and give '{FROM_ENVIRONMENT}NAME', or into a file of mode 600 and give "
+                f"'{FROM_FILE}PATH'"
             )
     return options
 
 
-def resolve(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with each ``env:NAME`` replaced by that variable; ConfigError if it is not set."""
-    resolved = dict(options)
-    for name, value in options.items():
-        if isinstance(value, str) and value.startswith(PREFIX):
-            variable = value.removeprefix(PREFIX)
-            if not os.environ.get(variable):
-                raise ConfigError(f"sampler_options: {name} needs the environment variable {variable!r}")
-            resolved[name] = os.environ[variable]
-            _known.add(resolved[name])
+def is_reference(value: object) -> bool:
+    """Return whether a value names the place of a secret instead of holding one."""
+    return isinstance(value, str) and value.startswith((FROM_ENVIRONMENT, FROM_FILE))
+
+
+def resolve(options: Mapping[str, Any], public: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the options with each ``env:NAME`` and ``file:PATH`` replaced by what is there.
+
+    All texts but those of ``public`` options are then hidden by ``redact``. Raises ConfigError if a variable is not set,
+    or a file is missing or can be read by others than its owner.
+    """
+    open_names = set(public)
+    resolved = {name: _resolve(name, value) for name, value in options.items()}
+    for path, value in _leaves(resolved):
+        if path[0] not in open_names and isinstance(value, str) and len(value) >= _SHORTEST_HIDDEN:
+            _known.add(value)
     return resolved
+
+
+def public_options(options: Mapping[str, Any], public: Iterable[str]) -> dict[str, Any]:
+    """Return the options that a sampler declared public, as they are recorded: URLs without user, password and query.
+
+    Raises ConfigError if one of them is a reference: what it stands for would be recorded.
+
+    >>> public_options({"endpoint": "https://me:pw@host/v1?key=1", "retries": 3}, ["endpoint"])
+    {'endpoint': 'https://host/v1'}
+    """
+    chosen = {name: options[name] for name in sorted(set(public) & set(options))}
+    for path, value in _leaves(chosen):
+        if is_reference(value):
+            name = ".".join(path)
+            raise ConfigError(
+                f"sampler_options: the sampler declares {path[0]!r} public, so that its value is recorded in the run's "
+                f"folder, but {name!r} is a reference to a secret: give the value itself"
+            )
+    return {name: _without_secrets(value) for name, value in chosen.items()}
+
+
+def check_written(options: Mapping[str, Any], public: Iterable[str]) -> None:
+    """Raise ConfigError if a command with these options must not be written into a script: one holds a text in clear."""
+    for path, value in _leaves({k: v for k, v in options.items() if k not in set(public)}):
+        if isinstance(value, str) and value and not is_reference(value):
+            raise ConfigError(
+                f"sampler_options: {'.'.join(path)!r} would be written into the batch script, and its sampler does not "
+                f"declare it public: give '{FROM_ENVIRONMENT}NAME' or '{FROM_FILE}PATH', or give the options in a "
+                "--config file"
+            )
+
+
+def holds_hidden(text: str) -> bool:
+    """Return whether a text holds a value that this process resolved and that is not public."""
+    return any(value in text for value in _known)
 
 
 def redact(text: str) -> str:
     """Return the text without the secrets that this process knows, and without what looks like one.
 
-    >>> redact("cannot reach https://me:pass@host/v1 with Bearer abc")
-    'cannot reach https://***host/v1 with Bearer ***'
+    >>> redact("cannot reach https://me:pass@host/v1?sig=1 with Bearer abc")
+    'cannot reach https://***@host/v1?*** with Bearer ***'
     """
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, _HIDDEN)
-    return _IN_TEXT.sub(_HIDDEN, text)
+    return _HEADER.sub(_HIDDEN, _URL.sub(lambda found: _hidden_url(found[0]), text))
+
+
+def _hidden_url(url: str) -> str:
+    """Return a URL with stars for its user and password and for its query."""
+    scheme, _, rest = url.partition("://")
+    place, mark, _ = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    user, at, host = authority.rpartition("@")
+    hidden = (_HIDDEN + at if user else "") + host + slash + path
+    return f"{scheme}://{hidden}" + (mark + _HIDDEN if mark else "")
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return a value with every URL in it cut down to scheme, host and path."""
+    if isinstance(value, str):
+        return _URL.sub(lambda found: _bare_url(found[0]), value)
+    if isinstance(value, dict):
+        return {name: _without_secrets(held) for name, held in value.items()}
+    return [_without_secrets(held) for held in value] if isinstance(value, list) else value
+
+
+def _bare_url(url: str) -> str:
+    scheme, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _resolve(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: _resolve(f"{name}.{inner}", held) for inner, held in value.items()}
+    if isinstance(value, list):
+        return [_resolve(name, held) for held in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith(FROM_ENVIRONMENT):
+        variable = value.removeprefix(FROM_ENVIRONMENT)
+        if not os.environ.get(variable):
+            raise ConfigError(f"sampler_options: {name} needs the environment variable {variable!r}")
+        return os.environ[variable]
+    return _read_secret(name, Path(value.removeprefix(FROM_FILE))) if value.startswith(FROM_FILE) else value
+
+
+def _read_secret(name: str, path: Path) -> str:
+    """Return the content of a file without the line's end; the file must be its owner's alone, as ssh demands of keys."""
+    try:
+        with open(path.expanduser(), "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise ConfigError(f"sampler_options: {name} names {path}, which is not a plain file")
+            if about.st_mode & 0o077:
+                raise ConfigError(
+                    f"sampler_options: {name} names {path}, which others can read (mode {about.st_mode & 0o777:o}): "
+                    f"chmod 600 {path}"
+                )
+            text = file.read(_MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"sampler_options: {name} names {path}: {error.strerror or error}") from None
+    if not text.strip() or len(text) > _MAX_SECRET_BYTES:
+        raise ConfigError(
+            f"sampler_options: {name} names {path}, which must hold 1 to {_MAX_SECRET_BYTES} bytes"
+        )
+    try:
+        return text.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"sampler_options: {name} names {path}, which is not UTF-8") from None
+
+
+def _spelled(path: Iterable[str]) -> list[str]:
+    """Return names with their words apart: apiKey and API-KEY as api_key."""
+    return [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name) for name in path]
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value that is neither a list nor an object, with the names that lead to it."""
+    if len(path) > MAX_DEPTH:
+        raise ConfigError(f"sampler_options has more than {MAX_DEPTH} levels of lists and objects")
+    if isinstance(value, Mapping):
+        for name, held in value.items():
+            yield from _leaves(held, (*path, str(name)))
+    elif isinstance(value, list):
+        for number, held in enumerate(value):
+            yield from _leaves(held, (*path, str(number)))
+    else:
+        yield path, value

@@ -243,7 +243,7 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
         command(tmp_path / "b", prompts, *clear), capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "put it into an environment variable" in refused.stderr
+    assert "an environment variable" in refused.stderr
     unset = subprocess.run(
         command(tmp_path / "c", prompts, *flags), capture_output=True, text=True, check=False
     )

@@ -285,15 +285,15 @@ def test_candidates_are_checked() -> None:
     images = near_images(9, 16, 0)
     features = _core.Features(4, 4)
     with pytest.raises(ValueError, match="beyond"):
-        features.first_other(images[:1], np.array([0]))
+        features.first_mismatch(images[:1], np.array([0]))
     features.append(images)
     candidates = features.screen(1 << 30)
     assert candidates.images.tolist() == list(range(9))
     places = np.arange(9, dtype=np.uint32)
     edges, _, _ = features.decide(candidates, images, places)
     assert len(edges) == 36
-    assert features.first_other(images[[4, 2, 5]], np.array([4, 2, 4])) == 2
-    assert features.first_other(images, np.arange(9)) == 9
+    assert features.first_mismatch(images[[4, 2, 5]], np.array([4, 2, 4])) == 2
+    assert features.first_mismatch(images, np.arange(9)) == 9
     for bad_images, bad_places, text in (
         (images, places[:8], "one number an image"),
         (images[:8], places, "beyond"),
@@ -304,7 +304,7 @@ def test_candidates_are_checked() -> None:
             features.decide(candidates, bad_images, bad_places)
     for bad in (np.array([9]), np.array([-1]), np.array([0, 1])):
         with pytest.raises(ValueError, match=r"beyond|one number"):
-            features.first_other(images[:1], bad)
+            features.first_mismatch(images[:1], bad)
     features.append(images)
     with pytest.raises(ValueError, match="another number of images"):
         features.decide(candidates, images, places)

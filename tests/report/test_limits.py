@@ -21,6 +21,7 @@ from memcore.report.run import read_run
 from tests.support import report_runs
 from tests.support.report_page import Page, empty_run
 from tests.support.report_runs import RunWriter, finding_row
+from tests.support.sealing import change_toml, sign_matches
 
 
 def test_two_thousand_findings(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_the_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     empty_run(tmp_path).write()
     target = write_report(tmp_path)
     assert target == tmp_path / "report" / "index.html"
-    assert [p.name for p in target.parent.iterdir()] == ["index.html"]
+    assert sorted(p.name for p in target.parent.iterdir()) == ["index.html", "report.json"]
     before = target.read_bytes()
 
     def full(*_: object) -> None:
@@ -110,11 +111,16 @@ def damage(run: Path, name: str) -> None:
     shard = sorted((run / "findings").iterdir())[0]
     toml = run / "run.toml"
     if name == "format":
-        toml.write_text(toml.read_text().replace("format = 1", "format = 3"))
+        change_toml(run, "format = 3", "format = 4")
     elif name == "toml":
         toml.write_text("[run")
     elif name == "setting":
-        toml.write_text(toml.read_text().replace("min_clique = 10", ""))
+        change_toml(run, "min_clique = 10", "")
+    elif name == "changed":
+        toml.write_text(toml.read_text().replace("min_clique = 10", "min_clique = 11"))
+    elif name == "unsealed":
+        lines = toml.read_text().splitlines()
+        toml.write_text("\n".join(line for line in lines if not line.startswith("seal")))
     elif name == "digest":
         shard.write_bytes(shard.read_bytes() + b" ")
     elif name == "gone":
@@ -124,6 +130,7 @@ def damage(run: Path, name: str) -> None:
     elif name == "column":
         table = pq.read_table(run / "matches.parquet").drop_columns(["tiled_l2"])
         pq.write_table(table, run / "matches.parquet")
+        sign_matches(run)
     elif name == "json":
         (run / "match.json").write_text("[]")
     elif name == "evaluation":
@@ -135,20 +142,26 @@ def damage(run: Path, name: str) -> None:
             report_runs.pa.Table.from_pylist([*table, row], schema=report_runs.MATCHES),
             run / "matches.parquet",
         )
+        sign_matches(run)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("format", "has the run format 3, which a newer memcore made; this one reads up to format 2"),
+        ("format", "has the run format 4, which a newer memcore made; this one reads up to format 3"),
         ("toml", r"run\.toml is damaged"),
         ("setting", r"has no 'min_clique' in its table \[graph\]"),
-        ("digest", "its sha256 differs"),
+        ("changed", r"run\.toml is damaged: its content differs from the digest that it holds"),
+        ("unsealed", r"run\.toml is damaged: the digest of its content is missing"),
+        (
+            "digest",
+            r"shard-.* is damaged: it has \d+ bytes where \d+ were recorded; remove .*/manifest/shard-",
+        ),
         ("gone", "is missing although its manifest says"),
-        ("parquet", r"matches\.parquet cannot be read"),
+        ("parquet", r"matches\.parquet is damaged: it has 11 bytes .*; give memcore match again"),
         ("column", "has no column 'tiled_l2'"),
         ("json", r"match\.json must hold a JSON object, got list"),
-        ("evaluation", "give memcore evaluate again"),
+        ("evaluation", "evaluation.json is damaged: .*; give memcore evaluate again"),
         ("stale", "names clique 3 of prompt 1, which this run does not have.*give memcore match again"),
     ],
 )

@@ -10,6 +10,7 @@ from tests.support import report_runs
 from tests.support.drawn import near_copies, picture
 from tests.support.report_page import PAPER, Page, assert_inert, empty_run, render_page
 from tests.support.report_runs import RunWriter, finding_row
+from tests.support.sealing import change_toml, write_evaluation
 
 
 def test_nothing_is_loaded_from_elsewhere(page: Page) -> None:
@@ -38,15 +39,12 @@ def test_texts_of_the_run_are_never_markup(tmp_path: Path) -> None:
         writer.rows.append(finding_row(50 + i, text, [], status="failed", reason=text))
         writer.quarantine.append({"prompt_id": i, "source": text, "reason": text, "detail": text})
     writer.write()
-    toml = tmp_path / "run.toml"
-    toml.write_text(
-        toml.read_text("utf-8").replace('"StableDiffusionPipeline"', json.dumps(HOSTILE[0])), "utf-8"
-    )
+    change_toml(tmp_path, '"StableDiffusionPipeline"', json.dumps(HOSTILE[0]))
     truth = [
         {"prompt": t, "kind": t, "copies": 0, "expected": True, "training_images": []} for t in HOSTILE * 2
     ]
     rows = sorted(writer.rows, key=lambda row: row["prompt_id"])
-    (tmp_path / "evaluation.json").write_text(json.dumps(report_runs.evaluate(rows, writer.matches, truth)))
+    write_evaluation(tmp_path, report_runs.evaluate(rows, writer.matches, truth))
     page = render_page(tmp_path, tmp_path)
     assert_inert(page)
     titles = {page.text(f"{card}-title") for card in page.cards()}

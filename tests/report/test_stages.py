@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from memcore.audit import audit
+from memcore.errors import DamagedFileError
 from memcore.matching.match_run import match_run
 from memcore.runs import schema
 from memcore.runs.config import Config
@@ -18,6 +19,7 @@ from tests.support import report_runs
 from tests.support.drawn import near_copies, picture
 from tests.support.report_page import assert_inert, copy_run, empty_run, render_page
 from tests.support.report_runs import RunWriter, finding_row
+from tests.support.sealing import write_evaluation
 from tests.support.synthetic import MEMORISED, PROMPTS, SyntheticSampler
 
 
@@ -25,7 +27,7 @@ def test_before_matching(run: Path, tmp_path: Path) -> None:
     evaluation = json.loads((run / "evaluation.json").read_text())
     del evaluation["stages"]["extracted"]
     copy_run(run, tmp_path, "matches.parquet", "match.json", "evaluation.json")
-    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+    write_evaluation(tmp_path, evaluation)
     page = render_page(tmp_path)
     assert "18 of 50 prompts repeat one picture again and again" in page.text()
     assert "not yet compared with a training set" in page.text()
@@ -74,19 +76,30 @@ def test_before_the_first_shard(tmp_path: Path) -> None:
 
 
 def test_a_shard_without_manifest_does_not_count(run: Path, tmp_path: Path) -> None:
-    copy_run(run, tmp_path, "matches.parquet", "evaluation.json")
+    copy_run(run, tmp_path, "matches.parquet", "match.json", "evaluation.json")
     sorted((tmp_path / "manifest").iterdir())[1].unlink()
     assert "of 25 prompts" in render_page(tmp_path).text()
 
 
-def test_missing_and_damaged_pictures(run: Path, tmp_path: Path) -> None:
+def test_missing_pictures(run: Path, tmp_path: Path) -> None:
     copy_run(run, tmp_path, "training/00000000.png")
-    (tmp_path / "training" / "00000000.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     shutil.rmtree(tmp_path / "images" / "000001")
     page = render_page(tmp_path)
     assert len(page.cards()) == 18
     absent = [a for a in page.all("span") if a.get("class") == "absent"]
     assert len(absent) == 13
+
+
+@pytest.mark.parametrize("folder", ["training", "images"])
+def test_a_picture_that_is_not_the_recorded_one(run: Path, tmp_path: Path, folder: str) -> None:
+    """Nobody is shown a picture that the run does not vouch for."""
+    copy_run(run, tmp_path)
+    shown = sorted((tmp_path / folder).rglob("*.png"))[0]
+    other = sorted((tmp_path / folder).rglob("*.png"))[1].read_bytes()
+    shown.unlink()
+    shown.write_bytes(other)
+    with pytest.raises(DamagedFileError, match=f"{shown} is damaged"):
+        render_page(tmp_path)
 
 
 def test_several_cliques_of_a_prompt(tmp_path: Path) -> None:
@@ -188,7 +201,7 @@ def test_an_evaluation_against_matches_claims_nothing_planted(run: Path, tmp_pat
     for entry in evaluation["prompts"]:
         entry |= {"copies": 0, "expected": False}
     copy_run(run, tmp_path, "evaluation.json")
-    (tmp_path / "evaluation.json").write_text(json.dumps({**evaluation, "against": "matches"}))
+    write_evaluation(tmp_path, {**evaluation, "against": "matches"})
     page = render_page(tmp_path)
     assert "Evaluation against the extractions" in page.text("evaluation")
     assert "planted" not in " ".join(page.text(card) for card in page.cards()).lower()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memcore.errors import ArgumentValueError, RunError
-from memcore.runs.annotations import LABELS, Annotations, agreement
+from memcore.errors import ArgumentValueError, DamagedFileError, RunError
+from memcore.runs.annotations import LABELS, Annotations, Item, agreement
 
 ITEMS = [(7, 0), (3, 1), (9, 0)]
 
@@ -82,11 +87,143 @@ def test_other_runs_and_other_rankings_are_refused(annotations: Annotations, tmp
         Annotations.open(tmp_path / "bad")
 
 
+def tamper(path: Path, *statements: str) -> None:
+    """Change the file as somebody would who takes its triggers away first."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for name in ("events_stay", "events_remain"):
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("UPDATE events SET label = 'no' WHERE id = 1", "event 1 is not the one that was recorded"),
+        ("UPDATE events SET label = NULL WHERE id = 2", "event 2 is not the one that was recorded"),
+        ("UPDATE events SET annotator = 2 WHERE id = 2", "event 2 is not the one that was recorded"),
+        ("UPDATE events SET item = 1 WHERE id = 3", "event 3 is not the one that was recorded"),
+        ("UPDATE events SET at = 'then' WHERE id = 3", "event 3 is not the one that was recorded"),
+        ("UPDATE events SET digest = '0' WHERE id = 3", "event 3 is not the one that was recorded"),
+        ("DELETE FROM events WHERE id = 2", "event 2 is not the one that was recorded"),
+        ("DELETE FROM events WHERE id = 3", "it has 2 events where 3 were recorded"),
+        ("DELETE FROM events", "is not the one that was recorded"),
+        ("UPDATE items SET prompt_id = 8 WHERE item = 0", "its list of items"),
+        ("UPDATE meta SET value = 'x' WHERE name = 'created'", "event 1 is not the one that was recorded"),
+        ("UPDATE meta SET value = 'x' WHERE name = 'shown'", "event 1 is not the one that was recorded"),
+        ("UPDATE meta SET value = '1' WHERE name = 'format'", "event 1 is not the one that was recorded"),
+        ("UPDATE meta SET value = '2' WHERE name = 'events'", "it has 3 events where 2 were recorded"),
+        ("DELETE FROM meta WHERE name = 'events'", "it has 3 events where None were recorded"),
+        (
+            "INSERT INTO events (key, annotator, item, label, at, digest) VALUES ('z', 1, 1, 'copy', 'now', '0')",
+            "event 4 is not the one that was recorded",
+        ),
+    ],
+)
+def test_a_log_that_was_changed_is_refused(annotations: Annotations, statement: str, says: str) -> None:
+    for n, item in enumerate((0, 1, 2)):
+        annotations.append(f"k{n}", 1, item, "copy")
+    annotations.close()
+    tamper(annotations.path, statement)
+    for reopen in (
+        lambda: Annotations.open(annotations.path.parent, "digest"),
+        lambda: Annotations.create(annotations.path.parent, "digest", ITEMS),
+    ):
+        with pytest.raises(
+            DamagedFileError, match=rf"annotations\.sqlite is damaged: .*{says}.*move it away"
+        ):
+            reopen()
+
+
+def test_the_chain_is_the_documented_one(annotations: Annotations, tmp_path: Path) -> None:
+    annotations.append("k", 1, 2, "copy")
+    annotations.append("l", 2, 2, None)
+    connection = sqlite3.connect(annotations.path)
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+    def link(*entry: object) -> str:
+        return hashlib.sha256(json.dumps(list(entry)).encode()).hexdigest()
+
+    items = [[n, prompt_id, clique] for n, (prompt_id, clique) in enumerate(ITEMS)]
+    last = link("", "2", "digest", meta["created"], "", items)
+    rows = connection.execute("SELECT key, annotator, item, label, at, digest FROM events ORDER BY id")
+    for *event, digest in rows:
+        last = link(last, *event)
+        assert digest == last
+    assert (meta["events"], meta["head"]) == ("2", last)
+    assert annotations.head == last
+
+
+def test_the_head_changes_with_each_event(annotations: Annotations) -> None:
+    heads = [annotations.head]
+    for n in range(3):
+        annotations.append(f"k{n}", 1, 0, "copy")
+        heads.append(annotations.head)
+    assert not annotations.append("k2", 1, 0, "copy")
+    assert annotations.head == heads[-1]
+    assert len(set(heads)) == 4
+
+
+def test_a_file_of_an_earlier_format_is_read_and_added_to(annotations: Annotations, tmp_path: Path) -> None:
+    annotations.append("a", 1, 0, "copy")
+    annotations.close()
+    tamper(
+        annotations.path,
+        "DROP VIEW labels",
+        "ALTER TABLE events DROP COLUMN digest",
+        "DELETE FROM meta WHERE name IN ('events', 'head', 'shown')",
+        "UPDATE meta SET value = '1' WHERE name = 'format'",
+    )
+    heads = set()
+    for key, label in (("b", "no"), ("c", None), ("d", "unsure")):
+        with Annotations.create(tmp_path, "digest", ITEMS, lambda items: "other pictures") as opened:
+            assert opened.append(key, 2, 1, label)
+            heads.add(opened.head)
+    with Annotations.open(tmp_path, "digest") as opened:
+        assert (opened.labels(1), opened.labels(2), opened.shown) == ({0: "copy"}, {1: "unsure"}, None)
+        assert opened.head in heads
+    assert len(heads) == 3
+
+
+def test_other_pictures_are_refused(tmp_path: Path) -> None:
+    def shown(items: Sequence[Item]) -> str:
+        return f"pictures of {len(items)}"
+
+    with Annotations.create(tmp_path, "digest", ITEMS, shown) as opened:
+        assert opened.shown == "pictures of 3"
+    Annotations.create(
+        tmp_path, "digest", ITEMS[:1], shown
+    ).close()  # it is asked of all items that the file has
+    with pytest.raises(RunError, match="was made with other pictures than the run shows now"):
+        Annotations.create(tmp_path, "digest", ITEMS, lambda items: "others")
+
+
+def test_readers_and_a_writer_at_once(tmp_path: Path) -> None:
+    """The chain is checked in one state of the file, while another connection adds to it."""
+    writer = Annotations.create(tmp_path, "digest", ITEMS)
+    done = threading.Event()
+
+    def write() -> None:
+        for n in range(300):
+            writer.append(f"k{n}", 1, n % 3, "copy")
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    checked = 0
+    while not done.is_set() or not checked:
+        with Annotations.open(tmp_path, "digest") as opened:
+            assert len(opened.head) == 64
+        checked += 1
+    thread.join()
+    writer.close()
+
+
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     Annotations.create(tmp_path, "digest", [(n, 0) for n in range(10_000)]).close()
     script = (
         "import sys, pathlib\nfrom memcore.runs.annotations import Annotations\n"
-        "a = Annotations.open(pathlib.Path(sys.argv[1]))\n"
+        "a = Annotations.create(pathlib.Path(sys.argv[1]), 'digest', [(n, 0) for n in range(10_000)])\n"
         "for n in range(10_000):\n    a.append(f'k{n}', 1, n, 'no')\n    print(n, flush=True)\n"
     )
     process = subprocess.Popen(

@@ -50,7 +50,7 @@ RECORDED: list[tuple[dict[str, Any], str, str]] = [
             "miss_rate": 0.05,
             "generations": 64,
         },
-        "f7b40b3bba9f8f2a561df2e4c6361e088032598ed85ed7893ede624b593082ab",
+        "0c2ee3f38c54a20ffda3529610f51ff5c1a13d54fae5761177074ebdc1a9190a",
         "747dec54326989a522c44ec3e3f34d880f7226173c310ebd8b2c25513859510e",
     ),
     (

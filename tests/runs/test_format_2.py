@@ -1,7 +1,6 @@
-"""Runs of format 2 that an earlier commit made are resumed by this one to the same bytes, and read as they were written.
+"""Finished runs of format 2 are read as they were written; unfinished ones are refused in words, and nothing is changed.
 
-``data/format-2/finished`` and ``data/format-2/stopped`` are one run, whole and interrupted in its second shard, made before
-the engine knew tasks.
+``data/format-2/finished`` and ``data/format-2/stopped`` are one run, whole and interrupted in its second shard.
 """
 
 from __future__ import annotations
@@ -15,135 +14,109 @@ import pytest
 
 from memcore.audit import audit
 from memcore.cli import main
+from memcore.errors import RunError
+from memcore.evaluation.evaluate_run import evaluate_run
+from memcore.matching.match_run import match_run
 from memcore.report.run import read_run
-from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.status import status
 from memcore.runs.summary import summary
-from tests.support.synthetic import PROMPTS, SyntheticSampler
+from tests.support.stored_runs import CONFIG
+from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
 
 DATA = Path(__file__).parents[1] / "data" / "format-2"
-CONFIG = Config(
-    source="custom",
-    generations=24,
-    batch_size=16,
-    min_clique=10,
-    edges_up_to=0.2,
-    shard_prompts=3,
-    budget="sequential",
-    seed=7,
-)
-#: Entries of a manifest that another run of the same shard may have otherwise.
-VOLATILE = ("started", "finished", "writer", "seconds")
 
 
-class Unused(SyntheticSampler):
-    """A sampler with the old run's fingerprint, which must not be called."""
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DATA / "finished", tmp_path / "run"))
 
-    def sample(self, requests: Any) -> Any:
-        raise AssertionError("a finished run samples nothing")
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DATA / "stopped", tmp_path / "run"))
 
 
 def files(run: Path) -> dict[str, bytes]:
     """Return the content of every file but locks."""
-    return {
-        str(p.relative_to(run)): p.read_bytes()
-        for p in sorted(run.rglob("*"))
-        if p.is_file() and not p.name.startswith(".lock")
-    }
+    found = (p for p in sorted(run.rglob("*")) if p.is_file() and not p.name.startswith(".lock"))
+    return {str(p.relative_to(run)): p.read_bytes() for p in found}
 
 
-def lasting(run: Path) -> dict[str, Any]:
-    """Return what must be the same whenever the run was made: run.toml and manifests without their times and versions."""
-    found: dict[str, Any] = {}
-    for name, content in files(run).items():
-        if name.startswith("manifest/"):
-            told = json.loads(content)
-            assert all(key in told for key in VOLATILE)
-            found[name] = {key: value for key, value in told.items() if key not in VOLATILE}
-        elif name == "run.toml":
-            found[name] = [
-                line for line in content.decode().splitlines() if not line.startswith(("created", "memcore"))
-            ]
-        else:
-            found[name] = content
-    return found
-
-
-@pytest.fixture(params=["finished", "stopped"])
-def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a copy of the old run."""
-    shutil.copytree(DATA / request.param, tmp_path / "run")
-    return tmp_path / "run"
-
-
-def test_it_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(DATA / "stopped", run)
-    kept = files(run)
-    assert len(list(run.glob("manifest/*"))) == 1
-    assert len(list(run.glob("partial/*"))) == 1
-    resumed = audit(run, CONFIG, sampler=SyntheticSampler(fail="rain"), prompts=PROMPTS, quiet=True)
-    assert not resumed.pending()
-    assert lasting(run) == lasting(DATA / "finished")
-    assert {name: files(run)[name] for name in kept if not name.startswith("partial/")} == {
-        name: content for name, content in kept.items() if not name.startswith("partial/")
-    }
-
-
-def test_its_checkpoint_is_used(tmp_path: Path) -> None:
-    """The prompts that were finished when the run was stopped are not sampled again."""
-    run = tmp_path / "run"
-    shutil.copytree(DATA / "stopped", run)
-    folder = RunFolder.open(run)
-    (shard,) = (s for s in folder.pending() if folder.read_partial(s).rows)
-    finished = {int(row["prompt_id"]) for row in folder.read_partial(shard).rows}
-    assert finished
-
-    class Watched(SyntheticSampler):
-        def sample(self, requests: Any) -> Any:
-            assert not finished & {r.prompt_id for r in requests}
-            return super().sample(requests)
-
-    assert not audit(run, CONFIG, sampler=Watched(fail="rain"), prompts=PROMPTS, quiet=True).pending()
-
-
-def test_a_new_run_is_the_same(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    audit(run, CONFIG, sampler=SyntheticSampler(fail="rain"), prompts=PROMPTS, quiet=True)
-    assert lasting(run) == lasting(DATA / "finished")
-
-
-def test_a_finished_one_is_left_as_it_is(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(DATA / "finished", run)
-    before = files(run)
-    for retry in (False, True):
-        folder = audit(run, CONFIG, sampler=Unused(fail="rain"), prompts=PROMPTS, quiet=True, retry=retry)
-        assert not folder.pending()
-    assert files(run) == before
-
-
-def test_it_is_read(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_one_is_read(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the run folder, the status, the summary, the report's reader and the commands."""
-    folder = RunFolder.open(old)
-    complete = not folder.pending()
+    folder = RunFolder.open(finished)
+    assert not folder.pending()
     assert list(folder.prompts) == PROMPTS
     assert folder.config == CONFIG
-    manifests = folder.manifests()
-    prompts = sum(m["prompts"] for m in manifests)
-    told, counted, read = status(folder), summary(folder), read_run(old)
-    assert told["complete"] == complete
+    prompts = sum(m["prompts"] for m in folder.manifests())
+    told, counted, read = status(folder), summary(folder), read_run(finished)
+    assert told["complete"]
     assert prompts == told["prompts_done"] == counted["done"] == read.done == len(folder.findings())
     found = sum(row["status"] == "finding" for row in folder.findings())
     assert found == told["findings"] == counted["candidates"] == len(read.findings) == 2
-    assert told["shards_checkpointed"] == (0 if complete else 1)
     failed = sum(row["status"] == "failed" for row in folder.findings())
-    assert (failed, len(folder.quarantine())) == ((1, 1) if complete else (0, 0))
+    assert (failed, len(folder.quarantine())) == (1, 1)
     for row in folder.findings():
-        if row["status"] == "finding":
-            assert all(folder.image_path(row["prompt_id"], seed).exists() for seed in row["seeds"])
-    # 5: a prompt of the finished run failed; an unfinished run has no verdict yet, and its report says that
-    assert main(["status", str(old), "--json"]) == (5 if complete else 0)
+        assert row["images"] is None
+        assert all(folder.image_path(row["prompt_id"], seed).exists() for seed in row["seeds"])
+    assert main(["status", str(finished), "--json"]) == 5  # a prompt failed
     assert json.loads(capsys.readouterr().out)["prompts_done"] == prompts
-    assert main(["report", str(old)]) == 5
+    assert main(["report", str(finished)]) == 5
+
+
+def test_a_finished_one_is_matched_evaluated_and_reported(finished: Path, tmp_path: Path) -> None:
+    training = write_training_set(tmp_path)
+    assert sum(row["extracted"] for row in match_run(finished, training)) == 2
+    assert evaluate_run(finished, tmp_path / "truth.json")["stages"]["extracted"]["tp"] == 2
+    assert not read_run(finished).stale
+    match_run(finished, training, delta=0.0001)
+    (stale,) = read_run(finished).stale
+    assert stale.text.startswith("evaluation.json was made from other matches")
+
+
+def test_nothing_is_added_to_a_finished_one(finished: Path) -> None:
+    before = files(finished)
+    for options in ({}, {"retry": True}, {"retry_failed": True}):
+        with pytest.raises(
+            RunError, match=r"was made by memcore 0\.1\.0 \(run format 2\); it can be read, but nothing"
+        ):
+            audit(
+                finished,
+                CONFIG,
+                sampler=SyntheticSampler(fail="rain"),
+                prompts=PROMPTS,
+                quiet=True,
+                **options,  # type: ignore[arg-type]
+            )
+    assert files(finished) == before
+
+
+def test_an_unfinished_one_is_refused_by_every_command(stopped: Path, tmp_path: Path, capsys: Any) -> None:
+    before = files(stopped)
+    (tmp_path / "prompts.txt").write_text("".join(f"{p}\n" for p in PROMPTS))
+    commands = (
+        ["status"],
+        ["report"],
+        ["evaluate", "--against", "matches"],
+        ["annotate"],
+        ["annotate", "--agreement"],
+        ["match", "--training", str(write_training_set(tmp_path))],
+        [
+            *("audit", "--sampler", "tests.support.synthetic:SyntheticSampler"),
+            *("--prompts", str(tmp_path / "prompts.txt")),
+        ],
+    )
+    for name, *rest in commands:
+        assert main([name, str(stopped), *rest]) == 2, name
+        said = capsys.readouterr().err
+        assert (
+            f"{stopped} is an unfinished run of format 2, which has no digests of its files: 4 of 7" in said
+        ), name
+        assert (
+            "Finish it with the version that made it, memcore 0.1.0, or start it again in another folder"
+            in said
+        )
+    with pytest.raises(RunError, match="unfinished run of format 2"):
+        audit(stopped, CONFIG, sampler=SyntheticSampler(fail="rain"), prompts=PROMPTS, quiet=True)
+    assert files(stopped) == before

@@ -21,6 +21,7 @@ from tests.support import report_runs
 
 ROOT = Path(__file__).parents[2]
 FORMAT_2 = ROOT / "tests" / "data" / "format-2" / "finished"
+FORMAT_3 = ROOT / "tests" / "data" / "format-3" / "finished"
 TABLES = [
     pytest.param(schema.FINDINGS, report_runs.FINDINGS, id="findings"),
     pytest.param(schema.QUARANTINE, report_runs.QUARANTINE, id="quarantine"),
@@ -36,7 +37,7 @@ def test_derived_schemas_are_the_format(derived: pa.Schema, stated: pa.Schema) -
 
 
 @pytest.mark.parametrize(
-    "file", sorted(FORMAT_2.glob("findings/*.parquet")), ids=lambda file: file.stem[6:13]
+    "file", sorted(FORMAT_3.glob("findings/*.parquet")), ids=lambda file: file.stem[6:13]
 )
 def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Path) -> None:
     table = read_parquet(file.read_bytes())
@@ -46,8 +47,8 @@ def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Pat
     assert tables.parquet_bytes(again) == tables.parquet_bytes(plain)
 
 
-def test_columns_that_format_1_may_lack() -> None:
-    assert schema.added_columns(FindingRow) == {"stop", *SCORES, "tile_bytes", "pairs"}
+def test_columns_that_earlier_formats_may_lack() -> None:
+    assert schema.added_columns(FindingRow) == {"stop", *SCORES, "tile_bytes", "pairs", "images"}
     assert schema.added_columns(QuarantineRow) == set()
     assert schema.added_columns(MatchRow) == set(
         schema.MATCHES.names[schema.MATCHES.names.index("adaptive") :]
@@ -75,6 +76,7 @@ READERS = [
     ("FindingRow", "next(folder.iter_findings())", "mean_distance", "mean_distanse"),
     ("CliqueRow", 'folder.findings()[0]["cliques"][0]', "medoid_seed", "medoid_seeds"),
     ("PairRow", '(folder.findings()[0]["pairs"] or [])[0]', "ssd", "sdd"),
+    ("ImageRow", '(folder.findings()[0]["images"] or [])[0]', "sha256", "sha265"),
     ("QuarantineRow", "next(folder.iter_quarantine())", "detail", "details"),
     ("ManifestRecord", "folder.manifests()[0]", "generated", "genrated"),
     ("MatchRow", "match_run(path, path)[0]", "closest_seed", "closest_sed"),

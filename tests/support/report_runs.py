@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +14,11 @@ from PIL import Image
 
 from memcore.evaluation.score import evaluate
 from memcore.evaluation.truth import TruthEntry
+from memcore.report.run import read_run
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRow, QuarantineRow
+from memcore.storage.digests import FileDigest, digest_bytes
 from tests.support.drawn import NOUNS, Pixels, l2, near_copies, picture
+from tests.support.sealing import seal_toml, write_evaluation, write_sealed
 
 DELTA = 0.15
 GRID = 4
@@ -53,6 +55,10 @@ FINDINGS = pa.schema(
         ("tile_bytes", pa.int64()),
         ("pairs", pa.list_(pa.struct([("i", pa.int32()), ("j", pa.int32()), ("ssd", pa.uint64())]))),
         ("reason", pa.string()),
+        (
+            "images",
+            pa.list_(pa.struct([("seed", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string())])),
+        ),
     ]
 )
 QUARANTINE = pa.schema(
@@ -128,6 +134,7 @@ def finding_row(prompt_id: int, prompt: str, cliques: list[CliqueRow], **other: 
         "tile_bytes": None,
         "pairs": None,
         "reason": None,
+        "images": [],
         **other,
     }
     return cast(FindingRow, row)
@@ -145,12 +152,16 @@ class RunWriter:
         self.rows: list[FindingRow] = []
         self.matches: list[MatchRow] = []
         self.quarantine: list[QuarantineRow] = []
+        self.images: dict[int, dict[int, FileDigest]] = {}
+        self.files: dict[str, FileDigest] = {}
 
     def save_image(self, prompt_id: int, seed: int, pixels: Pixels) -> None:
-        _save(self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png", pixels)
+        path = self.path / "images" / f"{prompt_id:06d}" / f"{seed}.png"
+        self.images.setdefault(prompt_id, {})[seed] = _save(path, pixels)
 
     def save_training(self, index: int, pixels: Pixels) -> None:
-        _save(self.path / "training" / f"{index:08d}.png", pixels)
+        name = f"training/{index:08d}.png"
+        self.files[name] = _save(self.path / name, pixels)
 
     def add_clique(self, prompt_id: int, images: Sequence[Pixels]) -> CliqueRow:
         rng = np.random.default_rng(7000 + prompt_id)
@@ -194,48 +205,65 @@ class RunWriter:
             ],
             "members_extracted": sum(l2(image, training, GRID) <= DELTA for image in images),
         }
-        self.matches.append(cast(MatchRow, row))  # without the columns that format 1 came to have later
+        self.matches.append(cast(MatchRow, row))  # without the columns that format 2 came to have
 
     def write(self, *, matched: bool = True, count: int | None = None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         rows = sorted(self.rows, key=lambda row: int(row["prompt_id"]))
         self._settings(len(rows) if count is None else count)
         half = (len(rows) + 1) // 2
+        for row in rows:
+            written = self.images.get(int(row["prompt_id"]), {})
+            row["images"] = [
+                {"seed": seed, "bytes": digest["bytes"], "sha256": digest["sha256"]}
+                for seed, digest in written.items()
+            ]
         for number, part in enumerate((rows[:half], rows[half:])):
             self._shard(f"{number:07d}-{'ab' * 6}", part, self.quarantine if number == 0 else [])
         if matched:
-            pq.write_table(pa.Table.from_pylist(self.matches, schema=MATCHES), self.path / "matches.parquet")
-            info = {
-                "training": "/data/planted/train.npz",
-                "count": 464,
-                "delta": DELTA,
-                "distance": "tiled_l2",
-            }
-            (self.path / "match.json").write_text(json.dumps(info))
+            self._match()
+
+    def _match(self) -> None:
+        name = "matches.parquet"
+        pq.write_table(pa.Table.from_pylist(self.matches, schema=MATCHES), self.path / name)
+        state = read_run(self.path).state
+        info = {
+            "format": 3,
+            "training": "/data/planted/train.npz",
+            "count": 464,
+            "delta": DELTA,
+            "distance": "tiled_l2",
+            "made_from": {"run": state.digest, "findings": state.findings},
+            "files": {name: digest_bytes((self.path / name).read_bytes()), **self.files},
+        }
+        write_sealed(self.path / "match.json", info)
 
     def _shard(self, name: str, rows: list[FindingRow], quarantine: list[QuarantineRow]) -> None:
         if not rows:
             return
         for folder in ("findings", "quarantine", "manifest"):
             (self.path / folder).mkdir(exist_ok=True)
-        findings = self.path / "findings" / f"shard-{name}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, schema=FINDINGS), findings)
+        tables = {f"findings/shard-{name}.parquet": pa.Table.from_pylist(rows, schema=FINDINGS)}
         if quarantine:
-            table = pa.Table.from_pylist(quarantine, schema=QUARANTINE)
-            pq.write_table(table, self.path / "quarantine" / f"shard-{name}.parquet")
+            tables[f"quarantine/shard-{name}.parquet"] = pa.Table.from_pylist(quarantine, schema=QUARANTINE)
+        for file, table in tables.items():
+            pq.write_table(table, self.path / file)
         manifest = {
+            "format": 3,
             "shard": name,
-            "prompt_ids": [row["prompt_id"] for row in rows],
+            "prompts": len(rows),
+            "findings": sum(row["status"] == "finding" for row in rows),
+            "failed": sum(row["status"] == "failed" for row in rows),
             "generated": sum(row["generated"] for row in rows),
             "seconds": {"sample": 61.5, "graph": 1.25, "clique": 0.2, "write": 2.05},
-            "sha256": hashlib.sha256(findings.read_bytes()).hexdigest(),
+            "files": {file: digest_bytes((self.path / file).read_bytes()) for file in tables},
         }
-        (self.path / "manifest" / f"shard-{name}.json").write_text(json.dumps(manifest))
+        write_sealed(self.path / "manifest" / f"shard-{name}.json", manifest)
 
     def _settings(self, count: int) -> None:
-        (self.path / "run.toml").write_text(
+        text = seal_toml(
             f"""[run]
-format = 1
+format = 3
 digest = "{hashlib.sha256(str(self.guidance).encode()).hexdigest()}"
 created = "{self.created}"
 memcore = "0.1.0"
@@ -264,9 +292,9 @@ pipeline = "StableDiffusionPipeline"
 dtype = "float32"
 diffusers = "0.38.0"
 torch = "2.9.1"
-""",
-            encoding="utf-8",
+"""
         )
+        (self.path / "run.toml").write_text(text, encoding="utf-8")
 
 
 def write_run(
@@ -327,7 +355,7 @@ def write_run(
     if evaluated:
         rows = sorted(run.rows, key=lambda row: int(row["prompt_id"]))
         result = evaluate(rows, run.matches if matched else None, truth)
-        (path / "evaluation.json").write_text(json.dumps(result))
+        write_evaluation(path, result)
     return path
 
 
@@ -360,6 +388,7 @@ def write_guidance_run(path: Path, images: Pixels | None = None) -> Path:
     return path
 
 
-def _save(path: Path, pixels: Pixels) -> None:
+def _save(path: Path, pixels: Pixels) -> FileDigest:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, compress_level=1)
+    return digest_bytes(path.read_bytes())

@@ -260,13 +260,13 @@ def main() -> None:
     )
     parser.add_argument("--check", type=Path, metavar="FILE", help="fail where FILE holds something else")
     parser.add_argument(
-        "--anew", action="store_true", help="compile all of it, including what the record has a row for"
+        "--all", action="store_true", help="compile everything, also what the record has a row for"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compile at a time")
     arguments = parser.parse_args()
     if INTERPRETED:
         sys.exit("TRITON_INTERPRET is set, nothing can be compiled: unset it")
-    known = arguments.record and arguments.record.exists() and not arguments.anew
+    known = arguments.record and arguments.record.exists() and not arguments.all
     rows = compile_all(arguments.arch, recorded(arguments.record) if known else [], arguments.processes)
     if arguments.json:
         for row in rows:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memcore.errors import ConfigError, RunError
 from memcore.storage.open import is_url
-from memcore.system.atomic_files import write_atomic
+from memcore.system.atomic_files import check_no_links, write_atomic
 
 #: Seconds before its time limit at which SLURM interrupts a part of the array, so that it writes its checkpoint.
 WARNING_SECONDS = 60
@@ -102,6 +102,7 @@ def submit(
     Raises RunError if there is no sbatch here, or if it refuses; the script stays to be submitted by hand.
     """
     path = script_path(place)
+    check_no_links(path.parent.parent, path)
     write_atomic(path, script(place, command, tasks, options, path.parent, program).encode())
     if shutil.which("sbatch") is None:
         raise RunError(f"sbatch is not on this machine; submit it where it is: sbatch {path}")

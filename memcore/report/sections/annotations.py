@@ -101,11 +101,13 @@ def context(subject: Subject) -> AnnotationsSection | None:
 
 
 def read_judgements(run: Run, *, linked: int = 0) -> Judgements | None:
-    """Return what the annotators said; None without a label. The first ``linked`` ranks are on the page.
+    """Return what the annotators said; None without a label, or where they saw other pictures than the run has now.
+
+    The first ``linked`` ranks are on the page.
 
     Source of kappa: Cohen 1960. Raises RunError if the file is of another run.
     """
-    if not (run.path / FILE).exists():
+    if not (run.path / FILE).exists() or any(stale.file == FILE for stale in run.stale):
         return None
     with Annotations.open(run.path, run.digest) as opened:
         items = opened.items()

@@ -51,6 +51,7 @@ class EvaluationSection(TypedDict):
     sweep: plots.Plot | None
     missed: list[Missed]
     more_missed: int
+    truth: str
 
 
 def context(subject: Subject) -> EvaluationSection | None:
@@ -70,7 +71,14 @@ def context(subject: Subject) -> EvaluationSection | None:
         "sweep": _sweep(run.evaluation, run.threshold, run.min_clique),
         "missed": missed[:EXAMPLES],
         "more_missed": max(0, len(missed) - EXAMPLES),
+        "truth": _truth(run.evaluation),
     }
+
+
+def _truth(evaluation: Evaluation) -> str:
+    """Name the file of planted truth; nothing where there was none, or an earlier version did not record it."""
+    truth = evaluation["made_from"].get("truth") if "made_from" in evaluation else None
+    return f"The truth is {tidy(truth['path'])}, sha256 {truth['sha256'][:16]}." if truth else ""
 
 
 def against(evaluation: Evaluation) -> str:

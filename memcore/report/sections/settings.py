@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from memcore.report.subject import Subject
 from memcore.report.wording import flatten
+from memcore.runs.freshness import inputs_of_report
 
 ORDER = 100
 LABEL = "Configuration"
@@ -14,7 +15,7 @@ MOST = 300
 
 
 #: Keys of match.json that the sections above put into words.
-_TOLD = ("unreadable", "reasons", "coverage")
+_TOLD = ("unreadable", "reasons", "coverage", "files", "made_from")
 
 
 class Settings(TypedDict):
@@ -33,5 +34,6 @@ def context(subject: Subject) -> Settings:
             *list(config.items())[:MOST],
             *list(rest.items())[:MOST],
             *((f"match.{name}", value) for name, value in (run.match or {}).items() if name not in _TOLD),
+            *((f"this page.{name}", value) for name, value in inputs_of_report(run.state).items()),
         ]
     }

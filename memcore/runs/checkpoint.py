@@ -1,0 +1,71 @@
+"""What is known of a shard, and its checkpoint: the file that an unfinished shard is resumed from.
+
+The file is one line of text, which names the format and the sha256 of what follows, and then Parquet. A reader therefore
+knows that a checkpoint is the one that was written, whatever happened to the disk in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Container
+
+from memcore.errors import DamagedFileError, MissingExtraError
+from memcore.runs.reading import FORMAT, read_parquet
+from memcore.runs.rows import FindingRow, QuarantineRow
+from memcore.runs.schema import FINDINGS
+from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
+
+try:
+    import pyarrow as pa
+except ImportError:
+    raise MissingExtraError("pyarrow", "audit", "A run folder") from None
+
+_MAGIC = b"memcore checkpoint"
+
+
+@dataclasses.dataclass
+class ShardRecord:
+    """What is known of a shard so far: rows of its finished prompts, what was quarantined, and seconds by stage."""
+
+    rows: list[FindingRow] = dataclasses.field(default_factory=list)
+    quarantine: list[QuarantineRow] = dataclasses.field(default_factory=list)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    started: float = dataclasses.field(default_factory=time.time)
+
+    @property
+    def generated(self) -> int:
+        """Return the images made so far."""
+        return sum(int(row["generated"]) for row in self.rows)
+
+
+def checkpoint_bytes(record: ShardRecord) -> bytes:
+    """Return the content of a checkpoint's file."""
+    about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
+    table = rows_to_table(record.rows)
+    data = parquet_bytes(table.replace_schema_metadata({"memcore": json.dumps(about)}))
+    return b"%s %d %s\n" % (_MAGIC, FORMAT, hashlib.sha256(data).hexdigest().encode()) + data
+
+
+def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> ShardRecord:
+    """Return what a checkpoint's file holds of a shard with these prompts. Raises DamagedFileError."""
+    head, _, table_bytes = data.partition(b"\n")
+    expected = b"%s %d %s" % (_MAGIC, FORMAT, hashlib.sha256(table_bytes).hexdigest().encode())
+    if head != expected:
+        what = (
+            "its sha256 differs from the recorded one" if head.startswith(_MAGIC) else "it is no checkpoint"
+        )
+        raise DamagedFileError(f"{name} is damaged: {what}")
+    try:
+        table = read_parquet(table_bytes)
+        about = json.loads(table.schema.metadata[b"memcore"])
+        if table.schema.names != FINDINGS.names:
+            raise DamagedFileError(f"{name} has other columns than this memcore writes")
+        rows = table_to_rows(table)
+        if not all(int(row["prompt_id"]) in prompt_ids for row in rows):
+            raise DamagedFileError(f"{name} belongs to another shard")
+        return ShardRecord(rows, list(about["quarantine"]), dict(about["seconds"]), float(about["started"]))
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise DamagedFileError(f"{name} cannot be read: {error}") from None

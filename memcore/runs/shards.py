@@ -1,0 +1,35 @@
+"""How a run's prompts are shared out: a shard is what a worker does as one task."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from memcore.runs import layout
+from memcore.runs.config import Config
+
+#: Shards of a run whose configuration leaves their size open: enough of them for all workers, and not too many files.
+SHARDS_WANTED = 64
+LARGEST_SHARD = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The prompts that a worker does as one task; its id names its files."""
+
+    id: str
+    prompt_ids: range
+
+    @property
+    def task(self) -> str:
+        """Return the engine's name for the shard."""
+        return layout.task_name(self.id)
+
+
+def shard_size(config: Config, prompts: int) -> int:
+    """Return the prompts a shard: what the configuration says, or what suits the number of prompts.
+
+    >>> config = Config(source="custom")
+    >>> [shard_size(config, n) for n in (7, 1_000, 350_000)]
+    [1, 16, 1000]
+    """
+    return config.shard_prompts or max(1, min(LARGEST_SHARD, -(-prompts // SHARDS_WANTED)))

@@ -1,0 +1,68 @@
+"""A run's folder may come from somebody else, and may be removed: nothing is written outside it or beside what is gone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from memcore.errors import StoreError
+from memcore.report import page
+from memcore.report.page import write_report
+from memcore.runs import layout
+from memcore.storage.local import LocalStorage
+from tests.support.report_runs import RunWriter
+
+
+def test_no_link_inside_is_written_through(tmp_path: Path) -> None:
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    (outside / "deeper").mkdir(parents=True)
+    (outside / "victim").write_text("kept")
+    run.mkdir()
+    (run / "training").symlink_to(outside)
+    (run / "victim").symlink_to(outside / "victim")
+    storage = LocalStorage(run)
+    for write in (
+        lambda: storage.write("training/0.png", b"x"),
+        lambda: storage.write("training/deeper/0.png", b"x"),
+        lambda: storage.write_new("training/0.png", b"x"),
+        lambda: storage.remove("training/victim"),
+    ):
+        with pytest.raises(StoreError, match="is a link, and memcore writes through no links"):
+            write()
+    storage.write("victim", b"new")  # a file takes the link's place
+    assert not (run / "victim").is_symlink()
+    assert (outside / "victim").read_text() == "kept"
+    assert sorted(path.name for path in outside.rglob("*")) == ["deeper", "victim"]
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    LocalStorage(tmp_path / "run").write("images/0.png", b"x")
+    assert (tmp_path / "disk" / "images" / "0.png").read_bytes() == b"x"
+
+
+def test_the_report_is_not_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    RunWriter(run).write()
+    (tmp_path / "outside").mkdir()
+    (run / layout.REPORT_PAGE).parent.symlink_to(tmp_path / "outside")
+    monkeypatch.setattr(page, "render", lambda subject: "page")
+    with pytest.raises(StoreError, match="is a link"):
+        write_report(run)
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    """It would hold the end of a run without its beginning, and the command would say that all is done."""
+    run = tmp_path / "run"
+    new = LocalStorage(run)
+    new.write("run.toml", b"x")
+    opened = LocalStorage(run)
+    shutil.rmtree(run)
+    for storage in (new, opened):
+        with pytest.raises(StoreError, match="was removed or moved"):
+            storage.write("findings/0", b"x")
+    assert not run.exists()
