@@ -175,6 +175,15 @@ def table(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
+def describe(row: dict[str, Any]) -> str:
+    """Return one line about a workload, for who waits."""
+    busy = row["processor"]
+    return (
+        f"{row['name']}: {row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f}), of the processor's seconds "
+        f"{busy['ratio']:.3f} ({busy['low']:.3f} to {busy['high']:.3f})"
+    )
+
+
 def main() -> None:
     from pairs_workloads import WORKLOADS, Inputs
 
@@ -208,11 +217,7 @@ def main() -> None:
                 WORKLOADS[name](name, inputs), sides[0], sides[1], args.threads, args.pairs
             ).as_dict()
             results.append(row)
-            print(
-                f"{name}: {row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(describe(row), file=sys.stderr, flush=True)
         for side in sides:
             side.close()
     print(json.dumps({"results": results}, indent=1) if args.json else "\n".join(table(results)))

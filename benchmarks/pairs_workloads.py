@@ -21,13 +21,14 @@ COPIES = 12
 
 
 class Noise:
-    """A sampler that costs next to nothing: one of 256 pictures, with the seed's bytes mixed in."""
+    """A sampler that costs next to nothing: one of 256 pictures, with the seed in its first pixels."""
 
     image_shape = (64, 64, 3)
     fingerprint = "noise-1"
 
     def __init__(self) -> None:
         self._pool = pictures(256, 64, 1)
+        self._answer = np.empty((0, *self.image_shape), np.uint8)  # reused: a new one would be timed as well
 
     def describe(self) -> dict[str, str]:
         return {"kind": "noise"}
@@ -36,7 +37,11 @@ class Noise:
         from memcore.types import Images
 
         seeds = np.array([request.seed for request in requests], np.uint64)
-        images = self._pool[seeds % 256] ^ (seeds >> np.uint64(8)).astype(np.uint8)[:, None, None, None]
+        if len(self._answer) < len(seeds):
+            self._answer = np.empty((len(seeds), *self.image_shape), np.uint8)
+        images = self._answer[: len(seeds)]
+        np.take(self._pool, (seeds % 256).astype(np.intp), axis=0, out=images, mode="clip")
+        images[:, 0, :8, 0] ^= seeds.view(np.uint8).reshape(-1, 8)  # so that no two are the same
         return Images(images, np.zeros(len(seeds), np.bool_))
 
 
@@ -151,7 +156,7 @@ _KINDS: dict[str, tuple[Callable[..., None], int, dict[str, Any]]] = {
     "arrays": (write_arrays, 500, {"side": 128, "prompts": 8}),
     "captioned": (write_captioned, 400, {"side": 128, "prompts": 4, "kind": "png"}),
     "small": (write_folders, 200, {"side": 64, "prompts": 4, "kind": "png"}),
-    "training": (write_captioned, 800, {"side": 64, "prompts": 4, "kind": "png"}),
+    "training": (write_folders, 800, {"side": 64, "prompts": 4, "kind": "png"}),
     "embeddings.npy": (write_embeddings, 6000, {}),
 }
 
@@ -212,14 +217,16 @@ class Audit(Workload):
     keys = ("prompts", "generated", "candidates", "failed")
 
     def arguments(self, folder: Path, out: Path) -> list[str]:
-        lines = self.inputs.made("prompts.txt", functools.partial(write_lines, count=self.inputs.count(40)))
+        lines = self.inputs.made(
+            "prompts.txt", functools.partial(write_lines, count=max(4, self.inputs.count(24) // 2))
+        )
         options = [
             "--sampler",
             "pairs_workloads:Noise",
             "--prompts",
             lines,
             "--generations",
-            "200",
+            "500",
             "--seed",
             "1",
         ]
