@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pyarrow.compute as pc
+
 from memcore.images import REASONS
 from memcore.runs.folder import RunFolder
+from memcore.runs.reading import read_shard
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
 from memcore.types import PromptStatus
 
@@ -25,11 +28,16 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
     used = 0
     reasons: Counter[str] = Counter(json.loads(described["left_out"]))
     untold = False
-    for row in folder.iter_findings(["status", "generated", "excluded", "reason"]):
-        used += int(row["generated"]) - int(row["excluded"])
-        reasons["constant"] += int(row["excluded"])
-        untold |= row["status"] == PromptStatus.FAILED and row["reason"] in _UNTOLD
-    reasons.update(count_reasons(q for q in folder.iter_quarantine() if q["reason"] in REASONS))
+    for shard in folder.done():  # each is read once
+        tables = read_shard(folder.storage, shard.task, ("status", "generated", "excluded", "reason"))
+        rows = tables.findings
+        excluded = pc.sum(rows["excluded"]).as_py() or 0
+        used += (pc.sum(rows["generated"]).as_py() or 0) - excluded
+        reasons["constant"] += excluded
+        told = zip(rows["status"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+        untold |= any(status == PromptStatus.FAILED and reason in _UNTOLD for status, reason in told)
+        if tables.quarantine.num_rows:
+            reasons.update(count_reasons(q for q in tables.quarantine.to_pylist() if q["reason"] in REASONS))
     pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
     if untold:
         reasons["failed"] += max(0, pointed_at - used - texts - reasons.total())
