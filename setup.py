@@ -15,6 +15,7 @@ from pathlib import Path
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).parent
 CSRC = ROOT / "csrc"
@@ -261,6 +262,21 @@ class BuildCore(build_ext):
         )
 
 
+class EditableWheel(editable_wheel):
+    """Install a checkout by a list of paths. By itself setuptools takes an import hook for two roots of packages, and type
+    checkers, which never import, find neither memcore nor its py.typed behind one. Its mode "compat" knows one root alone.
+    """
+
+    def _select_strategy(self, name, tag, build_lib):
+        try:
+            from setuptools.command.editable_wheel import _StaticPth
+        except ImportError:  # a setuptools of another day: the hook imports, which is what matters most
+            return super()._select_strategy(name, tag, build_lib)
+        if self.mode:  # pip install --config-settings editable_mode=strict
+            return super()._select_strategy(name, tag, build_lib)
+        return _StaticPth(self.distribution, name, [ROOT, ROOT / "kernels"])
+
+
 if CUDA:
     find_nvcc()  # before anything else is compiled
 
@@ -273,5 +289,5 @@ setup(
             cxx_std=20,
         )
     ],
-    cmdclass={"build_ext": BuildCore},
+    cmdclass={"build_ext": BuildCore, "editable_wheel": EditableWheel},
 )

@@ -7,6 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from memcore._install import checkout, how_to_build
+
 
 def require_core() -> None:
     """Raise ImportError where ``memcore._core`` is not built for this Python; end a ``memcore`` command in one line."""
@@ -20,13 +22,7 @@ def require_core() -> None:
 def _explanation(package: Path) -> str:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     missing = f"the native core is not built: {package} has no _core{suffix}"
-    tree = package.parent
-    if not (tree / "setup.py").exists():
-        return f"{missing}. Install memcore-audit again for this Python ({sys.executable} -m pip install)"
-    return (
-        f"{missing}. To build it, run `make .venv/.demo` in {tree} and use .venv/bin/python, "
-        f"or run `{sys.executable} -m pip install -e {tree}`"
-    )
+    return f"{missing}. {how_to_build(checkout())}"
 
 
 def _runs_as_command(arguments: list[str], command: list[str]) -> bool:

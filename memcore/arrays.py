@@ -120,9 +120,8 @@ def as_rows(x: Any, name: str) -> ImageArray:
             f"{name} must hold at least one row of at least one byte, got {tuple(array.shape)}"
         )
     if device != "cpu" and not device.startswith("cuda"):
-        raise DeviceError(
-            f"{name} must be on the CPU or a CUDA device, got {device}; call {name}.cpu() first"
-        )
+        hint = "" if device == "meta" else f"; call {name}.cpu() first"  # a meta tensor has no values to copy
+        raise DeviceError(f"{name} must be on the CPU or a CUDA device, got {device}{hint}")
     source = x if hasattr(x, "shape") else array
     rows = array.reshape(array.shape[0], -1)
     if device == "cpu" and not rows.flags.c_contiguous and rows.shape[1] > 1 and rows.strides[1] != 1:

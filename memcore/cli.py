@@ -6,11 +6,10 @@ Exit codes: 0 done and complete, 1 could not be done, 2 wrong usage, 3 stopped b
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-import signal
 import sys
 from collections.abc import Collection, Sequence
-from types import FrameType
 
 from memcore.commands import (
     annotate,
@@ -27,10 +26,12 @@ from memcore.commands import (
     plan,
     prompts,
     report,
+    show,
     status,
     study,
 )
 from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Command
+from memcore.commands._interrupts import Interrupts
 from memcore.commands._parser import CommandParser
 from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
 
@@ -39,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     demo,
     audit,
     filter,
+    show,
     match,
     annotate,
     evaluate,
@@ -67,12 +69,24 @@ def build_parser(only: Collection[str] | None = None) -> argparse.ArgumentParser
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         description = f"{command.HELP[0].upper()}{command.HELP[1:]}."
-        own = commands.add_parser(command.NAME, help=command.HELP, description=description)
+        own = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=description,
+            epilog=_examples(command),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         own.set_defaults(run_command=command.run)
         if only is None or command.NAME in only:
             own.add_argument("--json", action="store_true", help="print the answer as JSON")
             command.arguments(own)
     return parser
+
+
+def _examples(command: Command) -> str | None:
+    """Return the lines that end a command's help."""
+    examples: Sequence[str] = getattr(command, "EXAMPLES", ())
+    return "\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,16 +101,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     arguments.argv = words
     arguments.build_parser = build_parser
-    signal.signal(signal.SIGTERM, _interrupt)
+    with Interrupts():
+        return _run(arguments, words)
+
+
+def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    """Run the command, print its answer or what is wrong, and return its exit code."""
     try:
         answer = arguments.run_command(arguments)
         if isinstance(answer, int):
             return answer
-        print(answer.text(arguments.json))
+        _print(answer.text(arguments.json))
         return int(answer.exit_code)
     except KeyboardInterrupt:
         again = shlex.join(["memcore", *words])
-        print(f"\nmemcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
+        print(f"memcore: interrupted; what is finished stays. To resume: {again}", file=sys.stderr)
         return INTERRUPTED
     except (OutageError, TransientError) as error:
         print(f"memcore: {error}", file=sys.stderr)
@@ -107,14 +126,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemcoreError as error:
         print(f"memcore: {error}", file=sys.stderr)
         return USAGE
+    except (MemoryError, RecursionError) as error:
+        what = (
+            "it takes more memory than there is"
+            if isinstance(error, MemoryError)
+            else "it is nested too deep"
+        )
+        print(f"memcore: {what}; what is finished stays", file=sys.stderr)
+        return FAILED
     except OSError as error:
+        if _is_folder_gone():
+            print("memcore: the working folder was removed: change to one that exists", file=sys.stderr)
+            return USAGE
         where = f" ({error.filename})" if error.filename else ""
-        print(f"memcore: {error.strerror or error}{where}; what is finished stays", file=sys.stderr)
+        print(f"memcore: {error.strerror or error}{where}", file=sys.stderr)
         return FAILED
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _print(text: str) -> None:
+    """Print an answer; whoever reads only its beginning, as ``| head`` does, has what they want."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
+
+
+def _is_folder_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.matching.match_run import match_run
 from memcore.matching.metric import MetricName
 from memcore.report import write_report
+from memcore.runs.completeness import Gap, judge
 from memcore.runs.config import Config
 from memcore.runs.summary import summary
 
@@ -72,7 +73,18 @@ def demo(
     match_run(trap.path, data / "train.npz", metric=METRIC, threads=threads, copies=copies)
     say("5/5 report")
     report = write_report(folder.path, compare=[trap.path])
-    return {"summary": summary(folder), "evaluation": evaluation, "report": str(report)}
+    missing = [*judge(folder.storage, folder.meta).gaps]
+    missing += [_of_trap(gap) for gap in judge(trap.storage, trap.meta).gaps]
+    return {
+        "summary": summary(folder),
+        "evaluation": evaluation,
+        "report": str(report),
+        "not_decided": [gap.as_dict() for gap in missing],
+    }
+
+
+def _of_trap(gap: Gap) -> Gap:
+    return dataclasses.replace(gap, what=f"at guidance {TRAP_GUIDANCE}: {gap.what}")
 
 
 def _data(out: Path, train: bool, say: Callable[[str], None]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,69 @@ from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.types import Backend, Channels, Output
+
+if TYPE_CHECKING:
+    import torch
+
+
+@overload
+def pairwise_tiled_l2(
+    images: NDArray[Any],
+    other: NDArray[Any] | None = None,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    output: Literal["distance"] = "distance",
+    out: NDArray[Any] | None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def pairwise_tiled_l2(
+    images: NDArray[Any],
+    other: NDArray[Any] | None = None,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    output: Literal["ssd"],
+    out: NDArray[Any] | None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> NDArray[np.unsignedinteger[Any]]: ...
+
+
+@overload
+def pairwise_tiled_l2(
+    images: torch.Tensor,
+    other: torch.Tensor | None = None,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    output: Output = "distance",
+    out: None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> torch.Tensor: ...
+
+
+@overload
+def pairwise_tiled_l2(
+    images: Any,
+    other: Any | None = None,
+    *,
+    grid: tuple[int, int] = (4, 4),
+    tile: tuple[int, int] | None = None,
+    output: Output = "distance",
+    out: Any | None = None,
+    channels: Channels | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> Any: ...
 
 
 def pairwise_tiled_l2(
@@ -130,6 +193,18 @@ def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
     return scaled.astype(np.float32)
 
 
+@overload
+def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]: ...
+
+
+@overload
+def to_uint8(images: torch.Tensor) -> torch.Tensor: ...
+
+
+@overload
+def to_uint8(images: Any) -> Any: ...
+
+
 def to_uint8(images: Any) -> Any:
     """Convert float images in [0, 1] to uint8, rounding as diffusers does when it saves: round(255 x), halves to even.
 
@@ -199,9 +274,8 @@ def choose_backend(backend: Backend, images: ImageArray) -> Backend:
             f"backend={backend!r} needs images on the CPU, got {images.device}; call images.cpu() first"
         )
     if not images.device.startswith("cuda"):
-        raise DeviceError(
-            f"images must be on the CPU or a CUDA device, got {images.device}; call images.cpu()"
-        )
+        hint = "" if images.device == "meta" else "; call images.cpu()"  # a meta tensor has no values to copy
+        raise DeviceError(f"images must be on the CPU or a CUDA device, got {images.device}{hint}")
     return "gpu"
 
 

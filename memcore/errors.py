@@ -20,6 +20,8 @@ Each message names the argument, what was given and what is accepted.
 
 from __future__ import annotations
 
+from memcore._install import install_command
+
 
 class MemcoreError(Exception):
     """Base of all memcore exceptions, so that one ``except`` clause can catch them."""
@@ -49,11 +51,11 @@ class MissingExtraError(MemcoreError, ImportError):
     """An optional dependency is not installed; the message holds the command that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Make the message "PURPOSE needs the package PACKAGE ...: pip install ... EXTRA"."""
+        """Make the message "PURPOSE needs the package PACKAGE ...: ", and the command that installs EXTRA here."""
         self.package = package
         self.extra = extra
         super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed: pip install 'memcore-audit[{extra}]'"
+            f"{purpose} needs the package {package!r}, which is not installed: {install_command(extra)}"
         )
 
 

@@ -6,25 +6,12 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-OPTIONAL = {
-    "audit": (
-        "pyarrow",
-        "pillow",
-        "tqdm",
-        "tomli-w",
-        "scipy",
-        "torch",
-        "diffusers",
-        "transformers",
-        "simplejpeg",
-    ),
-    "gpu": ("torch", "triton"),
-    "report": ("jinja2",),
-    "fast": ("kornia-rs",),
-    "bench": ("faiss-cpu", "numkong", "networkx", "igraph"),
-}
+from memcore._install import DISTRIBUTION, checkout, install_command
 
 
 def info() -> dict[str, Any]:
@@ -46,8 +33,52 @@ def info() -> dict[str, Any]:
         "embedding": _embedding(),
         "cuda_library": dict(_core.cuda_status()),
         "gpu": _gpu(),
-        "packages": {extra: {name: _version(name) for name in names} for extra, names in OPTIONAL.items()},
+        "installed_from": str(checkout() or DISTRIBUTION),
+        "packages": {extra: {name: _version(name) for name in names} for extra, names in extras().items()},
     }
+
+
+def extras() -> dict[str, list[str]]:
+    """Return the distributions that each extra installs on this machine, those of the extras that it names among them.
+
+    They are read from the checkout's pyproject.toml or else from what pip recorded; nothing where neither is there.
+    """
+    declared = _declared()
+    return {extra: sorted(_packages(extra, declared)) for extra in declared}
+
+
+def _declared() -> Mapping[str, Sequence[str]]:
+    """Return the requirements of each extra, as they are written in the project's metadata."""
+    tree = checkout()
+    if tree is not None:
+        project = tomllib.loads((tree / "pyproject.toml").read_text("utf-8"))["project"]
+        found: dict[str, list[str]] = project["optional-dependencies"]
+        return found
+    try:
+        metadata = importlib.metadata.metadata(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    lines = metadata.get_all("Requires-Dist") or []
+    return {
+        extra: [line for line in lines if re.search(rf"""extra == ['"]{re.escape(extra)}['"]""", line)]
+        for extra in metadata.get_all("Provides-Extra") or []
+    }
+
+
+def _packages(extra: str, declared: Mapping[str, Sequence[str]]) -> set[str]:
+    here = {"platform_system": platform.system(), "platform_machine": platform.machine()}
+    found: set[str] = set()
+    for line in declared[extra]:
+        requirement, _, marker = line.partition(";")
+        conditions = re.findall(r"""(platform_\w+) == ['"](\w+)['"]""", marker)
+        if any(here[name] != value for name, value in conditions):
+            continue
+        name, inner = re.fullmatch(r"([\w.-]+)(?:\[([\w,-]+)\])?.*", requirement.strip()).groups()  # type: ignore[union-attr]
+        if name == DISTRIBUTION:
+            found.update(*(_packages(other, declared) for other in inner.split(",")))
+        else:
+            found.add(name)
+    return found
 
 
 def _embedding() -> dict[str, Any]:
@@ -64,7 +95,7 @@ def _embedding() -> dict[str, Any]:
 def _gpu() -> dict[str, Any]:
     """Return whether the Triton kernels would run; torch is imported only if it is installed."""
     if importlib.util.find_spec("torch") is None:
-        return {"available": False, "reason": "torch is not installed: pip install 'memcore-audit[gpu]'"}
+        return {"available": False, "reason": f"torch is not installed: {install_command('gpu')}"}
     from memcore.backends import gpu
 
     available, reason = gpu.available()
@@ -106,10 +137,5 @@ def info_lines(result: dict[str, Any]) -> list[str]:
     ]
     for extra, packages in result["packages"].items():
         missing = [name for name, version in packages.items() if version is None]
-        state = (
-            "complete"
-            if not missing
-            else f"missing {', '.join(missing)}: pip install 'memcore-audit[{extra}]'"
-        )
-        lines.append(f"extra [{extra}]: {state}")
-    return lines
+        lines.append(f"extra [{extra}]: {'missing ' + ', '.join(missing) if missing else 'complete'}")
+    return [*lines, f"to add one: {install_command('EXTRA')}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,44 @@ from memcore.arrays import ImageArray
 from memcore.backends import reference
 from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.types import Backend, Neighbors
+from memcore.types import Backend, Neighbors, TensorNeighbors
+
+if TYPE_CHECKING:
+    import torch
 
 #: Bytes of a corpus that all queries are compared with before the next are read: a memory map is read once, in order.
 _BLOCK_BYTES = 256 << 20
 
 
+@overload
+def knn(
+    queries: NDArray[Any],
+    corpus: NDArray[Any] | Iterable[NDArray[Any]],
+    k: int,
+    *,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> Neighbors: ...
+
+
+@overload
+def knn(
+    queries: torch.Tensor,
+    corpus: torch.Tensor | Iterable[torch.Tensor],
+    k: int,
+    *,
+    backend: Backend = "auto",
+    threads: int | None = None,
+) -> TensorNeighbors: ...
+
+
+@overload
 def knn(
     queries: Any, corpus: Any, k: int, *, backend: Backend = "auto", threads: int | None = None
-) -> Neighbors:
+) -> Neighbors: ...
+
+
+def knn(queries: Any, corpus: Any, k: int, *, backend: Backend = "auto", threads: int | None = None) -> Any:
     """Return the k rows of ``corpus`` nearest to each row of ``queries`` in l2, exactly; ties go to the smaller index.
 
     Parameters
@@ -121,7 +150,8 @@ def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
     if n < k:
         raise ArgumentValueError(_too_many(n, k))
     ssd, indices = gpu.knn(left.pixels, right.pixels, k)
-    return Neighbors((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+    tensors: tuple[Any, Any, Any] = ((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+    return Neighbors(*tensors)
 
 
 def _check_block(left: ImageArray, right: ImageArray) -> None:

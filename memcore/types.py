@@ -7,13 +7,17 @@ import enum
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.interop import as_array, is_torch
+from memcore.notebook import html_table
+
+if TYPE_CHECKING:
+    import torch
 
 Backend: TypeAlias = Literal["auto", "reference", "cpu", "gpu"]
 Output: TypeAlias = Literal["distance", "ssd"]
@@ -145,10 +149,7 @@ class Graph:
             "vertices without an edge": int((degrees == 0).sum()),
             "partial": "yes" if self.partial else "",
         }
-        cells = "".join(
-            f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items() if value != ""
-        )
-        return f"<table>{cells}</table>"
+        return html_table((name, value) for name, value in rows.items() if value != "")
 
     def _range(self) -> str:
         if self.distances is None or not len(self.distances):
@@ -278,14 +279,47 @@ class Neighbors:
     ``distances`` (Q, k) float32 in [0, 1], ``indices`` (Q, k) int64, ``ssd`` (Q, k) uint32 or uint64 (int64 in torch).
     """
 
-    distances: Any
-    indices: Any
-    ssd: Any
+    distances: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    ssd: NDArray[np.unsignedinteger[Any]]
 
     def __repr__(self) -> str:
         """Return one line, without the arrays."""
         queries, k = self.indices.shape
         return f"Neighbors(queries={queries}, k={k})"
+
+    def _repr_html_(self) -> str:
+        """Return the table that a notebook shows: of the first queries the indices of the nearest rows, with distances."""
+        queries, k = self.indices.shape
+        shown = min(k, 5)
+        indices = self.indices[:10, :shown].tolist()
+        distances = self.distances[:10, :shown].tolist()
+        rows = [
+            [query, *(f"{i} ({d:.4g})" for i, d in zip(*found, strict=True))]
+            for query, found in enumerate(zip(indices, distances, strict=True))
+        ]
+        more = f"<p>queries: {queries:,}; k: {k:,}</p>" if queries > 10 or k > shown else ""
+        titles = ["query", *(f"nearest {n}" for n in range(1, shown + 1))]
+        return html_table(rows, titles) + more
+
+
+class TensorNeighbors(Protocol):
+    """The type of the ``Neighbors`` of torch tensors, for type checkers: its arrays are tensors on the queries' device."""
+
+    @property
+    def distances(self) -> torch.Tensor:
+        """Return (Q, k) float32 in [0, 1]."""
+        ...
+
+    @property
+    def indices(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
+
+    @property
+    def ssd(self) -> torch.Tensor:
+        """Return (Q, k) int64."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,7 +370,7 @@ class StopReason(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One image to sample: the prompt's number in the run, its text, and a seed in [0, 2^63)."""
+    """One image to sample: the prompt's number in the run, its text, and a seed below 2^53, or of the sampler's bits."""
 
     prompt_id: int
     prompt: str
@@ -358,3 +392,9 @@ class Images:
     def __len__(self) -> int:
         """Return the number of images."""
         return int(self.pixels.shape[0])
+
+    def __repr__(self) -> str:
+        """Return one line, without the pixels."""
+        shape = "x".join(map(str, getattr(self.pixels, "shape", ())))
+        broken = 0 if self.broken is None else int(self.broken.sum())
+        return f"Images({shape}, flagged={int(np.sum(self.flagged))}, broken={broken})"

@@ -18,6 +18,27 @@ void name_members(Clique& clique, const SparseGraph& graph) {
     for (int& v : clique.members) v = graph.names[static_cast<std::size_t>(v)];
 }
 
+// The pairs that find_cliques takes of a graph without a clique of three: always the smallest edge that is
+// left, in one pass. A search for each would take time quadratic in their number. `left` receives the vertices
+// that remain, which have no edge.
+std::vector<Clique> take_pairs(const SparseGraph& graph, std::vector<int>& left) {
+    std::vector<char> taken(static_cast<std::size_t>(graph.n()), 0);
+    std::vector<Clique> pairs;
+    left.clear();
+    for (int v = 0; v < graph.n(); ++v) {
+        if (taken[static_cast<std::size_t>(v)] != 0) continue;
+        const int* partner = std::upper_bound(graph.from(v), graph.to(v), v);
+        while (partner != graph.to(v) && taken[static_cast<std::size_t>(*partner)] != 0) ++partner;
+        if (partner == graph.to(v)) {
+            left.push_back(v);
+            continue;
+        }
+        taken[static_cast<std::size_t>(*partner)] = 1;
+        pairs.push_back({{v, *partner}, 2, 2, true, 0});
+    }
+    return pairs;
+}
+
 }  // namespace
 
 std::int64_t first_bad_edge(const EdgeList& edges) {
@@ -85,8 +106,16 @@ std::vector<Clique> find_cliques(const EdgeList& edges, int min_size, std::int64
             if (!std::binary_search(clique.members.begin(), clique.members.end(), v)) rest.push_back(v);
         }
         name_members(clique, graph);
+        const bool only_pairs_remain = clique.upper == 2;
         cliques.push_back(std::move(clique));
         graph = Inducer(graph).lists(rest);
+        if (only_pairs_remain) {
+            for (Clique& pair : take_pairs(graph, rest)) {
+                name_members(pair, graph);
+                cliques.push_back(std::move(pair));
+            }
+            graph = Inducer(graph).lists(rest);
+        }
     }
 }
 

@@ -23,6 +23,32 @@ void copy_all(const panels::Images& images, std::uint8_t* to, int threads) {
     });
 }
 
+// Each step is a bijection of the state and of the word: a change within eight bytes is always noticed, any
+// other unless 128 bits collide. It is no defence against an image that was made to collide.
+ImageDigest digest_image(const std::uint8_t* image, std::size_t bytes) {
+    ImageDigest digest{0x9E3779B97F4A7C15ULL, 0xC2B2AE3D27D4EB4FULL};
+    for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, image + at, std::min(sizeof word, bytes - at));
+        digest[0] = (digest[0] ^ word) * 0xFF51AFD7ED558CCDULL;
+        digest[0] ^= digest[0] >> 32;
+        digest[1] = (digest[1] ^ word) * 0xC4CEB9FE1A85EC53ULL;
+        digest[1] ^= digest[1] >> 29;
+    }
+    return digest;
+}
+
+std::vector<ImageDigest> digest_images(const panels::Images& images) {
+    const std::size_t bytes = panels::image_bytes(images);
+    std::vector<std::uint8_t> image(bytes);
+    std::vector<ImageDigest> digests(images.count);
+    for (std::size_t i = 0; i < images.count; ++i) {
+        panels::copy_image(images, i, image.data());
+        digests[i] = digest_image(image.data(), bytes);
+    }
+    return digests;
+}
+
 }  // namespace
 
 std::unique_ptr<Pyramid> Features::make_pyramid(const Shape& shape) const {
@@ -35,6 +61,7 @@ void Features::append(KernelTables kernels, const panels::Images& images, const 
                       std::uint8_t* copies) {
     const std::lock_guard lock(mutex_);
     std::unique_ptr<Pyramid> made;
+    std::vector<ImageDigest> digests;
     if (shape_) {
         check_shape(shape);
     } else if (bounds_applicable(shape)) {
@@ -44,9 +71,12 @@ void Features::append(KernelTables kernels, const panels::Images& images, const 
         pyramid->append(*kernels.bounds, images, shape, 0, images.count, threads, copies);
     } else if (copies != nullptr) {
         copy_all(images, copies, threads);
+    } else {
+        digests = digest_images(images);
     }
     if (made) pyramid_ = std::move(made);
     shape_ = shape;
+    keep(digests);
     size_ += images.count;
 }
 
@@ -56,6 +86,7 @@ void Features::append_read(KernelTables kernels, const panels::Images& images, c
     const std::lock_guard lock(mutex_);
     if (shape_) check_shape(shape);
     std::unique_ptr<Pyramid> made;
+    std::vector<ImageDigest> digests;
     if (!pyramid_ && bounds_applicable(shape)) made = make_pyramid(shape);
     Pyramid* pyramid = made ? made.get() : pyramid_.get();
     if (pyramid != nullptr) {
@@ -68,11 +99,19 @@ void Features::append_read(KernelTables kernels, const panels::Images& images, c
             check_interrupt();
             const std::uint8_t* data = image.data();
             constant.push_back(std::memcmp(data, data + shape.channels, bytes - shape.channels) == 0);
+            if (constant.back() == 0) digests.push_back(digest_image(data, bytes));
         }
     }
     if (made) pyramid_ = std::move(made);
     shape_ = shape;
+    keep(digests);
     size_ += static_cast<std::size_t>(std::count(constant.begin(), constant.end(), 0));
+}
+
+void Features::keep(const std::vector<ImageDigest>& digests) {
+    if (digests.empty()) return;
+    digests_.resize(size_);
+    digests_.insert(digests_.end(), digests.begin(), digests.end());
 }
 
 std::size_t Features::size() const {
@@ -103,7 +142,15 @@ std::size_t Features::first_mismatch(KernelTables kernels, const panels::Images&
     if (*std::max_element(indices.begin(), indices.end()) >= size_)
         throw ArgumentError("indices lead beyond the images that were seen");
     check_shape(shape);
-    if (!pyramid_) return indices.size();
+    if (!pyramid_) {
+        const std::vector<ImageDigest> now = digest_images(images);
+        for (std::size_t at = 0; at < now.size(); ++at) {
+            if (indices[at] >= digests_.size()) continue;
+            const std::optional<ImageDigest>& was = digests_[indices[at]];
+            if (was && *was != now[at]) return at;
+        }
+        return indices.size();
+    }
     Pyramid seen(shape);
     seen.append(*kernels.bounds, images, shape, 0, images.count, threads);
     return pyramid_->first_mismatch(seen, indices);

@@ -1,6 +1,7 @@
 // The features of a growing set of images.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,9 @@ struct Candidates {
     std::vector<std::int64_t> images;
 };
 
+// 128 bits of an image's bytes: what is kept of an image that has no sums and is not kept itself.
+using ImageDigest = std::array<std::uint64_t, 2>;
+
 // Block sums of images that arrive one after another, computed while each is in the cache. Safe from many
 // threads.
 class Features {
@@ -37,8 +41,7 @@ class Features {
     void append(KernelTables kernels, const panels::Images& images, const Shape& shape, int threads,
                 std::uint8_t* copies);
 
-    // Appends images that `read` writes to a buffer, none of which is kept: see Pyramid::append_read. Where
-    // no sums are kept the images are only counted.
+    // Appends images that `read` writes to a buffer, none of which is kept: see Pyramid::append_read.
     void append_read(KernelTables kernels, const panels::Images& images, const Shape& shape,
                      std::size_t count, int threads, const Pyramid::Read& read,
                      std::vector<std::uint8_t>& constant);
@@ -50,7 +53,8 @@ class Features {
     Candidates screen(KernelTables kernels, const Request& request) const;
 
     // Position of the first of `images` whose sums are not those that image indices[position] had, bit for
-    // bit; their number where there is none. Where no sums are kept, all count as equal.
+    // bit; their number where there is none. Where bounds are not applicable, digests of the bytes are
+    // compared instead; an image that was copied (append with `copies`) has none, and counts as equal.
     std::size_t first_mismatch(KernelTables kernels, const panels::Images& images, const Shape& shape,
                                const std::vector<std::size_t>& indices, int threads) const;
 
@@ -68,12 +72,17 @@ class Features {
     void check(const Shape& shape, std::size_t images) const;
 
     std::unique_ptr<Pyramid> make_pyramid(const Shape& shape) const;
+    // Keeps the digests of the images that are appended next, if there are any.
+    void keep(const std::vector<ImageDigest>& digests);
 
     const std::size_t expected_;
     mutable std::mutex mutex_;
     std::size_t size_ = 0;
     std::optional<Shape> shape_;  // of the first images
     std::unique_ptr<Pyramid> pyramid_;
+    // Without a pyramid: the digest of each image, none for those that were copied; it may be shorter than
+    // size_.
+    std::vector<std::optional<ImageDigest>> digests_;
 };
 
 }  // namespace memcore::graph

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from memcore.errors import RunError
+from memcore.system.units import count
 
 
 class Disagreement(TypedDict):
@@ -74,7 +75,7 @@ def agreement_lines(result: Agreement) -> list[str]:
     """Return the agreement in words, and each disagreement."""
     lines = [
         f"annotator {annotator}: {sum(counts.values())} of {result['items']} done, "
-        + ", ".join(f"{count} {label}" for label, count in counts.items())
+        + ", ".join(f"{number} {label}" for label, number in counts.items())
         for annotator, counts in result["annotators"].items()
     ]
     if not result["both"]:
@@ -83,8 +84,8 @@ def agreement_lines(result: Agreement) -> list[str]:
         "undefined (one and the same answer to all)" if result["kappa"] is None else f"{result['kappa']:.3f}"
     )
     lines.append(
-        f"{result['both']} items have two answers: {result['observed']:.1%} agree, Cohen's kappa {kappa}, "
-        f"{result['copies']} are copies to both"
+        f"{count(result['both'], 'item')} with two answers: {result['observed']:.1%} agree, Cohen's kappa {kappa}, "
+        f"{count(result['copies'], 'copy', 'copies')} to both"
     )
     for d in result["disagreements"]:
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class Gallery:
                 if stale.file == layout.MATCHES:
                     raise RunError(f"{run}/{stale.text}")
             raise RunError(
-                f"annotate shows findings with their nearest training images: memcore match {run} --training ... first"
+                "annotate shows findings with their nearest training images: "
+                f"memcore match {shlex.quote(str(run))} --training ... first"
             )
         ranked = _rank(self.run)
         if not ranked:

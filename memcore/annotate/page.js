@@ -171,7 +171,8 @@ function finish() {
   end.className = "end";
   const title = Object.assign(document.createElement("h1"), { textContent: "That was all of them" });
   const text = document.createElement("p");
-  text.textContent = `You said copy ${count("copy")} times, no copy ${count("no")} times and unsure ${count("unsure")} times. Z takes back the last answer.`;
+  const times = (label) => (count(label) === 1 ? "once" : `${count(label).toLocaleString("en")} times`);
+  text.textContent = `You said copy ${times("copy")}, no copy ${times("no")} and unsure ${times("unsure")}. Z takes back the last answer.`;
   end.append(title, text);
   stage.replaceChildren(end);
   stage.dataset.item = items.length;

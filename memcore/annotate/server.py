@@ -108,6 +108,11 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
             return HTMLResponse(_CLOSED, 403)
         return HTMLResponse(_static("page.html"))
 
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        """Answer every browser's question for an icon: there is none, and an error in its console would be noise."""
+        return Response(status_code=204)
+
     @app.get("/page.{kind}")
     def static(kind: str) -> Response:
         name = f"page.{kind}"

@@ -7,7 +7,9 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
-from memcore.engine.task import OnProgress
+from memcore.audit.journal import BUDGET_BYTES
+from memcore.audit.saving import Saver
+from memcore.engine.task import OnProgress, ignore_progress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.sampling.protocol import Sampler
@@ -39,15 +41,18 @@ class ShardContext:
 
     ``source`` is a sampler, or stored generations. ``threads`` are those of this worker, and ``watch`` is what
     it notices about its sampler. ``record`` is the shard's, which
-    ``run_shard`` reads from its checkpoint: rows and quarantine are added to it, and ``stages`` adds its seconds.
+    ``run_shard`` reads from its checkpoint: rows and quarantine are added to it, and ``stages`` adds its seconds. ``saver``,
+    which it makes too, writes what a kill would lose. ``journal_bytes`` are what images in flight may take on the disk.
     """
 
     folder: RunFolder
     source: Sampler | StoredPrompts
     threads: int | None = None
-    on_progress: OnProgress = lambda count: None
+    on_progress: OnProgress = ignore_progress
     watch: SamplerWatch = dataclasses.field(default_factory=SamplerWatch)
     record: ShardRecord = dataclasses.field(default_factory=ShardRecord)
+    journal_bytes: int = BUDGET_BYTES
+    saver: Saver = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Let the stages add to the record's seconds."""

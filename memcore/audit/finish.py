@@ -7,14 +7,15 @@ from typing import Any
 from memcore.audit.context import ShardContext
 from memcore.audit.in_flight import PromptInFlight
 from memcore.graphs.growing import GraphOutcome
+from memcore.runs import layout
 from memcore.runs.config import Config
 from memcore.runs.rows import CliqueRow, FindingRow, with_scores
 from memcore.runs.tables import images_array, pairs_array
 from memcore.types import Graph, PromptStatus, StopReason
 
 
-def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
-    """Write the members of the prompt's cliques as PNG, and add its row to the shard's record."""
+def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> int:
+    """Write the members of the prompt's cliques as PNG, add its row to the shard's record, and return its id."""
     with context.stages.timed("clique"):
         outcome = prompt.graphs.outcome(prompt.prompt_id)
     if context.config.keep == "findings":
@@ -23,6 +24,7 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> None:
                 pixels, seed = outcome.pixels(member), prompt.seeds[member]
                 prompt.written[seed] = context.folder.write_image(prompt.prompt_id, seed, pixels)
     context.record.rows.append(_make_row(context.config, prompt, outcome))
+    return prompt.prompt_id
 
 
 def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> FindingRow:
@@ -51,9 +53,11 @@ def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> 
         "size": found[0].size if found else 0,
         "mean_distance": first["mean_distance"] if first else None,
         "medoid_seed": first["medoid_seed"] if first else None,
+        "medoid_image": layout.image_name(prompt.prompt_id, first["medoid_seed"]) if first else None,
         "seeds": first["seeds"] if first else [],
         "proven": first["proven"] if first else outcome.upper < config.min_clique,
         "upper": first["upper"] if first else max(outcome.upper, config.min_clique - 1),
+        "largest": found[0].size if found else outcome.largest,
         "cliques": cliques,
         "stop": prompt.stop,
         "tile_bytes": pairs.tile_bytes if pairs is not None else None,
@@ -88,9 +92,11 @@ def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
         "size": 0,
         "mean_distance": None,
         "medoid_seed": None,
+        "medoid_image": None,
         "seeds": [],
         "proven": False,
         "upper": 0,
+        "largest": 0,
         "cliques": [],
         "stop": None,
         "tile_bytes": None,

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from memcore.graphs.growing import GraphSettings, GrowingGraphs
 from memcore.runs.config import Config
 from memcore.storage.digests import FileDigest
-from memcore.types import StopReason
+from memcore.types import Images, StopReason
 
+#: What a generation's entry in ``flags`` says: it is compared, it was replaced by a safety checker, it holds no picture.
+OK, FLAGGED, BROKEN = 0, 1, 3
 #: Images that memory is allocated for at first, of a prompt that will probably stop early.
 EXPECTED = 64
 
@@ -23,6 +25,8 @@ class PromptInFlight:
     """A prompt, the graphs that hold its own graph, and the seeds of its generations so far.
 
     ``written`` holds the digests of the images that are stored already, by seed.
+    ``flags`` has an entry for each generation that is in the graph: OK, FLAGGED or BROKEN. ``unkept`` are the indices of
+    those that are nowhere but in memory, in ranges, and ``seconds`` what sampling these took.
     """
 
     prompt_id: int
@@ -32,6 +36,19 @@ class PromptInFlight:
     stop: StopReason = StopReason.ALL
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     written: dict[int, FileDigest] = dataclasses.field(default_factory=dict)
+    flags: bytearray = dataclasses.field(default_factory=bytearray)
+    unkept: list[range] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def added(self, flags: NDArray[np.uint8], kept: NDArray[np.bool_] | None, seconds: float) -> None:
+        """Note that generations (N,) came into the graph, which of them are in the journal, and what the others took."""
+        first = len(self.flags)
+        if kept is None:
+            self.unkept.append(range(first, first + len(flags)))
+        else:
+            self.unkept += [range(i, i + 1) for i in (first + np.nonzero(~kept)[0]).tolist()]
+        self.flags += flags.tobytes()
+        self.seconds += seconds
 
 
 def graph_settings(config: Config, shape: tuple[int, int, int], threads: int | None) -> GraphSettings:
@@ -52,3 +69,11 @@ def graph_settings(config: Config, shape: tuple[int, int, int], threads: int | N
 def on_host(image: Any) -> NDArray[np.uint8]:
     """Return an array or a tensor as an array."""
     return np.asarray(image.cpu() if hasattr(image, "cpu") else image)
+
+
+def flags_of(images: Images) -> NDArray[np.uint8]:
+    """Return (N,) of OK, FLAGGED and BROKEN."""
+    flags = images.flagged.astype(np.uint8)
+    if images.broken is not None:
+        flags[images.broken] = BROKEN
+    return flags

@@ -6,19 +6,24 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from memcore.audit.source import stored_prompts
+from memcore import arrays
+from memcore.audit.journal import BUDGET_BYTES
+from memcore.audit.source import check_model, stored_prompts
 from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
 from memcore.engine.launchers import make_pool
 from memcore.engine.launchers.base import Resources
+from memcore.engine.launchers.local import check_program
+from memcore.engine.presence import Presence
 from memcore.engine.scheduler import run_here, run_pool
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, check_startable
 from memcore.runs.prompts import read_prompts
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, check_sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
+from memcore.system.progress import say
 
 
 def audit(
@@ -35,6 +40,7 @@ def audit(
     retry_failed: bool = False,
     launcher: str = "local",
     ray_address: str | None = None,
+    journal_bytes: int = BUDGET_BYTES,
 ) -> RunFolder:
     """Sample, graph and search every prompt that is not done yet, and return the run's folder.
 
@@ -43,25 +49,51 @@ def audit(
     ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU and to one
     on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were
     given up because they failed three times, ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs
-    the workers on the cluster at ``ray_address``, or on one that is started here.
+    the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
+    images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
 
-    Raises ConfigError (a changed configuration, with its difference), StoreError, WorkerError, RunError.
+    A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
+
+    Raises ConfigError (a changed configuration, with its difference), ArgumentValueError (``journal_bytes``), StoreError,
+    WorkerError, RunError.
     """
+    arrays.check_count(journal_bytes, "journal_bytes", 0)
     if config.source == "custom" and not config.sampler:
         if sampler is None or prompts is None:
             raise ConfigError(
                 "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
             )
+        check_sampler(sampler)
         job = AuditJob(
-            run, config, prompts, source=sampler, retry=retry, retry_failed=retry_failed, quiet=quiet
+            run,
+            config,
+            prompts,
+            source=sampler,
+            retry=retry,
+            retry_failed=retry_failed,
+            quiet=quiet,
+            journal_bytes=journal_bytes,
         )
-        with _locked(job, part):
-            return run_here(job, part=part, threads=threads)
+        with _locked(job, part) as presence:
+            return run_here(job, part=part, threads=threads, presence=presence)
+    if launcher == "local":
+        check_program()
     if not config.prompts and prompts is None:
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
     most = processors() if config.device == "cpu" else 1
-    job = AuditJob(run, config, named, retry=retry, retry_failed=retry_failed, quiet=quiet)
+    job = AuditJob(
+        run,
+        config,
+        named,
+        retry=retry,
+        retry_failed=retry_failed,
+        quiet=quiet,
+        journal_bytes=journal_bytes,
+    )
+    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
+        check_model(config.model)
+    say(f"loading {config.model or config.sampler}", quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)
@@ -83,6 +115,8 @@ def filter_stored(
     ray_address: str | None = None,
 ) -> RunFolder:
     """Graph and search stored generations, as ``audit`` does sampled ones; ``StoredPrompts`` says in which layouts."""
+    if launcher == "local":
+        check_program()
     stored = stored_prompts(config)
     total = sum(stored.count(i) for i in range(len(stored.prompts)))
     job = AuditJob(
@@ -95,17 +129,17 @@ def filter_stored(
 
 def _launch(job: AuditJob, launcher: str, resources: Resources, workers: int, part: Part | None) -> RunFolder:
     """Start workers, which do the shards that are not done yet."""
-    with _locked(job, part):
-        return run_pool(job, make_pool(launcher, job.work, resources), workers, part)
+    with _locked(job, part) as presence:
+        return run_pool(job, make_pool(launcher, job.work, resources), workers, part, presence)
 
 
 @contextlib.contextmanager
-def _locked(job: AuditJob, part: Part | None) -> Iterator[None]:
+def _locked(job: AuditJob, part: Part | None) -> Iterator[Presence]:
     """Hold the run's lock; unless the run is interrupted, remove what killed workers left at its end."""
     check_startable(job.start.storage)
-    with job.start.storage.lock(part):
+    with job.start.storage.lock(part) as lock:
         try:
-            yield
+            yield Presence(lock)
         finally:
             job.close()
         engine.tidy(job.start.storage)

@@ -3,87 +3,154 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from memcore import arrays
 from memcore.audit.context import ShardContext
-from memcore.audit.in_flight import PromptInFlight, graph_settings, on_host
+from memcore.audit.failures import Failures
+from memcore.audit.in_flight import PromptInFlight, flags_of, graph_settings, on_host
+from memcore.audit.resumed import SampledPart, take_or_sample
 from memcore.errors import SamplerError
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
 from memcore.graphs.growing_host import HostGrowingGraphs
 from memcore.graphs.start import start_graphs
 from memcore.sampling.batches import RequestBatch, interleave
 from memcore.sampling.protocol import Sampler
-from memcore.sampling.sample import sample_batch
 from memcore.sampling.screen import Screened, screen_prompts
 from memcore.sampling.seeds import sampler_seed_bits
-from memcore.system.credentials import redact
+from memcore.sampling.watch import copy_images
 from memcore.types import Images, StopReason
 
 
 def sample_prompts(context: ShardContext, sampler: Sampler, todo: Sequence[int]) -> Iterator[PromptInFlight]:
     """Yield each prompt when its generations are complete. Batches mix prompts, so that they stay full."""
-    config, names = context.config, context.folder.prompts
+    names, spared = context.folder.prompts, context.config.generations
     screened = _screen(context, sampler, todo)
-    settings = graph_settings(config, sampler.image_shape, context.threads)
+    settings = graph_settings(context.config, sampler.image_shape, context.threads)
     wanted = []
     for prompt_id in todo:
         if prompt_id in screened and screened[prompt_id].out:
-            context.on_progress(config.generations)
+            context.on_progress(spared=spared)
             yield _screened_out(prompt_id, names[prompt_id], screened[prompt_id], settings)
         else:
             wanted.append(prompt_id)
-    in_flight: dict[int, PromptInFlight] = {}
-    graphs: GrowingGraphs | None = None  # made once it is known which device the sampler's images are on
-    failed: set[int] = set()
-    batches = interleave(
-        ((i, names[i]) for i in wanted),
-        config.make_budget(),
-        config.batch_size,
-        run_seed=config.seed,
-        seed_bits=sampler_seed_bits(sampler),
-    )
-    while (batch := batches.next_batch()) is not None:
-        for part, images in sample_batch(sampler, batch, context.stages.timed):
-            if isinstance(images, SamplerError):
-                run = part.runs[0]
-                failed.add(run.prompt_id)
-                context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(images)))
-                continue
-            first_of_run = graphs is None and 0 in todo
-            if graphs is None:
-                graphs = start_graphs(settings, images)
-            runs = _begin(in_flight, graphs, part, screened)
-            for note in context.watch.look(sampler, part, images, first=first_of_run):
-                context.quarantine(*note)
-            with context.stages.timed("graph"):
-                graphs.extend(images, runs)
-            if config.keep == "all":
-                _write_images(context, part, images, in_flight)
-            del images
-        context.on_progress(len(batch))
-        for prompt_id in failed:
-            batches.drop(prompt_id)
-            context.watch.drop(prompt_id)
-            if in_flight.pop(prompt_id, None) is not None and graphs is not None:
-                graphs.drop(prompt_id)
+    yield from _Sampling(context, sampler, settings, wanted, screened, first=0 in todo).prompts()
+
+
+class _Sampling:
+    """The sampling of a shard's prompts. ``first``: of the whole run."""
+
+    def __init__(
+        self,
+        context: ShardContext,
+        sampler: Sampler,
+        settings: GraphSettings,
+        wanted: Sequence[int],
+        screened: Mapping[int, Screened],
+        *,
+        first: bool,
+    ) -> None:
+        config, names = context.config, context.folder.prompts
+        self._context = context
+        self._sampler = sampler
+        self._settings = settings
+        self._screened = screened
+        self._first = first
+        self._failures = Failures(context, sampler)
+        self._in_flight = context.saver.in_flight
+        self._graphs: GrowingGraphs | None = None  # made once the device of the sampler's images is known
+        self._batches = interleave(
+            ((i, names[i]) for i in wanted),
+            config.make_budget(),
+            config.batch_size,
+            run_seed=config.seed,
+            seed_bits=sampler_seed_bits(sampler),
+        )
+
+    def prompts(self) -> Iterator[PromptInFlight]:
+        """Yield each prompt when its generations are complete."""
+        context = self._context
+        journal = context.saver.journal
+        assert journal is not None
+        while (batch := self._batches.next_batch()) is not None:
+            begun = start = time.monotonic()
+            # no name may keep images while the next ones are made
+            for part in take_or_sample(journal, self._sampler, batch, context.stages.timed):
+                if isinstance(part.images, SamplerError):
+                    self._fail(part.batch, part.images)
+                else:
+                    self._add(part, part.images, time.monotonic() - start)
+                    start = time.monotonic()
+                del part
+            seconds = time.monotonic() - begun
+            self._failures.check()
+            yield from self._decide()
+            context.saver.save_if_due(ahead=seconds)
+        self._failures.check(at_end=True)
+
+    def _fail(self, part: RequestBatch, error: SamplerError) -> None:
+        """Leave out a prompt that the sampler refuses."""
+        run = part.runs[0]
+        self._failures.add(run, error)
+        self._batches.drop(run.prompt_id)
+        self._context.watch.drop(run.prompt_id)
+        prompt = self._in_flight.pop(run.prompt_id, None)
+        made = 0 if prompt is None else len(prompt.seeds)
+        self._context.on_progress(spared=self._context.config.generations - made)
+        if prompt is not None and self._graphs is not None:
+            self._graphs.drop(run.prompt_id)
+
+    def _add(self, part: SampledPart, images: Images, seconds: float) -> None:
+        """Add images to the graphs of their prompts; those that were not kept were made in ``seconds``."""
+        context, batch, kept = self._context, part.batch, part.kept
+        fresh = int((~kept).sum())
+        if fresh:
+            self._failures.succeeded(batch)
+        first_of_run = self._graphs is None and self._first
+        if self._graphs is None:
+            self._graphs = start_graphs(self._settings, images)
+            context.saver.device = str(images.pixels.device) if arrays.is_torch(images.pixels) else ""
+        runs = _begin(self._in_flight, self._graphs, batch, self._screened)
+        if context.watch.asks_again(len(batch), first=first_of_run):
+            images = copy_images(images)  # the sampler may write over its answer when it is asked again
+        for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
+            context.quarantine(*note)
+        with context.stages.timed("graph"):
+            self._graphs.extend(images, runs)
+        if context.config.keep == "all":
+            _write_images(context, part, images, self._in_flight)
+        flags = flags_of(images)
+        for prompt_id, start, count in runs:
+            rows = slice(start, start + count)
+            known = kept[rows] if fresh < len(batch) else None
+            made = count if known is None else count - int(known.sum())
+            self._in_flight[prompt_id].added(flags[rows], known, seconds * made / max(1, fresh))
+        context.on_progress(fresh, kept=len(batch) - fresh)
+
+    def _decide(self) -> Iterator[PromptInFlight]:
+        """Yield the prompts that get no more images."""
+        graphs, context = self._graphs, self._context
         if graphs is None:
-            continue
-        due = batches.awaiting_decision()
+            return
+        due = self._batches.awaiting_decision()
         bounds = graphs.bounds(due)  # one transfer for all of them, when the first answer is read
         for prompt_id in due:
             with context.stages.timed("clique"):
-                stop = batches.decide(prompt_id, functools.partial(bounds, prompt_id))
-            if stop is not None:
-                in_flight[prompt_id].stop = stop
-                context.on_progress(config.generations - len(in_flight[prompt_id].seeds))
-                notes, nothing = context.watch.end(prompt_id)
-                for note in notes:
-                    context.quarantine(*note)
-                prompt = in_flight.pop(prompt_id)
-                if not nothing:  # else it has failed: the entry in the quarantine says why
-                    yield prompt
-                del prompt  # its images are the memory of a run
-                graphs.drop(prompt_id)
+                stop = self._batches.decide(prompt_id, functools.partial(bounds, prompt_id))
+            if stop is None:
+                continue
+            prompt = self._in_flight[prompt_id]
+            prompt.stop = stop
+            context.on_progress(spared=context.config.generations - len(prompt.seeds))
+            notes, nothing = context.watch.end(prompt_id)
+            for note in notes:
+                context.quarantine(*note)
+            if not nothing:  # else it has failed: the entry in the quarantine says why
+                yield prompt
+            del prompt  # its images are the memory of a run
+            self._in_flight.pop(prompt_id, None)
+            graphs.drop(prompt_id)
 
 
 def _screen(context: ShardContext, sampler: Sampler, todo: Sequence[int]) -> dict[int, Screened]:
@@ -134,9 +201,11 @@ def _begin(
 
 
 def _write_images(
-    context: ShardContext, batch: RequestBatch, images: Images, in_flight: Mapping[int, PromptInFlight]
+    context: ShardContext, part: SampledPart, images: Images, in_flight: Mapping[int, PromptInFlight]
 ) -> None:
-    """Write every image of a batch."""
-    for request, image in zip(batch, images.pixels, strict=True):
-        digest = context.folder.write_image(request.prompt_id, request.seed, on_host(image))
+    """Write every image of a batch but those that were kept: they were written before that."""
+    for request, image in zip(part.batch, images.pixels, strict=True):
+        digest = part.files.get((request.prompt_id, request.seed))
+        if digest is None:
+            digest = context.folder.write_image(request.prompt_id, request.seed, on_host(image))
         in_flight[request.prompt_id].written[request.seed] = digest

@@ -1,19 +1,20 @@
 """Do one shard: sample or read its prompts, graph and search them, and write them. A pure function of its arguments.
 
 Called twice it writes the same bytes twice; killed at any moment it leaves a shard that is not done, and maybe a
-checkpoint of its finished prompts.
+checkpoint of its finished prompts and a journal of images of the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from typing import Any
 
 from memcore.audit.context import ShardContext
 from memcore.audit.finish import failed_row, finish_prompt
+from memcore.audit.journal import ImageJournal
 from memcore.audit.sampled import sample_prompts
+from memcore.audit.saving import Saver
 from memcore.audit.stored import read_prompts
 from memcore.engine.task import CHECKPOINT_SECONDS
 from memcore.errors import StoreError
@@ -28,36 +29,39 @@ def run_shard(
 ) -> dict[str, Any]:
     """Do one shard of the context's run and write it.
 
-    The context's ``on_progress`` gets the number of generations done or, where a prompt stopped early, spared. What
-    cannot be sampled or read is quarantined with a reason. Finished prompts are written to the shard's checkpoint from time
-    to time, and when the shard is interrupted or fails, so that the next worker resumes there. Returns counts:
-    prompts, generated, findings, failed.
+    The context's ``on_progress`` gets the generations that were made, those that an earlier try had made, and those that
+    are spared, since a prompt stopped early or failed. What cannot be sampled or read is quarantined with a reason.
+    Finished prompts are written to the shard's checkpoint every ``checkpoint_seconds``, and when the shard is interrupted or
+    fails; images of the others to its journal. The next worker resumes there. Returns counts: prompts, generated, findings,
+    failed.
     """
-    record = context.folder.read_partial(shard)
+    folder, record = context.folder, context.folder.read_partial(shard)
     context = dataclasses.replace(context, record=record)
+    context.saver = saver = Saver(folder, shard, record, checkpoint_seconds)
     resumed = record.generated
-    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
-    todo = [i for i in shard.prompt_ids if i not in finished]
+    todo = [i for i in shard.prompt_ids if i not in saver.finished()]
     if isinstance(context.source, StoredPrompts):
-        context.on_progress(resumed)
+        context.on_progress(kept=resumed)
         prompts = read_prompts(context, context.source, todo)
     else:
-        context.on_progress(context.config.generations * len(finished))
+        expected = context.config.generations * (len(shard.prompt_ids) - len(todo))
+        context.on_progress(kept=resumed, spared=expected - resumed)
+        shape = context.source.image_shape
+        saver.journal = ImageJournal(folder, shard, todo, shape, context.journal_bytes)
         prompts = sample_prompts(context, context.source, todo)
-    saved = time.monotonic()
     try:
         # map: no name may keep a prompt alive when the next one is begun, since its images are the memory of a run
-        for _ in map(functools.partial(finish_prompt, context), prompts):
-            if time.monotonic() - saved >= checkpoint_seconds:
-                _checkpoint(context.folder, shard, record)
-                saved = time.monotonic()
+        for prompt_id in map(functools.partial(finish_prompt, context), prompts):
+            saver.on_finished(prompt_id)
     except StoreError:
         raise
     except BaseException:
-        _checkpoint(context.folder, shard, record)
+        saver.save()
         raise
-    complete(context.folder, shard, record, "empty")
-    context.folder.write_shard(shard, record)
+    complete(folder, shard, record, "empty")
+    folder.write_shard(shard, record)
+    if saver.journal is not None:
+        saver.journal.remove()
     return {
         "prompts": len(record.rows),
         "generated": record.generated - resumed,
@@ -86,18 +90,3 @@ def complete(folder: RunFolder, shard: Shard, record: ShardRecord, reason: str) 
     record.rows.extend(failed_row(i, folder.prompts[i], reasons.get(i, reason)) for i in sorted(missing))
     record.rows.sort(key=lambda row: int(row["prompt_id"]))
     record.quarantine.sort(key=lambda q: -1 if q["prompt_id"] is None else q["prompt_id"])
-
-
-def _failed(record: ShardRecord) -> set[int]:
-    """Return the prompts that the sampler refused: their rows are made when the shard is complete."""
-    return {
-        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
-    }
-
-
-def _checkpoint(folder: RunFolder, shard: Shard, record: ShardRecord) -> None:
-    """Write the finished prompts and their entries of the quarantine; the other prompts are done again."""
-    finished = {int(row["prompt_id"]) for row in record.rows} | _failed(record)
-    if finished:
-        quarantine = [q for q in record.quarantine if q["prompt_id"] in finished or q["prompt_id"] is None]
-        folder.write_partial(shard, dataclasses.replace(record, quarantine=quarantine))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,12 +13,15 @@ from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sampling.named import find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, check_sampler
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
+from memcore.system.places import where
 
 Source: TypeAlias = Sampler | StoredPrompts
+#: What the hub takes for a name: an owner and a model, or a model alone.
+_HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 
 
 def make_source(config: Config, threads: int | None = None) -> Source:
@@ -45,9 +49,36 @@ def make_source(config: Config, threads: int | None = None) -> Source:
     return made
 
 
+def check_model(model: str) -> None:
+    """Refuse a model that is not there before anything is loaded. A name on the hub is only known there.
+
+    Raises ConfigError.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise ConfigError(
+                f"model={model} cannot be loaded as a diffusers pipeline: it has no model_index.json"
+            )
+    elif path.exists():
+        raise ConfigError(
+            f"model={model} is a file: give the folder of a diffusers pipeline, or its name on the hub"
+        )
+    elif not _HUB_NAME.fullmatch(model):
+        raise ConfigError(
+            f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub "
+            "(owner/name)"
+        )
+
+
 def stored_prompts(config: Config, threads: int | None = None) -> StoredPrompts:
     """Return what a configuration with ``source = "stored"`` reads; ``threads`` decode."""
-    return StoredPrompts(Path(config.images), background=config.background_colour(), threads=threads or 1)
+    return StoredPrompts(
+        Path(config.images),
+        background=config.background_colour(),
+        resize=config.resized(),
+        threads=threads or 1,
+    )
 
 
 def describe_source(source: Source, config: Config | None = None) -> Identity:
@@ -56,6 +87,7 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
     Of the options that ``config`` makes a sampler with, both have the values of those that it declares public; of the
     others the description has the names.
     """
+    check_sampler(source)
     described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
     if holds_hidden(source.fingerprint):
         raise ConfigError(

@@ -24,7 +24,7 @@ def read_prompts(
             for entry in broken:
                 context.quarantine(prompt_id, entry["source"], entry["reason"], entry["detail"])
             prompt.seeds.extend(seeds)
-            context.on_progress(len(seeds) + len(broken))
+            context.on_progress(len(seeds), spared=len(broken))
         try:
             if prompt.seeds:
                 with context.stages.timed("graph"):

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memcore.audit.context import ShardContext
+from memcore.audit.journal import BUDGET_BYTES
 from memcore.audit.shard import give_up_shard, run_shard
 from memcore.audit.source import Source, describe_source, make_source
 from memcore.engine.scheduler import list_pending
-from memcore.engine.task import Counts, Identity, OnProgress
+from memcore.engine.task import Counts, Identity, OnProgress, Progressed
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, RunStart, shard_size
 from memcore.runs.reading import quarantine_table
@@ -19,13 +20,21 @@ from memcore.system.progress import Progress
 
 
 class AuditWork:
-    """The work of an audit's workers. ``source`` is given where a program passes its own sampler."""
+    """The work of an audit's workers.
 
-    def __init__(self, config: Config, source: Source | None = None) -> None:
+    ``source`` is given where a program passes its own sampler; ``journal_bytes`` are what a worker's images in flight may
+    take on the disk.
+    """
+
+    def __init__(
+        self, config: Config, source: Source | None = None, journal_bytes: int = BUDGET_BYTES
+    ) -> None:
         self._config = config
         self._source = source
+        self._journal_bytes = journal_bytes
         self._threads: int | None = None
-        self._watch = SamplerWatch()
+        # of several workers each would say it: the command's answer counts these prompts
+        self._watch = SamplerWatch(untold=() if source is not None else ("long-prompt",))
 
     def prepare(self, threads: int | None) -> Identity:
         """Make the source that the configuration names."""
@@ -37,7 +46,14 @@ class AuditWork:
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
         assert self._source is not None
-        context = ShardContext(folder, self._source, self._threads, on_progress, self._watch)
+        context = ShardContext(
+            folder,
+            self._source,
+            self._threads,
+            on_progress,
+            self._watch,
+            journal_bytes=self._journal_bytes,
+        )
         done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
         prompts, failed = int(done["prompts"]), int(done["failed"])
         return Counts(prompts, failed, _last_error(folder.storage, task) if failed == prompts else "")
@@ -65,6 +81,7 @@ class AuditJob:
         retry: bool = False,
         retry_failed: bool = False,
         quiet: bool = False,
+        journal_bytes: int = BUDGET_BYTES,
     ) -> None:
         """Open the run if it exists, and read the prompts.
 
@@ -72,7 +89,7 @@ class AuditJob:
         ``retry_failed`` the prompts that failed in others.
         """
         self.start = RunStart(run, config, prompts)
-        self.work = AuditWork(config, source)
+        self.work = AuditWork(config, source, journal_bytes)
         self._config = config
         self._total = total
         self._retry = retry
@@ -105,10 +122,11 @@ class AuditJob:
         """Remove a shard's files, so that it is done again."""
         folder.forget(folder.shard(task))
 
-    def on_progress(self, count: int) -> None:
-        """Show that ``count`` more images are done or spared."""
+    def on_progress(self, progressed: Progressed) -> None:
+        """Show the images that were made or spared."""
         if self._progress is not None:
-            self._progress.advance(count)
+            done, kept, spared = progressed
+            self._progress.advance(done, kept=kept, spared=spared)
 
     def close(self) -> None:
         """Close the progress display."""
@@ -127,12 +145,12 @@ class AuditJob:
         return max(1, len(list_pending(self, run, part)) + again)
 
     def _make_progress(self, folder: RunFolder) -> Progress:
-        each = folder.config.generations
-        whole = self._total if self._total is not None else each * len(folder.prompts)
-        # a prompt that stopped early counts in full: what it spared is not to be done
-        done = sum(
-            int(m["generated"]) if self._total is not None else each * int(m["prompts"])
-            for m in folder.manifests()
-        )
-        label = f"audit {folder.place.rstrip('/').rpartition('/')[2]}"
+        manifests = folder.manifests()
+        done = sum(int(m["generated"]) for m in manifests)
+        whole = self._total
+        if whole is None:  # of a finished shard, what it spared is not to be done
+            finished = sum(int(m["prompts"]) for m in manifests)
+            whole = done + folder.config.generations * (len(folder.prompts) - finished)
+        command = "audit" if self._total is None else "filter"
+        label = f"{command} {folder.place.rstrip('/').rpartition('/')[2]}"
         return Progress(whole, label, done=done, quiet=self._quiet)

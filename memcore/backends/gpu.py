@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore._install import install_command
 from memcore.errors import ArgumentValueError, DeviceError, MissingExtraError
 from memcore.types import Channels
 
@@ -22,7 +23,7 @@ def available() -> tuple[bool, str]:
     """Return whether CUDA tensors can be compared here, and on which device, or why not."""
     for package in ("torch", "triton"):
         if importlib.util.find_spec(package) is None:
-            return False, f"{package} is not installed: pip install 'memcore-audit[gpu]'"
+            return False, f"{package} is not installed: {install_command('gpu')}"
     import torch
 
     if not torch.cuda.is_available():

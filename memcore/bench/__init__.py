@@ -28,7 +28,7 @@ def run_all(
     ``quick`` uses small inputs and takes about a minute. ``isa`` measures that instruction set instead of the strongest,
     ``parts`` some of ``PARTS``. A part whose answer is wrong is not timed: it gives one row with ``refused`` set and
     the reason in ``note``, and the other parts are still measured. ``progress`` is called with a line for each row,
-    since the whole takes minutes. Raises IsaError and ArgumentValueError.
+    since the whole takes minutes. Quick results have no targets. Raises IsaError and ArgumentValueError.
     """
     from memcore import isa as instruction_sets
     from memcore.bench import clique, dense, graph, knn, machine, stored
@@ -50,7 +50,12 @@ def run_all(
         with one_thread():
             for part in wanted:
                 results += collect(part, _reported(runs[part](quick), progress))
-    return results
+    return without_targets(results) if quick else results
+
+
+def without_targets(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results without a verdict: targets are stated for the sizes of a run that is not quick."""
+    return [{**result, "target": None, "holds": None} for result in results]
 
 
 def _reported(rows: Iterable[Any], progress: Callable[[str], object] | None) -> Iterator[Any]:

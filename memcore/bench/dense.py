@@ -29,9 +29,10 @@ from memcore.bench.timing import (
     require_equal,
 )
 from memcore.system.cpus import processors
+from memcore.types import Output
 
 #: (images, output, threads) -> (N, N): what is timed; a test passes a wrong one.
-Kernel = Callable[[NDArray[np.uint8], str, int], Any]
+Kernel = Callable[[NDArray[np.uint8], Output, int], Any]
 
 GRID = (4, 4)
 KIND = "12 duplicates"
@@ -45,9 +46,9 @@ TARGETS = {
 }
 
 
-def memcore_kernel(images: NDArray[np.uint8], output: str, threads: int) -> Any:
+def memcore_kernel(images: NDArray[np.uint8], output: Output, threads: int) -> Any:
     """Call the public function, as a user does."""
-    return memcore.pairwise_tiled_l2(images, grid=GRID, output=output, threads=threads)  # type: ignore[arg-type]
+    return memcore.pairwise_tiled_l2(images, grid=GRID, output=output, threads=threads)
 
 
 def tile_shape(images: NDArray[np.uint8]) -> tuple[int, int]:

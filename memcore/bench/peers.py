@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore._install import install_command
 from memcore.backends import reference
 from memcore.errors import MissingExtraError
 
@@ -46,7 +47,7 @@ def missing(module: str) -> str | None:
     top = module.partition(".")[0]
     if importlib.util.find_spec(top) is not None:
         return None
-    return f"{DISTRIBUTIONS[top]} is not installed: pip install 'memcore-audit[bench]'"
+    return f"{DISTRIBUTIONS[top]} is not installed: {install_command('bench')}"
 
 
 def load(module: str, purpose: str = "memcore bench") -> Any:

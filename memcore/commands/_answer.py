@@ -26,7 +26,10 @@ class Answer:
 
 
 class Command(Protocol):
-    """The interface of a module of ``memcore.commands``. ``run`` returns an exit code if it has printed its output."""
+    """The interface of a module of ``memcore.commands``. ``run`` returns an exit code if it has printed its output.
+
+    A module may also have EXAMPLES, command lines that end its help.
+    """
 
     NAME: str
     HELP: str

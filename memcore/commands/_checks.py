@@ -8,6 +8,7 @@ from typing import Any
 
 from memcore.commands._answer import DONE, INCOMPLETE
 from memcore.errors import ConfigError
+from memcore.system.colours import parse_colour
 
 
 def check_positive(arguments: argparse.Namespace, *names: str) -> None:
@@ -42,33 +43,15 @@ def read_part(text: str | None) -> tuple[int, int] | None:
     return k, n
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Return height and width of HxW.
-
-    >>> read_size("512x256")
-    (512, 256)
-    """
-    if text is None:
-        return None
-    try:
-        height, width = (int(v) for v in text.lower().split("x"))
-    except ValueError:
-        raise ConfigError(f"resize must look like 512x512 (height x width), got {text!r}") from None
-    return height, width
-
-
 def read_colour(text: str | None) -> tuple[int, int, int] | None:
-    """Return red, green and blue of R,G,B.
+    """Return red, green and blue of #rrggbb or R,G,B.
 
-    >>> read_colour("255,0,0")
-    (255, 0, 0)
+    >>> read_colour("255,0,0"), read_colour("#ff0000")
+    ((255, 0, 0), (255, 0, 0))
     """
     if text is None:
         return None
     try:
-        r, g, b = (int(v) for v in text.split(","))
-    except ValueError:
-        raise ConfigError(f"background must look like 255,255,255, got {text!r}") from None
-    if not all(0 <= v <= 255 for v in (r, g, b)):
-        raise ConfigError(f"background must be three numbers from 0 to 255, got {text!r}")
-    return r, g, b
+        return parse_colour(text)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

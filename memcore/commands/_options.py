@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,41 @@ from memcore.errors import ConfigError
 from memcore.runs.options import Declared, Use
 
 if TYPE_CHECKING:
+    from memcore.images.resize import Resize
     from memcore.runs.config import Config
     from memcore.runs.folder import RunFolder
 
 SOURCE_HELP = "a folder of images, a .tar, .parquet, .npy or .npz file, or a folder of one of these"
+
+
+#: The groups of a configuration's options in ``--help``: title, what they decide, and their names.
+GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "what makes the images",
+        "A model or a sampler, and what it is given; or stored images.",
+        (
+            *("model", "variant", "revision", "scheduler", "sampler", "sampler_options", "prompts", "steps"),
+            *("guidance_scale", "height", "width", "dtype", "device", "batch_size", "seed"),
+            *("images", "resize", "resize_method", "resize_fit", "background"),
+        ),
+    ),
+    (
+        "how many images a prompt gets",
+        "A fixed number, or as many as it takes to decide.",
+        ("generations", "budget", "copy_rate", "miss_rate"),
+    ),
+    (
+        "a screen before sampling",
+        "A score from one denoising step, by which prompts may be left out.",
+        ("screen", "screen_threshold", "screen_seeds", "screen_guidance"),
+    ),
+    (
+        "what is a finding",
+        "Which images are nearly the same, and how many of them make a finding.",
+        ("threshold", "grid", "min_clique", "node_limit"),
+    ),
+    ("what is stored", "Files of the run.", ("keep", "edges_up_to", "shard_prompts")),
+)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +56,10 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add --workers, --threads and --quiet of a command that starts workers."""
-    parser.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
-    parser.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    group = parser.add_argument_group("workers", "They change how long a run takes, and no finding.")
+    group.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
+    group.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
+    group.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 def add_allow_incomplete(parser: argparse.ArgumentParser) -> None:
@@ -41,28 +75,31 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say where the workers are and which part of the run they do."""
     from memcore.engine import launchers
 
-    parser.add_argument(
+    group = parser.add_argument_group(
+        "launcher and parts", "Where the workers are, and what of the run is done."
+    )
+    group.add_argument(
         "--launcher",
         choices=launchers.names(),
         default="local",
         help=f"{launchers.describe()} (default: %(default)s)",
     )
-    parser.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
-    parser.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
-    parser.add_argument(
+    group.add_argument("--ray-address", help="a Ray cluster (default: one is started on this machine)")
+    group.add_argument("--tasks", type=int, help="tasks of the SLURM array, each of which does one part")
+    group.add_argument(
         "--sbatch",
         action="append",
         default=[],
         metavar="OPTION",
         help="an option of sbatch, e.g. --sbatch=--time=8:0:0; may be repeated",
     )
-    parser.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
-    parser.add_argument(
+    group.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    group.add_argument(
         "--retry",
         action="store_true",
         help="do the shards again that failed three times and were quarantined",
     )
-    parser.add_argument(
+    group.add_argument(
         "--retry-failed",
         action="store_true",
         help="do the prompts again that failed; all others stay as they are",
@@ -86,6 +123,39 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--captions", type=Path, help="of arrays: a text file, one line an image")
 
 
+def add_resize(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how training images of other sizes, or transparent ones, are made comparable."""
+    from memcore.images.resize import FITS, METHODS
+
+    parser.add_argument(
+        "--resize", metavar="HxW", help="resize every image to these pixels (default: none is resized)"
+    )
+    parser.add_argument(
+        "--resize-method",
+        choices=METHODS,
+        default="lanczos",
+        help="one of Pillow's methods (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resize-fit",
+        choices=FITS,
+        default="crop",
+        help="what happens to the aspect (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help="colour under transparent images, as 255,255,255 or #ffffff (default: they are refused)",
+    )
+
+
+def read_resize(arguments: argparse.Namespace) -> Resize | None:
+    """Return the resize that the flags of ``add_resize`` describe."""
+    from memcore.images.resize import Resize
+
+    return Resize.parse(arguments.resize, arguments.resize_method, arguments.resize_fit)
+
+
 def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     """Add --distance, with the metrics that training images can be compared by."""
     from memcore.matching.metric import METRICS
@@ -105,13 +175,23 @@ def open_described(arguments: argparse.Namespace) -> Any:
 
 
 def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
-    """Add a flag for each option of a run's configuration that means something for ``use``."""
-    group = parser.add_argument_group(
-        "configuration", "What decides the findings. The names are those of the TOML file."
+    """Add a flag for each option of a run's configuration that means something for ``use``, in groups."""
+    parser.add_argument(
+        "--config", type=Path, help="TOML file with the names of the flags of the configuration; flags win"
     )
-    group.add_argument("--config", type=Path, help="TOML file with the same names as these flags; flags win")
-    for field in _fields(use):
-        _add_field(group, field)
+    fields = {field.name: field for field in _fields(use)}
+    named = {name for _, _, names in GROUPS for name in names}
+    others = (
+        "others",
+        "What belongs to none of these groups.",
+        tuple(name for name in fields if name not in named),
+    )
+    for title, about, names in (*GROUPS, others):
+        own = [fields[name] for name in fields if name in names]
+        if own:
+            group = parser.add_argument_group(f"configuration: {title}", about)
+            for field in own:
+                _add_field(group, field)
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:
@@ -143,6 +223,22 @@ def open_existing(arguments: argparse.Namespace) -> RunFolder | None:
     return RunFolder.open_storage(storage) if storage.exists(layout.RUN) else None
 
 
+def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use) -> None:
+    """Say which names of a configuration file mean nothing here: one file may serve ``audit`` and ``filter``."""
+    from memcore.runs.config import Config
+    from memcore.runs.options import declared
+
+    names = {name.replace("-", "_") for name in told}
+    uses = {field.name: field.option.use for field in declared(Config).values()}
+    idle = sorted(name for name in names if uses.get(name) not in (use, "both", None))
+    if idle:
+        what = "stored images, of which all are read" if use == "stored" else "images that are sampled"
+        print(
+            f"memcore: {', '.join(idle)} in {arguments.config} {'means' if len(idle) == 1 else 'mean'} nothing for {what}",
+            file=sys.stderr,
+        )
+
+
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping, read_toml
@@ -153,7 +249,9 @@ def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFol
         for name in ("sampler", "sampler_options"):  # never taken from a run's folder, which others may write
             values.pop(name)
     if arguments.config:
-        values.update(read_toml(arguments.config))
+        told = read_toml(arguments.config)
+        values.update(told)
+        _tell_idle(arguments, told, use)
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
     values |= {name: value for name, value in flags.items() if value is not None}
     if existing is not None and values.get("source") == "custom" and not values.get("sampler"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -40,7 +42,10 @@ def run(arguments: argparse.Namespace) -> Answer | int:
     from memcore.annotate.server import serve
 
     show = _show_json if arguments.json else _show_links
-    serve(arguments.run, port=arguments.port, top=arguments.top, ready=show)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how this command ends
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(arguments.run, port=arguments.port, top=arguments.top, ready=show)
+    print("The page is closed; all answers that it called saved are saved.", file=sys.stderr)
     return DONE
 
 

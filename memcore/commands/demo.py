@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import check_positive
+from memcore.commands._checks import check_positive, verdict_code
 from memcore.commands.evaluate import evaluation_lines
 
 NAME = "demo"
@@ -24,11 +24,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--generations", type=int, default=64, help="images a prompt (default: %(default)s)")
     _options.add_workers(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Audit, match, evaluate and report."""
     from memcore.demo import demo
+    from memcore.runs.completeness import not_decided_lines
 
     check_positive(arguments, "workers", "threads", "generations")
     result = demo(
@@ -39,4 +41,6 @@ def run(arguments: argparse.Namespace) -> Answer:
         threads=arguments.threads,
         quiet=arguments.quiet,
     )
-    return Answer(result, [*evaluation_lines(result["evaluation"]), f"report: {result['report']}"])
+    gaps = result["not_decided"]
+    lines = [*evaluation_lines(result["evaluation"]), f"report: {result['report']}", *not_decided_lines(gaps)]
+    return Answer(result, lines, verdict_code(arguments, gaps))

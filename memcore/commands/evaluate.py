@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memcore.commands._answer import Answer
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.evaluation.result import Evaluation
@@ -70,7 +71,7 @@ def _shares(result: Evaluation) -> list[str]:
     share = stage["precision"]
     left = f", {undecided} not decided" if undecided else ""
     lines = [
-        f"{stage['tp']} of {stage['tp'] + stage['fp']} findings {answer}{left}: share "
+        f"{stage['tp']:,} of {count(stage['tp'] + stage['fp'], 'finding')} {answer}{left}: share "
         f"{'none' if share['value'] is None else format(share['value'], '.3f')} "
         f"[{share['low']:.3f}, {share['high']:.3f}]",
         f"no recall follows from this: {why}",

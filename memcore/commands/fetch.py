@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from memcore.commands._answer import Answer
+from memcore.system.units import count
 
 NAME = "fetch"
 HELP = "copy a run from an object store into a folder"
@@ -24,5 +25,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.runs.fetch import fetch
 
     result = fetch(arguments.run, arguments.folder)
-    line = f"{result['copied']} files copied to {result['folder']}, {result['present']} were there"
+    line = (
+        f"{count(result['copied'], 'file')} copied to {result['folder']}, {result['present']:,} already there"
+    )
     return Answer(result, [line])

@@ -11,6 +11,10 @@ from memcore.commands._checks import check_positive
 from memcore.commands._submit import submitted
 from memcore.commands.audit import RUN_HELP, answer_about, run_options
 
+EXAMPLES = (
+    "memcore filter RUN --images generations/",
+    "memcore filter RUN --images generations.npy --threshold 0.1 --min-clique 5",
+)
 NAME = "filter"
 HELP = "audit stored generations instead of a model"
 

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
-from memcore.commands._checks import check_positive, verdict_code
+from memcore.commands._checks import check_positive, read_colour, verdict_code
+from memcore.errors import ConfigError
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.runs.rows import MatchRow
 
+EXAMPLES = (
+    "memcore match RUN --training train/",
+    "memcore match RUN --index INDEX --distance tiled_l2 --delta 0.1",
+)
 NAME = "match"
 HELP = "compare the findings with a training set"
 
@@ -25,6 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     against.add_argument("--training", type=Path, help="folder of images, .npy or .npz that fits into memory")
     against.add_argument("--index", type=Path, help="folder that memcore index has written")
     parser.add_argument(
+        "--source",
+        type=Path,
+        action="append",
+        default=[],
+        help="where a source of the index is now, if it is no longer where it was indexed; may be repeated",
+    )
+    parser.add_argument(
         "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
     )
     _options.add_distance(parser, default="l2")
@@ -32,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--neighbors", type=int, default=5, help="nearest training images to list (default: %(default)s)"
     )
     parser.add_argument(
-        "--adaptive", action="store_true", help="the adaptive distance too, for small images (50 neighbours)"
+        "--adaptive",
+        action="store_true",
+        help="write the adaptive distance too, for small images (50 neighbours); it does not change the verdict",
     )
     parser.add_argument(
         "--copies",
@@ -41,12 +56,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how often each training image stands in the training set: .npy, one number an image in their order, or "
         ".parquet with a column copies; without it the eidetic k is that of the distinct images given",
     )
+    _options.add_resize(parser)
     _options.add_threads(parser)
     _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Write the run's matches."""
+    from memcore.images.resize import describe_resize
     from memcore.matching.match_run import match_run
     from memcore.matching.metric import metric_label
     from memcore.runs.completeness import judge, not_decided_lines
@@ -55,16 +72,21 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.sources.coverage import coverage_line
 
     check_positive(arguments, "threads", "neighbors")
+    if arguments.source and arguments.index is None:
+        raise ConfigError("source says where the data of an index is: give it with --index")
     rows = match_run(
         arguments.run,
         arguments.training,
         index=arguments.index,
+        sources=arguments.source,
         delta=arguments.delta,
         metric=arguments.distance,
         neighbors=arguments.neighbors,
         adaptive=arguments.adaptive,
         threads=arguments.threads,
         copies=arguments.copies,
+        resize=_options.read_resize(arguments),
+        background=read_colour(arguments.background),
     )
     extracted = sum(bool(row["extracted"]) for row in rows)
     folder = RunFolder.open(arguments.run)
@@ -80,17 +102,30 @@ def run(arguments: argparse.Namespace) -> Answer:
         "eidetic_counts": "training set" if match.get("copies") is not None else "distinct images given",
         "not_decided": gaps,
         "coverage": match.get("coverage"),
+        "resize": match.get("resize"),
     }
     near = f"{metric_label(arguments.distance)} at most {arguments.delta:g}"
     lines = [
-        f"{extracted} of {len(rows)} findings are copies of a training image "
-        f"({near}, {compared:,} training images compared)",
+        f"{extracted:,} of {count(len(rows), 'finding')} {'is a copy' if extracted == 1 else 'are copies'} of a training "
+        f"image ({near}, {count(compared, 'training image')} compared)",
         *_eidetic_lines(rows, match.get("copies") is not None),
+        *(_adaptive_lines(rows, metric_label(arguments.distance)) if arguments.adaptive else []),
         *not_decided_lines(gaps),
     ]
+    if resize := match.get("resize"):
+        lines.append(f"training images resized to {describe_resize(resize)}")
     if (coverage := match.get("coverage")) is not None:
         lines.append(f"training images: {coverage_line(coverage)}")
     return Answer(result, lines, verdict_code(arguments, gaps))
+
+
+def _adaptive_lines(rows: Sequence[MatchRow], metric: str) -> list[str]:
+    """Return how many findings the adaptive distance would call copies, and that it decides nothing."""
+    near = sum(row["adaptive"] is not None and row["adaptive"] <= 1 for row in rows)
+    return [
+        f"adaptive distance at most 1, the paper's limit: {near} of {len(rows)} findings (column adaptive; the verdict is "
+        f"by {metric} alone)"
+    ]
 
 
 def _eidetic_lines(rows: Sequence[MatchRow], counted: bool) -> list[str]:

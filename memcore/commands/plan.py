@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from memcore.commands._answer import Answer
 from memcore.errors import ConfigError
-from memcore.system.units import format_bytes, format_hours, format_seconds
+from memcore.system.units import count, format_bytes, format_hours, format_seconds
 
 if TYPE_CHECKING:
     from memcore.audit.estimate import Plan
@@ -39,10 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
-    from memcore.audit.source import stored_prompts
+    from memcore.audit.source import check_model, stored_prompts
     from memcore.runs.config import from_mapping, read_toml
     from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
+    from memcore.system.progress import say
 
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")
@@ -58,6 +59,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         if not config.prompts:
             raise ConfigError("prompts is missing: a text file with one prompt a line")
         prompts = list(read_prompts(Path(config.prompts)))
+        if not prompts:
+            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
+        if config.source == "diffusers":
+            check_model(config.model)
+        say(f"loading {config.model or config.sampler}", quiet=False)
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,
@@ -84,9 +90,9 @@ def _measured_lines(plan: Plan) -> list[str]:
     low, high = format_seconds(m["image_low"]), format_seconds(m["image_high"])
     graph = f"a prompt's distances and cliques {format_seconds(m['graph'])}"
     lines = [
-        f"measured with one worker on this machine, {m['images']} images of {height}x{width}x{channels}:",
+        f"measured with one worker on this machine, {count(m['images'], 'image')} of {height}x{width}x{channels}:",
         f"  an image {format_seconds(m['image'])} ({low} to {high}){decoder}",
-        f"  {graph} (measured with {m['graph_images']} images)",
+        f"  {graph} (measured with {count(m['graph_images'], 'image')})",
         f"  loading {format_seconds(m['load'])}, an image as PNG {format_seconds(m['png'])} and {m['png_bytes']:,} bytes",
     ]
     if m["screen"] is not None:
@@ -102,15 +108,15 @@ def _budget_lines(plan: Plan) -> list[str]:
         low, high = format_hours(budget["worker_hours_low"]), format_hours(budget["worker_hours_high"])
         lines += [
             "",
-            f"{name}{mark}: {plan['prompts']:,} prompts, {budget['images']:,} images{saved}",
+            f"{name}{mark}: {count(plan['prompts'], 'prompt')}, {count(budget['images'], 'image')}{saved}",
             f"  work of one worker {format_hours(budget['worker_hours'])} ({low} to {high})",
-            f"  {budget['files']:,} files, {format_bytes(budget['bytes'])}",
+            f"  {count(budget['files'], 'file')}, {format_bytes(budget['bytes'])}",
         ]
         for launcher, way in budget["launchers"].items():
             cost = "" if way["cost"] is None else f", cost {way['cost']:,.2f}"
-            machines = f"{way['machines']} machine{'s' * (way['machines'] != 1)}"
+            machines = count(way["machines"], "machine")
             hours = format_hours(way["hours"])
-            lines.append(f"  {launcher:5} {machines}, {way['workers']} workers: {hours}{cost}")
+            lines.append(f"  {launcher:5} {machines}, {count(way['workers'], 'worker')}: {hours}{cost}")
     return lines
 
 

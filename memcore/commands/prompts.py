@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from memcore.commands import _options
 from memcore.commands._answer import Answer
+from memcore.commands._checks import verdict_code
 from memcore.errors import ConfigError
+from memcore.system.units import count
 
 if TYPE_CHECKING:
     from memcore.duplicates.most_duplicated import PromptsRecord
+    from memcore.runs.completeness import Gap
+
+    Grouped: TypeAlias = tuple[PromptsRecord, list[Gap]]
 
 NAME = "prompts"
 HELP = "list the captions of the most-duplicated training images"
@@ -47,6 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--min-count", type=int, default=2, help="least copies of a prompt (default: %(default)s)"
     )
     _options.add_threads(parser)
+    _options.add_allow_incomplete(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -55,51 +62,58 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise ConfigError("give either index, or embeddings with source")
     if arguments.engine == "faiss" and arguments.embeddings is None:
         raise ConfigError("engine faiss needs embeddings: images have an exact search of their own")
+    from memcore.runs.completeness import incomplete_lines
     from memcore.sources.coverage import coverage_line
 
     options: dict[str, Any] = {"top": arguments.top, "min_count": arguments.min_count}
     if arguments.threshold is not None:
         options["threshold"] = arguments.threshold
     grouped = _by_images if arguments.index is not None else _by_embeddings
-    result = grouped(arguments, options)
+    result, missing = grouped(arguments, options)
+    prompts, groups, largest = result["prompts"], result["groups"], result["largest"]
     lines = [
-        f"{result['prompts']} prompts of {result['groups']} groups of duplicates; the largest has "
-        f"{result['largest']} images"
+        f"{count(prompts, 'prompt')} of {count(groups, 'group')} of duplicates; the largest has {count(largest, 'image')}"
     ]
     if result["without_caption"] or result["repeated_captions"]:
         lines.append(
-            f"left out: {result['without_caption']} groups without a caption, "
-            f"{result['repeated_captions']} captions that another group has"
+            f"left out: {count(result['without_caption'], 'group')} without a caption, "
+            f"{count(result['repeated_captions'], 'caption')} that another group has"
         )
     coverage = result.get("coverage")
     if coverage is not None:
         lines.append(f"training images: {coverage_line(coverage)}")
-    return Answer(result, lines)
+    gaps = [gap.as_dict() for gap in missing]
+    lines.extend(incomplete_lines(gaps))
+    return Answer({**result, "incomplete": gaps}, lines, verdict_code(arguments, gaps))
 
 
-def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
+def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Grouped:
     from memcore.duplicates.most_duplicated import prompts_from_index
     from memcore.index import Index
+    from memcore.runs.completeness import caption_gaps, index_gaps
 
     index = Index.open(arguments.index)
     result = prompts_from_index(
         index, arguments.out, metric=arguments.distance, threads=arguments.threads, **options
     )
-    result["coverage"] = index.coverage()
-    return result
+    result["coverage"] = coverage = index.coverage()
+    reasons = Counter(row["reason"] for row in index.quarantine())
+    return result, [*index_gaps(coverage, reasons, index.image_shape), *caption_gaps(coverage, reasons)]
 
 
-def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> PromptsRecord:
-    import numpy as np
-
+def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> Grouped:
+    from memcore.duplicates.embeddings import EmbeddingsFile
     from memcore.duplicates.most_duplicated import prompts_from_embeddings
+    from memcore.runs.completeness import caption_gaps
 
     if arguments.source is None:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
-    try:
-        embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"embeddings={arguments.embeddings} cannot be read: {error}") from None
-    return prompts_from_embeddings(
-        embeddings, _options.open_described(arguments), arguments.out, engine=arguments.engine, **options
+    result = prompts_from_embeddings(
+        EmbeddingsFile(arguments.embeddings),
+        _options.open_described(arguments),
+        arguments.out,
+        engine=arguments.engine,
+        **options,
     )
+    # an image that cannot be read is grouped all the same: its embedding was given
+    return result, caption_gaps(result.get("coverage"), {})

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.duplicates.groups import Components
-from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MissingExtraError
+from memcore.sources.npy_file import fill
+from memcore.system.plain_files import open_plain
 
 #: Rows that are multiplied with all later ones at a time.
 _BLOCK = 4096
@@ -17,18 +23,81 @@ _BLOCK = 4096
 Engine = Literal["exact", "faiss"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 
-Embeddings: TypeAlias = NDArray[np.floating[Any]]
 _Rows: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 #: Pairs (earlier row, later row) that may be near, and what gives either side's unit vectors.
 _Near: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], _Rows, _Rows]
 
 
-def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exact") -> NDArray[np.int64]:
-    """Return the smallest row of each row's group, (N,) int64, for ``embeddings`` (N, D), a float array or memory map.
+class EmbeddingsFile:
+    """An .npy file (N, D) of which rows are read when they are needed. It is not mapped: it may be cut meanwhile.
 
-    Rows are duplicates if their cosine is at least ``threshold``. float32 products, with a margin for their rounding, rule
-    out most pairs; a float64 sum decides the others. With ``engine`` "faiss" the products are those of faiss's flat index,
-    which holds all rows as float32; margin and decision are the same, and so are the groups.
+    Raises ConfigError if it is not one, or changes while it is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with open_plain(path) as file:
+                version = np.lib.format.read_magic(file)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                self.shape, fortran, self.dtype = read(file)
+                self._offset = file.tell()
+                self._state = _state(os.fstat(file.fileno()))
+        except Exception as error:  # NumPy parses a header as Python, which raises many kinds
+            raise self._wrong(f"it cannot be read ({type(error).__name__}: {error})") from None
+        self.ndim = len(self.shape)
+        if self.dtype.hasobject or (fortran and self.ndim > 1):
+            raise self._wrong("it must hold numbers, row by row")
+        if self._state[0] != self._offset + self.dtype.itemsize * math.prod(self.shape):
+            raise self._wrong(
+                f"it has {self._state[0]} bytes, which is not what its header says: {self.shape}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return some rows, in the order in which they are given."""
+        size = self.dtype.itemsize * int(self.shape[1])
+        out = np.empty((len(rows), size), np.uint8)
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(rows) != 1) + 1, [len(rows)]])
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                for first, last in itertools.pairwise(starts.tolist()):
+                    if first == last:
+                        continue
+                    file.seek(self._offset + int(rows[first]) * size)
+                    if fill(file, out[first:last]) < (last - first) * size:
+                        raise self._wrong("it was cut while it was read")
+                if _state(os.fstat(file.fileno())) != self._state:
+                    raise self._wrong("it was changed while it was read")
+        except OSError as error:
+            raise self._wrong(f"it cannot be read ({error})") from None
+        return out.view(self.dtype)
+
+    def _wrong(self, what: str) -> ConfigError:
+        return ConfigError(f"embeddings={self._path}: {what}")
+
+
+def _state(about: os.stat_result) -> tuple[int, int, int]:
+    return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+Embeddings: TypeAlias = "NDArray[np.floating[Any]] | EmbeddingsFile"
+
+
+def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exact") -> NDArray[np.int64]:
+    """Return the smallest row of each row's group, (N,) int64.
+
+    ``embeddings`` (N, D) is a float array, a memory map or an ``EmbeddingsFile``. Rows are duplicates if their cosine is at
+    least ``threshold``. float32 products, with a margin for their rounding, rule out most pairs; a float64 sum decides the
+    others. With ``engine`` "faiss" the products are those of faiss's flat index, which holds all rows as float32; margin and
+    decision are the same, and so are the groups.
 
     Raises ArgumentTypeError, ArgumentValueError (a row of zeros or with NaN), MissingExtraError without faiss.
 
@@ -40,7 +109,7 @@ def group_embeddings(embeddings: Any, threshold: float, *, engine: Engine = "exa
         raise ArgumentTypeError(
             "embeddings must not be masked, since the mask would be ignored; leave the masked rows out"
         )
-    if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f":
+    if not isinstance(embeddings, np.ndarray | EmbeddingsFile) or embeddings.dtype.kind != "f":
         raise ArgumentTypeError(f"embeddings must be a float array (N, D), got {type(embeddings).__name__}")
     if embeddings.ndim != 2 or 0 in embeddings.shape:
         raise ArgumentValueError(f"embeddings must have the shape (N, D), got {embeddings.shape}")

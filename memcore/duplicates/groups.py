@@ -89,7 +89,7 @@ def group_images(
         for start in range(0, shard.images, _BLOCK):
             inside = slice(start, min(start + _BLOCK, shard.images))
             first, n = shard.start + start, inside.stop - start
-            coarse, fine = (np.ascontiguousarray(level[inside]) for level in (shard.coarse, shard.fine))
+            coarse, fine = (level.slice(inside.start, inside.stop) for level in (shard.coarse, shard.fine))
 
             def load(i: NDArray[np.int64], first: int = first) -> NDArray[np.uint8]:
                 return index.fetch(first + i)

@@ -6,8 +6,10 @@ Source: Carlini et al. 2023, section 4.1: the captions of the 350,000 most-dupli
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypeAlias, TypedDict, cast
 
@@ -30,7 +32,8 @@ from memcore.system.atomic_files import write_atomic
 TOP = 350_000
 #: Default thresholds: tiled l2 (or l2) of images, and the cosine of embeddings.
 IMAGE_THRESHOLD, COSINE = 0.05, 0.95
-_AHEAD = 4096
+#: Images of groups whose captions or names are read at a time.
+_AHEAD = 1 << 18
 Texts: TypeAlias = Callable[[Sequence[int]], Sequence[str | None]]
 
 
@@ -133,19 +136,50 @@ class _Ranking:
         starts = np.searchsorted(self.labels[self._members], self.leaders)
         self._starts = dict(zip(self.leaders.tolist(), starts.tolist(), strict=True))
 
+    def members(self, leader: int) -> NDArray[np.int64]:
+        """Return the rows of a group, in order."""
+        start = self._starts[leader]
+        return self._members[start : start + self.counts[leader]]
+
     def captioned(self, captions: Texts) -> Iterator[tuple[int, str | None, int]]:
-        """Yield (leader, caption, its row) of each group: the first caption of its members that is not empty."""
-        ranked = self.leaders[np.argsort(-self.counts[self.leaders], kind="stable")]
-        for at in range(0, len(ranked), _AHEAD):
-            some = ranked[at : at + _AHEAD].tolist()
-            for leader, caption in zip(some, captions(some), strict=True):
-                if (caption or "").strip():
-                    yield leader, caption, leader
-                    continue
-                start = self._starts[leader]
-                own = self._members[start : start + self.counts[leader]].tolist()
-                said = ((c, r) for r, c in zip(own, captions(own), strict=True) if (c or "").strip())
-                yield leader, *next(said, (None, leader))
+        """Yield (leader, caption, its first row) of each group: the most frequent caption of its images that is not blank.
+
+        Of equally frequent ones it is that of the smaller row.
+        """
+        ranked = self.leaders[np.argsort(-self.counts[self.leaders], kind="stable")].tolist()
+        for some in _batches(ranked, self.counts):
+            rows = np.concatenate([self.members(leader) for leader in some]).tolist()
+            said = iter(zip(rows, captions(rows), strict=True))
+            for leader in some:
+                yield leader, *_most_frequent(itertools.islice(said, int(self.counts[leader])), leader)
+
+
+def _batches(leaders: Sequence[int], counts: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Yield groups together that have about ``_AHEAD`` images, so that texts are read for many at a time."""
+    some: list[int] = []
+    images = 0
+    for leader in leaders:
+        some.append(leader)
+        images += int(counts[leader])
+        if images >= _AHEAD:
+            yield some
+            some, images = [], 0
+    if some:
+        yield some
+
+
+def _most_frequent(said: Iterable[tuple[int, str | None]], leader: int) -> tuple[str | None, int]:
+    """Return the most frequent caption that is not blank, and the first row with it; (None, leader) where there is none."""
+    first: dict[str, int] = {}
+    times: Counter[str] = Counter()
+    for row, caption in said:
+        if caption is not None and caption.strip():
+            first.setdefault(caption, row)
+            times[caption] += 1
+    if not times:
+        return None, leader
+    caption = max(times, key=lambda c: (times[c], -first[c]))
+    return caption, first[caption]
 
 
 def _write(
@@ -157,12 +191,12 @@ def _write(
     min_count: int,
     about: Mapping[str, object],
 ) -> PromptsRecord:
-    """Write one caption of each group, the largest groups first, each caption once."""
+    """Write the most frequent caption of each group, the largest groups first, each caption once, and the groups' images."""
     if top < 1 or min_count < 1:
         raise ConfigError(f"top and min-count must be at least 1, got {top} and {min_count}")
     groups = _Ranking(labels, min_count)
     prompts: dict[str, int] = {}
-    sizes: list[int] = []
+    leaders: list[int] = []
     silent = repeated = 0
     for leader, caption, row in groups.captioned(captions):
         if caption is None:
@@ -171,7 +205,7 @@ def _write(
             repeated += 1
         else:
             prompts[caption] = row
-            sizes.append(int(groups.counts[leader]))
+            leaders.append(leader)
         if len(prompts) == top:
             break
     if not prompts:
@@ -190,7 +224,19 @@ def _write(
     result = cast(PromptsRecord, {**counted, **about})
     rows = list(prompts.values())
     table = columns.ranked(
-        {"prompt": list(prompts), "count": sizes, "training_index": rows, "training_name": names(rows)}
+        {
+            "prompt": list(prompts),
+            "count": groups.counts[leaders].tolist(),
+            "training_index": rows,
+            "training_name": names(rows),
+        },
+        [groups.members(leader) for leader in leaders],
+        [names(some) for some in _member_rows(groups, leaders)],
     )
     write_atomic(out, columns.to_bytes(table.replace_schema_metadata({"memcore": json.dumps(result)})))
     return result
+
+
+def _member_rows(groups: _Ranking, leaders: Sequence[int]) -> Iterator[list[int]]:
+    for some in _batches(leaders, groups.counts):
+        yield np.concatenate([groups.members(leader) for leader in some]).tolist()

@@ -6,6 +6,7 @@ from typing import Generic
 
 from memcore.engine.task import Counts, F, Job, finished
 from memcore.errors import WorkerError
+from memcore.system.units import count
 
 #: Tasks that must have failed before a job is ended; a job of fewer gives them up and is finished.
 TASKS = 3
@@ -21,8 +22,8 @@ class CircuitBreaker(Generic[F]):
     """Counts failures in a row, for one command: a task that succeeds starts the count again.
 
     Tasks that raise or whose workers die end the job at any time. Tasks that end without an error but with nothing except
-    refused items do so only while nothing has succeeded: a sampler may refuse many prompts side by side for good reasons,
-    and says by TransientError that it cannot answer at all.
+    refused items do so only while nothing has succeeded: a sampler may refuse many prompts side by side for good reasons.
+    Whether it is the prompts' fault then is found out by the worker, which raises TransientError if it is not.
     """
 
     def __init__(self, job: Job[F], folder: F) -> None:
@@ -32,6 +33,7 @@ class CircuitBreaker(Generic[F]):
         self._tries = 0
         self._refused = 0
         self._succeeded = False
+        self._nothing_but_refused: list[str] = []
 
     def on_failure(self, task: str, text: str) -> None:
         """Count a failed try at a task; ``text`` is its traceback. Raises WorkerError if the job is to end."""
@@ -44,9 +46,16 @@ class CircuitBreaker(Generic[F]):
             self._succeeded = True
             self._failing.clear()
             self._tries = self._refused = 0
-        elif not self._succeeded:
+            return
+        self._nothing_but_refused.append(task)
+        if not self._succeeded:
             self._refused += counts.failed
             self._count(task, counts.error)
+
+    def on_outage(self) -> None:
+        """Have tasks done again of which nothing succeeded: a worker that had just begun could not tell why."""
+        for task in self._nothing_but_refused:
+            self._job.forget(self._folder, task)
 
     def _count(self, task: str, cause: str) -> None:
         self._failing[task] = None
@@ -59,11 +68,11 @@ class CircuitBreaker(Generic[F]):
             if tried in done:
                 # it holds nothing but failures, which the next command may spare it
                 self._job.forget(self._folder, tried)
-        count, nouns, place = len(self._failing), f"{self._job.noun}s", self._folder.storage.place
+        failed, place = len(self._failing), self._folder.storage.place
         what = (
-            f"{count} {nouns} failed one after the other, so {place} is left as it was before them"
+            f"{count(failed, self._job.noun)} failed one after the other, so {place} is left as it was before them"
             if self._succeeded
-            else f"not one of {count} {nouns} could be done, so {place} is left as it was"
+            else f"not one of {count(failed, self._job.noun)} could be done, so {place} is left as it was"
         )
         raise WorkerError(
             f"{what}. The last error: {cause}\nFix it, and give the same command again: it resumes the run"

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from memcore.engine.circuit_breaker import CircuitBreaker
 from memcore.engine.launchers.base import Event, Pool
-from memcore.engine.task import CHECKPOINT_SECONDS, Counts, F, Identity, Job, select_pending
+from memcore.engine.presence import Presence
+from memcore.engine.task import CHECKPOINT_SECONDS, Counts, F, Identity, Job, Progressed, select_pending
 from memcore.engine.worker import Kind, classify
 from memcore.errors import ConfigError, OutageError, StoreError, WorkerError
 from memcore.storage.base import Part
@@ -36,20 +37,26 @@ def list_pending(job: Job[F], folder: F, part: Part | None = None) -> list[str]:
     return select_pending(folder.storage, select_part(job.tasks(folder), part))
 
 
-def run_here(job: Job[F], *, part: Part | None = None, threads: int | None = None) -> F:
-    """Do the job's tasks one after the other in this process, and return its folder."""
+def run_here(
+    job: Job[F], *, part: Part | None = None, threads: int | None = None, presence: Presence | None = None
+) -> F:
+    """Do the job's tasks one after the other in this process, and return its folder; ``presence`` is told of it."""
     work = job.work
     folder = job.open(work.prepare(threads))
     breaker = CircuitBreaker(job, folder)
     for task in list_pending(job, folder, part):
         for attempt in range(1, ATTEMPTS + 1):
+            tried = _Try(job, task, presence)
             try:
-                counts = work.run(folder, task, job.on_progress, _interval(attempt))
+                counts = work.run(folder, task, tried.on_progress, _interval(attempt))
             except Exception as error:
                 kind, text = classify(error)
                 if kind == "usage":
                     raise
+                if kind == "outage":
+                    breaker.on_outage()
                 stop_for(kind, text)
+                job.on_progress(tried.total.taken_back())
                 breaker.on_failure(task, text)
                 if attempt == ATTEMPTS:
                     job.give_up(folder, task, "error", text)
@@ -59,8 +66,27 @@ def run_here(job: Job[F], *, part: Part | None = None, threads: int | None = Non
     return folder
 
 
-def run_pool(job: Job[F], pool: Pool[F], workers: int, part: Part | None = None) -> F:
+class _Try(Generic[F]):
+    """The progress of a try at a task in this process."""
+
+    def __init__(self, job: Job[F], task: str, presence: Presence | None) -> None:
+        self.total = Progressed()
+        self._job, self._task, self._presence = job, task, presence
+
+    def on_progress(self, done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+        progressed = Progressed(done, kept, spared)
+        self.total = self.total.plus(progressed)
+        self._job.on_progress(progressed)
+        if self._presence is not None:
+            self._presence.update({self._task: self.total.done + self.total.kept}, done)
+
+
+def run_pool(
+    job: Job[F], pool: Pool[F], workers: int, part: Part | None = None, presence: Presence | None = None
+) -> F:
     """Start ``workers``, open the folder with the identity of the first one that is ready, and have all tasks done.
+
+    ``presence`` is told who is at work on what.
 
     A worker that dies is replaced. A task that fails, or whose worker dies, is tried again, three times in all; then it
     is given up with its traceback, and the others continue. ConfigError, StoreError and WorkerError end the job: wrong use,
@@ -68,7 +94,7 @@ def run_pool(job: Job[F], pool: Pool[F], workers: int, part: Part | None = None)
     a sampler that does not answer (TransientError).
     """
     try:
-        return _Schedule(job, pool, part).run(workers)
+        return _Schedule(job, pool, part, presence).run(workers)
     finally:
         pool.close()
 
@@ -89,8 +115,9 @@ def stop_for(kind: Kind, text: str) -> None:
 
 
 class _Schedule(Generic[F]):
-    def __init__(self, job: Job[F], pool: Pool[F], part: Part | None) -> None:
+    def __init__(self, job: Job[F], pool: Pool[F], part: Part | None, presence: Presence | None) -> None:
         self.job = job
+        self.presence = presence
         self.pool = pool
         self.part = part
         self.folder: F | None = None
@@ -99,8 +126,8 @@ class _Schedule(Generic[F]):
         self.pending: deque[str] = deque()
         self.attempts: dict[str, int] = {}
         self.busy: dict[int, str] = {}
-        #: Units of progress that each worker reported of the task that it is at.
-        self.progress: dict[int, int] = {}
+        #: What each worker reported of the task that it is at.
+        self.progress: dict[int, Progressed] = {}
         self.ready: list[int] = []
         self.starting = 0
         self.early_deaths = 0
@@ -109,8 +136,9 @@ class _Schedule(Generic[F]):
         for _ in range(workers):
             self._start()
         while True:
-            for event in self.pool.events():
-                self._on_event(event)
+            done = sum(self._on_event(event) for event in self.pool.events())
+            if self.presence is not None:
+                self.presence.update({task: self._made(worker) for worker, task in self.busy.items()}, done)
             if self.folder is None:
                 if not self.starting:
                     self._start()
@@ -132,15 +160,23 @@ class _Schedule(Generic[F]):
         task = self.pending.popleft()
         attempt = self.attempts.get(task, 0) + 1
         self.attempts[task] = attempt
-        self.busy[worker], self.progress[worker] = task, 0
+        self.busy[worker], self.progress[worker] = task, Progressed()
         self.pool.assign(worker, folder, task, _interval(attempt))
 
-    def _on_event(self, event: Event) -> None:
+    def _made(self, worker: int) -> int:
+        """Return the units of a worker's task that are done."""
+        progress = self.progress[worker]
+        return progress.done + progress.kept
+
+    def _on_event(self, event: Event) -> int:
+        """Act on an event, and return how many units were done since the last one of its worker."""
         if event.kind == "ready":
             self._on_ready(event.worker, event.value)
         elif event.kind == "progress":
-            self.progress[event.worker] = self.progress.get(event.worker, 0) + event.value
-            self.job.on_progress(event.value)
+            progressed: Progressed = event.value
+            self.progress[event.worker] = self.progress.get(event.worker, Progressed()).plus(progressed)
+            self.job.on_progress(progressed)
+            return progressed.done
         elif event.kind == "done":
             self._on_done(event.worker, event.value)
         elif event.kind == "failed":
@@ -149,7 +185,10 @@ class _Schedule(Generic[F]):
         elif event.kind == "died":
             self._on_death(event.worker, str(event.value))
         else:
+            if event.kind == "outage" and self.breaker is not None:
+                self.breaker.on_outage()
             stop_for(event.kind, str(event.value))
+        return 0
 
     def _on_ready(self, worker: int, identity: Identity) -> None:
         self.starting -= 1
@@ -186,7 +225,7 @@ class _Schedule(Generic[F]):
         assert self.folder is not None
         assert self.breaker is not None
         task = self.busy.pop(worker)
-        self.job.on_progress(-self.progress.pop(worker))
+        self.job.on_progress(self.progress.pop(worker).taken_back())
         self.breaker.on_failure(task, text)
         if self.attempts[task] < ATTEMPTS:
             self.pending.append(task)  # last, so that one bad task does not hold up the others

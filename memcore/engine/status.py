@@ -16,7 +16,7 @@ RECENT = 64
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """A job's progress.
+    """A job's progress. ``checkpointed`` counts the unfinished tasks of which something is kept.
 
     ``busy_seconds`` is the time in which at least one of the last 64 tasks was at work, so that pauses between two commands
     do not count; ``recent`` are the manifests of these. ``silent_seconds`` is the time since the last task was finished,
@@ -54,13 +54,15 @@ def status(
     """Return how far a job of ``tasks`` tasks is; its manifests are read unless they are given."""
     if manifests is None:
         manifests = [read_manifest(storage, task) for task in finished(storage)]
-    timed = sorted((m for m in manifests if "finished" in m), key=lambda m: float(m["finished"]))
+    timed = sorted(
+        (m for m in manifests if "started" in m and "finished" in m), key=lambda m: float(m["finished"])
+    )
     recent = timed[-RECENT:]
     return Status(
         tasks=tasks,
         done=len(manifests),
         given_up=sum(bool(m.get("given_up")) for m in manifests),
-        checkpointed=len(set(storage.names(CHECKPOINTS))),
+        checkpointed=len({name.partition(".")[0] for name in storage.names(CHECKPOINTS)}),
         busy_seconds=_busy_seconds(recent),
         recent=recent,
         silent_seconds=max(0.0, (now or time.time()) - float(timed[-1]["finished"])) if timed else None,

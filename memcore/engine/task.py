@@ -15,18 +15,44 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 from memcore.storage.base import Storage
+from memcore.system.parsing import parse_json
 
 MANIFESTS = "manifest"
 CHECKPOINTS = "partial"
-#: Seconds between two checkpoints of a task: what a kill costs at most, apart from the items in flight.
+#: Seconds between two checkpoints of a task: what a kill costs at most, apart from what is begun in that moment.
 CHECKPOINT_SECONDS = 60.0
 
-#: Told how many more units of progress were made; negative where a failed try is taken back.
-OnProgress = Callable[[int], None]
+
+class Progressed(NamedTuple):
+    """Units of progress: done now, done by an earlier try and kept, and spared, since they are not needed any more."""
+
+    done: int = 0
+    kept: int = 0
+    spared: int = 0
+
+    def plus(self, other: Progressed) -> Progressed:
+        """Return the sum."""
+        return Progressed(self.done + other.done, self.kept + other.kept, self.spared + other.spared)
+
+    def taken_back(self) -> Progressed:
+        """Return what takes a failed try back: its units are to be done again, but they were done."""
+        return Progressed(0, -self.done - self.kept, -self.spared)
+
+
+class OnProgress(Protocol):
+    """Told of progress, in units; ``kept`` and ``spared`` are those of ``Progressed``."""
+
+    def __call__(self, done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+        """Count the units."""
+        ...
+
+
+def ignore_progress(done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+    """Count nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +127,8 @@ class Job(Protocol[F]):
         """Remove what makes a task count as done, the manifest first, so that it is done again."""
         ...
 
-    def on_progress(self, count: int) -> None:
-        """Hear of progress."""
+    def on_progress(self, progressed: Progressed) -> None:
+        """Hear of progress; of a failed try it is taken back."""
         ...
 
 
@@ -141,7 +167,7 @@ def sign_manifest(started: float, *, given_up: bool = False) -> Signature:
 
 def read_manifest(storage: Storage, task: str) -> dict[str, Any]:
     """Return a task's manifest. Raises FileNotFoundError if the task is not done, and ValueError if it is damaged."""
-    found = json.loads(storage.read(manifest_name(task)))
+    found = parse_json(storage.read(manifest_name(task)))
     if not isinstance(found, dict):
         raise ValueError(f"{manifest_name(task)} must be a JSON object")
     return found

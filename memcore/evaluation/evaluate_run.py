@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import cast
 
@@ -49,6 +50,10 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
         expected = _expected(folder, against, matches, made_from)
         result = evaluate(folder.iter_findings(_SCORED), None, as_truth(expected))
         result["against"] = against
+        for stage in result[
+            "stages"
+        ].values():  # true by construction: only findings were matched, or shown to people
+            stage["recall"] = {"value": None, "low": 0.0, "high": 1.0}
     config = folder.config
     if config.edges_up_to:
         early = config.budget == "sequential"
@@ -88,6 +93,6 @@ def _expected(
         given = f"none of the {len(said)} labels decides" if said else "nobody has labelled"
         raise RunError(
             f"{folder.path}: {given} a single prompt, so that nothing can be evaluated: "
-            f"memcore annotate {folder.path} serves the page on which two people say copy or no"
+            f"memcore annotate {shlex.quote(str(folder.path))} serves the page on which two people say copy or no"
         )
     return expected

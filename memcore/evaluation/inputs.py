@@ -31,7 +31,7 @@ def changed_inputs(
     Raises ConfigError where the run was not matched with a training set in memory, an index, or not evaluated against truth,
     and RunError where a place cannot be read.
     """
-    match = read_match(folder.storage) or {}
+    match: Mapping[str, Any] = read_match(folder.storage) or {}
     found: list[Stale] = []
     if index is not None:
         recorded = _recorded(match, "digest", f"index={index}", "was not matched with an index")

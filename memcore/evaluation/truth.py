@@ -2,7 +2,6 @@
 
 # No "from __future__ import annotations": the classes need the annotations to separate required from optional keys.
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypeAlias, TypedDict, cast
@@ -10,6 +9,8 @@ from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 from memcore.errors import ConfigError
 from memcore.runs.rows import TruthFile
 from memcore.storage.digests import digest_bytes
+from memcore.system.parsing import check_shape, parse_json
+from memcore.system.plain_files import read_plain
 
 FORMAT = 1
 #: True: right to report. False: wrong to report. None: unknown, counted neither way.
@@ -29,6 +30,13 @@ class Expectation(TypedDict):
     training_images: NotRequired[list[int]]
 
 
+class _Numbers(TypedDict):
+    """What is read of an entry with finite numbers alone: a count of copies that was written as 3.0 is one."""
+
+    copies: float
+    training_images: NotRequired[list[int]]
+
+
 class TruthEntry(_Prompt, Expectation):
     """An entry of truth.json."""
 
@@ -41,9 +49,9 @@ def read_truth(path: Path, prompts: Sequence[str]) -> list[TruthEntry]:
 def read_truth_file(path: Path) -> tuple[object, TruthFile]:
     """Return the content of a truth.json, not yet checked, and what tells it from another; ConfigError if it is no JSON."""
     try:
-        data = path.read_bytes()
-        content: object = json.loads(data.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_plain(path)
+        content: object = parse_json(data)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"truth={path} cannot be read: {error}") from None
     return content, {"path": str(path), **digest_bytes(data)}
 
@@ -76,4 +84,10 @@ def _check_entry(entry: Any) -> TruthEntry:
         raise ConfigError(f"truth: expected must be true, false or null, got {known['expected']!r}")
     if not isinstance(known["prompt"], str) or not isinstance(known["copies"], int | float):
         raise ConfigError(f"truth: prompt must be text and copies a number, got {entry}")
+    try:
+        check_shape(entry, _Numbers)
+        if known["copies"] < 0:
+            raise ValueError(f"it.copies is {known['copies']}, not a count")
+    except ValueError as error:
+        raise ConfigError(f"truth has an entry that is wrong: {error} ({known['prompt']!r})") from None
     return known

@@ -100,6 +100,13 @@ class DevicePrompts:
         self._kept = [0] * count
         self._generated = [0] * count
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"DevicePrompts(slots={len(self)}, capacity={self.capacity}, shape={self.shape}, "
+            f"threshold={self.threshold.value!r}, generated={sum(self._generated)})"
+        )
+
     def __len__(self) -> int:
         """Return the number of slots."""
         return len(self._generated)

@@ -39,6 +39,19 @@ def search_findings(graph: Graph, min_size: int, *, node_limit: int) -> tuple[li
     return [describe(graph, clique) for clique in cliques], cliques.upper
 
 
+def search_all(
+    graph: Graph, min_size: int, *, node_limit: int, largest_limit: int
+) -> tuple[list[Finding], int, int]:
+    """Return ``search_findings`` and the size of the largest clique that was found, also of one below ``min_size``.
+
+    Without a finding it is searched with at most ``largest_limit`` nodes: it decides nothing.
+    """
+    found, upper = search_findings(graph, min_size, node_limit=node_limit)
+    if found:
+        return found, upper, found[0].size
+    return found, upper, largest_clique(graph, node_limit=min(node_limit, largest_limit))[0]
+
+
 def largest_clique(graph: Graph, *, node_limit: int = DEFAULT_NODE_LIMIT) -> tuple[int, int]:
     """Return bounds (lower, upper) of the size of the graph's largest clique.
 

@@ -57,7 +57,7 @@ class GraphOutcome:
     ``pixels(index)`` reads a generation (H, W, C), copied to the CPU, until the prompt is dropped; excluded ones were not
     kept. ``pairs`` is the graph with all its pairs, and None where it never left its device.
     ``upper`` is the most members that a clique beside the findings can have: ``min_clique`` or more only where the search
-    ended at its limit.
+    ended at its limit. ``largest`` is the size of the largest clique that was found, also of one below ``min_clique``.
     """
 
     generated: int
@@ -67,6 +67,7 @@ class GraphOutcome:
     pairs: Graph | None
     pixels: Callable[[int], NDArray[np.uint8]]
     upper: int
+    largest: int
 
 
 class GrowingGraphs(Protocol):
@@ -89,6 +90,10 @@ class GrowingGraphs(Protocol):
 
     def outcome(self, prompt_id: int) -> GraphOutcome:
         """Return the prompt's edges and findings."""
+        ...
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt (H, W, C), copied to the CPU; excluded ones were not kept."""
         ...
 
     def drop(self, prompt_id: int) -> None:

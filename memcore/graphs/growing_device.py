@@ -6,9 +6,12 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import SlotRun
-from memcore.graphs.findings import search_findings
+from memcore.graphs.findings import search_all
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.types import Images
 
@@ -32,9 +35,8 @@ class DeviceGrowingGraphs:
         self._slots: dict[int, _Slot] = {}
         self._free: list[_Slot] = []
         self._awaiting: list[int] = []
-        # Answers to the last question, until images arrive; ``_min_size`` is the size it asked for, 0 for exact bounds.
+        # Answers to the last question, until images arrive.
         self._answers: dict[int, SlotAnswer] = {}
-        self._min_size = 0
 
     def begin(self, prompt_ids: Sequence[int]) -> None:
         """Give each prompt an empty slot; allocate more slots where too few are free."""
@@ -69,21 +71,21 @@ class DeviceGrowingGraphs:
         return self._read_bounds
 
     def _read_bounds(self, prompt_id: int) -> tuple[int, int]:
-        clique = self._answer(prompt_id, 0).clique
+        clique = self._answer(prompt_id).clique
         return clique.lower, clique.upper
 
-    def _answer(self, prompt_id: int, min_size: int) -> SlotAnswer:
+    def _answer(self, prompt_id: int) -> SlotAnswer:
         """Return the answer about a prompt; if none is known, ask about all prompts that await a decision."""
-        if prompt_id not in self._answers or self._min_size > min_size:
+        if prompt_id not in self._answers:
             limit = min(self._settings.node_limit, DECISION_NODES)
             groups: dict[DevicePrompts, list[int]] = {}
             for queried in dict.fromkeys([*self._awaiting, prompt_id]):
                 if queried in self._slots:
                     groups.setdefault(self._slots[queried].prompts, []).append(queried)
-            self._answers, self._min_size = {}, min_size
+            self._answers = {}
             for prompts, ids in groups.items():
                 numbers = [self._slots[i].number for i in ids]
-                answers = prompts.ask(numbers, min_size=min_size, node_limit=limit)
+                answers = prompts.ask(numbers, node_limit=limit)
                 self._answers.update(zip(ids, answers, strict=True))
         return self._answers[prompt_id]
 
@@ -91,14 +93,22 @@ class DeviceGrowingGraphs:
         """Return the prompt's edges and findings; its graph comes to the host only if it may have a finding."""
         prompts, number = self._slots[prompt_id]
         settings = self._settings
-        answer = self._answer(prompt_id, settings.min_clique)
+        answer = self._answer(prompt_id)
         generated, excluded = prompts.generated(number), prompts.excluded(number)
         pixels = functools.partial(prompts.pixels, number)
-        if answer.clique.upper < settings.min_clique:  # proven on the device: nothing else comes to the host
-            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels, answer.clique.upper)
+        lower, upper = answer.clique.lower, answer.clique.upper
+        if lower == upper < settings.min_clique:  # proven on the device: nothing else comes to the host
+            return GraphOutcome(generated, excluded, answer.edges, [], None, pixels, upper, lower)
         graph = prompts.graph(number)
-        found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels, upper)
+        found, upper, largest = search_all(
+            graph, settings.min_clique, node_limit=settings.node_limit, largest_limit=DECISION_NODES
+        )
+        return GraphOutcome(generated, excluded, len(graph), found, graph, pixels, upper, largest)
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt, copied to the CPU."""
+        prompts, number = self._slots[prompt_id]
+        return prompts.pixels(number, index)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's slot for another prompt."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore import arrays
-from memcore.graphs.findings import largest_clique, search_findings
+from memcore.graphs.findings import largest_clique, search_all
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.types import Images
@@ -64,8 +67,14 @@ class HostGrowingGraphs:
         grown, settings = self._graphs[prompt_id], self._settings
         pairs = grown.graph()
         graph = pairs.within(settings.threshold)
-        found, upper = search_findings(graph, settings.min_clique, node_limit=settings.node_limit)
-        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels, upper)
+        found, upper, largest = search_all(
+            graph, settings.min_clique, node_limit=settings.node_limit, largest_limit=DECISION_NODES
+        )
+        return GraphOutcome(grown.n, grown.excluded, len(graph), found, pairs, grown.pixels, upper, largest)
+
+    def pixels(self, prompt_id: int, index: int) -> NDArray[np.uint8]:
+        """Return a generation of the prompt, copied to the CPU."""
+        return self._graphs[prompt_id].pixels(index)
 
     def drop(self, prompt_id: int) -> None:
         """Free the prompt's graph with its images."""

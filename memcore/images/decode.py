@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memcore.errors import MissingExtraError
-from memcore.images import jpeg, pillow, png
+from memcore.images import in_flight, jpeg, pillow, png
 from memcore.images.reasons import UnreadableImage
 from memcore.images.upright import Background, Pixels, flatten, turn
 
@@ -60,7 +60,8 @@ def decode(
             turned = (width, height, 3) if orientation > 4 else (height, width, 3)
             if turned != shape:
                 raise UnreadableImage("wrong-size", f"{turned} where {shape} is expected")
-        pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
+        with in_flight.of(height * width):
+            pixels = turn(flatten(read(out if orientation == 1 else None), background), orientation)
         if out is None or pixels is out or anywhere:
             return pixels
         out[:] = pixels

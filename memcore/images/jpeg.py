@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,11 @@ from memcore.images.reasons import UnreadableImage
 SIGNATURE = b"\xff\xd8"
 #: A progressive image has some ten scans; thousands of empty ones are an attack on the reader's time.
 MAX_SCANS = 500
+#: Segments before the first scan: tables, and what a camera notes.
+MAX_SEGMENTS = 1 << 16
+_NO_FILLER = re.compile(b"[^\xff]")
+#: Pixels times scans of a progressive image, each of which goes over all pixels: 16 scans of the largest image.
+MAX_SCANNED = 1 << 30
 _START_OF_SCAN, _APP1, _END = 0xDA, 0xE1, b"\xff\xd9"
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
@@ -58,6 +65,8 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         raise UnreadableImage("unreadable", f"{height} x {width} pixels")
     if several and data.count(b"\xff\xda") > MAX_SCANS:
         raise UnreadableImage("too-large", f"more than {MAX_SCANS} scans")
+    if several and (scans := data.count(b"\xff\xda")) * height * width > MAX_SCANNED:
+        raise UnreadableImage("too-large", f"{scans} scans of {height} x {width} pixels")
     if whole and not several:
         _last = data[:whole], (height, width, orientation)
     return height, width, orientation, lambda out: _pixels(library, data, out)
@@ -76,12 +85,18 @@ def _pixels(library: Any, data: bytes, out: NDArray[np.uint8] | None) -> NDArray
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Yield (marker, content, end) of the segments up to the header of the first scan."""
     position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
+    for number in itertools.count():
+        if position + 4 > len(data) or data[position] != 0xFF:
             return
+        if number == MAX_SEGMENTS:
+            raise UnreadableImage("too-large", f"more than {MAX_SEGMENTS:,} segments before the first scan")
         marker = data[position + 1]
-        if marker == 0xFF or marker in _BARE:
-            position += 1 if marker == 0xFF else 2
+        if marker == 0xFF:
+            found = _NO_FILLER.search(data, position)
+            position = len(data) if found is None else found.start() - 1
+            continue
+        if marker in _BARE:
+            position += 2
             continue
         length = int.from_bytes(data[position + 2 : position + 4])
         yield marker, data[position + 4 : position + 2 + length], position + 2 + length

@@ -28,7 +28,11 @@ def decode_payload(
     try:
         if isinstance(payload, UnreadableImage):
             return payload
-        pixels = payload if isinstance(payload, np.ndarray) else decode(payload, background=background)
+        if isinstance(payload, np.ndarray):
+            pixels = payload
+        else:  # another size is seen in the header, and never decoded
+            wanted = shape if resize is None else None
+            pixels = decode(payload, shape=wanted, background=background)
         if pixels.dtype != np.uint8 or pixels.ndim != 3:
             return UnreadableImage(
                 "unreadable", f"{pixels.dtype} {pixels.shape} where uint8 (H, W, C) is meant"

@@ -53,8 +53,8 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         image = pil.open(io.BytesIO(data), formats=FORMATS)
     except (pil.DecompressionBombError, pil.DecompressionBombWarning) as error:
         raise UnreadableImage("too-large", str(error)) from None
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnreadableImage("animated", f"{image.n_frames} frames")
+    if _has_more_frames(image):
+        raise UnreadableImage("animated", "more than one frame or page")
     _check_depth(image)
     width, height = image.size
     if image.format == "TIFF":  # Pillow rotates these by itself, and some releases swap their size
@@ -65,6 +65,13 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         turned = orientation > 4
         return (width if turned else height), (height if turned else width), 1, lambda out: rgb(image)
     return height, width, orientation, lambda out: rgb(image)
+
+
+def _has_more_frames(image: Any) -> bool:
+    """Tell whether a second frame follows, without going through all: there may be a million."""
+    if image.format == "TIFF":
+        return bool(image.tag_v2.next)
+    return bool(getattr(image, "is_animated", False))
 
 
 def rgb(image: Image) -> NDArray[np.uint8]:

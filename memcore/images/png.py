@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from memcore.images.reasons import UnreadableImage
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
+#: Chunks of the longest file that is read: encoders write some kilobytes of pixels a chunk.
+MAX_CHUNKS = 1 << 18
 _HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content and its name
 
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
@@ -76,7 +79,11 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (name, start of the content, its end) of each whole chunk."""
     position, last = len(SIGNATURE), len(data) - 12
-    while position <= last:
+    for number in itertools.count():
+        if position > last:
+            return
+        if number == MAX_CHUNKS:
+            raise UnreadableImage("too-large", f"more than {MAX_CHUNKS:,} chunks")
         length, name = _HEAD.unpack_from(data, position)
         position += 12 + length
         if position > len(data):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 
 Fit = Literal["crop", "stretch"]
-METHODS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+FITS: tuple[str, ...] = get_args(Fit)
+Method = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,23 @@ class Resize:
             raise ConfigError(f"resize must be at least 1x1 pixels, got {self.height}x{self.width}")
         if self.method not in METHODS:
             raise ConfigError(f"resize-method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        if self.fit not in ("crop", "stretch"):
+        if self.fit not in FITS:
             raise ConfigError(f"resize-fit must be 'crop' or 'stretch', got {self.fit!r}")
+
+    @classmethod
+    def parse(cls, size: str | None, method: str, fit: str) -> Resize | None:
+        """Return the resize to a size as people write it, HxW; None without one.
+
+        >>> Resize.parse("512x256", "lanczos", "crop")
+        Resize(height=512, width=256, method='lanczos', fit='crop')
+        """
+        if not size:
+            return None
+        try:
+            height, width = (int(v) for v in size.lower().split("x"))
+        except ValueError:
+            raise ConfigError(f"resize must look like 512x512 (height x width), got {size!r}") from None
+        return cls(height, width, method, fit)  # type: ignore[arg-type]  # checked when it is made
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as ``index.json`` holds them."""
@@ -65,3 +83,12 @@ class Resize:
             Image.fromarray(np.ascontiguousarray(pixels)).resize((self.width, self.height), method)
         )
         return resized[..., None] if resized.ndim == 2 else resized
+
+
+def describe_resize(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a resize, as they are recorded, in words.
+
+    >>> describe_resize(Resize(64, 32).as_dict())
+    '64x32 (lanczos, crop)'
+    """
+    return f"{settings['height']}x{settings['width']} ({settings['method']}, {settings['fit']})"

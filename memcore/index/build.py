@@ -19,11 +19,16 @@ from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
 from memcore.index import layout
+from memcore.index.checked import CheckedFile
+from memcore.index.entries import find_entry
 from memcore.index.layout import IndexMeta, SourceRecord
+from memcore.index.provenance import make_files
 from memcore.index.sketch import Level
-from memcore.sources.base import Batch, FileParts, Part, QuarantineEntry, Source, StoredSource, quarantined
+from memcore.sources.base import Batch, QuarantineEntry, Source, quarantined
+from memcore.sources.content import FileContent
 from memcore.sources.coverage import Account, Coverage, count_reasons, make_coverage
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
+from memcore.sources.folder import FolderSource
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY
 from memcore.system.cpus import processors
@@ -78,91 +83,16 @@ def build_index(
                 [],
             )
         reader.shape = meta.image_shape
-        entry, source = _entry(folder, meta, source)
+        entry, source = find_entry(folder, meta, source)
         if entry is None:
             return meta
         reader.source = source
+        if isinstance(source, FolderSource):
+            source.recording = True
         meta.write(folder)
         _fill(folder, meta, entry, source, reader, progress)
         meta.write(folder)
     return meta
-
-
-def _entry(folder: Path, meta: IndexMeta, source: Source) -> tuple[SourceRecord | None, Source]:
-    """Return the source's entry in ``meta`` (None if it is complete), and the source as the index reads it.
-
-    The index reads it with the options and the order of files that it was begun with, which earlier versions chose
-    differently.
-    """
-    _reopen(meta, layout.shard_count(folder))
-    held = [entry for entry in meta.sources if entry["path"] == source.path]
-    if held and isinstance(source, StoredSource):
-        source = source.as_recorded(held[-1]["options"])
-    earlier = source.in_earlier_order() if held and isinstance(source, StoredSource) else None
-    try:
-        return _find_or_add(folder, meta, source), source
-    except ConfigError:
-        if earlier is None:
-            raise
-        return _find_or_add(folder, meta, earlier), earlier
-
-
-def _find_or_add(folder: Path, meta: IndexMeta, source: Source) -> SourceRecord | None:
-    """Return the source's entry, found or added; None if it is complete. A grown source is cut to what is new."""
-    if meta.sources and "images" not in meta.sources[-1]:
-        last = meta.sources[-1]
-        if last["path"] == source.path and isinstance(source, FileParts) and last["skipped"]:
-            source.keep(range(last["skipped"], len(source.parts)))
-        if last["path"] != source.path or last["identity"] != source.identity():
-            raise ConfigError(
-                f"{folder} was begun with {last['path']}, which has not been read to its end, and {source.path} is "
-                "another source or has changed since: give the old one to resume, or another folder to start again"
-            )
-        if last["options"] != source.options:
-            raise ConfigError(f"{folder} reads {source.path} with {last['options']}, got {source.options}")
-        return last
-    skipped = 0
-    for held in meta.sources:
-        if held["path"] != source.path:
-            continue
-        parts = [Part(**part) for part in held["parts"]]
-        if held["skipped"] == skipped and isinstance(source, FileParts):
-            if list(source.parts[skipped : skipped + len(parts)]) == parts:
-                skipped += len(parts)
-                continue
-        elif held["identity"] == source.identity():
-            return None
-        raise ConfigError(
-            f"{source.path} has changed since it was indexed: only files that sort after the old ones may be added; "
-            "index it again in another folder"
-        )
-    if skipped and isinstance(source, FileParts):
-        if skipped == len(source.parts):
-            return None
-        source.keep(range(skipped, len(source.parts)))
-    entry: SourceRecord = {
-        "kind": source.kind,
-        "path": source.path,
-        "identity": source.identity(),
-        "options": dict(source.options),
-        "skipped": skipped,
-        "parts": [{"name": part.name, "bytes": part.bytes} for part in source.parts],
-        "first_shard": layout.shard_count(folder),
-    }
-    if isinstance(source, StoredSource):
-        entry["counted"] = True
-    meta.sources.append(entry)
-    return entry
-
-
-def _reopen(meta: IndexMeta, shards: int) -> None:
-    """Mark a source as unfinished if its last shards were removed as damaged, and drop the sources after it."""
-    for i, held in enumerate(meta.sources):
-        if "images" in held and held["first_shard"] + held["shards"] > shards:
-            del held["images"], held["shards"], held["quarantined"]
-            held.pop("coverage", None)
-            del meta.sources[i + 1 :]
-            return
 
 
 def _fill(
@@ -174,7 +104,7 @@ def _fill(
     progress: Progress | None,
 ) -> None:
     number, first = layout.shard_count(folder), int(entry["first_shard"])
-    done = [layout.read_shard_meta(folder, n) for n in range(first, number)]
+    done = [layout.read_shard_meta(folder, n).about for n in range(first, number)]
     images, broken = sum(int(d["images"]) for d in done), sum(int(d["quarantined"]) for d in done)
     part, position = done[-1]["end"] if done else (0, 0)
     ended = int(done[-1].get("ended", 0)) if done else 0  # parts whose size is counted already
@@ -203,21 +133,24 @@ def _fill(
         number += 1
     if account is not None:
         entry["coverage"] = _coverage(folder, entry, range(first, number), images, shard)
+    entry["made"] = [layout.read_shard_meta(folder, n).sha256 for n in range(first, number)]
     entry["shards"], entry["images"], entry["quarantined"] = number - first, images, broken
 
 
 def _coverage(folder: Path, entry: SourceRecord, shards: range, images: int, last: _Shard) -> Coverage:
     """Return the account of a source, from what its shards counted; parts that ended with no entry stand in ``last``."""
     metas = [layout.read_shard_meta(folder, n) for n in shards]
-    pointed_at = sum(int(about["pointed_at"]) for about in metas)
+    abouts = [shard.about for shard in metas]
+    pointed_at = sum(int(about["pointed_at"]) for about in abouts)
     if not last.written:
         pointed_at += last.pointed_at
     reasons: Counter[str] = Counter()
-    for number, about in zip(shards, metas, strict=True):
-        if about["quarantined"]:
+    for number, shard in zip(shards, metas, strict=True):
+        if shard.about["quarantined"]:
             path = folder / layout.shard_name(number) / layout.QUARANTINE
-            reasons.update(count_reasons(columns.read_rows(path)))
-    texts = sum(int(about["texts"]) for about in metas)
+            file = CheckedFile(path, shard.files[layout.QUARANTINE])
+            reasons.update(count_reasons(columns.read_rows(file.read())))
+    texts = sum(int(about["texts"]) for about in abouts)
     return make_coverage(pointed_at, images, texts, reasons, entry["path"])
 
 
@@ -237,6 +170,7 @@ class _Shard:
         self.names: list[str | None] = []
         self.captions: list[str | None] = []
         self.broken: list[QuarantineEntry] = []
+        self.files: list[FileContent | None] = []
 
     def add(
         self, batch: Batch, decoded: Decoded, start: int, stop: int, end: tuple[int, int], threads: int
@@ -259,6 +193,8 @@ class _Shard:
             images = np.stack([np.asarray(decoded[i]) for i in kept[first : first + step]])
             for level, parts in zip(self.levels, self.sketches, strict=True):
                 parts.append(level.sketch(images, threads))
+        if batch.files is not None:
+            self.files.extend(batch.files[start:stop])
         self.places.append(batch.places[kept])
         if batch.names is not None:
             self.names.extend(batch.names[i] for i in kept)
@@ -284,6 +220,8 @@ class _Shard:
             empty = np.empty((0, level.numbers), np.uint8)
             files[name] = _npy_bytes(np.concatenate([empty, *parts]))
         files[layout.PLACES] = _npy_bytes(np.concatenate(self.places))
+        if self.files:
+            files[layout.FILES] = _npy_bytes(make_files(self.files))
         if self.names or self.captions:
             texts = {"name": self.names, "caption": self.captions}
             filled = {k: v or [None] * self.images for k, v in texts.items()}

@@ -9,29 +9,45 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from memcore.errors import RunError
+from memcore.errors import DamagedFileError, RunError
+from memcore.index.records import check_meta, check_shard
 from memcore.sources.coverage import Coverage
+from memcore.storage.digests import SEAL, FileDigest, check_seal, digest_bytes, read_digest, seal
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
+from memcore.system.parsing import parse_json
+from memcore.system.plain_files import read_plain
 
-FORMAT = 1
+#: Format 3: every file has its digest, and what the source's files held is recorded. There is no format 2 of an index:
+#: from 3 on a run and an index have one number.
+FORMAT = 3
+READABLE = (1, 3)
+#: From this one on JSON files hold the digest of their content.
+_SEALED = 3
 META = "index.json"
 SHARD_META = "shard.json"
-COARSE, FINE, PLACES, TEXT, QUARANTINE = (
+COARSE, FINE, PLACES, FILES, TEXT, QUARANTINE = (
     "coarse.npy",
     "fine.npy",
     "places.npy",
+    "files.npy",
     "text.parquet",
     "quarantine.parquet",
 )
+_AGAIN = "restore it from a copy, or index again in another folder"
 
 
 class PartRecord(TypedDict):
-    """One file of a source, as ``index.json`` has it."""
+    """One file of a source, as ``index.json`` has it; the last two are missing in sources of format 1.
+
+    ``modified`` is in nanoseconds since 1970, and ``sample`` the digest of the file's blocks in hexadecimal.
+    """
 
     name: str
     bytes: int
+    modified: NotRequired[int]
+    sample: NotRequired[str]
 
 
 class SourceRecord(TypedDict):
@@ -44,6 +60,10 @@ class SourceRecord(TypedDict):
     skipped: int
     parts: list[PartRecord]
     first_shard: int
+    #: The blocks of each part that ``sample`` covers.
+    blocks: NotRequired[int]
+    #: The sha256 of each of its shards' shard.json, once it has been read to its end.
+    made: NotRequired[list[str]]
     #: Whether its shards count what they were pointed at; sources of earlier versions do not.
     counted: NotRequired[bool]
     coverage: NotRequired[Coverage]
@@ -67,17 +87,19 @@ class IndexMeta:
 
     def write(self, folder: Path) -> None:
         """Write ``index.json``."""
-        data = {"format": FORMAT, **dataclasses.asdict(self)}
+        data = seal({"format": FORMAT, **dataclasses.asdict(self)})
         write_atomic(folder / META, json.dumps(data, indent=1).encode())
 
     @classmethod
     def read(cls, folder: Path) -> IndexMeta:
         """Read ``index.json``. Raises RunError if it is missing, damaged or of another format."""
         try:
-            data = json.loads((folder / META).read_text("utf-8"))
-            found = data.pop("format")
-            if found == FORMAT:
-                meta = cls(**data)
+            data = parse_json(read_plain(folder / META))
+            found = data["format"]
+            if found in READABLE:
+                check_seal(data, str(folder / META), _AGAIN, required=found >= _SEALED)
+                check_meta(data)
+                meta = cls(**{name: value for name, value in data.items() if name not in ("format", SEAL)})
                 meta.image_shape = (
                     int(meta.image_shape[0]),
                     int(meta.image_shape[1]),
@@ -88,9 +110,10 @@ class IndexMeta:
             raise RunError(
                 f"{folder} is not an index: it holds no {META} (memcore index makes one)"
             ) from None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise RunError(f"{folder / META} is damaged: {type(error).__name__}: {error}") from None
-        raise RunError(f"{folder} has the index format {found!r}, this memcore reads format {FORMAT}")
+        reads = " and ".join(map(str, READABLE))
+        raise RunError(f"{folder} has the index format {found!r}, this memcore reads the formats {reads}")
 
 
 def shard_name(number: int) -> str:
@@ -104,9 +127,8 @@ def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Map
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        sizes = {name: len(data) for name, data in files.items()}
-        text = json.dumps({"format": FORMAT, **meta, "bytes": sizes, "sha256": sums}, indent=1)
+        digests = {name: digest_bytes(data) for name, data in files.items()}
+        text = json.dumps(seal({"format": FORMAT, **meta, "files": digests}), indent=1)
         for name, data in {**files, SHARD_META: text.encode()}.items():
             with (temporary / name).open("wb") as file:
                 file.write(data)
@@ -120,19 +142,43 @@ def write_shard(folder: Path, number: int, files: Mapping[str, bytes], meta: Map
     sync_folder(folder)
 
 
-def read_shard_meta(folder: Path, number: int) -> dict[str, Any]:
+class ShardMeta(NamedTuple):
+    """The content of a ``shard.json``, the digest of each of the shard's files, and the sha256 of ``shard.json`` itself."""
+
+    about: dict[str, Any]
+    files: dict[str, FileDigest]
+    sha256: str
+
+
+def read_shard_meta(folder: Path, number: int) -> ShardMeta:
     """Read ``shard.json``. Raises RunError if it is damaged or of another format."""
     path = folder / shard_name(number) / SHARD_META
     try:
-        data: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if data["format"] == FORMAT and data["shard"] == number:
-            return data
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(
-            f"{path} is damaged ({type(error).__name__}): remove {path.parent}, and every later shard, and give the "
+        raw = read_plain(path)
+        data: dict[str, Any] = parse_json(raw)
+        if data["format"] in READABLE and data["shard"] == number:
+            check_seal(data, str(path), _AGAIN, required=data["format"] >= _SEALED)
+            check_shard(data)
+            if data["format"] < _SEALED:
+                files = {
+                    n: FileDigest(bytes=size, sha256=data["sha256"][n]) for n, size in data["bytes"].items()
+                }
+            else:
+                files = {str(n): read_digest(value, str(path)) for n, value in data["files"].items()}
+            return ShardMeta(data, files, hashlib.sha256(raw).hexdigest())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedFileError) as error:
+        what = (
+            "its digest differs"
+            if isinstance(error, DamagedFileError)
+            else f"{type(error).__name__}: {error}"
+        )
+        raise DamagedFileError(
+            f"{path} is damaged ({what}): remove {path.parent}, and every later shard, and give the "
             "memcore index command again"
         ) from None
-    raise RunError(f"{path} is not shard {number} of index format {FORMAT}")
+    raise RunError(
+        f"{path} is not shard {number} of an index of the formats {' and '.join(map(str, READABLE))}"
+    )
 
 
 def shard_count(folder: Path) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,9 +17,11 @@ from memcore.images import Background, UnreadableImage
 from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
 from memcore.index import layout
+from memcore.index.checked import Budget, CheckedFile, damaged
 from memcore.index.layout import IndexMeta, SourceRecord
-from memcore.index.sketch import Level
-from memcore.sources.base import FileParts, QuarantineEntry, Source, StoredSource
+from memcore.index.provenance import compare, open_as_recorded, why_not_in_order
+from memcore.index.shard_files import ShardFiles, levels_of
+from memcore.sources.base import QuarantineEntry, Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.open import open_source
 from memcore.system import columns
@@ -29,43 +29,8 @@ from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ShardFiles:
-    """A shard: rows [start, start + images) of the index. Arrays are mapped when they are first used."""
-
-    folder: Path
-    number: int
-    source: int
-    start: int
-    images: int
-    quarantined: int
-
-    @functools.cached_property
-    def coarse(self) -> NDArray[np.uint8]:
-        """Return the sketches of the coarse level, (images, numbers) uint8."""
-        return self._map(layout.COARSE)
-
-    @functools.cached_property
-    def fine(self) -> NDArray[np.uint8]:
-        """Return the sketches of the fine level, (images, numbers) uint8."""
-        return self._map(layout.FINE)
-
-    @functools.cached_property
-    def places(self) -> NDArray[Any]:
-        """Return where the source holds each image."""
-        return self._map(layout.PLACES)
-
-    def _map(self, name: str) -> NDArray[Any]:
-        path = self.folder / name
-        try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise _damaged(path, str(error)) from None
-        if len(array) != self.images:
-            raise _damaged(path, f"{len(array)} rows where {self.images} are expected")
-        return array
+#: Bytes of sketches that stay in memory: those of a million images of 32 x 32 pixels, so that most indexes are read once.
+_HELD_BYTES = 256 << 20
 
 
 class Index:
@@ -81,23 +46,44 @@ class Index:
     """
 
     def __init__(
-        self, path: Path, meta: IndexMeta, shards: list[ShardFiles], sources: list[Source], digest: str
+        self,
+        path: Path,
+        meta: IndexMeta,
+        shards: list[ShardFiles],
+        sources: list[Source],
+        digest: str,
+        moved: Sequence[Path] = (),
     ) -> None:
         self.path, self.meta, self.shards, self.digest = path, meta, shards, digest
-        self.coarse = Level.of(meta.image_shape, meta.coarse)
-        self.fine = Level.of(meta.image_shape, meta.fine)
+        self.coarse, self.fine = levels_of(meta)
         self._sources = sources
+        self._moved = tuple(moved)
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
         self._resize = Resize(**meta.resize) if meta.resize else None
         self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shape = "x".join(map(str, self.image_shape))
+        return (
+            f"Index({str(self.path)!r}, images={len(self)}, image_shape={shape}, shards={len(self.shards)})"
+        )
+
     @classmethod
-    def open(cls, path: Path, *, sources: Sequence[Source] | None = None, verify: bool = True) -> Index:
+    def open(
+        cls,
+        path: Path,
+        *,
+        sources: Sequence[Source] | None = None,
+        moved: Sequence[Path] = (),
+        verify: bool = True,
+    ) -> Index:
         """Open an index that is complete.
 
-        ``verify`` compares every shard with its checksums: a damaged sketch would otherwise miss images silently.
-        ``sources`` are a program's own sources, in the order in which they were added.
+        ``verify`` checks every file of it at once: a damaged sketch would otherwise miss images silently. Without it, each
+        is checked when it is used. ``sources`` are a program's own sources, in the order in which they were added.
+        ``moved`` says where sources are now that are no longer where they were indexed.
 
         Raises RunError, which says what is wrong and what to do.
         """
@@ -107,30 +93,37 @@ class Index:
             raise RunError(
                 f"{path} is not finished: give the same memcore index command again, which resumes it"
             )
-        count = layout.shard_count(path)
+        metas = [layout.read_shard_meta(path, n) for n in range(layout.shard_count(path))]
+        levels, held = levels_of(meta), Budget(_HELD_BYTES)
         shards: list[ShardFiles] = []
-        metas = [layout.read_shard_meta(path, n) for n in range(count)]
         start = 0
-        for number, about in enumerate(metas):
+        for number, shard in enumerate(metas):
             source = sum(int(s["first_shard"]) <= number for s in meta.sources) - 1
             folder = path / layout.shard_name(number)
-            shards.append(
-                ShardFiles(folder, number, source, start, int(about["images"]), int(about["quarantined"]))
-            )
-            start += int(about["images"])
+            shards.append(ShardFiles(folder, number, shard, source, start, levels, held))
+            start += shards[-1].images
         for s, entry in enumerate(meta.sources):
-            held = [shard for shard in shards if shard.source == s]
-            if len(held) != entry["shards"] or sum(x.images for x in held) != entry["images"]:
+            own = [shard for shard in shards if shard.source == s]
+            if len(own) != entry["shards"] or sum(x.images for x in own) != entry["images"]:
                 raise RunError(
-                    f"{path} lacks shards of {entry['path']}: {len(held)} of {entry['shards']} are there; "
+                    f"{path} lacks shards of {entry['path']}: {len(own)} of {entry['shards']} are there; "
                     "index it again in another folder"
                 )
-        _check_files(path, metas, verify)
+            for shard_made, files in zip(entry.get("made", ()), own, strict=False):
+                if shard_made != metas[files.number].sha256:
+                    raise damaged(
+                        files.folder / layout.SHARD_META, "it is not the one that the index was made with"
+                    )
+        _check_files(shards, verify)
         digest = hashlib.sha256()
-        for about in metas:
-            digest.update(repr(sorted(about["sha256"].items())).encode())
+        for shard in metas:
+            sums = {name: about["sha256"] for name, about in shard.files.items()}
+            digest.update(repr(sorted(sums.items())).encode())
         opened = list(sources) if sources is not None else []
-        return cls(path, meta, shards, opened, digest.hexdigest())
+        index = cls(path, meta, shards, opened, digest.hexdigest(), moved)
+        if moved:
+            index.check_sources()
+        return index
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -161,8 +154,8 @@ class Index:
     def quarantine(self) -> Iterator[QuarantineEntry]:
         """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
-            if shard.quarantined:
-                for row in columns.read_rows(shard.folder / layout.QUARANTINE):
+            if (table := shard.table(layout.QUARANTINE)) is not None:
+                for row in columns.read_rows(table):
                     yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
@@ -193,26 +186,33 @@ class Index:
         for number in np.unique(which):
             shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
             inside = rows[chosen] - shard.start
-            payloads = self._source(shard.source).fetch(shard.places[inside])
-            if (
-                isinstance(payloads, np.ndarray)
-                and payloads.shape[1:] == self.image_shape
-                and payloads.dtype == np.uint8
-            ):
-                pixels = payloads
-            else:
-                pixels = np.empty((len(chosen), *self.image_shape), np.uint8)
-                for place, payload in enumerate(payloads):
-                    image = decode_payload(payload, self._resize, self._background, self.image_shape)
-                    if isinstance(image, UnreadableImage):
-                        raise self._changed(int(rows[chosen[place]]), f"{image.reason}: {image}")
-                    pixels[place] = image
-            same = (self.fine.sketch(pixels, 1) == shard.fine[inside]).all(axis=1)
+            source, places = self._source(shard.source), shard.places.take(inside)
+            few = source.few(places) if isinstance(source, StoredSource) else [slice(0, len(places))]
+            parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            same = (self.fine.sketch(pixels, 1) == shard.fine.take(inside)).all(axis=1)
             if not same.all():
                 raise self._changed(
                     int(rows[chosen[int(np.flatnonzero(~same)[0])]]), "its pixels are not the same"
                 )
             out[chosen] = pixels
+
+    def _decoded(self, source: Source, places: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels of a few images of one source."""
+        payloads = source.fetch(places)
+        if (
+            isinstance(payloads, np.ndarray)
+            and payloads.shape[1:] == self.image_shape
+            and payloads.dtype == np.uint8
+        ):
+            return payloads
+        pixels = np.empty((len(places), *self.image_shape), np.uint8)
+        for at, payload in enumerate(payloads):
+            image = decode_payload(payload, self._resize, self._background, self.image_shape)
+            if isinstance(image, UnreadableImage):
+                raise self._changed(int(rows[at]), f"{image.reason}: {image}")
+            pixels[at] = image
+        return pixels
 
     def fine_sketches(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the sketches of these rows in the finer level, (len(rows), numbers) uint8."""
@@ -221,7 +221,7 @@ class Index:
         for number in np.unique(which):
             chosen = which == number
             shard = self.shards[int(number)]
-            out[chosen] = shard.fine[rows[chosen] - shard.start]
+            out[chosen] = shard.fine.take(rows[chosen] - shard.start)
         return out
 
     def names(self, rows: Sequence[int]) -> list[str]:
@@ -230,7 +230,8 @@ class Index:
         for i, row in enumerate(rows):
             if found[i] is None:
                 shard = self.shards[int(np.searchsorted(self._starts, row, side="right")) - 1]
-                found[i] = str(int(shard.places["offset"][row - shard.start]))
+                place = shard.places.take(np.array([row - shard.start]))
+                found[i] = str(int(place["offset"][0]))
         return [name or "" for name in found]
 
     def captions(self, rows: Sequence[int]) -> list[str | None]:
@@ -243,14 +244,30 @@ class Index:
         which = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(which):
             shard = self.shards[int(number)]
-            path = shard.folder / layout.TEXT
-            if not path.exists():
+            table = shard.table(layout.TEXT)
+            if table is None:
                 continue
             chosen = np.flatnonzero(which == number)
-            values = columns.take(path, column, wanted[chosen] - shard.start)
+            values = columns.take(table, column, wanted[chosen] - shard.start)
             for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found
+
+    def check_sources(self) -> None:
+        """Open all sources, and check that they are what the index was made from.
+
+        Raises RunError if one is gone, if its files changed, or if a place that was given holds none of them.
+        """
+        for number in range(len(self.meta.sources)):
+            self._source(number)
+        used = {source.path for source in self._sources}
+        for place in self._moved:
+            if str(place.resolve()) not in used:
+                whys = [self._try(entry, place)[1] for entry in self.meta.sources]
+                raise RunError(
+                    f"source={shown(place)} is not what {self.path} was made from: {whys[0]}; give the place of the same "
+                    "files, or index these in another folder"
+                )
 
     def _source(self, number: int) -> Source:
         while len(self._sources) <= number:
@@ -258,22 +275,50 @@ class Index:
         return self._sources[number]
 
     def _open_source(self, entry: SourceRecord) -> Source:
-        """Open a source as it was indexed: the same files, in the same order."""
-        try:
-            source = open_source(entry["path"], entry["kind"], **entry["options"])
-            if _reduced(source, entry).identity() == entry["identity"]:
+        """Open a source as it was indexed: the same files, in the same order; where it is now, if that was given."""
+        reasons = []
+        for place in (*self._moved, Path(entry["path"])):
+            source, why = self._try(entry, place)
+            if source is not None:
                 return source
-            earlier = source.in_earlier_order()  # lists all files once more, which few indexes need
-        except Exception as error:
+            reasons.append(why)
+        old = Path(entry["path"])
+        if self._moved:
+            tried = zip(self._moved, reasons, strict=False)
             raise RunError(
-                f"{self.path} was made from {entry['path']}, which is needed to compare images pixel by pixel and "
-                f"cannot be opened: {error}"
-            ) from None
-        if earlier is not None and _reduced(earlier, entry).identity() == entry["identity"]:
-            return earlier
+                "; ".join(
+                    f"source={shown(place)} is not what {self.path} was made from: {why}"
+                    for place, why in tried
+                )
+                + f"; give the place of the files that were in {shown(old)}"
+            )
+        if not old.exists():
+            raise RunError(
+                f"{self.path} was made from {shown(old)}, which is missing and needed to compare images pixel by pixel: "
+                f"put it back, or say where it is now (memcore index {self.path} --source PLACE)"
+            )
         raise RunError(
-            f"{entry['path']} has changed since {self.path} was made from it: index it again in another folder"
+            f"{shown(old)} has changed since {self.path} was made from it: {reasons[0]}; index it again in another folder"
         )
+
+    def _try(self, entry: SourceRecord, place: Path) -> tuple[Source | None, str]:
+        """Open what is at a place as a source of the index; None and the reason if it is not that source."""
+        try:
+            source = open_source(place, entry["kind"], **_options(entry))
+            candidates = (source, source.in_earlier_order())
+        except Exception as error:
+            return None, f"it cannot be opened: {error}"
+        first = ""
+        for candidate in candidates:
+            if candidate is None:
+                continue
+            candidate = open_as_recorded(candidate, entry)
+            shards = self.shards[entry["first_shard"] : entry["first_shard"] + entry["shards"]]
+            why = compare(candidate, entry, shards).text or why_not_in_order(candidate, entry)
+            if not why:
+                return candidate, ""
+            first = first or why
+        return None, first
 
     def _changed(self, row: int, what: str) -> RunError:
         name = self.names([row])[0]
@@ -283,38 +328,19 @@ class Index:
         )
 
 
-def _reduced(source: StoredSource, entry: SourceRecord) -> StoredSource:
-    """Keep of a source only the files that it had when it was indexed."""
-    names = [part["name"] for part in entry["parts"]]
-    if isinstance(source, FileParts) and (entry["skipped"] or len(source.parts) > len(names)):
-        positions = {part.name: i for i, part in enumerate(source.parts)}
-        if all(name in positions for name in names):
-            source.keep([positions[name] for name in names])
-    return source
+def _options(entry: SourceRecord) -> dict[str, str]:
+    """Return a source's options, without a file of captions that is gone: images are found without it."""
+    options = dict(entry["options"])
+    if "captions" in options and not Path(options["captions"]).exists():
+        del options["captions"]
+    return options
 
 
-def _check_files(path: Path, metas: list[dict[str, Any]], verify: bool) -> None:
-    jobs = []
-    for number, about in enumerate(metas):
-        for name, size in about["bytes"].items():
-            file = path / layout.shard_name(number) / name
-            if not file.exists() or file.stat().st_size != size:
-                raise _damaged(file, f"it is missing or has another size than {size} bytes")
-            jobs.append((file, about["sha256"][name]))
-
-    def check(job: tuple[Path, str]) -> Path | None:
-        with job[0].open("rb") as stream:
-            return None if hashlib.file_digest(stream, "sha256").hexdigest() == job[1] else job[0]
-
+def _check_files(shards: Sequence[ShardFiles], verify: bool) -> None:
+    files = [file for shard in shards for file in shard.files.values()]
+    for file in files:
+        file.check_size()
     if verify:
         with ThreadPoolExecutor(processors()) as pool:
-            for broken in pool.map(check, jobs):
-                if broken is not None:
-                    raise _damaged(broken, "its sha256 is not the one in shard.json")
-
-
-def _damaged(file: Path, what: str) -> RunError:
-    return RunError(
-        f"{file} is damaged: {what}. Remove {file.parent} and every later shard, and repeat the memcore index "
-        "command, which makes them again"
-    )
+            for _ in pool.map(CheckedFile.check, files):
+                pass

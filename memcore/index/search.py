@@ -14,7 +14,8 @@ from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.index.pairs import exact_ssd, pair_ssd
 from memcore.index.points import Points, check_shape
-from memcore.index.reader import Index, ShardFiles
+from memcore.index.reader import Index
+from memcore.index.shard_files import ShardFiles
 from memcore.index.sketch import Level, reach
 from memcore.types import Neighbors
 
@@ -63,18 +64,20 @@ def candidates(
     coarse = _LevelSearch(index.coarse, points.coarse, points)
     fine = _LevelSearch(index.fine, points.fine, points)
     used: NDArray[np.int64] | None = None
+    room: tuple[list[NDArray[np.uint8]], ...] = ([np.empty(0, np.uint8)], [np.empty(0, np.uint8)])
     for shard in index.shards[first_shard:]:
         changed = np.arange(len(ssd_max)) if used is None else np.flatnonzero(used != ssd_max)
         if len(changed):
             used = ssd_max.copy()
             coarse.update(changed, used[changed])
             fine.update(changed, used[changed])
+        of_coarse, of_fine = shard.coarse.load(room[0]), shard.fine.load(room[1])
         start, step = 0, max(1, shard.images)
         while start < shard.images:
             rows = slice(start, start + step)
             found = _core.index_range(
-                coarse.over(shard.coarse[rows]),
-                fine.over(shard.fine[rows]),
+                coarse.over(of_coarse[rows]),
+                fine.over(of_fine[rows]),
                 points.offsets,
                 # with so few rows left, a call must take all of their hits
                 _MAX_HITS if step > _LEAST_ROWS else 1 << 40,
@@ -186,11 +189,12 @@ def _first_guess(
     kept = min(_GUESSES * k, sum(min(_GUESSES * k, shard.images) for shard in shards))
     q = len(points.coarse)
     ssd, rows = np.empty((q, 0), np.uint64), np.empty((q, 0), np.int64)
+    room = [np.empty(0, np.uint8)]
     for shard in shards:
-        near = _core.knn(points.coarse, shard.coarse, min(_GUESSES * k, shard.images), threads)[1]
+        near = _core.knn(points.coarse, shard.coarse.load(room), min(_GUESSES * k, shard.images), threads)[1]
         flat = np.repeat(np.arange(q), near.shape[1])
         unique, at = np.unique(near, return_inverse=True)
-        own = pair_ssd(points.fine[:, None], shard.fine[unique][:, None], flat, at.ravel(), threads)
+        own = pair_ssd(points.fine[:, None], shard.fine.take(unique)[:, None], flat, at.ravel(), threads)
         ssd = np.concatenate([ssd, own.reshape(near.shape)], axis=1)
         rows = np.concatenate([rows, near + shard.start], axis=1)
         if rows.shape[1] > kept:

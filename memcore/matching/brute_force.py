@@ -11,7 +11,7 @@ from memcore.distance import pairwise_tiled_l2, ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.knn import knn
 from memcore.matching.copies import count_within
-from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
+from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
 from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -50,6 +50,7 @@ def match_findings(
     choice for small pictures on flat backgrounds, of which many lie within 0.15 of each other in plain l2.
     """
     find_metric(metric)
+    check_delta(delta)
     if len(medoids) == 0:
         return []
     if medoids.shape[1:] != training.shape[1:]:

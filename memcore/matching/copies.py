@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
+from memcore.system.plain_files import load_npy, open_plain
 
 #: The column of a Parquet file.
 COLUMN = "copies"
@@ -22,13 +23,17 @@ def read_copies(path: Path) -> NDArray[Any]:
         if path.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
-            names = pq.read_schema(path).names
-            if COLUMN not in names:
-                raise ConfigError(
-                    f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
-                )
-            return np.asarray(pq.read_table(path, columns=[COLUMN])[COLUMN].to_numpy())
-        return np.asarray(np.load(path, allow_pickle=False))
+            with (
+                open_plain(path) as file,  # a pipe would keep its reader waiting
+                pq.ParquetFile(file) as table,
+            ):
+                names = table.schema_arrow.names
+                if COLUMN not in names:
+                    raise ConfigError(
+                        f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
+                    )
+                return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
+        return np.asarray(load_npy(path))
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -14,7 +14,7 @@ from memcore.index.points import Load, Points
 from memcore.index.reader import Index
 from memcore.index.search import candidates, level_limits, nearest_points, rounds
 from memcore.index.sketch import Tiles
-from memcore.matching.metric import Criterion, Grid, MetricName, find_metric
+from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
 from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, IndexAnswer, Match, make_matches
 from memcore.types import DEFAULT_THRESHOLD
 
@@ -41,6 +41,7 @@ def match_index(
     ``sizes[f]`` of them, and ``medoids[f]`` says which of these is its medoid. ``copies`` is as in ``match_findings``.
     """
     find_metric(metric)
+    check_delta(delta)
     if not len(sizes):
         return []
     near_enough = Criterion.of(metric, delta, index.image_shape, grid)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from memcore.arrays import tile_shape
 from memcore.distance import ssd_to_distance
-from memcore.errors import ArgumentValueError
+from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.types import Threshold
 
 MetricName: TypeAlias = Literal["l2", "tiled_l2"]
@@ -71,6 +71,14 @@ def metric_column(name: str | None) -> str:
     from memcore.runs.rows import MatchRow  # imported here, since the command line only names the metrics
 
     return name if name is not None and name in METRICS and name in MatchRow.__annotations__ else "l2"
+
+
+def check_delta(delta: float) -> None:
+    """Raise ArgumentTypeError or ArgumentValueError, naming delta, unless it is a number in [0, 1]."""
+    try:
+        Threshold(delta)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise type(error)(str(error).replace("threshold", "delta", 1)) from None
 
 
 @dataclasses.dataclass(frozen=True)

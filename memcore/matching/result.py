@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.matching.metric import Grid, MetricName
+from memcore.runs import layout
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRow
 from memcore.types import Neighbors
 
@@ -115,6 +116,7 @@ def make_row(finding: tuple[FindingRow, int, CliqueRow], match: Match, names: Ma
     """Return the row of a clique's match; ``names`` are those of all training images that it names."""
     row, number, clique = finding
     closest = match.closest
+    closest_seed = clique["seeds"][closest.member] if closest else None
     return {
         "prompt_id": row["prompt_id"],
         "clique": number,
@@ -131,7 +133,8 @@ def make_row(finding: tuple[FindingRow, int, CliqueRow], match: Match, names: Ma
         "neighbors": [{"index": i, "name": names[i], "l2": d} for i, d in match.neighbors],
         "adaptive": match.adaptive,
         "members_extracted": match.members_extracted,
-        "closest_seed": clique["seeds"][closest.member] if closest else None,
+        "closest_seed": closest_seed,
+        "closest_image": None if closest_seed is None else layout.image_name(row["prompt_id"], closest_seed),
         "closest_index": closest.index if closest else None,
         "closest_name": names[closest.index] if closest else None,
         "closest_distance": closest.distance if closest else None,

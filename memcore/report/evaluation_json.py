@@ -9,6 +9,10 @@ from memcore.evaluation.result import FORMAT, READABLE, Evaluation
 from memcore.runs import layout
 from memcore.runs.derived import read_derived
 from memcore.storage.base import Storage
+from memcore.system.parsing import check_shape
+
+#: What the first evaluations lack.
+_ADDED = ("against", "not_listed")
 
 
 def read_evaluation(storage: Storage) -> Evaluation | None:
@@ -16,10 +20,14 @@ def read_evaluation(storage: Storage) -> Evaluation | None:
     evaluation = read_derived(storage, layout.EVALUATION)
     if evaluation is None:
         return None
-    if evaluation.get("format") not in READABLE or "candidates" not in evaluation.get("stages", {}):
-        raise RunError(
-            f"{storage.place}/{layout.EVALUATION} is not an evaluation of format {FORMAT}: give memcore evaluate again"
-        )
+    place = f"{storage.place}/{layout.EVALUATION}"
+    stages = evaluation.get("stages")
+    if evaluation.get("format") not in READABLE or not isinstance(stages, dict) or "candidates" not in stages:
+        raise RunError(f"{place} is not an evaluation of format {FORMAT}: give memcore evaluate again")
+    try:
+        check_shape(evaluation, Evaluation, "it", _ADDED)
+    except ValueError as error:
+        raise RunError(f"{place} is damaged: {error}; give memcore evaluate again") from None
     return cast(Evaluation, evaluation)
 
 

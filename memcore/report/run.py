@@ -18,6 +18,7 @@ from memcore.runs.derived import read_match
 from memcore.runs.freshness import RunState, Stale, find_stale, stale_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRecord, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
+from memcore.sources.coverage import Coverage
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest
 
@@ -65,7 +66,8 @@ class Run:
     ``prompts`` is how many the run has in all, ``done`` how many its finished shards hold. ``findings`` are ranked by the
     mean distance of the prompt's largest clique. ``matches`` is None where the run was not matched with a training set;
     ``match`` is the content of match.json, None without one. ``stale`` are files that were made from something else than the
-    run holds now: their content is not in here. ``state`` is what a file that is made now is made from.
+    run holds now: their content is not in here. ``state`` is what a file that is made now is made from. ``coverage`` is the
+    account of stored generations, None of other runs, of unfinished ones, and of those that an earlier version made.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Run:
     state: RunState
     stale: Sequence[Stale] = ()
     completeness: Completeness = dataclasses.field(default_factory=Completeness)
+    coverage: Coverage | None = None
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
 
@@ -164,6 +167,11 @@ class Run:
         return int(self.match.get("count", 0)) if self.match else 0
 
     @property
+    def not_compared(self) -> int:
+        """Return the number of training images that were left out of the match."""
+        return sum(gap.count for gap in self.completeness.gaps if gap.code == "training")
+
+    @property
     def copies_known(self) -> bool:
         """Whether the match knew how often each image stands in the training set: else k is of the distinct images."""
         return bool(self.match and self.match.get("copies") is not None)
@@ -191,13 +199,16 @@ class Run:
 
     def training_digest(self, index: int) -> FileDigest | None:
         """Return the digest of a matched training image; None where the match has none."""
-        return (self.match or {}).get("files", {}).get(layout.training_image_name(index))
+        files = self.match.get("files", {}) if self.match is not None else {}
+        return files.get(layout.training_image_name(index))
 
 
 def read_run(path: Path) -> Run:
     """Read the run in ``path`` at any stage. Raises RunError, which names a missing, damaged or foreign file."""
     _require_pyarrow()
     from memcore.runs import reading
+    from memcore.runs.coverage import coverage_of
+    from memcore.runs.folder import RunFolder
     from memcore.runs.schema import FINDINGS
     from memcore.storage.local import LocalStorage
 
@@ -205,7 +216,6 @@ def read_run(path: Path) -> Run:
     manifests: dict[str, ManifestRecord] = {}
     columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
-    _check_settings(settings, storage.place)
     totals: Counter[str] = Counter()
     rows: list[FindingRow] = []
     seconds: dict[str, float] = {}
@@ -243,12 +253,17 @@ def read_run(path: Path) -> Run:
         evaluation=None if layout.EVALUATION in old else read_evaluation(storage),
         quarantine=sorted(quarantine.values(), key=lambda q: (-q.count, q.reason)),
         seconds=seconds,
+        coverage=coverage_of(RunFolder.open_storage(storage)) if _is_stored(settings) else None,
         state=state,
         stale=stale,
         completeness=tally.finish(match),
         stops=stops,
         scores=scores if scores.found else None,
     )
+
+
+def _is_stored(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("sampler", {}).get("kind") == "stored" and settings["sampler"].get("describe"))
 
 
 def _read_state(
@@ -271,17 +286,6 @@ def _read_state(
 
     run_digest = str(settings["run"].get("digest", ""))
     return match, matches, RunState(storage, run_digest, digest, match, matches or {}, rows)
-
-
-def _check_settings(settings: Mapping[str, Any], place: str) -> None:
-    for table, name in (
-        ("graph", "threshold"),
-        ("graph", "grid"),
-        ("graph", "min_clique"),
-        ("prompts", "count"),
-    ):
-        if name not in settings.get(table, {}):
-            raise RunError(f"{place}/{layout.RUN} has no {name!r} in its table [{table}]")
 
 
 def _shard_rows(

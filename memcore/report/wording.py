@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memcore.evaluation.result import Proportion
+from memcore.system.units import count as count
 
 PROMPT_LENGTH = 400
 CELL_LENGTH = 120
@@ -28,15 +29,6 @@ def tidy(text: object, limit: int = CELL_LENGTH) -> str:
 def _turns(character: str) -> bool:
     """Return whether a character reorders the text around it: a prompt must not rewrite the page."""
     return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun.
-
-    >>> count(1, "prompt"), count(1200, "prompt"), count(2, "copy", "copies")
-    ('1 prompt', '1,200 prompts', '2 copies')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def percent(part: float) -> str:
@@ -133,6 +125,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         "count",
         "memcore",
         "shard_prompts",
+        "seal",
+        "bytes",
+        "sha256",
+        "chunks",
     )
     before, after = flatten(old), flatten(new)
     lines: dict[str, str] = {}

@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -102,6 +103,10 @@ class Annotations:
         #: The digest of the pictures that people were shown; None in a file of format 1.
         self.shown: str | None = None
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Annotations({str(self.path)!r})"
+
     @classmethod
     def create(
         cls,
@@ -151,7 +156,9 @@ class Annotations:
         """
         path = run / FILE
         if not path.exists():
-            raise RunError(f"{run} has no annotations yet: memcore annotate {run} makes them")
+            raise RunError(
+                f"{run} has no annotations yet: memcore annotate {shlex.quote(str(run))} makes them"
+            )
         connection = _connect_to_read(path)
         opened = cls(connection, path)
         try:

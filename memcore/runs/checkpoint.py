@@ -17,6 +17,7 @@ from memcore.runs.reading import FORMAT, read_parquet
 from memcore.runs.rows import FindingRow, QuarantineRow
 from memcore.runs.schema import FINDINGS
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
+from memcore.system.parsing import parse_json
 
 try:
     import pyarrow as pa
@@ -60,7 +61,7 @@ def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> Shard
         raise DamagedFileError(f"{name} is damaged: {what}")
     try:
         table = read_parquet(table_bytes)
-        about = json.loads(table.schema.metadata[b"memcore"])
+        about = parse_json(table.schema.metadata[b"memcore"])
         if table.schema.names != FINDINGS.names:
             raise DamagedFileError(f"{name} has other columns than this memcore writes")
         rows = table_to_rows(table)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from memcore.runs.derived import read_match
 from memcore.runs.freshness import stale_match
+from memcore.sources.base import stands_for
 from memcore.storage.base import Storage
 from memcore.types import PromptStatus, StopReason
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from memcore.runs.reading import ShardTables
+    from memcore.sources.coverage import Coverage
 
 #: The columns of a run's findings that ``Tally.add`` needs.
 COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop")
@@ -29,6 +31,8 @@ NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"
 _FAILURES = frozenset({"sampler", "error", "crash"})
 #: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
 _NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint"})
+#: The reason of images that a resize would make comparable.
+WRONG_SIZE = "wrong-size"
 _WORDS = {
     "wrong-size": "other size",
     "alpha": "transparent",
@@ -53,15 +57,22 @@ class GapRecord(TypedDict):
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Something that was not decided: ``count`` of ``of`` things, and both in words.
+    """Something that was not decided: ``count`` of ``of`` things, and both in words, ``what``.
 
-    ``code`` is unfinished, failed, shards, few, short, unproven or unread (of the prompts), or training.
+    ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), training or captions.
     """
 
     code: str
     count: int
     of: int
-    text: str
+    what: str
+    #: What would decide it, if something that the user can do does.
+    remedy: str = ""
+
+    @property
+    def text(self) -> str:
+        """Return the gap in words, with its remedy."""
+        return f"{self.what} ({self.remedy})" if self.remedy else self.what
 
     def as_dict(self) -> GapRecord:
         """Return the gap as JSON holds it."""
@@ -101,6 +112,11 @@ def not_decided_lines(gaps: Sequence[GapRecord]) -> list[str]:
     return [f"not decided: {'; '.join(gap['text'] for gap in gaps)}"] if gaps else []
 
 
+def incomplete_lines(gaps: Sequence[GapRecord]) -> list[str]:
+    """Return what a command that makes no verdict prints of the gaps: one line, or none."""
+    return [f"incomplete: {'; '.join(gap['text'] for gap in gaps)}"] if gaps else []
+
+
 class Tally:
     """Counts what a run's finished shards decided, a shard at a time."""
 
@@ -110,7 +126,11 @@ class Tally:
         self._prompts = int(settings["prompts"]["count"])
         self._min_clique = int(settings["graph"]["min_clique"])
         made = budget.get("generations")
-        stored = settings.get("sampler", {}).get("kind") == "stored"
+        sampler = settings.get("sampler", {})
+        stored = sampler.get("kind") == "stored"
+        #: The size of a filter's images, and whether others could be brought to it.
+        self._size = _size_of(str(sampler.get("describe", {}).get("image_shape", "")).split("x"))
+        self._may_resize = stored and not settings.get("config", {}).get("resize")
         #: Images that a prompt gets unless its budget stops it; stored ones are as many as there are.
         self._generations = made if isinstance(made, int) and not stored else None
         self._counts: Counter[str] = Counter()
@@ -132,13 +152,20 @@ class Tally:
         # the oldest runs record no reasons: they know the fixed rule alone
         ran_out = pc.fill_null(pc.equal(rows["stop"], StopReason.ALL.value), True)
         short = pc.and_(short, ran_out)
-        unread, affected = _unread(quarantine, rows.filter(failed)["prompt_id"])
+        lost = _lost_images(quarantine)
+        of_failed = pc.fill_null(
+            pc.is_in(lost["prompt_id"], value_set=rows.filter(failed)["prompt_id"].combine_chunks()), False
+        )
+        sized = pc.equal(lost["reason"], WRONG_SIZE)
+        unread = lost.filter(pc.invert(pc.or_(of_failed, sized)))
+        sized = lost.filter(sized)
         undecided = pc.or_(pc.or_(failed, few), pc.or_(unproven, short))
         counts["done"] += rows.num_rows
         counts["shards"] += 1
         counts["given_up"] += bool(shard.manifest.get("given_up"))
-        counts["unread"] += unread
-        counts["affected"] += affected
+        for name, gone in (("unread", unread), ("sized", sized)):
+            counts[name] += sum(stands_for({"source": source}) for source in gone["source"].to_pylist())
+            counts[f"{name} prompts"] += len(pc.unique(gone["prompt_id"]))
         for name, chosen in (
             ("failed", failed),
             ("screened", screened),
@@ -177,8 +204,15 @@ class Tally:
             text = f"the search for a clique reached its limit for {_count(n, 'prompt')}"
             yield Gap("unproven", n, prompts, text)
         if n := counts["unread"]:
-            text = f"{_count(n, 'generation')} of {_count(counts['affected'], 'prompt')} could not be read"
+            text = (
+                f"{_count(n, 'generation')} of {_count(counts['unread prompts'], 'prompt')} could not be read"
+            )
             yield Gap("unread", n, n, text)
+        if n := counts["sized"]:
+            why = list_reasons({WRONG_SIZE: n}, self._size)
+            text = f"{_count(n, 'generation')} of {_count(counts['sized prompts'], 'prompt')} {_were(n)} left out: {why}"
+            resize = f"--resize {self._size} compares {'it' if n == 1 else 'them'} too"
+            yield Gap("size", n, n, text, resize if self._may_resize and self._size else "")
 
 
 def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
@@ -218,10 +252,62 @@ def training_gaps(match: Mapping[str, Any]) -> list[Gap]:
     if not missing:
         return []
     of = missing + int(match.get("count", 0))
-    why = [(_WORDS.get(reason, reason), count) for reason, count in sorted(reasons.items())]
-    listed = why[0][0] if len(why) == 1 else ", ".join(f"{count:,} {word}" for word, count in why)
-    text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {listed}"
-    return [Gap("training", missing, of, text)]
+    size = _size_of(match.get("image_shape") or ())
+    text = f"{missing:,} of {_count(of, 'training image')} {_were(missing)} not compared: {list_reasons(reasons, size)}"
+    at = "memcore index " if "index" in match else ""
+    resize = f"{at}--resize {size} compares {_those(reasons)} too"
+    helps = WRONG_SIZE in reasons and not match.get("resize") and size
+    return [Gap("training", missing, of, text, resize if helps else "")]
+
+
+def index_gaps(coverage: Coverage | None, reasons: Mapping[str, int], shape: Sequence[int]) -> list[Gap]:
+    """Return what of a training set an index lacks; ``reasons`` are those of its quarantine, if it has no account.
+
+    >>> [gap.text for gap in index_gaps(None, {"alpha": 1, "system": 3}, (64, 64, 3))]
+    ['1 training image was not indexed: transparent']
+    """
+    left_out = reasons if coverage is None else coverage["left_out"]
+    lost = {reason: count for reason, count in left_out.items() if count and reason not in NO_IMAGES}
+    missing = sum(lost.values())
+    if not missing:
+        return []
+    size = _size_of(shape)
+    of = missing if coverage is None else missing + coverage["images"]
+    what = f"{missing:,} of {_count(of, 'training image')}" if coverage else _count(missing, "training image")
+    text = f"{what} {_were(missing)} not indexed: {list_reasons(lost, size)}"
+    resize = f"--resize {size}, into another index, takes {_those(lost)} too"
+    return [Gap("training", missing, of, text, resize if WRONG_SIZE in lost else "")]
+
+
+def caption_gaps(coverage: Coverage | None, reasons: Mapping[str, int]) -> list[Gap]:
+    """Return the captions that could not be read, so that no prompt was made of them; arguments as of ``index_gaps``.
+
+    >>> [gap.text for gap in caption_gaps(None, {"caption": 2})]
+    ['2 captions could not be read']
+    """
+    missing = (reasons if coverage is None else coverage["left_out"]).get("caption", 0)
+    return (
+        [Gap("captions", missing, missing, f"{_count(missing, 'caption')} could not be read")]
+        if missing
+        else []
+    )
+
+
+def list_reasons(reasons: Mapping[str, int], size: str = "") -> str:
+    """Return reason codes in words, each with its count if there are several; ``size`` is the size that counts.
+
+    >>> list_reasons({"wrong-size": 4}, "64x64"), list_reasons({"alpha": 1, "depth": 2})
+    ('other size than 64x64', '1 transparent, 2 more than 8 bits a channel')
+    """
+    than = f" than {size}" if size else ""
+    words = {**_WORDS, WRONG_SIZE: f"{_WORDS[WRONG_SIZE]}{than}"}
+    why = [(words.get(reason, reason), count) for reason, count in sorted(reasons.items())]
+    return why[0][0] if len(why) == 1 else ", ".join(f"{count:,} {word}" for word, count in why)
+
+
+def _size_of(shape: Sequence[Any]) -> str:
+    """Return height and width as people write them; "" if they are not known."""
+    return f"{shape[0]}x{shape[1]}" if len(shape) == 3 else ""
 
 
 def _left_out(match: Mapping[str, Any]) -> dict[str, int]:
@@ -238,22 +324,25 @@ def _left_out(match: Mapping[str, Any]) -> dict[str, int]:
     return {reason: count for reason, count in found.items() if count and reason not in NO_IMAGES}
 
 
-def _unread(quarantine: pa.Table, failed: pa.ChunkedArray) -> tuple[int, int]:
-    """Return how many images of prompts that did not fail could not be read, and of how many prompts they are."""
+def _lost_images(quarantine: pa.Table) -> pa.Table:
+    """Return the entries that stand for images of a prompt which could not be used."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not quarantine.num_rows:
-        return 0, 0
     # a filter leaves out an image whose caption cannot be read, since the caption is its prompt
     none = pa.array(sorted((NO_IMAGES - {"caption"}) | _FAILURES | _NOTES), pa.string())
-    of_failed = pc.fill_null(pc.is_in(quarantine["prompt_id"], value_set=failed.combine_chunks()), False)
-    lost = quarantine.filter(pc.invert(pc.or_(pc.is_in(quarantine["reason"], value_set=none), of_failed)))
-    return lost.num_rows, len(pc.unique(lost["prompt_id"]))
+    return quarantine.filter(pc.invert(pc.is_in(quarantine["reason"], value_set=none)))
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _those(reasons: Mapping[str, int]) -> str:
+    """Return the pronoun of the images of another size, among those that were left out."""
+    if reasons.get(WRONG_SIZE) == 1:
+        return "it"
+    return "them" if len(reasons) == 1 else "these"
 
 
 def _were(number: int) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
+from memcore.images.resize import Fit, Method, Resize
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
+from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
+from memcore.system.parsing import parse_toml
+from memcore.system.places import where
+from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -28,6 +31,8 @@ SOURCES: tuple[str, ...] = get_args(SourceName)
 DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
+#: Bytes of the largest configuration file.
+_MOST_BYTES = 1 << 24
 SCREENS = ("none", *SCORES)
 
 
@@ -44,9 +49,10 @@ class Config:
     ``budget`` "fixed" makes ``generations`` images for every prompt; "sequential" stops early, and gives up a prompt whose
     copy rate is at least ``copy_rate`` with a probability of at most ``miss_rate``. ``screen`` scores each prompt by one
     denoising step of ``screen_seeds`` images with guidance ``screen_guidance``; prompts below ``screen_threshold`` are not
-    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour, as #rrggbb, under transparent
-    pixels of stored images; without it they are refused. ``edges_up_to`` above 0 stores each prompt's pairs up to that
-    distance, so that other thresholds can be evaluated later.
+    sampled (at 0, all are, and the scores are recorded). ``background`` is the colour (#rrggbb or r,g,b) under transparent
+    pixels of stored images; without it they are refused. ``resize`` is the size, as HxW, that stored images of other sizes
+    are brought to by ``resize_method`` and ``resize_fit``, as ``memcore index`` does. ``edges_up_to`` above 0 stores each
+    prompt's pairs up to that distance, so that other thresholds can be evaluated later.
     """
 
     source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
@@ -75,11 +81,23 @@ class Config:
     background: Annotated[
         str,
         Option(
-            "colour under transparent pixels, as #ffffff; without it such images are quarantined",
+            "colour under transparent pixels, as #ffffff or 255,255,255; without it such images are quarantined",
             "colour",
             use="stored",
         ),
     ] = ""
+    resize: Annotated[
+        str | None,
+        Option(
+            "resize every image to these pixels; without it other sizes are quarantined", "HxW", use="stored"
+        ),
+    ] = None
+    resize_method: Annotated[
+        Method | None, Option("one of Pillow's methods (default: lanczos)", use="stored")
+    ] = None
+    resize_fit: Annotated[Fit | None, Option("what happens to the aspect (default: crop)", use="stored")] = (
+        None
+    )
     sampler: Annotated[
         str,
         Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
@@ -95,7 +113,7 @@ class Config:
     prompts: Annotated[
         str,
         Option(
-            "text file, one prompt a line, or Parquet with a column prompt, caption or text",
+            ".txt with one prompt a line; or .csv, .tsv, .jsonl or .parquet with a column prompt, caption or text",
             "file",
             use="sampled",
         ),
@@ -158,7 +176,7 @@ class Config:
     height: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     width: Annotated[int, Option("pixels; 0: the pipeline's own", "pixels", use="sampled")] = 0
     dtype: Annotated[DtypeName, Option("the model's numbers", use="sampled")] = "float32"
-    device: Annotated[str, Option("cpu or cuda", use="sampled")] = "cpu"
+    device: Annotated[str, Option("cpu, cuda, or one of several GPUs: cuda:1", use="sampled")] = "cpu"
     threshold: Annotated[float, Option("tiled l2 of an edge, in [0, 1]", "distance")] = DEFAULT_THRESHOLD
     grid: Annotated[tuple[int, int], Option("tiles", "rows columns")] = (4, 4)
     min_clique: Annotated[int, Option("generations that make a finding", "images")] = DEFAULT_MIN_CLIQUE
@@ -212,8 +230,8 @@ class Config:
                 raise ConfigError(
                     f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
                 )
-        if self.background and not re.fullmatch("#[0-9a-fA-F]{6}", self.background):
-            raise ConfigError(f"background must look like #ffffff, got {self.background!r}")
+        self._check_background()
+        self._check_resize()
         parse_options(self.sampler_options)
         if self.sampler_options and not self.sampler:
             raise ConfigError("sampler_options are given, but no sampler to make with them")
@@ -227,6 +245,17 @@ class Config:
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
         return idle if self.edges_up_to else [*idle, "edges_up_to"]
 
+    def _check_background(self) -> None:
+        """Bring the colour into its one form, so that a run does not depend on how it was written."""
+        if not self.background:
+            return
+        try:
+            colour = parse_colour(self.background)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not self.background.startswith("#"):
+            object.__setattr__(self, "background", f"#{bytes(colour).hex()}")
+
     def _check_budget(self) -> None:
         if self.budget == "sequential" and self.source == "stored":
             raise ConfigError(
@@ -236,6 +265,16 @@ class Config:
             Sequential(self.copy_rate, self.miss_rate)
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
+
+    def _check_resize(self) -> None:
+        given = [
+            name for name in ("resize", "resize_method", "resize_fit") if getattr(self, name) is not None
+        ]
+        if given and self.source != "stored":
+            raise ConfigError(f"{given[0]} is for stored images, but source is {self.source!r}: leave it out")
+        if given and not self.resize:
+            raise ConfigError(f"{given[0]} is given, but no resize: give the size too, as resize = '512x512'")
+        self.resized()
 
     def _check_screen(self) -> None:
         if self.screen != "none" and self.source == "stored":
@@ -271,8 +310,11 @@ class Config:
         """Return ``background`` as red, green and blue; None if none is declared."""
         if not self.background:
             return None
-        red, green, blue = bytes.fromhex(self.background[1:])
-        return red, green, blue
+        return parse_colour(self.background)
+
+    def resized(self) -> Resize | None:
+        """Return how stored images are resized; None if they are not."""
+        return Resize.parse(self.resize, self.resize_method or "lanczos", self.resize_fit or "crop")
 
     def describe_screen(self) -> dict[str, Any]:
         """Return what ``run.toml`` says of the screen; nothing if there is none."""
@@ -294,8 +336,10 @@ class Config:
         decisive["sampler_options"] = (
             ""  # any of them may be a secret; the public ones are in the fingerprint
         )
-        for name in self._idle():
+        for name in (*self._idle(), "resize", "resize_method", "resize_fit"):
             decisive.pop(name)
+        if (resize := self.resized()) is not None:
+            decisive["resize"] = resize.as_dict()
         payload = {"config": decisive, "sampler": fingerprint, "prompts": prompts_digest}
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
@@ -340,11 +384,16 @@ def _unknown(name: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return parse_toml(read_plain(path, _MOST_BYTES))
     except FileNotFoundError:
-        raise ConfigError(f"the configuration file {path} does not exist") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"the configuration {path} is a folder: give a TOML file") from None
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration file {path} cannot be read: {error.strerror or error}"
+        ) from None
+    except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
 
 

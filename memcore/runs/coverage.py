@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import pyarrow.compute as pc
 
+from memcore.errors import RunError
 from memcore.images import REASONS
+from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import read_shard
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
+from memcore.system.parsing import check_shape, parse_json
 from memcore.types import PromptStatus
 
 #: Reasons of prompts that failed, whose images are not told one by one.
@@ -22,11 +24,17 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
 
     Raises AccountError where it does not add up.
     """
-    described = folder.meta["sampler"]["describe"]
+    described = folder.meta.get("sampler", {}).get("describe", {})
     if folder.config.source != "stored" or "pointed_at" not in described or folder.pending():
         return None
     used = 0
-    reasons: Counter[str] = Counter(json.loads(described["left_out"]))
+    try:
+        left_out = parse_json(described["left_out"])
+        check_shape(left_out, dict[str, int], "left_out")
+        pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{folder.place}/{layout.RUN} is damaged: {error} in [sampler.describe]") from None
+    reasons: Counter[str] = Counter(left_out)
     untold = False
     for shard in folder.done():  # each is read once
         tables = read_shard(folder.storage, shard.task, ("status", "generated", "excluded", "reason"))
@@ -38,7 +46,6 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
         untold |= any(status == PromptStatus.FAILED and reason in _UNTOLD for status, reason in told)
         if tables.quarantine.num_rows:
             reasons.update(count_reasons(q for q in tables.quarantine.to_pylist() if q["reason"] in REASONS))
-    pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
     if untold:
         reasons["failed"] += max(0, pointed_at - used - texts - reasons.total())
     return make_coverage(pointed_at, used, texts, reasons, folder.config.images)

@@ -14,6 +14,7 @@ from memcore.runs import layout
 from memcore.runs.rows import MadeFrom, MatchRecord
 from memcore.storage.base import Storage
 from memcore.storage.digests import combine, digest_bytes, read_digest, read_sealed
+from memcore.system.parsing import check_shape
 
 #: The first formats of these files that have a seal.
 MATCH_FORMAT = 3
@@ -46,6 +47,12 @@ def read_derived(storage: Storage, name: str) -> dict[str, Any] | None:
 def read_match(storage: Storage) -> MatchRecord | None:
     """Return the content of match.json; None if the run was not matched. Raises DamagedFileError."""
     record = read_derived(storage, layout.MATCH)
+    if record is not None:
+        try:
+            check_shape(record, MatchRecord, "it", MatchRecord.__required_keys__)
+        except ValueError as error:
+            place, again = f"{storage.place}/{layout.MATCH}", REMEDIES[layout.MATCH]
+            raise DamagedFileError(f"{place} is damaged: {error}; {again}") from None
     if record is not None and "seal" in record:
         place, again = f"{storage.place}/{layout.MATCH}", REMEDIES[layout.MATCH]
         files = record.get("files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tempfile
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
-from memcore.errors import ConfigError, DamagedFileError, MissingExtraError, RunError
+from memcore.engine.journal import Journal, Sync
+from memcore.errors import ConfigError, DamagedFileError, MemcoreError, MissingExtraError, RunError
+from memcore.notebook import html_table
 from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
 from memcore.runs.checkpoint import checkpoint_bytes, read_checkpoint
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.derived import read_match
+from memcore.runs.finding_rows import FindingRows
 from memcore.runs.freshness import RunState, Stale, find_stale, has_derived_files, stale_match
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.pictures import png_bytes
@@ -44,6 +48,7 @@ from memcore.storage.digests import FileDigest, digest_bytes, digest_stream, sea
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.system.credentials import redact
+from memcore.system.plain_text import storable
 
 try:
     import pyarrow as pa
@@ -70,6 +75,22 @@ class RunFolder:
         self.prompts = prompts
         self._shards: list[Shard] = []
 
+    def __repr__(self) -> str:
+        """Return one line; nothing is read for it."""
+        return f"RunFolder({self.place!r}, prompts={len(self.prompts)}, source={self.config.source!r})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how far the run is, and its findings."""
+        columns = ["prompt_id", "prompt", "size", "generated", "mean_distance"]
+        try:
+            done = sum(len(shard.prompt_ids) for shard in self.done())
+            rows = FindingRows(self.iter_findings(columns))._repr_html_()
+        except (MemcoreError, OSError) as error:
+            rows = html_table([["error", error]])
+            done = 0
+        about = [["run", self.place], ["prompts done", f"{done:,} of {len(self.prompts):,}"]]
+        return html_table(about) + rows
+
     def __reduce__(self) -> tuple[type[RunFolder], tuple[Storage, Config, str, Mapping[str, Any], Prompts]]:
         """Pickle what was read, so that a worker opens nothing again."""
         return RunFolder, (self.storage, self.config, self.digest, self.meta, self.prompts)
@@ -85,7 +106,8 @@ class RunFolder:
         if isinstance(self.storage, LocalStorage):
             return self.storage.path
         raise RunError(
-            f"{self.place} is not a folder of this machine: copy it first, with memcore fetch {self.place} FOLDER"
+            f"{self.place} is not a folder of this machine: copy it first, with "
+            f"memcore fetch {shlex.quote(self.place)} FOLDER"
         )
 
     @classmethod
@@ -170,12 +192,17 @@ class RunFolder:
         """Write findings, quarantine, then the manifest: only with the last is the shard done."""
         files = {layout.findings_name(shard.task): parquet_bytes(rows_to_table(record.rows))}
         if record.quarantine:
-            broken = pa.Table.from_pylist(record.quarantine, schema=QUARANTINE)
+            entries = [
+                {**entry, "source": storable(entry["source"]), "detail": storable(entry["detail"])}
+                for entry in record.quarantine
+            ]
+            broken = pa.Table.from_pylist(entries, schema=QUARANTINE)
             files[layout.quarantine_name(shard.task)] = parquet_bytes(broken)
         else:
             self.storage.remove(layout.quarantine_name(shard.task))  # of a worker that was killed before
         for name, data in files.items():
             self.storage.write(name, data)
+        signature = engine.sign_manifest(record.started, given_up=given_up)
         manifest: ManifestRecord = {
             "format": FORMAT,
             "shard": shard.id,
@@ -184,7 +211,10 @@ class RunFolder:
             "generated": record.generated,
             "findings": sum(row["status"] == "finding" for row in record.rows),
             "failed": sum(row["status"] == "failed" for row in record.rows),
-            **engine.sign_manifest(record.started, given_up=given_up),
+            "given_up": signature["given_up"],
+            "started": signature["started"],
+            "finished": signature["finished"],
+            "writer": signature["writer"],
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "files": {name: digest_bytes(data) for name, data in files.items()},
         }
@@ -240,6 +270,10 @@ class RunFolder:
             }
             return ShardRecord(quarantine=[note])
 
+    def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
+        """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
+        return Journal(self.storage, shard.task, self.digest, sync=sync)
+
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""
         engine.tidy(self.storage)
@@ -258,9 +292,9 @@ class RunFolder:
             for batch in table.to_batches(8 if "pairs" in table.schema.names else 1000):
                 yield from batch.to_pylist()
 
-    def findings(self) -> list[FindingRow]:
-        """Return the rows of all finished shards as a list: for runs that fit into memory."""
-        return list(self.iter_findings())
+    def findings(self) -> FindingRows:
+        """Return the rows of all finished shards as a list, a table in a notebook: for runs that fit into memory."""
+        return FindingRows(self.iter_findings())
 
     def iter_quarantine(self) -> Iterator[QuarantineRow]:
         """Yield the quarantine's entries of all finished shards, a shard at a time."""
@@ -333,6 +367,12 @@ class RunStart:
     The number of useful workers is known before a worker has said what it samples with, which the digest needs.
     """
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"RunStart({self.storage.place!r}, prompts={self.prompts.count}, exists={self.run is not None})"
+        )
+
     def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
         """Open the run in ``place`` if there is one (or take an opened one), and read the prompts.
 
@@ -349,6 +389,8 @@ class RunStart:
         self.prompts: PromptList = scan_prompts(prompts, self._copy)
         if not self.prompts.count:
             raise ConfigError("there is not a single prompt")
+        if self.run is not None:
+            self._check_before_loading(self.run)
 
     def _open(self) -> RunFolder | None:
         return RunFolder.open_storage(self.storage) if self.storage.exists(layout.RUN) else None
@@ -374,17 +416,30 @@ class RunStart:
         self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
         return RunFolder.open_storage(self.storage)
 
+    def _check_before_loading(self, run: RunFolder) -> None:
+        """Refuse what is known without the sampler: an earlier format, another configuration, other prompts."""
+        self._check_format(run)
+        told = run.meta["prompts"].get("digest", "")
+        if run.config.digest("", told) != self.config.digest("", self.prompts.digest):
+            same = run.meta["sampler"]["describe"]
+            raise ConfigError(
+                explain_difference(run.place, run.meta, run.config, self.config, same, self.prompts)
+            )
+
     def _check(self, run: RunFolder, digest: str, describe: Mapping[str, str]) -> None:
         """Raise RunError or ConfigError unless the run can be resumed."""
+        self._check_format(run)
+        if run.digest != digest:
+            raise ConfigError(
+                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
+            )
+
+    def _check_format(self, run: RunFolder) -> None:
         found = run.meta["run"]["format"]
         if found != FORMAT:
             raise RunError(
                 f"{run.place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
                 "read, but nothing is added to it, since its files have no digests. Start again in another folder"
-            )
-        if run.digest != digest:
-            raise ConfigError(
-                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
             )
 
 

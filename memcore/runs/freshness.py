@@ -55,7 +55,7 @@ class RunState:
     def shown_digest(self, items: Sequence[Item]) -> str:
         """Return one digest of the pictures that are shown of these items."""
         rows = self.read_rows({item.prompt_id for item in items})
-        files = (self.match or {}).get("files", {})
+        files = self.match.get("files", {}) if self.match is not None else {}
         pairs = [(item.prompt_id, item.clique) for item in items]
         return shown_digest(pairs, rows, self.matches, files)
 

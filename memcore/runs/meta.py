@@ -63,9 +63,12 @@ def meta_bytes(meta: Mapping[str, Any]) -> bytes:
 def _storable(value: Any) -> Any:
     """Return a value whose texts UTF-8 can hold: of paths that are of another encoding, foreign bytes become escapes."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        try:
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # half a character, which is no byte of a path
+            return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {key: _storable(held) for key, held in value.items()}
+        return {_storable(key): _storable(held) for key, held in value.items()}
     return [_storable(held) for held in value] if isinstance(value, list | tuple) else value
 
 

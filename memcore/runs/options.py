@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from memcore.errors import ConfigError
 
+_INT64 = 2**63
 #: Where an option means something: for images that are sampled, for images that are stored, or for both.
 Use = Literal["sampled", "stored", "both"]
 
@@ -60,19 +61,27 @@ class Declared:
             return self._several(value)
         if self.kind is float:
             return self._number(value)
-        if self.kind is int and type(value) is not int:
-            raise ConfigError(f"{self.name} must be an integer, got {value!r}")
+        if self.kind is int:
+            return self._integer(value)
         if self.kind is str and not isinstance(value, str):
             raise ConfigError(f"{self.name} must be a text, got {value!r}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
         return value
 
+    def _integer(self, value: Any) -> int:
+        if type(value) is not int:
+            raise ConfigError(f"{self.name} must be an integer, got {value!r}")
+        if not _fits(value):
+            raise ConfigError(f"{self.name} must fit into 64 bits")
+        return value
+
     def _several(self, value: Any) -> tuple[Any, ...]:
         right = isinstance(value, list | tuple) and len(value) == self.size
-        if not right or not all(type(v) is self.kind for v in value):
+        values: tuple[Any, ...] = tuple(value) if right else ()
+        if not right or not all(type(v) is self.kind and _fits(v) for v in values):
             raise ConfigError(f"{self.name} must be two integers, got {value!r}")
-        return tuple(value)
+        return values
 
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -84,6 +93,11 @@ class Declared:
         if not math.isfinite(number):
             raise ConfigError(f"{self.name} must be a finite number, got {value!r}")
         return number
+
+
+def _fits(value: Any) -> bool:
+    """Return whether a signed integer of 64 bits holds the value."""
+    return -_INT64 <= value < _INT64
 
 
 @functools.cache

@@ -80,7 +80,9 @@ def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> Promp
         _write_parquet(checked(), copy)
     digest.update(b"]")
     told = prompts.counts if isinstance(prompts, TextList) else ListCounts()
-    return PromptList(count, digest.hexdigest(), told.blank, told.repeated)
+    # an iterator may have more prompts than a set should hold
+    repeated = count - len(set(prompts)) if isinstance(prompts, list | tuple) else told.repeated
+    return PromptList(count, digest.hexdigest(), told.blank, repeated)
 
 
 def _check(prompt: Any, number: int) -> None:
@@ -121,6 +123,10 @@ class Prompts(Sequence[str]):
     def __reduce__(self) -> tuple[type[Prompts], tuple[Callable[[], IO[bytes]], int, str]]:
         """Pickle how the file is opened, not what was read."""
         return Prompts, (self._open_file, self._count, self._place)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Prompts(count={self._count}, run={self._place!r})"
 
     def __len__(self) -> int:
         """Return the number of prompts."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, NamedTuple, cast
 
@@ -18,6 +17,7 @@ from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraErr
 from memcore.runs import layout
 from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
+from memcore.runs.run_toml import check_meta
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
 from memcore.storage.base import Storage
 from memcore.storage.digests import (
@@ -32,6 +32,7 @@ from memcore.storage.digests import (
 )
 from memcore.storage.open import is_url
 from memcore.storage.verified import open_verified, read_verified
+from memcore.system.parsing import check_shape, parse_toml
 
 try:
     import pyarrow as pa
@@ -63,7 +64,7 @@ _KINDS = {
 def read_meta(storage: Storage) -> dict[str, Any]:
     """Return the content of ``run.toml``. Raises RunError if it is missing, damaged or of an unknown format."""
     try:
-        meta = tomllib.loads(storage.read(layout.RUN).decode("utf-8"))
+        meta = parse_toml(storage.read(layout.RUN))
     except (FileNotFoundError, NotADirectoryError):
         url = re.fullmatch(
             r"([a-z][a-z0-9+]+):/+(.*)", storage.place
@@ -76,7 +77,7 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         raise RunError(
             f"{storage.place} is not a run folder: it holds no {layout.RUN} (memcore audit makes one)"
         ) from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{storage.place}/{layout.RUN} is damaged: {error}; {RESTORE}") from None
     head = meta.get("run")
     found = head.get("format") if isinstance(head, dict) else None
@@ -90,6 +91,10 @@ def read_meta(storage: Storage) -> dict[str, Any]:
         raise RunError(
             f"{storage.place} has the run format {found!r}, this memcore reads {', '.join(map(str, READABLE))}"
         )
+    try:
+        check_meta(meta)
+    except ValueError as error:
+        raise RunError(f"{storage.place}/{layout.RUN} {error}") from None
     return meta
 
 
@@ -134,6 +139,7 @@ def read_manifest(storage: Storage, shard: str) -> ManifestRecord:
             "seconds": dict(found.pop("seconds")),
             **found,
         }
+        check_shape(made, ManifestRecord, "it", ("findings", "failed"))
         if "files" in made:
             made["files"] = {n: read_digest(d, place, again) for n, d in made["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypeAlias, TypedDict, cast
 
 from memcore.sampling.screen import SCORES
+from memcore.sources.coverage import Coverage
 from memcore.storage.digests import FileDigest
 
 Int32: TypeAlias = Annotated[int, "int32"]
@@ -76,9 +77,11 @@ class FindingRow(TypedDict):
     size: Int32
     mean_distance: float | None
     medoid_seed: Int64 | None
+    medoid_image: Annotated[str | None, SINCE_3]
     seeds: list[Int64]
     proven: bool
     upper: Int32
+    largest: Annotated[Int32 | None, SINCE_3]
     cliques: list[CliqueRow]
     stop: Annotated[str | None, SINCE_2, SCORES_FOLLOW]
     tile_bytes: Annotated[Int64 | None, SINCE_2]
@@ -123,6 +126,7 @@ class MatchRow(TypedDict):
     adaptive: Annotated[float | None, SINCE_2]
     members_extracted: Annotated[Int32, SINCE_2]
     closest_seed: Annotated[Int64 | None, SINCE_2]
+    closest_image: Annotated[str | None, SINCE_3]
     closest_index: Annotated[Int64 | None, SINCE_2]
     closest_name: Annotated[str | None, SINCE_2]
     closest_distance: Annotated[float | None, SINCE_2]
@@ -154,8 +158,9 @@ class MadeFrom(TypedDict):
 class MatchRecord(TypedDict):
     """match.json: what the run was matched with.
 
-    ``training`` is the path of a set in memory, and ``identity`` the digest of what it holds; an index gives the other keys
-    that are not required. Those of earlier formats have no ``format``, ``files``, ``made_from`` and ``seal``.
+    ``training`` is the path of a set in memory, and ``identity`` the digest of what it holds; ``index``, ``digest``,
+    ``sources`` and ``reasons`` are of an index. Those of earlier formats have no ``format``, ``files``, ``made_from`` and
+    ``seal``.
     """
 
     format: NotRequired[int]
@@ -166,10 +171,12 @@ class MatchRecord(TypedDict):
     sources: NotRequired[list[str]]
     resize: NotRequired[dict[str, object] | None]
     background: NotRequired[list[int] | None]
+    #: (height, width, channels) of the images that were compared.
+    image_shape: NotRequired[list[int]]
     unreadable: int | list[dict[str, str]]
     reasons: NotRequired[dict[str, int]]
-    #: What the training set's path holds and what became of it (``memcore.sources.coverage.Coverage``).
-    coverage: NotRequired[dict[str, object] | None]
+    #: What the training set's path holds and what became of it.
+    coverage: NotRequired[Coverage | None]
     count: int
     delta: float
     distance: str
@@ -202,6 +209,29 @@ class ManifestRecord(TypedDict):
     #: Of the findings, in formats 1 and 2.
     sha256: NotRequired[str]
     seal: NotRequired[str]
+
+
+class KeptImages(TypedDict):
+    """The head of a record of partial/*.journal: images of a prompt in flight, whose pixels are the record's payload.
+
+    ``flags`` has a digit an image: 0 for one that is in the payload, 1 for one that a safety checker replaced, 3 for one
+    that holds no picture. ``device`` is where the sampler had the pixels, "" for NumPy. ``files`` are the digests of the
+    images' files, where all generations are stored.
+    """
+
+    prompt_id: int
+    seeds: list[int]
+    flags: str
+    shape: list[int]
+    device: str
+    files: NotRequired[list[FileDigest]]
+
+
+class ImagesNotKept(TypedDict):
+    """The head of a record without a payload: images in flight so far that had no room in the journal's budget."""
+
+    not_kept: int
+    budget: int
 
 
 def read_scores(row: FindingRow) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Budget, LargestClique
-from memcore.sampling.seeds import SEED_BITS, derive_seeds
+from memcore.sampling.seeds import MOST_SEED_BITS, SEED_BITS, derive_seeds
 from memcore.types import Request, StopReason
 
 
@@ -46,6 +46,10 @@ class RequestBatch(Sequence[Request]):
         self.runs = tuple(runs)
         self._length = sum(len(run.seeds) for run in self.runs)
         self._requests: tuple[Request, ...] | None = None
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"RequestBatch(images={len(self)}, prompts={len(self.runs)})"
 
     def __len__(self) -> int:
         """Return the number of images asked for."""
@@ -91,9 +95,13 @@ class Batches:
         self._budget = budget
         self._size = arrays.check_count(batch_size, "batch_size")
         self._seed = arrays.check_count(run_seed, "run_seed", 0, 2**63 - 1)
-        self._seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
+        self._seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, MOST_SEED_BITS)
         self._open: dict[int, _Open] = {}
         self._begun: set[int] = set()
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Batches(batch_size={self._size}, begun={len(self._begun)}, open={len(self._open)})"
 
     def __iter__(self) -> Iterator[tuple[Request, ...]]:
         """Return the batches themselves: they can be read once."""

@@ -12,8 +12,9 @@ from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
 from memcore.sampling.protocol import check_images
-from memcore.sampling.seeds import SEED_BITS
+from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.sampling.transient import as_transient
+from memcore.system.plain_text import error_text
 from memcore.types import Images, Request
 
 
@@ -31,7 +32,7 @@ class CallableSampler:
     fingerprint
         Names all that changes images: a run that was started with one fingerprint is not resumed with another.
     seed_bits
-        Bits of the seeds that the function takes, where it takes fewer than 63: 32 for many hosted APIs, 53 for JavaScript.
+        Bits of the seeds that the function takes, where these are not 53: 32 for many hosted APIs, 63 at most.
 
     Raises
     ------
@@ -67,7 +68,13 @@ class CallableSampler:
         self.fingerprint = fingerprint
         self._function = function
         if seed_bits is not None:
-            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, SEED_BITS)
+            self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, MOST_SEED_BITS)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        name = getattr(self._function, "__qualname__", type(self._function).__name__)
+        bits = f", seed_bits={self.seed_bits}" if hasattr(self, "seed_bits") else ""
+        return f"CallableSampler({name}, {self.image_shape}, {self.fingerprint!r}{bits})"
 
     def describe(self) -> dict[str, str]:
         """Return what the run's run.toml says of the sampler."""
@@ -77,10 +84,10 @@ class CallableSampler:
         """Return (N, H, W, C) uint8, in the order of the requests."""
         try:
             answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
             if (transient := as_transient(error)) is not None:
                 raise transient from error
-            raise SamplerError(f"the sampler's function raised {type(error).__name__}: {error}") from error
+            raise SamplerError(f"the sampler's function raised {error_text(error)}") from error
         broken = None
         if isinstance(answer, list | tuple):
             answer, broken = _replace_broken(answer, self.image_shape)
@@ -109,9 +116,14 @@ def _read(image: Any) -> Any:
     """Return a picture as an array, and None for one that is cut or damaged."""
     if image is None or isinstance(image, np.ma.MaskedArray):  # a mask is refused with all others, in _stack
         return image
+    if callable(load := getattr(image, "load", None)):
+        try:
+            load()
+        except Exception:  # PIL decodes late, and raises what its decoders raise, SyntaxError among them
+            return None
     try:
         return np.asarray(image)
-    except OSError:  # PIL decodes late
+    except OSError:
         return None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from memcore import arrays, interop
-from memcore.errors import MemcoreError, SamplerError
+from memcore.errors import ConfigError, MemcoreError, SamplerError
 from memcore.types import Images, Request
 
 
@@ -19,8 +19,8 @@ class Sampler(Protocol):
     ``fingerprint`` names all that changes images: weights, scheduler, steps, guidance, dtype, batch size, versions and the
     kind of device. ``image_shape`` is (H, W, C). ``sample`` keeps the order of the requests.
 
-    A sampler may also have ``seed_bits``, an integer up to 63: seeds are then below 2^seed_bits, for an API that takes
-    32 bits, or 53 for one in JavaScript. ``describe()`` says for people what the fingerprint is made from.
+    A sampler may also have ``seed_bits``, an integer up to 63: seeds are below 2^seed_bits, for example 32 for many hosted
+    APIs. Without it they are below 2^53. ``describe()`` says for people what the fingerprint is made from.
     ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
     should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
     a text that is cut, or "" if nothing is.
@@ -32,6 +32,25 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> Images:
         """Return (N, H, W, C) uint8 for N requests, which may be of different prompts."""
         ...
+
+
+def check_sampler(sampler: Any) -> None:
+    """Raise ConfigError unless a sampler says the shape of its images, and what tells it from others.
+
+    >>> class Bad:
+    ...     image_shape, fingerprint = (64, 64), "bad-1"
+    >>> check_sampler(Bad())
+    Traceback (most recent call last):
+    memcore.errors.ConfigError: the sampler's image_shape must be (height, width, channels), got (64, 64)
+    """
+    shape = getattr(sampler, "image_shape", None)
+    sides = tuple(shape) if isinstance(shape, tuple | list) else ()
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 3 or not whole or min(sides) < 1:
+        raise ConfigError(f"the sampler's image_shape must be (height, width, channels), got {shape!r}")
+    fingerprint = getattr(sampler, "fingerprint", None)
+    if not isinstance(fingerprint, str) or not fingerprint:
+        raise ConfigError(f"the sampler's fingerprint must be a text that is not empty, got {fingerprint!r}")
 
 
 def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:

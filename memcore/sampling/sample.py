@@ -9,6 +9,7 @@ from memcore.errors import MemcoreError, SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.transient import as_transient, patiently
+from memcore.system.plain_text import error_text
 from memcore.types import Images
 
 
@@ -51,12 +52,12 @@ def _sample(sampler: Sampler, requests: RequestBatch) -> Images:
     def ask() -> Images:
         try:
             return sampler.sample(requests)
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
             if (transient := as_transient(error)) is not None and transient is not error:
                 raise transient from error
             if isinstance(error, MemcoreError):
                 raise
-            raise SamplerError(f"the sampler raised {type(error).__name__}: {error}") from error
+            raise SamplerError(f"the sampler raised {error_text(error)}") from error
 
     images = patiently(ask)
     check_images(images, requests, sampler.image_shape)

@@ -84,6 +84,10 @@ class FirstStep:
     noise_magnitude: NDArray[np.float64]
     one_step: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        """Return one line, without the scores."""
+        return f"FirstStep(images={len(self.noise_magnitude)})"
+
 
 @runtime_checkable
 class FirstStepSampler(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,23 @@ PATIENCE = 300.0
 _STATUSES = {408, 425, 429}
 _NEVER = {501, 505}
 #: Packages whose errors of a connection do not derive from Python's own.
-_CLIENTS = {"requests", "httpx", "httpcore", "aiohttp", "urllib3", "openai", "huggingface_hub", "botocore"}
+_CLIENTS = {
+    "requests",
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "urllib3",
+    "openai",
+    "huggingface_hub",
+    "botocore",
+    "http",
+    "ssl",
+}
+#: Their names for an answer that ended before it was whole, as a server that dies leaves it.
+_CUT = {
+    *("TransportError", "NetworkError", "ServerDisconnectedError", "ProtocolError", "RemoteProtocolError"),
+    *("ChunkedEncodingError", "ClientPayloadError", "IncompleteRead", "SSLEOFError", "SSLZeroReturnError"),
+}
 
 T = TypeVar("T")
 _log = logging.getLogger("memcore")
@@ -100,18 +118,28 @@ def _status(error: BaseException) -> int | None:
 
 
 def _retry_after(error: BaseException) -> float | None:
-    """Return the seconds that a server asks for, where it gives a number."""
-    holder = getattr(error, "response", None) or error
+    """Return the seconds that a server asks for, as a number or as the date when it may be asked again."""
+    holder = getattr(error, "response", None)
+    holder = (
+        error if holder is None else holder
+    )  # a response of requests is false where its status is an error
     headers: Any = getattr(holder, "headers", None) or {}
     try:
-        return max(0.0, float(headers.get("Retry-After")))
-    except (TypeError, ValueError, AttributeError):  # none, or a date
+        said = headers.get("Retry-After")
+    except AttributeError:
         return None
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        try:
+            seconds = email.utils.parsedate_to_datetime(str(said)).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _lost_connection(error: BaseException) -> bool:
     names = [c.__name__ for c in type(error).__mro__ if c.__module__.partition(".")[0] in _CLIENTS]
     return type(error).__name__ == "URLError" or any(
-        "Timeout" in n or "Connect" in n or n in ("TransportError", "NetworkError", "ServerDisconnectedError")
-        for n in names
+        "Timeout" in n or "Connect" in n or n in _CUT for n in names
     )

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from memcore.errors import ConfigError, SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch, SeedRun
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.transient import patiently
+from memcore.system.units import count
 from memcore.types import Images
 
 #: Images of a worker between two requests that are sampled twice.
@@ -52,14 +53,20 @@ class _Prompt:
 
 
 class SamplerWatch:
-    """The notes of one worker, for as long as it lives."""
+    """The notes of one worker, for as long as it lives. The first of each reason is logged, except those of ``untold``."""
 
-    def __init__(self) -> None:
+    def __init__(self, untold: Iterable[str] = ()) -> None:
+        #: A request that the sampler has answered, to tell later whether it still can.
+        self.answered: SeedRun | None = None
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
         self._varied = False
         self._since_check = 0
-        self._said: set[str] = set()
+        self._said = set(untold)
+
+    def asks_again(self, count: int, *, first: bool) -> bool:
+        """Tell whether ``look`` will ask the sampler for an image of the next batch, of ``count``, a second time."""
+        return first or self._since_check + count >= CHECK_EVERY
 
     def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
@@ -83,8 +90,9 @@ class SamplerWatch:
             prompt.broken += int(broken[part].sum()) if broken is not None else 0
             prompt.compared += int(used.sum())
             prompt.checksums.update(sums[part][used].tolist())
+        again = self.asks_again(len(sums), first=first)
         self._since_check += len(sums)
-        if first or self._since_check >= CHECK_EVERY:
+        if again:
             self._since_check = 0
             yield from self._again(sampler, batch, images)
 
@@ -99,16 +107,16 @@ class SamplerWatch:
         """
         prompt = self._prompts.pop(prompt_id)
         if prompt.broken == prompt.images:
-            text = f"not one of {prompt.images} images holds a picture: the sampler gave NaN, or nothing"
+            text = f"not one of {count(prompt.images, 'image')} holds a picture: the sampler gave NaN, or nothing"
             return [Note(prompt_id, prompt.text, "sampler", text)], True
         notes = []
         if prompt.broken:
-            text = f"{prompt.broken} of {prompt.images} images hold NaN or no picture: they were left out"
+            text = f"{prompt.broken:,} of {count(prompt.images, 'image')} left out: NaN, or no picture"
             notes.append(self._note(prompt_id, prompt.text, "broken-image", text))
         repeated = prompt.compared - len(prompt.checksums)
         if repeated:
             text = (
-                f"{prompt.compared} images of different seeds are {len(prompt.checksums)} different images, byte for byte: "
+                f"{prompt.compared} images of different seeds are {count(len(prompt.checksums), 'image')}, byte for byte: "
                 "the sampler ignores the seed, cuts it short, or answers from a cache. Pass the whole seed on and turn "
                 "caches off"
             )
@@ -160,6 +168,12 @@ class SamplerWatch:
             self._said.add(reason)
             _log.warning("memcore: prompt %d: %s (told once; the run's quarantine has all)", prompt_id, text)
         return Note(prompt_id, prompt, reason, text)
+
+
+def copy_images(images: Images) -> Images:
+    """Return a sampler's answer with memory of its own."""
+    pixels = images.pixels.clone() if arrays.is_torch(images.pixels) else np.array(images.pixels)
+    return Images(pixels, images.flagged, images.broken)
 
 
 def checksums(pixels: Any) -> NDArray[np.int64]:

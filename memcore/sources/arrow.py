@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 
@@ -30,13 +31,50 @@ def holds_bytes(kind: Any) -> bool:
     kind = _plain(kind)
     if types.is_struct(kind):
         return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def is_fixed_size(kind: Any) -> bool:
+    """Tell whether all values of a column of bytes have one length."""
+    import pyarrow.types as types
+
+    return bool(types.is_fixed_size_binary(_plain(kind)))
 
 
 def texts(column: Any) -> list[str | None]:
-    """Return the texts of a column for which ``says_text`` is true; the first of each list."""
-    values = column.to_pylist()
-    return [(v[0] if v else None) if isinstance(v, list) else v for v in values]
+    """Return the texts of a column for which ``says_text`` is true, of each list the first; None for blank ones.
+
+    Raises UnicodeDecodeError.
+    """
+    return [_first(value) for value in column.to_pylist()]
+
+
+def texts_one_by_one(column: Any) -> list[str | UnicodeDecodeError | None]:
+    """Return the texts as ``texts`` does, with an error in place of each that is not UTF-8."""
+    found: list[str | UnicodeDecodeError | None] = []
+    for value in column:
+        try:
+            found.append(_first(value.as_py()))
+        except UnicodeDecodeError as error:
+            found.append(error)
+    return found
+
+
+def repeated(names: list[str]) -> set[str]:
+    """Return the names that several columns have: Arrow cannot tell such columns apart."""
+    return {name for name, count in Counter(names).items() if count > 1}
+
+
+def _first(value: Any) -> str | None:
+    """Return a text, or the first of a list that is not blank."""
+    if isinstance(value, list):
+        return next((text for text in value if text and text.strip()), None)
+    return value if value and value.strip() else None
 
 
 def _plain(kind: Any) -> Any:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content, Payload
+from memcore.sources.content import FileContent, read_content, sample_bytes
 from memcore.sources.walk import READ, every, head_of, judge, walk
 
 #: Where an image is: part (a file of the source), offset and length in bytes; for rows and listings the offset is an index.
@@ -30,6 +31,8 @@ PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
 _BATCH, _BATCH_BYTES = 256, 1 << 25
+#: What an image of unknown size is taken for when bytes are counted.
+_UNKNOWN_BYTES = 1 << 19
 #: Names of quarantined entries that stand for several: images of an array that is cut short, rows of a damaged group.
 _SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGNORECASE)
 
@@ -106,10 +109,28 @@ class Batch:
     names: Sequence[str] | None = None
     captions: Sequence[str | None] | None = None
     beside: Sequence[Beside] | None = None
+    #: What the entries' own files held when they were read, where each entry is a file.
+    files: Sequence[FileContent | None] | None = None
+
+    def __repr__(self) -> str:
+        """Return one line, without the entries."""
+        return f"Batch(entries={len(self)})"
 
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self.places)
+
+    def piece(self, start: int, stop: int) -> Batch:
+        """Return some consecutive entries as a batch of their own."""
+        some = slice(start, stop)
+        return Batch(
+            self.places[some],
+            self.after[some],
+            self.payloads[some],
+            None if self.names is None else self.names[some],
+            None if self.captions is None else self.captions[some],
+            None if self.beside is None else self.beside[some],
+        )
 
 
 class Source(Protocol):
@@ -172,6 +193,10 @@ class StoredSource(abc.ABC):
         source: Self = made(path, **options)
         return source
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
+
     @abc.abstractmethod
     def identity(self) -> str:
         """Return a digest that tells one state of the source from another: names and sizes, not the pixels."""
@@ -228,6 +253,17 @@ class StoredSource(abc.ABC):
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
         """Return the images at these places, in order."""
         return [self._payload(Place(*map(int, place))) for place in places]
+
+    def few(self, places: NDArray[Any]) -> Iterator[slice]:
+        """Yield spans of these places that ``fetch`` may hold the bytes of at a time."""
+        start = held = 0
+        for i, size in enumerate(places["bytes"].tolist()):
+            held += size or _UNKNOWN_BYTES
+            if held >= _BATCH_BYTES:
+                yield slice(start, i + 1)
+                start, held = i + 1, 0
+        if start < len(places):
+            yield slice(start, len(places))
 
     def _payload(self, place: Place) -> Payload:
         try:
@@ -333,8 +369,15 @@ def size_of(path: str | Path) -> int:
         return 0
 
 
-def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, most: int = MAX_BYTES) -> bytes:
-    """Return ``size`` bytes of a file, by default all.
+def read_bytes(
+    path: str | Path,
+    offset: int = 0,
+    size: int | None = None,
+    *,
+    most: int = MAX_BYTES,
+    note: Callable[[os.stat_result], None] | None = None,
+) -> bytes:
+    """Return ``size`` bytes of a file, by default all; ``note`` is told what the system says of a file that is read whole.
 
     Raises UnreadableImage if they are too many, missing, or cannot be read.
     """
@@ -346,6 +389,8 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
                 size = about.st_size
+                if note is not None:
+                    note(about)
             if size > most:
                 raise UnreadableImage("too-large", f"{size:,} bytes, at most {most:,} are read")
             data = os.pread(descriptor, size, offset)
@@ -358,6 +403,30 @@ def read_bytes(path: str | Path, offset: int = 0, size: int | None = None, *, mo
     if len(data) < size:
         raise UnreadableImage("truncated", f"the file ends {size - len(data):,} bytes early")
     return data
+
+
+class WholeFile:
+    """Reads a file that is one image; ``found`` then says what it held."""
+
+    __slots__ = ("found", "modified", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.modified = 0
+        self.found: FileContent | None = None
+
+    def __call__(self) -> bytes:
+        """Return the content; raise UnreadableImage as ``read_bytes`` does."""
+        try:
+            data = read_bytes(self.path, note=self._note)
+        except UnreadableImage:
+            self.found = read_content(self.path)
+            raise
+        self.found = FileContent(len(data), self.modified, sample_bytes(data))
+        return data
+
+    def _note(self, about: os.stat_result) -> None:
+        self.modified = about.st_mtime_ns
 
 
 def unreadable(error: OSError) -> UnreadableImage:
@@ -408,6 +477,7 @@ def _length(payload: bytes | UnreadableImage) -> int:
 
 
 def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
+    files = [entry.content.found if isinstance(entry.content, WholeFile) else None for entry in entries]
     return Batch(
         np.array([tuple(entry.place) for entry in entries], PLACE),
         np.array([entry.after for entry in entries], np.int64),
@@ -415,4 +485,5 @@ def _batch(entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
         [entry.name for entry in entries],
         [entry.caption for entry in entries],
         [entry.beside for entry in entries] if any(entry.beside is not ALONE for entry in entries) else None,
+        files if any(found is not None for found in files) else None,
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
-import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +15,16 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
-from memcore.sources.base import QuarantineEntry, quarantined, shown, size_of
+from memcore.images.payload import decode_payload
+from memcore.images.resize import Resize
+from memcore.sources.base import QuarantineEntry, quarantined
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
+from memcore.sources.common_shape import common_shape
+from memcore.sources.content import count_blocks, digest_files
 from memcore.sources.coverage import count_reasons
+from memcore.sources.decoded import IN_FLIGHT_BYTES
+from memcore.sources.inline_pool import Done, InlinePool
 from memcore.sources.layouts import (
     LISTING,
     ArrayPrompts,
@@ -32,6 +36,7 @@ from memcore.sources.layouts import (
     find_prompts,
 )
 from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
+from memcore.sources.resized import ResizedArray
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
@@ -47,8 +52,8 @@ FEED_BYTES = 256 << 20
 AGAIN_BYTES = 64 << 20
 #: Offset from a page's beginning of the memory that images are decoded into: see ``pages``.
 _BEHIND = 16
-#: Images looked at to learn the set's size: the most common one counts, whatever the first image is.
-_LOOKED_AT, _OF_EACH = 25, 5
+#: Bytes of one prompt's decoded images that are kept; of a larger prompt, those that are compared are decoded again.
+KEPT_BYTES = 2 << 30
 
 
 class Graph(ReadsItself, Protocol):
@@ -74,8 +79,8 @@ class StoredPrompts:
     (P, N, H, W, C) for P prompts; tar archives as of webdataset; or Parquet files.
 
     docs/formats.md says how prompts and seeds are named in each. ``shape`` (H, W, C) is what every image must have; by
-    default the most common shape among the first images. ``background`` is the colour under transparent pixels. ``threads``
-    decode while the caller compares.
+    default the most common shape among the first images. With ``resize`` each image is brought to its size instead.
+    ``background`` is the colour under transparent pixels. ``threads`` decode while the caller compares.
 
     Raises ConfigError if ``path`` holds nothing that can be read, or two layouts at once.
     """
@@ -86,11 +91,13 @@ class StoredPrompts:
         *,
         shape: Shape | None = None,
         background: Background | None = None,
+        resize: Resize | None = None,
         threads: int = 1,
     ) -> None:
         self.path = path
         self.threads = threads
         self._background = background
+        self._resize = resize
         self._collections, self.left_out = find_prompts(path)
         self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
         names = [name for c in self._collections for name in c.prompts]
@@ -98,25 +105,36 @@ class StoredPrompts:
         listed = check_listing(listing, len(names), path)
         self.prompts: list[str] = listed or names
         self._texts = int(listed is not None)
-        self.image_shape = shape or self._common_shape()
+        self.image_shape = shape or common_shape(path, self._where, background)
+        if resize is not None:
+            self.image_shape = resize.height, resize.width, self.image_shape[2]
         self._buffer = pages((0, *self.image_shape))
         self._window = self._buffer
+        #: A prompt whose decoded images are not kept, and its usable images, in order: some are decoded again.
+        self._let_go: tuple[int, list[Item]] = (-1, [])
         #: The buffer of a single thread: an image decoded into it stays in the cache until it is compared and copied.
         self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shape = "x".join(map(str, self.image_shape))
+        return f"StoredPrompts({str(self.path)!r}, prompts={len(self.prompts)}, image_shape={shape})"
+
     @property
     def fingerprint(self) -> str:
-        """Return the sha256 of the names and sizes of all files and the names of the decoders."""
+        """Return the sha256 of what all files hold, of their names in the set, and of the names of the decoders.
+
+        What the set's own folder is called, where it is, and when files were changed does not count.
+        """
         decoders = [version.split()[0] for version in decoder_versions().values()]
-        digest = hashlib.sha256(" ".join(decoders).encode())
-        nameless = self.path.name in ("", "..")  # "." and "..", as their folder is called elsewhere
-        own = os.path.basename(os.path.abspath(self.path))
-        for collection in self._collections:
-            for file in collection.files:
-                within = own / file.relative_to(self.path) if nameless else file.relative_to(self.path.parent)
-                name = os.fsencode(within)
-                digest.update(name + f":{size_of(file)}\n".encode())
+        digest = hashlib.sha256(f"{' '.join(decoders)} {self._content}".encode())
         return f"stored:{digest.hexdigest()}"
+
+    @functools.cached_property
+    def _content(self) -> str:
+        """Return the sha256 of the names and the content of all files."""
+        named = [pair for collection in self._collections for pair in collection.stored()]
+        return digest_files(named, count_blocks(len(named)))
 
     def describe(self) -> dict[str, str]:
         """Return what a run records of its source."""
@@ -126,6 +144,7 @@ class StoredPrompts:
             "kind": "stored generations",
             "prompts": str(len(self._where)),
             "image_shape": f"{h}x{w}x{c}",
+            "content of the files": self._content[:16],
             **decoders,
             "pointed_at": str(self.pointed_at()),
             "texts": str(self.texts),
@@ -163,7 +182,8 @@ class StoredPrompts:
         """Return a ``PromptGraph``'s arguments for the prompt's images: ``buffer`` and, if they are read again, ``reread``.
 
         Reading an array's bytes twice costs less than moving all of them to memory and back. A prompt that fits into the
-        cache, an encoded image and a column-major array are read once.
+        cache, encoded images and a column-major array are read once; of encoded images that need more than ``KEPT_BYTES``
+        decoded, those that are compared are decoded again.
         """
         source, index = self._where[prompt_id]
         if isinstance(source, ArrayPrompts):
@@ -171,7 +191,13 @@ class StoredPrompts:
                 array = self._array(source, index)
                 if self._may_let_go(array):
                     return {"reread": array.read_again, "buffer": self.buffer(self._again)}
-        return {"buffer": self.buffer(self.count(prompt_id))}
+        count = self.count(prompt_id)
+        if not isinstance(source, ArrayPrompts) and count * int(np.prod(self.image_shape)) > KEPT_BYTES:
+            usable: list[Item] = []
+            self._let_go = prompt_id, usable
+            again = functools.partial(self._decode_again, usable)
+            return {"reread": again, "buffer": self.buffer(self._again)}
+        return {"buffer": self.buffer(count)}
 
     def feed(
         self,
@@ -185,14 +211,18 @@ class StoredPrompts:
         Large arrays, and encoded images in a single thread, are compared as they are read, which counts as "sample".
         """
         source, index = self._where[prompt_id]
-        array: StoredArray | None = None
+        array: StoredArray | ResizedArray | None = None
         if isinstance(source, ArrayPrompts):
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
         elif self.threads == 1 and graph.next_slot() is not None:
             yield from self._feed_items(source.items(index), graph, timed)
             return
-        if array is None or not isinstance(source, ArrayPrompts) or not self._may_let_go(array):
+        if (
+            not isinstance(source, ArrayPrompts)
+            or not isinstance(array, StoredArray)
+            or not self._may_let_go(array)
+        ):
             yield from self._feed_batches(prompt_id, graph, timed)
             return
         done = 0
@@ -267,15 +297,19 @@ class StoredPrompts:
         if isinstance(collection, ArrayPrompts):
             yield from self._read_array(collection, index)
         else:
-            yield from self._read_items(collection, index)
+            usable = self._let_go[1] if self._let_go[0] == prompt_id else None
+            yield from self._read_items(collection, index, usable)
 
-    def _array(self, array: ArrayPrompts, index: int) -> StoredArray:
+    def _array(self, array: ArrayPrompts, index: int) -> StoredArray | ResizedArray:
         header = array.header()
+        stored = StoredArray(array.path, header, index)
         if header.image_shape != self.image_shape:
+            if self._resize is not None and header.image_shape[2] == self.image_shape[2]:
+                return ResizedArray(stored, self._resize)
             raise UnreadableImage(
                 "wrong-size", f"images of {header.image_shape} where {self.image_shape} is expected"
             )
-        return StoredArray(array.path, header, index)
+        return stored
 
     def _name_of(self, source: ArrayPrompts) -> str:
         """Return the name of a file that is refused, with its range of images if its header can be read."""
@@ -284,7 +318,7 @@ class StoredPrompts:
         except UnreadableImage:
             return source.label()
 
-    def _may_let_go(self, array: StoredArray) -> bool:
+    def _may_let_go(self, array: StoredArray | ResizedArray) -> bool:
         return not array.scattered and array.count > self._chunk
 
     def _read_array(self, source: ArrayPrompts, index: int) -> Iterator[Batch]:
@@ -311,33 +345,45 @@ class StoredPrompts:
             done += got
             yield from chunk.batches()
 
-    def _read_items(self, collection: Collection, index: int) -> Iterator[Batch]:
-        buffer = self.buffer(collection.count(index))
+    def _read_items(self, collection: Collection, index: int, usable: list[Item] | None) -> Iterator[Batch]:
+        """Yield a prompt's images; those that are not kept are listed in ``usable``."""
         items = collection.items(index)
         used = 0
         step = max(
             1, DECODED_BYTES // int(np.prod(self.image_shape)), 4 * self.threads if self.threads > 1 else 1
         )
+        if usable is not None:
+            step = min(step, max(1, IN_FLIGHT_BYTES // 4 // int(np.prod(self.image_shape))))
+        buffer = self.buffer(collection.count(index)) if usable is None else self._small_buffer(2 * step)
 
-        def start() -> list[tuple[Item, _Done | Future[QuarantineEntry | None]]]:
+        def start() -> list[tuple[Item, Done | Future[QuarantineEntry | None]]]:
             part = list(itertools.islice(items, step))
             slots = buffer[used : used + len(part)]
             return [
                 (item, pool.submit(self._decode, item, slot)) for item, slot in zip(part, slots, strict=True)
             ]
 
-        with ThreadPoolExecutor(self.threads) if self.threads > 1 else _Inline() as pool:
+        with ThreadPoolExecutor(self.threads) if self.threads > 1 else InlinePool() as pool:
             coming = start()
             while coming:
                 seeds = [item.seed for item, _ in coming]
                 broken = [future.result() for _, future in coming]
                 chunk = Chunk(buffer[used : used + len(coming)], seeds, broken)
-                used += len(chunk.pixels)
+                if usable is None:
+                    used += len(chunk.pixels)
+                else:  # into the other half, while this one is compared
+                    usable += [item for (item, _), wrong in zip(coming, broken, strict=True) if wrong is None]
+                    used = step - used
                 if self.threads > 1:
                     coming = start()  # decoded while the caller compares this chunk
                 yield from chunk.batches()
                 if self.threads == 1:
                     coming = start()  # not before: this chunk would have left the cache
+
+    def _decode_again(self, items: list[Item], positions: NDArray[np.int64], out: Pixels) -> None:
+        """Decode the images at ``positions`` of a prompt's usable ones into ``out``."""
+        for position, slot in zip(positions.tolist(), out, strict=True):
+            self._pixels(items[position], slot, anywhere=False)
 
     def _decode(self, item: Item, slot: Pixels) -> QuarantineEntry | None:
         """Decode an image into ``slot``; return its quarantine entry if it cannot be read."""
@@ -350,6 +396,12 @@ class StoredPrompts:
     def _pixels(self, item: Item, slot: Pixels, *, anywhere: bool) -> Pixels:
         """Decode an image into ``slot``, or ``anywhere`` else if that saves a copy."""
         content = item.read()
+        if self._resize is not None:
+            pixels = decode_payload(content, self._resize, self._background, self.image_shape)
+            if isinstance(pixels, UnreadableImage):
+                raise pixels
+            slot[:] = pixels
+            return slot
         if not isinstance(content, np.ndarray):
             return decode(
                 content, shape=self.image_shape, background=self._background, out=slot, anywhere=anywhere
@@ -380,48 +432,6 @@ class StoredPrompts:
     def _nothing(self, broken: list[QuarantineEntry]) -> Batch:
         return np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), broken
 
-    def _common_shape(self) -> Shape:
-        shapes: Counter[Shape] = Counter()
-        for shape in itertools.islice(self._shapes(), _LOOKED_AT):
-            shapes[shape] += 1
-        if not shapes:
-            raise ConfigError(
-                f"images={shown(self.path)} holds not one readable image{self._first_refusal()}"
-            )
-        return shapes.most_common(1)[0][0]
-
-    def _first_refusal(self) -> str:
-        """Return why the first image is refused, as the end of a message."""
-        for collection, index in self._where:
-            try:
-                if isinstance(collection, ArrayPrompts):
-                    name = collection.label()
-                    collection.header()
-                    continue
-                for item in itertools.islice(collection.items(index), 1):
-                    name = item.source
-                    content = item.read()
-                    if not isinstance(content, np.ndarray):
-                        decode(content, background=self._background or (0, 0, 0))
-            except UnreadableImage as error:
-                return f": {name} is refused ({error.reason}: {error})"
-        return ""
-
-    def _shapes(self) -> Iterator[Shape]:
-        """Yield the sizes of the first images that can be read, a few of each prompt."""
-        for collection, index in self._where:
-            if isinstance(collection, ArrayPrompts):
-                with contextlib.suppress(UnreadableImage):
-                    yield collection.header().image_shape
-                continue
-            for item in itertools.islice(collection.items(index), _OF_EACH):
-                with contextlib.suppress(UnreadableImage):
-                    content = item.read()
-                    if not isinstance(content, np.ndarray):
-                        content = decode(content, background=self._background or (0, 0, 0))
-                    h, w, c = content.shape
-                    yield h, w, c
-
 
 def _images_of(array: ArrayPrompts) -> int:
     """Return the number of images in an array's header; a file that is refused as a whole counts as one."""
@@ -430,30 +440,3 @@ def _images_of(array: ArrayPrompts) -> int:
     except UnreadableImage:
         return 1
     return header.images * header.prompts
-
-
-class _Done:
-    """The result of finished work. A Future takes longer to make than a small file takes to read."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: QuarantineEntry | None) -> None:
-        self._value = value
-
-    def result(self) -> QuarantineEntry | None:
-        return self._value
-
-
-class _Inline:
-    """A pool without threads: work is done when it is submitted."""
-
-    def __enter__(self) -> _Inline:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def submit(
-        self, work: Callable[[Item, Pixels], QuarantineEntry | None], item: Item, slot: Pixels
-    ) -> _Done:
-        return _Done(work(item, slot))

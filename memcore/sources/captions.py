@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 from memcore.images import UnreadableImage
 from memcore.sources.base import MAX_SEED, read_bytes
 from memcore.sources.names import NAMES
+from memcore.sources.text import read_lines, read_table
+from memcore.system.parsing import parse_json
 
 #: Suffixes of texts beside an image, in a folder or an archive; the first with a caption counts.
 SUFFIXES = (".txt", ".json", ".caption")
 #: Files that name and describe the images of a folder and its subfolders.
 METADATA = ("metadata.jsonl", "metadata.csv")
+#: What a value of JSON is called.
+_CALLED = {dict: "an object", list: "a list", int: "a number", float: "a number", bool: "true or false"}
 #: Bytes of the longest text that is read: workflows stored as JSON are long.
 MAX_TEXT = 1 << 24
 #: Bytes of the longest metadata file that is read.
@@ -45,12 +49,10 @@ def parse_text(data: bytes, suffix: str) -> Text:
     if suffix != ".json":
         return Text(text.strip() or None)
     try:
-        values: Any = json.loads(text)
-    except RecursionError:
-        return _wrong("it is JSON that is nested too deep")
+        values: Any = parse_json(text)
     except ValueError as error:
         return _wrong(f"it is not JSON: {error}")
-    return _of_values(values) if isinstance(values, dict) else Text()
+    return _of_values(values if isinstance(values, dict) else {NAMES[0]: values})
 
 
 def merge(texts: Mapping[str, Text]) -> Text:
@@ -77,45 +79,86 @@ def read_metadata(path: str) -> dict[str, str]:
     Raises UnreadableImage if the file cannot be read.
     """
     try:
-        rows = list(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
-    except (ValueError, RecursionError) as error:
+        found = _captions(_rows(read_bytes(path, most=_MAX_METADATA), Path(path).suffix.lower()))
+    except ValueError as error:
         raise UnreadableImage("caption", f"{type(error).__name__}: {error}") from None
     except UnreadableImage as error:
         raise UnreadableImage("caption", str(error)) from None
-    found = {}
-    for row in rows:
-        name, caption = row.get("file_name"), _of_values(row).caption
-        if isinstance(name, str) and caption is not None:
-            found[os.path.normpath(name)] = caption
+    return found
+
+
+def _captions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    named = row = 0
+    for row, values in enumerate(rows, 1):
+        name, said = values.get("file_name"), _of_values(values)
+        if not isinstance(name, str):
+            continue
+        named += 1
+        if said.wrong is not None:
+            raise ValueError(f"row {row}: {said.wrong}")
+        if said.caption is not None:
+            found[os.path.normpath(name)] = said.caption
+    if row and not named:
+        raise ValueError("no row has a file_name")
     return found
 
 
 def _rows(data: bytes, suffix: str) -> Iterator[dict[str, Any]]:
-    import csv
-
-    lines = [line for line in data.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line.strip()]
+    lines = read_lines(io.BytesIO(data))
     if suffix == ".csv":
-        yield from csv.DictReader(line + "\n" for line in lines)
+        rows = read_table(lines, ",")
+        header = next(rows, [])
+        yield from (dict(zip(header, row, strict=False)) for row in rows)
         return
     for number, line in enumerate(lines, 1):
-        row = json.loads(line)
+        if not line.strip():
+            continue
+        row = parse_json(line)
         if not isinstance(row, dict):
             raise ValueError(f"entry {number} is no object")
         yield row
 
 
 def _of_values(values: Mapping[str, Any]) -> Text:
-    caption = next((said for name in NAMES if (said := _first(values.get(name)))), None)
+    """Return what named values say: the first of NAMES that is a text counts, and a list's first text.
+
+    A value of another type is wrong, unless a later name has a text: some programs keep other things under these names.
+    """
+    wrong: UnreadableImage | None = None
+    caption: str | None = None
+    for name in NAMES:
+        value = values.get(name)
+        if isinstance(value, list):
+            value = next((item for item in value if not _is_blank(item)), None)
+        if _is_blank(value):
+            continue
+        if isinstance(value, str):
+            caption = value
+            break
+        what = _CALLED.get(type(value), type(value).__name__)
+        wrong = wrong or UnreadableImage("caption", f"its {name!r} is {what}, not a text")
+    if caption is None and wrong is not None:
+        return Text(wrong=wrong)
+    if caption is not None and not _is_utf8(caption):
+        return _wrong("its caption has half a character (a lone surrogate)")
     seed = values.get("seed")
     whole = isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= MAX_SEED
     return Text(caption, seed if whole else None)
 
 
-def _first(value: Any) -> str | None:
-    """Return a text, or the first of a list of texts."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return value if isinstance(value, str) and value.strip() else None
+def _is_blank(value: Any) -> bool:
+    """Tell whether a value says nothing: null, a blank text, or NaN, which some libraries write for null."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether UTF-8 can hold a text: JSON may write half a character of UTF-16."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong(what: str) -> Text:

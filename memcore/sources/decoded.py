@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
-from memcore.images import Background, UnreadableImage
+from memcore.images import MAX_PIXELS, Background, UnreadableImage
 from memcore.images.payload import Payload, decode_payload
 from memcore.images.resize import Resize
 from memcore.sources.base import Batch, Source
 
-_AHEAD = 2  # batches that are being decoded while one is used
+_AHEAD = 2  # pieces of batches that are being decoded while one is used
+#: Bytes of decoded images in flight: those being decoded, and those being used.
+IN_FLIGHT_BYTES = 192 << 20
 Pixels: TypeAlias = NDArray[np.uint8]
 #: A batch's images, in order: pixels, or why there are none.
 Decoded: TypeAlias = "Pixels | Sequence[Pixels | UnreadableImage]"
@@ -48,25 +51,42 @@ class DecodedSource:
         raise ConfigError(f"{self.source.path} holds not one readable image{first}")
 
     def read(self, part: int, position: int) -> Iterator[tuple[Batch, Decoded]]:
-        """Yield the batches of one part from a position on, with their pixels."""
-        decode = self._decoder()
+        """Yield the batches of one part from a position on, with their pixels; a batch of large images in pieces."""
+        decode, ahead = self._decoder(), self._ahead()
         if self.threads == 1:  # handing a small image to a pool takes longer than decoding it
-            for batch in self.source.read(part, position):
-                pixels = self._as_they_are(batch)
-                yield batch, pixels if pixels is not None else [decode(p) for p in batch.payloads]
+            for piece, pixels in self._pieces(part, position):
+                yield piece, pixels if pixels is not None else [decode(p) for p in piece.payloads]
             return
         with ThreadPoolExecutor(self.threads) as pool:
             waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
-            for batch in self.source.read(part, position):
-                waiting.append((batch, self._submit(batch, pool)))
-                if len(waiting) > _AHEAD:
+            for piece, pixels in self._pieces(part, position):
+                work = pixels if pixels is not None else [pool.submit(decode, p) for p in piece.payloads]
+                waiting.append((piece, work))
+                if len(waiting) > ahead:
                     yield self._collect(*waiting.popleft())
             while waiting:
                 yield self._collect(*waiting.popleft())
 
-    def _submit(self, batch: Batch, pool: ThreadPoolExecutor) -> Decoded | list[Future[Any]]:
-        pixels, decode = self._as_they_are(batch), self._decoder()
-        return pixels if pixels is not None else [pool.submit(decode, p) for p in batch.payloads]
+    def _pieces(self, part: int, position: int) -> Iterator[tuple[Batch, Pixels | None]]:
+        """Yield a part's batches with their pixels if these can be used unchanged; otherwise so many as may be decoded."""
+        step = max(1, IN_FLIGHT_BYTES // (_AHEAD + 2) // self._image_bytes())
+        for batch in self.source.read(part, position):
+            pixels = self._as_they_are(batch)
+            if pixels is not None or len(batch) <= step:
+                yield batch, pixels
+                continue
+            for start in range(0, len(batch), step):
+                yield batch.piece(start, start + step), None
+
+    def _image_bytes(self) -> int:
+        """Return the bytes of a decoded image; before the shape is known, of the largest that is decoded."""
+        if self.shape is not None:
+            return max(1, math.prod(self.shape))
+        return 3 * (self.resize.height * self.resize.width if self.resize is not None else MAX_PIXELS)
+
+    def _ahead(self) -> int:
+        """Return how many pieces are decoded ahead: none of images that take the whole budget."""
+        return _AHEAD if self._image_bytes() * (_AHEAD + 2) <= IN_FLIGHT_BYTES else 0
 
     def _as_they_are(self, batch: Batch) -> Pixels | None:
         """Return a batch's pixels if they can be used unchanged, otherwise None."""

@@ -20,6 +20,7 @@ from memcore.sources.base import (
     Place,
     QuarantineEntry,
     StoredSource,
+    WholeFile,
     digest_of,
     judge_file,
     list_files,
@@ -46,6 +47,9 @@ class FolderSource(StoredSource):
 
     kind = "images"
     suffixes = tuple(sorted(IMAGE_SUFFIXES))
+
+    #: Whether batches say what their files held: to build an index, not to read images.
+    recording = False
 
     def __init__(self, path: Path, *, files: Sequence[Path] | None = None) -> None:
         self.path = str(path)
@@ -105,7 +109,8 @@ class FolderSource(StoredSource):
             if at < position:
                 continue
             caption, beside = self._said(at, name, path, own, new) if own or self._metadata else (None, ALONE)
-            content = functools.partial(read_bytes, os.path.join(self.path, name))
+            file = os.path.join(self.path, name)
+            content = WholeFile(file) if self.recording else functools.partial(read_bytes, file)
             yield Entry(
                 Place(part, 0, at), at + 1, shown(name), caption, number(stem), group, content, beside
             )

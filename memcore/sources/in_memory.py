@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
-from memcore.images import UnreadableImage
+from memcore.images import Background, UnreadableImage
+from memcore.images.resize import Resize
 from memcore.sources.base import QuarantineEntry, Source, quarantined, shown
 from memcore.sources.coverage import Account, Coverage
 from memcore.sources.decoded import DecodedSource, name_of
@@ -23,6 +24,8 @@ from memcore.sources.npy import ArraySource
 from memcore.sources.open import find_kind, open_source
 from memcore.sources.walk import walk
 
+#: Bytes that the memory of a set grows by, at least, if the number of images is not known in advance.
+_GROWTH_BYTES = 1 << 24
 #: Pieces of each image that its digest reads, bytes of each, and images that are read together.
 _SAMPLES, _SAMPLE_BYTES, _SAMPLED_TOGETHER = 16, 64, 4096
 
@@ -45,17 +48,48 @@ def load_training_set(path: Path) -> tuple[NDArray[np.uint8], list[str], list[Qu
     return read_training_set(path)[:3]
 
 
-def read_training_set(path: Path) -> TrainingSet:
-    """Return the training set at ``path`` as ``load_training_set`` reads it, with the account of everything there."""
+def read_training_set(
+    path: Path,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    resize: Resize | None = None,
+    background: Background | None = None,
+) -> TrainingSet:
+    """Return the training set at ``path`` as ``load_training_set`` reads it, with the account of everything there.
+
+    ``shape`` (H, W, C), if given, is the size that counts, whatever the first image has. With ``resize`` all images are
+    brought to its size; ``background`` is the colour under transparent pixels, which are refused without it.
+
+    Raises ConfigError if there is no image of that size, or if memory cannot hold all of them.
+    """
     source = _open(path)
     if isinstance(source, ArraySource) and len(source.parts) == 1:
         wrong = source.refusal(0)
         if wrong is not None and wrong.reason in ("dtype", "wrong-size"):
             raise ConfigError(f"training={shown(path)} must hold uint8 (N, H, W, C), got {wrong}")
+    reader = DecodedSource(source, resize, background, 1)
     try:
-        return read_all(source)
+        reader.shape = shape or reader.first_shape()
+        found = _read(reader)
+        if not len(found.images):  # say which size there is
+            reader.shape = None
+            other = reader.first_shape()
     except ConfigError as error:
         raise ConfigError(f"training={error}") from None
+    except MemoryError:
+        raise ConfigError(
+            f"training={shown(path)} does not fit into memory: memcore index makes an index of it, which may be larger"
+        ) from None
+    if shape is not None and not len(found.images):
+        remedy = (
+            f"give --resize {shape[0]}x{shape[1]}, with the method that made the model's training images"
+            if other[2] == shape[2]
+            else f"images of {shape[2]} channels are compared"
+        )
+        raise ConfigError(
+            f"training must hold images of the generations' shape {shape}, {shown(path)} has {other}: {remedy}"
+        )
+    return found
 
 
 def load_source(source: Source) -> tuple[NDArray[np.uint8], list[str], list[QuarantineEntry]]:
@@ -67,11 +101,16 @@ def read_all(source: Source) -> TrainingSet:
     """Return all images of a source, and the account of everything that it holds."""
     reader = DecodedSource(source, None, None, 1)
     reader.shape = reader.first_shape()
+    return _read(reader)
+
+
+def _read(reader: DecodedSource) -> TrainingSet:
+    source, shape = reader.source, reader.shape
+    assert shape is not None
     names: list[str] = []
     account = Account(source)
     broken: list[QuarantineEntry] = []
-    room = np.empty((_count(source), *reader.shape), np.uint8)
-    read: list[NDArray[np.uint8]] = []
+    room = np.empty((_count(source), *shape), np.uint8)
     for part in range(len(source.parts)):
         for batch, decoded in reader.read(part, 0):
             for i, pixels in enumerate(decoded):
@@ -79,15 +118,14 @@ def read_all(source: Source) -> TrainingSet:
                 if isinstance(pixels, UnreadableImage):
                     broken.append(quarantined(name_of(batch, i), pixels))
                     continue
-                if len(names) < len(room):
-                    room[len(names)] = pixels
-                else:
-                    read.append(pixels)
+                if len(names) == len(room):  # in place: a second copy might not fit
+                    more = max(1, len(names) // 8, _GROWTH_BYTES // math.prod(shape))
+                    room.resize((len(names) + more, *shape), refcheck=False)
+                room[len(names)] = pixels
                 names.append(name_of(batch, i))
         account.end_part(part)
-    images = np.concatenate([room[: len(names) - len(read)], np.stack(read)]) if read else room[: len(names)]
     broken = [*account.left_out, *broken]
-    return TrainingSet(images, names, broken, account.close(len(names), broken))
+    return TrainingSet(room[: len(names)], names, broken, account.close(len(names), broken))
 
 
 def sampled_digest(images: NDArray[np.uint8], names: Sequence[str]) -> str:
@@ -131,5 +169,5 @@ def _holds_images(path: Path) -> bool:
 def _count(source: Source) -> int:
     """Return how many images are known in advance: those of arrays, which may nearly fill the memory."""
     if isinstance(source, ArraySource):
-        return sum(source.count(part) for part in range(len(source.parts)))
+        return sum(source.whole_images(part) for part in range(len(source.parts)))
     return 0

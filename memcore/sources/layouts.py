@@ -30,7 +30,8 @@ from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds
 from memcore.sources.text import TextList
-from memcore.sources.walk import AGAIN, Folder, compressed, compression, head_of, walk
+from memcore.sources.walk import AGAIN, Folder, compressed, compression, every, head_of, walk
+from memcore.system.places import where
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 #: The file in a folder of generations that names its prompts.
@@ -53,9 +54,8 @@ class Collection(Protocol):
         """Return the names of the prompts, in order."""
         ...
 
-    @property
-    def files(self) -> Sequence[Path]:
-        """Return the files that the fingerprint is made of."""
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the files that the fingerprint is made of: their paths, and their names within the set's own folder."""
         ...
 
     def count(self, index: int) -> int:
@@ -72,7 +72,7 @@ class ArrayPrompts:
 
     def __init__(self, path: Path, root: Path, *, alone: bool) -> None:
         self.path = path
-        self.files = [path]
+        self._within = os.fspath(path.relative_to(root)) if path != root else ""
         self._label = shown(path.relative_to(root)) if path != root else shown(path.name)
         prompts = 1
         if alone:  # of many files each is one prompt; only a single one may hold an array of prompts
@@ -82,6 +82,10 @@ class ArrayPrompts:
                 raise ConfigError(f"images={shown(path)} cannot be read: {error}") from None
         stem = shown(path.stem)
         self.prompts = [stem] if prompts == 1 else [f"{stem} {i}" for i in range(prompts)]
+
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the file; one that is given by itself has no name."""
+        yield os.fspath(self.path), self._within
 
     def header(self) -> Header:
         """Return the file's header; raise UnreadableImage if it cannot be read or has another number of prompts."""
@@ -104,17 +108,20 @@ class FolderPrompt:
     def __init__(self, folder: Path, root: Path) -> None:
         self._folder = folder
         self._root = root
-        self.prompts = [shown(os.path.basename(os.path.abspath(folder)))]
+        # the folder that was given may be called ".", or be a link to it
+        named = os.path.realpath(folder) if folder == root else os.fspath(folder)
+        self.prompts = [shown(os.path.basename(named))]
         self._counted: Sorted | None = None
         #: The number of files in it, except texts, once they have been listed.
         self._size: int | None = None
 
-    @property
-    def files(self) -> list[Path]:
-        """Return the paths of the folder's images, sorted by name."""
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the folder's images, sorted by name."""
         found = files_in(self._folder)
         self._size = len(found.images) + len(found.left_out)
-        return [self._folder / name for name in sorted(found.images, key=os.fsencode)]
+        folder, within = os.fspath(self._folder), os.fspath(self._folder.relative_to(self._root))
+        for name in sorted(found.images, key=os.fsencode):
+            yield os.path.join(folder, name), name if within == "." else f"{within}/{name}"
 
     def count(self, index: int) -> int:
         """Return how many files the folder holds, except texts."""
@@ -155,6 +162,7 @@ class PackedPrompts:
 
     def __init__(self, source: FileParts) -> None:
         self.files = list(source.files)
+        self._named = len(self.files) > 1 or Path(source.path).is_dir()
         self._source = source
         source.check_random_access()
         places: dict[str, list[Place]] = {}
@@ -196,6 +204,11 @@ class PackedPrompts:
         self._places = [np.array([tuple(p) for p in places.get(q, [])], PLACE) for q in self.prompts]
         self._seeds = [choose_seeds(seeds.get(prompt, [])) for prompt in self.prompts]
 
+    def stored(self) -> Iterator[tuple[str, str]]:
+        """Yield the files; one that is given by itself has no name."""
+        for file, part in zip(self.files, self._source.parts, strict=True):
+            yield os.fspath(file), part.name if self._named else ""
+
     def count(self, index: int) -> int:
         """Return the number of images of a prompt, broken ones included."""
         return len(self._places[index]) + len(self._broken.get(self.prompts[index], []))
@@ -235,6 +248,11 @@ def find_prompts(path: Path) -> Found:
             return Found([PackedPrompts(packed[suffix](path))], [])
         if (kind := compression(head_of(path))) is not None:
             raise ConfigError(f"images={shown(path)} cannot be read: {compressed(kind)}")
+    if not path.exists():
+        raise ConfigError(
+            f"images must be a folder, or an {_either(['.npy', *packed])} file, but {shown(path)} does not exist"
+            f"{where(path)}"
+        )
     if not path.is_dir():
         raise ConfigError(
             f"images must be a folder, or an {_either(['.npy', *packed])} file, got {shown(path)}, which is none of these"
@@ -272,6 +290,8 @@ def find_prompts(path: Path) -> Found:
             else FolderPrompt(path / name, path)
             for name in names
         ]
+    if not found:
+        found = _find_deeper(path, folders)
     if len(found) > 1:
         raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
     if not found:
@@ -289,6 +309,17 @@ def find_prompts(path: Path) -> Found:
     return Found(collections, _passed_over(path, folders, chosen, collections))
 
 
+def _find_deeper(path: Path, folders: list[Folder]) -> dict[str, list[AnyPrompts]]:
+    """Return the archives and tables of the folders below, as in a data set of Hugging Face, which has them in data/."""
+    found: dict[str, list[AnyPrompts]] = {}
+    names, _ = every(folders, lambda name: True)
+    for suffix, kind_of in packed_kinds().items():
+        own = [path / name for name in names if os.path.splitext(name)[1].lower() == suffix]
+        if own:
+            found[f"{suffix} files"] = [PackedPrompts(kind_of(path, files=own))]
+    return found
+
+
 def _is_empty(left_out: list[tuple[str, UnreadableImage]]) -> bool:
     return all(why.reason in ("empty", "system") for _, why in left_out)
 
@@ -298,9 +329,7 @@ def _passed_over(
 ) -> list[QuarantineEntry]:
     """Return the files below a folder of generations that belong to no prompt."""
     gone: list[tuple[str, UnreadableImage]] = []
-    taken = {
-        os.path.basename(file) for c in collections if not isinstance(c, FolderPrompt) for file in c.files
-    }
+    taken = {name for c in collections if not isinstance(c, FolderPrompt) for _, name in c.stored()}
     for folder in folders:
         if folder.path in prompts:  # its other files, except texts, are reported with the prompt
             gone += [
@@ -313,8 +342,8 @@ def _passed_over(
             gone += [(folder.within(name), why) for name, why in folder.left_out if str(why) == AGAIN]
             continue
         for name in folder.files:
-            if folder.path or (name not in taken and name != LISTING):
-                full = folder.within(name)
+            full = folder.within(name)
+            if full not in taken and full != LISTING:
                 gone.append((full, _why_deeper(path / full) if folder.path else judge_file(path / full)))
         gone += [(folder.within(name).rstrip("/"), why) for name, why in folder.left_out]
     return [quarantined(shown(name), why) for name, why in sorted_by_name(gone)]

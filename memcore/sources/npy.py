@@ -6,9 +6,10 @@ import functools
 import math
 import os
 import stat
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from memcore.sources.walk import READ
 
 #: Bytes of images in a batch.
 _BATCH_BYTES = 1 << 22
+#: An .npz may unpack to so many bytes, or to so many times its own size.
+_PACKED_BYTES, _PACKED_RATIO = 1 << 30, 64
 
 
 class ArraySource(FileParts):
@@ -47,6 +50,8 @@ class ArraySource(FileParts):
         if self.captions is not None:
             for part in range(len(self.parts)):
                 self._starts.append(self._starts[-1] + self.count(part))
+            while len(self.captions) > self._starts[-1] and not self.captions[-1]:
+                self.captions.pop()  # blank lines at the end
             if self._starts[-1] != len(self.captions):
                 raise ConfigError(
                     f"captions={captions} must have a line for each of {self._starts[-1]} images, "
@@ -68,6 +73,10 @@ class ArraySource(FileParts):
     def count(self, part: int) -> int:
         """Return the number of images in a file's header; 0 if it cannot be read."""
         return self._open(part).count if self.refusal(part) is None else 0
+
+    def whole_images(self, part: int) -> int:
+        """Return how many images of a file can be read, as far as its size tells."""
+        return self._open(part).whole_images() if self.refusal(part) is None else 0
 
     def pointed_at(self, part: int) -> int:
         """Return the number of images in a file; 1 for a file that cannot be read."""
@@ -166,6 +175,10 @@ class Images(Protocol):
         """Return the shape of each image, (H, W, C)."""
         ...
 
+    def whole_images(self) -> int:
+        """Return how many images can be read."""
+        ...
+
     def read_image(self, position: int) -> NDArray[np.uint8]:
         """Read one image."""
         ...
@@ -194,6 +207,7 @@ class Loaded:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):
                     raise UnreadableImage("path", "no plain file")
+                _check_packed(file)
                 with np.load(file, allow_pickle=False) as arrays:
                     images: Any = arrays["images"]
         except UnreadableImage:
@@ -220,8 +234,16 @@ class Loaded:
             raise unreadable(error) from None
         return cls(flat.reshape(header.shape, order="F").reshape(-1, *header.image_shape))
 
+    def whole_images(self) -> int:
+        """Return how many images there are."""
+        return self.count
+
     def read_image(self, position: int) -> NDArray[np.uint8]:
-        """Return one image."""
+        """Return one image; raise UnreadableImage if there are fewer."""
+        if position >= self.count:
+            raise UnreadableImage(
+                "changed", f"the file holds {self.count} images, not {position + 1} or more"
+            )
         image: NDArray[np.uint8] = self._pixels[position]
         return image
 
@@ -233,6 +255,17 @@ class Loaded:
             target[:] = self._pixels[first : first + len(target)]
             first += len(target)
             yield len(target)
+
+
+def _check_packed(file: BinaryIO) -> None:
+    """Raise UnreadableImage for an archive whose array would fill the memory: a few bytes can claim any number."""
+    with zipfile.ZipFile(file) as packed:
+        about = packed.getinfo("images.npy")
+    if about.file_size > max(_PACKED_BYTES, _PACKED_RATIO * about.compress_size):
+        raise UnreadableImage(
+            "too-large", f"{about.compress_size:,} bytes that unpack to {about.file_size:,}: save it as .npy"
+        )
+    file.seek(0)
 
 
 def _nothing(part: int, first: int, after: int, name: str, error: UnreadableImage) -> Batch:

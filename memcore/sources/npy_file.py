@@ -6,7 +6,9 @@ It is never mapped: truncating a mapped file would kill the process.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from io import FileIO
@@ -16,13 +18,18 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.images import UnreadableImage
+from memcore.images import MAX_PIXELS, UnreadableImage
 from memcore.sources.base import unreadable
 from memcore.sources.walk import READ
 
 Shape: TypeAlias = tuple[int, int, int]
 #: Bytes of one prompt that are taken from a column-major file at a time.
 _BLOCK_BYTES = 8 << 20
+#: Images of the largest array; a damaged header may claim any number.
+MAX_IMAGES = 1 << 40
+#: Bytes of the longest header, which NumPy parses as Python.
+MAX_HEADER = 10_000
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +70,10 @@ def read_header(path: Path) -> Header:
             }.get(version)
             if read is None:
                 raise UnreadableImage("unreadable", f"an .npy file of version {version}, not 1.0 or 2.0")
+            length = int.from_bytes(file.read(2 * version[0]), "little")
+            if length > MAX_HEADER:
+                raise UnreadableImage("unreadable", f"an .npy file with a header of {length:,} bytes")
+            file.seek(-2 * version[0], os.SEEK_CUR)
             shape, fortran, dtype = read(file)
             offset = file.tell()
     except UnreadableImage:
@@ -70,7 +81,8 @@ def read_header(path: Path) -> Header:
     except (
         Exception
     ) as error:  # NumPy parses a header as Python, which raises many kinds, tokenize.TokenError among them
-        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error}") from None
+        told = _ADDRESS.sub("", str(error).partition("\n")[0])  # which differ from run to run
+        raise UnreadableImage("unreadable", f"{type(error).__name__}: {told}") from None
     check_images(dtype, shape)
     return Header(tuple(int(s) for s in shape), offset, bool(fortran))
 
@@ -78,12 +90,18 @@ def read_header(path: Path) -> Header:
 def check_images(dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Raise UnreadableImage unless the dtype and shape are those of uint8 images."""
     if dtype != np.uint8:
-        raise UnreadableImage("dtype", f"{dtype} where uint8 is expected; memcore.to_uint8() converts")
+        hint = "; memcore.to_uint8() converts" if dtype.kind == "f" else ""
+        raise UnreadableImage("dtype", f"{dtype} where uint8 is expected{hint}")
     if len(shape) not in (4, 5) or min(shape) < 1:
         raise UnreadableImage("wrong-size", f"{shape} where (N, H, W, C) or (P, N, H, W, C) is expected")
     if not 1 <= shape[-1] <= 4:
         first = " (channels come last, not first)" if shape[-3] <= 4 else ""
         raise UnreadableImage("wrong-size", f"{shape}: images of {shape[-1]} channels, not of 1 to 4{first}")
+    if shape[-3] * shape[-2] > MAX_PIXELS or math.prod(shape[:-3]) > MAX_IMAGES:
+        raise UnreadableImage(
+            "too-large",
+            f"{shape}: at most {MAX_IMAGES:,} images of {MAX_PIXELS:,} pixels are read",
+        )
 
 
 class ReadsItself(Protocol):
@@ -101,11 +119,18 @@ class StoredArray:
         self._path = path
         self._header = header
         self._index = index
-        self._image_bytes = int(np.prod(header.image_shape))
+        self._image_bytes = math.prod(header.image_shape)
         self.count = header.images
         self.scattered = header.fortran
         self.image_shape = header.image_shape
         self._start = header.offset + index * header.images * self._image_bytes
+
+    def whole_images(self) -> int:
+        """Return how many images the file has room for: fewer than its header says if it is cut short."""
+        try:
+            return min(self.count, max(0, self._path.stat().st_size - self._start) // self._image_bytes)
+        except OSError:
+            return 0
 
     @classmethod
     def whole(cls, path: Path, header: Header) -> StoredArray:

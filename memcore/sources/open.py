@@ -13,6 +13,7 @@ from memcore.sources.npy import ArraySource
 from memcore.sources.parquet import ParquetSource
 from memcore.sources.tar import TarSource
 from memcore.sources.walk import compression, head_of, walk
+from memcore.system.places import where
 
 __all__ = ["KINDS", "Batch", "Part", "Source", "find_kind", "make_places", "open_source", "packed_kinds"]
 
@@ -33,6 +34,8 @@ def open_source(path: str | Path, kind: str | None = None, **options: str) -> St
     path = Path(path)
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind is not None and not os.path.lexists(path):
+        raise ConfigError(f"{shown(path)} does not exist: give a folder, or a file of this kind ({kind})")
     found = kind or find_kind(path)
     unused = set(options) - set(KINDS[found].option_names)
     if unused:
@@ -62,7 +65,7 @@ def find_kind(path: Path) -> str:
     if not path.is_dir():
         if path.exists():
             raise ConfigError(f"{shown(path)} is no plain file: give a folder, or a {named} file")
-        raise ConfigError(f"{shown(path)} does not exist: give a folder, or a {named} file")
+        raise ConfigError(f"{shown(path)} does not exist{where(path)}: give a folder, or a {named} file")
     try:
         names = [name for folder in walk(path) for name in folder.files]
         kinds, unknown = set(), []

@@ -35,7 +35,11 @@ IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
 _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
-_BATCH = 64
+_BATCH, _BATCH_BYTES = 64, 1 << 25
+#: From here on a float of 64 bits does not tell neighbouring integers apart.
+_EXACT = 2**53
+#: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
+_FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
 _BROKEN = np.iinfo(np.int64).max
 
@@ -66,8 +70,8 @@ class ParquetSource(FileParts):
         self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
         self._errors += (MemoryError, OverflowError)
         self._parquet_file: Any = pyarrow.parquet.ParquetFile
-        super().__init__(path, files=files)
         self._given = {"image_column": image_column, "caption_column": caption_column}
+        super().__init__(path, files=files)
         schema = self._first_schema(path, image_column)
         for option, column in self._given.items():
             if column and column not in schema.names:
@@ -117,9 +121,16 @@ class ParquetSource(FileParts):
                     wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
                     yield self._broken(part, 0, f"{name}#0 {last}", wrong)
                     return
+                free = _FREE_ROWS
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
-                    if row + count > position:
+                    size, empty = self._image_bytes(file, schema, group)
+                    free += size - count
+                    if free < 0:
+                        free += count
+                        if row + count > position:
+                            yield self._claimed(part, name, row, count, size, empty)
+                    elif row + count > position:
                         yield from self._group_entries(part, name, file, schema, group, row, position)
                     row += count
         except self._errors as error:
@@ -139,7 +150,13 @@ class ParquetSource(FileParts):
             yield lost._replace(after=row + count)
             return
         for at in range(max(0, position - row), count):
-            yield self._entry(part, name, row + at, texts[at], seeds[at])
+            text = texts[at]
+            if isinstance(text, UnicodeDecodeError):
+                entry = self._entry(part, name, row + at, None, seeds[at])
+                wrong = UnreadableImage("caption", f"its caption is not UTF-8 (byte {text.start})")
+                yield entry._replace(content=wrong)
+            else:
+                yield self._entry(part, name, row + at, text, seeds[at])
 
     def load(self, place: Place) -> Content:
         """Read the image in a row; raise UnreadableImage if it cannot be read."""
@@ -178,13 +195,38 @@ class ParquetSource(FileParts):
         found: list[Payload] = [b""] * len(places)
         groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for i, place in enumerate(places):
-            group, row = self._find(self.files[int(place["part"])], int(place["offset"]))
-            groups.setdefault((int(place["part"]), group), []).append((i, row))
+            try:
+                group, row = self._find(self.files[int(place["part"])], int(place["offset"]))
+            except self._errors as error:
+                found[i] = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+            else:
+                groups.setdefault((int(place["part"]), group), []).append((i, row))
         for (part, group), rows in groups.items():
-            column = self._column(self.files[part], group)
+            try:
+                column = self._column(self.files[part], group)
+            except self._errors as error:
+                for i, _ in rows:
+                    found[i] = UnreadableImage("archive", f"{type(error).__name__}: {error}")
+                continue
             for i, row in rows:
                 found[i] = _payload(column, row)
         return found
+
+    def few(self, places: NDArray[Any]) -> Iterator[slice]:
+        """Yield spans of places in one row group, which is held as a whole."""
+        start, last = 0, None
+        for i, place in enumerate(places):
+            part = int(place["part"])
+            try:
+                group = (part, self._find(self.files[part], int(place["offset"]))[0])
+            except self._errors:  # fetch says of each image what is wrong
+                group = (part, _BROKEN)
+            if last is not None and group != last:
+                yield slice(start, i)
+                start = i
+            last = group
+        if start < len(places):
+            yield slice(start, len(places))
 
     def label(self, place: Place) -> str | None:
         """Return a row's name in a run's quarantine: its file, row group and number."""
@@ -215,21 +257,25 @@ class ParquetSource(FileParts):
 
     def _texts(
         self, file: Any, schema: Any, group: int, count: int
-    ) -> tuple[list[str | None], list[int | None]]:
+    ) -> tuple[list[str | UnicodeDecodeError | None], list[int | None]]:
         import pyarrow.types as types
 
         caption = self._caption_column_of(schema)
-        seeded = "seed" in schema.names and types.is_integer(schema.field("seed").type)
+        kind = schema.field("seed").type if "seed" in schema.names else None
+        seeded = kind is not None and (types.is_integer(kind) or types.is_floating(kind))
         columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
         table = file.read_row_group(group, columns=columns) if columns else None
         if table is not None and table.num_rows != count:
             raise OSError(f"{table.num_rows} rows where the header says {count}")
-        texts: list[str | None] = [None] * count
+        texts: list[str | UnicodeDecodeError | None] = [None] * count
         seeds: list[int | None] = [None] * count
         if table is not None and caption:
-            texts = arrow.texts(table[caption])
+            try:
+                texts = [*arrow.texts(table[caption])]
+            except UnicodeDecodeError:
+                texts = arrow.texts_one_by_one(table[caption])
         if table is not None and seeded:
-            seeds = [s if s is not None and 0 <= s <= MAX_SEED else None for s in table["seed"].to_pylist()]
+            seeds = [_seed(s) for s in table["seed"].to_pylist()]
         return texts, seeds
 
     def _find(self, path: Path, row: int) -> tuple[int, int]:
@@ -246,6 +292,8 @@ class ParquetSource(FileParts):
         """Return the column of images of one row group."""
         with self._open_parquet(path) as file:
             name = self._image_column_of(file.schema_arrow)
+            if name is None or group >= file.num_row_groups:
+                raise OSError("the file was changed: its images are no longer there")
             column = file.read_row_group(group, columns=[name])[name]
             return column.chunk(0) if column.num_chunks == 1 else column  # faster to look into
 
@@ -259,7 +307,8 @@ class ParquetSource(FileParts):
                 count, at = file.metadata.row_group(group).num_rows, 0
                 if row + count > position:
                     try:
-                        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[name]):
+                        rows = self._rows_at_once(file.metadata.row_group(group))
+                        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
                             column = batch.column(0)
                             for i in range(len(column)):
                                 if row + at >= position:
@@ -270,6 +319,12 @@ class ParquetSource(FileParts):
                             yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
                 row += count
 
+    @staticmethod
+    def _rows_at_once(group: Any) -> int:
+        """Return how many rows of a group are read at a time: fewer of large images."""
+        each = max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
+        return max(1, min(_BATCH, _BATCH_BYTES // each))
+
     def _group_bytes(self, part: int) -> int:
         try:
             with self._open_parquet(self.files[part]) as file:
@@ -277,6 +332,23 @@ class ParquetSource(FileParts):
                 return max((int(file.metadata.row_group(g).total_byte_size) for g in groups), default=0)
         except self._errors:
             return 0
+
+    def _claimed(self, part: int, name: str, row: int, count: int, size: int, empty: bool) -> Entry:
+        """Return one entry for a group of rows of which hardly any can hold an image."""
+        if empty:
+            why = UnreadableImage("no-image", f"{count:,} rows without an image")
+        else:
+            why = UnreadableImage("archive", f"{count:,} rows whose images take {size:,} bytes in all")
+        return self._broken(part, row, f"{name}#{row} to {row + count - 1}", why)._replace(after=row + count)
+
+    def _image_bytes(self, file: Any, schema: Any, group: int) -> tuple[int, bool]:
+        """Return the bytes that a group's images take in the file, and whether it says that all are null."""
+        names = {column := self._image_column_of(schema), f"{column}.bytes"}
+        about = file.metadata.row_group(group)
+        own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
+        facts = [c.statistics for c in own]
+        empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
+        return sum(int(c.total_compressed_size) for c in own) if own else about.num_rows, empty
 
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES
@@ -289,7 +361,14 @@ class ParquetSource(FileParts):
                 raise OSError("no plain file")
         finally:
             os.close(descriptor)
-        return self._parquet_file(path if _is_utf8(path) else path.open("rb"))
+        file = self._parquet_file(path if _is_utf8(path) else path.open("rb"))
+        used = {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()}
+        if twice := {
+            name for name in arrow.repeated(file.schema_arrow.names) if name.lower() in used or name in used
+        }:
+            file.close(force=True)
+            raise OSError(f"it has several columns called {min(twice)!r}")
+        return file
 
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
@@ -319,6 +398,13 @@ class ParquetSource(FileParts):
         if without is None:
             raise ConfigError(f"{shown(path)} holds not one readable image: {reasons[0]}")
         return without
+
+
+def _seed(value: int | float | None) -> int | None:
+    """Return a seed; libraries that have no null among integers write them as floats, which are whole then."""
+    if value is None or not 0 <= value <= MAX_SEED or value != int(value):
+        return None
+    return int(value) if isinstance(value, int) or value < _EXACT else None
 
 
 def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
@@ -351,10 +437,13 @@ def _bytes(column: Any, row: int) -> memoryview:
     value = column[row]
     if hasattr(value, "dictionary"):
         value = value.value if value.is_valid else value
+    why = "the row holds no image"
     if value.is_valid and hasattr(value, "keys"):
+        if "path" in value.keys() and value["path"].is_valid:  # noqa: SIM118  # a scalar of Arrow is no dict
+            why = "the row holds the path of an image, and not its bytes: embed them"
         value = value["bytes"]
     if not value.is_valid:
-        raise UnreadableImage("no-image", "the row holds no image")
+        raise UnreadableImage("no-image", why)
     return memoryview(value.as_buffer())
 
 
@@ -370,7 +459,13 @@ def _image_column(schema: Any, path: Path) -> str:
 
 
 def _byte_columns(schema: Any) -> list[str]:
-    return [str(field.name) for field in schema if arrow.holds_bytes(field.type)]
+    """Return the columns that may be images; those of a fixed length are digests more often, unless they are called so."""
+    return [
+        str(field.name)
+        for field in schema
+        if arrow.holds_bytes(field.type)
+        and (field.name in IMAGE_COLUMNS or not arrow.is_fixed_size(field.type))
+    ]
 
 
 def _caption_column(schema: Any) -> str | None:

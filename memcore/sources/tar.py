@@ -33,6 +33,8 @@ from memcore.sources.tar_members import Member, Members
 from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
+#: Bytes that are read at a time to find what follows the end of an archive.
+_LOOKED_THROUGH = 1 << 20
 _ONE_TEXT = Beside(1)
 
 
@@ -80,6 +82,7 @@ class _Contents:
         self._by_key: dict[str, dict[str, Text]] = {}
         self.texts: dict[str, _Texts] = {}
         archive: Members | None = None
+        begin: int | None = 0
         try:
             with open(os.open(path, READ), "rb") as stream:
                 about = os.fstat(stream.fileno())
@@ -90,13 +93,15 @@ class _Contents:
                     self.damage = compressed(packed)
                 elif not about.st_size:
                     self.damage = UnreadableImage("archive", "an archive of no bytes")
-                stream.seek(0)
-                archive = Members(stream)
-                while (member := archive.next()) is not None:
-                    self._add(member, archive)
-                _check_end(stream, archive.offset)
+                while begin is not None:  # archives may follow one another in a file
+                    stream.seek(begin)
+                    archive = None
+                    archive = Members(stream)
+                    while (member := archive.next()) is not None:
+                        self._add(member, archive)
+                    begin = _find_more(stream, archive.offset)
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
-            self.end = archive.offset if archive is not None else 0
+            self.end = archive.offset if archive is not None else begin or 0
 
     def text(self, image: _Image, key: str) -> Text:
         """Return what the archive says about an image: its own texts first, then those of its sample."""
@@ -302,9 +307,18 @@ def _folder(key: str) -> str:
     return "" if "/" not in key else shown(posixpath.basename(posixpath.dirname(key)))
 
 
-def _check_end(stream: BinaryIO, offset: int) -> None:
-    """Raise ReadError unless the archive ends here with an empty block: tarfile accepts anything as an end."""
-    stream.seek(offset, os.SEEK_SET)
+def _find_more(stream: BinaryIO, offset: int) -> int | None:
+    """Return where the first block that is not empty begins after the end of an archive, or None if none does.
+
+    Raises ReadError unless an empty block is at ``offset``: tarfile accepts anything as an end, and reads no further.
+    """
+    stream.seek(offset)
     block = stream.read(_END)
     if not block or block.strip(b"\0"):
         raise tarfile.ReadError("no end mark")
+    at = offset + len(block)
+    while block := stream.read(_LOOKED_THROUGH):
+        if rest := len(block.lstrip(b"\0")):
+            return at + (len(block) - rest) // _END * _END
+        at += len(block)
+    return None

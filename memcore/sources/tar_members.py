@@ -16,6 +16,30 @@ _PLAIN = re.compile(
 )
 _MODE, _CHECKSUM, _CHECKSUM_END = 100, 148, 156
 _HEAD = 32
+_PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_LONG_HEADERS = (*_PAX_HEADERS, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+#: Bytes of the longest header, which holds names and what file systems keep beside a file.
+_MAX_HEADER = 1 << 20
+_MAX_DIGITS = 4096
+_DIGITS = re.compile(rb"\d+")
+
+
+class _Bounded(tarfile.TarInfo):
+    """A member whose headers are bounded: tarfile reads one whole, however long it says that it is."""
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG_HEADERS and self.size > _MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        if self.type in _PAX_HEADERS:  # Python's expression for them takes time quadratic in a row of digits
+            stream = tarfile_.fileobj
+            assert stream is not None
+            begin = stream.tell()
+            digits = max(map(len, _DIGITS.findall(stream.read(self.size))), default=0)
+            stream.seek(begin)
+            if digits > _MAX_DIGITS:
+                raise tarfile.ReadError(f"a header with a number of {digits:,} digits")
+        made: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]
+        return made
 
 
 class Member(NamedTuple):
@@ -30,7 +54,7 @@ class Member(NamedTuple):
 
 
 class Members:
-    """The members of an archive in order. ``offset`` is where the next header begins.
+    """The members of the archive that begins where the stream is, in order. ``offset`` is where the next header begins.
 
     ``tarfile`` reads every header that is not plain, and its end. Plain ones, nearly all, are read here: a tenth of the
     time, which for small images is most of the time of a scan.
@@ -40,7 +64,9 @@ class Members:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape")
+        self._archive = tarfile.TarFile(
+            fileobj=stream, tarinfo=_Bounded, encoding="utf-8", errors="surrogateescape"
+        )
         self._begun = False
 
     @property
@@ -118,6 +144,8 @@ def _refusal(member: tarfile.TarInfo) -> str | None:
         return wrong
     if member.issym() or member.islnk():
         return "a link"
-    if not member.isreg() or member.sparse is not None:
+    if member.sparse is not None:
+        return "a sparse member (tar -S): pack it without its holes"
+    if not member.isreg():
         return "no plain file"
     return None

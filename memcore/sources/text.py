@@ -6,10 +6,10 @@ UTF-8 with or without a byte order mark; lines end at \\n, with or without \\r b
 from __future__ import annotations
 
 import csv
-import json
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,12 +17,16 @@ from typing import IO, Any
 from memcore.errors import ConfigError, MissingExtraError
 from memcore.sources import arrow
 from memcore.sources.names import NAMES
+from memcore.system import places
+from memcore.system.parsing import parse_json
 
 #: What is read; anything else is refused.
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 _ROWS = 4096
 #: Characters of the longest field of a table.
 _FIELD = 1 << 24
+#: Bytes of the longest line.
+_LINE = 1 << 24
 _OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -49,6 +53,10 @@ class TextList:
     def __init__(self, path: Path, what: str = "prompts", *, column: str = "", blank: str = "skip") -> None:
         self.path, self.what, self.column, self._blank = path, what, column, blank
         self.counts = ListCounts()
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts; raise ConfigError if the file cannot be read."""
@@ -80,24 +88,28 @@ class TextList:
                 return
             with _open_plain(self.path) as file:
                 if suffix == ".txt":
-                    yield from _lines(file)
+                    yield from _plain_lines(file)
                 elif suffix == ".jsonl":
                     yield from self._of_jsonl(file)
                 else:
                     yield from self._of_table(file, "," if suffix == ".csv" else "\t")
+        except ConfigError:
+            raise
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self._named} is not UTF-8: {error}") from None
-        except (OSError, csv.Error) as error:
+        except FileNotFoundError:
+            raise ConfigError(f"{self._named} does not exist{places.where(self.path)}") from None
+        except (OSError, ValueError, csv.Error) as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 
     def _of_jsonl(self, file: IO[bytes]) -> Iterator[str | None]:
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in enumerate(read_lines(file), 1):
             if not line.strip():
                 yield None
                 continue
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                row = parse_json(line)
+            except ValueError as error:
                 raise ConfigError(f"{self._named} line {number} is not JSON: {error}") from None
             if isinstance(row, str):
                 yield row
@@ -110,8 +122,7 @@ class TextList:
             yield self._value(row[name], name, f"line {number}")
 
     def _of_table(self, file: IO[bytes], delimiter: str) -> Iterator[str | None]:
-        csv.field_size_limit(_FIELD)
-        rows = csv.reader((line + "\n" for line in _lines(file)), delimiter=delimiter, strict=False)
+        rows = read_table(read_lines(file), delimiter)
         header = next(rows, None)
         if header is None:
             return
@@ -125,10 +136,9 @@ class TextList:
             import pyarrow.parquet as parquet
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
-        with _open_plain(self.path):
-            pass
         try:
-            with parquet.ParquetFile(self.path, pre_buffer=False) as file:
+            # opened here, since pyarrow takes no path that is not UTF-8
+            with _open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):
@@ -144,6 +154,8 @@ class TextList:
         else:
             lower = {name.strip().lower(): name for name in reversed(names)}
             found = next((lower[name] for name in NAMES if name in lower), None)
+        if found is not None and names.count(found) > 1:
+            raise ConfigError(f"{self._named}: {where} has several columns called {found!r}")
         if found is None:
             wanted = self.column or ", ".join(NAMES)
             raise ConfigError(
@@ -153,7 +165,7 @@ class TextList:
 
     def _value(self, value: Any, name: str, where: str) -> str | None:
         if isinstance(value, list):
-            value = value[0] if value else None
+            value = next((text for text in value if text is not None and text != ""), None)
         if value is None or isinstance(value, str):
             return value
         raise ConfigError(f"{self._named}: {name!r} in {where} is a {type(value).__name__}, not a text")
@@ -168,12 +180,57 @@ def decode_text(data: bytes) -> str:
     return data.decode("utf-8-sig")
 
 
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    """Yield lines without their ends and without the byte order mark."""
+def read_table(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    """Yield the header and the rows of a CSV or TSV, given by its lines without their ends.
+
+    Raises ValueError, with the line, for a row that cannot be told apart: more fields than the header has, text behind a
+    quote, or a quote that is never closed, which would take everything after it into one field.
+    """
+    csv.field_size_limit(_FIELD)
+    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    try:
+        for row in rows:
+            header = row if header is None else header
+            if len(row) > len(header):
+                raise ValueError(
+                    f"line {rows.line_num} has {len(row)} fields where the header has {len(header)}: quote a text that has "
+                    f"the separator {delimiter!r} in it"
+                )
+            yield row
+    except csv.Error as error:
+        raise ValueError(f"line {rows.line_num}: {error}") from None
+
+
+def read_lines(file: IO[bytes]) -> Iterator[str]:
+    """Yield lines without their ends and without the byte order mark; raise ValueError for what is no text."""
     encoding = "utf-8-sig"
-    for line in file:
-        yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+    for number in itertools.count(1):
+        line = file.readline(_LINE)
+        if not line:
+            return
+        if len(line) == _LINE and not line.endswith(b"\n"):
+            raise ValueError(f"line {number} has more than {_LINE:,} bytes")
+        try:
+            text = line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number} is not UTF-8 (byte {error.start + 1} of it)") from None
+        if "\0" in text:
+            raise ValueError(
+                f"line {number} holds bytes of 0, as no text does; UTF-16 has them: save it as UTF-8"
+            )
+        yield text
         encoding = "utf-8"
+
+
+def _plain_lines(file: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of a plain text; raise ValueError for one whose lines end as on early Macintosh computers."""
+    first = True
+    for line in read_lines(file):
+        if first and "\r" in line and file.tell() == os.fstat(file.fileno()).st_size:
+            raise ValueError("its only line has carriage returns in it: write line feeds between its lines")
+        first = False
+        yield line
 
 
 def _open_plain(path: Path) -> IO[bytes]:

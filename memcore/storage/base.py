@@ -6,11 +6,47 @@ files are a pure function of the task, so two writers write the same bytes; the 
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Protocol
 
+from memcore.system.atomic_files import Bytes
+
 #: (k, n): the k-th of n parts of the work, k from 1.
 Part = tuple[int, int]
+
+
+class Appended(Protocol):
+    """A file that is being appended to. Its errors are StoreError."""
+
+    def write(self, pieces: Sequence[Bytes]) -> None:
+        """Append the pieces. They need not be durable yet."""
+        ...
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+        ...
+
+    def close(self) -> None:
+        """End the file. What was not synced may be lost."""
+        ...
+
+
+class Lock(Protocol):
+    """A lock that is held, and a note in it for those who ask who holds it."""
+
+    def note(self, data: bytes) -> None:
+        """Replace the note. An error is no reason to stop: the note only informs."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """The note of a lock's last holder, and whether a process holds the lock now, as far as this machine can see."""
+
+    note: bytes
+    held: bool
 
 
 class Storage(Protocol):
@@ -54,6 +90,14 @@ class Storage(Protocol):
         """Remove the unfinished files of killed writers."""
         ...
 
-    def lock(self, part: Part | None = None) -> AbstractContextManager[None]:
+    def append(self, name: str) -> Appended:
+        """Begin a new file that grows by appending; one of that name is emptied."""
+        ...
+
+    def lock(self, part: Part | None = None) -> AbstractContextManager[Lock]:
         """Hold a lock on the whole place, or on one part of its work. A launcher holds it while it works."""
+        ...
+
+    def holders(self) -> list[Holder]:
+        """Return the notes of all locks; none where there are no locks."""
         ...

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import IO, Any, NotRequired, TypedDict
 
 from memcore.errors import DamagedFileError
+from memcore.system.parsing import parse_json
 
 #: Bytes of a chunk; a file's last one may be shorter.
 CHUNK_BYTES = 1 << 20
@@ -251,8 +252,8 @@ def read_sealed(data: bytes, name: str, remedy: str = RESTORE, *, since: int) ->
     3
     """
     try:
-        record = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(data)
+    except ValueError as error:
         raise _damaged(name, f"it cannot be read as JSON ({type(error).__name__}: {error})", remedy) from None
     if not isinstance(record, dict):
         raise _damaged(name, f"it must hold a JSON object, got {type(record).__name__}", remedy)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from memcore.errors import MissingExtraError, RunError, StoreError
-from memcore.storage.base import Part
+from memcore.storage.base import Holder, Part
+from memcore.system.atomic_files import Bytes
 from memcore.system.credentials import redact
 
 #: Bytes of a file that are in memory at a time while it is uploaded.
@@ -37,6 +38,10 @@ class ObjectStorage:
         except ValueError as error:
             raise RunError(f"run={self.place} names no place that fsspec knows: {error}") from None
         self._fs: Any = filesystem
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"ObjectStorage({self.place!r})"
 
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str]]:
         """Pickle the URL alone: each process connects by itself."""
@@ -114,10 +119,18 @@ class ObjectStorage:
     def clean(self) -> None:
         """Do nothing: an upload that was cut off leaves no file."""
 
+    def append(self, name: str) -> _Upload:
+        """Begin a file that is uploaded whole each time that it is synced: an object cannot grow."""
+        return _Upload(lambda data: self.write(name, data))
+
     @contextlib.contextmanager
-    def lock(self, part: Part | None = None) -> Iterator[None]:
+    def lock(self, part: Part | None = None) -> Iterator[_NoLock]:
         """Hold nothing: an object store has no locks."""
-        yield
+        yield _NoLock()
+
+    def holders(self) -> list[Holder]:
+        """Return nothing: an object store has no locks."""
+        return []
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}" if name else str(self._root)
@@ -136,6 +149,29 @@ class ObjectStorage:
             raise
         except Exception as error:  # each driver has errors of its own
             raise StoreError(f"{self.place}/{name} cannot be reached: {_describe(error)}") from error
+
+
+class _Upload:
+    """What was appended so far, in memory."""
+
+    def __init__(self, upload: Callable[[bytes], None]) -> None:
+        self._upload = upload
+        self._data = bytearray()
+
+    def write(self, pieces: Sequence[Bytes]) -> None:
+        for piece in pieces:
+            self._data += memoryview(piece).cast("B")
+
+    def sync(self) -> None:
+        self._upload(bytes(self._data))
+
+    def close(self) -> None:
+        self._data = bytearray()
+
+
+class _NoLock:
+    def note(self, data: bytes) -> None:
+        pass
 
 
 def _describe(error: Exception) -> str:

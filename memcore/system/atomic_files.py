@@ -11,9 +11,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from memcore.errors import StoreError
+
+#: What a file is written from.
+Bytes: TypeAlias = bytes | bytearray | memoryview
 
 TEMPORARY = ".tmp-"
 #: Seconds after which a temporary file counts as abandoned where its writer's process cannot be checked.
@@ -23,6 +26,9 @@ PIECE_BYTES = 8 << 20
 
 #: Errors of a file system without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+#: Errors of a disk that is full, and of a place where nothing may be written.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:40] or "host"
 _NUMBER = itertools.count()
 
@@ -136,10 +142,7 @@ def _write(path: Path, pieces: Iterable[bytes], place: Callable[[Path], None]) -
     except FileExistsError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}; what is finished stays, "
-            "and the same command resumes once there is room"
-        ) from error
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}; {_remedy(error)}") from error
 
 
 def _fill(path: Path, pieces: Iterable[bytes]) -> None:
@@ -154,24 +157,35 @@ def _fill(path: Path, pieces: Iterable[bytes]) -> None:
         disk.close(descriptor)
 
 
-def make_folders(path: Path) -> None:
-    """Create ``path`` and its missing parents so that they survive a power cut. Raises StoreError."""
+def _remedy(error: OSError) -> str:
+    """Return what to do about a folder or file that cannot be written."""
+    if error.errno in _FULL:
+        return "what is finished stays, and the same command resumes once there is room"
+    if error.errno in _FORBIDDEN:
+        return "what is finished stays; allow this user to write there, or choose another folder"
+    return "what is finished stays, and the same command resumes once that is fixed"
+
+
+def make_folders(path: Path) -> list[Path]:
+    """Create ``path`` and its missing parents so that they survive a power cut, and return what was made, parents first.
+
+    Raises StoreError.
+    """
     try:
-        _make_folders(path)
+        return _make_folders(path)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be made: {error.strerror or error}; what is finished stays, "
-            "and the same command resumes once there is room"
-        ) from error
+        raise StoreError(f"{path} cannot be made: {error.strerror or error}; {_remedy(error)}") from error
 
 
-def _make_folders(path: Path) -> None:
+def _make_folders(path: Path) -> list[Path]:
     missing = [path]
     while not missing[-1].exists() and missing[-1] != missing[-1].parent:
         missing.append(missing[-1].parent)
-    for folder in reversed(missing[:-1]):
+    made = missing[-2::-1] if len(missing) > 1 else []
+    for folder in made:
         disk.make_folder(folder)
         disk.sync_folder(folder.parent)
+    return made
 
 
 def check_no_links(root: Path, path: Path) -> None:

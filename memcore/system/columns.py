@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from memcore.errors import MissingExtraError
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.errors import MissingExtraError, RunError
 
 try:
     import pyarrow as pa
@@ -28,23 +31,49 @@ def strings(columns: Mapping[str, Sequence[str | None]]) -> pa.Table:
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
-def ranked(rows: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Return a table of ranked prompts: count and training_index are whole numbers, other columns text."""
-    return pa.table(
-        {
-            name: pa.array(values, pa.int64() if name in ("count", "training_index") else pa.string())
-            for name, values in rows.items()
-        }
-    )
+def ranked(
+    rows: Mapping[str, Sequence[Any]],
+    members: Sequence[NDArray[np.int64]],
+    names: Iterable[Sequence[str | None]],
+) -> pa.Table:
+    """Return a table of ranked prompts: count and training_index are whole numbers, other columns text.
+
+    ``members`` are the images of each row's group, and ``names`` those of all of them one after the other, in pieces:
+    columns of lists.
+    """
+    offsets = np.zeros(len(members) + 1, np.int64)
+    np.cumsum([len(group) for group in members], out=offsets[1:])
+    flat = pa.array(np.concatenate(members))
+    told = pa.concat_arrays([pa.array(some, pa.string()) for some in names])
+    lists = {
+        "members": pa.LargeListArray.from_arrays(offsets, flat),
+        "member_names": pa.LargeListArray.from_arrays(offsets, told),
+    }
+    plain = {
+        name: pa.array(values, pa.int64() if name in ("count", "training_index") else pa.string())
+        for name, values in rows.items()
+    }
+    return pa.table({**plain, **lists})
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Return the rows of a Parquet file, given its bytes."""
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
     return rows
 
 
-def take(path: Path, column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column."""
-    values: list[str | None] = pq.read_table(path, columns=[column]).column(0).take(rows).to_pylist()
+def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file, a batch at a time. Raises RunError for anything else."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(1024, use_threads=False):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+
+
+def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file, given its bytes."""
+    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
+    values: list[str | None] = table.column(0).take(rows).to_pylist()
     return values

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memcore.errors import ConfigError
+from memcore.system.parsing import parse_json
 
 #: How a value says where the secret is: in an environment variable, or in a file that only its owner can read.
 FROM_ENVIRONMENT, FROM_FILE = "env:", "file:"
@@ -42,12 +43,12 @@ def parse_options(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        options = json.loads(text)
+        options = parse_json(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"sampler_options must be a JSON object, but {error.msg} at character {error.pos} of {len(text)}"
         ) from None
-    except (RecursionError, ValueError):  # ValueError: a number with more digits than Python converts
+    except ValueError:  # nested too deep, or a number with more digits than Python converts
         raise ConfigError("sampler_options must be a JSON object of ordinary numbers and depth") from None
     if not isinstance(options, dict):
         raise ConfigError(f"sampler_options must be a JSON object, got a {type(options).__name__}")

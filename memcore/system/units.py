@@ -1,6 +1,15 @@
-"""Seconds, hours and bytes in the unit that a reader expects."""
+"""Numbers with the noun or in the unit that a reader expects."""
 
 from __future__ import annotations
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "prompt"), count(1200, "prompt"), count(2, "copy", "copies")
+    ('1 prompt', '1,200 prompts', '2 copies')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -38,3 +47,19 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words.
+
+    >>> duration(59.6), duration(3700), duration(200_000)
+    ('60 s', '1 h 1 min', '2 d 7 h')
+    """
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 172_800:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -213,7 +213,7 @@ def test_two_annotators_at_once(run: Path, open_page: Open) -> None:
         all_saved(one)
         all_saved(two)
         assert "That was all of them" in one.text_content("main")
-        assert "copy 5 times, no copy 2 times and unsure 1 times" in two.text_content("main")
+        assert "copy 5 times, no copy 2 times and unsure once" in two.text_content("main")
         burst(two, "yn")
         two.keyboard.press("z")
         shown(two, 7)

@@ -89,6 +89,22 @@ def test_same_bytes_as_arrays(extended: list[int], tmp_path: Path, changes: dict
         assert max(extended) >= 2
 
 
+@pytest.mark.usefixtures("either_path")
+def test_the_largest_clique_is_recorded_also_below_the_least_of_a_finding(tmp_path: Path) -> None:
+    """N-X21: size 0 and upper 9 was all that stayed of a clique that was one short."""
+    found = run(tmp_path / "found", TensorSampler()).findings()
+    most = max(row["size"] for row in found)
+    short = run(tmp_path / "short", TensorSampler(), min_clique=most + 1).findings()
+    assert not any(row["size"] for row in short)
+    largest = {row["prompt"]: row["largest"] for row in short}
+    assert largest == {row["prompt"]: row["largest"] for row in found}
+    assert largest == {row["prompt"]: row["size"] for row in found if row["size"]} | {
+        prompt: size for prompt, size in largest.items() if (size or 0) < 10
+    }
+    assert max(size or 0 for size in largest.values()) == most
+    assert (largest["nothing but black"], largest["a green hill"]) == (0, 1)
+
+
 @CHANGES
 def test_tensors_on_the_cpu_feed_prompt_graphs_directly(
     extended: list[int], tmp_path: Path, changes: dict[str, object]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import memcore
 from memcore import bench
+from memcore._install import install_command
 from memcore.bench import child, clique, dense, graph, graphs, kinds, knn, peers, rows, stored, timing
 from memcore.errors import ArgumentValueError, IsaError, MissingExtraError
 from memcore.types import Clique, Graph, Neighbors
@@ -200,7 +201,7 @@ def test_a_missing_decoder_is_a_line(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kornia_rs" else find(name))
     row = stored.one_format("png", images, tmp_path / "set", 1)
     assert (row.value, row.holds) == (None, None)
-    assert row.note == "kornia-rs is not installed: pip install 'memcore-audit[bench]'"
+    assert row.note == f"kornia-rs is not installed: {install_command('bench')}"
 
 
 @pytest.mark.parametrize(
@@ -237,9 +238,9 @@ def test_a_missing_peer_is_a_line(images: NDArray[np.uint8], monkeypatch: pytest
     made = list(dense.against_peers(images, "a test", peers.DENSE[:2], 1, 1.0))
     assert made[0].value is None
     lines = bench.table([row.as_dict() for row in made])
-    assert "  numkong dots_symmetric: numkong is not installed: pip install 'memcore-audit[bench]'" in lines
+    assert f"  numkong dots_symmetric: numkong is not installed: {install_command('bench')}" in lines
     assert any("not measured (numkong is not installed" in line for line in lines)
-    with pytest.raises(MissingExtraError, match=r"pip install 'memcore-audit\[bench\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[bench\]'"):
         peers.load("numkong")
 
 
@@ -419,6 +420,20 @@ def test_a_part_is_measured_on_the_instruction_set_asked_for(
     assert seen == [(name, name, True)]
     assert [result["section"] for result in results] == ["machine", "knn"]
     assert results[0]["isa"] == results[1]["isa"] == name
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_quick_sizes_have_no_verdict(quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N-X16: "19 of 28 hold" was said of sizes that no target is stated for."""
+    aimed = rows.Row(
+        "knn", "work", "peer", value=timing.Spread(2.4, 2.1, 2.6), target=rows.Target("knn", ">=", 2.2)
+    )
+    monkeypatch.setattr(knn, "run", lambda quick: [aimed])
+    results = bench.run_all(quick, parts=["knn"])
+    said = "\n".join(bench.table(results))
+    assert ("targets: " in said) == (not quick)
+    assert (results[1]["holds"] is None) == (results[1]["target"] is None) == quick
+    assert ("The targets are stated for the sizes without --quick" in said) == quick
 
 
 def test_unknown_parts_and_instruction_sets_are_refused() -> None:

@@ -142,7 +142,7 @@ def test_plain_lines_in_a_log(stored: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "memcore.cli", "filter", str(tmp_path / "run"), "--images", str(stored)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == INCOMPLETE, done.stderr
-    assert "audit run: 210 of 210 images" in done.stderr
+    assert "filter run: 210 of 210 images" in done.stderr
     assert "\r" not in done.stderr
     assert "2 prompts with a clique" in done.stdout
 

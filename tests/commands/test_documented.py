@@ -144,4 +144,4 @@ def test_the_script_completes_commands_flags_and_choices(
 def test_without_shtab_it_says_what_to_install() -> None:
     ((code, out, err, _),) = bare(["completion", "bash"])
     assert (code, out) == (2, "")
-    assert "pip install 'memcore-audit[completion]'" in err
+    assert "install -e '.[completion]'" in err

@@ -112,7 +112,8 @@ def test_a_flag_like_none_is_answered_with_all(capsys: pytest.CaptureFixture[str
     said = error_of(["status", "run", "--xyzzy", "4"], capsys)
     assert (
         said
-        == "memcore status: error: unknown flag --xyzzy; memcore status takes --allow-incomplete, --help, --json"
+        == "memcore status: error: unknown flag --xyzzy; memcore status takes --allow-incomplete, --help, --index, --json, "
+        "--training, --truth"
     )
     assert (
         error_of(["--xyzzy"], capsys)

@@ -14,7 +14,7 @@ import pytest
 
 from memcore.cli import main
 from memcore.engine.launchers import slurm
-from memcore.errors import ConfigError, RunError
+from memcore.errors import RunError
 from memcore.index import build_index, open_source
 from tests.support.odd_sets import picture
 
@@ -108,12 +108,13 @@ def test_sbatch_reads_the_name_of_the_logs_as_it_is(name: str) -> None:
     assert ('"' in output) == (name != "run")
 
 
-def test_percent_signs_are_no_patterns_and_line_ends_are_refused() -> None:
+def test_percent_signs_are_no_patterns_and_a_job_opens_its_log_where_sbatch_cannot() -> None:
     assert "--output=/data/100%%done/%A_%a.log" in slurm.script(
         "x", ["filter", "x"], 2, [], Path("/data/100%done")
     )
-    with pytest.raises(ConfigError, match="line end or a backslash"):
-        slurm.script("x", ["filter", "x"], 2, [], Path("/data/a\nb"))
+    lines = slurm.script("x", ["filter", "x"], 2, [], Path("/data/a\nb"))
+    assert "#SBATCH --output=/dev/null\n" in lines
+    assert """exec >>'/data/a\nb'/"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}.log" 2>&1\n""" in lines
 
 
 def test_filter_is_submitted_as_an_audit_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

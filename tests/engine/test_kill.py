@@ -15,7 +15,9 @@ import numpy as np
 import psutil
 import pytest
 
+from memcore.audit import journal
 from memcore.runs.folder import RunFolder
+from memcore.runs.tables import rows_to_table
 from memcore.sampling.diffusers.first_step import FirstStep
 from memcore.sampling.seeds import derive_seeds
 from memcore.system import atomic_files
@@ -119,6 +121,46 @@ def test_kills_of_runs_that_spare_images(prompts: Path, tmp_path: Path, flags: l
     assert sum(row["generated"] for row in rows) < GENERATIONS * len(rows)
     kills = _kill_runs(prompts, content(tmp_path / "whole"), SPARING_KILLS, *flags)
     assert sum(kills.values()) >= SPARING_KILLS
+
+
+class KeepingSampler(SlowSampler):
+    """A sampler in whose process the images of prompts in flight are kept, however quickly they were made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        journal.WORTH = 0.0
+
+
+def test_kills_of_runs_that_keep_images_in_flight(prompts: Path, tmp_path: Path) -> None:
+    """Each kill comes just after images were written, maybe while more are; none of them is left in the end."""
+    flags = ["--generations", "64", "--shard-prompts", "8"]
+    subprocess.run(command(tmp_path / "whole", prompts, *flags), check=True, capture_output=True)
+    run, rng, kills = tmp_path / "run", random.Random(20230130), 0
+    flags += ["--sampler", "tests.engine.test_kill:KeepingSampler", "--retry"]
+    while kills < 4:
+        known = set(run.glob("partial/*.journal"))
+        process = subprocess.Popen(command(run, prompts, *flags), stderr=subprocess.DEVNULL)
+        while set(run.glob("partial/*.journal")) <= known and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.05))
+        workers = workers_of(process)
+        if kills % 3 == 2 and workers:
+            rng.choice(workers).kill()
+            kills += 1
+            time.sleep(rng.uniform(0.0, 0.05))
+        kills += process.poll() is None
+        process.kill()
+        process.wait(timeout=60)
+        if not RunFolder.open(run).pending():
+            break
+    assert kills >= 2
+    subprocess.run(command(run, prompts, *flags), check=True, capture_output=True)
+    assert content(run) == content(tmp_path / "whole")
+    assert not list((run / "partial").glob("*"))
+
+
+def images(found: dict[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in found.items() if name.startswith("images")}
 
 
 def _kill_runs(prompts: Path, undisturbed: dict[str, str], wanted: int, *flags: str) -> dict[str, int]:
@@ -257,7 +299,7 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     flags = ["--shard-prompts", "16"]  # the last one given counts: one shard
     process = subprocess.Popen(command(run, prompts, *flags), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(run.glob("partial/*")) and time.monotonic() < deadline:
+    while not list(run.glob("partial/*.checkpoint")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -271,6 +313,6 @@ def test_interrupting_writes_a_checkpoint(prompts: Path, undisturbed: dict[str, 
     assert derive_seeds(0, kept.rows[0]["prompt_id"], 1)[0] >= 0
     subprocess.run(command(run, prompts, *flags), check=True, capture_output=True)
     rows = RunFolder.open(run).findings()
-    assert rows[: len(kept.rows)] == sorted(kept.rows, key=lambda r: r["prompt_id"])
-    images = {k: v for k, v in content(run).items() if k.startswith("images")}
-    assert images == {k: v for k, v in undisturbed.items() if k.startswith("images")}
+    before = rows_to_table(kept.rows).to_pylist()
+    assert rows[: len(kept.rows)] == sorted(before, key=lambda r: r["prompt_id"])
+    assert images(content(run)) == images(undisturbed)

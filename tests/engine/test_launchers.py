@@ -251,7 +251,7 @@ def run_guide(heading: str, folder: Path) -> None:
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the guide was followed up to the report of a run on one machine."""
     folder = tmp_path_factory.mktemp("guide")
-    for heading in ("Prompts", "A plan", "One machine"):
+    for heading in ("Prompts", "A plan", "One machine", "What was found"):
         run_guide(heading, folder)
     return folder
 
@@ -334,7 +334,7 @@ def test_two_launchers_at_once_do_no_harm(
     local: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no lock is heard, as between two machines: both do all, at the same time, and the run is right."""
-    program = "import sys; from memcore.storage import local; local._hold = lambda *a, **k: None; "
+    program = "import fcntl, sys; fcntl.flock = lambda *a: None; "
     program += "from memcore.cli import main; sys.exit(main())"
     run = tmp_path / "run"
     words = [sys.executable, "-c", program, *command(run, prompts, "--workers", "1")]

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
 
 WORKER = """
@@ -40,3 +42,47 @@ def test_told_to_stop(when: str, said: str) -> None:
         [sys.executable, "-c", WORKER.format(when=when)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, said, "")
+
+
+PROGRAM = """
+from pathlib import Path
+from memcore.audit import audit
+from memcore.runs.config import Config
+
+def go():
+    config = Config(source="custom", sampler="memcore.study.synthetic:SyntheticSampler", generations=12)
+    run = audit(Path("run"), config, prompts=["plain"], workers=1, threads=1, quiet=True)
+    print([row["status"] for row in run.findings()])
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "stdin", "said"),
+    [
+        ("go()", False, 'make it under if __name__ == "__main__":'),
+        ("go()", True, "workers are processes that import the program, and cannot import"),
+        ('if __name__ == "__main__": go()', False, None),
+    ],
+)
+def test_a_program_that_its_workers_start_again_is_told(
+    call: str, stdin: bool, said: str | None, tmp_path: Path
+) -> None:
+    """Its traceback is one, of the launcher; a worker that would start workers says nothing of its own."""
+    (tmp_path / "program.py").write_text(f"{PROGRAM}\n{call}\n")
+    words = ["-"] if stdin else ["program.py"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        input=f"{PROGRAM}\n{call}\n" if stdin else None,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stderr.count("Traceback") == (said is not None)
+    if said is None:
+        assert (done.returncode, done.stdout) == (0, "['none']\n"), done.stderr
+    else:
+        assert done.returncode == 1
+        assert said in done.stderr.strip().splitlines()[-1]

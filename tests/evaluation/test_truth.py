@@ -34,6 +34,10 @@ def test_entries_come_in_the_order_of_the_prompts(tmp_path: Path) -> None:
         ({"format": 1, "prompts": [{**ENTRY, "expected": "yes"}]}, "expected must be true, false or null"),
         ({"format": 1, "prompts": [{**ENTRY, "prompt": ["a"]}]}, "prompt must be text"),
         ({"format": 1, "prompts": [{**ENTRY, "copies": "many"}]}, "copies a number"),
+        ({"format": 1, "prompts": [{**ENTRY, "copies": float("nan")}]}, "it.copies is nan"),
+        ({"format": 1, "prompts": [{**ENTRY, "copies": -1}]}, "it.copies is -1, not a count"),
+        ({"format": 1, "prompts": [{**ENTRY, "copies": 10**400}]}, "it.copies is 1000"),
+        ({"format": 1, "prompts": [{**ENTRY, "training_images": 5}]}, "it.training_images is 5, not a list"),
         ({"format": 1, "prompts": [ENTRY]}, "truth lacks 1 of the run's prompts, the first is 'b'"),
     ],
 )
@@ -43,7 +47,7 @@ def test_a_malformed_truth_is_refused(truth: Any, said: str) -> None:
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"{"], ids=["bytes", "json"])
+@pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 100_000], ids=["bytes", "json", "deep"])
 def test_a_file_that_is_no_truth_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "truth.json").write_bytes(content)
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -227,6 +227,38 @@ def test_an_image_that_changed_is_refused_and_other_troubles_pass() -> None:
     assert np.array_equal(graph.graph().edges, memcore.tiled_l2_graph(images, 0.2).edges)
 
 
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(12, 12, 3), (16, 8, 3), (20, 20, 1), (4, 4, 1), (4, 8, 2), (32, 32, 3), (64, 64, 1)]
+)
+def test_a_changed_image_of_any_size_is_refused(shape: tuple[int, int, int], from_file: bool) -> None:
+    """A-D19: without bounds, as for small tiles, nothing of an image was kept to compare it with."""
+    images = np.random.default_rng(3).integers(90, 120, (9, *shape), dtype=np.uint8)
+    images[4] = 7  # constant: left out where a file is read
+    now = images.copy()
+
+    def reread(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        out[:] = now[indices]
+
+    for at in (0, images[0].size // 2, images[0].size - 1):
+        graph = memcore.PromptGraph(shape, 0.2, min_clique=2, reread=reread)
+        if from_file:
+            with tempfile.TemporaryFile() as file:
+                file.write(images.tobytes())
+                file.flush()
+                graph.extend_from(file.fileno(), 0, len(images))
+        else:
+            graph.extend(images, exclude=np.arange(9) == 4)
+        now[6].reshape(-1)[at] ^= 1
+        with pytest.raises(memcore.errors.ImagesChangedError, match="generation 6 is not the image that"):
+            graph.pixels(6)
+        with pytest.raises(memcore.errors.ImagesChangedError, match="generation 6 is not the image that"):
+            graph.graph()
+        now[:] = images
+        edges = memcore.tiled_l2_graph(np.delete(images, 4, 0), 0.2).edges
+        assert np.array_equal(graph.graph().edges, edges + (edges >= 4))
+
+
 def test_other_backends_keep_images() -> None:
     images = near_images(12, 16, 0)
 

@@ -15,6 +15,8 @@ from memcore.index import Index, build_index, open_source
 
 DATA = Path(__file__).parents[1] / "data" / "format-2"
 SHARDS = ("coarse.npy", "fine.npy", "places.npy", "text.parquet", "quarantine.parquet", "shard.json")
+#: What a shard of format 3 has in other words, or beside them.
+NEW = ("shard.json", "files.npy")
 
 
 def laid_out(name: str, folder: Path) -> tuple[Path, Path]:
@@ -58,8 +60,19 @@ def test_a_stopped_index_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
         Index.open(folder)
     assert 0 < len(shards(folder)) < len(shards(DATA / "index"))
     build_index(folder, open_source(source), shard_images=4)
-    assert shards(folder) == shards(DATA / "index")
-    assert len(Index.open(folder)) == 12
+    done, want = shards(folder), shards(DATA / "index")
+    assert {n: d for n, d in done.items() if Path(n).name not in NEW} == {
+        n: d for n, d in want.items() if Path(n).name not in NEW
+    }
+    index = Index.open(folder)
+    assert len(index) == 12
+    index.check_sources()
+    changed = source / index.names([11])[0]  # of a shard that was made now
+    data = bytearray(changed.read_bytes())
+    data[-20] ^= 1
+    changed.write_bytes(data)
+    with pytest.raises(RunError, match=f"1 of 13 files was changed \\({changed.name}\\)"):
+        Index.open(folder).check_sources()
 
 
 def test_an_index_is_added_to(tmp_path: Path) -> None:

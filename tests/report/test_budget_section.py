@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from memcore.audit import audit
 from memcore.report.run import read_run
 from memcore.report.sections.budget import context, screen_curves
 from memcore.report.subject import make_subject
 from memcore.runs.config import Config
+from memcore.sampling import FirstStep
+from memcore.types import Request
 from tests.support.report_page import render_page
 from tests.support.samplers import COPY_RATES, RatedSampler, Screenable
 from tests.support.synthetic import PROMPTS
@@ -60,3 +65,30 @@ def test_screened_prompts_are_counted_and_the_scores_drawn(tmp_path: Path) -> No
     assert "The screen left out 5 prompts with a noise magnitude score below 2" in text
     assert "What it may have lost is not known" in text
     assert screen_curves(read_run(run)) == {}
+
+
+class HalfScreenable(Screenable):
+    """A sampler whose screen also keeps a prompt that is not memorised."""
+
+    def first_step(self, requests: Sequence[Request], *, guidance_scale: float) -> FirstStep:
+        step = super().first_step(requests, guidance_scale=guidance_scale)
+        kept = np.array([request.prompt == "rain" for request in requests])
+        return FirstStep(step.noise_magnitude + 2 * kept, step.one_step)
+
+
+def test_no_curve_is_drawn_over_the_prompts_that_a_screen_kept(tmp_path: Path) -> None:
+    """Those that it left out have no result: N-W8."""
+    config = Config(
+        source="custom", generations=40, batch_size=16, screen="noise_magnitude", screen_threshold=2.0
+    )
+    run = audit(tmp_path / "run", config, sampler=HalfScreenable(), prompts=PROMPTS, quiet=True).path
+    read = read_run(run)
+    assert read.scores is not None
+    assert sorted(read.scores.found) == [False, True, True], "a curve could be drawn"
+    page = render_page(run)
+    assert "One step against the full attack" not in page.html
+    assert "No curve of its scores is drawn" in page.text("budget")
+    text = page.text()
+    assert "prompts 7 4 screened out" in text
+    assert "For each of the 3 prompts that were sampled, 40 images were made" in text
+    assert "Prompts 7 3 decided none 4 screened out" in page.text("coverage")

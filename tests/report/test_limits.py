@@ -160,7 +160,7 @@ def damage(run: Path, name: str) -> None:
         ("gone", "is missing although its manifest says"),
         ("parquet", r"matches\.parquet is damaged: it has 11 bytes .*; give memcore match again"),
         ("column", "has no column 'tiled_l2'"),
-        ("json", r"match\.json must hold a JSON object, got list"),
+        ("json", r"match\.json is damaged: it must hold a JSON object, got list; give memcore match again"),
         ("evaluation", "evaluation.json is damaged: .*; give memcore evaluate again"),
         ("stale", "names clique 3 of prompt 1, which this run does not have.*give memcore match again"),
     ],
@@ -182,7 +182,7 @@ def test_missing_packages_are_named(
     for name in [m for m in sys.modules if m.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"'{package}'.*memcore-audit\[report\]"):
+    with pytest.raises(MissingExtraError, match=rf"'{package}'.*pip install .*\[report\]"):
         write_report(tmp_path)
 
 

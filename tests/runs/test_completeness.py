@@ -182,7 +182,7 @@ def test_training_images_of_another_size(
         words = ["match", str(tmp_path / "run"), *against]
         code, out = told(words, capsys)
         assert code == INCOMPLETE
-        assert "0 of 2 findings are copies of a training image (l2 at most 0.15, 1 training images" in out
+        assert "0 of 2 findings are copies of a training image (l2 at most 0.15, 1 training image" in out
         assert f"not decided: {said}" in out
         assert told([*words, "--allow-incomplete"], capsys)[0] == DONE
         for command in ("status", "report"):
@@ -193,7 +193,7 @@ def test_training_images_of_another_size(
         assert f"Not decided: {said}" in text
         assert "of one of the 1 training image that was compared" in text
         assert "extracted 0 l2 to a training image ≤ 0.15, 4 training images not compared" in text
-        assert f"{said}." in render_page(tmp_path / "run").text("excluded")
+        assert said in render_page(tmp_path / "run").text("excluded")
 
 
 def test_a_training_set_that_was_compared_whole(

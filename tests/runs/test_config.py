@@ -12,6 +12,7 @@ import pytest
 
 from memcore.cli import main
 from memcore.errors import ConfigError
+from memcore.images.resize import FITS, METHODS
 from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, SOURCES, Config, from_mapping
 from memcore.runs.options import Option, declared
 
@@ -103,7 +104,9 @@ def test_every_field_says_what_it_is() -> None:
 
 def test_choices_are_those_of_the_types_and_tables() -> None:
     found = {field.name: field.choices for field in declared(Config).values() if field.choices}
-    assert found == {"source": SOURCES, "budget": BUDGETS, "dtype": DTYPES, "keep": KEEP, "screen": SCREENS}
+    resizes = {"resize_method": METHODS, "resize_fit": FITS}
+    own = {"source": SOURCES, "budget": BUDGETS, "dtype": DTYPES, "keep": KEEP, "screen": SCREENS}
+    assert found == {**own, **resizes}
 
 
 def test_types_come_from_the_annotations() -> None:

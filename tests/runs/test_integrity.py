@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import warnings
@@ -20,7 +21,7 @@ from memcore.runs.annotations import ANNOTATORS, Annotations
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import FORMAT
 from tests.support.run_files import content
-from tests.support.stored_runs import CONFIG
+from tests.support.stored_runs import CONFIG, Interrupted
 from tests.support.synthetic import PROMPTS, SyntheticSampler
 
 DATA = Path(__file__).parents[1] / "data" / f"format-{FORMAT}"
@@ -126,6 +127,25 @@ def test_a_damaged_checkpoint_is_left_aside_and_said(tmp_path: Path) -> None:
     assert not done.given_up()
     # it is a note, and no image that could not be read
     assert [gap.code for gap in read_run(run).completeness.gaps] == ["failed", "few"]
+
+
+def test_what_is_said_of_a_checkpoint_outlives_the_next_one(tmp_path: Path) -> None:
+    """The run is interrupted again, after the damaged checkpoint was replaced by a sound one."""
+    run = tmp_path / "run"
+    shutil.copytree(DATA / "stopped", run)
+    (path,) = (run / "partial").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    shard = next(s for s in RunFolder.open(run).shards() if s.task in path.name)
+    for batches in range(1, 100):
+        with contextlib.suppress(KeyboardInterrupt), pytest.warns(RuntimeWarning, match="is not used"):
+            audit(run, CONFIG, sampler=Interrupted(batches), prompts=PROMPTS, quiet=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            record = RunFolder.open(run).read_partial(shard)
+        if record.rows:
+            break
+    assert [entry["reason"] for entry in record.quarantine] == ["checkpoint"]
+    assert [q["reason"] for q in resume(run).quarantine() if q["prompt_id"] is None] == ["checkpoint"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_pr
 from memcore.runs.reading import read_parquet
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE
 from memcore.runs.tables import pairs_array, parquet_bytes, rows_to_table, table_to_rows
+from memcore.storage.digests import digest_bytes
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -108,10 +109,13 @@ def test_prompts(prompts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(Path(folder) / "run", Config(source="custom"), "f", {}, prompts)
         assert list(run.prompts) == prompts
+        repeated = len(prompts) - len(set(prompts))
         assert run.meta["prompts"] == {
             "count": len(prompts),
             "source": "",
             "digest": scan_prompts(prompts).digest,
+            "file": digest_bytes((run.path / "prompts.parquet").read_bytes()),
+            **({"repeated": repeated} if repeated else {}),
         }
         assert list(ParquetPrompts(run.path / "prompts.parquet")) == prompts
 
@@ -124,7 +128,7 @@ def test_prompts_around_a_row_group(count: int, tmp_path: Path) -> None:
     assert list(ParquetPrompts(tmp_path / "prompts.parquet")) == prompts
 
 
-@given(st.lists(PROMPT.filter(lambda p: not {"\n", "\r"} & set(p)), min_size=1, max_size=6))
+@given(st.lists(PROMPT.filter(lambda p: not {"\n", "\r", "\0"} & set(p)), min_size=1, max_size=6))
 def test_prompts_of_a_text_file(prompts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "prompts.txt"

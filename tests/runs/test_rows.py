@@ -48,7 +48,15 @@ def test_findings_of_an_earlier_commit_are_written_again_byte_for_byte(file: Pat
 
 
 def test_columns_that_earlier_formats_may_lack() -> None:
-    assert schema.added_columns(FindingRow) == {"stop", *SCORES, "tile_bytes", "pairs", "images"}
+    assert schema.added_columns(FindingRow) == {
+        "stop",
+        *SCORES,
+        "tile_bytes",
+        "pairs",
+        "images",
+        "medoid_image",
+        "largest",
+    }
     assert schema.added_columns(QuarantineRow) == set()
     assert schema.added_columns(MatchRow) == set(
         schema.MATCHES.names[schema.MATCHES.names.index("adaptive") :]

@@ -81,6 +81,48 @@ def test_the_command_line_takes_them(model: Path, tmp_path: Path, capsys: pytest
     assert noted == [(1, "long-prompt")]
 
 
+def test_a_long_prompt_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """N-X1: CLIP's warning came with each batch, from each worker, with the whole prompt: 347 kB for 64 images."""
+    tiny_pipelines.make("stable diffusion 1").save_pretrained(tmp_path / "model")
+    (tmp_path / "prompts.txt").write_text("".join(f"{letter * 40}\n" for letter in "xyz"))
+    flags = ["--prompts", tmp_path / "prompts.txt", "--steps", 1, "--guidance-scale", 1.0, "--generations", 6]
+    flags += ["--batch-size", 2, "--height", 16, "--width", 16, "--model", tmp_path / "model", "--workers", 2]
+    assert main(["audit", str(tmp_path / "run"), *map(str, flags)]) in (0, 5)
+    out, err = capfd.readouterr()
+    assert "truncated" not in out + err
+    assert "Token indices" not in out + err
+    assert "x" * 30 not in out + err
+    assert "3 prompts with more tokens than the model reads" in out
+    assert (out + err).count("more tokens than") == 1
+    from memcore.runs.folder import RunFolder
+
+    quarantine = RunFolder.open(tmp_path / "run").quarantine()
+    assert [(q["prompt_id"], q["reason"]) for q in quarantine] == [(i, "long-prompt") for i in range(3)]
+
+
+def test_other_warnings_of_a_pipeline_are_heard() -> None:
+    import logging
+
+    from diffusers import StableDiffusionPipeline
+
+    from memcore.sampling.diffusers.loading import untold_truncation
+
+    logger = logging.getLogger(StableDiffusionPipeline.__module__)
+    cut = "The following part of your input was truncated because CLIP can only handle sequences up to 77 tokens"
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        with untold_truncation():
+            logger.warning(cut)
+            logger.warning("something else")
+        logger.warning(cut)
+    finally:
+        logger.removeHandler(handler)
+    assert heard == ["something else", cut]
+
+
 def test_they_are_of_a_model() -> None:
     with pytest.raises(
         ConfigError, match="variant is of a diffusers model, but source is 'custom': leave it out"

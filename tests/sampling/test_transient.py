@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email.utils
+import http.client
 import io
+import time
 import urllib.error
 from collections.abc import Callable
 from email.message import Message
@@ -51,6 +54,10 @@ class _Response:
         self.status_code = status
         self.headers = {"Retry-After": "7"}
 
+    def __bool__(self) -> bool:
+        """As a response of requests: false for an error."""
+        return self.status_code < 400
+
 
 class _OfRequests(OSError):
     """Shaped as an HTTPError of requests or httpx."""
@@ -83,6 +90,8 @@ def wrapped(error: Exception) -> Exception:
         (urllib.error.URLError("refused"), "URLError"),
         (wrapped(ConnectionRefusedError("down")), "ConnectionRefusedError"),
         (TransientError("busy"), "busy"),
+        (http.client.IncompleteRead(b"half", 9), "IncompleteRead"),
+        (wrapped(http.client.RemoteDisconnected("gone")), "RemoteDisconnected"),
     ],
 )
 def test_errors_of_the_moment(error: Exception, text: str) -> None:
@@ -132,6 +141,29 @@ def test_a_server_says_how_long(waits: list[float]) -> None:
 
     assert patiently(ask) == "done"
     assert waits == [20.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("-3", 0.0),
+        (email.utils.formatdate(0, usegmt=True), 0.0),
+    ],
+)
+def test_odd_answers_of_how_long(said: str, waited: float | None) -> None:
+    error = as_transient(http_error(429, said))
+    assert error is not None
+    assert error.retry_after == waited
+
+
+def test_a_server_says_until_when() -> None:
+    error = as_transient(http_error(503, email.utils.formatdate(time.time() + 30, usegmt=True)))
+    assert error is not None
+    assert error.retry_after is not None
+    assert 20 < error.retry_after <= 30
 
 
 def _flaky(fails: Callable[[int], Exception | None]) -> Any:

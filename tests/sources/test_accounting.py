@@ -16,13 +16,17 @@ import numpy as np
 import pytest
 
 from memcore.cli import main
+from memcore.duplicates.most_duplicated import prompts_from_embeddings
 from memcore.errors import ConfigError
 from memcore.images import REASONS
+from memcore.images.resize import Resize
 from memcore.index import Index, build_index, open_source
+from memcore.runs.prompts import read_prompts, scan_prompts
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
 from memcore.sources.in_memory import read_training_set
 from tests.support import odd_sets
+from tests.support.odd_sets import SIDE
 
 EXAMPLES = int(os.environ.get("MEMCORE_ACCOUNTING", "20"))
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="some of what is planted is a pipe")
@@ -49,9 +53,9 @@ def check(coverage: Coverage | None, count: int) -> None:
     assert set(coverage["left_out"]) <= {*REASONS, "constant"}
 
 
-def by_filter(root: Path) -> Coverage:
+def by_filter(root: Path, resize: Resize | None = None) -> Coverage:
     """As a filter's run has it: images that are read, and those that are quarantined."""
-    stored = StoredPrompts(root)
+    stored = StoredPrompts(root, resize=resize)
     used = 0
     left_out: Counter[str] = count_reasons(stored.left_out)
     for prompt in range(len(stored.prompts)):
@@ -64,8 +68,8 @@ def by_filter(root: Path) -> Coverage:
     return make_coverage(stored.pointed_at(), used, stored.texts, left_out, str(root))
 
 
-def by_index(root: Path, folder: Path, shard_images: int) -> Coverage | None:
-    build_index(folder, open_source(root), shard_images=shard_images)
+def by_index(root: Path, folder: Path, shard_images: int, resize: Resize | None = None) -> Coverage | None:
+    build_index(folder, open_source(root), shard_images=shard_images, resize=resize)
     index = Index.open(folder)
     coverage = index.coverage()
     assert coverage is not None
@@ -74,18 +78,54 @@ def by_index(root: Path, folder: Path, shard_images: int) -> Coverage | None:
     return coverage
 
 
+def by_embeddings(root: Path, out: Path, rng: np.random.Generator) -> Coverage | None:
+    """As ``memcore prompts`` has it; None for a set without a caption."""
+    source = open_source(root)
+    rows = sum(len(batch) for part in range(len(source.parts)) for batch in source.read(part, 0))
+    given = rng.normal(size=(rows, 4)).astype(np.float32)
+    try:
+        return prompts_from_embeddings(given, open_source(root), out, min_count=1)["coverage"]
+    except ConfigError as error:
+        if "has a caption" not in str(error):
+            raise
+        return None
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_what_is_used_and_what_is_left_out_add_up(kind: str, tmp_path: Path) -> None:
+    """In every command: index, match, prompts and filter, each without and with a resize."""
     for seed in range(EXAMPLES):
         rng = np.random.default_rng([seed, sorted(WRITERS).index(kind)])
         root = tmp_path / f"{seed}" / "set"
         count = WRITERS[kind](root, rng)
+        resize = Resize(SIDE, SIDE) if rng.random() < 0.5 else Resize(SIDE + 1, SIDE - 2, "box", "stretch")
         if kind != "generations":
             whole = by_index(root, tmp_path / f"{seed}" / "index", int(rng.integers(1, 9)))
             check(whole, count)
             assert read_training_set(root).coverage == whole
+            resized = by_index(root, tmp_path / f"{seed}" / "resized", int(rng.integers(1, 9)), resize)
+            check(resized, count)
+            assert resized is not None
+            assert "wrong-size" not in resized["left_out"] or kind == "arrays"
+            assert read_training_set(root, resize=resize).coverage == resized
+            if (of_prompts := by_embeddings(root, tmp_path / f"{seed}" / "p.parquet", rng)) is not None:
+                check(of_prompts, count)
         if kind != "folder":
             check(by_filter(root), count)
+            check(by_filter(root, resize), count)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".jsonl", ".parquet"])
+def test_lines_of_a_list_of_prompts_add_up(suffix: str, tmp_path: Path) -> None:
+    """As ``memcore audit`` reads them: used, or left out as blank; repeated ones are used and told."""
+    for seed in range(EXAMPLES):
+        rng = np.random.default_rng([seed, len(suffix)])
+        path = tmp_path / f"{seed}{suffix}"
+        texts = odd_sets.write_texts(path, rng)
+        told = scan_prompts(read_prompts(path))
+        used = [text for text in texts if (text or "").strip()]
+        assert (told.count, told.blank) == (len(used), len(texts) - len(used))
+        assert told.repeated == len(used) - len(set(used))
 
 
 def test_a_build_that_was_stopped_adds_up(tmp_path: Path) -> None:
@@ -131,10 +171,9 @@ def test_the_commands_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     def said(*words: object) -> tuple[str, Coverage]:
         capsys.readouterr()
-        complete = words[0] in ("index", "prompts")  # a run of few images is incomplete
-        assert main([*map(str, words)]) == (0 if complete else 5)
+        assert main([*map(str, words)]) == 5  # an image of another size, runs of few images
         line = capsys.readouterr().out
-        assert main([*map(str, words), "--json"]) == (0 if complete else 5)
+        assert main([*map(str, words), "--json"]) == 5
         coverage: Coverage = json.loads(capsys.readouterr().out)["coverage"]
         return line, coverage
 

@@ -19,6 +19,7 @@ from memcore.images import REASONS
 from memcore.index import Index, build_index, open_source
 from memcore.jobs.stored import StoredPrompts, load_training_set
 from memcore.runs.prompts import read_prompts
+from tests.support.index_sets import write_meta
 from tests.support.stored_sets import Pixels, add, encoded, read_all
 
 PACKAGE = Path(memcore.__file__).parent
@@ -109,7 +110,7 @@ def test_an_index_stops_and_resumes_between_the_images_of_a_sample(tmp_path: Pat
         entry = json.loads((folder / "index.json").read_text())
         for key in ("shards", "images", "quarantined"):
             del entry["sources"][0][key]
-        (folder / "index.json").write_text(json.dumps(entry))
+        write_meta(folder, entry)
         for shard in range(shards, 4):
             for file in (folder / f"shard-{shard:06d}").iterdir():
                 file.unlink()
@@ -318,10 +319,10 @@ def test_an_index_keeps_the_column_that_it_was_begun_with(tmp_path: Path) -> Non
     index = json.loads((tmp_path / "index" / "index.json").read_text())
     for key in ("shards", "images", "quarantined"):
         del index["sources"][0][key]
-    (tmp_path / "index" / "index.json").write_text(json.dumps(index))
+    write_meta(tmp_path / "index", index)
     build_index(tmp_path / "index", open_source(table))
     assert Index.open(tmp_path / "index").captions([0]) == ["old"]
-    (tmp_path / "index" / "index.json").write_text(json.dumps(index))
+    write_meta(tmp_path / "index", index)
     with pytest.raises(ConfigError, match="caption_column"):
         build_index(tmp_path / "index", open_source(table, caption_column="prompt"))
 

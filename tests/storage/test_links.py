@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from memcore.errors import StoreError
+from memcore.errors import RunError, StoreError
 from memcore.report import page
 from memcore.report.page import write_report
 from memcore.runs import layout
@@ -66,3 +67,20 @@ def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="was removed or moved"):
             storage.write("findings/0", b"x")
     assert not run.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no O_NOFOLLOW")
+def test_a_lock_that_is_a_link_is_neither_taken_nor_written_nor_read(tmp_path: Path) -> None:
+    """A launcher writes who it is into its lock."""
+    (tmp_path / "mine").write_text("something of mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / "run" / ".lock-1-of-2")
+    storage = LocalStorage(tmp_path / "run")
+    with pytest.raises(RunError, match=r"\.lock is a link: remove it"), storage.lock():
+        pass
+    assert storage.holders() == []
+    assert (tmp_path / "mine").read_text() == "something of mine"
+    (tmp_path / "run" / "partial").symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="is a link"):
+        storage.append("partial/shard-1.000000.journal")

@@ -22,7 +22,7 @@ class Client:
             self.set_cookie = headers["set-cookie"]
             self.cookie = self.set_cookie.partition(";")[0]
 
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str | None) -> Answer:
+    def send(self, method: str, path: str, body: bytes | None = None, /, **headers: str | None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
         given = {"Host": f"127.0.0.1:{self.server.port}", "Cookie": self.cookie}
         given |= {k.replace("_", "-"): v for k, v in headers.items()}  # type: ignore[misc]
@@ -42,7 +42,10 @@ class Client:
         return self.send("GET", path, **headers)
 
     def post(self, event: object, **headers: str | None) -> Answer:
-        about = {"Origin": self.server.origin, "Content_Type": "application/json", **headers}
-        return self.send(
-            "POST", "/event", event if isinstance(event, bytes) else json.dumps(event).encode(), **about
-        )
+        about: dict[str, str | None] = {
+            "Origin": self.server.origin,
+            "Content_Type": "application/json",
+            **headers,
+        }
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        return self.send("POST", "/event", body, **about)

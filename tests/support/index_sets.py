@@ -16,6 +16,7 @@ from PIL import Image
 
 from memcore.index import Index, build_index, open_source
 from memcore.index.pairs import cut_tiles
+from memcore.storage.digests import seal
 
 Images = NDArray[np.uint8]
 
@@ -66,6 +67,11 @@ def make_index(folder: Path, images: Images, **options: int) -> Index:
     np.save(folder / "train.npy", images)
     build_index(folder / "index", open_source(folder / "train.npy"), **options)  # type: ignore[arg-type]
     return Index.open(folder / "index")
+
+
+def write_meta(folder: Path, meta: dict[str, Any]) -> None:
+    """Write the index.json of an index as if memcore had written it."""
+    (folder / "index.json").write_text(json.dumps(seal(meta)))
 
 
 def natural(rng: np.random.Generator, n: int, side: int, channels: int = 3) -> Images:

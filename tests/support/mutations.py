@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import resource
 import sys
 import tarfile
 import tempfile
@@ -26,10 +25,12 @@ from PIL import Image, ImageOps
 from memcore.errors import MemcoreError
 from memcore.images import REASONS, UnreadableImage, decode
 from memcore.images.pillow import FORMATS
+from memcore.images.resize import Resize
 from memcore.runs.prompts import read_prompts
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.captions import read_metadata
 from memcore.sources.in_memory import read_training_set
+from tests.support.peak import peak_bytes
 
 IMAGES: dict[str, dict[str, Any]] = {
     "png": {},
@@ -144,7 +145,7 @@ def look_at_image(data: bytes) -> str:
     return "same" if same else "WRONG: Pillow decodes other pixels"
 
 
-def look_at_file(name: str, data: bytes, folder: Path) -> str:
+def look_at_file(name: str, data: bytes, folder: Path, resize: Resize | None) -> str:
     """Return "read" or "refused"; anything else that is raised is passed on."""
     path = folder / name
     path.write_bytes(data)
@@ -154,9 +155,9 @@ def look_at_file(name: str, data: bytes, folder: Path) -> str:
         elif name.startswith("p."):
             list(read_prompts(path))
         else:
-            read_training_set(path)
+            read_training_set(path, resize=resize)
             if path.suffix != ".npz":
-                stored = StoredPrompts(path)
+                stored = StoredPrompts(path, resize=resize)
                 for i in range(len(stored.prompts)):
                     for _ in stored.read(i):
                         pass
@@ -172,23 +173,24 @@ def run(count: int, seed: int) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     wrong: list[str] = []
     slowest = 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
             of_images = number % 2 == 0
             kinds = sorted(images if of_images else files)
             kind = kinds[number // 2 % len(kinds)]
             data = damage((images if of_images else files)[kind], rng)
+            resize = Resize(9, 7) if rng.random() < 0.3 else None
             began = time.monotonic()
             try:
-                told = look_at_image(data) if of_images else look_at_file(kind, data, Path(folder))
+                told = look_at_image(data) if of_images else look_at_file(kind, data, Path(folder), resize)
             except Exception as error:
                 told = f"WRONG: {type(error).__name__}: {error}"
             slowest = max(slowest, time.monotonic() - began)
             outcomes[told.partition(":")[0]] += 1
             if told.startswith("WRONG"):
                 wrong.append(f"{number} {kind}: {told}")
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = peak_bytes() - before
     return {
         "count": count,
         "outcomes": dict(outcomes),

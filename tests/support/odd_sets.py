@@ -104,6 +104,15 @@ IN_FOLDERS: dict[str, Callable[[Path, str, Rng], int]] = {
     "text of Latin-1": lambda f, n, r: _with_text(f, n, r, b"un caf\xe9"),
     "text of the full name": lambda f, n, r: _with_text(f, n, r, b"a fox", ".png.txt"),
     "deep JSON": lambda f, n, r: _with_text(f, n, r, DEEP, ".json"),
+    "text of UTF-16": lambda f, n, r: _with_text(f, n, r, "a fox".encode("utf-16-le")),
+    "caption of another type": lambda f, n, r: _with_text(f, n, r, b'{"caption": {"en": "a fox"}}', ".json"),
+    "half a character": lambda f, n, r: _with_text(f, n, r, b'{"caption": "\\ud83d"}', ".json"),
+    "link to a link": lambda f, n, r: (
+        _put(f, f"{n}.png", picture(r))
+        + _link(f, f"{n}-1.png", f"{n}.png")
+        + _link(f, f"{n}-2.png", f"{n}-1.png")
+    ),
+    "device": lambda f, n, r: _link(f, f"{n}.png", "/dev/zero"),
     "text of two images": lambda f, n, r: (
         _with_text(f, n, r, b"a fox") + _put(f, f"{n}.jpg", picture(r, "jpeg"))
     ),
@@ -121,6 +130,12 @@ IN_FOLDERS: dict[str, Callable[[Path, str, Rng], int]] = {
         f"{n}-hf",
         ("a.png", picture(r)),
         ("metadata.jsonl", json.dumps({"file_name": "a.png", "text": "a fox"}).encode()),
+    ),
+    "metadata of an open quote": lambda f, n, r: _folder(
+        f, f"{n}-csv", ("a.png", picture(r)), ("metadata.csv", b'file_name,text\na.png,"a fox\n')
+    ),
+    "metadata of another type": lambda f, n, r: _folder(
+        f, f"{n}-hf2", ("a.png", picture(r)), ("metadata.jsonl", b'{"file_name": "a.png", "text": [1]}')
     ),
     "broken metadata": lambda f, n, r: _folder(f, f"{n}-hf", ("a.png", picture(r)), ("metadata.jsonl", b"{")),
 }
@@ -152,6 +167,10 @@ IN_TARS: dict[str, Callable[[str, Rng], list[Member]]] = {
     "text twice": lambda n, r: _sample(n, r, (".txt", b"first"), (".txt", b"second")),
     "text of Latin-1": lambda n, r: _sample(n, r, (".txt", b"caf\xe9")),
     "deep JSON": lambda n, r: _sample(n, r, (".json", DEEP)),
+    "caption of another type": lambda n, r: _sample(n, r, (".json", b'{"caption": 5}')),
+    "half a character": lambda n, r: _sample(n, r, (".json", b'{"caption": "\\ud83d"}')),
+    "long name": lambda n, r: _sample("d/" * 90 + n, r, (".txt", b"a fox")),
+    "nested archives": lambda n, r: [(f"{n}.tar", b"x" * 1024, {}), (f"{n}.zip", b"PK\3\4", {})],
     "texts alone": lambda n, r: [(f"{n}.txt", b"a", {}), (f"{n}.json", b"{", {}), (f"{n}.caption", b"c", {})],
     "several images": lambda n, r: [*_sample(f"{n}.a", r), *_sample(f"{n}.b", r), (f"{n}.txt", b"t", _NONE)],
     "name twice": lambda n, r: [*_sample(n, r), *_sample(n, r)],
@@ -189,6 +208,8 @@ def write_tars(root: Path, rng: Rng, kinds: list[str]) -> int:
                     setattr(member, field, value)
                 tar.addfile(member, io.BytesIO(data))
         count += len(members)
+        if rng.random() < 0.2:  # another archive after its end
+            count += _append_archive(root / f"{shard}.tar", rng)
     if rng.random() < 0.3:
         with (root / "1.tar").open("r+b") as file:  # the end mark is gone: "(the rest)" of it is told
             end = file.read().rstrip(b"\0")
@@ -201,6 +222,18 @@ def write_tars(root: Path, rng: Rng, kinds: list[str]) -> int:
     if rng.random() < 0.3:
         count += _put(root, "README", b"words") + _put(root, "4.tar.gz", gzip.compress(b"x"))
     return count
+
+
+def _append_archive(path: Path, rng: Rng) -> int:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        member = tarfile.TarInfo("after.png")
+        data = picture(rng)
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+    with path.open("ab") as file:
+        file.write(sink.getvalue())
+    return 1
 
 
 def _directory(name: str) -> tarfile.TarInfo:
@@ -247,6 +280,14 @@ def write_parquet(root: Path, rng: Rng) -> int:
         (root / "7.parquet").write_bytes(bytes(data))
     if rng.random() < 0.5:
         count += _put(root, "notes.txt", b"words")
+    if rng.random() < 0.5:
+        names, offsets = b"ab\xff\xfecd", np.array([0, 2, 4, 6], np.int32)
+        broken = pa.StringArray.from_buffers(3, pa.py_buffer(offsets), pa.py_buffer(names))
+        table("9.parquet", 3, caption=broken)
+    if rng.random() < 0.5:
+        twice = [pa.array([picture(rng)]), pa.array([picture(rng)])]
+        pq.write_table(pa.table(twice, names=["image", "image"]), root / "a.parquet")
+        count += 1
     if rng.random() < 0.5:
         (root / "8.parquet").symlink_to("/nowhere")
         count += 1
@@ -302,3 +343,42 @@ def write_generations(root: Path, rng: Rng, kinds: list[str]) -> int:
     if rng.random() < 0.4:
         count += _put(root, "prompts.log", b"words")
     return count
+
+
+#: Texts of a list of prompts; the ones without a letter are blank.
+TEXTS = (
+    "a fox",
+    "a hill",
+    "un caf\u00e9",
+    "a\u2028b",
+    "",
+    "   ",
+    "\t",
+    "a, b",
+    'say "x"',
+    "\x0c",
+    "\u0085",
+    "#",
+)
+
+
+def write_texts(path: Path, rng: Rng) -> list[str | None]:
+    """Write a list of prompts of the kind that the suffix says, with blank and repeated lines; return its texts."""
+    texts: list[str | None] = [TEXTS[i] for i in rng.integers(0, len(TEXTS), int(rng.integers(1, 30)))]
+    if path.suffix == ".parquet":
+        texts = [None if rng.random() < 0.1 else text for text in texts]
+        pq.write_table(pa.table({"id": range(len(texts)), "prompt": pa.array(texts, pa.string())}), path)
+        return texts
+    end = "\r\n" if rng.random() < 0.3 else "\n"
+    mark = "\ufeff" if rng.random() < 0.3 else ""
+    if path.suffix == ".txt":
+        lines = [text or "" for text in texts]
+    elif path.suffix == ".jsonl":
+        lines = [json.dumps({"prompt": t}) if rng.random() < 0.9 else json.dumps(t) for t in texts]
+    else:
+        between = "," if path.suffix == ".csv" else "\t"
+        quoted = ['"' + (t or "").replace('"', '""') + '"' for t in texts]
+        lines = [f"id{between}prompt", *(f"{i}{between}{text}" for i, text in enumerate(quoted))]
+    last = end if rng.random() < 0.7 or not lines[-1] else ""
+    path.write_bytes((mark + end.join(lines) + last).encode())
+    return texts

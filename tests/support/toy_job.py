@@ -23,6 +23,7 @@ from memcore.engine.task import (
     Counts,
     Identity,
     OnProgress,
+    Progressed,
     sign_manifest,
     tidy,
     write_manifest,
@@ -76,7 +77,7 @@ class SquareWork:
             json.loads(folder.storage.read(checkpoint)) if folder.storage.exists(checkpoint) else []
         )
         resumed = len(squares)
-        on_progress(resumed)
+        on_progress(kept=resumed)
         for number in numbers(task)[resumed:]:
             if number in self.fail:
                 raise ArithmeticError(f"cannot square {number}")
@@ -127,8 +128,8 @@ class SquareJob:
     def forget(self, folder: SquareFolder, task: str) -> None:
         folder.storage.remove(f"manifest/{task}.json")
 
-    def on_progress(self, count: int) -> None:
-        self.progress += count
+    def on_progress(self, progressed: Progressed) -> None:
+        self.progress += progressed.done + progressed.kept
 
 
 def numbers(task: str) -> range:

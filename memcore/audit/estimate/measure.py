@@ -17,7 +17,7 @@ from memcore.errors import ConfigError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
 from memcore.runs.pictures import png_bytes
-from memcore.sampling.seeds import derive_seed
+from memcore.sampling.seeds import derive_seed, sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
 
@@ -98,11 +98,12 @@ def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> 
 
 def _sampled(sampler: Any, config: Config, prompts: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
     """Yield full batches of the run's own prompts, each image on the host."""
-    number = 0
+    number, bits = 0, sampler_seed_bits(sampler)
     while True:
         ids = [(number + k) % len(prompts) for k in range(config.batch_size)]
         requests = [
-            Request(i, prompts[i], derive_seed(config.seed, i, number + k)) for k, i in enumerate(ids)
+            Request(i, prompts[i], derive_seed(config.seed, i, number + k, bits=bits))
+            for k, i in enumerate(ids)
         ]
         pixels = sampler.sample(requests).pixels
         number += config.batch_size
@@ -163,8 +164,9 @@ def _decoder_watched(pipe: Any, seconds: list[float]) -> Iterator[None]:
 
 def _screening(sampler: Any, config: Config, prompts: Sequence[str]) -> Callable[[], float]:
     """Return what measures the seconds an image of one full batch of the screen, after one that warms up."""
+    bits = sampler_seed_bits(sampler)
     requests = [
-        Request(k, prompts[k % len(prompts)], derive_seed(config.seed, k, 0))
+        Request(k, prompts[k % len(prompts)], derive_seed(config.seed, k, 0, bits=bits))
         for k in range(config.batch_size)
     ]
 

@@ -13,7 +13,7 @@ FolderIn = TypeVar("FolderIn", bound=Folder, contravariant=True)
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What a worker reports: ``value`` is its Identity, a number of units, Counts, or a text."""
+    """What a worker reports: ``value`` is its Identity, Progressed, Counts, or a text."""
 
     worker: int
     kind: Kind

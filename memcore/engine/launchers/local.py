@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
@@ -14,13 +15,36 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, cast
 
 from memcore.engine.launchers.base import Event, Pool, Resources
-from memcore.engine.task import F, OnProgress, Work
+from memcore.engine.task import F, OnProgress, Progressed, Work
 from memcore.engine.worker import Worker
+from memcore.errors import ConfigError
 
 #: Seconds that an interrupted worker has to write its checkpoint.
 GRACE_SECONDS = 10.0
 #: Seconds between two reports of progress of a worker.
 PROGRESS_SECONDS = 0.5
+#: Exit code of a worker that imported a program which starts workers when it is imported.
+NO_GUARD = 77
+
+
+def check_program() -> None:
+    """Refuse to start workers for a program that each of them would start again.
+
+    A worker imports the program's main module. A call that is not under ``if __name__ == "__main__"`` is then made there
+    too: such a worker ends at once, silently, and its launcher says why. Raises ConfigError for a program that a worker
+    cannot import, since it is read from standard input.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.stdout.flush()
+        os._exit(NO_GUARD)
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    imported = file is not None and getattr(main, "__spec__", None) is None and not hasattr(sys, "frozen")
+    if imported and not os.path.isfile(str(file)):
+        raise ConfigError(
+            f"workers are processes that import the program, and cannot import {file}: save the program as a file, or "
+            "start memcore from the command line"
+        )
 
 
 def make_pool(work: Work[F], resources: Resources) -> Pool[F]:
@@ -106,6 +130,11 @@ class LocalPool(Generic[F]):
 
 def _cause(process: BaseProcess) -> str:
     code = process.exitcode
+    if code == NO_GUARD:
+        return (
+            "imported the program, which makes the same call again when it is imported: make it under "
+            'if __name__ == "__main__":'
+        )
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
@@ -150,17 +179,17 @@ def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
 @contextlib.contextmanager
 def _throttled(connection: Connection) -> Iterator[OnProgress]:
     """Yield a counter that reports now and then: cheap items would fill the pipe."""
-    count, last = 0, time.monotonic()
+    total, last = Progressed(), time.monotonic()
 
-    def on_progress(more: int) -> None:
-        nonlocal count, last
-        count += more
+    def on_progress(done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+        nonlocal total, last
+        total = total.plus(Progressed(done, kept, spared))
         if time.monotonic() - last >= PROGRESS_SECONDS:
-            connection.send(("progress", count))
-            count, last = 0, time.monotonic()
+            connection.send(("progress", total))
+            total, last = Progressed(), time.monotonic()
 
     yield on_progress
-    connection.send(("progress", count))
+    connection.send(("progress", total))
 
 
 def _leave_with(launcher: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Generic
 
 from memcore.engine.launchers.base import Event, Pool, Resources
 from memcore.engine.launchers.local import GRACE_SECONDS
-from memcore.engine.task import F, Work
+from memcore.engine.task import F, Progressed, Work
 from memcore.engine.worker import Kind, Worker
 from memcore.errors import MissingExtraError, RunError
 from memcore.system.credentials import redact
@@ -78,7 +78,7 @@ class RayPool(Generic[F]):
                 self._actors.pop(number)
                 events.append(Event(number, "died", f"was lost: {redact(str(error))}"))
             else:
-                events += [Event(number, "progress", progress)] if progress else []
+                events += [Event(number, "progress", progress)] if any(progress) else []
                 events.append(Event(number, kind, value))
         return events
 
@@ -106,7 +106,7 @@ class _Stop(BaseException):
 
 
 class RayWorker(Generic[F]):
-    """The actor. It answers with (units of progress, kind of event, value)."""
+    """The actor. It answers with (progress, kind of event, value)."""
 
     def __init__(self, work: Work[F], threads: int | None, folder: str) -> None:
         with contextlib.suppress(OSError):
@@ -114,25 +114,25 @@ class RayWorker(Generic[F]):
         self._worker = Worker(work, threads)
         self._stopped = threading.Event()
 
-    def prepare(self) -> tuple[int, Kind, Any]:
+    def prepare(self) -> tuple[Progressed, Kind, Any]:
         """Prepare the work, once."""
-        return 0, *self._worker.prepare()
+        return Progressed(), *self._worker.prepare()
 
-    def do(self, folder: F | None, task: str, checkpoint_seconds: float) -> tuple[int, Kind, Any]:
+    def do(self, folder: F | None, task: str, checkpoint_seconds: float) -> tuple[Progressed, Kind, Any]:
         """Do one task, in this process."""
-        done = 0
+        total = Progressed()
 
-        def on_progress(count: int) -> None:
-            nonlocal done
-            done += count
+        def on_progress(done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
+            nonlocal total
+            total = total.plus(Progressed(done, kept, spared))
             if self._stopped.is_set():
                 raise _Stop
 
         try:
             kind, value = self._worker.do(folder, task, on_progress, checkpoint_seconds)
         except _Stop:
-            return 0, "failed", "stopped"
-        return (done if kind == "done" else 0), kind, value
+            return Progressed(), "failed", "stopped"
+        return (total if kind == "done" else Progressed()), kind, value
 
     def stop(self) -> None:
         """Stop at the next report of progress. Called from the actor's second thread."""

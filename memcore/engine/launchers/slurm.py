@@ -44,18 +44,20 @@ def script(
     for option in options:
         if not option.startswith("-") or "\n" in option:
             raise ConfigError(f"sbatch must be an option of sbatch, such as --time=1:00:00, got {option!r}")
+    output, redirect = _logging(logs.absolute())
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(place).rstrip("/").rpartition("/")[2])
     return "\n".join(
         [
             "#!/bin/bash",
             f"#SBATCH --job-name=memcore-{name}",
             f"#SBATCH --array=1-{tasks}",
-            f"#SBATCH --output={_quoted(logs.absolute())}",
+            f"#SBATCH --output={output}",
             "#SBATCH --open-mode=append",
             "#SBATCH --requeue",
             # to the program itself, which the shell becomes: it writes its checkpoint and ends with exit code 3
             f"#SBATCH --signal=B:TERM@{WARNING_SECONDS}",
             *(f"#SBATCH {option}" for option in options),
+            *([] if redirect is None else [redirect]),
             f"cd {shlex.quote(os.getcwd())} || exit 1",
             f'exec {shlex.join([*program, *command])} --part "$SLURM_ARRAY_TASK_ID/{tasks}"',
             "",
@@ -63,21 +65,22 @@ def script(
     )
 
 
-def _quoted(logs: Path) -> str:
-    """Return the pattern of the logs' names as a line of #SBATCH holds it.
+def _logging(logs: Path) -> tuple[str, str | None]:
+    """Return the pattern of the logs' names as a line of #SBATCH holds it, and the line by which the job writes them itself.
 
-    sbatch cuts such a line at spaces and at #, takes quotes and backslashes as a shell does, and %% for a percent sign.
+    sbatch cuts such a line at spaces and at #, takes quotes as a shell does, and %% for a percent sign. It has no way to
+    write a line end or a backslash: of a folder with one of these in its name, the job opens its log by itself.
     """
     folder = str(logs)
     if set(folder) & {"\n", "\r", "\\"}:
-        raise ConfigError(
-            f"SLURM cannot write logs into a folder whose name holds a line end or a backslash: {folder!r}"
+        return "/dev/null", (
+            f'exec >>{shlex.quote(folder)}/"${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}.log" 2>&1'
         )
     pattern = f"{folder.replace('%', '%%')}/%A_%a.log"
     if re.fullmatch(r"[\w/.,:+=@%~-]*", pattern):
-        return pattern
+        return pattern, None
     escaped = pattern.replace('"', '\\"')
-    return f'"{escaped}"'
+    return f'"{escaped}"', None
 
 
 def script_path(place: str | Path) -> Path:
@@ -88,6 +91,11 @@ def script_path(place: str | Path) -> Path:
     """
     folder = Path(f"slurm-{str(place).rstrip('/').rpartition('/')[2]}") if is_url(place) else Path(place)
     return folder / FOLDER / "array.sh"
+
+
+def write_script(path: Path, text: str) -> None:
+    """Write a script, with names that are not UTF-8 as the bytes that they are."""
+    write_atomic(path, os.fsencode(text))
 
 
 def submit(
@@ -103,9 +111,11 @@ def submit(
     """
     path = script_path(place)
     check_no_links(path.parent.parent, path)
-    write_atomic(path, script(place, command, tasks, options, path.parent, program).encode())
+    write_script(path, script(place, command, tasks, options, path.parent, program))
     if shutil.which("sbatch") is None:
-        raise RunError(f"sbatch is not on this machine; submit it where it is: sbatch {path}")
+        raise RunError(
+            f"sbatch is not on this machine; submit it where it is: sbatch {shlex.quote(str(path))}"
+        )
     done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"sbatch refuses {path}: {done.stderr.strip()}")

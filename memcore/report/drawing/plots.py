@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from memcore.evaluation.result import EvaluatedPrompt, Stage, Sweep
 from memcore.report.drawing.axes import Axes, fraction_ticks, round_ticks
-from memcore.report.wording import percent, tidy
+from memcore.report.wording import count, percent, tidy
 
 #: Most marks that are drawn; of more, every n-th.
 MARKS = 1200
@@ -72,7 +72,7 @@ def precision_recall(stages: Mapping[str, Stage], positives: int) -> str:
     last = stages[shown]
     summary = (
         f"Precision-recall curve of {shown}: ends at precision {_number(last['precision']['value'])} and recall "
-        f"{_number(last['recall']['value'])} of {positives} prompts to be found; "
+        f"{_number(last['recall']['value'])} of {count(positives, 'prompt')} to be found; "
         f"average precision {last['average_precision']:.3f}."
     )
     axes = Axes("plot-precision", summary, x=(0, 1.02), y=(0, 1.02), x_label="recall", y_label="precision")
@@ -149,7 +149,7 @@ def share_against_copies(prompts: Sequence[EvaluatedPrompt]) -> str:
 
 def _log_copies(copies: int) -> float:
     """Return log10 of the copies; none are half a decade left of one."""
-    return math.log10(copies) if copies else -0.5
+    return math.log10(copies) if copies > 0 else -0.5
 
 
 def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> str:
@@ -160,9 +160,7 @@ def histogram(values: Sequence[tuple[float, bool | None]], threshold: float) -> 
         counts[min(BINS - 1, int(value / high * BINS))][0 if extracted else 1] += 1
     tallest = max(sum(pair) for pair in counts) or 1
     middle = sorted(value for value, _ in values)[len(values) // 2] if values else 0.0
-    summary = (
-        f"Histogram of the mean distances of {len(values)} cliques: median {middle:.3f}, threshold {high:g}."
-    )
+    summary = f"Histogram of the mean distances of {count(len(values), 'clique')}: median {middle:.3f}, threshold {high:g}."
     axes = Axes(
         "plot-distances",
         summary,
@@ -202,7 +200,8 @@ def clique_against_match(
     """Draw the distance to the nearest training image against the mean distance inside the clique."""
     highest = max([delta * 1.6, *(point.to_training * 1.08 for point in points)])
     far = sum(not point.extracted for point in points)
-    summary = f"{len(points)} cliques; {far} lie farther than delta {delta:g} from every training image."
+    lie = "lies" if far == 1 else "lie"
+    summary = f"{count(len(points), 'clique')}; {far:,} {lie} farther than delta {delta:g} from every training image."
     axes = Axes(
         name,
         summary,

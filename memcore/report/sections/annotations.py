@@ -107,13 +107,13 @@ def read_judgements(run: Run, *, linked: int = 0) -> Judgements | None:
 
     Source of kappa: Cohen 1960. Raises RunError if the file is of another run.
     """
-    if not (run.path / FILE).exists() or any(stale.file == FILE for stale in run.stale):
+    if not (run.path / FILE).exists():
         return None
     with Annotations.open(run.path, run.digest) as opened:
         items = opened.items()
         first, second = (opened.labels(annotator) for annotator in ANNOTATORS)
         agreement = opened.agreement()
-    if not first and not second:
+    if not (first or second) or any(stale.file == FILE for stale in run.stale):
         return None
     verdicts = {item.item: _machine(run, item) for item in items}
     table: Counter[tuple[bool | None, str]] = Counter(

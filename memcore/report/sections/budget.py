@@ -91,13 +91,18 @@ def _screened(run: Run) -> str:
         return f"The screen ({name}) only recorded its scores; it left no prompt out."
     return (
         f"The screen left out {count(out, 'prompt')} with a {name} score below {run.screen.threshold:g}. What it may "
-        "have lost is not known: a screen has no proven bound."
+        "have lost is not known: a screen has no proven bound. No curve of its scores is drawn: prompts that were not "
+        "sampled have no result to compare them with."
     )
 
 
 def screen_curves(run: Run) -> dict[str, plots.ScreenCurve]:
-    """Return the ROC of each score against what the full attack found; empty where it found none, or everything."""
-    if run.scores is None:
+    """Return the ROC of each score against what the full attack found; empty where it found none, or everything.
+
+    It is empty, too, where the screen left prompts out: those with low scores have no result, and the rest alone would
+    draw a better curve, or a worse one.
+    """
+    if run.scores is None or run.completeness.screened:
         return {}
     curves = {}
     for name, scores in run.scores.scores.items():

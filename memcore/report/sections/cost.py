@@ -34,6 +34,7 @@ class Cost(TypedDict):
 
     stages: list[StageCost]
     total: str
+    making: str
     sampling_rate: str | None
     rate: str | None
 
@@ -45,11 +46,17 @@ def context(subject: Subject) -> Cost:
     sampling = run.seconds.get("sample", 0.0)
     return {
         "stages": [
-            StageCost(STAGES.get(name, tidy(name)), duration(s), percent(s / total), s / total)
+            StageCost(_named(name, run.sampler == "stored"), duration(s), percent(s / total), s / total)
             for name, s in run.seconds.items()
             if total and (s or name != "screen")
         ],
         "total": duration(total),
+        "making": "Reading alone takes in" if run.sampler == "stored" else "Sampling alone makes",
         "sampling_rate": rate(run.generated / sampling) if sampling else None,
         "rate": rate(run.generated / total) if total else None,
     }
+
+
+def _named(stage: str, stored: bool) -> str:
+    """Return a stage in words; stored images are read where others are sampled."""
+    return "reading" if stored and stage == "sample" else STAGES.get(stage, tidy(stage))

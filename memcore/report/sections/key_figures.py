@@ -51,7 +51,7 @@ def _counts(run: Run) -> list[Figure]:
     extracted = run.extracted_prompts
     if extracted is not None:
         delta = "" if run.delta is None else run.delta
-        missing = sum(gap.count for gap in rests.gaps if gap.code == "training")
+        missing = run.not_compared
         note = f"{metric_label(run.distance)} to a training image ≤ {delta}"
         of = f", {count(missing, 'training image')} not compared" if missing else ""
         figures.append(Figure(f"{extracted:,}", "extracted", f"{note}{of}"))

@@ -72,7 +72,7 @@ def _none_of(run: Run) -> str:
 def _listed(gaps: Sequence[Gap]) -> str:
     """Return the first gaps in words; a list below the headline has all of them."""
     more = f"; and {len(gaps) - GAPS:,} more below" if len(gaps) > GAPS else ""
-    return "; ".join(gap.text for gap in gaps[:GAPS]) + more
+    return "; ".join(gap.what for gap in gaps[:GAPS]) + more
 
 
 def _origin(run: Run) -> str:
@@ -114,7 +114,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
     else:
         sentences.append(f"{first}{_proximity(run, extracted)}.")
         sentences.extend(_clearest(findings))
-        sentences.extend(_false_alarms(len(run.findings) - extracted, extracted))
+        sentences.extend(_false_alarms(len(run.findings) - extracted, extracted, bool(run.not_compared)))
     sentences.extend(_accuracy(run))
     return sentences
 
@@ -157,7 +157,7 @@ def _proximity(run: Run, extracted: int) -> str:
     article = "an" if metric.startswith("l") else "a"
     delta = "" if run.delta is None else run.delta
     were = "was" if run.training_images == 1 else "were"
-    compared = f" that {were} compared" if any(g.code == "training" for g in run.completeness.gaps) else ""
+    compared = f" that {were} compared" if run.not_compared else ""
     training = f"{count(run.training_images, 'training image')}{compared}"
     near = f"lies within {article} {metric} of {delta} of one of the {training}"
     if not extracted:
@@ -173,13 +173,14 @@ def _clearest(findings: Sequence[Finding]) -> list[str]:
     return []
 
 
-def _false_alarms(others: int, extracted: int) -> list[str]:
+def _false_alarms(others: int, extracted: int, partial: bool) -> list[str]:
     if not others or not extracted:
         return []
+    image = "training image that was compared" if partial else "training image"
     if others == 1:
         return [
-            "One more repeats a picture that is not that close to any training image: a candidate, not an extraction."
+            f"One more repeats a picture that is not that close to any {image}: a candidate, not an extraction."
         ]
     return [
-        f"{others:,} more repeat pictures that are not that close to any training image: candidates, not extractions."
+        f"{others:,} more repeat pictures that are not that close to any {image}: candidates, not extractions."
     ]

@@ -28,18 +28,23 @@ INSTEAD = re.compile(r"(\w+_)?(latents|noise)|(?!negative_)(\w+_)?prompt_(embeds
 SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
 
 
+def call_parameters(pipeline: type[Any]) -> Parameters:
+    """Return the parameters of a pipeline's call, by name."""
+    return dict(inspect.signature(pipeline.__call__).parameters)
+
+
 def call_arguments(
     pipeline: type[Any],
-    parameters: Parameters,
     steps_each: int,
-    guidance: float | None,
-    height: int | None,
-    width: int | None,
-    negative_prompt: str | None,
-    options: dict[str, Any],
+    guidance_scale: float | None,
+    height: int | None = None,
+    width: int | None = None,
+    negative_prompt: str | None = None,
+    call_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the arguments of every call; raise if the pipeline does not take one or needs another."""
-    name = pipeline.__name__
+    """Return the arguments of every call; raise if the pipeline's class does not take one or needs another."""
+    name, parameters = pipeline.__name__, call_parameters(pipeline)
+    guidance, options = check_guidance(guidance_scale), dict(call_options or {})
     for key in options:
         if INSTEAD.fullmatch(key) and key in parameters:
             raise ArgumentValueError(

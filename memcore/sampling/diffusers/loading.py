@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,48 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from memcore.errors import ArgumentValueError, ConfigError
+from memcore.system.places import where
+
+
+def check_place(dtype: str, device: str) -> None:
+    """Refuse numbers and devices that torch does not have here. Raises ArgumentValueError, ConfigError."""
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device={device!r} cannot be used: torch finds no CUDA device here; use device='cpu'"
+        )
+    if place.type == "cuda" and place.index is not None and place.index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={device!r} cannot be used: there are {torch.cuda.device_count()} CUDA devices"
+        )
+
+
+def find_class(model: str, revision: str | None = None) -> type[Any] | None:
+    """Return the class of a model's pipeline from its model_index.json; None where that names none of diffusers.
+
+    Raises ConfigError where there is no model: its weights need not be loaded to find out.
+    """
+    named = {} if revision is None else {"revision": revision}
+    try:
+        with quiet_libraries():
+            about = DiffusionPipeline.load_config(model, **named)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            _unloadable(model, error) + ("" if Path(model).exists() else where(model))
+        ) from error
+    name = about.get("_class_name") if isinstance(about, dict) else None
+    found = getattr(diffusers, name, None) if isinstance(name, str) else None
+    return found if inspect.isclass(found) and issubclass(found, DiffusionPipeline) else None
+
+
+def _unloadable(model: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"model={model!r} cannot be loaded as a diffusers pipeline: {first}"
 
 
 def load_pipeline(
@@ -27,21 +70,16 @@ def load_pipeline(
     scheduler: str | None = None,
 ) -> Any:
     """Return the pipeline on its device, as ``DiffusersSampler.load`` describes. Raises ConfigError."""
-    if dtype not in ("float32", "float16", "bfloat16"):
-        raise ArgumentValueError(f"dtype must be float32, float16 or bfloat16, got {dtype!r}")
     chosen: dict[str, Any] = {
         k: v for k, v in (("revision", revision), ("variant", variant)) if v is not None
     }
     try:
-        with _quiet():
+        with quiet_libraries():
             chosen[_dtype_argument()] = getattr(torch, dtype)
             pipe = DiffusionPipeline.from_pretrained(model, **chosen)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = _variant_hint(model, variant)
-        raise ConfigError(
-            f"model={model!r} cannot be loaded as a diffusers pipeline: {first}{hint}"
-        ) from error
+        hint = _variant_hint(model, variant) if Path(model).exists() else where(model)
+        raise ConfigError(_unloadable(model, error) + hint) from error
     if scheduler is not None:
         kind = getattr(diffusers, scheduler, None)
         if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
@@ -66,8 +104,8 @@ def _variant_hint(model: str, variant: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the three progress bars of loading, which a run's log need not repeat; errors are still raised."""
+def quiet_libraries() -> Iterator[None]:
+    """Silence what libraries say while they load and build components: a run's log need not repeat it. Errors are raised."""
     loggers = [diffusers_logging, transformers_logging]
     before = [logger.get_verbosity() for logger in loggers]
     for logger in loggers:
@@ -84,3 +122,37 @@ def _quiet() -> Iterator[None]:
 def _dtype_argument() -> str:
     """Return the argument's name in this release: newer ones warn of ``torch_dtype``, older ones ignore ``dtype``."""
     return "dtype" if hasattr(diffusers.pipelines.pipeline_utils, "_resolve_dtype") else "torch_dtype"
+
+
+class _NotTruncated(logging.Filter):
+    """Let all pass but the warning that a prompt is cut, which pipelines repeat with each batch, and with its whole text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is another one."""
+        text = str(record.msg)
+        return not (
+            "input was truncated" in text or text.startswith("Token indices sequence length is longer")
+        )
+
+
+_NOT_TRUNCATED = _NotTruncated()
+
+
+@contextlib.contextmanager
+def untold_truncation() -> Iterator[None]:
+    """Silence the warnings of all pipelines that a prompt is cut: ``check_prompt`` says it once, and the run records it."""
+    known = list(
+        logging.root.manager.loggerDict.items()
+    )  # a pipeline may call others, each with a logger of its own
+    loggers = [
+        logger
+        for name, logger in known
+        if isinstance(logger, logging.Logger) and name.startswith(("diffusers.", "transformers."))
+    ]
+    for logger in loggers:
+        logger.addFilter(_NOT_TRUNCATED)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_NOT_TRUNCATED)

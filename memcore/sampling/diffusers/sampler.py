@@ -8,19 +8,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memcore import arrays
 from memcore.distance import to_uint8
 from memcore.errors import ArgumentTypeError, ArgumentValueError, MissingExtraError, SamplerError
 from memcore.images.constant import flag_constant
-from memcore.sampling.diffusers.call import GUIDANCE, SET_HERE, TEXTS, call_arguments, check_guidance, stages
+from memcore.sampling.diffusers.call import (
+    GUIDANCE,
+    SET_HERE,
+    TEXTS,
+    call_arguments,
+    call_parameters,
+    check_guidance,
+    stages,
+)
 from memcore.sampling.diffusers.first_step import watch_first_step
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screen import FirstStep, first_images, join
@@ -30,10 +36,17 @@ try:
     import torch
     from diffusers import DiffusionPipeline
 
+    from memcore.sampling.diffusers.answer import channels_last, without_nan
     from memcore.sampling.diffusers.changes import find_changes
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
-    from memcore.sampling.diffusers.loading import load_pipeline
+    from memcore.sampling.diffusers.loading import (
+        check_place,
+        find_class,
+        load_pipeline,
+        quiet_libraries,
+        untold_truncation,
+    )
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -84,6 +97,9 @@ class DiffusersSampler:
         From ``sample``: the pipeline raised, or its answer is not images in [0, 1].
     """
 
+    #: torch's generator on the CPU, which makes each image's noise, reads the lower 32 bits of a seed.
+    seed_bits = 32
+
     def __init__(
         self,
         pipe: Any,
@@ -105,17 +121,10 @@ class DiffusersSampler:
         self.cpu_batch = arrays.check_count(cpu_batch, "cpu_batch")
         self.cpu_threads = arrays.check_count(cpu_threads, "cpu_threads")
         self._pipe = cast(Any, pipe)
-        self._parameters = dict(inspect.signature(type(pipe).__call__).parameters)
+        self._parameters = call_parameters(type(pipe))
         self._conditional = "prompt" in self._parameters
         self._call = call_arguments(
-            type(pipe),
-            self._parameters,
-            self.steps,
-            check_guidance(guidance_scale),
-            height,
-            width,
-            negative_prompt,
-            dict(call_options or {}),
+            type(pipe), self.steps, guidance_scale, height, width, negative_prompt, call_options
         )
         self._options = _described_options(self._call)
         self._shape: tuple[int, int, int] | None = None
@@ -142,10 +151,23 @@ class DiffusersSampler:
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
         over its configuration. Raises ConfigError if model, device or scheduler is not available.
         """
+        check_place(dtype, device)
+        kind = find_class(model, revision)
+        if kind is not None and "steps" in options and "guidance_scale" in options:
+            # what its call takes is known without the weights
+            names = ("height", "width", "negative_prompt", "call_options")
+            given = {name: options[name] for name in names if name in options}
+            call_arguments(kind, options["steps"], options["guidance_scale"], **given)
         pipe = load_pipeline(
             model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
         )
         return cls(pipe, **options)
+
+    def __repr__(self) -> str:
+        """Return one line; nothing is sampled or digested for it."""
+        scale = next((f", {n}={v}" for n, v in self._call.items() if n.endswith("guidance_scale")), "")
+        name, device = type(self._pipe).__name__, self._device
+        return f"DiffusersSampler({name}, steps={self.steps}{scale}, batch_size={self.batch_size}, device={str(device)!r})"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -172,10 +194,12 @@ class DiffusersSampler:
                 if name not in SET_HERE | set(self._call) and isinstance(p.default, bool | int | float | str)
             }
             components = sorted(self._pipe.components.items())
+            with quiet_libraries():  # components are built again from their configurations
+                changes = find_changes(self._pipe, self.steps)
             self._described = {
                 "pipeline": type(self._pipe).__name__,
                 **{f"component.{name}": component_digest(c, name) for name, c in components},
-                **{f"changed.{name}": text for name, text in find_changes(self._pipe, self.steps).items()},
+                **{f"changed.{name}": text for name, text in changes.items()},
                 **self._options,
                 **{f"default.{name}": value for name, value in sorted(defaults.items())},
                 "batch_size": str(self.batch_size),
@@ -220,7 +244,7 @@ class DiffusersSampler:
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
-                with torch.inference_mode(), self._repeatable():
+                with torch.inference_mode(), self._repeatable(), untold_truncation():
                     parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
@@ -299,7 +323,7 @@ class DiffusersSampler:
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
-            with torch.inference_mode(), self._repeatable():
+            with torch.inference_mode(), self._repeatable(), untold_truncation():
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
@@ -307,10 +331,10 @@ class DiffusersSampler:
                 f"the pipeline raised {type(error).__name__} for prompts {prompts}: {error}"
             ) from error
         try:
-            unit = _channels_last(getattr(answer, "images", None))
+            unit = channels_last(getattr(answer, "images", None))
             if len(unit) != size:
                 raise ArgumentValueError(f"{len(unit)} images for {size} requests")
-            unit, broken = _without_nan(unit[:count])
+            unit, broken = without_nan(unit[:count])
             pixels = to_uint8(unit).to(self._device)
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise SamplerError(f"{name} answered with something other than images: {error}") from error
@@ -359,31 +383,6 @@ def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
                 "tensors, arrays, pictures or functions"
             ) from None
     return described
-
-
-def _without_nan(images: Any) -> tuple[Any, NDArray[np.bool_]]:
-    """Return the images with black in place of those that hold NaN or infinity, and which these are.
-
-    In float16 a decoder overflows for single seeds: that costs the image, not its prompt.
-    """
-    if not images.is_floating_point():
-        return images, np.zeros(len(images), dtype=np.bool_)
-    finite = torch.isfinite(images).flatten(1).all(1)
-    broken = np.asarray((~finite).cpu())
-    return (torch.where(finite[:, None, None, None], images, 0) if broken.any() else images), broken
-
-
-def _channels_last(images: Any) -> Any:
-    """Return a pipeline's answer as a tensor (N, H, W, C), not cast; tensors come with channels first, arrays last."""
-    if isinstance(images, list) and images:
-        images = np.stack([np.asarray(image) for image in images])
-    if isinstance(images, np.ndarray) and images.ndim == 4:
-        return torch.from_numpy(np.ascontiguousarray(images))
-    if not isinstance(images, torch.Tensor) or images.ndim != 4:
-        raise ArgumentTypeError(
-            f"images must be a tensor (N, C, H, W) or an array (N, H, W, C), got {type(images).__name__}"
-        )
-    return images.permute(0, 2, 3, 1)
 
 
 def _memcore_version() -> str:
