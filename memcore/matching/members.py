@@ -57,10 +57,10 @@ class CliqueMembers:
 
     def _decode(self, position: int) -> NDArray[np.uint8]:
         row, seed = self._places[position]
-        path = self.folder.image_path(int(row["prompt_id"]), seed)
+        path, expected = self.folder.image_path(int(row["prompt_id"]), seed), image_digest(row, seed)
         try:
             data = read_image_file(path)
-            if (expected := image_digest(row, seed)) is not None:
+            if expected is not None:
                 verify_bytes(data, expected, str(path), "repeat the audit")
             return decode(data)
         except UnreadableImage as error:
