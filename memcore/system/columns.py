@@ -65,7 +65,10 @@ def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
 def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file, a batch at a time. Raises RunError for anything else."""
     try:
-        with pq.ParquetFile(path) as file:
+        with (
+            path.open("rb") as opened,
+            pq.ParquetFile(opened) as file,
+        ):  # pyarrow takes no path that is not UTF-8
             for batch in file.iter_batches(1024, use_threads=False):
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
