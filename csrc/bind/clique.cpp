@@ -11,6 +11,7 @@
 #include "arguments/edges.hpp"
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -43,7 +44,7 @@ const std::int32_t* check_shape(const Edges& edges) {
 Answer max_clique(std::int64_t n, const Edges& edges, std::int64_t node_limit) {
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     check_edges(list);
     return answer(clique::max_clique(list, node_limit));
 }
@@ -61,7 +62,7 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
         throw py::value_error("adjacency must be C-contiguous");
     const int n = check_n(adjacency.shape(0));
     const auto* const matrix = static_cast<const std::uint8_t*>(adjacency.data());
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const std::vector<std::int32_t> edges = clique::list_edges(matrix, n);
     return answer(
         clique::max_clique({n, edges.data(), static_cast<std::int64_t>(edges.size() / 2)}, node_limit));
@@ -73,7 +74,7 @@ std::pair<std::vector<Answer>, int> find_cliques(std::int64_t n, const Edges& ed
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
     const int size = check_min_size(min_size);
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     check_edges(list);
     Clique rest;
     std::vector<Answer> found = answers(clique::find_cliques(list, size, node_limit, &rest));
@@ -96,7 +97,7 @@ std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_sty
     const std::int64_t* const begin = offsets.data();
     const auto count = static_cast<std::size_t>(sizes.shape(0));
     const std::int64_t edge_count = edges.shape(0);
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const std::vector<EdgeList> graphs = arguments::make_graphs(vertices, begin, count, data, edge_count);
     return answers(clique::max_cliques(graphs, node_limit, size, workers));
 }

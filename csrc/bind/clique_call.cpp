@@ -9,6 +9,7 @@
 
 #include "arguments/edges.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "clique/max_clique.hpp"
 
 namespace memcore::bind {
@@ -81,7 +82,7 @@ Clique solve(const clique::EdgeList& list, std::int64_t node_limit) {
     arguments::check_edges(list);
     Clique found;
     if (clique::small_core_maximum(list, node_limit, 1, found)) return found;
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     return clique::max_clique(list, node_limit);
 }
 
@@ -99,6 +100,8 @@ PyObject* max_clique_as(PyObject* /*module*/, PyObject* const* arguments, Py_ssi
         list.n = arguments::check_n(n);
         arguments::check_node_limit(node_limit);
         return make_clique(reinterpret_cast<PyTypeObject*>(arguments[0]), solve(list, node_limit));
+    } catch (const Interrupted&) {
+        return nullptr;  // the signal's handler has raised
     } catch (const std::bad_alloc&) {
         return PyErr_NoMemory();
     } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "cuda/memcore_cuda.h"
 
 namespace memcore::bind {
@@ -32,7 +33,7 @@ pybind11::dict status() {
 int max_clique(int device, std::uintptr_t stream, std::uintptr_t adjacency, int n, std::int64_t graphs,
                int min_size, std::int64_t node_limit, std::uintptr_t members, std::uintptr_t bounds,
                std::uintptr_t workspace) {
-    const pybind11::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     return memcore_cuda_max_clique(
         device, reinterpret_cast<void*>(stream), reinterpret_cast<const std::uint32_t*>(adjacency), n, graphs,
         min_size, node_limit, reinterpret_cast<std::uint32_t*>(members),

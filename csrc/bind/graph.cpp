@@ -9,6 +9,7 @@
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "graph/features.hpp"
 #include "graph/graph.hpp"
 #include "runtime/read_at.hpp"
@@ -69,7 +70,7 @@ class Features {
         const ImageSet set = view_images(images, 1);
         const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         std::uint8_t* to = copies ? check_copies(*copies, images) : nullptr;
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         features_.append(kernels, set.images, shape, workers, to);
     }
 
@@ -85,7 +86,7 @@ class Features {
         std::uint8_t* const to = copy ? check_copies(*copy, image) : nullptr;
         const std::size_t channels = length(2), others = static_cast<std::size_t>(image.size()) - channels;
         const std::uint8_t* const pixels = image.data();
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         if (std::memcmp(pixels, pixels + channels, others) == 0) return false;
         features_.append(kernels, set.images, shape, 1, to);
         return true;
@@ -105,7 +106,7 @@ class Features {
         std::vector<std::uint8_t> constant;
         int trouble = 0;
         {
-            const py::gil_scoped_release unlocked;
+            const Unlocked unlocked;
             try {
                 features_.append_read(
                     kernels, set.images, shape, count, workers,
@@ -134,7 +135,7 @@ class Features {
         request.ssd_max = ssd_max;
         request.since = since;
         request.threads = check_threads(threads);
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         return features_.screen(kernels, request);
     }
 
@@ -157,7 +158,7 @@ class Features {
         graph::Stats stats = left.stats;
         std::vector<Edge> edges;
         {
-            const py::gil_scoped_release unlocked;
+            const Unlocked unlocked;
             edges = features_.with(shape, left.size, [&](const graph::Pyramid* pyramid) {
                 return graph::decide(kernels, set.images, shape, pyramid, left.screened, left.request, stats);
             });
@@ -175,7 +176,7 @@ class Features {
         const ImageSet set = view_images(images, 1);
         const graph::Shape shape = make_shape(set, make_grid(set, nullptr, tile_height_, tile_width_, 1));
         const std::vector<std::size_t> places(indices.data(), indices.data() + indices.size());
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         return features_.first_mismatch(kernels, set.images, shape, places, workers);
     }
 
@@ -234,7 +235,7 @@ py::tuple tiled_l2_graph(const py::array_t<std::uint8_t>& images, long tile_heig
     std::vector<Edge> edges;
     graph::Stats stats;
     {
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         const auto run = [&](const graph::Pyramid* pyramid) {
             return graph::thresholded_graph(kernels, set.images, shape, pyramid, request, stats);
         };
@@ -265,7 +266,7 @@ void init_graph(py::module_& m) {
              py::arg("places").noconvert())
         .def("first_mismatch", &Features::first_mismatch, py::arg("images").noconvert(),
              py::arg("indices").noconvert(), py::arg("threads") = 1)
-        .def("__len__", &Features::size, py::call_guard<py::gil_scoped_release>());
+        .def("__len__", &Features::size, py::call_guard<Unlocked>());
     m.def("tiled_l2_graph", &tiled_l2_graph, py::arg("images").noconvert(), py::arg("tile_h"),
           py::arg("tile_w"), py::arg("ssd_max"), py::arg("threads") = 0, py::arg("min_clique") = 0,
           py::arg("features") = nullptr, py::arg("since") = 0, py::arg("sums") = true);

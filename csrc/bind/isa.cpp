@@ -7,6 +7,7 @@
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::bind {
@@ -33,7 +34,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 double multiply_add_peak(std::uint64_t iterations) {
     const Isa& isa = resolve_isa();
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const auto start = std::chrono::steady_clock::now();
     const std::uint64_t products = isa.panels->peak_products(iterations);
     return static_cast<double>(products) / seconds_since(start);
@@ -43,7 +44,7 @@ double read_bandwidth(const py::array_t<std::uint8_t, py::array::c_style>& array
     const Isa& isa = resolve_isa();
     const std::uint8_t* data = array.data();
     const auto bytes = static_cast<std::size_t>(array.nbytes());
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const auto start = std::chrono::steady_clock::now();
     const volatile std::uint64_t sum = isa.panels->read_bytes(data, bytes);
     (void)sum;

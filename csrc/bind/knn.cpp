@@ -5,6 +5,7 @@
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 
 namespace memcore::bind {
 namespace {
@@ -43,7 +44,7 @@ std::size_t extend(const py::array_t<std::uint8_t>& queries, const py::array_t<s
     std::int64_t* const index_data = places(index, "index", q.count, k);
     if (before.have > k) throw py::value_error("have must be at most k");
     if (before.rows < 0) throw py::value_error("rows must not be negative");
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     knn::search<Sum>(*isa.panels, q, c, dimension, k, ssd_data, index_data, threads, before);
     return std::min(k, before.have + c.count);
 }
@@ -69,7 +70,7 @@ py::tuple run(const Isa& isa, const knn::Rows& queries, const knn::Rows& corpus,
     Sum* ssd_data = ssd.mutable_data();
     std::int64_t* index_data = index.mutable_data();
     {
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         knn::search<Sum>(*isa.panels, queries, corpus, dimension, k, ssd_data, index_data, threads);
     }
     return py::make_tuple(ssd, index);

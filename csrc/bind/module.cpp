@@ -4,6 +4,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
     m.doc() =
         "The native core of memcore. Its functions are wrapped, checked and documented in the Python "
         "package.";
+    memcore::bind::init_unlocked();
     memcore::bind::init_isa(m);
     memcore::bind::init_tiled_l2(m);
     memcore::bind::init_graph(m);

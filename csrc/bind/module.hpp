@@ -5,6 +5,7 @@
 
 namespace memcore::bind {
 
+void init_unlocked();
 void init_isa(pybind11::module_& m);
 void init_tiled_l2(pybind11::module_& m);
 void init_graph(pybind11::module_& m);

@@ -3,6 +3,7 @@
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "sketches/contract.hpp"
 #include "sketches/range.hpp"
 #include "sketches/sketch.hpp"
@@ -48,7 +49,7 @@ Bytes sketch(const Bytes& images, long rows, long columns, long threads) {
     Bytes out({images.shape(0), static_cast<py::ssize_t>(numbers)});
     std::uint8_t* data = out.mutable_data();
     {
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         sketches::sketch(images.data(), static_cast<std::size_t>(images.shape(0)), shape, data, workers);
     }
     return out;
@@ -93,7 +94,7 @@ py::object range(const LevelArrays& coarse, const LevelArrays& fine, const Place
     std::vector<sketches::Hit> hits;
     bool complete = false;
     {
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         complete = sketches::range_search(*isa.panels, search, max_hits, hits, workers);
     }
     if (!complete) return py::none();
@@ -139,7 +140,7 @@ py::array_t<std::uint64_t> pair_ssd(const Bytes& left, const Bytes& right, const
     py::array_t<std::uint64_t> out(i.shape(0));
     std::uint64_t* data = out.mutable_data();
     {
-        const py::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         sketches::pair_ssd(*isa.panels, a, b, static_cast<std::size_t>(left.shape(1)), i.data(), j.data(),
                            static_cast<std::size_t>(i.shape(0)), data, workers);
     }

@@ -2,18 +2,22 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "bind/arrays.hpp"
 #include "bind/module.hpp"
+#include "bind/unlocked.hpp"
 #include "tiled_l2/float_images.hpp"
 
 namespace memcore::bind {
 namespace {
 
 using tiled_l2::FloatType;
+
+constexpr py::ssize_t kElementsBetweenChecks = 1 << 20;
 
 template <class Sum>
 void run_ssd(const Isa& isa, const ImageSet& a, const ImageSet* other, const panels::Grid& grid, void* out,
@@ -36,7 +40,7 @@ void tiled_l2_ssd(const py::array& images, const std::optional<py::array>& other
     const std::size_t size = narrow ? sizeof(std::uint32_t) : sizeof(std::uint64_t);
     check_out(out, a.images.batches, a.images.count, b ? b->images.count : a.images.count, size);
     void* data = out.mutable_data();
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     narrow ? run_ssd<std::uint32_t>(isa, a, second, grid, data, workers)
            : run_ssd<std::uint64_t>(isa, a, second, grid, data, workers);
 }
@@ -70,7 +74,7 @@ void tiled_l2_float(const py::array& images, const std::optional<py::array>& oth
     const std::size_t columns = b ? b->images.count : a.images.count;
     check_out(out, a.images.batches, a.images.count, columns, sizeof(float));
     float* data = out.mutable_data();
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     tiled_l2::pairwise_float(*isa.panels, type, a.images, b ? &b->images : nullptr, grid,
                              {data, a.images.count, columns}, workers);
 }
@@ -83,7 +87,7 @@ py::ssize_t check_unit_interval(const py::array& array, bool bfloat16) {
     std::vector<py::ssize_t> strides(array.strides(), array.strides() + array.ndim());
     const auto* data = static_cast<const std::uint8_t*>(array.data());
     if (array.size() == 0) return -1;
-    const py::gil_scoped_release unlocked;
+    const Unlocked unlocked;
 
     // The innermost dimensions that follow one another are one run.
     py::ssize_t run = 1;
@@ -93,9 +97,17 @@ py::ssize_t check_unit_interval(const py::array& array, bool bfloat16) {
         strides.pop_back();
     }
     std::vector<py::ssize_t> at(shape.size(), 0);
+    py::ssize_t unchecked = 0;
     for (py::ssize_t base = 0;; base += run) {
-        const std::size_t bad = tiled_l2::first_outside_unit(type, data, static_cast<std::size_t>(run));
-        if (bad != static_cast<std::size_t>(run)) return base + static_cast<py::ssize_t>(bad);
+        for (py::ssize_t done = 0; done < run; done += kElementsBetweenChecks) {
+            if ((unchecked += run) >= kElementsBetweenChecks) {
+                check_interrupt();
+                unchecked = 0;
+            }
+            const auto count = static_cast<std::size_t>(std::min(kElementsBetweenChecks, run - done));
+            const std::size_t bad = tiled_l2::first_outside_unit(type, data + done * element, count);
+            if (bad != count) return base + done + static_cast<py::ssize_t>(bad);
+        }
         std::size_t d = shape.size();
         for (; d > 0; --d) {
             data += strides[d - 1];

@@ -44,6 +44,9 @@ memcore_status fail(std::exception_ptr error) noexcept {
     } catch (const std::length_error&) {  // a container that no memory could hold
         keep("not enough memory");
         return MEMCORE_ERROR_MEMORY;
+    } catch (const Interrupted&) {
+        keep("cancelled: the thread's memcore_cancel is set");
+        return MEMCORE_ERROR_CANCELLED;
     } catch (const std::exception& e) {
         keep(e.what());
     } catch (...) {
@@ -95,8 +98,9 @@ const char* memcore_status_name(memcore_status status) {
                                              "MEMCORE_ERROR_STRIDES",
                                              "MEMCORE_ERROR_ISA",
                                              "MEMCORE_ERROR_MEMORY",
-                                             "MEMCORE_ERROR_INTERNAL"};
-    return status >= 0 && status <= MEMCORE_ERROR_INTERNAL ? kNames[status] : "unknown";
+                                             "MEMCORE_ERROR_INTERNAL",
+                                             "MEMCORE_ERROR_CANCELLED"};
+    return status >= 0 && status <= MEMCORE_ERROR_CANCELLED ? kNames[status] : "unknown";
 }
 
 const char* memcore_version(void) { return MEMCORE_VERSION; }

@@ -1,6 +1,7 @@
 // The border that no exception crosses.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -9,16 +10,21 @@
 
 #include "include/memcore.h"
 #include "runtime/argument_error.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace memcore::capi {
 
 // Keeps the text for memcore_last_error and returns the status for the exception.
 memcore_status fail(std::exception_ptr error) noexcept;
 
+// The flag that ends the calling thread's calls, or nullptr.
+const std::atomic<std::int32_t>* cancel_flag() noexcept;
+
 // Runs the body of a function of the C ABI.
 template <class Body>
 memcore_status guarded(Body&& body) noexcept {
     try {
+        const Interruptible interruptible(cancel_flag());
         body();
         return MEMCORE_OK;
     } catch (...) {

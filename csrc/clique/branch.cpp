@@ -3,14 +3,18 @@
 // a better clique are branched on.
 #include "clique/branch.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "clique/bitset.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace memcore::clique {
 namespace {
+
+constexpr std::int64_t kNodesBetweenChecks = 1024;  // a few milliseconds
 
 template <int W>
 class Colouring {
@@ -121,6 +125,7 @@ class Branch {
             sets_[i] = bits >= kWordBits ? ~Word{0} : bits > 0 ? (Word{1} << bits) - 1 : 0;
         }
         upper_ = task_.n;
+        set_pause();
         expand(0);
         task_.finished = !cut_;
         task_.upper = !cut_ && !reached_ ? best_ : upper_ > best_ ? upper_ : best_;
@@ -130,7 +135,7 @@ class Branch {
     // `depth` vertices are chosen in current_; sets_[depth] holds their common neighbours that are still to
     // be tried.
     void expand(int depth) {
-        if (task_.nodes == task_.node_limit) {
+        if (task_.nodes == pause_ && !resume()) {
             cut_ = true;
             return;
         }
@@ -163,6 +168,15 @@ class Branch {
         }
     }
 
+    // The limit is one of the nodes at which the search pauses, so that looking for interrupts costs nothing.
+    void set_pause() { pause_ = std::min(task_.node_limit, task_.nodes + kNodesBetweenChecks); }
+
+    bool resume() {
+        check_interrupt();
+        set_pause();
+        return task_.nodes != task_.node_limit;
+    }
+
     void record(int size) {
         best_ = size;
         task_.size = size;
@@ -174,6 +188,7 @@ class Branch {
     const Word* rows_;
     int best_;
     int upper_ = 0;
+    std::int64_t pause_ = 0;
     bool cut_ = false;
     bool reached_ = false;
     Colouring<W> colouring_;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "runtime/interrupt.hpp"
+
 namespace memcore::clique {
 
 struct Budget {
@@ -11,8 +13,9 @@ struct Budget {
 
     bool spent() const { return used >= limit; }
     std::int64_t left() const { return limit - used; }
-    // False where nothing is left.
+    // False where nothing is left. Throws where the call is to end.
     bool take() {
+        check_interrupt();
         if (spent()) return false;
         ++used;
         return true;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "clique/dense_search.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace memcore::clique {
 
@@ -21,6 +22,7 @@ bool DenseSearch::make_canonical(BitSet candidates, std::vector<int>& clique) {
     bool certain = true;
     int needed = static_cast<int>(clique.size());
     while (certain && needed > 0 && candidates.count() > needed) {
+        check_interrupt();
         const int v = candidates.first();
         const Word* const row = graph_.row(v);
         candidates.clear(v);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "clique/dense_search.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace memcore::clique {
 namespace {
@@ -25,6 +26,7 @@ std::vector<int> DenseSearch::greedy(const Subgraph& sub) const {
     std::vector<int> degree;
     const int starts = std::min(kGreedyStarts, sub.count());
     for (int start = 0; start < starts; ++start) {
+        check_interrupt();
         // Spread over the order, so that they differ.
         std::vector<int> clique{sub.vertices[at(start * sub.count() / starts)]};
         BitSet candidates = sub.set;
@@ -86,6 +88,7 @@ std::vector<BitSet> DenseSearch::components(const BitSet& candidates, bool of_co
 int DenseSearch::colour_bound(BitSet candidates) const {
     int colours = 0;
     for (; !candidates.empty(); ++colours) {
+        check_interrupt();
         BitSet open = candidates;
         for (std::size_t w = 0; w < open.words(); ++w) {
             while (open.data()[w] != 0) {

@@ -8,6 +8,7 @@
 
 #include "clique/branch.hpp"
 #include "clique/independent_set.hpp"
+#include "runtime/interrupt.hpp"
 
 namespace memcore::clique {
 namespace {
@@ -66,6 +67,7 @@ DenseSearch::Subgraph DenseSearch::peeled(const BitSet& candidates, int lower) c
     sub.set = candidates;
     sub.vertices = list_members(candidates);
     for (bool changed = true; changed;) {
+        check_interrupt();
         changed = false;
         degrees(sub.set.data(), sub.vertices, sub.degree);
         std::size_t kept = 0;
@@ -243,6 +245,7 @@ FoundClique DenseSearch::by_split(const Subgraph& sub, int lower, int stop_at) {
     }
     BitSet inner(graph_.words());
     for (const int v : sub.vertices) {
+        check_interrupt();
         BitSet candidates = inner;
         candidates.intersect(graph_.row(v));
         inner.set(v);

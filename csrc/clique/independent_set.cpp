@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "runtime/interrupt.hpp"
+
 namespace memcore::clique {
 namespace {
 
@@ -300,6 +302,7 @@ Found max_independent_set(SparseState state, int lower, int stop_at, Budget& bud
 std::vector<int> greedy_independent_set(SparseState state) {
     Reducer reducer(state);
     for (;;) {
+        check_interrupt();
         reducer.run();
         int best = -1;
         for (int v = 0; v < state.n(); ++v) {

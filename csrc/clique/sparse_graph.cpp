@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <numeric>
 #include <utility>
+
+#include "runtime/long_sort.hpp"
 
 namespace memcore::clique {
 namespace {
@@ -31,7 +34,7 @@ void for_each_run(const EdgeList& edges, Visit&& visit) {
 std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int32_t>& used) {
     std::vector<std::int32_t> flat(edges.edges, edges.edges + 2 * edges.count);
     used = flat;
-    std::sort(used.begin(), used.end());
+    long_sort(used.begin(), used.end(), std::less<>());
     used.erase(std::unique(used.begin(), used.end()), used.end());
     for (std::int32_t& v : flat)
         v = static_cast<std::int32_t>(std::lower_bound(used.begin(), used.end(), v) - used.begin());
@@ -54,7 +57,7 @@ bool strictly_ascending(const EdgeList& list) {
 std::vector<std::int32_t> sorted_edges(const EdgeList& edges) {
     std::vector<Edge> all(static_cast<std::size_t>(edges.count));
     for (std::int64_t e = 0; e < edges.count; ++e) all[static_cast<std::size_t>(e)] = edge(edges.edges, e);
-    std::sort(all.begin(), all.end());
+    long_sort(all.begin(), all.end(), std::less<>());
     all.erase(std::unique(all.begin(), all.end()), all.end());
     std::vector<std::int32_t> flat;
     flat.reserve(2 * all.size());

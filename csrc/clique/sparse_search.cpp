@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "runtime/interrupt.hpp"
+
 namespace memcore::clique {
 namespace {
 
@@ -38,6 +40,7 @@ FoundClique larger(const SparseGraph& graph, int lower, int stop_at, Budget& bud
     std::vector<char> inner(at(graph.n()), 0);
     std::vector<int> candidates;
     for (auto v = cores.order.rbegin(); v != cores.order.rend(); ++v) {
+        check_interrupt();
         candidates.clear();
         for (const int* u = graph.from(*v); u != graph.to(*v); ++u) {
             if (inner[at(*u)] && cores.core[at(*u)] >= lower) candidates.push_back(*u);
@@ -76,6 +79,7 @@ bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Budget& 
         return search.make_canonical(search.all(), clique);
     }
     for (int v = 0;; ++v) {
+        check_interrupt();
         // Smaller vertices were refused, so that only larger ones are left.
         if (graph.degree(v) < size - 1) continue;
         const std::vector<int> candidates(std::upper_bound(graph.from(v), graph.to(v), v), graph.to(v));
@@ -104,6 +108,7 @@ bool make_canonical(const SparseGraph& graph, std::vector<int>& clique, Budget& 
 }  // namespace
 
 Clique canonical_maximum(const SparseGraph& graph, int min_size, Budget& budget) {
+    check_interrupt();
     const std::int64_t used_before = budget.used;
     Clique answer;
     answer.upper = min_size - 1;

@@ -1,8 +1,10 @@
 #include "graph/dense_graph.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 
+#include "runtime/long_sort.hpp"
 #include "tiled_l2/tiled_l2.hpp"
 
 namespace memcore::graph {
@@ -91,7 +93,7 @@ std::vector<Edge> edges_within(const panels::Kernels& kernels, const Images& ima
             }
         });
     }
-    if (all.size() > 1) std::sort(edges.begin(), edges.end());
+    if (all.size() > 1) long_sort(edges.begin(), edges.end(), std::less<>());
     return edges;
 }
 

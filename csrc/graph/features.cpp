@@ -7,6 +7,7 @@
 
 #include "panels/copy_image.hpp"
 #include "runtime/argument_error.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::graph {
@@ -95,6 +96,7 @@ void Features::append_read(KernelTables kernels, const panels::Images& images, c
         AlignedArray<std::uint8_t> image(bytes);
         constant.clear();
         while (constant.size() < count && read(constant.size(), image.data())) {
+            check_interrupt();
             const std::uint8_t* data = image.data();
             constant.push_back(std::memcmp(data, data + shape.channels, bytes - shape.channels) == 0);
             if (constant.back() == 0) digests.push_back(digest_image(data, bytes));

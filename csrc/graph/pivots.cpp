@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/interrupt.hpp"
+
 namespace memcore::graph {
 namespace {
 
@@ -69,6 +71,7 @@ std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, 
                                    const PivotCosts& costs, const SsdOf& ssd, std::vector<Edge>& edges) {
     std::vector<std::uint64_t> distance;
     for (;;) {
+        check_interrupt();
         const auto [pivot, spokes] = choose_pivot(pairs, images);
         const double cost = static_cast<double>(spokes.size()) * costs.pivot_ns;
         if (spokes.size() < kSample || cost > kProfitableShare * costs.dense_ns(list_images(pairs, images)) ||

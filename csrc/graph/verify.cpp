@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -9,6 +10,8 @@
 #include "graph/costs.hpp"
 #include "graph/dense_graph.hpp"
 #include "graph/pivots.hpp"
+#include "runtime/interrupt.hpp"
+#include "runtime/long_sort.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/tiled_l2.hpp"
 
@@ -16,6 +19,7 @@ namespace memcore::graph {
 namespace {
 
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
+constexpr std::size_t kPairsBetweenChecks = 1 << 16;
 
 class Verifier {
   public:
@@ -62,9 +66,12 @@ class Verifier {
     std::vector<Pair> accept_certain(const std::vector<Pair>& pairs, std::vector<Edge>& edges) {
         const Level& finest = pyramid_.levels().back();
         std::vector<std::uint8_t> sure(pairs.size());
-        kernels_.bounds->certain(finest.vectors.data(), finest.stride, pyramid_.groups(), finest.rows,
-                                 pyramid_.sure_limit(pyramid_.levels().size() - 1, ssd_max_),
-                                 &pairs.data()->i, pairs.size(), sure.data());
+        for (std::size_t p = 0; p < pairs.size(); p += kPairsBetweenChecks) {
+            check_interrupt();
+            kernels_.bounds->certain(finest.vectors.data(), finest.stride, pyramid_.groups(), finest.rows,
+                                     pyramid_.sure_limit(pyramid_.levels().size() - 1, ssd_max_), &pairs[p].i,
+                                     std::min(kPairsBetweenChecks, pairs.size() - p), sure.data() + p);
+        }
         std::vector<Pair> others;
         for (std::size_t p = 0; p < pairs.size(); ++p) {
             if (sure[p] == 0) {
@@ -193,7 +200,7 @@ class Verifier {
         const auto key = [&](std::uint32_t p) {
             return std::tuple(pairs[p].i / rows, pairs[p].j, pairs[p].i);
         };
-        std::sort(ordered.begin(), ordered.end(),
+        long_sort(ordered.begin(), ordered.end(),
                   [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
         return ordered;
     }
@@ -243,7 +250,7 @@ std::vector<Edge> verify(KernelTables kernels, const panels::Images& images, con
         for (Edge& edge : edges) edge.ssd = 0;
     }
     verifier.finish();
-    std::sort(edges.begin(), edges.end());
+    long_sort(edges.begin(), edges.end(), std::less<>());
     return edges;
 }
 

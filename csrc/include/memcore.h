@@ -48,7 +48,8 @@ enum {
     MEMCORE_ERROR_STRIDES = 5,  /* lines of a tile are not contiguous: copy the images first */
     MEMCORE_ERROR_ISA = 6,      /* an instruction set that is unknown, or that this CPU lacks */
     MEMCORE_ERROR_MEMORY = 7,   /* not enough memory */
-    MEMCORE_ERROR_INTERNAL = 8  /* a fault of the library; please report it */
+    MEMCORE_ERROR_INTERNAL = 8, /* a fault of the library; please report it */
+    MEMCORE_ERROR_CANCELLED = 9 /* the thread's memcore_cancel was set */
 };
 
 /* The constant's name, such as "MEMCORE_ERROR_VALUE"; "unknown" for other numbers. */
@@ -61,6 +62,34 @@ MEMCORE_API const char* memcore_last_error(void);
 MEMCORE_API const char* memcore_version(void);
 /* Compare with MEMCORE_ABI_VERSION where the library was loaded by hand. */
 MEMCORE_API int32_t memcore_abi_version(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * cancelling */
+
+/*
+ * A flag that ends calls early. While it is set, a call of a thread that uses it returns
+ * MEMCORE_ERROR_CANCELLED within a tenth of a second, for most images within milliseconds; what it has
+ * computed is discarded. A call that is nearly done may still return its answer. One flag may serve many
+ * threads:
+ *
+ *     memcore_cancel* cancel;
+ *     memcore_cancel_new(&cancel);
+ *     memcore_cancel_use(cancel);                    in the thread that computes
+ *     memcore_cancel_set(cancel, 1);                 in another thread, or in a signal handler
+ */
+typedef struct memcore_cancel memcore_cancel;
+
+/* Makes a flag that is not set. */
+MEMCORE_API memcore_status memcore_cancel_new(memcore_cancel** cancel);
+/* Has the calling thread's calls from now on look at the flag; NULL: at none. */
+MEMCORE_API memcore_status memcore_cancel_use(memcore_cancel* cancel);
+/* Sets the flag, or clears it where `set` is 0. Does nothing for NULL. Safe from any thread and from signal
+ * handlers. */
+MEMCORE_API void memcore_cancel_set(memcore_cancel* cancel, int32_t set);
+/* 1 where it is set; 0 for NULL. */
+MEMCORE_API int32_t memcore_cancel_is_set(const memcore_cancel* cancel);
+/* NULL is allowed. No thread may use the flag any more, except for the calling one, which then uses none. */
+MEMCORE_API void memcore_cancel_free(memcore_cancel* cancel);
 
 /* ------------------------------------------------------------------------------------------------
  * instruction sets */

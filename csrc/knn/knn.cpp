@@ -11,6 +11,7 @@
 #include "panels/pack.hpp"
 #include "panels/products.hpp"
 #include "runtime/aligned.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::knn {
@@ -127,6 +128,7 @@ class Search {
         });
         if (parts_ > 1) {
             for (std::size_t q = 0; q < queries_.count; ++q) {
+                check_interrupt();
                 // Only here, so that no part offers them twice.
                 for (std::size_t r = 0; r < before_.have; ++r)
                     merged_[q].offer({ssd_[q * k_ + r], index_[q * k_ + r]});
@@ -189,6 +191,7 @@ class Search {
             const std::size_t column = c * kCorpusRows,
                               columns = std::min(kCorpusRows, corpus_.count - column);
             for (const Chunk& segment : segments_) {
+                check_interrupt();
                 if (segments_.size() > 1) pack(queries_, first, count, segment, space.queries);
                 pack(corpus_, column, columns, segment, space.corpus);
                 multiply(count, columns, space);

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
 #include <mutex>
 #include <thread>
+
+#include "runtime/interrupt.hpp"
 
 #if defined(_WIN32)
 #ifndef NOMINMAX
@@ -87,6 +90,7 @@ struct Job {
     const std::function<void(std::size_t, std::size_t)>* const work;
     const std::size_t units;
     const Affinity affinity = Affinity::current();
+    Interruptible* const interruptible = current_work.interruptible;
     std::atomic<std::size_t> next_unit{0};
     std::size_t next_worker = 1;   // guarded by Pool::mutex
     std::size_t worker_limit = 1;  // guarded by Pool::mutex
@@ -99,6 +103,7 @@ struct Job {
             const std::size_t unit = next_unit.fetch_add(1, std::memory_order_relaxed);
             if (unit >= units) return;
             try {
+                check_interrupt();
                 (*work)(unit, worker);
             } catch (...) {
                 next_unit.store(units, std::memory_order_relaxed);
@@ -126,10 +131,22 @@ class Pool {
         job.run(0, mutex_);
         std::unique_lock lock(mutex_);
         std::erase(jobs_, &job);  // no further worker may enter
-        job.left.wait(lock, [&] { return job.open == 0; });
+        wait_for_helpers(job, lock);
     }
 
   private:
+    // Meanwhile what may end the call is looked at: the helpers then leave their units early.
+    static void wait_for_helpers(Job& job, std::unique_lock<std::mutex>& lock) {
+        constexpr std::chrono::milliseconds kBetweenLooks{20};
+        const auto done = [&] { return job.open == 0; };
+        if (!current_work.own) return job.left.wait(lock, done);
+        while (!job.left.wait_for(lock, kBetweenLooks, done)) {
+            lock.unlock();  // a signal's handler may take long, and may compute
+            current_work.interruptible->poll();
+            lock.lock();
+        }
+    }
+
     // Callers that overlap share the threads; one call never asks for more than its own limit.
     void grow(std::size_t helpers) {
         for (; started_ < helpers; ++started_) {
@@ -160,7 +177,9 @@ class Pool {
             ++job->open;
             lock.unlock();
             job->affinity.apply(held);
+            current_work = {job->interruptible, false};
             job->run(worker, mutex_);
+            current_work = {};
             lock.lock();
             if (--job->open == 0) job->left.notify_all();
         }
@@ -200,12 +219,16 @@ std::size_t worker_count(std::size_t units, int threads) {
 void parallel_for(std::size_t units, int threads, const std::function<void(std::size_t, std::size_t)>& work) {
     const std::size_t workers = worker_count(units, threads);
     if (workers == 1) {
-        for (std::size_t unit = 0; unit < units; ++unit) work(unit, 0);
+        for (std::size_t unit = 0; unit < units; ++unit) {
+            check_interrupt();
+            work(unit, 0);
+        }
         return;
     }
     Job job(work, units);
     pool().run(job, workers);
     if (job.error) std::rethrow_exception(job.error);
+    check_interrupt();  // it may have been asked for while the last helpers finished
 }
 
 }  // namespace memcore

@@ -9,6 +9,7 @@
 #include "panels/pack.hpp"
 #include "panels/products.hpp"
 #include "runtime/aligned.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::sketches {
@@ -20,6 +21,7 @@ using panels::Panels;
 // Rows of the corpus that are packed and multiplied at once: with the products of one panel of centres they
 // stay in the first-level cache, their fine sketches in the second.
 constexpr std::size_t kRowsPerBlock = 192;
+constexpr std::size_t kCentresBetweenChecks = 64 * kPanelImages;
 constexpr std::size_t kBlocksPerUnit = 16;  // blocks that a thread takes at a time
 
 panels::Images view(const Rows& rows) {
@@ -104,6 +106,7 @@ class Searching {
         space.corpus.clear_sums();
         space.corpus.pack(images_, grid_, 0, row, count, 0, 0, 1, chunk());
         for (std::size_t first = 0; first < groups(); first += kPanelImages) {
+            if (first % kCentresBetweenChecks == 0) check_interrupt();
             const std::size_t centres = std::min<std::size_t>(kPanelImages, groups() - first);
             multiply(first / kPanelImages, centres, count, space);
             for (std::size_t c = 0; c < centres; ++c) {
@@ -175,11 +178,12 @@ bool range_search(const panels::Kernels& kernels, const Search& search, std::siz
 void pair_ssd(const panels::Kernels& kernels, const Rows& left, const Rows& right, std::size_t tiles,
               const std::int64_t* i, const std::int64_t* j, std::size_t pairs, std::uint64_t* out,
               int threads) {
-    constexpr std::size_t kPairsPerUnit = 1024;
+    constexpr std::size_t kPairsPerUnit = 1024, kPairsBetweenChecks = 16;
     const std::size_t tile_bytes = left.width / tiles;
     parallel_for((pairs + kPairsPerUnit - 1) / kPairsPerUnit, threads, [&](std::size_t unit, std::size_t) {
         const std::size_t end = std::min(pairs, (unit + 1) * kPairsPerUnit);
         for (std::size_t p = unit * kPairsPerUnit; p < end; ++p) {
+            if (p % kPairsBetweenChecks == 0) check_interrupt();
             const std::uint8_t* x = left.row(static_cast<std::size_t>(i[p]));
             const std::uint8_t* y = right.row(static_cast<std::size_t>(j[p]));
             std::uint64_t largest = 0;

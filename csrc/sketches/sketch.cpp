@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 #include "sketches/contract.hpp"
 
@@ -102,6 +103,7 @@ void sketch(const std::uint8_t* images, std::size_t count, const SketchShape& sh
                         std::vector<std::uint64_t>(shape.blocks())};
         const std::size_t end = std::min(count, (unit + 1) * kImagesPerUnit);
         for (std::size_t i = unit * kImagesPerUnit; i < end; ++i) {
+            check_interrupt();
             sketch_one(images + i * shape.image_bytes(), shape, scratch,
                        out + i * (shape.blocks() + kResidualCopies));
         }

@@ -65,7 +65,8 @@ isa_of() { basename "$1" .cpp; } # a file named after a row of the table is that
 isa_flags() { sed -n "s/^MEMCORE_[A-Z0-9_]*($(isa_of "$1"),.*\"\(.*\)\")\$/\1/p" $table; }
 object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
-sources="" programs="native_tests test_sketches test_clique test_capi test_capi_batches test_capi_graphs"
+sources=""
+programs="native_tests test_sketches test_clique test_interrupt test_capi test_capi_batches test_capi_graphs test_cancel"
 [ $mode = fuzz ] && programs=fuzz_capi
 # All folders but the bindings, which need Python.
 for source in $(find . -name '*.cpp' ! -path './tests/*' ! -path './bind/*' | sed 's|^\./||' | sort); do
@@ -75,16 +76,21 @@ for source in $(find . -name '*.cpp' ! -path './tests/*' ! -path './bind/*' | se
     fi
     sources="$sources $source"
 done
-commands=$(for source in $sources $(printf 'tests/%s.cpp ' $programs); do
-    echo "$cxx $flags $(isa_flags "$source") -c $source -o $(object "$source")"
-done)
+compile() { # a program in plain C shows that the header is one
+    case $1 in
+    *.c) echo "$cxx -x c $(echo "$flags" | sed 's/c++20/c11/') -c $1 -o $(object "$1")" ;;
+    *) echo "$cxx $flags $(isa_flags "$1") -c $1 -o $(object "$1")" ;;
+    esac
+}
+program_sources=$(for program in $programs; do ls "tests/$program".c*; done)
+commands=$(for source in $sources $program_sources; do compile "$source"; done)
 echo "$commands" | xargs -P "${JOBS:-2}" -I{} sh -c '{}'
 
 shared=$(for source in $sources; do object "$source"; done)
 status=0
 for program in $programs; do
     # shellcheck disable=SC2086
-    $cxx $flags $shared "$(object "tests/$program.cpp")" $link -o "$out/$program$suffix"
+    $cxx $flags $shared "$(object "$(ls "tests/$program".c*)")" $link -o "$out/$program$suffix"
     case $mode in
     fuzz) "$out/$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 || status=1 ;;
     *) $emulator "$out/$program$suffix" || status=1 ;;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/aligned.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::tiled_l2 {
@@ -82,6 +83,7 @@ class FloatDense {
             for (std::size_t tx = 0; tx < grid_.tile_columns; ++tx) {
                 std::fill(space.sums.begin(), space.sums.end(), 0.0);
                 for (std::size_t e = 0; e < elements_; e += kFloatChunk) {
+                    check_interrupt();
                     const std::size_t n = std::min(kFloatChunk, elements_ - e);
                     gather(a_, batch, row, rows, ty, tx, e, n, space.x);
                     if (!triangle) gather(b_, batch, column, columns, ty, tx, e, n, space.y);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::tiled_l2 {
@@ -16,6 +17,7 @@ void pairs_one_by_one(const Kernels& kernels, const Images& images, const Grid& 
         for (std::size_t i = 0; i < n; ++i) {
             out.row(batch, i)[i] = 0;
             for (std::size_t j = i + 1; j < n; ++j) {
+                check_interrupt();
                 std::uint64_t largest = 0;
                 for (std::size_t tile = 0; tile < grid.tile_rows * grid.tile_columns; ++tile) {
                     largest = std::max(largest, tile_ssd(kernels, set, i, j, grid, tile / grid.tile_columns,

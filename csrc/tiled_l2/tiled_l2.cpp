@@ -10,6 +10,7 @@
 #include "panels/pack.hpp"
 #include "panels/products.hpp"
 #include "runtime/aligned.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 #include "tiled_l2/block.hpp"
 #include "tiled_l2/one_by_one.hpp"
@@ -26,7 +27,8 @@ using panels::Side;
 constexpr std::size_t kBlockImages = 528;   // on each side of a block of pairs: a multiple of 3 panels
 constexpr std::size_t kUnitsPerThread = 4;  // enough to even out threads of unequal speed
 constexpr std::size_t kDirectImages = 4;    // up to this number, pair by pair
-constexpr std::size_t kFusedPanels = 4;     // of columns, at least, between two updates of the answer
+constexpr std::size_t kRowsBetweenChecks = 256;
+constexpr std::size_t kFusedPanels = 4;  // of columns, at least, between two updates of the answer
 
 // Tiles [first, first + count) of a row of tiles.
 struct TileRun {
@@ -66,7 +68,10 @@ class Dense {
 
     void run(bool mirrored) {
         for (std::size_t b = 0; b < a_.batches; ++b) {
-            std::fill_n(out_.row(b, 0), out_.rows * out_.columns, Sum{0});
+            for (std::size_t row = 0; row < out_.rows; ++row) {
+                if (row % kRowsBetweenChecks == 0) check_interrupt();
+                std::fill_n(out_.row(b, row), out_.columns, Sum{0});
+            }
         }
         std::vector<std::unique_ptr<Workspace>> spaces(worker_count(units_.size(), threads_));
         parallel_for(units_.size(), threads_, [&](std::size_t unit, std::size_t worker) {
@@ -145,6 +150,7 @@ class Dense {
     void run_unit(const Unit& unit, Workspace& space) {
         const Products products(kernels_);
         for (std::size_t r = unit.first_run; r < unit.first_run + unit.runs; ++r) {
+            check_interrupt();
             if constexpr (sizeof(Sum) == sizeof(std::uint32_t)) {
                 if (fused_) {
                     run_fused(unit, runs_[r], space);
@@ -237,6 +243,7 @@ class Dense {
         std::size_t segment = 0;
         bool flushed = false;
         for (const Chunk& chunk : chunks_) {
+            check_interrupt();
             if (segment + chunk.size() > kMaxBytes32) {
                 add_segment(run, block, space, columns);
                 clear_sums(space);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,15 @@ def pillow() -> Any:
 
 def version() -> str:
     """Return the decoder and its version."""
+    return f"pillow {installed('pillow')}"
+
+
+@functools.cache
+def installed(package: str) -> str:
+    """Return a package's version, looked up once: it takes longer than decoding many an image."""
     import importlib.metadata
 
-    return f"pillow {importlib.metadata.version('pillow')}"
+    return importlib.metadata.version(package)
 
 
 def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import itertools
 import struct
@@ -34,7 +33,7 @@ if importlib.util.find_spec("kornia_rs") is not None:
 
 def version() -> str:
     """Return the decoder and its version."""
-    return pillow.version() if _fast is None else f"kornia-rs {importlib.metadata.version('kornia-rs')}"
+    return pillow.version() if _fast is None else f"kornia-rs {pillow.installed('kornia-rs')}"
 
 
 def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | None], NDArray[np.uint8]]]:

@@ -219,14 +219,23 @@ def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:
     """Return what the run in a storage did not decide; ``settings`` is the content of its run.toml."""
     from memcore.runs import reading
 
+    shards = ((s, reading.read_shard(storage, s, COLUMNS)) for s in reading.finished(storage))
+    return judge_shards(storage, settings, shards)
+
+
+def judge_shards(
+    storage: Storage, settings: Mapping[str, Any], shards: Iterable[tuple[str, ShardTables]]
+) -> Completeness:
+    """Return what ``judge`` does, of all finished shards by name, of whose rows the columns ``COLUMNS`` were read."""
+    from memcore.runs import reading
+
     tally = Tally(settings)
     manifests = {}
-    for shard in reading.finished(storage):
-        tables = reading.read_shard(storage, shard, COLUMNS)
+    for shard, tables in shards:
         tally.add(tables)
         manifests[shard] = tables.manifest
     match = read_match(storage)
-    if stale_match(match, reading.findings_digest(storage, manifests)):
+    if match is not None and stale_match(match, reading.findings_digest(storage, manifests)):
         match = None
     return tally.finish(match)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pyarrow.compute as pc
+
 from memcore.errors import RunError
 from memcore.images import REASONS
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
+from memcore.runs.reading import read_shard
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
 from memcore.system.parsing import check_shape, parse_json
 from memcore.types import PromptStatus
@@ -33,11 +36,16 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
         raise RunError(f"{folder.place}/{layout.RUN} is damaged: {error} in [sampler.describe]") from None
     reasons: Counter[str] = Counter(left_out)
     untold = False
-    for row in folder.iter_findings(["status", "generated", "excluded", "reason"]):
-        used += int(row["generated"]) - int(row["excluded"])
-        reasons["constant"] += int(row["excluded"])
-        untold |= row["status"] == PromptStatus.FAILED and row["reason"] in _UNTOLD
-    reasons.update(count_reasons(q for q in folder.iter_quarantine() if q["reason"] in REASONS))
+    for shard in folder.done():  # each is read once
+        tables = read_shard(folder.storage, shard.task, ("status", "generated", "excluded", "reason"))
+        rows = tables.findings
+        excluded = pc.sum(rows["excluded"]).as_py() or 0
+        used += (pc.sum(rows["generated"]).as_py() or 0) - excluded
+        reasons["constant"] += excluded
+        told = zip(rows["status"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+        untold |= any(status == PromptStatus.FAILED and reason in _UNTOLD for status, reason in told)
+        if tables.quarantine.num_rows:
+            reasons.update(count_reasons(q for q in tables.quarantine.to_pylist() if q["reason"] in REASONS))
     if untold:
         reasons["failed"] += max(0, pointed_at - used - texts - reasons.total())
     return make_coverage(pointed_at, used, texts, reasons, folder.config.images)

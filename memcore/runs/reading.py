@@ -257,12 +257,13 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
     unknown = [name for name in wanted or () if name not in schema.names]
     if unknown:
         raise ArgumentValueError(f"{kind} have no column {unknown[0]!r}; there are {', '.join(schema.names)}")
-    there = pq.read_schema(pa.BufferReader(data)).names
+    file = _open_parquet(data)
+    there = file.schema_arrow.names
     fields = [f for f in schema if wanted is None or f.name in wanted]
     missing = [f.name for f in fields if f.name not in there and f.name not in added]
     if missing:
         raise RunError(f"{place} has no column {missing[0]!r}")
-    table = read_parquet(data, [f.name for f in fields if f.name in there])
+    table = _read_columns(file, [f.name for f in fields if f.name in there])
     columns = []
     for field in fields:
         if field.name not in there:
@@ -280,5 +281,12 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
     Arrow's own threads may still hold Python objects when the interpreter ends, which ends the process by an abort.
     """
-    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    return _read_columns(_open_parquet(data), columns)
+
+
+def _open_parquet(data: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+
+
+def _read_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
     return file.read(list(columns) if columns else None, use_threads=False)

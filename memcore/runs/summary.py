@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
+import pyarrow.compute as pc
+
 from memcore.runs import layout
-from memcore.runs.completeness import judge
+from memcore.runs.completeness import COLUMNS, judge_shards
 from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
-from memcore.runs.rows import ManifestRecord
+from memcore.runs.reading import ShardTables, finished, read_shard
 from memcore.runs.shared_seeds import SharedSeeds
 from memcore.types import PromptStatus
 
 
 def summary(folder: RunFolder) -> dict[str, Any]:
     """Return the counts of a run, as ``--json`` prints them."""
-    count: Counter[str] = Counter()
-    stops: Counter[str] = Counter()
+    done = {shard.task for shard in folder.done()}
     shared = SharedSeeds(folder)
-    named = ["prompt_id"] if shared.bits is not None else []
-    for row in folder.iter_findings([*named, "status", "generated", "excluded", "stop"]):
-        count["done"] += 1
-        count[row["status"]] += 1
-        count["generated"] += int(row["generated"])
-        count["excluded"] += int(row["excluded"])
-        if named:
-            shared.add(row["prompt_id"], int(row["generated"]))
-        if row["stop"]:
-            stops[str(row["stop"])] += 1
-    manifests = folder.manifests()
-    reasons = Counter(str(entry["reason"]) for entry in folder.iter_quarantine())
+    counts = _Counts(shared)
+
+    def shards() -> Iterator[tuple[str, ShardTables]]:  # each is read once
+        for name in finished(folder.storage):
+            tables = read_shard(folder.storage, name, COLUMNS)
+            if name in done:
+                counts.add(tables)
+            yield name, tables
+
+    gaps = judge_shards(folder.storage, folder.meta, shards())
+    count = counts.prompts
     result: dict[str, Any] = {
         "run": folder.place,
         "digest": folder.digest,
@@ -42,13 +42,13 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "candidates": count[PromptStatus.FINDING],
         "failed": count[PromptStatus.FAILED],
         "screened": count[PromptStatus.SCREENED],
-        "stops": dict(sorted(stops.items())),
+        "stops": dict(sorted(counts.stops.items())),
         "first_failure": first_failure(folder) if count[PromptStatus.FAILED] else None,
-        "quarantined": sum(reasons.values()),
-        "quarantine_reasons": dict(sorted(reasons.items())),
-        "shards_given_up": len(folder.given_up()),
-        "seconds": _seconds(manifests),
-        "not_decided": judge(folder.storage, folder.meta).as_list(),
+        "quarantined": sum(counts.reasons.values()),
+        "quarantine_reasons": dict(sorted(counts.reasons.items())),
+        "shards_given_up": counts.given_up,
+        "seconds": counts.seconds,
+        "not_decided": gaps.as_list(),
     }
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
@@ -62,9 +62,29 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     return result
 
 
-def _seconds(manifests: list[ManifestRecord]) -> Mapping[str, float]:
-    total: dict[str, float] = {}
-    for manifest in manifests:
-        for stage, seconds in manifest["seconds"].items():
-            total[stage] = round(total.get(stage, 0.0) + float(seconds), 3)
-    return total
+class _Counts:
+    """What is counted in the tables of all finished shards."""
+
+    def __init__(self, shared: SharedSeeds) -> None:
+        self._shared = shared
+        self.prompts: Counter[str] = Counter()
+        self.stops: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.given_up = 0
+        self.seconds: dict[str, float] = {}
+
+    def add(self, tables: ShardTables) -> None:
+        rows = tables.findings
+        self.prompts["done"] += rows.num_rows
+        self.prompts.update(rows["status"].to_pylist())
+        for name in ("generated", "excluded"):
+            self.prompts[name] += pc.sum(rows[name]).as_py() or 0
+        self.stops.update(str(stop) for stop in rows["stop"].to_pylist() if stop)
+        if tables.quarantine.num_rows:
+            self.reasons.update(map(str, tables.quarantine["reason"].to_pylist()))
+        if self._shared.bits is not None:
+            for row in rows.select(["prompt_id", "generated"]).to_pylist():
+                self._shared.add(row["prompt_id"], int(row["generated"]))
+        self.given_up += bool(tables.manifest.get("given_up"))
+        for stage, seconds in tables.manifest["seconds"].items():
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + float(seconds), 3)

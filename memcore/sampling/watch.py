@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -70,7 +71,8 @@ class SamplerWatch:
     def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
         sums = checksums(images.pixels)
-        broken = images.broken if images.broken is not None else np.zeros(len(sums), np.bool_)
+        broken = images.broken
+        plain = broken is None and not images.flagged.any()  # as nearly all batches are
         start = 0
         for run in batch.runs:
             part = slice(start, start + len(run.seeds))
@@ -79,9 +81,13 @@ class SamplerWatch:
                 self._prompts[run.prompt_id] = _Prompt(run.prompt)
                 yield from self._length(sampler, run)
             prompt = self._prompts[run.prompt_id]
-            used = ~images.flagged[part]
             prompt.images += len(run.seeds)
-            prompt.broken += int(broken[part].sum())
+            if plain:
+                prompt.compared += len(run.seeds)
+                prompt.checksums.update(sums[part].tolist())
+                continue
+            used = ~images.flagged[part]
+            prompt.broken += int(broken[part].sum()) if broken is not None else 0
             prompt.compared += int(used.sum())
             prompt.checksums.update(sums[part][used].tolist())
         again = self.asks_again(len(sums), first=first)
@@ -177,7 +183,7 @@ def checksums(pixels: Any) -> NDArray[np.int64]:
     about 2^-60.
     """
     count = int(pixels.shape[0])
-    size = int(np.prod(pixels.shape[1:]))
+    size = math.prod(map(int, pixels.shape[1:]))
     if arrays.is_torch(pixels) and pixels.device.type == "cpu":
         pixels = pixels.detach().numpy()  # ten times as fast: torch would store the products
     if arrays.is_torch(pixels):

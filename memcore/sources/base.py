@@ -238,14 +238,15 @@ class StoredSource(abc.ABC):
         entries: list[Entry] = []
         payloads: list[Payload] = []
         held = 0
+        most = _BATCH if position else 1  # the first image alone, since its shape is often all that is wanted
         for entry in self.entries(part, position):
             payload = entry.load()
             entries.append(entry)
             payloads.append(payload)
             held += payload.nbytes if isinstance(payload, memoryview | np.ndarray) else _length(payload)
-            if len(entries) == _BATCH or held >= _BATCH_BYTES:
+            if len(entries) == most or held >= _BATCH_BYTES:
                 yield _batch(entries, payloads)
-                entries, payloads, held = [], [], 0
+                entries, payloads, held, most = [], [], 0, _BATCH
         if entries:
             yield _batch(entries, payloads)
 
@@ -414,6 +415,10 @@ class WholeFile:
         self.modified = 0
         self.found: FileContent | None = None
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"WholeFile({self.path!r})"
+
     def __call__(self) -> bytes:
         """Return the content; raise UnreadableImage as ``read_bytes`` does."""
         try:
@@ -444,6 +449,8 @@ def shown(name: str | Path) -> str:
     >>> shown(os.fsdecode(b"caf\\xe9.png"))
     'caf\\\\xe9.png'
     """
+    if isinstance(name, str) and name.isascii():
+        return name
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

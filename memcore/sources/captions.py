@@ -57,6 +57,8 @@ def parse_text(data: bytes, suffix: str) -> Text:
 
 def merge(texts: Mapping[str, Text]) -> Text:
     """Return what an image's texts, given by their suffixes, say together."""
+    if len(texts) == 1:
+        return next(iter(texts.values()))
     ordered = [texts[suffix] for suffix in SUFFIXES if suffix in texts]
     caption = next((text.caption for text in ordered if text.caption is not None), None)
     return Text(caption, next((text.seed for text in ordered if text.seed is not None), None))

@@ -238,7 +238,8 @@ def _texts_in(folder: str) -> dict[str, list[str]]:
     for entry in entries:
         name = entry.name
         stem = os.path.splitext(name)[0]
-        if not is_system(name) and (not os.path.exists(entry.path) or os.path.isfile(entry.path)):
+        plain = entry.is_file(follow_symlinks=False)  # known without asking the system
+        if not is_system(name) and (plain or not os.path.exists(entry.path) or os.path.isfile(entry.path)):
             texts.setdefault(stem, []).append(name)
     for own in texts.values():
         own.sort(key=os.fsencode)

@@ -18,6 +18,7 @@ from memcore.sources.base import (
     FileParts,
     Place,
     QuarantineEntry,
+    StoredSource,
     judge_file,
     number,
     quarantined,
@@ -171,14 +172,16 @@ class PackedPrompts:
         without: list[Item] = []
         last = ""
         self.texts = self.pointed_at = 0
+        labelled = type(source).label is not StoredSource.label  # then names need not be kept
         for part in range(len(source.parts)):
             for entry in source.entries(part):
                 prompt = entry.caption or entry.group
                 self.texts += entry.beside.texts
-                self._broken.setdefault(prompt, []).extend(
-                    Item(row["source"], 0, functools.partial(_refuse_as, row))
-                    for row in entry.beside.left_out
-                ) if entry.beside.left_out else None
+                if entry.beside.left_out:
+                    self._broken.setdefault(prompt, []).extend(
+                        Item(row["source"], 0, functools.partial(_refuse_as, row))
+                        for row in entry.beside.left_out
+                    )
                 if entry.uncaptioned is not None and not isinstance(entry.content, UnreadableImage):
                     why = UnreadableImage("caption", f"its text cannot be read: {entry.uncaptioned}")
                     entry = entry._replace(content=why)
@@ -192,7 +195,7 @@ class PackedPrompts:
                 last = prompt
                 places.setdefault(prompt, []).append(entry.place)
                 seeds.setdefault(prompt, []).append(entry.seed)
-                if source.label(entry.place) is None:
+                if not labelled:
                     self._names.setdefault(prompt, []).append(entry.name)
             self.pointed_at += source.pointed_at(part)
         if without:  # a sample without an image is no prompt
@@ -214,8 +217,8 @@ class PackedPrompts:
         """Yield a prompt's images in order, then those that cannot be read."""
         prompt = self.prompts[index]
         names = self._names.get(prompt)
-        for i, (record, seed) in enumerate(zip(self._places[index], self._seeds[index], strict=True)):
-            place = Place(*record.tolist())
+        places = map(Place._make, self._places[index].tolist())
+        for i, (place, seed) in enumerate(zip(places, self._seeds[index], strict=True)):
             name = names[i] if names is not None else self._source.label(place) or ""
             try:
                 yield Item(name, seed, self._source.reader(place))

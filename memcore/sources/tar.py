@@ -5,16 +5,14 @@ Nothing is ever unpacked: names are labels, and images are read at their offsets
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import posixpath
-import re
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from memcore.images import IMAGE_SUFFIXES, MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content
@@ -31,36 +29,13 @@ from memcore.sources.base import (
     shown,
 )
 from memcore.sources.captions import Text
+from memcore.sources.tar_members import Member, Members
 from memcore.sources.walk import READ, compressed, compression, is_system, judge
 
 _END = tarfile.BLOCKSIZE
 #: Bytes that are read at a time to find what follows the end of an archive.
 _LOOKED_THROUGH = 1 << 20
 _ONE_TEXT = Beside(1)
-_PAX_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_LONG_HEADERS = (*_PAX_HEADERS, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-#: Bytes of the longest header, which holds names and what file systems keep beside a file.
-_MAX_HEADER = 1 << 20
-_MAX_DIGITS = 4096
-_DIGITS = re.compile(rb"\d+")
-
-
-class _Member(tarfile.TarInfo):
-    """A member whose headers are bounded: tarfile reads one whole, however long it says that it is."""
-
-    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_HEADERS and self.size > _MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        if self.type in _PAX_HEADERS:  # Python's expression for them takes time quadratic in a row of digits
-            stream = tarfile_.fileobj
-            assert stream is not None
-            begin = stream.tell()
-            digits = max(map(len, _DIGITS.findall(stream.read(self.size))), default=0)
-            stream.seek(begin)
-            if digits > _MAX_DIGITS:
-                raise tarfile.ReadError(f"a header with a number of {digits:,} digits")
-        made: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]
-        return made
 
 
 class _Image(NamedTuple):
@@ -74,13 +49,12 @@ class _Image(NamedTuple):
     wrong: str | None
 
 
-@dataclasses.dataclass
-class _Run:
+class _Run(NamedTuple):
     """Consecutive members with the same key."""
 
     start: int
     key: str
-    images: list[_Image] = dataclasses.field(default_factory=list)
+    images: list[_Image]
 
 
 class _Texts:
@@ -107,7 +81,7 @@ class _Contents:
         self._by_stem: dict[str, dict[str, Text]] = {}
         self._by_key: dict[str, dict[str, Text]] = {}
         self.texts: dict[str, _Texts] = {}
-        archive: tarfile.TarFile | None = None
+        archive: Members | None = None
         begin: int | None = 0
         try:
             with open(os.open(path, READ), "rb") as stream:
@@ -122,11 +96,8 @@ class _Contents:
                 while begin is not None:  # archives may follow one another in a file
                     stream.seek(begin)
                     archive = None
-                    archive = tarfile.TarFile(
-                        fileobj=stream, tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
-                    )
+                    archive = Members(stream)
                     while (member := archive.next()) is not None:
-                        archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
                         self._add(member, archive)
                     begin = _find_more(stream, archive.offset)
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError, MemoryError):
@@ -152,32 +123,27 @@ class _Contents:
             else None
         )
 
-    def _add(self, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-        if member.isdir():
+    def _add(self, member: Member, archive: Members) -> None:
+        if member.is_folder:
             return
         self.members += 1
-        stem, suffix = posixpath.splitext(member.name)
+        name, wrong = member.name, member.wrong
+        stem, suffix = posixpath.splitext(name)
         suffix = suffix.lower()
-        if _is_system(member.name):
-            self.others.append((member.name, UnreadableImage("system", "what a system puts beside files")))
+        if _is_system(name):
+            self.others.append((name, UnreadableImage("system", "what a system puts beside files")))
             return
-        known = suffix in IMAGE_SUFFIXES or suffix in captions.SUFFIXES
-        wrong = _trick(member)
-        if not known and wrong is None:
-            what = judge(_head(archive, member))
+        is_text = suffix in captions.SUFFIXES
+        if not is_text and suffix not in IMAGE_SUFFIXES:
+            what = judge(archive.head(member)) if wrong is None else UnreadableImage("path", wrong)
             if what is not None:
-                self.others.append((member.name, what))
+                self.others.append((name, what))
                 return
-        elif not known and wrong is not None:
-            self.others.append((member.name, UnreadableImage("path", wrong)))
-            return
-        key = _key(member.name)
+        key = _key(name)
         if not self.runs or self.runs[-1].key != key:
-            self.runs.append(_Run(member.offset, key))
-        if suffix not in captions.SUFFIXES or wrong is not None:
-            self.runs[-1].images.append(
-                _Image(member.offset, member.name, stem, member.offset_data, member.size, wrong)
-            )
+            self.runs.append(_Run(member.offset, key, []))
+        if not is_text or wrong is not None:
+            self.runs[-1].images.append(_Image(member.offset, name, stem, member.data, member.size, wrong))
             return
         held = self.texts.get(key)
         if held is None:
@@ -186,14 +152,15 @@ class _Contents:
         if member.size > captions.MAX_TEXT:
             text = Text(wrong=UnreadableImage("caption", f"a text of {member.size:,} bytes"))
         else:
-            text = captions.parse_text(_read(archive.extractfile(member)), suffix)
+            text = captions.parse_text(archive.read(member), suffix)
         if text.wrong is not None:
-            held.left_out.append((member.name, text.wrong))
+            held.left_out.append((name, text.wrong))
             return
-        if suffix in self._by_stem.get(stem, {}):
+        own = self._by_stem.setdefault(stem, {})
+        if suffix in own:
             again = UnreadableImage("text", "the archive has a later text of this name")
-            held.left_out.append((member.name, again))
-        self._by_stem.setdefault(stem, {})[suffix] = text
+            held.left_out.append((name, again))
+        own[suffix] = text
         self._by_key.setdefault(key, {})[suffix] = text
 
 
@@ -285,7 +252,7 @@ class TarSource(FileParts):
             wrong = UnreadableImage("path", image.wrong)
             return Entry(Place(part, 0, 0), after, name, None, None, last, wrong, beside)
         text = contents.text(image, key)
-        seed = number(posixpath.basename(key)) if text.seed is None else text.seed
+        seed = number(key.rpartition("/")[2]) if text.seed is None else text.seed
         place = Place(part, image.size if image.size <= MAX_BYTES else 0, image.offset)
         content = functools.partial(read_bytes, self.files[part], image.offset, image.size)
         unread = contents.unread(key) if text.caption is None else None
@@ -327,43 +294,17 @@ def _is_system(name: str) -> bool:
     return is_system(name) if "/" not in name else any(map(is_system, name.split("/")))
 
 
-def _head(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Return the first bytes of a member with an unknown suffix."""
-    stream = archive.fileobj
-    assert stream is not None
-    stream.seek(member.offset_data)
-    return stream.read(min(member.size, 32))
-
-
 def _key(name: str) -> str:
     """Return what the members of one sample share: the folder, and the name up to the first dot."""
+    if "/" not in name:  # as most names are
+        return name.partition(".")[0] or name
     folder, base = posixpath.split(name.removeprefix("./"))
     stem = base.partition(".")[0]
     return posixpath.join(folder, stem) if stem else name
 
 
 def _folder(key: str) -> str:
-    return shown(posixpath.basename(posixpath.dirname(key)))
-
-
-def _trick(member: tarfile.TarInfo) -> str | None:
-    """Return what is wrong with a member that is not a regular file, or whose name points outside the archive."""
-    if member.name.startswith("/") or ".." in member.name.split("/"):
-        return "its name leads out of the archive"
-    if member.issym() or member.islnk():
-        return "a link"
-    if member.sparse is not None:
-        return "a sparse member (tar -S): pack it without its holes"
-    if not member.isreg():
-        return "no plain file"
-    return None
-
-
-def _read(file: IO[bytes] | None) -> bytes:
-    try:
-        return file.read() if file is not None else b""
-    except tarfile.ReadError:  # the archive ends within the member
-        return b""
+    return "" if "/" not in key else shown(posixpath.basename(posixpath.dirname(key)))
 
 
 def _find_more(stream: BinaryIO, offset: int) -> int | None:

@@ -65,12 +65,13 @@ class LocalStorage:
 
     def _target(self, name: str) -> Path:
         """Return where a file is to be written or removed."""
-        if self._was_there and not self.path.is_dir():
+        if self._was_there and not os.path.isdir(self.path):
             # made again, it would hold the end of a run without its beginning
             raise StoreError(f"{self.path} was removed or moved while memcore was at work on it: start again")
         self._was_there = True
-        atomic_files.check_no_links(self.path, self.path / name)
-        return self.path / name
+        path = self.path / name
+        atomic_files.check_no_links(self.path, path)
+        return path
 
     def exists(self, name: str) -> bool:
         """Return whether the file exists."""

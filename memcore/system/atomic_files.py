@@ -193,10 +193,10 @@ def check_no_links(root: Path, path: Path) -> None:
 
     A folder that came from somebody else could otherwise send what is written to any place. ``root`` itself may be a link.
     """
-    folder = root
+    folder = os.fspath(root)  # strings: a run writes many images
     for part in path.relative_to(root).parts[:-1]:
-        folder = folder / part
-        if folder.is_symlink():
+        folder = os.path.join(folder, part)
+        if os.path.islink(folder):
             raise StoreError(
                 f"{folder} is a link, and memcore writes through no links inside of {root}: put a folder in its place"
             )

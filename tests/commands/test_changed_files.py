@@ -82,7 +82,7 @@ def test_an_index_does_not_answer_for_other_training_images(
     assert main(["filter", str(tmp_path / "run"), "--images", str(tmp_path / "g.npy"), "--quiet"]) == 0
     assert main(["index", index, "--source", str(training), "--quiet"]) == 0
     assert main(["match", str(tmp_path / "run"), "--index", index]) == 0
-    assert "0 of 1 findings are copies" in capsys.readouterr().out
+    assert "0 of 1 finding" in capsys.readouterr().out
     save(training, copies(12, seed=1))  # now the finding is a copy
     assert main(["match", str(tmp_path / "run"), "--index", index]) == 2
     assert "has changed since" in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_the_data_of_an_index_that_moved(tmp_path: Path, capsys: pytest.CaptureF
     assert "is missing" in said
     assert f"memcore index {index} --source" in said
     assert main(["match", run, "--index", index, "--source", new]) == 0
-    assert "1 of 1 findings are copies" in capsys.readouterr().out
+    assert "1 of 1 finding" in capsys.readouterr().out
     assert main(["match", run, "--training", new, "--source", new]) == 2
     assert "--index" in capsys.readouterr().err
     assert main(["index", index, "--source", new, "--quiet"]) == 0

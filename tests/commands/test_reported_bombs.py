@@ -66,7 +66,7 @@ def test_filler_in_a_jpeg_takes_no_time(tmp_path: Path) -> None:
     (root / "a.jpg").write_bytes(data[:2] + 40_000_000 * b"\xff" + data[2:])
     begin = time.process_time()
     held = index(tmp_path / "index", root)
-    assert time.process_time() - begin < 5  # a loop in Python takes 12
+    assert time.process_time() - begin < 2  # a loop in Python over each byte takes several
     assert [name for name, _ in held.images] == ["a.jpg"]
 
 

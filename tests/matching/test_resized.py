@@ -57,7 +57,7 @@ def test_a_match_resizes_as_an_index_does(
     assert main(["match", str(own), "--training", str(training)]) == 5
     said = capsys.readouterr().out
     assert (
-        "0 of 2 findings are copies of a training image (l2 at most 0.15, 1 training images compared)" in said
+        "0 of 2 findings are copies of a training image (l2 at most 0.15, 1 training image compared)" in said
     )
     hint = (
         "2 of 3 training images were not compared: other size than 16x16 (--resize 16x16 compares them too)"
@@ -256,7 +256,7 @@ def test_names_of_a_file_that_mean_nothing_are_told(
     said = capsys.readouterr()
     assert "generations in" in said.err
     assert "means nothing for stored images, of which all are read" in said.err
-    assert "1 of 1 prompts, 7 images" in said.out
+    assert "1 of 1 prompt, 7 images" in said.out
     page = render_page(tmp_path / "run")
     assert "generations 7 read" in page.text()
     assert "generations 3" not in page.text("settings"), "nothing follows from it"

@@ -65,12 +65,20 @@ class Clique(ctypes.Structure):
 
 
 TYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
-STATUSES = ("OK", "NULL", "VALUE", "OVERFLOW", "EXTENT", "STRIDES", "ISA", "MEMORY", "INTERNAL")
+STATUSES = (
+    *("OK", "NULL", "VALUE", "OVERFLOW", "EXTENT", "STRIDES", "ISA", "MEMORY", "INTERNAL"),
+    "CANCELLED",
+)
 SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "status_name": (c_char_p, (c_int32,)),
     "last_error": (c_char_p, ()),
     "version": (c_char_p, ()),
     "abi_version": (c_int32, ()),
+    "cancel_new": (c_int32, (POINTER(c_void_p),)),
+    "cancel_use": (c_int32, (c_void_p,)),
+    "cancel_set": (None, (c_void_p, c_int32)),
+    "cancel_is_set": (c_int32, (c_void_p,)),
+    "cancel_free": (None, (c_void_p,)),
     "isa_count": (c_size_t, ()),
     "isa_name": (c_char_p, (c_size_t,)),
     "isa_active": (c_int32, (POINTER(c_char_p),)),
