@@ -57,6 +57,8 @@ class _Sampling:
         self._settings = settings
         self._screened = screened
         self._first = first
+        for prompt_id in wanted:  # a try at this shard that failed has counted some of their images
+            context.watch.drop(prompt_id)
         self._failures = Failures(context, sampler)
         self._in_flight = context.saver.in_flight
         self._graphs: GrowingGraphs | None = None  # made once the device of the sampler's images is known

@@ -37,8 +37,7 @@ class Broken(SyntheticSampler):
 class Unshaped(SyntheticSampler):
     """Its fault lies outside sample(), so that the whole shard fails."""
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
+    def check_prompt(self, prompt: str) -> str:
         raise RuntimeError("the model was never loaded")
 
 
@@ -158,11 +157,10 @@ class Dying(SyntheticSampler):
         super().__init__()
         self.good = good
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:  # type: ignore[override]
-        if len(self.batches) >= self.good:
+    def check_prompt(self, prompt: str) -> str:
+        if len(self.batches) > self.good:
             raise RuntimeError("CUDA error: device lost")
-        return (16, 16, 3)
+        return ""
 
 
 def test_shards_that_fail_one_after_the_other_end_a_run_after_a_good_start(tmp_path: Path) -> None:
