@@ -147,8 +147,8 @@ def find_cliques(threads: int) -> Call:
 
 
 def find_many_cliques(threads: int) -> Call:
-    path = np.stack([np.arange(60_000), np.arange(1, 60_001)], axis=1).astype(np.int32)
-    return lambda: _core.find_cliques(60_001, path, 2, 10**15)
+    path = np.stack([np.arange(1_500_000), np.arange(1, 1_500_001)], axis=1).astype(np.int32)
+    return lambda: _core.find_cliques(1_500_001, path, 2, 10**15)
 
 
 def sparse_cliques(threads: int) -> Call:
