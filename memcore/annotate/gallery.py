@@ -12,10 +12,9 @@ from memcore.images import UnreadableImage
 from memcore.report.run import Run, read_run
 from memcore.runs import layout
 from memcore.runs.annotations import Item
-from memcore.runs.pictures import read_png_file
 from memcore.runs.rows import FindingRow
-from memcore.runs.shown import choose_images, image_digest
-from memcore.storage.digests import FileDigest, verify_bytes
+from memcore.runs.shown import choose_images, image_digest, read_png_file
+from memcore.storage.digests import FileDigest
 
 #: Findings to judge.
 TOP = 1000
@@ -79,12 +78,9 @@ class Gallery:
             return None
         picture = self._pictures[number]
         try:
-            data = read_png_file(picture.path)
+            return read_png_file(picture.path, picture.expected)
         except UnreadableImage:
             return None
-        if picture.expected is not None:
-            verify_bytes(data, picture.expected, str(picture.path))
-        return data
 
     def shown_digest(self, items: Sequence[Item]) -> str:
         """Return one digest of the pictures that are shown of some items."""

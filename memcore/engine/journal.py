@@ -67,7 +67,7 @@ class Journal:
     >>> from memcore.storage.open import open_storage
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     journal = Journal(open_storage(folder), "task-1", "a key")
-    ...     journal.append({"n": 7}, [b"some", b"thing"])
+    ...     segment = journal.append({"n": 7}, [b"some", b"thing"])
     ...     journal.sync()
     ...     again = Journal(open_storage(folder), "task-1", "a key")
     ...     again.records[0].head, again.read(again.records[0])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from memcore.errors import MissingExtraError
 from memcore.images import in_flight, jpeg, pillow, png
+from memcore.images.image_file import MAX_BYTES, read_image_file
 from memcore.images.reasons import UnreadableImage
 from memcore.images.upright import Background, Pixels, flatten, turn
 
@@ -18,8 +17,6 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".g
 _SIGNATURES = (png.SIGNATURE, jpeg.SIGNATURE, b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 #: Pixels of the largest image that is decoded: 8192 x 8192. A small file can claim far more.
 MAX_PIXELS = 1 << 26
-#: Bytes of the largest file that is read.
-MAX_BYTES = 1 << 28
 
 
 def decode(
@@ -82,23 +79,6 @@ def decode_file(
 ) -> Pixels:
     """Decode a file as ``decode`` does; one that cannot be opened or read is UnreadableImage("unreadable") too."""
     return decode(read_image_file(path), shape=shape, background=background)
-
-
-def read_image_file(path: Path) -> bytes:
-    """Return the bytes of a plain file of at most ``MAX_BYTES``. Raises UnreadableImage."""
-    try:
-        with open(
-            os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)), "rb"
-        ) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise UnreadableImage("path", "no plain file")
-            if (size := about.st_size) > MAX_BYTES:
-                raise UnreadableImage("too-large", f"{size:,} bytes, at most {MAX_BYTES:,} are read")
-            data: bytes = file.read()
-    except OSError as error:
-        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}") from None
-    return data
 
 
 def decoder_versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import RunError
 from memcore.images import UnreadableImage, decode
-from memcore.images.decode import read_image_file
+from memcore.images.image_file import read_image_file
 from memcore.runs.folder import RunFolder
 from memcore.runs.shown import image_digest
 from memcore.storage.digests import verify_bytes

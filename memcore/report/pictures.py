@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from memcore.errors import MissingExtraError
 from memcore.images import UnreadableImage, decode
-from memcore.runs.pictures import read_png_file
-from memcore.storage.digests import FileDigest, verify_bytes
+from memcore.runs.shown import read_png_file
+from memcore.storage.digests import FileDigest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,10 +60,7 @@ class Album:
         Raises DamagedFileError if it is not the file with the digest ``expected``.
         """
         try:
-            data = read_png_file(path)
-            if expected is not None:
-                verify_bytes(data, expected, str(path))
-            pixels = decode(data)
+            pixels = decode(read_png_file(path, expected))
         except UnreadableImage:
             return None
         height, width = pixels.shape[:2]

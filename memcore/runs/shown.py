@@ -8,10 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from memcore.images import UnreadableImage
+from memcore.images.image_file import read_image_file
+from memcore.images.png import SIGNATURE
 from memcore.runs import layout
 from memcore.runs.rows import FindingRow, MatchRow
-from memcore.storage.digests import FileDigest, combine
+from memcore.storage.digests import FileDigest, combine, verify_bytes
 
 #: Generations shown of each finding, and training images next to them.
 GENERATIONS, TRAINING = 16, 5
@@ -72,3 +76,18 @@ def shown_digest(
             ]
         )
     return combine(content)
+
+
+def read_png_file(path: Path, expected: FileDigest | None = None) -> bytes:
+    """Return the bytes of a picture in a run's folder.
+
+    The folder may come from somebody else: other formats, for which Pillow may start other programs, are not opened,
+    whatever the file is called. Raises UnreadableImage if it is missing, no plain file, too large or no PNG, and
+    DamagedFileError if it is not the file with the digest ``expected``.
+    """
+    data = read_image_file(path)
+    if expected is not None:
+        verify_bytes(data, expected, str(path))
+    if not data.startswith(SIGNATURE):
+        raise UnreadableImage("format", "a run keeps PNGs only")
+    return data

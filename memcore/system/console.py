@@ -17,7 +17,7 @@ _HIDDEN = re.compile(
 
 
 def printable(text: str) -> str:
-    """Return the text with an escape in place of each character that a terminal would obey or hide.
+    r"""Return the text with an escape in place of each character that a terminal would obey or hide.
 
     >>> printable("a fox \x1b[2J")
     'a fox \\x1b[2J'

@@ -28,8 +28,10 @@ _NAMES = re.compile(
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
 _HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
-#: Values that this process resolved, so that they can be removed from what a sampler says.
+#: Values that this process resolved, so that they can be removed from what a sampler says: secrets wherever they are, other
+#: options where they are words of their own, since "print" may be an option and is within "fingerprint".
 _known: set[str] = set()
+_known_words: set[str] = set()
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -76,9 +78,10 @@ def resolve(options: Mapping[str, Any], public: Iterable[str] = ()) -> dict[str,
     """
     open_names = set(public)
     resolved = {name: _resolve(name, value) for name, value in options.items()}
+    given = dict(_leaves(options))
     for path, value in _leaves(resolved):
         if path[0] not in open_names and isinstance(value, str) and len(value) >= _SHORTEST_HIDDEN:
-            _known.add(value)
+            (_known if is_reference(given[path]) else _known_words).add(value)
     return resolved
 
 
@@ -114,7 +117,7 @@ def check_written(options: Mapping[str, Any], public: Iterable[str]) -> None:
 
 def holds_hidden(text: str) -> bool:
     """Return whether a text holds a value that this process resolved and that is not public."""
-    return any(value in text for value in _known)
+    return any(pattern.search(text) for pattern in _hidden())
 
 
 def redact(text: str) -> str:
@@ -123,9 +126,16 @@ def redact(text: str) -> str:
     >>> redact("cannot reach https://me:pass@host/v1?sig=1 with Bearer abc")
     'cannot reach https://***@host/v1?*** with Bearer ***'
     """
-    for value in sorted(_known, key=len, reverse=True):
-        text = text.replace(value, _HIDDEN)
+    for pattern in _hidden():
+        text = pattern.sub(_HIDDEN, text)
     return _HEADER.sub(_HIDDEN, _URL.sub(lambda found: _hidden_url(found[0]), text))
+
+
+def _hidden() -> Iterator[re.Pattern[str]]:
+    """Yield what finds each value to hide, the longest first: one may be within another."""
+    for value in sorted(_known | _known_words, key=len, reverse=True):
+        found = re.escape(value)
+        yield re.compile(found if value in _known else rf"(?<!\w){found}(?!\w)")
 
 
 def _hidden_url(url: str) -> str:

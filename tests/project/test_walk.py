@@ -31,8 +31,9 @@ def load_walk() -> Any:
 
 def test_an_image_walks_through_the_rooms_in_their_order() -> None:
     generated, training = load_walk().walk_all(ROOT)
-    assert generated["returns"] <= 2, generated["order"]
-    assert training["returns"] <= 5, training["order"]
+    # half of what they were before there were rooms: 10 and 12 by this script, on commit 812194a
+    assert generated["returns"] <= 5, generated["order"]
+    assert training["returns"] <= 6, training["order"]
     orders = [generated["folders"]["audit"], generated["folders"]["report"], training["folders"]["index"]]
     for folders in orders:
         assert len(folders) > 1

@@ -66,6 +66,7 @@ def make_with_secret_in_fingerprint(**options: Any) -> HostedSampler:
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_known", set())
+    monkeypatch.setattr(credentials, "_known_words", set())
 
 
 def audit(run: Path, options: object, *flags: str, sampler: str = "HostedSampler", **env: str) -> Any:
@@ -123,6 +124,14 @@ def test_references_are_resolved_in_every_nesting(tmp_path: Path, monkeypatch: p
     assert resolved == {"headers": {"Authorization": SECRET}, "keys": ["x", "from-file"], "n": 3}
     assert credentials.redact(f"{SECRET} and from-file") == "*** and ***"
     assert options["headers"] == {"Authorization": "env:HOSTED"}
+
+
+def test_an_ordinary_word_is_hidden_as_a_word_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTED", "print")
+    credentials.resolve({"style": "line"})
+    assert credentials.redact("a line of the pipeline: line-art") == "a *** of the pipeline: ***-art"
+    credentials.resolve({"token": "env:HOSTED"})
+    assert credentials.redact("its fingerprint") == "its finger***"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o666])
