@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memcore.graphs.growing import GraphSettings, GrowingGraphs
 from memcore.runs.config import Config
 from memcore.storage.digests import FileDigest
-from memcore.types import Images, StopReason
+from memcore.types import StopReason
 
 #: What a generation's entry in ``flags`` says: it is compared, it was replaced by a safety checker, it holds no picture.
 OK, FLAGGED, BROKEN = 0, 1, 3
@@ -71,9 +71,9 @@ def on_host(image: Any) -> NDArray[np.uint8]:
     return np.asarray(image.cpu() if hasattr(image, "cpu") else image)
 
 
-def flags_of(images: Images) -> NDArray[np.uint8]:
+def join_flags(flagged: NDArray[np.bool_], broken: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """Return (N,) of OK, FLAGGED and BROKEN."""
-    flags = images.flagged.astype(np.uint8)
-    if images.broken is not None:
-        flags[images.broken] = BROKEN
+    flags = flagged.astype(np.uint8)
+    if broken is not None:
+        flags[broken] = BROKEN
     return flags

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from memcore import arrays
 from memcore.audit.context import ShardContext
 from memcore.audit.failures import Failures
-from memcore.audit.in_flight import PromptInFlight, flags_of, graph_settings, on_host
+from memcore.audit.in_flight import PromptInFlight, graph_settings, join_flags, on_host
 from memcore.audit.resumed import SampledPart, take_or_sample
 from memcore.errors import SamplerError
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
@@ -82,7 +82,7 @@ class _Sampling:
                 if isinstance(part.images, SamplerError):
                     self._fail(part.batch, part.images)
                 else:
-                    self._add(part, part.images, time.monotonic() - start)
+                    self._add(part, time.monotonic() - start)
                     start = time.monotonic()
                 del part
             seconds = time.monotonic() - begun
@@ -103,9 +103,10 @@ class _Sampling:
         if prompt is not None and self._graphs is not None:
             self._graphs.drop(run.prompt_id)
 
-    def _add(self, part: SampledPart, images: Images, seconds: float) -> None:
-        """Add images to the graphs of their prompts; those that were not kept were made in ``seconds``."""
-        context, batch, kept = self._context, part.batch, part.kept
+    def _add(self, part: SampledPart, seconds: float) -> None:
+        """Add a part's images to the graphs of their prompts; those that were not kept were made in ``seconds``."""
+        context, batch, images, kept = self._context, part.batch, part.images, part.kept
+        assert not isinstance(images, SamplerError)
         fresh = int((~kept).sum())
         if fresh:
             self._failures.succeeded(batch)
@@ -122,7 +123,7 @@ class _Sampling:
             self._graphs.extend(images, runs)
         if context.config.keep == "all":
             _write_images(context, part, images, self._in_flight)
-        flags = flags_of(images)
+        flags = join_flags(images.flagged, images.broken)
         for prompt_id, start, count in runs:
             rows = slice(start, start + count)
             known = kept[rows] if fresh < len(batch) else None

@@ -2,7 +2,6 @@
 
 from memcore.images.decode import (
     IMAGE_SUFFIXES,
-    MAX_BYTES,
     MAX_PIXELS,
     decode,
     decode_file,
@@ -10,6 +9,7 @@ from memcore.images.decode import (
     foreign_format,
     is_image,
 )
+from memcore.images.image_file import MAX_BYTES
 from memcore.images.reasons import REASONS, UnreadableImage
 from memcore.images.upright import Background
 
