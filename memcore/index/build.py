@@ -24,10 +24,11 @@ from memcore.index.entries import find_entry
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import make_files
 from memcore.index.sketch import Level
-from memcore.sources.base import Batch, QuarantineEntry, Source, quarantined
+from memcore.sources.base import Source, quarantined
 from memcore.sources.content import FileContent
 from memcore.sources.coverage import Account, Coverage, count_reasons, make_coverage
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
+from memcore.sources.entries import Batch, QuarantineEntry
 from memcore.sources.folder import FolderSource
 from memcore.system import columns
 from memcore.system.atomic_files import TEMPORARY

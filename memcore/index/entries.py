@@ -10,7 +10,8 @@ from memcore.index import layout
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, record_parts
 from memcore.index.shard_files import ShardFiles
-from memcore.sources.base import FileParts, Part, Source, StoredSource, shown
+from memcore.sources.base import FileParts, Source, StoredSource, shown
+from memcore.sources.entries import Part
 from memcore.sources.folder import FolderSource
 
 

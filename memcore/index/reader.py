@@ -21,8 +21,9 @@ from memcore.index.checked import Budget, CheckedFile, damaged
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, open_as_recorded, why_not_in_order
 from memcore.index.shard_files import ShardFiles, levels_of
-from memcore.sources.base import QuarantineEntry, Source, StoredSource, shown
+from memcore.sources.base import Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
+from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors

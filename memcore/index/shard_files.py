@@ -13,8 +13,8 @@ from memcore.index import layout
 from memcore.index.checked import Budget, CheckedArray, CheckedFile, damaged, read_array
 from memcore.index.layout import IndexMeta, ShardMeta
 from memcore.index.sketch import Level
-from memcore.sources.base import PLACE
 from memcore.sources.content import SAMPLE_BYTES
+from memcore.sources.entries import PLACE
 from memcore.system import columns
 
 #: One file of a folder, as files.npy has it: its size, its time of change (ns since 1970), and its blocks' digest.

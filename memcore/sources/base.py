@@ -13,9 +13,8 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypedDict
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,9 @@ from memcore.errors import ConfigError
 from memcore.images import MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content, Payload
 from memcore.sources.content import FileContent, read_content, sample_bytes
+from memcore.sources.entries import ALONE, PLACE, Batch, Entry, Part, Place, QuarantineEntry
 from memcore.sources.walk import READ, every, head_of, judge, walk
 
-#: Where an image is: part (a file of the source), offset and length in bytes; for rows and listings the offset is an index.
-PLACE = np.dtype([("part", "<i4"), ("bytes", "<i4"), ("offset", "<i8")])
 #: The largest seed that a run can hold.
 MAX_SEED = 2**63 - 1
 _BATCH, _BATCH_BYTES = 256, 1 << 25
@@ -35,102 +33,6 @@ _BATCH, _BATCH_BYTES = 256, 1 << 25
 _UNKNOWN_BYTES = 1 << 19
 #: Names of quarantined entries that stand for several: images of an array that is cut short, rows of a damaged group.
 _SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGNORECASE)
-
-
-class QuarantineEntry(TypedDict):
-    """An image that could not be read: its name, a code of ``memcore.images.REASONS``, and the detail."""
-
-    source: str
-    reason: str
-    detail: str
-
-
-class Place(NamedTuple):
-    """One record of ``PLACE``."""
-
-    part: int
-    bytes: int
-    offset: int
-
-
-class Beside(NamedTuple):
-    """What is counted with an entry: the texts that were used, and what was left out of its archive, folder or sample."""
-
-    texts: int = 0
-    left_out: tuple[QuarantineEntry, ...] = ()
-
-
-ALONE = Beside()
-
-
-class Entry(NamedTuple):
-    """One stored image before its bytes are read.
-
-    ``after`` is the position in its part at which the next entry begins. ``group`` names its prompt if it has no caption.
-    ``content`` reads it (or raises UnreadableImage), or says why there is nothing to read.
-    """
-
-    place: Place
-    after: int
-    name: str
-    caption: str | None
-    seed: int | None
-    group: str
-    content: Callable[[], Content] | UnreadableImage
-    beside: Beside = ALONE
-    #: Why its caption cannot be read, if it cannot.
-    uncaptioned: UnreadableImage | None = None
-
-    def load(self) -> Payload:
-        """Read the image, or return why it cannot be read."""
-        if isinstance(self.content, UnreadableImage):
-            return self.content
-        try:
-            return self.content()
-        except UnreadableImage as error:
-            return error
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of a source, or a whole folder of images: its name relative to the source, and its size in bytes."""
-
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Consecutive entries of one part. ``after[i]`` is the position in the part at which entry i + 1 begins."""
-
-    places: NDArray[Any]
-    after: NDArray[np.int64]
-    payloads: Sequence[Payload] | NDArray[np.uint8]
-    names: Sequence[str] | None = None
-    captions: Sequence[str | None] | None = None
-    beside: Sequence[Beside] | None = None
-    #: What the entries' own files held when they were read, where each entry is a file.
-    files: Sequence[FileContent | None] | None = None
-
-    def __repr__(self) -> str:
-        """Return one line, without the entries."""
-        return f"Batch(entries={len(self)})"
-
-    def __len__(self) -> int:
-        """Return the number of entries."""
-        return len(self.places)
-
-    def piece(self, start: int, stop: int) -> Batch:
-        """Return some consecutive entries as a batch of their own."""
-        some = slice(start, stop)
-        return Batch(
-            self.places[some],
-            self.after[some],
-            self.payloads[some],
-            None if self.names is None else self.names[some],
-            None if self.captions is None else self.captions[some],
-            None if self.beside is None else self.beside[some],
-        )
 
 
 class Source(Protocol):
@@ -459,13 +361,6 @@ def number(stem: str) -> int | None:
     if stem.isascii() and stem.isdecimal() and len(stem) < 20 and (value := int(stem)) <= MAX_SEED:
         return value
     return None
-
-
-def make_places(part: int, offsets: NDArray[np.int64], sizes: Any = 0) -> NDArray[Any]:
-    """Return the PLACE records of images in one part."""
-    places = np.zeros(len(offsets), PLACE)
-    places["part"], places["offset"], places["bytes"] = part, offsets, sizes
-    return places
 
 
 def digest_of(lines: Iterator[str]) -> str:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from memcore.images import Background, UnreadableImage, decode, decoder_versions
 from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
-from memcore.sources.base import QuarantineEntry, quarantined
+from memcore.sources.base import quarantined
 from memcore.sources.chunks import Batch, Chunk, Pixels, pages
 from memcore.sources.common_shape import common_shape
 from memcore.sources.content import count_blocks, digest_files
 from memcore.sources.coverage import count_reasons
 from memcore.sources.decoded import IN_FLIGHT_BYTES
+from memcore.sources.entries import QuarantineEntry
 from memcore.sources.inline_pool import Done, InlinePool
 from memcore.sources.layouts import (
     LISTING,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.images.constant import flag_constant
-from memcore.sources.base import QuarantineEntry
+from memcore.sources.entries import QuarantineEntry
 
 Pixels: TypeAlias = NDArray[np.uint8]
 #: (pixels (N, H, W, C), seeds, which are constant, what could not be read)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from memcore.errors import MemcoreError
-from memcore.sources.base import Batch, QuarantineEntry, Source, StoredSource, stands_for
+from memcore.sources.base import Source, StoredSource, stands_for
+from memcore.sources.entries import Batch, QuarantineEntry
 
 
 class Coverage(TypedDict):

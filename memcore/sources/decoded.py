@@ -16,7 +16,8 @@ from memcore.errors import ConfigError
 from memcore.images import MAX_PIXELS, Background, UnreadableImage
 from memcore.images.payload import Payload, decode_payload
 from memcore.images.resize import Resize
-from memcore.sources.base import Batch, Source
+from memcore.sources.base import Source
+from memcore.sources.entries import Batch
 
 _AHEAD = 2  # pieces of batches that are being decoded while one is used
 #: Bytes of decoded images in flight: those being decoded, and those being used.

@@ -13,12 +13,6 @@ from memcore.images import IMAGE_SUFFIXES, UnreadableImage, is_image
 from memcore.images.payload import Content
 from memcore.sources import captions
 from memcore.sources.base import (
-    ALONE,
-    Beside,
-    Entry,
-    Part,
-    Place,
-    QuarantineEntry,
     StoredSource,
     WholeFile,
     digest_of,
@@ -31,6 +25,7 @@ from memcore.sources.base import (
     size_of,
     sorted_by_name,
 )
+from memcore.sources.entries import ALONE, Beside, Entry, Part, Place, QuarantineEntry
 from memcore.sources.walk import Folder, by_parts, head_of, is_system, walk
 
 _SUFFIXES = {suffix[1:] for suffix in IMAGE_SUFFIXES}

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.images import Background, UnreadableImage
 from memcore.images.resize import Resize
-from memcore.sources.base import QuarantineEntry, Source, quarantined, shown
+from memcore.sources.base import Source, quarantined, shown
 from memcore.sources.coverage import Account, Coverage
 from memcore.sources.decoded import DecodedSource, name_of
+from memcore.sources.entries import QuarantineEntry
 from memcore.sources.folder import FolderSource
 from memcore.sources.npy import ArraySource
 from memcore.sources.open import find_kind, open_source

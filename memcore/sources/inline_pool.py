@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from memcore.sources.base import QuarantineEntry
 from memcore.sources.chunks import Pixels
+from memcore.sources.entries import QuarantineEntry
 from memcore.sources.layouts import Item
 
 Work: TypeAlias = Callable[[Item, Pixels], QuarantineEntry | None]

@@ -14,10 +14,7 @@ from memcore.errors import ConfigError
 from memcore.images import IMAGE_SUFFIXES, UnreadableImage
 from memcore.images.payload import Content
 from memcore.sources.base import (
-    PLACE,
     FileParts,
-    Place,
-    QuarantineEntry,
     StoredSource,
     judge_file,
     number,
@@ -26,6 +23,7 @@ from memcore.sources.base import (
     shown,
     sorted_by_name,
 )
+from memcore.sources.entries import PLACE, Place, QuarantineEntry
 from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
 from memcore.sources.npy_file import Header, read_header
 from memcore.sources.open import packed_kinds

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from memcore.errors import ConfigError
 from memcore.images import UnreadableImage
 from memcore.images.payload import Content
-from memcore.sources.base import Batch, Entry, FileParts, Place, digest_of, make_places, shown, unreadable
+from memcore.sources.base import FileParts, digest_of, shown, unreadable
 from memcore.sources.chunks import pages
+from memcore.sources.entries import Batch, Entry, Place, make_places
 from memcore.sources.npy_file import Header, Shape, StoredArray, check_images, fill, read_header
 from memcore.sources.text import TextList
 from memcore.sources.walk import READ

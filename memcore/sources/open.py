@@ -7,7 +7,8 @@ from pathlib import Path
 
 from memcore.errors import ConfigError
 from memcore.images import is_image
-from memcore.sources.base import Batch, FileParts, Part, Source, StoredSource, make_places, shown
+from memcore.sources.base import FileParts, Source, StoredSource, shown
+from memcore.sources.entries import Batch, Part, make_places
 from memcore.sources.folder import FolderSource
 from memcore.sources.npy import ArraySource
 from memcore.sources.parquet import ParquetSource

@@ -17,15 +17,8 @@ from memcore.errors import ConfigError, MissingExtraError
 from memcore.images import UnreadableImage
 from memcore.images.payload import Content, Payload
 from memcore.sources import arrow
-from memcore.sources.base import (
-    MAX_SEED,
-    Batch,
-    Entry,
-    FileParts,
-    Place,
-    make_places,
-    shown,
-)
+from memcore.sources.base import MAX_SEED, FileParts, shown
+from memcore.sources.entries import Batch, Entry, Place, make_places
 from memcore.sources.names import NAMES
 from memcore.sources.walk import READ
 

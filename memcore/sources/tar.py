@@ -17,18 +17,9 @@ from typing import BinaryIO, NamedTuple
 from memcore.images import IMAGE_SUFFIXES, MAX_BYTES, UnreadableImage
 from memcore.images.payload import Content
 from memcore.sources import captions
-from memcore.sources.base import (
-    ALONE,
-    Beside,
-    Entry,
-    FileParts,
-    Place,
-    number,
-    quarantined,
-    read_bytes,
-    shown,
-)
+from memcore.sources.base import FileParts, number, quarantined, read_bytes, shown
 from memcore.sources.captions import Text
+from memcore.sources.entries import ALONE, Beside, Entry, Place
 from memcore.sources.tar_members import Member, Members
 from memcore.sources.walk import READ, compressed, compression, is_system, judge
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.sampling.seeds import derive_seed
-from memcore.sources.base import QuarantineEntry
 from memcore.sources.by_prompt import StoredPrompts
+from memcore.sources.entries import QuarantineEntry
 from memcore.types import Request
 from tests.support.synthetic import SyntheticSampler
 
