@@ -17,20 +17,26 @@ from memcore.errors import ConfigError, MissingExtraError
 from memcore.images import UnreadableImage
 from memcore.images.payload import Content, Payload
 from memcore.sources import arrow
-from memcore.sources.base import MAX_SEED, FileParts, shown
+from memcore.sources.base import FileParts, shown
 from memcore.sources.entries import Batch, Entry, Place, make_places
 from memcore.sources.names import NAMES
+from memcore.sources.parquet_columns import (
+    IMAGE_COLUMNS,
+    byte_columns,
+    bytes_at,
+    find_caption_column,
+    find_image_column,
+    list_columns,
+    payload_at,
+    whole_seed,
+)
 from memcore.sources.walk import READ
 
-#: Columns of images: the first that exists counts, otherwise the only column of bytes.
-IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
 #: Larger row groups are not held in memory as a whole while they are read in order.
 _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
 _BATCH, _BATCH_BYTES = 64, 1 << 25
-#: From here on a float of 64 bits does not tell neighbouring integers apart.
-_EXACT = 2**53
 #: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
 _FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
@@ -70,8 +76,8 @@ class ParquetSource(FileParts):
             if column and column not in schema.names:
                 name = option.replace("_", "-")
                 raise ConfigError(f"{name} {column!r} is none of {', '.join(schema.names)} in {shown(path)}")
-        self.image_column = image_column or _image_column(schema, path)
-        self.caption_column = caption_column or _caption_column(schema) or ""
+        self.image_column = image_column or find_image_column(schema, path)
+        self.caption_column = caption_column or find_caption_column(schema) or ""
         if self.caption_column and not arrow.says_text(kind := schema.field(self.caption_column).type):
             raise ConfigError(
                 f"the column {self.caption_column!r} of {shown(path)} holds {kind}, not text: make it text, rename it, or "
@@ -105,7 +111,9 @@ class ParquetSource(FileParts):
                 schema = file.schema_arrow
                 rows = sum(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))
                 if self._image_column_of(schema) is None:
-                    missing = UnreadableImage("no-image", f"no column of image bytes among {_listed(schema)}")
+                    missing = UnreadableImage(
+                        "no-image", f"no column of image bytes among {list_columns(schema)}"
+                    )
                     yield self._broken(part, 0, name, missing)
                     return
                 self._rows[path], last = rows, f"to {rows - 1}"
@@ -165,7 +173,7 @@ class ParquetSource(FileParts):
                 self._held = ((path, group), self._column(path, group))
         except self._errors as error:
             raise UnreadableImage("archive", f"{type(error).__name__}: {error}") from None
-        return functools.partial(_bytes, self._held[1], row)
+        return functools.partial(bytes_at, self._held[1], row)
 
     def read(self, part: int, position: int) -> Iterator[Batch]:
         """Yield entries with their bytes; large row groups are not held in memory as a whole."""
@@ -202,7 +210,7 @@ class ParquetSource(FileParts):
                     found[i] = UnreadableImage("archive", f"{type(error).__name__}: {error}")
                 continue
             for i, row in rows:
-                found[i] = _payload(column, row)
+                found[i] = payload_at(column, row)
         return found
 
     def few(self, places: NDArray[Any]) -> Iterator[slice]:
@@ -268,7 +276,7 @@ class ParquetSource(FileParts):
             except UnicodeDecodeError:
                 texts = arrow.texts_one_by_one(table[caption])
         if table is not None and seeded:
-            seeds = [_seed(s) for s in table["seed"].to_pylist()]
+            seeds = [whole_seed(s) for s in table["seed"].to_pylist()]
         return texts, seeds
 
     def _find(self, path: Path, row: int) -> tuple[int, int]:
@@ -305,7 +313,7 @@ class ParquetSource(FileParts):
                             column = batch.column(0)
                             for i in range(len(column)):
                                 if row + at >= position:
-                                    yield row + at, _payload(column, i)
+                                    yield row + at, payload_at(column, i)
                                 at += 1
                     except self._errors as error:
                         for lost in range(max(row + at, position), row + count):
@@ -366,12 +374,12 @@ class ParquetSource(FileParts):
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
             return self.caption_column
-        return _caption_column(schema) or ""
+        return find_caption_column(schema) or ""
 
     def _image_column_of(self, schema: Any) -> str | None:
         if self.image_column in schema.names and arrow.holds_bytes(schema.field(self.image_column).type):
             return self.image_column
-        found = _byte_columns(schema)
+        found = byte_columns(schema)
         return next((n for n in IMAGE_COLUMNS if n in found), found[0] if len(found) == 1 else None)
 
     def _first_schema(self, path: Path, image_column: str) -> Any:
@@ -385,19 +393,12 @@ class ParquetSource(FileParts):
             except self._errors as error:
                 reasons.append(f"{shown(file.name)}: {error}")
                 continue
-            if image_column in schema.names or (not image_column and _byte_columns(schema)):
+            if image_column in schema.names or (not image_column and byte_columns(schema)):
                 return schema
             without = schema if without is None else without
         if without is None:
             raise ConfigError(f"{shown(path)} holds not one readable image: {reasons[0]}")
         return without
-
-
-def _seed(value: int | float | None) -> int | None:
-    """Return a seed; libraries that have no null among integers write them as floats, which are whole then."""
-    if value is None or not 0 <= value <= MAX_SEED or value != int(value):
-        return None
-    return int(value) if isinstance(value, int) or value < _EXACT else None
 
 
 def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
@@ -416,65 +417,9 @@ def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, P
     )
 
 
-def _payload(column: Any, row: int) -> Payload:
-    try:
-        return _bytes(column, row)
-    except UnreadableImage as error:
-        return error
-
-
-def _bytes(column: Any, row: int) -> memoryview:
-    """Return the bytes of one row in a column of images, binaries or structs."""
-    if row >= len(column):
-        raise UnreadableImage("archive", "the group of rows ends before its header says so")
-    value = column[row]
-    if hasattr(value, "dictionary"):
-        value = value.value if value.is_valid else value
-    why = "the row holds no image"
-    if value.is_valid and hasattr(value, "keys"):
-        if "path" in value.keys() and value["path"].is_valid:  # noqa: SIM118  # a scalar of Arrow is no dict
-            why = "the row holds the path of an image, and not its bytes: embed them"
-        value = value["bytes"]
-    if not value.is_valid:
-        raise UnreadableImage("no-image", why)
-    return memoryview(value.as_buffer())
-
-
-def _image_column(schema: Any, path: Path) -> str:
-    found = _byte_columns(schema)
-    named = next((n for n in IMAGE_COLUMNS if n in found), None)
-    if named is not None:
-        return named
-    if len(found) == 1 and not any(name in schema.names for name in IMAGE_COLUMNS):
-        return found[0]
-    what = f"several columns of bytes ({', '.join(found)})" if found else "no column of image bytes"
-    raise ConfigError(f"{shown(path)} has {what} among {_listed(schema)}: give image-column")
-
-
-def _byte_columns(schema: Any) -> list[str]:
-    """Return the columns that may be images; those of a fixed length are digests more often, unless they are called so."""
-    return [
-        str(field.name)
-        for field in schema
-        if arrow.holds_bytes(field.type)
-        and (field.name in IMAGE_COLUMNS or not arrow.is_fixed_size(field.type))
-    ]
-
-
-def _caption_column(schema: Any) -> str | None:
-    """Return the column of captions, whatever its type: one that is not text is refused, not skipped."""
-    exact = next((name for name in NAMES if name in schema.names), None)
-    lower = {name.lower(): name for name in reversed(schema.names)}
-    return exact or next((lower[name] for name in NAMES if name in lower), None)
-
-
 def _is_utf8(path: Path) -> bool:
     try:
         str(path).encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _listed(schema: Any) -> str:
-    return ", ".join(f"{field.name} ({field.type})" for field in schema)
