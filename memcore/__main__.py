@@ -2,7 +2,7 @@
 
 import sys
 
-from memcore.cli import main
+from memcore.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -90,8 +90,16 @@ def _examples(command: Command) -> str | None:
     return "\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; never show a traceback for a user's mistake."""
+def program() -> int:
+    """Run the command of this process, which ends after it."""
+    return main(final=True)
+
+
+def main(argv: Sequence[str] | None = None, *, final: bool = False) -> int:
+    """Run the command and return its exit code; never show a traceback for a user's mistake.
+
+    ``final`` is for a process that ends after it.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows its escape
         if getattr(stream, "errors", "") == "strict":
@@ -102,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     arguments.argv = words
     arguments.build_parser = build_parser
-    with Interrupts():
+    with Interrupts(final=final):
         return _run(arguments, words)
 
 
@@ -161,4 +169,4 @@ def _is_folder_gone() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -16,9 +16,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Raise KeyboardInterrupt at the first signal; answer the next ones, which would leave workers and files behind."""
+    """Raise KeyboardInterrupt at the first signal; answer the next ones, which would leave workers and files behind.
 
-    def __init__(self) -> None:
+    With ``final`` the process ends after the command: once it was interrupted, later signals change its exit code no more.
+    """
+
+    def __init__(self, *, final: bool = False) -> None:
+        self._final = final
         self._since: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -33,9 +37,10 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Give them back."""
+        """Give them back, or ignore them until the process has ended."""
+        ending = self._final and self._since is not None
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None and time.monotonic() - self._since < PATIENCE:
