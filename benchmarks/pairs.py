@@ -15,6 +15,7 @@ below 1.03. Ratios are of wall-clock seconds; those of the processor's seconds, 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import resource
@@ -89,6 +90,8 @@ class Side:
         self._process: subprocess.Popen[str] | None = None
         if not (checkout / "memcore" / "cli.py").exists():
             raise SystemExit(f"{checkout} is no checkout of memcore: it has no memcore/cli.py")
+        # as an installation does: else workers compile each module, where PYTHONDONTWRITEBYTECODE is set
+        compileall.compile_dir(checkout / "memcore", quiet=1)
 
     def run(self, arguments: Sequence[str]) -> tuple[Sample, dict[str, Any]]:
         """Run one command of memcore; return what it took, and its answer."""
@@ -120,7 +123,7 @@ class Side:
     def _start(self, arguments: Sequence[str]) -> dict[str, Any]:
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "memcore", *arguments],
+            [sys.executable, "-m", "memcore.cli", *arguments],
             env=self._environment,
             check=False,
             capture_output=True,

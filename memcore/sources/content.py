@@ -18,8 +18,8 @@ from memcore.sources.walk import READ
 
 #: Bytes of a block.
 BLOCK_BYTES = 4096
-#: Blocks of each file: many of a few large files, few of many.
-LEAST_BLOCKS, MOST_BLOCKS, ALL_BLOCKS = 16, 4096, 16384
+#: Blocks of each file: many of a few large files, few of many; and of all files, unless they are many.
+LEAST_BLOCKS, MOST_BLOCKS, ALL_BLOCKS = 8, 4096, 4096
 #: Bytes of a digest: half a sha256.
 SAMPLE_BYTES = 16
 _PIECE = 1 << 20
@@ -40,7 +40,7 @@ def count_blocks(files: int) -> int:
     """Return how many blocks of each of so many files are digested.
 
     >>> [count_blocks(n) for n in (1, 16, 1_000, 20_000)]
-    [4096, 1024, 16, 16]
+    [4096, 256, 8, 8]
     """
     return max(LEAST_BLOCKS, min(MOST_BLOCKS, ALL_BLOCKS // max(1, files)))
 
