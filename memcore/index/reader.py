@@ -306,20 +306,25 @@ class Index:
         """Open what is at a place as a source of the index; None and the reason if it is not that source."""
         try:
             source = open_source(place, entry["kind"], **_options(entry))
-            candidates = (source, source.in_earlier_order())
         except Exception as error:
             return None, f"it cannot be opened: {error}"
-        first = ""
-        for candidate in candidates:
-            if candidate is None:
-                continue
-            candidate = open_as_recorded(candidate, entry)
-            shards = self.shards[entry["first_shard"] : entry["first_shard"] + entry["shards"]]
-            why = compare(candidate, entry, shards).text or why_not_in_order(candidate, entry)
-            if not why:
-                return candidate, ""
-            first = first or why
-        return None, first
+        found, why = self._compared(entry, source)
+        if found is not None:
+            return found, ""
+        try:
+            earlier = source.in_earlier_order()  # it lists all files again, which few indexes need
+        except Exception as error:
+            return None, f"it cannot be opened: {error}"
+        if earlier is not None:
+            found, _ = self._compared(entry, earlier)
+        return found, "" if found is not None else why
+
+    def _compared(self, entry: SourceRecord, source: Any) -> tuple[Source | None, str]:
+        """Return the source as it was indexed, or None and why it is not the indexed one."""
+        candidate = open_as_recorded(source, entry)
+        shards = self.shards[entry["first_shard"] : entry["first_shard"] + entry["shards"]]
+        why = compare(candidate, entry, shards).text or why_not_in_order(candidate, entry)
+        return (None, why) if why else (candidate, "")
 
     def _changed(self, row: int, what: str) -> RunError:
         name = self.names([row])[0]

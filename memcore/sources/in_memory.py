@@ -29,6 +29,8 @@ from memcore.sources.walk import walk
 _GROWTH_BYTES = 1 << 24
 #: Pieces of each image that its digest reads, bytes of each, and images that are read together.
 _SAMPLES, _SAMPLE_BYTES, _SAMPLED_TOGETHER = 16, 64, 4096
+#: Bytes of a training set that is digested whole.
+_WHOLE_BYTES = 1 << 28
 
 
 class TrainingSet(NamedTuple):
@@ -130,10 +132,10 @@ def _read(reader: DecodedSource) -> TrainingSet:
 
 
 def sampled_digest(images: NDArray[np.uint8], names: Sequence[str]) -> str:
-    """Return a digest of images (N, H, W, C), in their order and with their names, of which 1,024 bytes each are read.
+    """Return a digest of images (N, H, W, C), in their order and with their names.
 
-    It tells a training set from another one, or from itself with an image replaced. A change of a few pixels may escape it:
-    reading all bytes would cost as much as a match.
+    A set of up to 256 MiB is read whole, of a larger one 1,024 bytes an image: it is told from another one, and from itself
+    with an image replaced, but a change of a few pixels may escape. Reading all bytes would cost as much as a match.
 
     >>> images = np.zeros((2, 64, 64, 3), np.uint8)
     >>> sampled_digest(images, ["a", "b"]) == sampled_digest(images + 1, ["a", "b"])
@@ -143,9 +145,13 @@ def sampled_digest(images: NDArray[np.uint8], names: Sequence[str]) -> str:
     size = math.prod(images.shape[1:])
     flat = images.reshape(len(images), size)
     starts = np.linspace(0, max(0, size - _SAMPLE_BYTES), _SAMPLES).astype(np.int64)
-    places = np.unique(np.minimum(starts[:, None] + np.arange(_SAMPLE_BYTES), max(0, size - 1)))
+    if images.nbytes <= _WHOLE_BYTES or size <= _SAMPLES * _SAMPLE_BYTES:
+        found.update(np.ascontiguousarray(flat).data)
+        return found.hexdigest()
     for first in range(0, len(flat), _SAMPLED_TOGETHER):
-        found.update(flat[first : first + _SAMPLED_TOGETHER, places].tobytes())
+        some = flat[first : first + _SAMPLED_TOGETHER]
+        parts = [some[:, start : start + _SAMPLE_BYTES] for start in starts.tolist()]
+        found.update(np.concatenate(parts, axis=1).data)
     return found.hexdigest()
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from memcore.audit import audit
 from memcore.cli import main
 from memcore.index import build_index, open_source
+from memcore.sources import in_memory
 from memcore.sources.in_memory import sampled_digest
 from tests.support.run_files import config
 from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
@@ -91,8 +92,12 @@ def test_what_the_run_was_not_made_with(folder: Path, capsys: Any) -> None:
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("whole", [0, 1 << 28], ids=["sampled", "whole"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 3), (16, 16, 3), (40, 30, 3)])
-def test_a_sampled_digest_sees_each_image_and_its_name(shape: tuple[int, int, int]) -> None:
+def test_a_sampled_digest_sees_each_image_and_its_name(
+    shape: tuple[int, int, int], whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_memory, "_WHOLE_BYTES", whole)
     images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
     names = [str(n) for n in range(5)]
     found = {sampled_digest(images, names), sampled_digest(images, ["x", *names[1:]])}
