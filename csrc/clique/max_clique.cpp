@@ -19,8 +19,8 @@ void name_members(Clique& clique, const SparseGraph& graph) {
 }
 
 // The pairs that find_cliques takes of a graph without a clique of three: always the smallest edge that is
-// left, in one pass. A search for each would take time quadratic in their number. `left` receives the vertices
-// that remain, which have no edge.
+// left, in one pass. A search for each would take time quadratic in their number. `left` receives the
+// vertices that remain, which have no edge.
 std::vector<Clique> take_pairs(const SparseGraph& graph, std::vector<int>& left) {
     std::vector<char> taken(static_cast<std::size_t>(graph.n()), 0);
     std::vector<Clique> pairs;

@@ -16,8 +16,8 @@ inline bool any_above(const F32x16& v, float limit) {
     return vmaxvq_f32(largest) > limit;
 }
 
-#include "graph/column_sums.inl"
 #include "graph/bounds.inl"
+#include "graph/column_sums.inl"
 
 }  // namespace
 

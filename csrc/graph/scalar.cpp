@@ -12,8 +12,8 @@ inline bool any_above(const F32x16& v, float limit) {
     return above != 0;
 }
 
-#include "graph/column_sums.inl"
 #include "graph/bounds.inl"
+#include "graph/column_sums.inl"
 
 }  // namespace
 
