@@ -32,7 +32,7 @@ kernel() { # source, program, folder of headers that come first
 }
 rm -f "$out"/cpu-*.o
 # The CPU solver is the reference here; its own tests run under sanitizers already.
-for source in clique/*.cpp runtime/thread_pool.cpp; do
+for source in clique/*.cpp runtime/thread_pool.cpp runtime/interrupt.cpp; do
     compile "$source" "cpu-$(echo "$source" | tr / -).o" ""
 done
 compile tests/simt/simt.cpp simt.o "$runtime"
