@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import io
@@ -161,7 +162,7 @@ _KINDS: dict[str, tuple[Callable[..., None], int, dict[str, Any]]] = {
 }
 
 
-class Workload:
+class Workload(abc.ABC):
     """One command with its inputs. ``prepare`` yields the commands that it needs first, once a side."""
 
     #: Keys of the command's answer that both sides must give alike.
@@ -179,8 +180,9 @@ class Workload:
     def prepare(self, folder: Path) -> Iterator[list[str]]:
         yield from ()
 
+    @abc.abstractmethod
     def arguments(self, folder: Path, out: Path) -> list[str]:
-        raise NotImplementedError
+        """Return the command's arguments, with ``out`` as the place of what it makes."""
 
     @contextlib.contextmanager
     def fresh(self, folder: Path) -> Iterator[list[str]]:

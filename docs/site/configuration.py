@@ -43,7 +43,7 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the page with its table written anew."""
+    """Return the page with its table written again."""
     before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{table()}\n{END}{after}"

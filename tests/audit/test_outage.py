@@ -45,7 +45,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyServer]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same images, made in this process."""
+    """Makes in this process the images that the server makes."""
     sampler = SyntheticSampler(fingerprint=hosted_sampler("http://127.0.0.1/").fingerprint)
     folder = audit(
         tmp_path_factory.mktemp("whole") / "run", CONFIG, sampler=sampler, prompts=PROMPTS, quiet=True
