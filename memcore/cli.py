@@ -116,6 +116,9 @@ def main(argv: Sequence[str] | None = None, *, final: bool = False) -> int:
 
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     """Run the command, print its answer or what is wrong, and return its exit code."""
+    if _is_folder_gone():  # a Python that starts there, as a worker does, dies before its first line
+        write_error("memcore: the working folder was removed: change to one that exists")
+        return USAGE
     try:
         answer = arguments.run_command(arguments)
         if isinstance(answer, int):
@@ -144,9 +147,6 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         write_error(f"memcore: {what}; what is finished stays")
         return FAILED
     except OSError as error:
-        if _is_folder_gone():
-            write_error("memcore: the working folder was removed: change to one that exists")
-            return USAGE
         where = f" ({error.filename})" if error.filename else ""
         write_error(f"memcore: {error.strerror or error}{where}")
         return FAILED

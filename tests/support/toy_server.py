@@ -47,10 +47,10 @@ class ToyServer:
         threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
 
     def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        server, self._server = self._server, None  # several threads may stop it: one does
+        if server is not None:
+            server.shutdown()
+            server.server_close()
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         toy, sampler = self, SyntheticSampler()
