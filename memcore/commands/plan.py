@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
     from memcore.audit.source import check_model, stored_prompts
-    from memcore.runs.config import from_mapping, read_toml
+    from memcore.runs.config import from_mapping
+    from memcore.runs.config_file import read_toml
     from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
     from memcore.system.progress import say
