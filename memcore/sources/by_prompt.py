@@ -25,6 +25,7 @@ from memcore.sources.content import count_blocks, digest_files
 from memcore.sources.coverage import count_reasons
 from memcore.sources.decoded import IN_FLIGHT_BYTES
 from memcore.sources.entries import QuarantineEntry
+from memcore.sources.find_prompts import find_prompts
 from memcore.sources.inline_pool import Done, InlinePool
 from memcore.sources.item_decoder import ItemDecoder
 from memcore.sources.layouts import (
@@ -35,7 +36,6 @@ from memcore.sources.layouts import (
     Item,
     PackedPrompts,
     check_listing,
-    find_prompts,
 )
 from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
 from memcore.sources.resized import ResizedArray
