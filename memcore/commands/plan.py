@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="to measure for (default: %(default)s)")
     parser.add_argument(
-        "--workers", type=int, help="processes a machine (default: one a processor; on a GPU one)"
+        "--workers", type=int, help="processes a machine (default: one for each processor; one on a GPU)"
     )
     parser.add_argument(
         "--machines", type=int, default=1, help="for Ray and SLURM, each as this one (default: %(default)s)"

@@ -69,7 +69,8 @@ class Config:
     images: Annotated[
         str,
         Option(
-            "folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
+            "folder with a folder of images or an .npy for each prompt, or images with metadata.jsonl; .npy file, tars or "
+            "Parquet files",
             use="stored",
         ),
     ] = ""

@@ -74,5 +74,5 @@ class Buffers:
         return self.fit(WINDOW_BYTES) * threads
 
     def fit(self, most_bytes: int) -> int:
-        """Return how many images fit into so many bytes; at least one."""
+        """Return how many images fit into ``most_bytes``, one at least."""
         return max(1, most_bytes // self._image_bytes)
