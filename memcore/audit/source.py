@@ -93,6 +93,7 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
         check_sampler(source)
         described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
         about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
+        bits = sampler_seed_bits(source) if hasattr(source, "seed_bits") else None
     if holds_hidden(source.fingerprint):
         raise ConfigError(
             "the sampler's fingerprint holds the value of an option that the sampler does not declare public, and the "
@@ -100,8 +101,8 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
             "if it is a secret, leave it out of the fingerprint"
         )
     fingerprint = redact(source.fingerprint)
-    if hasattr(source, "seed_bits"):  # other bits are other seeds, and so other images
-        about["seed_bits"] = str(sampler_seed_bits(source))
+    if bits is not None:  # other bits are other seeds, and so other images
+        about["seed_bits"] = str(bits)
         fingerprint = f"{fingerprint} seed_bits={about['seed_bits']}"
     if config is not None and (options := parse_options(config.sampler_options)):
         public = public_options(options, find_public_options(config.sampler))
