@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from memcore.distance import pairwise_tiled_l2, ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.knn import knn
+from memcore.matching.adaptive import ADAPTIVE_NEIGHBORS, adaptive_distance
 from memcore.matching.copies import count_within
 from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
-from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
+from memcore.matching.result import Closest, Match
 from memcore.types import DEFAULT_THRESHOLD
 
 #: Pairs of images compared at once; bounds the memory for the distances.

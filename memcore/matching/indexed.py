@@ -14,8 +14,9 @@ from memcore.index.points import Load, Points
 from memcore.index.reader import Index
 from memcore.index.search import candidates, level_limits, nearest_points, rounds
 from memcore.index.sketch import Tiles
+from memcore.matching.adaptive import ADAPTIVE_NEIGHBORS
 from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
-from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, IndexAnswer, Match, make_matches
+from memcore.matching.result import Closest, IndexAnswer, Match, make_matches
 from memcore.types import DEFAULT_THRESHOLD
 
 _NONE = np.iinfo(np.int64).max

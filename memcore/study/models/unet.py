@@ -104,21 +104,22 @@ class UNetDenoiser:
         found = np.empty(len(images), np.float32)
         alpha = self._alphas[timestep]
         with self._inference():
-            for part in _parts(len(images)):
+            for part, own in _batches(len(images)):
                 clean = self.to_model(images[part])
-                noise = self._noise([(noise_seed, i) for i in range(part.start, part.stop)])
+                noise = self._noise([(noise_seed, int(i)) for i in part])
                 noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
                 error = self._predict(noisy, timestep, _take(labels, part))[1] - noise
-                found[part] = error.square().mean(dim=(1, 2, 3)).cpu().numpy()
+                found[own] = error.square().mean(dim=(1, 2, 3)).cpu().numpy()[: own.stop - own.start]
         return found
 
     def sample(self, seeds: Sequence[int], steps: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Return one image for each seed, as ``Denoiser`` says."""
         made = np.empty((len(seeds), *self.shape), np.uint8)
         with self._inference():
-            for part in _parts(len(seeds)):
-                noise = self._noise([(int(seed), 0) for seed in seeds[part.start : part.stop]])
-                made[part] = self.to_images(self._denoise(noise, steps, _take(labels, part)))
+            for part, own in _batches(len(seeds)):
+                noise = self._noise([(int(seeds[i]), 0) for i in part])
+                filled = self.to_images(self._denoise(noise, steps, _take(labels, part)))
+                made[own] = filled[: own.stop - own.start]
         return made
 
     def inpaint(
@@ -142,13 +143,13 @@ class UNetDenoiser:
         )
         made = np.empty_like(images)
         with self._inference():
-            for part in _parts(len(images)):
+            for part, own in _batches(len(images)):
                 clean = self.to_model(images[part])
-                noise = self._noise([(int(seed), 0) for seed in seeds[part.start : part.stop]])
+                noise = self._noise([(int(seeds[i]), 0) for i in part])
                 filled = self._denoise(
                     noise, steps, _take(labels, part), (clean, kept.to(self.device).bool())
                 )
-                made[part] = self.to_images(filled)
+                made[own] = self.to_images(filled)[: own.stop - own.start]
         return np.where(mask, images, made)
 
     def to_model(self, images: NDArray[np.uint8]) -> torch.Tensor:
@@ -188,17 +189,13 @@ class UNetDenoiser:
 
     def _predict(self, x: torch.Tensor, t: int, labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the clean image and the noise that the net sees in ``x``, whatever it predicts."""
-        n = len(x)
-        padded = x if n == BATCH else torch.cat([x, x[:1].expand(BATCH - n, *x.shape[1:])])
         classes = None
         if self.net.config.num_class_embeds:
             if labels is None:
                 raise ConfigError("labels must be given: the model has classes")
-            classes = torch.zeros(BATCH, dtype=torch.long)
-            classes[:n] = torch.from_numpy(np.asarray(labels, np.int64))
-            classes = classes.to(self.device)
+            classes = torch.from_numpy(np.ascontiguousarray(labels, np.int64)).to(self.device)
         times = torch.full((BATCH,), t, device=self.device)
-        out = self.net(padded, times, class_labels=classes).sample[:n]
+        out = self.net(x, times, class_labels=classes, return_dict=False)[0]
         return split_prediction(x, out, self._alphas[t], self.prediction)
 
     def _noise(self, keys: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -231,10 +228,14 @@ def split_prediction(
     return a * x - b * out, b * x + a * out
 
 
-def _parts(n: int) -> Iterator[slice]:
+def _batches(n: int) -> Iterator[tuple[NDArray[np.int64], slice]]:
+    """Yield the indices of each batch, and the slice that is its own: the last batch repeats its first index."""
     for start in range(0, n, BATCH):
-        yield slice(start, min(n, start + BATCH))
+        stop = min(n, start + BATCH)
+        part = np.full(BATCH, start, np.int64)
+        part[: stop - start] = np.arange(start, stop)
+        yield part, slice(start, stop)
 
 
-def _take(labels: Labels, part: slice) -> Labels:
+def _take(labels: Labels, part: NDArray[np.int64]) -> Labels:
     return None if labels is None else labels[part]
