@@ -1,4 +1,4 @@
-"""(h) Two models on disjoint halves agree where they generalise: the same noise gives the same image once the set is large."""
+"""(h) Two models on disjoint halves agree where they generalise: equal noise gives equal images once the set is large."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Sizes = Mapping[int, tuple[float, float, int]]
 
 
 def measure(study: Study) -> Measured:
-    """Return how much nearer two models' samples from equal noise are than from different noise, by the size of the halves."""
+    """Return how much nearer two models' samples from equal noise are than from different noise, by the halves' size."""
     pools = families([s for s in study.models(LETTER) if s.factors.half >= 0], "half")
     pools = [pool for pool in pools if _pairs(pool)]
     specs = [spec for pool in pools for pair in _pairs(pool) for by_seed in pair for spec in by_seed.values()]
@@ -62,7 +62,8 @@ def measure(study: Study) -> Measured:
         plot=_plot(complete),
         table=_table(complete),
         notes=[
-            "Agreement: 1 - the mean l2 of two models' samples from equal noise / that from different noise. 1: equal images; 0: the noise "
+            "Agreement: 1 - the mean l2 of two models' samples from equal noise / that from different noise. "
+            "1: equal images; 0: the noise "
             "decides nothing."
         ],
     )
@@ -101,7 +102,8 @@ def _same_noise(
     if step is None or len(seeds) < 3:
         raise RunError(
             f"{study.storage.place}/{rows_name(first.id, 'samples')} and {rows_name(second.id, 'samples')} have "
-            f"{len(seeds)} samples of equal noise in common, and 3 are needed: remove both models' manifests, and run the study again"
+            f"{len(seeds)} samples of equal noise in common, and 3 are needed: remove both models' manifests, "
+            f"and run the study again"
         )
     a, b = (np.stack([images[step][s] for s in seeds]) for images in stored)
     return a, b
@@ -119,7 +121,8 @@ def _image(study: Study, spec: ModelSpec, row: SampleRow) -> NDArray[np.uint8]:
     pixels = np.frombuffer(row["pixels"], np.uint8)
     if pixels.size != np.prod(shape):
         raise RunError(
-            f"{study.storage.place}/{rows_name(spec.id, 'samples')} is damaged: sample {row['seed']} has {pixels.size} bytes "
+            f"{study.storage.place}/{rows_name(spec.id, 'samples')} is damaged: sample {row['seed']} has "
+            f"{pixels.size} bytes "
             f"instead of {np.prod(shape)}; remove it and its manifest"
         )
     return pixels.reshape(shape)
@@ -143,16 +146,23 @@ def agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[floa
     different = float(distances[~same & ~neighbour].mean())
     if different == 0:
         return 0.0, 0.0, n  # every sample is the same image: noise decides nothing
-    return 1 - float(distances[same].mean()) / different, 1 - float(distances[neighbour].mean()) / different, n
+    return (
+        1 - float(distances[same].mean()) / different,
+        1 - float(distances[neighbour].mean()) / different,
+        n,
+    )
 
 
 def _sentence(found: Mapping[int, Sizes], part: Part) -> str:
     if not found:
         return ""
     sizes = sorted({size for row in found.values() for size in row})
-    small, large = (mean(row[size][0] for row in found.values() if size in row) for size in (sizes[0], sizes[-1]))
+    small, large = (
+        mean(row[size][0] for row in found.values() if size in row) for size in (sizes[0], sizes[-1])
+    )
     return (
-        f"From equal noise, models on disjoint halves of {sizes[-1]:,} images are {percent(max(0.0, large))} nearer to each other than from "
+        f"From equal noise, models on disjoint halves of {sizes[-1]:,} images are {percent(max(0.0, large))} "
+        f"nearer to each other than from "
         f"different noise, models on {sizes[0]:,} images {percent(max(0.0, small))}."
     )
 
@@ -162,18 +172,37 @@ def _plot(found: Mapping[int, Sizes]) -> Plot | None:
         return None
     sizes = sorted({size for row in found.values() for size in row})
     lines = [
-        Series(f"seed {seed}", [Point(size, row[size][0], tip=f"seed {seed}, {size:,} images: {row[size][0]:.3f}") for size in row], faint=True)
+        Series(
+            f"seed {seed}",
+            [
+                Point(size, row[size][0], tip=f"seed {seed}, {size:,} images: {row[size][0]:.3f}")
+                for size in row
+            ],
+            faint=True,
+        )
         for seed, row in found.items()
     ]
-    means = [point(size, [row[size][0] for row in found.values() if size in row], f"{size:,} images") for size in sizes]
-    control = [point(size, [row[size][1] for row in found.values() if size in row], f"different noise, {size:,} images") for size in sizes]
+    means = [
+        point(size, [row[size][0] for row in found.values() if size in row], f"{size:,} images")
+        for size in sizes
+    ]
+    control = [
+        point(
+            size, [row[size][1] for row in found.values() if size in row], f"different noise, {size:,} images"
+        )
+        for size in sizes
+    ]
     told = "; ".join(f"{p.x:,.0f} images: {p.y:.3f}" for p in means)
     return Plot(
         "Agreement of two models",
         f"Agreement of models on disjoint halves, by the images in each half: {told}",
         "images in each half (log scale)",
         "agreement from equal noise",
-        [*lines, Series("mean over seeds", means), Series("different noise", [p._replace(low=None, high=None) for p in control], control=True)],
+        [
+            *lines,
+            Series("mean over seeds", means),
+            Series("different noise", [p._replace(low=None, high=None) for p in control], control=True),
+        ],
         x_scale="log",
         y=(0.0, 1.0),
         caption="Thin: one seed. Thick: their mean, with its interval. Dashed: samples from different noise.",
@@ -186,4 +215,8 @@ def _table(found: Mapping[int, Sizes]) -> Table | None:
         for seed, row in found.items()
         for size, (same, other, pairs) in row.items()
     ]
-    return Table(("seed", "images in each half", "pairs", "equal noise", "different noise"), rows) if rows else None
+    return (
+        Table(("seed", "images in each half", "pairs", "equal noise", "different noise"), rows)
+        if rows
+        else None
+    )

@@ -8,10 +8,9 @@ The rule:
 1. A seed counts once every model that the finding needs of it is done. While one is missing, the verdict is withheld: a
    study that is judged as soon as it looks good is judged too often.
 2. A part is "shown" if its interval is above 0, "opposite" if it is below, else "not shown".
-3. A finding is "shown" if all its parts are, "opposite" if none is and at least one is opposite, else "not shown"; and only
-   if its p value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of
-   theirs (an intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding without a
-   candidate verdict has p = 1, so that it costs the others their place in Holm's order.
+3. A finding is "shown" if all its parts are, "opposite" if at least one is opposite, else "not shown"; and only if its p
+   value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of theirs (an
+   intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding with neither has p = 1.
 4. The spread of a part is never taken as less than half a step of its scale: five seeds that all give 1.0 with three images
    each do not prove a spread of 0.
 """
@@ -36,8 +35,8 @@ ALPHA = 0.05
 class Estimate:
     """A mean over seeds with its interval and the two-sided p value of 0; without two seeds only what there is of it.
 
-    ``sign_flip_p`` is the exact test beside it, which assumes no distribution and cannot fall below 2 / 2^seeds. ``spread`` is
-    the standard deviation that the interval rests on; ``floored`` says that it is the half step of the scale.
+    ``sign_flip_p`` is the exact test beside it, which assumes no distribution and cannot fall below 2 / 2^seeds. ``spread``
+    is the standard deviation that the interval rests on; ``floored`` says that it is the half step of the scale.
     """
 
     seeds: int
@@ -101,9 +100,9 @@ class Control:
 class Measured:
     """What an analysis reads from the tables.
 
-    ``n`` says what was counted ("10,240 samples"); ``planned`` are the seeds of the protocol, ``models`` those that the figures
-    rest on. ``sentence`` gives the figures of the complete seeds. ``lacking`` says what the study has no models or tables for;
-    then there is nothing to judge.
+    ``n`` says what was counted ("10,240 samples"); ``planned`` are the seeds of the protocol, ``models`` those that the
+    figures rest on. ``sentence`` gives the figures of the complete seeds. ``lacking`` says what the study has no models or
+    tables for; then there is nothing to judge.
     """
 
     parts: Sequence[Part] = ()
@@ -186,8 +185,10 @@ def candidate(estimates: Sequence[Estimate]) -> tuple[Verdict, float]:
     verdicts = [e.verdict for e in estimates]
     if verdicts and all(v == "shown" for v in verdicts):
         return "shown", max(e.p or 0.0 for e in estimates)
-    if "opposite" in verdicts and "shown" not in verdicts:
-        return "opposite", min(1.0, len(estimates) * min(e.p or 0.0 for e in estimates if e.verdict == "opposite"))
+    if "opposite" in verdicts:
+        return "opposite", min(
+            1.0, len(estimates) * min(e.p or 0.0 for e in estimates if e.verdict == "opposite")
+        )
     return "not shown", 1.0
 
 
@@ -230,18 +231,22 @@ def _reason(
     if first == "not shown":
         return _undecided(measured, estimates)
     if p_holm > ALPHA:
-        return f"Not shown: by its own interval it would be {first!r}, but not after Holm over all findings (p = {p_holm:.3f})."
+        return f"Not shown: its own interval says {first!r}, but not after Holm over all findings (p = {p_holm:.3f})."
     exclude = "excludes" if len(estimates) == 1 else "of each part excludes"
     if first == "shown":
         return f"Shown: the interval {exclude} 0 and the opposite, after Holm (p {_p(p_holm)})."
-    return f"Opposite: the interval lies on the other side of 0, after Holm (p {_p(p_holm)})."
+    told = "" if len(estimates) == 1 else f" ({_by_part(measured, estimates)})"
+    return f"Opposite: an interval lies below 0, after Holm (p {_p(p_holm)}){told}."
 
 
 def _undecided(measured: Measured, estimates: Sequence[Estimate]) -> str:
     if len(estimates) == 1:
         return "Not shown: the interval includes 0."
-    told = "; ".join(f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True))
-    return f"Not shown as a whole ({told})."
+    return f"Not shown as a whole ({_by_part(measured, estimates)})."
+
+
+def _by_part(measured: Measured, estimates: Sequence[Estimate]) -> str:
+    return "; ".join(f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True))
 
 
 def _p(value: float) -> str:

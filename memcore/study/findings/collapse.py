@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -45,7 +46,7 @@ def predict(curve: Sequence[tuple[float, float]], x: float) -> float | None:
     """
     if not curve or not curve[0][0] <= x <= curve[-1][0]:
         return None
-    for (left, low), (right, high) in zip(curve, curve[1:], strict=False):
+    for (left, low), (right, high) in itertools.pairwise(curve):
         if left <= x <= right:
             return low if right == left else low + (high - low) * (x - left) / (right - left)
     return curve[0][1]
@@ -59,8 +60,8 @@ def removed(
 ) -> float | None:
     """Return the share of the squared error that the scaled axis removes, in [-1, 1].
 
-    Each curve (the readings of one ``curve_of``) is predicted from the ascending fit to all others, once over the logarithm of
-    ``scaled`` and once over that of ``plain``, at the same readings: those that both axes have others around. No curve is
+    Each curve (the readings of one ``curve_of``) is predicted from the ascending fit to all others, once over the logarithm
+    of ``scaled`` and once over that of ``plain``, at the same readings: those that both axes have others around. No curve is
     predicted from itself, so neither axis gains by having more distinct places. Above 0 the scaled axis is better and the
     number is the share of the plain axis' error that it removes; below 0 the plain one is, and it is the share removed the
     other way. 0 where neither errs; None where no reading can be predicted.
@@ -74,7 +75,9 @@ def removed(
         others = [r for key, rows in curves.items() if key != own for r in rows]
         fits = [isotonic([(math.log(axis(r)), r.value) for r in others]) for axis in (scaled, plain)]
         for reading in held:
-            guesses = [predict(fit, math.log(axis(reading))) for fit, axis in zip(fits, (scaled, plain), strict=True)]
+            guesses = [
+                predict(fit, math.log(axis(reading))) for fit, axis in zip(fits, (scaled, plain), strict=True)
+            ]
             if guesses[0] is None or guesses[1] is None:
                 continue
             compared += 1

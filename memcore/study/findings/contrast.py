@@ -40,7 +40,8 @@ FOUND = Quantity(
 class Contrast:
     """The factor, the value that the paper says leaks more, the one that leaks less, and their names on the page.
 
-    The claim of a part is "CLAIM", with the quantity's name put in. ``others`` are further values that are shown, not judged.
+    ``claim`` is that of each part, with the quantity's name put in for "{}". Further values of the factor are shown and not
+    judged.
     """
 
     letter: str
@@ -57,7 +58,7 @@ class Contrast:
 def measure_contrast(
     study: Study, contrast: Contrast, sentence: Callable[[Mapping[Any, float], Sequence[Part]], str]
 ) -> Measured:
-    """Return the difference between the two values: the mean over the checkpoints and settings that both have, seed by seed."""
+    """Return the difference between the two values, seed by seed: the mean over the checkpoints and settings of both."""
     found = [
         family
         for family in families(study.models(contrast.letter), contrast.factor)
@@ -88,7 +89,9 @@ def measure_contrast(
     ]
     first = tables[0]
     means = {
-        level: mean(row[level] for row in first.values()) for level in levels if first and all(level in row for row in first.values())
+        level: mean(row[level] for row in first.values())
+        for level in levels
+        if first and all(level in row for row in first.values())
     }
     return Measured(
         parts=parts,
@@ -131,16 +134,33 @@ def _by_seed(
 
 
 def _plot(
-    contrast: Contrast, levels: Sequence[Any], values: Mapping[int, Mapping[Any, float]], controls: Sequence[float]
+    contrast: Contrast,
+    levels: Sequence[Any],
+    values: Mapping[int, Mapping[Any, float]],
+    controls: Sequence[float],
 ) -> Plot | None:
-    rows = {seed: [row[level] for level in levels] for seed, row in values.items() if all(level in row for level in levels)}
+    rows = {
+        seed: [row[level] for level in levels]
+        for seed, row in values.items()
+        if all(level in row for level in levels)
+    }
     if not rows:
         return None
     names = [contrast.names[level] for level in levels]
     quantity = contrast.quantities[0]
     series = per_seed_lines(names, rows, 0.0)
     level = mean(controls)
-    series.append(Series("held-out images", [series[-1].points[0]._replace(y=level, low=None, high=None, tip=f"held-out: {level:.4f}"), series[-1].points[-1]._replace(y=level, low=None, high=None, tip="")], marks=False, control=True))
+    series.append(
+        Series(
+            "held-out images",
+            [
+                series[-1].points[0]._replace(y=level, low=None, high=None, tip=f"held-out: {level:.4f}"),
+                series[-1].points[-1]._replace(y=level, low=None, high=None, tip=""),
+            ],
+            marks=False,
+            control=True,
+        )
+    )
     told = "; ".join(f"{name}: {mean(row[x] for row in rows.values()):.3f}" for x, name in enumerate(names))
     return Plot(
         quantity.name[0].upper() + quantity.name[1:],
@@ -151,7 +171,7 @@ def _plot(
         x_scale="named",
         names=names,
         y=(0.0, 0.1),
-        caption="Thin: one seed, the mean over its checkpoints and settings. Thick: the mean over the seeds, with its interval. Dashed: "
+        caption="Thin: one seed, the mean over its checkpoints. Thick: the mean over the seeds, with its interval. Dashed: "
         "the same count against held-out images.",
     )
 
@@ -173,7 +193,15 @@ def _table(
     if not rows:
         return None
     return Table(
-        (contrast.factor, "step", "models", "samples that are copies", "of held-out", "unique images found", "of"),
+        (
+            contrast.factor,
+            "step",
+            "models",
+            "samples that are copies",
+            "of held-out",
+            "unique images found",
+            "of",
+        ),
         [
             [
                 contrast.names[levels[position]],

@@ -60,7 +60,9 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(shares, parts),
         plot=_plot(study, used, shares, 1 / least_planted),
         table=_table(levels, shares),
-        notes=["Found: the nearest training image of at least one sample by the paper's adaptive rule, duplicates merged first."],
+        notes=[
+            "Found: the nearest training image of at least one sample by the paper's adaptive rule, duplicates merged first."
+        ],
     )
 
 
@@ -78,7 +80,8 @@ def _shares(models: Sequence[Levels]) -> dict[int, float]:
     """Return the share found by copies, over all models of one seed."""
     copies = sorted({c for found in models for c in found})
     return {
-        c: sum(found[c][1] for found in models if c in found) / sum(found[c][0] for found in models if c in found)
+        c: sum(found[c][1] for found in models if c in found)
+        / sum(found[c][0] for found in models if c in found)
         for c in copies
     }
 
@@ -118,19 +121,33 @@ def _plot(
         return None
     copies = sorted({c for row in shares.values() for c in row})
     seeds = [
-        Series(f"seed {seed}", [Point(c, y, tip=f"seed {seed}, {count(c, 'copy', 'copies')}: {y:.3f}") for c, y in row.items()], faint=True)
+        Series(
+            f"seed {seed}",
+            [Point(c, y, tip=f"seed {seed}, {count(c, 'copy', 'copies')}: {y:.3f}") for c, y in row.items()],
+            faint=True,
+        )
         for seed, row in shares.items()
     ]
     means = [
-        point(c, [row[c] for row in shares.values() if c in row], count(c, "copy", "copies"), step) for c in copies
+        point(c, [row[c] for row in shares.values() if c in row], count(c, "copy", "copies"), step)
+        for c in copies
     ]
     series = [*seeds, Series("mean over seeds", means)]
     control = [_held_out_found(study, spec) for spec in used]
     if control:
         level = mean(control)
         tip = f"held-out images found: {level:.4f}"
-        series.append(Series("held-out images", [Point(c, level, tip=tip) for c in (copies[0], copies[-1])], marks=False, control=True))
-    summary = "Share of the images extracted by copies: " + "; ".join(f"{p.x:g}: {percent(p.y)}" for p in means)
+        series.append(
+            Series(
+                "held-out images",
+                [Point(c, level, tip=tip) for c in (copies[0], copies[-1])],
+                marks=False,
+                control=True,
+            )
+        )
+    summary = "Share of the images extracted by copies: " + "; ".join(
+        f"{p.x:g}: {percent(p.y)}" for p in means
+    )
     return Plot(
         "Dose and response",
         summary,
@@ -145,7 +162,11 @@ def _plot(
 
 def _held_out_found(study: Study, spec: ModelSpec) -> float:
     """Return the share of the held-out images that the same rule finds."""
-    rows = [r for r in study.extraction(spec) if r["rule"] == ADAPTIVE and r["of"] == "held-out" and r["copies"] == 0]
+    rows = [
+        r
+        for r in study.extraction(spec)
+        if r["rule"] == ADAPTIVE and r["of"] == "held-out" and r["copies"] == 0
+    ]
     last = max(rows, key=lambda row: row["step"])
     return last["unique"] / max(1, last["planted"])
 

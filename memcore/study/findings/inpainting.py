@@ -68,7 +68,8 @@ def _curves(study: Study, spec: ModelSpec) -> tuple[RocCurve, RocCurve | None]:
     members = np.array([row["member"] for row in rows], bool)
     if not members.any() or members.all() or not np.isfinite(scores).all():
         raise RunError(
-            f"{study.storage.place}/{rows_name(spec.id, 'inpainting')} has no finite scores of both members and others: remove it "
+            f"{study.storage.place}/{rows_name(spec.id, 'inpainting')} has no finite scores of both members "
+            f"and others: remove it "
             "and its manifest, and run the study again"
         )
     others = scores[~members]
@@ -87,8 +88,12 @@ def _sentence(part: Part) -> str:
         return ""
     shifted = {seed: value + 0.5 for seed, value in part.values.items()}
     area = mean(shifted.values())
-    span = "" if found.low is None or found.high is None else f" ({found.low + 0.5:.3f} to {found.high + 0.5:.3f})"
-    return f"A member scores above an image that was kept from training with a chance of {area:.3f}{span}, where guessing gives 0.5."
+    span = (
+        ""
+        if found.low is None or found.high is None
+        else f" ({found.low + 0.5:.3f} to {found.high + 0.5:.3f})"
+    )
+    return f"A member scores above an image kept from training with a chance of {area:.3f}{span}; guessing gives 0.5."
 
 
 def _plot(curves: Sequence[tuple[RocCurve, RocCurve | None]]) -> Plot | None:
@@ -96,11 +101,24 @@ def _plot(curves: Sequence[tuple[RocCurve, RocCurve | None]]) -> Plot | None:
         return None
     fpr = np.linspace(0, 1, POINTS)
     members = np.mean([_at(curve, fpr) for curve, _ in curves], axis=0)
-    series = [Series("inpainting attack", [Point(float(x), float(y)) for x, y in zip(fpr, members, strict=True)], marks=False)]
+    series = [
+        Series(
+            "inpainting attack",
+            [Point(float(x), float(y)) for x, y in zip(fpr, members, strict=True)],
+            marks=False,
+        )
+    ]
     others = [control for _, control in curves if control is not None]
     if others:
         level = np.mean([_at(control, fpr) for control in others], axis=0)
-        series.append(Series("others against others", [Point(float(x), float(y)) for x, y in zip(fpr, level, strict=True)], marks=False, control=True))
+        series.append(
+            Series(
+                "others against others",
+                [Point(float(x), float(y)) for x, y in zip(fpr, level, strict=True)],
+                marks=False,
+                control=True,
+            )
+        )
     area = mean(curve.auc for curve, _ in curves)
     return Plot(
         "ROC of the inpainting attack",
@@ -114,11 +132,20 @@ def _plot(curves: Sequence[tuple[RocCurve, RocCurve | None]]) -> Plot | None:
     )
 
 
-def _table(
-    used: Sequence[ModelSpec], curves: Mapping[str, tuple[RocCurve, RocCurve | None]]
-) -> Table | None:
+def _table(used: Sequence[ModelSpec], curves: Mapping[str, tuple[RocCurve, RocCurve | None]]) -> Table | None:
     rows: list[list[str | float | int | None]] = []
     for spec in used:
         curve, control = curves[spec.id]
-        rows.append([spec.id, spec.seed, curve.members, curve.non_members, curve.auc, control.auc if control else None])
-    return Table(("model", "seed", "members", "others", "area under the ROC", "control"), rows) if rows else None
+        rows.append(
+            [
+                spec.id,
+                spec.seed,
+                curve.members,
+                curve.non_members,
+                curve.auc,
+                control.auc if control else None,
+            ]
+        )
+    return (
+        Table(("model", "seed", "members", "others", "area under the ROC", "control"), rows) if rows else None
+    )

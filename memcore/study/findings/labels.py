@@ -33,6 +33,7 @@ def measure(study: Study) -> Measured:
 
 def _sentence(means: Mapping[Any, float], parts: Sequence[Part]) -> str:
     return (
-        f"With unique labels {percent(max(0.0, means['unique']))} of the samples are copies beyond the control, without labels "
+        f"With unique labels {percent(max(0.0, means['unique']))} of the samples are copies beyond the "
+        f"control, without labels "
         f"{percent(max(0.0, means['none']))}: {points_of_100(parts[0].estimate)}."
     )

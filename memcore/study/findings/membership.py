@@ -23,8 +23,8 @@ from memcore.system.units import count
 LETTER = "g"
 TITLE = "LiRA beats the loss threshold, strong LiRA beats LiRA"
 ATTACKS = ("loss threshold", "LiRA", "strong LiRA")
-#: The plain attacks see one timestep, the stored one nearest to this share of the noise schedule, and so many draws of it, not
-#: mirrored. The strong one sees all that is stored.
+#: The plain attacks see one timestep, the stored one nearest to this share of the noise schedule, and so many draws of it,
+#: not mirrored. The strong one sees all that is stored.
 PLAIN_TIMESTEP, PLAIN_DRAWS = 0.05, 4
 #: Models of a pool that LiRA needs: two with and two without each image, beside the attacked one and its complement.
 LEAST_MODELS = 6
@@ -64,17 +64,19 @@ def measure(study: Study) -> Measured:
         return Measured(lacking=f"no {LEAST_MODELS} models of this study are on random halves of one pool.")
     seeds = study.complete_seeds(specs)
     curves: dict[int, list[RocCurve]] = {}
+    lower: dict[int, float] = {}
     controls: list[float] = []
     weak = False
     for seed in seeds:
         read = _read(study, [s for s in specs if s.seed == seed])
         weak |= bool(read.plain.all())
         scores = _scores(read)
+        lower[seed] = _lower(read)
         curves[seed] = [roc(s, read.members) for s in scores]
         controls += [roc(s, np.roll(read.members, 2, axis=0)).auc for s in scores]
-    parts = _parts(curves)
+    parts = [_direction(lower), *_parts(curves)]
     if weak:
-        parts = parts[:1]  # strong LiRA would be LiRA itself
+        parts.pop()  # strong LiRA would be LiRA itself
     used = [spec for spec in specs if spec.seed in seeds]
     return Measured(
         parts=parts,
@@ -118,20 +120,43 @@ def _read(study: Study, specs: Sequence[ModelSpec]) -> Pool:
         usable = False
     if not usable or any(study.loss_axes(spec) != axes for spec in specs):
         raise RunError(
-            f"{study.storage.place}/{rows_name(specs[0].id, 'losses')} and those of the other models of seed {specs[0].seed} do not "
+            f"{study.storage.place}/{rows_name(specs[0].id, 'losses')} and those of the other models of seed "
+            f"{specs[0].seed} do not "
             "hold the losses of the same images at the same draws: remove them and their manifests, and run the study again"
         )
     return Pool(losses, members, grid[:, 0], grid[:, 1], grid[:, 2] > 0, specs[0].factors.timesteps)
 
 
 def _scores(pool: Pool) -> list[NDArray[np.float64]]:
-    """Return the scores of each attack, (models, images): as many draws of one timestep for the first two, all for the last."""
+    """Return each attack's scores, (models, images): a few draws of one timestep for the first two, all for the last."""
     plain = pool.losses[..., pool.plain]
     return [
         threshold(plain),
         lira(plain, pool.members),
         lira(pool.losses, pool.members, timesteps=pool.timesteps),
     ]
+
+
+def _lower(pool: Pool) -> float:
+    """Return how much lower an image's log loss is with it in the training set than without, the mean over the images."""
+    logs = np.log(pool.losses[..., pool.plain].mean(axis=2, dtype=np.float64))
+    inside = np.where(pool.members, logs, 0).sum(axis=0) / pool.members.sum(axis=0)
+    outside = np.where(pool.members, 0, logs).sum(axis=0) / (~pool.members).sum(axis=0)
+    return float((outside - inside).mean())
+
+
+def _direction(lower: Mapping[int, float]) -> Part:
+    """Return what every attack takes for granted.
+
+    LiRA learns either direction from its shadow models, and would hide a member list that is the wrong way round.
+    """
+    return Part(
+        "members have the lower loss",
+        "an image's loss is lower under the models that were trained on it",
+        "difference of the log losses",
+        lower,
+        0.0,
+    )
 
 
 def _parts(curves: Mapping[int, Sequence[RocCurve]]) -> list[Part]:
@@ -165,8 +190,10 @@ def _sentence(curves: Mapping[int, Sequence[RocCurve]]) -> str:
         return ""
     areas = [mean(row[i].auc for row in curves.values()) for i in range(3)]
     return (
-        f"The area under the ROC is {areas[0]:.3f} for the loss threshold, {areas[1]:.3f} for LiRA and {areas[2]:.3f} for strong LiRA; at "
-        f"1 % of false positives they find {_rate(curves, 0, 0.01)}, {_rate(curves, 1, 0.01)} and {_rate(curves, 2, 0.01)} of the members."
+        f"The area under the ROC is {areas[0]:.3f} for the loss threshold, {areas[1]:.3f} for LiRA and "
+        f"{areas[2]:.3f} for strong LiRA; at "
+        f"1 % of false positives they find {_rate(curves, 0, 0.01)}, {_rate(curves, 1, 0.01)} and "
+        f"{_rate(curves, 2, 0.01)} of the members."
     )
 
 
@@ -190,7 +217,9 @@ def _plot(curves: Mapping[int, Sequence[RocCurve]]) -> Plot | None:
         tpr = np.mean([_step(row[attack], fpr) for row in curves.values()], axis=0)
         points = [Point(float(x), float(y)) for x, y in zip(fpr, tpr, strict=True) if y > 0]
         series.append(Series(name, points, marks=False))
-    areas = "; ".join(f"{name}: {mean(row[i].auc for row in curves.values()):.3f}" for i, name in enumerate(ATTACKS))
+    areas = "; ".join(
+        f"{name}: {mean(row[i].auc for row in curves.values()):.3f}" for i, name in enumerate(ATTACKS)
+    )
     return Plot(
         "ROC of the membership attacks",
         f"Mean ROC over the seeds, areas {areas}",
@@ -201,7 +230,7 @@ def _plot(curves: Mapping[int, Sequence[RocCurve]]) -> Plot | None:
         y_scale="log",
         y=(1 / fewest, 1.0),
         diagonal=True,
-        caption="The mean over the seeds. The dashed line is guessing. What counts is the left end, where false alarms are rare.",
+        caption="The mean over the seeds. Dashed: guessing. What counts is the left end, where false alarms are rare.",
     )
 
 
@@ -239,11 +268,14 @@ def _table(curves: Mapping[int, Sequence[RocCurve]]) -> Table | None:
 def _notes(study: Study, curves: Mapping[int, Sequence[RocCurve]], weak: bool) -> list[str]:
     models = sum(len(pool.levels) for pool in _pools(study))
     notes = [
-        f"{count(models, 'model')} a pool; each is attacked in turn with the others, but its complement, as shadow models. One variance over all "
+        f"{count(models, 'model')} a pool; each is attacked in turn with the others, but its complement, as "
+        f"shadow models. One variance over all "
         "images. Scores of the models of a pool are taken together; the pools of two seeds share no image."
     ]
     if weak:
-        notes.append("The stored losses hold no more draws than the plain attack sees: there is no strong LiRA to compare.")
+        notes.append(
+            "The stored losses hold no more draws than the plain attack sees: there is no strong LiRA to compare."
+        )
     if any(row[0].tpr_at(0.001) is None for row in curves.values()):
         notes.append("A rate at 0.1 % of false positives is told from 10,000 scores of others on.")
     return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from memcore.study.findings.base import Control, Estimate, estimate
 from memcore.study.findings.plot import Point, Series
@@ -56,7 +56,11 @@ def points_of_100(found: Estimate) -> str:
     if found.mean is None:
         return "not measured"
     text = f"{100 * found.mean:+.1f} points"
-    return text if found.low is None or found.high is None else f"{text} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return (
+        text
+        if found.low is None or found.high is None
+        else f"{text} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    )
 
 
 def held_out_control(study: Study, specs: Sequence[ModelSpec], rule: str) -> Control:
@@ -87,15 +91,3 @@ def per_seed_lines(
         for x in range(len(names) if values else 0)
     ]
     return [*lines, Series(name, means)]
-
-
-def mean_by_seed(
-    seeds: Iterable[int], items: Sequence[Callable[[int], float | None]]
-) -> dict[int, float]:
-    """Return, for each seed, the mean of what the functions give for it; a seed for which none gives anything is left out."""
-    found = {}
-    for seed in seeds:
-        values = [v for v in (item(seed) for item in items) if v is not None]
-        if values:
-            found[seed] = mean(values)
-    return found

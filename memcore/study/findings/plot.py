@@ -35,8 +35,8 @@ class Series:
 class Plot:
     """Series over two axes, and what they show in words.
 
-    On an axis that is "named", x counts the names in ``names``. ``y`` is the range that the plot has at least. ``diagonal`` asks
-    for the line of y = x.
+    On an axis that is "named", x counts the names in ``names``. ``y`` is the range that the plot has at least. ``diagonal``
+    asks for the line of y = x.
     """
 
     title: str

@@ -125,15 +125,14 @@ def _rank_step(n: int) -> float:
 
 
 def _sentence(parts: Sequence[Part], found: Mapping[str, Sequence[Checkpoint]]) -> str:
-    told = [
-        f"{value:+.2f} {part.name}" for part in parts if (value := part.estimate.mean) is not None
-    ]
+    told = [f"{value:+.2f} {part.name}" for part in parts if (value := part.estimate.mean) is not None]
     rows = [row for points in found.values() for row in points]
     if not told:
         return ""
     return (
         f"The rank correlation of quality and leakage is {' and '.join(told)}, over Frechet distances to held-out images of "
-        f"{min(r.frechet for r in rows):.3g} to {max(r.frechet for r in rows):.3g} and up to {percent(max(0.0, max(r.leak for r in rows)))} of copies."
+        f"{min(r.frechet for r in rows):.3g} to {max(r.frechet for r in rows):.3g} and up to "
+        f"{percent(max(0.0, max(r.leak for r in rows)))} of copies."
     )
 
 
@@ -147,16 +146,28 @@ def _plot(found: Mapping[str, Sequence[Checkpoint]], used: Sequence[ModelSpec]) 
     several = len({n for n, _ in curves}) > 1, len({width for _, width in curves}) > 1
     series = []
     for (n, width), by_step in sorted(curves.items()):
-        name = ", ".join(filter(None, (f"n = {n:,}" if several[0] else "", f"width {width}" if several[1] else ""))) or "all models"
+        name = (
+            ", ".join(
+                filter(None, (f"n = {n:,}" if several[0] else "", f"width {width}" if several[1] else ""))
+            )
+            or "all models"
+        )
         points = [
-            Point(x := mean(r.frechet for r in rows), y := mean(r.leak for r in rows), tip=f"{name}, step {step:,}: distance {x:.3g}, copies {y:.3f}")
+            Point(
+                x := mean(r.frechet for r in rows),
+                y := mean(r.leak for r in rows),
+                tip=f"{name}, step {step:,}: distance {x:.3g}, copies {y:.3f}",
+            )
             for step, rows in sorted(by_step.items())
         ]
         if points:
             series.append(Series(name, points))
     if not series:
         return None
-    ends = "; ".join(f"{s.name} ends at distance {s.points[-1].x:.3g} with {percent(max(0.0, s.points[-1].y))}" for s in series)
+    ends = "; ".join(
+        f"{s.name} ends at distance {s.points[-1].x:.3g} with {percent(max(0.0, s.points[-1].y))}"
+        for s in series
+    )
     return Plot(
         "Leakage against quality",
         f"Memorised fraction against the Frechet distance to held-out images: {ends}",
@@ -176,14 +187,23 @@ def _table(found: Mapping[str, Sequence[Checkpoint]], used: Sequence[ModelSpec])
     if not rows:
         return None
     return Table(
-        ("images", "width", "step", "Frechet to held-out", "Frechet to training", "memorised fraction beyond the control"),
+        (
+            "images",
+            "width",
+            "step",
+            "Frechet to held-out",
+            "Frechet to training",
+            "memorised fraction beyond the control",
+        ),
         [
             [
                 f"{n:,}",
                 width,
                 step,
                 mean(r.frechet for r in points),
-                mean(known) if (known := [r.to_training for r in points if r.to_training is not None]) else None,
+                mean(known)
+                if (known := [r.to_training for r in points if r.to_training is not None])
+                else None,
                 mean(r.leak for r in points),
             ]
             for (n, width, step), points in sorted(rows.items())
@@ -197,7 +217,9 @@ def _notes(
     notes = []
     flat = sum(len({row.leak for row in rows}) < 2 for rows in found.values() if len(rows) >= LEAST)
     if flat:
-        notes.append(f"In {flat} of {len(found)} models nothing leaks at any checkpoint, so that there is no order: they count as 0.")
+        notes.append(
+            f"In {flat} of {len(found)} models nothing leaks at any checkpoint, so that there is no order: they count as 0."
+        )
     training = [
         rank_correlation([(-row.to_training, row.leak) for row in rows if row.to_training is not None])
         for rows in found.values()
@@ -205,7 +227,8 @@ def _notes(
     ]
     if training and any(row.to_training is not None for rows in found.values() for row in rows):
         notes.append(
-            f"With the distance to the training images instead, along checkpoints, it is {mean(training):+.2f}: copies lower that distance by themselves."
+            f"With the distance to the training images instead, along checkpoints, it is "
+            f"{mean(training):+.2f}: copies lower that distance by themselves."
         )
     short = sum(value is None for value in along.values())
     if short:

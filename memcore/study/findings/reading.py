@@ -141,7 +141,8 @@ class Study:
         bare = sorted(train.keys() - control.keys())
         if bare:
             raise RunError(
-                f"{self.storage.place}/{rows_name(spec.id, 'extraction')} has no held-out control of the rule {rule!r} at step "
+                f"{self.storage.place}/{rows_name(spec.id, 'extraction')} has no held-out control of the rule "
+                f"{rule!r} at step "
                 f"{bare[0]}: remove the file and its manifest, and run the study again"
             )
         return {
@@ -160,7 +161,7 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Models that differ in the ``varied`` factors and their seed alone: ``levels`` maps the values of these to models by seed."""
+    """Models that differ in the ``varied`` factors and their seed alone: ``levels`` maps their values to models by seed."""
 
     common: Factors
     varied: tuple[str, ...]

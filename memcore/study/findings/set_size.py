@@ -21,7 +21,9 @@ def measure(study: Study) -> Measured:
     specs = study.models(LETTER)
     found = families(specs, "n", "steps", "width")
     if not found:
-        return Measured(lacking="no models of this study differ in the size of their training set or their width.")
+        return Measured(
+            lacking="no models of this study differ in the size of their training set or their width."
+        )
     family = max(found, key=lambda f: len(f.models))
     specs = family.models
     seeds = study.complete_seeds(specs)
@@ -58,18 +60,46 @@ def _parts(readings: Mapping[int, Sequence[Reading]], step: float, family: Famil
     parts = []
     if len(sizes) > 1:
         parts.append(
-            _part(readings, "smaller sets", "the smallest set leaks more than the largest at equal steps", "difference of the memorised fraction", _smaller, step)
+            _part(
+                readings,
+                "smaller sets",
+                "the smallest set leaks more than the largest at equal steps",
+                "difference of the memorised fraction",
+                _smaller,
+                step,
+            )
         )
     parts.append(
-        _part(readings, "longer training", "more leaks at the end of training than at the first checkpoint", "difference of the memorised fraction", _longer, step)
+        _part(
+            readings,
+            "longer training",
+            "more leaks at the end of training than at the first checkpoint",
+            "difference of the memorised fraction",
+            _longer,
+            step,
+        )
     )
     if len(sizes) > 1:
         parts.append(
-            _part(readings, "collapse on step / n", "step / n predicts the curve of one set size from the others better than step alone", "share of the error removed", _by_size, 2 * step)
+            _part(
+                readings,
+                "collapse on step / n",
+                "step / n predicts the curve of one set size from the others better than step alone",
+                "share of the error removed",
+                _by_size,
+                2 * step,
+            )
         )
     if len(widths) > 1:
         parts.append(
-            _part(readings, "collapse on step x width / n", "step x width / n predicts the curve of one width from the others better than step / n", "share of the error removed", _by_width, 2 * step)
+            _part(
+                readings,
+                "collapse on step x width / n",
+                "step x width / n predicts the curve of one width from the others better than step / n",
+                "share of the error removed",
+                _by_width,
+                2 * step,
+            )
         )
     return parts
 
@@ -131,8 +161,12 @@ def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) 
     if not readings:
         return ""
     sizes = sorted({r.n for rows in readings.values() for r in rows})
-    ends = [f"{percent(max(0.0, mean(_at_end(rows, n) for rows in readings.values())))} for {n:,} images" for n in (sizes[0], sizes[-1])]
-    text = f"At the end of training the memorised fraction beyond the control is {' and '.join(ends if len(sizes) > 1 else ends[:1])}"
+    ends = [
+        f"{percent(max(0.0, mean(_at_end(rows, n) for rows in readings.values())))} for {n:,} images"
+        for n in (sizes[0], sizes[-1])
+    ]
+    told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
+    text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
     told = [
         f"{part.name.removeprefix('collapse on ')} {'removes' if value >= 0 else 'adds'} {percent(abs(value))} of the error"
         for part in parts
@@ -173,7 +207,7 @@ def _plot(study: Study, readings: Mapping[int, Sequence[Reading]], used: Sequenc
         series,
         x_scale="log",
         y=(0.0, 0.2),
-        caption="A curve is a set size and a width, the mean over the seeds with its interval. If the axis is the right one, they fall "
+        caption="A curve is a set size and a width, the mean over the seeds with its interval. On the right axis they fall "
         "on each other. Dashed: the same count against held-out images.",
     )
 
@@ -184,14 +218,21 @@ def _table(readings: Mapping[int, Sequence[Reading]]) -> Table | None:
     for n, width, step in curves:
         values = [r.value for found in readings.values() for r in found if r[:3] == (n, width, step)]
         rows.append([f"{n:,}", width, step, round(step / n, 3), mean(values)])
-    return Table(("images", "width", "step", "step / n", "memorised fraction beyond the control"), rows) if rows else None
+    return (
+        Table(("images", "width", "step", "step / n", "memorised fraction beyond the control"), rows)
+        if rows
+        else None
+    )
 
 
 def _notes(found: Sequence[Family], used: Family) -> list[str]:
     notes = [
-        "Memorised: the nearest training image is at less than a third of the distance of the second nearest (d1 / d2 < 1/3)."
+        "Memorised: the nearest training image is at less than a third of the distance of the second nearest "
+        "(d1 / d2 < 1/3)."
     ]
     left = sum(len(family.models) for family in found if family is not used)
     if left:
-        notes.append(f"{left} models with other settings are left out: only those that differ in n, steps and width are compared.")
+        notes.append(
+            f"{left} models with other settings are left out: only those that differ in n, steps and width are compared."
+        )
     return notes

@@ -158,7 +158,10 @@ def _sentences(study: Study, findings: Sequence[Finding]) -> list[str]:
         "Not shown yet": [f.letter for f in findings if not f.settled and not f.measured.lacking],
         "Not measured by this protocol": [f.letter for f in findings if f.measured.lacking],
     }
-    told = "; ".join(f"{name.lower() if i else name}: {listed([f'({x})' for x in letters], 9)}" for i, (name, letters) in enumerate((n, ls) for n, ls in verdicts.items() if ls))
+    told = "; ".join(
+        f"{name.lower() if i else name}: {listed([f'({x})' for x in letters], 9)}"
+        for i, (name, letters) in enumerate((n, ls) for n, ls in verdicts.items() if ls)
+    )
     seeds = sorted({spec.seed for spec in study.specs})
     return [
         f"{count(done, 'model')} of {len(study.specs):,} are done, of {count(len(seeds), 'seed')}.",
@@ -173,12 +176,14 @@ def _notices(missing: Sequence[Missing], findings: Sequence[Finding]) -> list[st
     notices = []
     if unfinished:
         notices.append(
-            f"Unfinished: {count(unfinished, 'model')} not done yet. Figures are those of the complete seeds, and the verdict of "
+            f"Unfinished: {count(unfinished, 'model')} not done yet. Figures are those of the complete seeds, "
+            f"and the verdict of "
             f"{listed(waiting, 9) or 'no finding'} waits."
         )
     if failed:
         notices.append(
-            f"{count(failed, 'model')} failed. A seed with a failed model does not count, and a finding that needs it is not decided."
+            f"{count(failed, 'model')} failed. A seed with a failed model does not count, and a finding that "
+            f"needs it is not decided."
         )
     return notices
 
@@ -188,10 +193,14 @@ def _left_out(study: Study, missing: Sequence[Missing], findings: Sequence[Findi
     used = {model for f in findings for model in f.measured.models}
     done = [spec.id for spec in study.specs if study.is_done(spec)]
     idle = [model for model in done if model not in used]
-    lacking = "".join(f" ({f.letter}) was not measured: {f.measured.lacking}" for f in findings if f.measured.lacking)
+    lacking = "".join(
+        f" ({f.letter}) was not measured: {f.measured.lacking}" for f in findings if f.measured.lacking
+    )
     return (
-        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} unfinished and {failed:,} failed. "
-        f"{len(done) - len(idle):,} of those done are in a figure of this page; {len(idle):,} are not, since another model of their seed is "
+        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} "
+        f"unfinished and {failed:,} failed. "
+        f"{len(done) - len(idle):,} of those done are in a figure of this page; {len(idle):,} are not, since "
+        f"another model of their seed is "
         f"missing or no finding reads them.{lacking}"
     )
 
@@ -202,7 +211,16 @@ def _groups(study: Study) -> list[GroupText]:
         states = [study.states.get(s.id, "unfinished") for s in study.specs if group.name in s.groups]
         counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}  # type: ignore[arg-type]
         letters = ", ".join(f"({letter})" for letter in group.findings)
-        rows.append(GroupText(group.name, letters or DASH, len(states), counts["done"], counts["unfinished"], counts["failed"]))
+        rows.append(
+            GroupText(
+                group.name,
+                letters or DASH,
+                len(states),
+                counts["done"],
+                counts["unfinished"],
+                counts["failed"],
+            )
+        )
     return rows
 
 
@@ -238,7 +256,9 @@ def _finding(finding: Finding) -> FindingText:
         controls=[
             ControlText(
                 control.name,
-                "not measured" if control.value is None else f"{number(control.value)} ({control.unit}, {control.n:,} measured)",
+                "not measured"
+                if control.value is None
+                else f"{number(control.value)} ({control.unit}, {control.n:,} measured)",
             )
             for control in measured.controls
         ],
@@ -271,7 +291,13 @@ def number(value: Any) -> str:
     if value is None:
         return DASH
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 10 else f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+        return (
+            f"{value:,.0f}"
+            if value.is_integer() and abs(value) >= 10
+            else f"{value:.3f}"
+            if abs(value) < 100
+            else f"{value:,.1f}"
+        )
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -42,7 +42,7 @@ def draw(plot: Plot, name: str) -> str:
 
 
 def legend(plot: Plot) -> list[Key]:
-    """Return the entries of the legend; none for a plot of one series. The lines of single seeds are explained by the caption."""
+    """Return the entries of the legend; none for a plot of one series. The caption explains the lines of single seeds."""
     named = [
         Key(css, series.name)
         for series, css in zip(plot.series, _classes(plot.series), strict=True)
@@ -76,7 +76,10 @@ def _draw_series(axes: Axes, series: Series, css: str, x: _Scale, y: _Scale) -> 
         return
     for point, (column, row) in zip(series.points, places, strict=True):
         if point.low is not None and point.high is not None:
-            ends = [(column, min(max(y.place(max(v, y.least)), axes.y_range[0]), axes.y_range[1])) for v in (point.low, point.high)]
+            ends = [
+                (column, min(max(y.place(max(v, y.least)), axes.y_range[0]), axes.y_range[1]))
+                for v in (point.low, point.high)
+            ]
             axes.line(ends, f"whisker {css}")
         axes.dot(column, row, f"dot {css}", point.tip, 3.5)
 

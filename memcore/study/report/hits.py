@@ -65,7 +65,10 @@ def read_walls(study: Study, album: Album) -> Walls:
                 best[spec.factors] = (ratio, spec)
     chosen = [spec for _, spec in sorted(best.values(), key=lambda pair: (pair[0], pair[1].id))[:SHOWN]]
     walls = []
-    for kind, title in (("strongest", "The strongest hit of each setting"), ("median", "The median hit of the same models")):
+    for kind, title in (
+        ("strongest", "The strongest hit of each setting"),
+        ("median", "The median hit of the same models"),
+    ):
         hits = [_hit(spec, rows[spec.id][kind], album) for spec in chosen if kind in rows[spec.id]]
         if hits:
             walls.append(Wall(title, hits))
