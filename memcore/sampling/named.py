@@ -58,9 +58,10 @@ def errors_named(what: str, *, other: tuple[type[Exception], ...] = ()) -> Itera
 
     Errors of memcore and ``other`` ones are passed on, and so is one that says that a server does not answer.
     """
+    passed: tuple[type[Exception], ...] = (MemcoreError, *other)
     try:
         yield
-    except (MemcoreError, *other):
+    except passed:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end a worker
         if (transient := as_transient(error)) is not None:
