@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from memcore.annotate import timed_protocol
-from memcore.runs import annotations as annotations_module
+from memcore.runs import annotations_file
 from memcore.runs.annotations import FILE, Annotations
 from tests.support.annotators import Client
 from tests.support.browser import Server, serving
@@ -135,14 +135,14 @@ def test_what_a_killed_server_left_is_read(
                 shutil.copy(path, copied)
     assert (copied / f"{FILE}-wal").stat().st_size
     if refused:
-        really = annotations_module._open_uri
+        really = annotations_file._open_uri
 
         def open_uri(path: Path, options: str) -> sqlite3.Connection:
             if options == "mode=ro":
                 raise sqlite3.OperationalError("unable to open database file")
             return really(path, options)
 
-        monkeypatch.setattr(annotations_module, "_open_uri", open_uri)
+        monkeypatch.setattr(annotations_file, "_open_uri", open_uri)
     with Annotations.open(copied) as opened:
         assert opened.labels(1) == {1: "no"}
 

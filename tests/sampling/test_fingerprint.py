@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from memcore.errors import ArgumentValueError
-from memcore.sampling.diffusers import DiffusersSampler
+from memcore.sampling.diffusers import DiffusersSampler, content
 from memcore.types import Request
 from tests.support.tiny_multistage import MULTISTAGE
 from tests.support.tiny_pipelines import PIPELINES
@@ -248,6 +249,22 @@ def test_a_method_patched_in_its_class_is_noticed(monkeypatch: pytest.MonkeyPatc
     told = make_sampler(make_pipe())
     assert told.fingerprint != base
     assert "AutoencoderKL.decode" in told.describe()["changed.vae"]
+
+
+def test_libraries_may_be_installed_in_another_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment that sees another one's packages took their decorated methods for replaced ones."""
+    base = make_sampler(make_pipe()).describe()
+    right = sysconfig.get_path
+    elsewhere = {"purelib": str(tmp_path / "site-packages"), "platlib": str(tmp_path / "site-packages")}
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: elsewhere.get(name) or right(name))
+    content.library_of.cache_clear()
+    try:
+        assert make_sampler(make_pipe()).describe() == base
+        own = tmp_path / "dist-packages" / "no_such_package" / "util.py"
+        assert content.library_of(str(own)) == "no_such_package"
+        assert content.library_of(str(tmp_path / "mine.py")) is None
+    finally:
+        content.library_of.cache_clear()
 
 
 def test_a_change_without_content_is_refused(tmp_path: Path) -> None:

@@ -247,15 +247,26 @@ def library_of(file: str) -> str | None:
     for name, folder in _package_folders():
         if file.startswith(folder):
             return name
+    if (top := _installed_package(file)) is not None:
+        try:
+            return f"{top} {importlib.metadata.version(top)}"
+        except importlib.metadata.PackageNotFoundError:
+            return top
+    return "python" if file.startswith(sysconfig.get_path("stdlib") + "/") else None
+
+
+def _installed_package(file: str) -> str | None:
+    """Return the package or module that a file was installed with: here, for the user, by the system or beside a parent.
+
+    An environment that sees another one's packages (``--system-site-packages``) has several folders of them.
+    """
     for key in ("purelib", "platlib"):
         folder = sysconfig.get_path(key)
         if file.startswith(folder + "/"):
-            top = Path(file[len(folder) + 1 :]).parts[0].removesuffix(".py")
-            try:
-                return f"{top} {importlib.metadata.version(top)}"
-            except importlib.metadata.PackageNotFoundError:
-                return top
-    return "python" if file.startswith(sysconfig.get_path("stdlib") + "/") else None
+            return Path(file[len(folder) + 1 :]).parts[0].removesuffix(".py")
+    parts = Path(file).parts
+    folders = [i for i, part in enumerate(parts[:-1]) if part in ("site-packages", "dist-packages")]
+    return parts[folders[-1] + 1].removesuffix(".py") if folders else None
 
 
 @functools.cache
