@@ -66,7 +66,7 @@ class Album:
         return self.embed(data, side)
 
     def embed(self, data: bytes, side: int) -> Picture | None:
-        """Embed an image from the bytes of its file, at most ``side`` pixels a side. None if it is no image or does not fit."""
+        """Embed an image from the bytes of its file, at most ``side`` pixels a side; None if it is none or does not fit."""
         try:
             pixels = decode(data)
         except UnreadableImage:

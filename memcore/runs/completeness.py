@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from memcore.runs.derived import read_match
 from memcore.runs.freshness import stale_match
+from memcore.runs.run_toml import read_left_out
 from memcore.sources.base import stands_for
 from memcore.storage.base import Storage
 from memcore.types import PromptStatus, StopReason
@@ -59,7 +60,8 @@ class GapRecord(TypedDict):
 class Gap:
     """Something that was not decided: ``count`` of ``of`` things, and both in words, ``what``.
 
-    ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), training or captions.
+    ``code`` is unfinished, failed, shards, few, short, unproven, unread or size (of the prompts), files (of no prompt),
+    training or captions.
     """
 
     code: str
@@ -133,6 +135,9 @@ class Tally:
         self._may_resize = stored and not settings.get("config", {}).get("resize")
         #: Images that a prompt gets unless its budget stops it; stored ones are as many as there are.
         self._generations = made if isinstance(made, int) and not stored else None
+        #: Files of a filter's set that belong to no prompt, and may hold images, by reason.
+        passed_over = read_left_out(sampler.get("describe", {})) if stored else {}
+        self._passed_over = {r: n for r, n in passed_over.items() if n and r not in NO_IMAGES}
         self._counts: Counter[str] = Counter()
 
     def add(self, shard: ShardTables) -> None:
@@ -213,6 +218,9 @@ class Tally:
             text = f"{_count(n, 'generation')} of {_count(counts['sized prompts'], 'prompt')} {_were(n)} left out: {why}"
             resize = f"--resize {self._size} compares {'it' if n == 1 else 'them'} too"
             yield Gap("size", n, n, text, resize if self._may_resize and self._size else "")
+        if n := sum(self._passed_over.values()):
+            text = f"{_count(n, 'file')} beside the prompts {_were(n)} not read: {list_reasons(self._passed_over)}"
+            yield Gap("files", n, n, text)
 
 
 def judge(storage: Storage, settings: Mapping[str, Any]) -> Completeness:

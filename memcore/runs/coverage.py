@@ -11,8 +11,8 @@ from memcore.images import REASONS
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import read_shard
+from memcore.runs.run_toml import read_left_out
 from memcore.sources.coverage import Coverage, count_reasons, make_coverage
-from memcore.system.parsing import check_shape, parse_json
 from memcore.types import PromptStatus
 
 #: Reasons of prompts that failed, whose images are not told one by one.
@@ -29,12 +29,10 @@ def coverage_of(folder: RunFolder) -> Coverage | None:
         return None
     used = 0
     try:
-        left_out = parse_json(described["left_out"])
-        check_shape(left_out, dict[str, int], "left_out")
         pointed_at, texts = int(described["pointed_at"]), int(described["texts"])
     except (KeyError, ValueError) as error:
         raise RunError(f"{folder.place}/{layout.RUN} is damaged: {error} in [sampler.describe]") from None
-    reasons: Counter[str] = Counter(left_out)
+    reasons: Counter[str] = Counter(read_left_out(described))
     untold = False
     for shard in folder.done():  # each is read once
         tables = read_shard(folder.storage, shard.task, ("status", "generated", "excluded", "reason"))

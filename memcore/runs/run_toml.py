@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict, get_type_hints
 
-from memcore.system.parsing import check_shape
+from memcore.errors import RunError
+from memcore.system.parsing import check_shape, parse_json
 
 #: Prompts of the largest run: a damaged count must not take all memory.
 MOST_PROMPTS = 10**9
@@ -106,3 +107,17 @@ def check_table(value: Any, kind: Any, table: str) -> None:
         check_shape(value, kind, f"[{table}]")
     except ValueError as error:
         raise ValueError(f"is damaged: {error}") from None
+
+
+def read_left_out(described: Mapping[str, Any]) -> dict[str, int]:
+    """Return, of a filter's run, how many files beside its prompts were left out, by reason; ``described`` says the sampler.
+
+    Raises RunError if it is damaged.
+    """
+    try:
+        left_out = parse_json(str(described.get("left_out", "{}")))
+        check_shape(left_out, dict[str, int], "left_out")
+    except ValueError as error:
+        raise RunError(f"run.toml is damaged: {error} in [sampler.describe]") from None
+    counts: dict[str, int] = left_out
+    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,25 @@ def test_generations_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureF
     code, out = told(["filter", str(tmp_path / "run"), *flags], capsys)
     assert code == INCOMPLETE
     assert "not decided: 1 generation of 1 prompt could not be read" in out
+
+
+def test_files_beside_the_prompts_that_were_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe where a prompt's array should be, a link that leads nowhere: counted as left out, and then forgotten."""
+    stored = tmp_path / "generations"
+    stored.mkdir()
+    np.save(stored / "rain.npy", np.stack([training_image("a red fox")] * 12))
+    (stored / "README.md").write_text("no image, and not missed")
+    flags = ["--images", str(stored), "--workers", "1", "--quiet"]
+    assert told(["filter", str(tmp_path / "whole"), *flags], capsys)[0] == DONE
+    os.mkfifo(stored / "fox.npy")
+    (stored / "door").symlink_to("nowhere")
+    code, out = told(["filter", str(tmp_path / "run"), *flags], capsys)
+    assert code == INCOMPLETE
+    assert "not decided: 2 files beside the prompts were not read: 1 not a plain file, 1 unreadable" in out
+    assert codes(RunFolder.open(tmp_path / "run")) == {"files": (2, 2)}
+    assert "2 files beside the prompts were not read" in render_page(tmp_path / "run").text()
 
 
 def test_training_images_of_another_size(
