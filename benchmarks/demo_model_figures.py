@@ -78,13 +78,19 @@ def plain(left: Pixels, right: Pixels | None = None) -> NDArray[np.float32]:
     return distances
 
 
-def run(folder: Path, seed: int, guidance: float, truth: Sequence[Mapping[str, Any]]) -> dict[str, Caption]:
-    """Audit all captions with one set of seeds, and return them by name."""
+def run(
+    folder: Path,
+    seed: int,
+    guidance: float,
+    truth: Sequence[Mapping[str, Any]],
+    prompts: Sequence[str] | None = None,
+) -> dict[str, Caption]:
+    """Audit these captions, by default all, with one set of seeds, and return them by name."""
     demo = load_demo()
     training = load(demo.folder).images
     config = Config(
         model=str(demo.model),
-        prompts=str(demo.prompts),
+        prompts="" if prompts else str(demo.prompts),
         generations=64,
         steps=STEPS,
         guidance_scale=guidance,
@@ -92,7 +98,7 @@ def run(folder: Path, seed: int, guidance: float, truth: Sequence[Mapping[str, A
         seed=seed,
         keep="all",
     )
-    done = audit(folder, config, workers=1, threads=1)
+    done = audit(folder, config, prompts=prompts, workers=1, threads=1)
     about = {entry["prompt"]: entry for entry in truth}
     captions = {}
     for row in done.findings():
@@ -136,8 +142,8 @@ def print_medoids(sets: Sequence[Mapping[str, Caption]], what: str) -> None:
     print(f"\n{what}: {len(found)} medoids of dup200 and dup50, {ranges}; {far} not within {THRESHOLD}")
 
 
-def print_guidance(without: Mapping[str, Caption], guided: Mapping[str, Caption], training: Pixels) -> None:
-    """Print what guidance does to the captions with 10 copies, to the flat ones, and to those of single images."""
+def print_trap(without: Mapping[str, Caption], guided: Mapping[str, Caption], training: Pixels) -> None:
+    """Print what guidance does to the captions with 10 copies, audited alone, as ``memcore demo`` does."""
     print(f"\n| caption | clique at {GUIDANCE} | clique at {TRAP_GUIDANCE} | tiled l2 | plain l2 |")
     print("|---|---|---|---|---|")
     for name in TRAP_PROMPTS:
@@ -145,6 +151,10 @@ def print_guidance(without: Mapping[str, Caption], guided: Mapping[str, Caption]
             [f"{d:.3f}" for d in guided[name].medoid(training)] if guided[name].flagged else ["-", "-"]
         )
         print(f"| {name} | {without[name].clique} | {guided[name].clique} | {' | '.join(distances)} |")
+
+
+def print_others(guided: Mapping[str, Caption], training: Pixels) -> None:
+    """Print which captions without copies are flagged: size, and distances of the medoid."""
     for kind in ("flat", "once", "generic", "variations"):
         own = {name: caption for name, caption in guided.items() if caption.kind == kind}
         flagged = {n: (c.clique, *c.medoid(training)) for n, c in own.items() if c.flagged}
@@ -167,7 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_medoids(sets, f"guidance {GUIDANCE}")
         guided = run(root / "guided", options.seeds[0], TRAP_GUIDANCE, truth)
         print_medoids([guided], f"guidance {TRAP_GUIDANCE}")
-        print_guidance(sets[0], guided, load(demo.folder).images)
+        training = load(demo.folder).images
+        trap = run(root / "trap", options.seeds[0], TRAP_GUIDANCE, truth, TRAP_PROMPTS)
+        print_trap(sets[0], trap, training)
+        print_others(guided, training)
     for name, caption in sets[0].items():
         if caption.kind == "flat":
             near = plain(caption.images) <= THRESHOLD
