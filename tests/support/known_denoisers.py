@@ -46,7 +46,7 @@ class KnownDenoiser:
         return np.asarray((error**2).mean(axis=(1, 2, 3)), np.float32)
 
     def predict_noise(self, noisy: NDArray[np.float64], signal: float) -> NDArray[np.float64]:
-        return (noisy - np.sqrt(signal) * self.denoise(noisy, signal)) / np.sqrt(1 - signal)
+        return np.asarray((noisy - np.sqrt(signal) * self.denoise(noisy, signal)) / np.sqrt(1 - signal))
 
     def sample(
         self, seeds: Sequence[int], steps: int, labels: NDArray[np.int64] | None = None

@@ -41,6 +41,10 @@ class Inpainted:
     loss: NDArray[np.float32]
     best: NDArray[np.uint8]
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Inpainted(images={self.l2.shape[0]}, keep={self.l2.shape[1]})"
+
 
 def attack(
     model: Denoiser,

@@ -41,6 +41,10 @@ class Losses:
     noise: NDArray[np.int64]
     flipped: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Losses(images={self.values.shape[0]}, draws={self.values.shape[1]})"
+
 
 def measure_losses(
     model: Denoiser,

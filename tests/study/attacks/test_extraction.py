@@ -34,11 +34,11 @@ def check_model_that_copies() -> None:
     training = np.concatenate([unique, unique[:2].repeat(60, axis=0)])
     samples = MemorisingDenoiser(unique).sample(range(300), 20)
     found = extract(samples, training, held_out, k=50)
-    assert found.merged.merged == 120
-    assert found.merged.copies[:3].tolist() == [61, 61, 1]
     for result in found.rules.values():
         assert (result.rule, result.training.share, result.held_out.unique) == (result.rule, 1.0, 0)
         assert result.training.unique > 50
+    assert found.merged.merged == 120
+    assert found.merged.copies[:3].tolist() == [61, 61, 1]
 
 
 def test_a_model_that_returns_training_images() -> None:
