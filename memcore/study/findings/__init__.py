@@ -80,6 +80,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "models": list(measured.models),
         "missing": [dataclasses.asdict(missing) for missing in measured.missing],
         "lacking": measured.lacking,
+        "unmeasured": list(measured.unmeasured),
         "notes": list(measured.notes),
         "plot": None if measured.plot is None else dataclasses.asdict(measured.plot),
         "table": None if measured.table is None else dataclasses.asdict(measured.table),

@@ -8,9 +8,10 @@ The rule:
 1. A seed counts once every model that the finding needs of it is done. While one is missing, the verdict is withheld: a
    study that is judged as soon as it looks good is judged too often.
 2. A part is "shown" if its interval is above 0, "opposite" if it is below, else "not shown".
-3. A finding is "shown" if all its parts are, "opposite" if at least one is opposite, else "not shown"; and only if its p
-   value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of theirs (an
-   intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding with neither has p = 1.
+3. A finding is "shown" if all its parts were measured and are, "opposite" if at least one is opposite, else "not shown"; and
+   only if its p value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of
+   theirs (an intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding with neither
+   has p = 1.
 4. The spread of a part is never taken as less than half a step of its scale: five seeds that all give 1.0 with three images
    each do not prove a spread of 0.
 """
@@ -102,7 +103,8 @@ class Measured:
 
     ``n`` says what was counted ("10,240 samples"); ``planned`` are the seeds of the protocol, ``models`` those that the
     figures rest on. ``sentence`` gives the figures of the complete seeds. ``lacking`` says what the study has no models or
-    tables for; then there is nothing to judge.
+    tables for; then there is nothing to judge. ``unmeasured`` names parts of the claim that this study has no models or
+    tables for: without them the finding is not shown, whatever the others say.
     """
 
     parts: Sequence[Part] = ()
@@ -115,6 +117,7 @@ class Measured:
     plot: Plot | None = None
     table: Table | None = None
     lacking: str = ""
+    unmeasured: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -180,10 +183,10 @@ def estimate(values: Sequence[float], step: float = 0.0) -> Estimate:
     return Estimate(n, mean, mean - half, mean + half, p, sign_flip(values).p, spread, floored)
 
 
-def candidate(estimates: Sequence[Estimate]) -> tuple[Verdict, float]:
+def candidate(estimates: Sequence[Estimate], unmeasured: Sequence[str] = ()) -> tuple[Verdict, float]:
     """Return the verdict that the parts give together, and its p value before Holm."""
     verdicts = [e.verdict for e in estimates]
-    if verdicts and all(v == "shown" for v in verdicts):
+    if verdicts and not unmeasured and all(v == "shown" for v in verdicts):
         return "shown", max(e.p or 0.0 for e in estimates)
     if "opposite" in verdicts:
         return "opposite", min(
@@ -196,7 +199,10 @@ def judge(measured: Sequence[tuple[str, str, Measured]]) -> list[Finding]:
     """Return the findings of (letter, title, what was measured), all of which are one family for Holm."""
     estimates = [[part.estimate for part in m.parts] for _, _, m in measured]
     settled = [_is_settled(m, e) for (_, _, m), e in zip(measured, estimates, strict=True)]
-    candidates = [candidate(e) if s else ("not shown", 1.0) for e, s in zip(estimates, settled, strict=True)]
+    candidates = [
+        candidate(parts, m.unmeasured) if done else ("not shown", 1.0)
+        for (_, _, m), parts, done in zip(measured, estimates, settled, strict=True)
+    ]
     adjusted = [float(p) for p in holm([p for _, p in candidates])]
     findings = []
     for (letter, title, m), parts, done, (first, p), p_holm in zip(
@@ -222,9 +228,12 @@ def _reason(
     seeds = min((e.seeds for e in estimates), default=0)
     if measured.lacking:
         return f"Not measured: {measured.lacking}"
+    if not settled and seeds == planned:
+        return f"{planned} of {planned} seeds: not shown, since an interval needs at least two."
+    if not settled and len(complete := set(measured.planned) - {m.seed for m in measured.missing}) == planned:
+        none = [p.name for p in measured.parts if not complete <= set(p.values)]
+        return f"Not shown: the tables of some seeds give no value for {' and '.join(none)}."
     if not settled:
-        if seeds == planned:
-            return f"{planned} of {planned} seeds: not shown, since an interval needs at least two."
         failed = sum(m.state == "failed" for m in measured.missing)
         stop = f" ({failed} of the missing models failed)" if failed else ""
         return f"{seeds} of {planned} seeds so far{stop}: not shown yet."
@@ -240,13 +249,14 @@ def _reason(
 
 
 def _undecided(measured: Measured, estimates: Sequence[Estimate]) -> str:
-    if len(estimates) == 1:
+    if len(estimates) == 1 and not measured.unmeasured:
         return "Not shown: the interval includes 0."
     return f"Not shown as a whole ({_by_part(measured, estimates)})."
 
 
 def _by_part(measured: Measured, estimates: Sequence[Estimate]) -> str:
-    return "; ".join(f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True))
+    told = [f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True)]
+    return "; ".join([*told, *(f"{name}: not measured" for name in measured.unmeasured)])
 
 
 def _p(value: float) -> str:

@@ -75,8 +75,7 @@ def measure(study: Study) -> Measured:
         curves[seed] = [roc(s, read.members) for s in scores]
         controls += [roc(s, np.roll(read.members, 2, axis=0)).auc for s in scores]
     parts = [_direction(lower), *_parts(curves)]
-    if weak:
-        parts.pop()  # strong LiRA would be LiRA itself
+    unmeasured = [parts.pop().name] if weak else []  # strong LiRA would be LiRA itself
     used = [spec for spec in specs if spec.seed in seeds]
     return Measured(
         parts=parts,
@@ -95,6 +94,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(curves),
         plot=_plot(curves),
         table=_table(curves),
+        unmeasured=unmeasured,
         notes=_notes(study, curves, weak),
     )
 

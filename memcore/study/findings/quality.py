@@ -69,6 +69,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(parts, found),
         plot=_plot(found, used),
         table=_table(found, used),
+        unmeasured=[] if widths > 1 else ["across widths"],
         notes=_notes(found, seeds, along),
     )
 
