@@ -30,8 +30,9 @@ class ModelRow(TypedDict):
     ``groups`` are the protocol's groups that share it. ``members`` unique images were trained on, ``rows`` with their
     copies. ``half`` is -1 for a set of its own, else the number of the random half of the pool of ``n`` images: halves 2k
     and 2k + 1 are complementary. ``data_digest`` is that of the images of the data set, ``members_digest`` that of the
-    training set, image for image, ``weights_sha256`` that of the weights whose samples and losses are recorded (the
-    average, if there is one). ``loss`` is the smoothed training loss at the end.
+    training set, image for image, ``weights_sha256`` that of the weights whose samples and losses are recorded, the
+    average. ``folder`` is the name of the folder of a model that was trained elsewhere. ``loss`` is the smoothed training
+    loss at the end.
     """
 
     model: str
@@ -40,6 +41,7 @@ class ModelRow(TypedDict):
     data: str
     n: Int32
     half: Int32
+    folder: str
     copies: list[CopiesRow]
     deduplicated: bool
     canaries: Int32
@@ -91,16 +93,17 @@ class TrainingRow(TypedDict):
 class ExtractionRow(TypedDict):
     """``extraction``: what a rule found in the samples of a checkpoint.
 
-    ``rule`` is "adaptive", "ratio", "l2" or "template"; ``of`` is "train" or "held-out", the same count on the control.
+    ``rule`` is one of ``attacks.extraction.RULES``; ``of`` is "train" or "held-out", the same count on the control.
     ``copies`` is the level of duplication that the row counts alone, 0 for all levels together. ``planted`` unique images
     of the set are of that level, ``hits`` samples were hits on one of them, and ``unique`` of them were hit.
+    ``threshold`` is null where no threshold keeps the control as low as was asked; then nothing is a hit.
     """
 
     step: Int32
     rule: str
     of: str
     copies: Int32
-    threshold: float
+    threshold: float | None
     samples: Int64
     hits: Int64
     unique: Int32
@@ -134,7 +137,7 @@ class LossRow(TypedDict):
     """``losses``: an image's losses over (timestep, draw, flip), flattened in that order.
 
     The file's metadata ``axes`` says which: a JSON object with ``timesteps``, ``draws`` and ``flips`` (1, or 2: plain and
-    mirrored).
+    mirrored). A shifted image has the index -1 - that of the held-out image that it was made of.
     ``role`` as in ``MemberRow``; of a model on a random half, the other half is "held-out".
     """
 

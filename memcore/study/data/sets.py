@@ -18,6 +18,8 @@ from memcore.study.protocols.protocol import DataSpec, Factors
 
 #: Standard deviation of the grain that makes the shifted held-out images, in levels of 255.
 GRAIN = 8.0
+#: A control for extraction has one image more for so many members, and so many besides.
+_SPARE = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,12 +27,16 @@ class Sets:
     """A model's images, by their index in the data set.
 
     ``members`` (m,) are trained on, each ``copies`` (m,) times; ``held_out`` (m,) are as many of the same distribution. Of a
-    model on a random half, the other half of the pool is held out. ``canaries`` are images of noise, (k, h, w, c).
+    model on a random half, the other half of the pool is held out. ``control`` are held-out images for extraction: a few
+    more than members, since duplicates among them count once; ``calibration`` as many others to set thresholds on, None
+    where the block has too few. ``canaries`` are images of noise, (k, h, w, c).
     """
 
     members: NDArray[np.int64]
     copies: NDArray[np.int64]
     held_out: NDArray[np.int64]
+    control: NDArray[np.int64]
+    calibration: NDArray[np.int64] | None
     canaries: NDArray[np.uint8]
     canary_copies: int
 
@@ -48,15 +54,27 @@ def draw_sets(data: ImageSet, spec: DataSpec, factors: Factors, seed: int) -> Se
     block = _block(data, spec, factors, seed)
     if factors.half < 0:
         members, held_out = block[: factors.n], block[factors.n : 2 * factors.n]
+        following = block[factors.n :]
     else:
         members, held_out = draw_half(block[: factors.n], factors.half, seed)
+        following = np.concatenate([held_out, block[factors.n :]])
+    size = len(members) + len(members) // _SPARE + _SPARE
+    control, calibration = following[:size], following[size : 2 * size]
     copies = np.ones(len(members), np.int64)
     planted = 0
     for images, times in factors.copies:
         copies[planted : planted + images] = 1 if factors.deduplicated else times
         planted += images
     canaries = draw_canaries(data.shape, factors.canaries)
-    return Sets(members, copies, held_out, canaries, factors.canary_copies)
+    return Sets(
+        members,
+        copies,
+        held_out,
+        control,
+        calibration if len(calibration) == size else None,
+        canaries,
+        factors.canary_copies,
+    )
 
 
 def draw_half(pool: NDArray[np.int64], half: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -40,12 +40,14 @@ class Factors:
 
     ``n`` unique images are drawn. With ``half`` >= 0 they are a pool, of which the model gets the random half of that
     number. ``copies`` plants duplicates: pairs (images, copies), given to the first images of the set in turn;
-    ``deduplicated`` trains on the same images once each. ``canaries`` images of noise are planted besides.
+    ``deduplicated`` trains on the same images once each. ``canaries`` images of noise are planted besides. ``folder`` names
+    an unconditional model of diffusers that was trained elsewhere, on the images of the set: it is attacked as it is.
     """
 
     data: str = "images"
     n: int = 64
     half: int = -1
+    folder: str = ""
     copies: tuple[tuple[int, int], ...] = ()
     deduplicated: bool = False
     canaries: int = 0
@@ -70,11 +72,10 @@ class Factors:
 
 @dataclasses.dataclass(frozen=True)
 class ExtractionSpec:
-    """``samples`` images at each checkpoint in ``steps`` DDIM steps, in batches of ``batch``, kept as far as ``keep``."""
+    """``samples`` images at each checkpoint in ``steps`` DDIM steps; ``keep`` of them and of the nearest hits are stored."""
 
     samples: int = 512
     steps: int = 20
-    batch: int = 256
     keep: int = 64
     neighbours: int = 50
     held_out_rate: float = 0.001
@@ -102,11 +103,12 @@ class InpaintingSpec:
 
 @dataclasses.dataclass(frozen=True)
 class QualitySpec:
-    """The Frechet distance's feature network: ``steps`` of training on images that no model sees."""
+    """The Frechet distance: of the first ``samples``, by a network trained ``steps`` steps on images that no model sees."""
 
     steps: int = 600
     batch: int = 64
     features: int = 64
+    samples: int = 512
     seed: int = 3
 
 

@@ -63,6 +63,8 @@ class Trainer:
         self.factors = factors
         self.step = 0
         self.loss = math.nan
+        #: (step, smoothed loss, digest of the averaged weights) of each checkpoint that was marked.
+        self.history: list[tuple[int, float, str]] = []
         shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
         self.device = torch.device(device)
         net = new_unet(factors, shape, classes, seed).to(self.device)
@@ -137,6 +139,12 @@ class Trainer:
         classes = None if classes is None else classes.to(device)
         return noisy.to(device), times.to(device), classes, target.to(device)
 
+    def mark(self) -> bytes:
+        """Note this step as a checkpoint, and return its averaged weights."""
+        weights = self.weights()
+        self.history.append((self.step, self.loss, weights_digest(weights)))
+        return weights
+
     def weights(self) -> bytes:
         """Return the averaged weights as safetensors."""
         return save_tensors({name: t.contiguous().cpu() for name, t in self.average.state_dict().items()})
@@ -156,7 +164,12 @@ class Trainer:
             for name, value in self._optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{name}"] = torch.as_tensor(value).contiguous().cpu()
         tensors["random"] = self._random.get_state()
-        loose = {"step": self.step, "loss": self.loss.hex(), "factors": _factors_digest(self.factors)}
+        loose = {
+            "step": self.step,
+            "loss": self.loss.hex(),
+            "history": [(step, loss.hex(), digest) for step, loss, digest in self.history],
+            "factors": _factors_digest(self.factors),
+        }
         return save_tensors(tensors, metadata={_LOOSE: json.dumps(loose)})
 
     def load_state(self, data: bytes) -> None:
@@ -185,6 +198,7 @@ class Trainer:
             }
         self._random.set_state(tensors["random"])
         self.step, self.loss = int(loose["step"]), float.fromhex(loose["loss"])
+        self.history = [(step, float.fromhex(loss), digest) for step, loss, digest in loose["history"]]
 
 
 def learning_share(step: int, steps: int, warmup: float) -> float:
