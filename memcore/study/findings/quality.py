@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def _checkpoints(study: Study, spec: ModelSpec) -> list[Checkpoint]:
     return [
         Checkpoint(step, distances["held-out", step], distances.get(("train", step)), leak.excess)
         for step, leak in leaks.items()
-        if ("held-out", step) in distances
+        if math.isfinite(distances.get(("held-out", step), math.nan))
     ]
 
 

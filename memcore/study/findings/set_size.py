@@ -140,6 +140,17 @@ PARTS: tuple[tuple[str, str, str, Callable[[Sequence[Reading]], float | None], s
 )
 
 
+#: What a collapse is compared with.
+_PLAIN = {"collapse on step / n": "step alone", "collapse on step x width / n": "step / n"}
+
+
+def _against(value: float, plain: str) -> str:
+    """Say how the error of an axis compares with that of the plain one; see ``removed``."""
+    if value >= 0:
+        return f"removes {percent(value)} of the error of {plain}"
+    return f"errs more: {plain} removes {percent(-value)} of its error"
+
+
 def _at_end(rows: Sequence[Reading], n: int) -> float:
     own = [r for r in rows if r.n == n]
     last = max(r.step for r in own)
@@ -157,9 +168,9 @@ def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) 
     told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
     text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
     told = [
-        f"{part.name.removeprefix('collapse on ')} {'removes' if value >= 0 else 'adds'} {percent(abs(value))} of the error"
-        for part in parts
-        if part.name.startswith("collapse") and (value := part.estimate.mean) is not None
+        f"{part.name.removeprefix('collapse on ')} {_against(value, plain)}"
+        for part, plain in ((part, _PLAIN.get(part.name)) for part in parts)
+        if plain is not None and (value := part.estimate.mean) is not None
     ]
     return f"{text}; {', '.join(told)}." if told else f"{text}."
 
