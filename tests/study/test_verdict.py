@@ -174,7 +174,7 @@ def test_what_the_control_finds_is_taken_off() -> None:
 def test_a_finding_without_models_is_not_measured() -> None:
     found = judge_study(study_of("d"))
     assert [f.letter for f in found] == list("abcdefghi")
-    assert found[0].reason == "Not measured: no model of this study has planted duplicates."
+    assert found[0].reason == "Not measured: no group of this protocol is for this finding."
     assert found[0].verdict == "not shown"
     assert found[0].p == 1.0
 
