@@ -194,6 +194,24 @@ def test_strong_lira_needs_more_draws_than_lira() -> None:
     assert "no strong LiRA" in " ".join(found.measured.notes)
 
 
+def test_one_seed_of_many_models_is_resampled() -> None:
+    found = next(f for f in judge_study(study_of("g", seeds=(3,))) if f.letter == "g")
+    assert found.settled
+    assert [e.verdict for e in found.estimates] == ["shown", "not shown", "shown"], (
+        "wider than over seeds: 8 models, 60 images"
+    )
+    assert found.seeds == 1
+    for part, told in zip(found.measured.parts, found.estimates, strict=True):
+        assert told.low is not None
+        assert told.high is not None
+        assert told.low < part.values[3] < told.high
+    assert "It holds for this pool." in " ".join(found.measured.notes)
+    swapped = next(f for f in judge_study(study_of("g", seeds=(3,), swapped=True)) if f.letter == "g")
+    assert swapped.verdict == "opposite"
+    rest = {f.letter: f for f in judge_study(study_of("dg", seeds=(3,)))}
+    assert rest["d"].reason == "1 of 1 seeds: not shown, since an interval needs at least two."
+
+
 def test_models_of_a_pool_with_other_draws_are_refused() -> None:
     study = study_of("g")
     rows = [{**row, "losses": row["losses"][:4]} for row in study.rows(study.specs[1], "losses")]

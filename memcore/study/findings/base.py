@@ -1,7 +1,8 @@
 """What a finding is, and the rule that decides it, fixed before any seed is run.
 
 A finding has one or more parts. A part is a claim written as one number a seed, above 0 where the claim holds in that seed,
-below 0 where its opposite does. Its 95 % interval is Student's t over the seeds.
+below 0 where its opposite does. Its 95 % interval is Student's t over the seeds. Where a protocol plans one seed of many
+models on one pool, it is a bootstrap of models and images instead, and holds for that pool.
 
 The rule:
 
@@ -24,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from memcore.study.findings.plot import Plot, Table
-from memcore.study.statistics import holm, sign_flip
+from memcore.study.statistics import Interval, holm, sign_flip
 from memcore.study.statistics.intervals import import_scipy_stats
 
 Verdict: TypeAlias = Literal["shown", "not shown", "opposite"]
@@ -61,8 +62,8 @@ class Estimate:
 class Part:
     """One claim: ``values`` holds a number for each complete seed, above 0 where the claim holds.
 
-    ``claim`` is a clause that the page ends with a full stop. ``unit`` is what the number counts, and ``step`` the smallest
-    difference that one seed's value can show.
+    ``claim`` is a clause. ``unit`` is what the number counts, and ``step`` the smallest difference that one seed's value can
+    show. ``resampled`` is an interval over the models and images of the only seed, for a protocol that plans one.
     """
 
     name: str
@@ -70,10 +71,13 @@ class Part:
     unit: str
     values: Mapping[int, float]
     step: float
+    resampled: Interval | None = None
 
     @property
     def estimate(self) -> Estimate:
         """Return the mean over the seeds and its interval."""
+        if self.resampled is not None:
+            return _from_interval(self.resampled)
         return estimate(list(self.values.values()), self.step)
 
 
@@ -183,6 +187,14 @@ def estimate(values: Sequence[float], step: float = 0.0) -> Estimate:
     return Estimate(n, mean, mean - half, mean + half, p, sign_flip(values).p, spread, floored)
 
 
+def _from_interval(interval: Interval) -> Estimate:
+    """Return a resampled interval as an estimate, its p value that of a normal distribution as wide."""
+    normal = import_scipy_stats("The intervals of a study").norm
+    spread = (interval.high - interval.low) / (2 * float(normal.ppf((1 + CONFIDENCE) / 2)))
+    p = float(2 * normal.sf(abs(interval.estimate) / spread)) if spread > 0 else float(interval.estimate == 0)
+    return Estimate(1, interval.estimate, interval.low, interval.high, p, spread=spread)
+
+
 def candidate(estimates: Sequence[Estimate], unmeasured: Sequence[str] = ()) -> tuple[Verdict, float]:
     """Return the verdict that the parts give together, and its p value before Holm."""
     verdicts = [e.verdict for e in estimates]
@@ -215,9 +227,13 @@ def judge(measured: Sequence[tuple[str, str, Measured]]) -> list[Finding]:
 
 
 def _is_settled(measured: Measured, estimates: Sequence[Estimate]) -> bool:
-    """Return whether all planned seeds are complete, at least two of them."""
+    """Return whether all planned seeds are complete and give an interval."""
     planned = len(set(measured.planned))
-    return bool(estimates) and planned >= 2 and all(e.seeds == planned for e in estimates)
+    return (
+        bool(estimates)
+        and all(e.low is not None for e in estimates)
+        and all(e.seeds == planned for e in estimates)
+    )
 
 
 def _reason(
