@@ -197,9 +197,7 @@ def test_strong_lira_needs_more_draws_than_lira() -> None:
 def test_one_seed_of_many_models_is_resampled() -> None:
     found = next(f for f in judge_study(study_of("g", seeds=(3,))) if f.letter == "g")
     assert found.settled
-    assert [e.verdict for e in found.estimates] == ["shown", "not shown", "shown"], (
-        "wider than over seeds: 8 models, 60 images"
-    )
+    assert {e.verdict for e in found.estimates} == {"shown"}
     assert found.seeds == 1
     for part, told in zip(found.measured.parts, found.estimates, strict=True):
         assert told.low is not None
