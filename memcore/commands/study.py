@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,10 +69,31 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("workers", "They change how long a study takes, and no result.")
     group.add_argument("--workers", type=int, help="processes, each on one thread (default: one a processor)")
     group.add_argument("--quiet", action="store_true", help="show no progress")
+    _add_data(parser)
     _options.add_launcher(parser, noun="model", run="study")
     parser.add_argument(
         "--allow-incomplete", action="store_true", help="exit with 0, not 5, where a model failed three times"
     )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where a data set of the protocol is, as cifar10=cifar-10-binary.tar.gz; may be repeated",
+    )
+
+
+def _read_paths(arguments: argparse.Namespace) -> dict[str, str]:
+    paths = {}
+    for text in arguments.data:
+        name, separator, path = text.partition("=")
+        if not (name and separator and path):
+            raise ConfigError(f"data must look like NAME=PATH, got {text!r}")
+        paths[name] = path
+    return paths
 
 
 def _run(arguments: argparse.Namespace) -> Answer:
@@ -86,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> Answer:
         arguments.protocol,
         arguments.study,
         workers=arguments.workers,
+        paths=_read_paths(arguments),
         part=part,
         quiet=arguments.quiet,
         retry=arguments.retry,
@@ -104,19 +127,25 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("protocol", metavar="PROTOCOL", help=_PROTOCOL_HELP)
     parser.add_argument("--workers", type=int, help="processes (default: one a processor)")
     parser.add_argument(
+        "--device", help="where to measure (default: where the protocol trains, as cpu or cuda)"
+    )
+    _add_data(parser)
+    parser.add_argument(
         "--seconds", type=float, default=2.0, help="to measure each kind of model for (default: %(default)s)"
     )
 
 
 def _plan(arguments: argparse.Namespace) -> Answer:
     from memcore.study.plan import plan_study
-    from memcore.study.protocols.read import read_protocol
+    from memcore.study.protocols.read import read_protocol, with_paths
     from memcore.system.cpus import processors
 
     check_positive(arguments, "workers")
     if not 0 < arguments.seconds < 3600:
         raise ConfigError(f"seconds must be more than 0 and less than 3600, got {arguments.seconds}")
-    protocol = read_protocol(arguments.protocol)
+    protocol = with_paths(read_protocol(arguments.protocol), _read_paths(arguments))
+    if arguments.device:
+        protocol = dataclasses.replace(protocol, device=arguments.device)
     on_cpu = protocol.device == "cpu"
     plan = plan_study(
         protocol, workers=arguments.workers or (processors() if on_cpu else 1), seconds=arguments.seconds

@@ -60,6 +60,7 @@ class FeatureNetwork:
         self._images, self._labels = data.reference[order[:middle]], data.reference_labels[order[:middle]]
         self.reference = data.reference[order[middle:]]
         self._reference_labels = data.reference_labels[order[middle:]]
+        self._reference_features: NDArray[np.float32] | None = None
         self.turned = data.classes < 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
@@ -100,6 +101,12 @@ class FeatureNetwork:
                 made.append(self.net.body(_tensor(padded))[: len(part)].numpy())
         return np.concatenate(made)
 
+    def reference_features(self) -> NDArray[np.float32]:
+        """Return the features of the reference, which are taken once."""
+        if self._reference_features is None:
+            self._reference_features = self.features(self.reference)
+        return self._reference_features
+
     def weights(self) -> bytes:
         """Return the weights as safetensors."""
         return save_tensors({name: tensor.contiguous() for name, tensor in self.net.state_dict().items()})
@@ -107,6 +114,7 @@ class FeatureNetwork:
     def load_weights(self, data: bytes) -> None:
         """Take weights that ``weights`` returned."""
         self.net.load_state_dict(load_tensors(data))
+        self._reference_features = None
 
     def _labelled(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64]
