@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from memcore.study.findings.over_seeds import RATIO, points_of_100
 from memcore.study.findings.reading import Study
 
 LETTER = "d"
-TITLE = "Augmentation by flips lowers it"
+TITLE = "Augmentation by flips lowers what leaks"
 CONTRAST = Contrast(
     letter=LETTER,
     factor="flips",
@@ -24,11 +25,14 @@ CONTRAST = Contrast(
     claim="training without flips gives more {}",
     lacking="no two models of this study differ in their flips alone.",
 )
+#: What a reader must know of the figure: a model that was trained with flips may give a copy the wrong way round.
+MIRRORED = "Samples are compared with the training images as they are: a mirrored copy is not counted as one."
 
 
 def measure(study: Study) -> Measured:
     """Return how much more leaks without flips than with them."""
-    return measure_contrast(study, CONTRAST, _sentence)
+    found = measure_contrast(study, CONTRAST, _sentence)
+    return found if found.lacking else dataclasses.replace(found, notes=[*found.notes, MIRRORED])
 
 
 def _sentence(means: Mapping[Any, float], parts: Sequence[Part]) -> str:

@@ -17,7 +17,7 @@ from memcore.study.findings.plot import Plot, Point, Series, Table
 from memcore.study.findings.reading import Family, Study, families
 from memcore.study.protocols.protocol import ModelSpec
 from memcore.study.rows import rows_name
-from memcore.study.statistics import NOT_RESOLVED, RocCurve, ppv, roc
+from memcore.study.statistics import NOT_RESOLVED, Interval, RocCurve, auc, bootstrap, ppv, roc
 from memcore.system.units import count
 
 LETTER = "g"
@@ -31,6 +31,8 @@ LEAST_MODELS = 6
 #: One member among so many candidates: what the share of true alarms is told for.
 PRIOR = 0.01
 POINTS = 48
+#: Of the bootstrap that stands in for seeds where a protocol has one.
+RESAMPLES = 400
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,8 +77,12 @@ def measure(study: Study) -> Measured:
         curves[seed] = [roc(s, read.members) for s in scores]
         controls += [roc(s, np.roll(read.members, 2, axis=0)).auc for s in scores]
     parts = [_direction(lower), *_parts(curves)]
-    if weak:
-        parts.pop()  # strong LiRA would be LiRA itself
+    if len({spec.seed for spec in specs}) == 1 and seeds:
+        parts = [
+            dataclasses.replace(part, resampled=interval)
+            for part, interval in zip(parts, _resampled(_read(study, specs)), strict=True)
+        ]
+    unmeasured = [parts.pop().name] if weak else []  # strong LiRA would be LiRA itself
     used = [spec for spec in specs if spec.seed in seeds]
     return Measured(
         parts=parts,
@@ -95,6 +101,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(curves),
         plot=_plot(curves),
         table=_table(curves),
+        unmeasured=unmeasured,
         notes=_notes(study, curves, weak),
     )
 
@@ -143,6 +150,25 @@ def _lower(pool: Pool) -> float:
     inside = np.where(pool.members, logs, 0).sum(axis=0) / pool.members.sum(axis=0)
     outside = np.where(pool.members, 0, logs).sum(axis=0) / (~pool.members).sum(axis=0)
     return float((outside - inside).mean())
+
+
+def _resampled(pool: Pool) -> list[Interval]:
+    """Return the intervals of the three parts over other models and images, complementary models drawn together."""
+    plain, lira_scores, strong = _scores(pool)
+    logs = np.log(pool.losses[..., pool.plain].mean(axis=2, dtype=np.float64))
+    units = np.arange(len(pool.members)) // 2
+
+    def gain(better: NDArray[np.float64], worse: NDArray[np.float64], members: NDArray[np.bool_]) -> float:
+        return auc(better, members) - auc(worse, members)
+
+    def lower(values: NDArray[np.float64], members: NDArray[np.bool_]) -> float:
+        return float(values[~members].mean() - values[members].mean())
+
+    return [
+        bootstrap(lower, logs, pool.members, units=units, resamples=RESAMPLES),
+        bootstrap(gain, lira_scores, plain, pool.members, units=units, resamples=RESAMPLES),
+        bootstrap(gain, strong, lira_scores, pool.members, units=units, resamples=RESAMPLES),
+    ]
 
 
 def _direction(lower: Mapping[int, float]) -> Part:
@@ -269,9 +295,13 @@ def _notes(study: Study, curves: Mapping[int, Sequence[RocCurve]], weak: bool) -
     models = sum(len(pool.levels) for pool in _pools(study))
     notes = [
         f"{count(models, 'model')} a pool; each is attacked in turn with the others, but its complement, as "
-        f"shadow models. One variance over all "
-        "images. Scores of the models of a pool are taken together; the pools of two seeds share no image."
+        "shadow models. One variance over all images. Scores of the models of a pool are taken together."
     ]
+    if len(curves) == 1:
+        notes.append(
+            "One seed: the interval is a bootstrap of the models, in complementary pairs, and of the images. "
+            "It holds for this pool."
+        )
     if weak:
         notes.append(
             "The stored losses hold no more draws than the plain attack sees: there is no strong LiRA to compare."

@@ -56,11 +56,9 @@ def points_of_100(found: Estimate) -> str:
     if found.mean is None:
         return "not measured"
     text = f"{100 * found.mean:+.1f} points"
-    return (
-        text
-        if found.low is None or found.high is None
-        else f"{text} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    )
+    if found.low is not None and found.high is not None:
+        text += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return text.replace("-", "−")
 
 
 def held_out_control(study: Study, specs: Sequence[ModelSpec], rule: str) -> Control:

@@ -50,6 +50,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(readings, parts),
         plot=_plot(study, readings, used),
         table=_table(readings),
+        unmeasured=[name for name, *_ in PARTS if name not in {part.name for part in parts}],
         notes=_notes(found, family),
     )
 
@@ -57,63 +58,18 @@ def measure(study: Study) -> Measured:
 def _parts(readings: Mapping[int, Sequence[Reading]], step: float, family: Family) -> list[Part]:
     sizes = {spec.factors.n for spec in family.models}
     widths = {spec.factors.width for spec in family.models}
-    parts = []
-    if len(sizes) > 1:
-        parts.append(
-            _part(
-                readings,
-                "smaller sets",
-                "the smallest set leaks more than the largest at equal steps",
-                "difference of the memorised fraction",
-                _smaller,
-                step,
-            )
-        )
-    parts.append(
-        _part(
-            readings,
-            "longer training",
-            "more leaks at the end of training than at the first checkpoint",
-            "difference of the memorised fraction",
-            _longer,
+    several = {"n": len(sizes) > 1, "width": len(widths) > 1, "": True}
+    return [
+        Part(
+            name,
+            claim,
+            unit,
+            {seed: v for seed, rows in readings.items() if (v := value(rows)) is not None},
             step,
         )
-    )
-    if len(sizes) > 1:
-        parts.append(
-            _part(
-                readings,
-                "collapse on step / n",
-                "step / n predicts the curve of one set size from the others better than step alone",
-                "share of the error removed",
-                _by_size,
-                2 * step,
-            )
-        )
-    if len(widths) > 1:
-        parts.append(
-            _part(
-                readings,
-                "collapse on step x width / n",
-                "step x width / n predicts the curve of one width from the others better than step / n",
-                "share of the error removed",
-                _by_width,
-                2 * step,
-            )
-        )
-    return parts
-
-
-def _part(
-    readings: Mapping[int, Sequence[Reading]],
-    name: str,
-    claim: str,
-    unit: str,
-    value: Callable[[Sequence[Reading]], float | None],
-    step: float,
-) -> Part:
-    values = {seed: v for seed, rows in readings.items() if (v := value(rows)) is not None}
-    return Part(name, claim, unit, values, step)
+        for name, claim, unit, value, needs in PARTS
+        if several[needs]
+    ]
 
 
 def _smaller(rows: Sequence[Reading]) -> float | None:
@@ -151,6 +107,50 @@ def _by_width(rows: Sequence[Reading]) -> float | None:
     return removed(shared, lambda r: r.step * r.width / r.n, lambda r: r.step / r.n, lambda r: r.width)
 
 
+#: Name, claim, unit, value of one seed, and the factor that must have several levels for it.
+PARTS: tuple[tuple[str, str, str, Callable[[Sequence[Reading]], float | None], str], ...] = (
+    (
+        "smaller sets",
+        "the smallest set leaks more than the largest at equal steps",
+        "difference of the memorised fraction",
+        _smaller,
+        "n",
+    ),
+    (
+        "longer training",
+        "more leaks at the end of training than at the first checkpoint",
+        "difference of the memorised fraction",
+        _longer,
+        "",
+    ),
+    (
+        "collapse on step / n",
+        "step / n predicts the curve of one set size from the others better than step alone",
+        "share of the error removed",
+        _by_size,
+        "n",
+    ),
+    (
+        "collapse on step x width / n",
+        "step x width / n predicts the curve of one width from the others better than step / n",
+        "share of the error removed",
+        _by_width,
+        "width",
+    ),
+)
+
+
+#: What a collapse is compared with.
+_PLAIN = {"collapse on step / n": "step alone", "collapse on step x width / n": "step / n"}
+
+
+def _against(value: float, plain: str) -> str:
+    """Say how the error of an axis compares with that of the plain one; see ``removed``."""
+    if value >= 0:
+        return f"removes {percent(value)} of the error of {plain}"
+    return f"errs more: {plain} removes {percent(-value)} of its error"
+
+
 def _at_end(rows: Sequence[Reading], n: int) -> float:
     own = [r for r in rows if r.n == n]
     last = max(r.step for r in own)
@@ -168,9 +168,9 @@ def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) 
     told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
     text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
     told = [
-        f"{part.name.removeprefix('collapse on ')} {'removes' if value >= 0 else 'adds'} {percent(abs(value))} of the error"
-        for part in parts
-        if part.name.startswith("collapse") and (value := part.estimate.mean) is not None
+        f"{part.name.removeprefix('collapse on ')} {_against(value, plain)}"
+        for part, plain in ((part, _PLAIN.get(part.name)) for part in parts)
+        if plain is not None and (value := part.estimate.mean) is not None
     ]
     return f"{text}; {', '.join(told)}." if told else f"{text}."
 

@@ -105,6 +105,7 @@ class Content:
     pictures_refused: int
     picture_count: int
     left_out: str
+    independence: str
     groups: Sequence[GroupText]
     failed: Sequence[Missing]
     more_failed: int
@@ -126,6 +127,7 @@ def make_content(study: Study, findings: Sequence[Finding], walls: Walls, pictur
         pictures_refused=walls.refused,
         picture_count=pictures.count,
         left_out=_left_out(study, missing, findings),
+        independence=independence(study),
         groups=_groups(study),
         failed=failed[:FAILED],
         more_failed=max(0, len(failed) - FAILED),
@@ -196,12 +198,31 @@ def _left_out(study: Study, missing: Sequence[Missing], findings: Sequence[Findi
     lacking = "".join(
         f" ({f.letter}) was not measured: {f.measured.lacking}" for f in findings if f.measured.lacking
     )
+    text = (
+        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} unfinished and "
+        f"{failed:,} failed."
+    )
+    if idle:
+        text += (
+            f" {count(len(idle), 'model')} of those done are in no figure of this page: another model of their "
+            f"seed is missing, or no "
+            "finding reads them."
+        )
+    elif done:
+        text += " Each of those done is in a figure of this page."
+    return text + lacking
+
+
+def independence(study: Study) -> str:
+    """Say whether the seeds are independent: where each has a block of the data of its own."""
+    whole = sorted(
+        {spec.factors.data for spec in study.specs if study.protocol.data[spec.factors.data].block == 0}
+    )
+    if not whole:
+        return "The models of two seeds share no image."
     return (
-        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} "
-        f"unfinished and {failed:,} failed. "
-        f"{len(done) - len(idle):,} of those done are in a figure of this page; {len(idle):,} are not, since "
-        f"another model of their seed is "
-        f"missing or no finding reads them.{lacking}"
+        f"The models of two seeds may share images of {listed(whole)}, so that an interval holds for these "
+        f"images, not for others."
     )
 
 
@@ -234,7 +255,7 @@ def _finding(finding: Finding) -> FindingText:
         verdict=finding.verdict,
         settled=finding.settled,
         lacking=bool(measured.lacking),
-        sentence=measured.sentence,
+        sentence=measured.sentence.replace(" %", "\u00a0%"),
         reason=finding.reason,
         n=finding.n,
         seeds=finding.seeds,
@@ -258,7 +279,7 @@ def _finding(finding: Finding) -> FindingText:
                 control.name,
                 "not measured"
                 if control.value is None
-                else f"{number(control.value)} ({control.unit}, {control.n:,} measured)",
+                else f"{number(control.value)} (mean of {control.n:,})",
             )
             for control in measured.controls
         ],
@@ -291,13 +312,9 @@ def number(value: Any) -> str:
     if value is None:
         return DASH
     if isinstance(value, float):
-        return (
-            f"{value:,.0f}"
-            if value.is_integer() and abs(value) >= 10
-            else f"{value:.3f}"
-            if abs(value) < 100
-            else f"{value:,.1f}"
-        )
+        whole = value.is_integer() and abs(value) >= 10
+        digits = 0 if whole else 3 if abs(value) < 100 else 1
+        return f"{value:,.{digits}f}".replace("-", "−")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
