@@ -61,7 +61,9 @@ def measure(study: Study) -> Measured:
         plot=_plot(study, used, shares, 1 / least_planted),
         table=_table(levels, shares),
         notes=[
-            "Found: the nearest training image of at least one sample by the paper's adaptive rule, duplicates merged first."
+            "Found: the nearest training image of at least one sample by the paper's adaptive distance, at a "
+            "threshold set on "
+            "held-out images; duplicates are merged first."
         ],
     )
 
