@@ -45,7 +45,7 @@ def match_findings(
     ``medoids`` (F, H, W, C), ``members`` F arrays (size, H, W, C), ``training`` (N, H, W, C), all uint8. For training
     sets that are too large for this, ``memcore.index.match_index`` gives the same answer.
 
-    ``copies`` says how often each of them stands in the training set, once by default: for ``Match.eidetic``.
+    ``copies`` says how often each of them is in the training set, once by default: for ``Match.eidetic``.
 
     Source: Carlini et al. 2023, section 4.1: (l2, delta)-extraction, delta = 0.15. ``metric`` "tiled_l2" is the stricter
     choice for small pictures on flat backgrounds, of which many lie within 0.15 of each other in plain l2.

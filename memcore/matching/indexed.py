@@ -185,7 +185,7 @@ class _Matching:
         return dict(zip(rows.tolist(), counts.tolist(), strict=True))
 
     def _count(self, point: NDArray[np.int64], row: NDArray[np.int64], points: int) -> NDArray[np.int64]:
-        """Return how many pairs each point has, a row counted as often as it stands in the training set."""
+        """Return how many pairs each point has, a row counted as often as it is in the training set."""
         weights = None if self.copies is None else self.copies[row]  # exact: their sum is below 2^31
         return np.bincount(point, weights, minlength=points).astype(np.int64)
 

@@ -47,7 +47,7 @@ class Match:
     ``index`` is the training image nearest to the medoid in the chosen metric, if that is within delta
     (``extracted``), and else the nearest in l2. ``l2`` and ``tiled_l2`` in [0, 1] are those of the medoid to it.
     ``copies`` counts the finding's members within delta of it; ``eidetic`` the training images within delta of it, itself
-    included, each as often as it stands in the training set where that was given: the k of (k, l, delta)-eidetic
+    included, each as often as it is in the training set where that was given: the k of (k, l, delta)-eidetic
     memorization. ``neighbors`` are the nearest in l2, with distance.
     ``adaptive`` is the adaptive distance to it, where that was asked for. ``members_extracted`` counts members within
     delta of any training image, and ``closest`` is the closest such pair, or None.
