@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from memcore.study.findings import judge_study
@@ -15,6 +17,7 @@ from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import Group
 from memcore.study.report import as_json, write_study_report
 from memcore.study.report.draw import draw
+from memcore.study.statistics import auc
 from tests.support.planted_study import LETTERS, files_of, study_of, with_states
 from tests.support.report_page import Page, assert_inert
 
@@ -178,3 +181,26 @@ def test_a_plot_keeps_its_marks_inside_its_frame() -> None:
         ]
         assert len(rows) == 2
         assert all(26 <= y <= 222 + 1e-6 for y in [*rows, *whiskers]), (x_scale, y_scale)
+
+
+def test_the_scores_of_the_membership_attacks_are_beside_the_page(study: Study, tmp_path: Path) -> None:
+    page = write_study_report(tmp_path, study)
+    scores = pq.read_table(page.with_name("membership_scores.parquet")).to_pylist()
+    curves = pq.read_table(page.with_name("membership_roc.parquet")).to_pylist()
+    assert len(scores) == 5 * 8 * 60
+    told = json.loads(page.with_name("findings.json").read_text())["findings"][6]
+    for seed in range(5):
+        own = [row for row in scores if row["seed"] == seed]
+        areas = [
+            auc([row[name] for row in own], [row["member"] for row in own])
+            for name in ("threshold", "lira", "strong")
+        ]
+        assert areas[1] - areas[0] == pytest.approx(told["parts"][1]["values"][str(seed)])
+        assert areas[2] - areas[1] == pytest.approx(told["parts"][2]["values"][str(seed)])
+        for attack, area in zip(("loss threshold", "LiRA", "strong LiRA"), areas, strict=True):
+            points = [
+                (row["fpr"], row["tpr"]) for row in curves if (row["seed"], row["attack"]) == (seed, attack)
+            ]
+            assert sum(
+                (b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points)
+            ) == pytest.approx(area)
