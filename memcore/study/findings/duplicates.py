@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from memcore.report.wording import percent
 from memcore.study.findings.base import Measured, Part
 from memcore.study.findings.over_seeds import ADAPTIVE, held_out_control, mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import ModelSpec
 from memcore.system.units import count
@@ -175,7 +175,7 @@ def _held_out_found(study: Study, spec: ModelSpec) -> float:
 
 def _table(levels: Mapping[str, Levels], shares: Mapping[int, Mapping[int, float]]) -> Table | None:
     copies = sorted({c for found in levels.values() for c in found})
-    rows = []
+    rows: list[list[Cell]] = []
     for c in copies:
         planted = sum(found[c][0] for found in levels.values() if c in found)
         unique = sum(found[c][1] for found in levels.values() if c in found)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memcore.report.wording import percent
 from memcore.study.findings.base import Control, Measured, Part
 from memcore.study.findings.over_seeds import mean
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.pool import (
     ATTACKS,
     LEAST_MODELS,
@@ -202,7 +202,7 @@ def _step(curve: RocCurve, fpr: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _table(curves: Mapping[int, Sequence[RocCurve]]) -> Table | None:
-    rows: list[list[str | float | int | None]] = []
+    rows: list[list[Cell]] = []
     for seed, row in curves.items():
         for attack, curve in zip(ATTACKS, row, strict=True):
             one, tenth = curve.tpr_at(0.01), curve.tpr_at(0.001)

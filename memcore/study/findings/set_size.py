@@ -8,7 +8,7 @@ from memcore.report.wording import percent
 from memcore.study.findings.base import Measured, Part
 from memcore.study.findings.collapse import Reading, removed
 from memcore.study.findings.over_seeds import RATIO, held_out_control, mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Family, Study, families
 from memcore.study.protocols.protocol import ModelSpec
 
@@ -214,7 +214,7 @@ def _plot(study: Study, readings: Mapping[int, Sequence[Reading]], used: Sequenc
 
 def _table(readings: Mapping[int, Sequence[Reading]]) -> Table | None:
     curves = sorted({(r.n, r.width, r.step) for rows in readings.values() for r in rows})
-    rows = []
+    rows: list[list[Cell]] = []
     for n, width, step in curves:
         values = [r.value for found in readings.values() for r in found if r[:3] == (n, width, step)]
         rows.append([f"{n:,}", width, step, round(step / n, 3), mean(values)])

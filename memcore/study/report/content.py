@@ -230,7 +230,7 @@ def _groups(study: Study) -> list[GroupText]:
     rows = []
     for group in study.protocol.groups:
         states = [study.states.get(s.id, "unfinished") for s in study.specs if group.name in s.groups]
-        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}  # type: ignore[arg-type]
+        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}
         letters = ", ".join(f"({letter})" for letter in group.findings)
         rows.append(
             GroupText(
