@@ -105,6 +105,18 @@ def test_opposite_and_unclear_findings_are_not_called_shown(tmp_path: Path) -> N
     assert "0 of 9 findings shown" in page.text()
 
 
+def test_a_study_of_one_seed_is_not_called_unfinished(tmp_path: Path) -> None:
+    page = _page(study_of("bd", seeds=(0,)), tmp_path)
+    assert "0 of 9 findings shown" in page.text()
+    assert "open" not in page.text().partition("The findings")[0]
+    assert "1 of 1 seeds: not shown, since an interval needs at least two." in page.text("finding-d")
+    assert "Not shown yet" not in page.text()
+    assert (
+        "At step 2,000 the memorised fraction beyond the control is 52\u00a0% for 32 images and 36\u00a0% for 128"
+        in page.html
+    )
+
+
 HOSTILE = '</title></style><script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x00'
 
 

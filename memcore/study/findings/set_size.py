@@ -151,22 +151,28 @@ def _against(value: float, plain: str) -> str:
     return f"errs more: {plain} removes {percent(-value)} of its error"
 
 
-def _at_end(rows: Sequence[Reading], n: int) -> float:
-    own = [r for r in rows if r.n == n]
-    last = max(r.step for r in own)
-    return mean(r.value for r in own if r.step == last)
+def _at_common_step(rows: Sequence[Reading]) -> list[tuple[int, int, float]]:
+    """Return (step, n, value) of the smallest and the largest set at the last step and the widths that both have."""
+    sizes = sorted({r.n for r in rows})
+    ends = [{(r.step, r.width): r.value for r in rows if r.n == n} for n in (sizes[0], sizes[-1])]
+    both = ends[0].keys() & ends[1].keys()
+    if not both:
+        return []
+    last = max(step for step, _ in both)
+    return [
+        (last, n, mean(found[key] for key in both if key[0] == last))
+        for n, found in zip((sizes[0], sizes[-1]), ends, strict=True)
+    ]
 
 
 def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) -> str:
-    if not readings:
+    found = [ends for rows in readings.values() if (ends := _at_common_step(rows))]
+    if not found:
         return ""
-    sizes = sorted({r.n for rows in readings.values() for r in rows})
-    ends = [
-        f"{percent(max(0.0, mean(_at_end(rows, n) for rows in readings.values())))} for {n:,} images"
-        for n in (sizes[0], sizes[-1])
-    ]
-    told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
-    text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
+    shares = [percent(max(0.0, mean(ends[i][2] for ends in found))) for i in (0, 1)]
+    (step, small, _), (_, large, _) = found[0]
+    of_large = f" and {shares[1]} for {large:,}" if large > small else ""
+    text = f"At step {step:,} the memorised fraction beyond the control is {shares[0]} for {small:,} images{of_large}"
     told = [
         f"{part.name.removeprefix('collapse on ')} {_against(value, plain)}"
         for part, plain in ((part, _PLAIN.get(part.name)) for part in parts)
