@@ -208,7 +208,7 @@ def _report(arguments: argparse.Namespace) -> Answer:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", type=Path, metavar="FOLDER", help="where the model and its training set are written")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder for the data and the model")
     parser.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
 
 
