@@ -78,7 +78,7 @@ class FeatureNetwork:
             chosen = torch.randint(len(images), (self._spec.batch,), generator=random)
             loss = F.cross_entropy(self.net(images[chosen]), labels[chosen])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward([loss])
             optimizer.step()
             schedule.step()
         self.net.eval()
@@ -88,7 +88,7 @@ class FeatureNetwork:
         """Return the share of the reference that is classified right; of unlabelled images, of their turns."""
         images, labels = self._labelled(self.reference, self._reference_labels)
         with torch.no_grad():
-            found = torch.cat([self.net(part).argmax(1) for part in images.split(_BATCH)])
+            found = torch.cat([self.net(part).argmax(1) for part in torch.split(images, _BATCH)])
         return float((found == labels).float().mean())
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -109,7 +109,8 @@ class FeatureNetwork:
 
     def weights(self) -> bytes:
         """Return the weights as safetensors."""
-        return save_tensors({name: tensor.contiguous() for name, tensor in self.net.state_dict().items()})
+        data: bytes = save_tensors({name: t.contiguous() for name, t in self.net.state_dict().items()})
+        return data
 
     def load_weights(self, data: bytes) -> None:
         """Take weights that ``weights`` returned."""

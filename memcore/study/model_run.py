@@ -245,7 +245,7 @@ class ModelRun:
             ("training", measures.training_rows(history)),
             ("model", [row]),
         ):
-            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))  # type: ignore[arg-type]
+            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))
 
     def clear(self) -> None:
         """Remove what is kept of the unfinished model; called once the manifest is there."""

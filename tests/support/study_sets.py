@@ -72,7 +72,8 @@ def blobs(count: int, seed: int = 0, channels: int = 1) -> NDArray[np.uint8]:
     wide = rng.uniform(0.7, 3, (count, 1, 1))
     bright = rng.uniform(100, 255, (count, 1, 1, channels))
     heights = np.exp(-((y - at[:, 0]) ** 2 + (x - at[:, 1]) ** 2) / wide**2)[..., None]
-    return np.rint(heights * bright).astype(np.uint8)
+    images: NDArray[np.uint8] = np.rint(heights * bright).astype(np.uint8)
+    return images
 
 
 def write_tiny(folder: Path, text: str = TINY) -> Path:
