@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from memcore.study.findings import judge_study
@@ -15,6 +17,7 @@ from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import Group
 from memcore.study.report import as_json, write_study_report
 from memcore.study.report.draw import draw
+from memcore.study.statistics import auc
 from tests.support.planted_study import LETTERS, files_of, study_of, with_states
 from tests.support.report_page import Page, assert_inert
 
@@ -95,11 +98,23 @@ def test_opposite_and_unclear_findings_are_not_called_shown(tmp_path: Path) -> N
     page = _page(study_of("d", effect=-1), tmp_path / "opposite")
     assert "0 of 9 findings shown, 1 opposite" in page.text()
     assert "Opposite: an interval lies below 0" in page.text("finding-d")
-    assert "−0.160" in page.text("finding-d")
+    assert "−0.180" in page.text("finding-d")
     assert "Not measured: no group of this protocol is for this finding." in page.text("finding-a")
-    page = _page(study_of("d", effect=0), tmp_path / "unclear")
-    assert "Not shown: the interval includes 0." in page.text("finding-d")
+    page = _page(study_of("f", effect=0), tmp_path / "unclear")
+    assert "Not shown: the interval includes 0." in page.text("finding-f")
     assert "0 of 9 findings shown" in page.text()
+
+
+def test_a_study_of_one_seed_is_not_called_unfinished(tmp_path: Path) -> None:
+    page = _page(study_of("bd", seeds=(0,)), tmp_path)
+    assert "0 of 9 findings shown" in page.text()
+    assert "open" not in page.text().partition("The findings")[0]
+    assert "1 of 1 seeds: not shown, since an interval needs at least two." in page.text("finding-d")
+    assert "Not shown yet" not in page.text()
+    assert (
+        "At step 2,000 the memorised fraction beyond the control is 52\u00a0% for 32 images and 36\u00a0% for 128"
+        in page.html
+    )
 
 
 HOSTILE = '</title></style><script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x00'
@@ -178,3 +193,26 @@ def test_a_plot_keeps_its_marks_inside_its_frame() -> None:
         ]
         assert len(rows) == 2
         assert all(26 <= y <= 222 + 1e-6 for y in [*rows, *whiskers]), (x_scale, y_scale)
+
+
+def test_the_scores_of_the_membership_attacks_are_beside_the_page(study: Study, tmp_path: Path) -> None:
+    page = write_study_report(tmp_path, study)
+    scores = pq.read_table(page.with_name("membership_scores.parquet")).to_pylist()
+    curves = pq.read_table(page.with_name("membership_roc.parquet")).to_pylist()
+    assert len(scores) == 5 * 8 * 60
+    told = json.loads(page.with_name("findings.json").read_text())["findings"][6]
+    for seed in range(5):
+        own = [row for row in scores if row["seed"] == seed]
+        areas = [
+            auc([row[name] for row in own], [row["member"] for row in own])
+            for name in ("threshold", "lira", "strong")
+        ]
+        assert areas[1] - areas[0] == pytest.approx(told["parts"][1]["values"][str(seed)])
+        assert areas[2] - areas[1] == pytest.approx(told["parts"][2]["values"][str(seed)])
+        for attack, area in zip(("loss threshold", "LiRA", "strong LiRA"), areas, strict=True):
+            points = [
+                (row["fpr"], row["tpr"]) for row in curves if (row["seed"], row["attack"]) == (seed, attack)
+            ]
+            assert sum(
+                (b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points)
+            ) == pytest.approx(area)

@@ -210,6 +210,45 @@ def test_one_seed_of_many_models_is_resampled() -> None:
     assert rest["d"].reason == "1 of 1 seeds: not shown, since an interval needs at least two."
 
 
+def test_mirrored_draws_are_for_models_that_were_trained_on_mirrored_images() -> None:
+    """Half of the draws say nothing of membership: they are left out where the models never saw such images."""
+
+    def strong(flips: bool) -> float:
+        study = study_of("g", seeds=(0, 1))
+        rng = np.random.default_rng(0)
+        for spec in study.specs:
+            rows = study.rows(spec, "losses")
+            for row in rows:
+                plain = np.reshape(row["losses"], (2, 6))
+                row["losses"] = np.stack([plain, rng.lognormal(size=plain.shape)], axis=2).ravel().tolist()
+            files_of(study).put(spec.id, "losses", rows, {"timesteps": [50, 100], "draws": 6, "flips": 2})
+        specs = [
+            dataclasses.replace(s, factors=dataclasses.replace(s.factors, flips=flips)) for s in study.specs
+        ]
+        found = next(f for f in judge_study(dataclasses.replace(study, specs=specs)) if f.letter == "g")
+        return found.estimates[2].mean or 0.0
+
+    assert strong(False) == pytest.approx(_strong_of_plain_draws())
+    assert strong(True) < strong(False) - 0.05
+
+
+def _strong_of_plain_draws() -> float:
+    found = next(f for f in judge_study(study_of("g", seeds=(0, 1))) if f.letter == "g")
+    return found.estimates[2].mean or 0.0
+
+
+def test_flips_must_lower_more_than_the_copies_that_are_mirrored() -> None:
+    study = study_of("d")
+    for spec in study.specs:
+        share = 0.2 + 0.01 * spec.seed if spec.factors.flips else 0.3
+        files_of(study).put(
+            spec.id, "extraction", [r for step in STEPS for r in extraction_rows(step, share)]
+        )
+    found = _flips(study)
+    assert [e.verdict for e in found.estimates] == ["shown", "not shown"], "a bound is never the opposite"
+    assert found.verdict == "not shown", "half of the copies may be mirrored"
+
+
 def test_models_of_a_pool_with_other_draws_are_refused() -> None:
     study = study_of("g")
     rows = [{**row, "losses": row["losses"][:4]} for row in study.rows(study.specs[1], "losses")]

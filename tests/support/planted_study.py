@@ -102,9 +102,9 @@ def extraction_rows(
     planted: int = 100,
     levels: Mapping[int, tuple[int, int]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the rows of one checkpoint, the same for both rules. ``levels`` maps copies to (planted, found)."""
+    """Return the rows of one checkpoint, equal for both rules. ``levels`` maps copies to (planted, found)."""
     rows = []
-    for rule in ("adaptive", "ratio"):
+    for rule in ("adaptive_held_out", "ratio"):
         common = {"step": step, "rule": rule, "threshold": 1.0, "samples": SAMPLES, "merged": 0}
         for of, part in (("train", share), ("held-out", control)):
             hits = round(min(1.0, max(0.0, part)) * SAMPLES)
@@ -189,7 +189,7 @@ def _contrast(files: Files, models: Sequence[ModelSpec], e: float, swapped: bool
     for i, spec in enumerate(models[::-1] if swapped else models):
         size = 1 - 2 * i / (len(models) - 1)
         rows = [
-            r for k, step in enumerate(STEPS) for r in extraction_rows(step, 0.2 + 0.1 * k + 0.08 * e * size)
+            r for k, step in enumerate(STEPS) for r in extraction_rows(step, 0.1 + 0.05 * k + 0.09 * e * size)
         ]
         files.put(spec.id, "extraction", rows)
         _pictures(files, spec)

@@ -39,6 +39,7 @@ class Estimate:
 
     ``sign_flip_p`` is the exact test beside it, which assumes no distribution and cannot fall below 2 / 2^seeds. ``spread``
     is the standard deviation that the interval rests on; ``floored`` says that it is the half step of the scale.
+    ``bound`` is that of the part.
     """
 
     seeds: int
@@ -49,13 +50,15 @@ class Estimate:
     sign_flip_p: float | None = None
     spread: float | None = None
     floored: bool = False
+    bound: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Return what the interval excludes."""
         if self.low is not None and self.low > 0:
             return "shown"
-        return "opposite" if self.high is not None and self.high < 0 else "not shown"
+        below = self.high is not None and self.high < 0
+        return "opposite" if below and not self.bound else "not shown"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Part:
 
     ``claim`` is a clause. ``unit`` is what the number counts, and ``step`` the smallest difference that one seed's value can
     show. ``resampled`` is an interval over the models and images of the only seed, for a protocol that plans one.
+    ``bound`` says that the number is a lower bound of what is claimed: it may show the claim and never the opposite.
     """
 
     name: str
@@ -72,13 +76,14 @@ class Part:
     values: Mapping[int, float]
     step: float
     resampled: Interval | None = None
+    bound: bool = False
 
     @property
     def estimate(self) -> Estimate:
         """Return the mean over the seeds and its interval."""
         if self.resampled is not None:
             return _from_interval(self.resampled)
-        return estimate(list(self.values.values()), self.step)
+        return dataclasses.replace(estimate(list(self.values.values()), self.step), bound=self.bound)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from memcore.report.wording import percent
 from memcore.study.findings.base import Measured, Part
 from memcore.study.findings.collapse import Reading, removed
 from memcore.study.findings.over_seeds import RATIO, held_out_control, mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Family, Study, families
 from memcore.study.protocols.protocol import ModelSpec
 
@@ -151,22 +151,28 @@ def _against(value: float, plain: str) -> str:
     return f"errs more: {plain} removes {percent(-value)} of its error"
 
 
-def _at_end(rows: Sequence[Reading], n: int) -> float:
-    own = [r for r in rows if r.n == n]
-    last = max(r.step for r in own)
-    return mean(r.value for r in own if r.step == last)
+def _at_common_step(rows: Sequence[Reading]) -> list[tuple[int, int, float]]:
+    """Return (step, n, value) of the smallest and the largest set at the last step and the widths that both have."""
+    sizes = sorted({r.n for r in rows})
+    ends = [{(r.step, r.width): r.value for r in rows if r.n == n} for n in (sizes[0], sizes[-1])]
+    both = ends[0].keys() & ends[1].keys()
+    if not both:
+        return []
+    last = max(step for step, _ in both)
+    return [
+        (last, n, mean(found[key] for key in both if key[0] == last))
+        for n, found in zip((sizes[0], sizes[-1]), ends, strict=True)
+    ]
 
 
 def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) -> str:
-    if not readings:
+    found = [ends for rows in readings.values() if (ends := _at_common_step(rows))]
+    if not found:
         return ""
-    sizes = sorted({r.n for rows in readings.values() for r in rows})
-    ends = [
-        f"{percent(max(0.0, mean(_at_end(rows, n) for rows in readings.values())))} for {n:,} images"
-        for n in (sizes[0], sizes[-1])
-    ]
-    told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
-    text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
+    shares = [percent(max(0.0, mean(ends[i][2] for ends in found))) for i in (0, 1)]
+    (step, small, _), (_, large, _) = found[0]
+    of_large = f" and {shares[1]} for {large:,}" if large > small else ""
+    text = f"At step {step:,} the memorised fraction beyond the control is {shares[0]} for {small:,} images{of_large}"
     told = [
         f"{part.name.removeprefix('collapse on ')} {_against(value, plain)}"
         for part, plain in ((part, _PLAIN.get(part.name)) for part in parts)
@@ -214,7 +220,7 @@ def _plot(study: Study, readings: Mapping[int, Sequence[Reading]], used: Sequenc
 
 def _table(readings: Mapping[int, Sequence[Reading]]) -> Table | None:
     curves = sorted({(r.n, r.width, r.step) for rows in readings.values() for r in rows})
-    rows = []
+    rows: list[list[Cell]] = []
     for n, width, step in curves:
         values = [r.value for found in readings.values() for r in found if r[:3] == (n, width, step)]
         rows.append([f"{n:,}", width, step, round(step / n, 3), mean(values)])

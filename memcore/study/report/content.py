@@ -145,7 +145,7 @@ def headline(findings: Sequence[Finding]) -> str:
         return "No finding was looked for"
     shown = sum(f.verdict == "shown" for f in findings)
     opposite = sum(f.verdict == "opposite" for f in findings)
-    open_ = sum(not f.settled and not f.measured.lacking for f in findings)
+    open_ = sum(not f.settled and bool(f.measured.missing) for f in findings)
     text = f"{shown} of {len(findings)} findings shown"
     more = [*([f"{opposite} opposite"] if opposite else []), *([f"{open_} still open"] if open_ else [])]
     return f"{text}, {' and '.join(more)}" if more else text
@@ -156,8 +156,12 @@ def _sentences(study: Study, findings: Sequence[Finding]) -> list[str]:
     verdicts = {
         "Shown": [f.letter for f in findings if f.verdict == "shown"],
         "Opposite to the paper's": [f.letter for f in findings if f.verdict == "opposite"],
-        "Not shown": [f.letter for f in findings if f.verdict == "not shown" and f.settled],
-        "Not shown yet": [f.letter for f in findings if not f.settled and not f.measured.lacking],
+        "Not shown": [
+            f.letter
+            for f in findings
+            if f.verdict == "not shown" and not f.measured.missing and not f.measured.lacking
+        ],
+        "Not shown yet": [f.letter for f in findings if not f.settled and f.measured.missing],
         "Not measured by this protocol": [f.letter for f in findings if f.measured.lacking],
     }
     told = "; ".join(
@@ -195,9 +199,11 @@ def _left_out(study: Study, missing: Sequence[Missing], findings: Sequence[Findi
     used = {model for f in findings for model in f.measured.models}
     done = [spec.id for spec in study.specs if study.is_done(spec)]
     idle = [model for model in done if model not in used]
-    lacking = "".join(
-        f" ({f.letter}) was not measured: {f.measured.lacking}" for f in findings if f.measured.lacking
-    )
+    reasons: dict[str, list[str]] = {}
+    for f in findings:
+        if f.measured.lacking:
+            reasons.setdefault(f.measured.lacking, []).append(f"({f.letter})")
+    lacking = "".join(f" Not measured: {listed(letters, 9)}, {why}" for why, letters in reasons.items())
     text = (
         f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} unfinished and "
         f"{failed:,} failed."
@@ -230,7 +236,7 @@ def _groups(study: Study) -> list[GroupText]:
     rows = []
     for group in study.protocol.groups:
         states = [study.states.get(s.id, "unfinished") for s in study.specs if group.name in s.groups]
-        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}  # type: ignore[arg-type]
+        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}
         letters = ", ".join(f"({letter})" for letter in group.findings)
         rows.append(
             GroupText(
@@ -253,7 +259,7 @@ def _finding(finding: Finding) -> FindingText:
         letter=finding.letter,
         title=finding.title,
         verdict=finding.verdict,
-        settled=finding.settled,
+        settled=finding.settled or not measured.missing,
         lacking=bool(measured.lacking),
         sentence=measured.sentence.replace(" %", "\u00a0%"),
         reason=finding.reason,
