@@ -208,7 +208,7 @@ def learning_share(step: int, steps: int, warmup: float) -> float:
     """Return the share of the learning rate at a step: half a cosine up over the ``warmup``, and one down after it.
 
     >>> [round(learning_share(step, 100, 0.05), 2) for step in (0, 4, 52, 99)]
-    [0.04, 1.0, 0.5, 0.0]
+    [0.04, 1.0, 0.49, 0.0]
     """
     top = warmup * steps - 1
     if step <= top:
