@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study clean help budget
+.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,8 +46,11 @@ proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py
 
-study: $(VENV)/.demo ## trains the bundled model again, into study-run/ (about half an hour)
-	$(BIN)/memcore study study-run
+study: $(VENV)/.demo ## what makes small models leak: trains and attacks the models of the protocol laptop, into study-run/ (75 minutes)
+	$(BIN)/memcore study run laptop study-run && $(BIN)/memcore study report study-run
+
+study-train: $(VENV)/.demo ## trains the bundled model again, into study-train-run/ (about half an hour)
+	$(BIN)/memcore study train study-train-run
 
 wheel: $(VENV)/.dev ## the wheel, into dist/
 	$(BIN)/python -m build --wheel

@@ -105,6 +105,7 @@ def main(argv: Sequence[str] | None = None, *, final: bool = False) -> int:
     for stream in (sys.stdout, sys.stderr):  # a console that lacks a letter shows its escape
         if getattr(stream, "errors", "") == "strict":
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    words = study.with_action(words)
     try:
         arguments = build_parser(only=words).parse_args(words)
     except SystemExit as stop:  # argparse has printed what is wrong

@@ -75,12 +75,15 @@ def add_allow_incomplete(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say where the workers are and which part of the run they do."""
+def add_launcher(parser: argparse.ArgumentParser, *, noun: str = "shard", run: str = "run") -> None:
+    """Add the flags that say where the workers are and which part of the run they do.
+
+    ``noun`` is what a task is called, ``run`` what the whole is; the prompts of a shard alone can be done again.
+    """
     from memcore.engine import launchers
 
     group = parser.add_argument_group(
-        "launcher and parts", "Where the workers are, and what of the run is done."
+        "launcher and parts", f"Where the workers are, and what of the {run} is done."
     )
     group.add_argument(
         "--launcher",
@@ -97,12 +100,14 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         metavar="OPTION",
         help="an option of sbatch, e.g. --sbatch=--time=8:0:0; may be repeated",
     )
-    group.add_argument("--part", metavar="K/N", help="do only the K-th of N parts of the run")
+    group.add_argument("--part", metavar="K/N", help=f"do only the K-th of N parts of the {run}")
     group.add_argument(
         "--retry",
         action="store_true",
-        help="do the shards again that failed three times and were quarantined",
+        help=f"do the {noun}s again that failed three times and were quarantined",
     )
+    if noun != "shard":
+        return
     group.add_argument(
         "--retry-failed",
         action="store_true",

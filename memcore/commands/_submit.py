@@ -14,8 +14,11 @@ from memcore.sampling.named import find_public_options
 from memcore.system.credentials import check_written, parse_options
 
 
-def submitted(arguments: argparse.Namespace) -> Answer | None:
-    """Submit the run as an array of tasks if its launcher submits; None if it is to be done here."""
+def submitted(arguments: argparse.Namespace, status: str = "memcore status") -> Answer | None:
+    """Submit the run as an array of tasks if its launcher submits; None if it is to be done here.
+
+    ``status`` is the command that says how far it is.
+    """
     from memcore.engine.launchers import LAUNCHERS
 
     check_positive(arguments, "workers", "threads", "tasks")
@@ -30,7 +33,7 @@ def submitted(arguments: argparse.Namespace) -> Answer | None:
         )
     command = without_launcher(arguments.argv)
     job = launcher.submit(arguments.run, command, arguments.tasks, arguments.sbatch)
-    follow = f"memcore status {shlex.quote(str(arguments.run))} shows how far it is"
+    follow = f"{status} {shlex.quote(str(arguments.run))} shows how far it is"
     return Answer(dict(job), [f"job {job['job']} submitted ({job['script']}); {follow}"])
 
 

@@ -27,7 +27,7 @@ def adaptive_distances(l2: NDArray[np.floating], nearest: NDArray[np.float32]) -
 
     ``l2`` (n,) are their distances to one training image each, ``nearest`` (n, k) those of which the mean is taken.
     """
-    mean = np.mean(nearest, axis=1, dtype=np.float64)
+    mean: NDArray[np.float64] = np.asarray(nearest.mean(axis=1, dtype=np.float64))
     answer = np.full(len(mean), np.nan)
     np.divide(l2, ADAPTIVE_ALPHA * mean, out=answer, where=mean > 0)
     return answer

@@ -60,6 +60,7 @@ class FeatureNetwork:
         self._images, self._labels = data.reference[order[:middle]], data.reference_labels[order[:middle]]
         self.reference = data.reference[order[middle:]]
         self._reference_labels = data.reference_labels[order[middle:]]
+        self._reference_features: NDArray[np.float32] | None = None
         self.turned = data.classes < 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
@@ -77,7 +78,7 @@ class FeatureNetwork:
             chosen = torch.randint(len(images), (self._spec.batch,), generator=random)
             loss = F.cross_entropy(self.net(images[chosen]), labels[chosen])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward([loss])
             optimizer.step()
             schedule.step()
         self.net.eval()
@@ -87,7 +88,7 @@ class FeatureNetwork:
         """Return the share of the reference that is classified right; of unlabelled images, of their turns."""
         images, labels = self._labelled(self.reference, self._reference_labels)
         with torch.no_grad():
-            found = torch.cat([self.net(part).argmax(1) for part in images.split(_BATCH)])
+            found = torch.cat([self.net(part).argmax(1) for part in torch.split(images, _BATCH)])
         return float((found == labels).float().mean())
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -100,13 +101,21 @@ class FeatureNetwork:
                 made.append(self.net.body(_tensor(padded))[: len(part)].numpy())
         return np.concatenate(made)
 
+    def reference_features(self) -> NDArray[np.float32]:
+        """Return the features of the reference, which are taken once."""
+        if self._reference_features is None:
+            self._reference_features = self.features(self.reference)
+        return self._reference_features
+
     def weights(self) -> bytes:
         """Return the weights as safetensors."""
-        return save_tensors({name: tensor.contiguous() for name, tensor in self.net.state_dict().items()})
+        data: bytes = save_tensors({name: t.contiguous() for name, t in self.net.state_dict().items()})
+        return data
 
     def load_weights(self, data: bytes) -> None:
         """Take weights that ``weights`` returned."""
         self.net.load_state_dict(load_tensors(data))
+        self._reference_features = None
 
     def _labelled(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64]

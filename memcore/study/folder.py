@@ -16,13 +16,13 @@ from typing import Any
 from memcore.engine.launchers.slurm import FOLDER as SLURM
 from memcore.engine.task import Identity, read_manifest
 from memcore.errors import ConfigError, RunError
-from memcore.runs.config import difference
+from memcore.runs.meta import difference
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import ModelSpec, Protocol
-from memcore.study.protocols.read import parse_protocol
+from memcore.study.protocols.read import parse_protocol, with_paths
 from memcore.system.parsing import check_shape, parse_json
 
 FORMAT = 1
@@ -87,10 +87,10 @@ class StudyFolder:
 class StudyStart:
     """The start of a study, or of its continuation, as a launcher sees it."""
 
-    def __init__(self, place: str, data: bytes, name: str) -> None:
-        """Read the protocol; ``name`` is what errors call it."""
+    def __init__(self, place: str, data: bytes, name: str, paths: Mapping[str, str] | None = None) -> None:
+        """Read the protocol; ``name`` is what errors call it, ``paths`` says where data sets are by their names."""
         self.storage = open_storage(place)
-        self.protocol = parse_protocol(data, name)
+        self.protocol = with_paths(parse_protocol(data, name), paths or {})
         self._bytes = data
 
     def check_startable(self) -> None:

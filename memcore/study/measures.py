@@ -189,17 +189,17 @@ def quality_rows(
 ) -> Rows:
     """Return the Frechet distances of the first samples to images that no model saw, and to the training set."""
     made = network.features(samples[: subject.protocol.quality.samples])
-    sets = (("held-out", network.reference), ("train", subject.members))
+    sets = (("held-out", network.reference_features()), ("train", network.features(subject.members)))
     return [
         {
             "step": step,
             "of": of,
-            "frechet": frechet_distance(made, network.features(images)),
+            "frechet": frechet_distance(made, features),
             "samples": len(made),
-            "reference": len(images),
+            "reference": len(features),
             "features_sha256": digest,
         }
-        for of, images in sets
+        for of, features in sets
     ]
 
 

@@ -130,7 +130,9 @@ class ModelRun:
         model = load_folder(Path(self._spec.factors.folder), self._protocol.device)
         if model.shape != self._subject.data.shape:
             folder, shape = self._spec.factors.folder, self._subject.data.shape
-            raise ConfigError(f"folder={folder!r} makes images of {model.shape}, those of the data are {shape}")
+            raise ConfigError(
+                f"folder={folder!r} makes images of {model.shape}, those of the data are {shape}"
+            )
         return model
 
     def _attack(self, model: UNetDenoiser, trainer: Trainer | None) -> None:
@@ -243,7 +245,7 @@ class ModelRun:
             ("training", measures.training_rows(history)),
             ("model", [row]),
         ):
-            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))  # type: ignore[arg-type]
+            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))
 
     def clear(self) -> None:
         """Remove what is kept of the unfinished model; called once the manifest is there."""

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 
+import torch
+
 from memcore.engine.task import Identity
 from memcore.errors import ConfigError
 from memcore.storage.base import Storage
@@ -33,6 +35,7 @@ def prepare_data(protocol: Protocol) -> dict[str, PreparedData]:
 
     Raises ConfigError if one is missing, or has too few images for a model.
     """
+    check_device(protocol.device)
     specs = expand(protocol)
     used = [name for name in protocol.data if any(spec.factors.data == name for spec in specs)]
     found = {}
@@ -50,6 +53,15 @@ def prepare_data(protocol: Protocol) -> dict[str, PreparedData]:
             raise ConfigError(f"data.{spec.factors.data} has no classes: labels can be 'none' or 'unique'")
         draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)
     return found
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError unless models can be trained on the device here."""
+    try:
+        torch.empty(1, device=torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).strip().partition(chr(10))[0]
+        raise ConfigError(f"device {device!r} cannot be used on this machine: {cause}") from None
 
 
 def identify(protocol: Protocol, prepared: dict[str, PreparedData]) -> Identity:

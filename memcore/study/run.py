@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from memcore.engine import task as engine
@@ -25,6 +25,7 @@ def run_study(
     study: str | Path,
     *,
     workers: int | None = None,
+    paths: Mapping[str, str] | None = None,
     part: Part | None = None,
     quiet: bool = False,
     retry: bool = False,
@@ -34,18 +35,45 @@ def run_study(
     """Train and attack every model that is not done yet, and return the study's folder.
 
     The same protocol on the same machine gives the same bytes, whatever was killed in between: each model is computed on
-    one thread, by one worker. ``protocol`` is a TOML file, or the name of a shipped protocol; ``study`` a path, or a URL
-    that fsspec knows. ``workers`` defaults to the processors on a CPU and to one on a GPU. ``part`` (k, n) does the k-th of
-    n parts. ``retry`` does models again that were given up because they failed three times. ``launcher`` "ray" runs the
-    workers on the cluster at ``ray_address``, or on one that is started here.
+    one thread, by one worker.
+
+    Parameters
+    ----------
+    protocol
+        A TOML file, or the name of a shipped protocol.
+    study
+        A path, or a URL that fsspec knows. An existing study is resumed.
+    workers
+        Processes; by default one a processor, and one on a GPU.
+    paths
+        Where data sets are, by their names in the protocol.
+    part
+        (k, n): do the k-th of n parts of the models.
+    quiet
+        Show no progress.
+    retry
+        Do models again that were given up because they failed three times.
+    launcher, ray_address
+        "ray" runs the workers on the cluster at ``ray_address``, or on one that is started here.
 
     A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
 
-    Raises ConfigError (a protocol that cannot be run, or another one than the study's), RunError, StoreError, WorkerError.
+    Raises
+    ------
+    ConfigError
+        The protocol cannot be run, or is another one than the study's.
+    RunError, StoreError, WorkerError
+        The folder holds something else, cannot be written, or workers cannot start.
+
+    Examples
+    --------
+    >>> folder = run_study("quick", "study")  # doctest: +SKIP
     """
     if launcher == "local":
         check_program()
-    job = StudyJob(StudyStart(str(study), read_bytes(protocol), str(protocol)), retry=retry, quiet=quiet)
+    job = StudyJob(
+        StudyStart(str(study), read_bytes(protocol), str(protocol), paths), retry=retry, quiet=quiet
+    )
     on_gpu = job.start.protocol.device != "cpu"
     job.start.check_startable()
     existing = StudyFolder.open(str(study)) if job.start.storage.exists(PROTOCOL) else None

@@ -125,7 +125,7 @@ class StudyJob:
     def give_up(self, folder: StudyFolder, task: str, reason: str, detail: str) -> None:
         """Write a model that failed too often; it has no rows."""
         self._remove_rows(folder, task)
-        about = {"model": task, "reason": reason, "detail": detail, **machine()}
+        about = {"model": task, "units": 0, "reason": reason, "detail": detail, **machine()}
         write_manifest(folder.storage, task, {**about, **sign_manifest(time.time(), given_up=True)})
 
     def forget(self, folder: StudyFolder, task: str) -> None:

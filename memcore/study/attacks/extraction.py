@@ -61,7 +61,7 @@ def extract(
 
     Duplicates are merged first (``merge_duplicates``) in both sets, and the held-out set is cut to the number of unique
     training images, since the nearest of more images is nearer. Distances are exact, by ``memcore.knn``. Of the samples a
-    chunk is in memory at a time, so memory grows with N only by 28 bytes a sample and set.
+    chunk is in memory at a time, so memory grows with N only by some 64 bytes a sample and set.
 
     Parameters
     ----------
@@ -235,7 +235,8 @@ def _chunks(
     samples: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], shape: tuple[int, ...]
 ) -> Iterator[NDArray[np.uint8]]:
     """Return the samples in chunks, each checked."""
-    for array in [samples] if hasattr(samples, "shape") else samples:
+    arrays = [samples] if isinstance(samples, np.ndarray) else samples
+    for array in arrays:
         check_images(array, "samples")
         if array.shape[1:] != shape:
             raise ArgumentValueError(f"samples must have training's shape {shape}, got {array.shape[1:]}")

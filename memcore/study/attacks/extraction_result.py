@@ -39,6 +39,10 @@ class Nearest:
     adaptive: NDArray[np.float64]
     image_bytes: int
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Nearest(samples={len(self.image)}, image_bytes={self.image_bytes})"
+
     @property
     def l2(self) -> NDArray[np.float32]:
         """Return (N,) l2 to the nearest image, in [0, 1]."""
@@ -67,6 +71,10 @@ class Found:
     hits: NDArray[np.bool_]
     images: NDArray[np.int64]
     first: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Found(samples={len(self.hits)}, hits={int(self.hits.sum())}, unique={self.unique})"
 
     @property
     def share(self) -> float:

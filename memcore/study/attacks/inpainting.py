@@ -41,6 +41,10 @@ class Inpainted:
     loss: NDArray[np.float32]
     best: NDArray[np.uint8]
 
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Inpainted(images={self.l2.shape[0]}, keep={self.l2.shape[1]})"
+
 
 def attack(
     model: Denoiser,
@@ -123,7 +127,7 @@ def attack(
         made = model.inpaint(given, visible, derive_seeds(seed, i, count).tolist(), steps, label)
         _check_inpainted(made, given, visible)
         measured = [check_losses(model.losses(made, at, s, label), count) for s in noise_seeds]
-        means = np.mean(measured, axis=0, dtype=np.float64)
+        means = np.stack(measured).mean(axis=0, dtype=np.float64)
         chosen = np.argsort(means, kind="stable")[:kept]
         l2[i] = _hidden_l2(made[chosen], image, ~visible)
         loss[i] = means[chosen]
@@ -189,4 +193,5 @@ def _hidden_l2(
     """Return (m,) l2 in [0, 1] over the hidden pixels."""
     difference = made[:, hidden].astype(np.int64) - image[hidden].astype(np.int64)
     ssd = (difference**2).sum(axis=(1, 2))
-    return np.sqrt(ssd / (difference[0].size * 255**2)).astype(np.float32)
+    l2: NDArray[np.float32] = np.sqrt(ssd / (difference[0].size * 255**2)).astype(np.float32)
+    return l2

@@ -17,6 +17,8 @@ from memcore.study.attacks.duplicates import check_images
 if TYPE_CHECKING:
     from memcore.study.models.denoiser import Denoiser, Labels
 
+_LEAST_LOSS = float(np.finfo(np.float32).eps) ** 2
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Losses:
@@ -38,6 +40,10 @@ class Losses:
     timesteps: NDArray[np.int64]
     noise: NDArray[np.int64]
     flipped: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        """Return one line, without the arrays."""
+        return f"Losses(images={self.values.shape[0]}, draws={self.values.shape[1]})"
 
 
 def measure_losses(
@@ -139,7 +145,8 @@ def check_losses(losses: NDArray[np.float32], count: int) -> NDArray[np.float32]
 def log_losses(losses: NDArray[np.floating], timesteps: ArrayLike | None, name: str) -> NDArray[np.float64]:
     """Return (models, images, T) float64: the logarithm of the mean loss at each of the T distinct timesteps.
 
-    Raises ArgumentTypeError or ArgumentValueError, naming the argument, unless ``losses`` are positive, finite floats
+    A mean below the rounding of float32 counts as that rounding: a perfect memory has no loss, and no logarithm of it.
+    Raises ArgumentTypeError or ArgumentValueError, naming the argument, unless ``losses`` are finite floats >= 0 of shape
     (models, images, draws) and ``timesteps`` is None (all draws are at one) or one number for each draw.
     """
     array = np.asarray(losses)
@@ -149,13 +156,15 @@ def log_losses(losses: NDArray[np.floating], timesteps: ArrayLike | None, name: 
         raise ArgumentValueError(
             f"{name} must have the shape (models, images, draws), got {array.shape}; one draw is losses[..., None]"
         )
-    if not (np.isfinite(array) & (array > 0)).all():
+    usable = np.isfinite(array) & (array >= 0)
+    if not usable.all():
         raise ArgumentValueError(
-            f"{name} must be finite and above 0, got {int((~(np.isfinite(array) & (array > 0))).sum())} others"
+            f"{name} must be finite and not below 0, got {int((~usable).sum())} others; a model that diverged has no losses"
         )
     draws = array.shape[2]
     at = np.zeros(draws, np.int64) if timesteps is None else np.asarray(timesteps)
     if at.shape != (draws,):
         raise ArgumentValueError(f"timesteps must be one for each of the {draws} draws, got {at.shape}")
     means = [array[..., at == t].mean(axis=2, dtype=np.float64) for t in np.unique(at)]
-    return np.log(np.stack(means, axis=2))
+    logs: NDArray[np.float64] = np.log(np.maximum(np.stack(means, axis=2), _LEAST_LOSS))
+    return logs

@@ -34,7 +34,7 @@ def threshold(losses: NDArray[np.floating], *, timesteps: ArrayLike | None = Non
     Parameters
     ----------
     losses
-        (models, images, draws) positive floats.
+        (models, images, draws) floats >= 0.
     timesteps
         (draws,) the timestep of each draw; by default all are at one. Draws of one timestep are averaged, the logarithms of
         several are added.
@@ -82,7 +82,7 @@ def lira(
     Parameters
     ----------
     losses
-        (models, images, draws) positive floats; all models must have seen the same noises.
+        (models, images, draws) floats >= 0; all models must have seen the same noises.
     members
         (models, images) bool: which image each model was trained on. Best complementary halves, in pairs.
     variance

@@ -33,7 +33,7 @@ def quantile(
     Parameters
     ----------
     losses
-        (models, images, draws) positive floats.
+        (models, images, draws) floats >= 0.
     features
         (images, f) floats of the same images: ``image_features``, or any embedding.
     public_losses

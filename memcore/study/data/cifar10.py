@@ -30,7 +30,7 @@ IMAGES, SIDE, CLASSES = 10_000, 32, 10
 RECORD = 1 + 3 * SIDE * SIDE
 
 
-def load_cifar10(spec: DataSpec, md5: str = MD5) -> ImageSet:
+def load_cifar10(spec: DataSpec) -> ImageSet:
     """Return the 50,000 training images, and the 10,000 test images as the reference.
 
     Raises ConfigError if the archive is not the official one.
@@ -42,8 +42,8 @@ def load_cifar10(spec: DataSpec, md5: str = MD5) -> ImageSet:
         )
     data = path.read_bytes()
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise ConfigError(f"{path} is not the official {ARCHIVE}: its MD5 is {found}, not {md5}")
+    if found != MD5:
+        raise ConfigError(f"{path} is not the official {ARCHIVE}: its MD5 is {found}, not {MD5}")
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         parts = [_read(archive, name) for name in (*TRAINING, TEST)]
     images = np.concatenate([part[0] for part in parts[:-1]])

@@ -90,4 +90,5 @@ def shrink(images: NDArray[np.uint8], side: int, name: str) -> NDArray[np.uint8]
         return images
     sums = images.reshape(n, side, block, side, block, channels).sum(axis=(2, 4), dtype=np.uint32)
     half = block * block // 2
-    return ((sums + half) // (block * block)).astype(np.uint8)
+    means: NDArray[np.uint8] = ((sums + half) // (block * block)).astype(np.uint8)
+    return means

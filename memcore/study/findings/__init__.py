@@ -39,6 +39,7 @@ ANALYSES: tuple[tuple[str, str, Callable[[Study], Measured]], ...] = tuple(
         inpainting,
     )
 )
+_NO_GROUP = "no group of this protocol is for this finding."
 
 
 def judge_study(study: Study) -> list[Finding]:
@@ -46,7 +47,12 @@ def judge_study(study: Study) -> list[Finding]:
 
     Raises RunError if a table is damaged or lacks a control.
     """
-    return judge([(letter, title, analysis(study)) for letter, title, analysis in ANALYSES])
+    return judge(
+        [
+            (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
+            for letter, title, analysis in ANALYSES
+        ]
+    )
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
         "models": list(measured.models),
         "missing": [dataclasses.asdict(missing) for missing in measured.missing],
         "lacking": measured.lacking,
+        "unmeasured": list(measured.unmeasured),
         "notes": list(measured.notes),
         "plot": None if measured.plot is None else dataclasses.asdict(measured.plot),
         "table": None if measured.table is None else dataclasses.asdict(measured.table),

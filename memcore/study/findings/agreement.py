@@ -11,7 +11,7 @@ from memcore.errors import RunError
 from memcore.report.wording import percent
 from memcore.study.findings.base import Control, Measured, Part
 from memcore.study.findings.over_seeds import mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Family, Study, families
 from memcore.study.protocols.protocol import ModelSpec
 from memcore.study.rows import SampleRow, rows_name
@@ -210,7 +210,7 @@ def _plot(found: Mapping[int, Sizes]) -> Plot | None:
 
 
 def _table(found: Mapping[int, Sizes]) -> Table | None:
-    rows = [
+    rows: list[list[Cell]] = [
         [f"{seed}", size, pairs, same, other]
         for seed, row in found.items()
         for size, (same, other, pairs) in row.items()

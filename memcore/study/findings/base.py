@@ -1,16 +1,18 @@
 """What a finding is, and the rule that decides it, fixed before any seed is run.
 
 A finding has one or more parts. A part is a claim written as one number a seed, above 0 where the claim holds in that seed,
-below 0 where its opposite does. Its 95 % interval is Student's t over the seeds.
+below 0 where its opposite does. Its 95 % interval is Student's t over the seeds. Where a protocol plans one seed of many
+models on one pool, it is a bootstrap of models and images instead, and holds for that pool.
 
 The rule:
 
 1. A seed counts once every model that the finding needs of it is done. While one is missing, the verdict is withheld: a
    study that is judged as soon as it looks good is judged too often.
 2. A part is "shown" if its interval is above 0, "opposite" if it is below, else "not shown".
-3. A finding is "shown" if all its parts are, "opposite" if at least one is opposite, else "not shown"; and only if its p
-   value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of theirs (an
-   intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding with neither has p = 1.
+3. A finding is "shown" if all its parts were measured and are, "opposite" if at least one is opposite, else "not shown"; and
+   only if its p value, adjusted by Holm over all the findings, is at most 0.05. The p value of "all parts" is the largest of
+   theirs (an intersection-union test), that of "one of k parts" k times the smallest (Bonferroni). A finding with neither
+   has p = 1.
 4. The spread of a part is never taken as less than half a step of its scale: five seeds that all give 1.0 with three images
    each do not prove a spread of 0.
 """
@@ -23,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from memcore.study.findings.plot import Plot, Table
-from memcore.study.statistics import holm, sign_flip
+from memcore.study.statistics import Interval, holm, sign_flip
 from memcore.study.statistics.intervals import import_scipy_stats
 
 Verdict: TypeAlias = Literal["shown", "not shown", "opposite"]
@@ -37,6 +39,7 @@ class Estimate:
 
     ``sign_flip_p`` is the exact test beside it, which assumes no distribution and cannot fall below 2 / 2^seeds. ``spread``
     is the standard deviation that the interval rests on; ``floored`` says that it is the half step of the scale.
+    ``bound`` is that of the part.
     """
 
     seeds: int
@@ -47,21 +50,24 @@ class Estimate:
     sign_flip_p: float | None = None
     spread: float | None = None
     floored: bool = False
+    bound: bool = False
 
     @property
     def verdict(self) -> Verdict:
         """Return what the interval excludes."""
         if self.low is not None and self.low > 0:
             return "shown"
-        return "opposite" if self.high is not None and self.high < 0 else "not shown"
+        below = self.high is not None and self.high < 0
+        return "opposite" if below and not self.bound else "not shown"
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
     """One claim: ``values`` holds a number for each complete seed, above 0 where the claim holds.
 
-    ``claim`` is a clause that the page ends with a full stop. ``unit`` is what the number counts, and ``step`` the smallest
-    difference that one seed's value can show.
+    ``claim`` is a clause. ``unit`` is what the number counts, and ``step`` the smallest difference that one seed's value can
+    show. ``resampled`` is an interval over the models and images of the only seed, for a protocol that plans one.
+    ``bound`` says that the number is a lower bound of what is claimed: it may show the claim and never the opposite.
     """
 
     name: str
@@ -69,11 +75,15 @@ class Part:
     unit: str
     values: Mapping[int, float]
     step: float
+    resampled: Interval | None = None
+    bound: bool = False
 
     @property
     def estimate(self) -> Estimate:
         """Return the mean over the seeds and its interval."""
-        return estimate(list(self.values.values()), self.step)
+        if self.resampled is not None:
+            return _from_interval(self.resampled)
+        return dataclasses.replace(estimate(list(self.values.values()), self.step), bound=self.bound)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +112,8 @@ class Measured:
 
     ``n`` says what was counted ("10,240 samples"); ``planned`` are the seeds of the protocol, ``models`` those that the
     figures rest on. ``sentence`` gives the figures of the complete seeds. ``lacking`` says what the study has no models or
-    tables for; then there is nothing to judge.
+    tables for; then there is nothing to judge. ``unmeasured`` names parts of the claim that this study has no models or
+    tables for: without them the finding is not shown, whatever the others say.
     """
 
     parts: Sequence[Part] = ()
@@ -115,6 +126,7 @@ class Measured:
     plot: Plot | None = None
     table: Table | None = None
     lacking: str = ""
+    unmeasured: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -180,10 +192,18 @@ def estimate(values: Sequence[float], step: float = 0.0) -> Estimate:
     return Estimate(n, mean, mean - half, mean + half, p, sign_flip(values).p, spread, floored)
 
 
-def candidate(estimates: Sequence[Estimate]) -> tuple[Verdict, float]:
+def _from_interval(interval: Interval) -> Estimate:
+    """Return a resampled interval as an estimate, its p value that of a normal distribution as wide."""
+    normal = import_scipy_stats("The intervals of a study").norm
+    spread = (interval.high - interval.low) / (2 * float(normal.ppf((1 + CONFIDENCE) / 2)))
+    p = float(2 * normal.sf(abs(interval.estimate) / spread)) if spread > 0 else float(interval.estimate == 0)
+    return Estimate(1, interval.estimate, interval.low, interval.high, p, spread=spread)
+
+
+def candidate(estimates: Sequence[Estimate], unmeasured: Sequence[str] = ()) -> tuple[Verdict, float]:
     """Return the verdict that the parts give together, and its p value before Holm."""
     verdicts = [e.verdict for e in estimates]
-    if verdicts and all(v == "shown" for v in verdicts):
+    if verdicts and not unmeasured and all(v == "shown" for v in verdicts):
         return "shown", max(e.p or 0.0 for e in estimates)
     if "opposite" in verdicts:
         return "opposite", min(
@@ -196,7 +216,10 @@ def judge(measured: Sequence[tuple[str, str, Measured]]) -> list[Finding]:
     """Return the findings of (letter, title, what was measured), all of which are one family for Holm."""
     estimates = [[part.estimate for part in m.parts] for _, _, m in measured]
     settled = [_is_settled(m, e) for (_, _, m), e in zip(measured, estimates, strict=True)]
-    candidates = [candidate(e) if s else ("not shown", 1.0) for e, s in zip(estimates, settled, strict=True)]
+    candidates = [
+        candidate(parts, m.unmeasured) if done else ("not shown", 1.0)
+        for (_, _, m), parts, done in zip(measured, estimates, settled, strict=True)
+    ]
     adjusted = [float(p) for p in holm([p for _, p in candidates])]
     findings = []
     for (letter, title, m), parts, done, (first, p), p_holm in zip(
@@ -209,9 +232,13 @@ def judge(measured: Sequence[tuple[str, str, Measured]]) -> list[Finding]:
 
 
 def _is_settled(measured: Measured, estimates: Sequence[Estimate]) -> bool:
-    """Return whether all planned seeds are complete, at least two of them."""
+    """Return whether all planned seeds are complete and give an interval."""
     planned = len(set(measured.planned))
-    return bool(estimates) and planned >= 2 and all(e.seeds == planned for e in estimates)
+    return (
+        bool(estimates)
+        and all(e.low is not None for e in estimates)
+        and all(e.seeds == planned for e in estimates)
+    )
 
 
 def _reason(
@@ -222,9 +249,12 @@ def _reason(
     seeds = min((e.seeds for e in estimates), default=0)
     if measured.lacking:
         return f"Not measured: {measured.lacking}"
+    if not settled and seeds == planned:
+        return f"{planned} of {planned} seeds: not shown, since an interval needs at least two."
+    if not settled and len(complete := set(measured.planned) - {m.seed for m in measured.missing}) == planned:
+        none = [p.name for p in measured.parts if not complete <= set(p.values)]
+        return f"Not shown: the tables of some seeds give no value for {' and '.join(none)}."
     if not settled:
-        if seeds == planned:
-            return f"{planned} of {planned} seeds: not shown, since an interval needs at least two."
         failed = sum(m.state == "failed" for m in measured.missing)
         stop = f" ({failed} of the missing models failed)" if failed else ""
         return f"{seeds} of {planned} seeds so far{stop}: not shown yet."
@@ -240,13 +270,14 @@ def _reason(
 
 
 def _undecided(measured: Measured, estimates: Sequence[Estimate]) -> str:
-    if len(estimates) == 1:
+    if len(estimates) == 1 and not measured.unmeasured:
         return "Not shown: the interval includes 0."
     return f"Not shown as a whole ({_by_part(measured, estimates)})."
 
 
 def _by_part(measured: Measured, estimates: Sequence[Estimate]) -> str:
-    return "; ".join(f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True))
+    told = [f"{part.name}: {e.verdict}" for part, e in zip(measured.parts, estimates, strict=True)]
+    return "; ".join([*told, *(f"{name}: not measured" for name in measured.unmeasured)])
 
 
 def _p(value: float) -> str:

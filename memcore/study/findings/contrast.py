@@ -14,12 +14,17 @@ from memcore.study.findings.reading import Family, Leak, Study, families
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """Something read from a checkpoint: ``unit`` is what it counts, ``step`` the least difference of one checkpoint."""
+    """Something read from a checkpoint: ``unit`` is what it counts, ``step`` the least difference of one checkpoint.
+
+    The part is its value where more leaks - ``weight`` times its value where less does; ``bound`` as in ``Part``.
+    """
 
     name: str
     unit: str
     value: Callable[[Leak], float]
     step: Callable[[Leak], float]
+    weight: float = 1.0
+    bound: bool = False
 
 
 COPIES = Quantity(
@@ -79,11 +84,12 @@ def measure_contrast(
             contrast.claim.format(quantity.name),
             quantity.unit,
             {
-                seed: row[contrast.more] - row[contrast.less]
+                seed: row[contrast.more] - quantity.weight * row[contrast.less]
                 for seed, row in values.items()
                 if contrast.more in row and contrast.less in row
             },
             min((quantity.step(leak) for leak in every), default=1.0),
+            bound=quantity.bound,
         )
         for quantity, values in zip(contrast.quantities, tables, strict=True)
     ]

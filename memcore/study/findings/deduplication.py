@@ -12,7 +12,7 @@ from memcore.study.findings.over_seeds import ADAPTIVE, points_of_100
 from memcore.study.findings.reading import Study
 
 LETTER = "e"
-TITLE = "Deduplication lowers it"
+TITLE = "Deduplication lowers what leaks"
 CONTRAST = Contrast(
     letter=LETTER,
     factor="deduplicated",

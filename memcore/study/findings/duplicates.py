@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from memcore.report.wording import percent
 from memcore.study.findings.base import Measured, Part
 from memcore.study.findings.over_seeds import ADAPTIVE, held_out_control, mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import ModelSpec
 from memcore.system.units import count
@@ -61,7 +61,9 @@ def measure(study: Study) -> Measured:
         plot=_plot(study, used, shares, 1 / least_planted),
         table=_table(levels, shares),
         notes=[
-            "Found: the nearest training image of at least one sample by the paper's adaptive rule, duplicates merged first."
+            "Found: the nearest training image of at least one sample by the paper's adaptive distance, at a "
+            "threshold set on "
+            "held-out images; duplicates are merged first."
         ],
     )
 
@@ -173,7 +175,7 @@ def _held_out_found(study: Study, spec: ModelSpec) -> float:
 
 def _table(levels: Mapping[str, Levels], shares: Mapping[int, Mapping[int, float]]) -> Table | None:
     copies = sorted({c for found in levels.values() for c in found})
-    rows = []
+    rows: list[list[Cell]] = []
     for c in copies:
         planted = sum(found[c][0] for found in levels.values() if c in found)
         unique = sum(found[c][1] for found in levels.values() if c in found)

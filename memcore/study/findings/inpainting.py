@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from memcore.errors import RunError
 from memcore.study.findings.base import Control, Measured, Part
 from memcore.study.findings.over_seeds import mean
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import ModelSpec
 from memcore.study.rows import rows_name
@@ -133,7 +133,7 @@ def _plot(curves: Sequence[tuple[RocCurve, RocCurve | None]]) -> Plot | None:
 
 
 def _table(used: Sequence[ModelSpec], curves: Mapping[str, tuple[RocCurve, RocCurve | None]]) -> Table | None:
-    rows: list[list[str | float | int | None]] = []
+    rows: list[list[Cell]] = []
     for spec in used:
         curve, control = curves[spec.id]
         rows.append(

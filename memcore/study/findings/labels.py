@@ -12,7 +12,7 @@ from memcore.study.findings.over_seeds import RATIO, points_of_100
 from memcore.study.findings.reading import Study
 
 LETTER = "f"
-TITLE = "Labels unique to each image raise it"
+TITLE = "Labels unique to each image raise what leaks"
 CONTRAST = Contrast(
     letter=LETTER,
     factor="labels",

@@ -8,58 +8,34 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import RunError
 from memcore.report.wording import percent
-from memcore.study.attacks.membership import lira, threshold
 from memcore.study.findings.base import Control, Measured, Part
 from memcore.study.findings.over_seeds import mean
-from memcore.study.findings.plot import Plot, Point, Series, Table
-from memcore.study.findings.reading import Family, Study, families
-from memcore.study.protocols.protocol import ModelSpec
-from memcore.study.rows import rows_name
-from memcore.study.statistics import NOT_RESOLVED, RocCurve, ppv, roc
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
+from memcore.study.findings.pool import (
+    ATTACKS,
+    LEAST_MODELS,
+    Pool,
+    attack_scores,
+    find_pool_models,
+    read_pool,
+)
+from memcore.study.findings.pool import LETTER as LETTER
+from memcore.study.findings.reading import Study
+from memcore.study.statistics import NOT_RESOLVED, Interval, RocCurve, auc, bootstrap, ppv, roc
 from memcore.system.units import count
 
-LETTER = "g"
 TITLE = "LiRA beats the loss threshold, strong LiRA beats LiRA"
-ATTACKS = ("loss threshold", "LiRA", "strong LiRA")
-#: The plain attacks see one timestep, the stored one nearest to this share of the noise schedule, and so many draws of it,
-#: not mirrored. The strong one sees all that is stored.
-PLAIN_TIMESTEP, PLAIN_DRAWS = 0.05, 4
-#: Models of a pool that LiRA needs: two with and two without each image, beside the attacked one and its complement.
-LEAST_MODELS = 6
 #: One member among so many candidates: what the share of true alarms is told for.
 PRIOR = 0.01
 POINTS = 48
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Pool:
-    """Models on random halves of one pool: ``losses`` (models, images, draws), ``members`` (models, images).
-
-    ``timesteps``, ``draw`` and ``flipped`` say of each of the draws what it is.
-    """
-
-    losses: NDArray[np.float32]
-    members: NDArray[np.bool_]
-    timesteps: NDArray[np.int64]
-    draw: NDArray[np.int64]
-    flipped: NDArray[np.bool_]
-    schedule: int
-
-    @property
-    def plain(self) -> NDArray[np.bool_]:
-        """Return which draws the plain attacks see."""
-        times = np.unique(self.timesteps)
-        nearest = times[np.abs(times - PLAIN_TIMESTEP * self.schedule).argmin()]
-        chosen: NDArray[np.bool_] = (self.timesteps == nearest) & ~self.flipped & (self.draw < PLAIN_DRAWS)
-        return chosen
+#: Of the bootstrap that stands in for seeds where a protocol has one.
+RESAMPLES = 400
 
 
 def measure(study: Study) -> Measured:
     """Return the areas under the ROC of three attacks on models that were trained on random halves of one pool."""
-    pools = _pools(study)
-    specs = [spec for pool in pools for spec in pool.models]
+    specs = find_pool_models(study)
     if not specs:
         return Measured(lacking=f"no {LEAST_MODELS} models of this study are on random halves of one pool.")
     seeds = study.complete_seeds(specs)
@@ -68,15 +44,19 @@ def measure(study: Study) -> Measured:
     controls: list[float] = []
     weak = False
     for seed in seeds:
-        read = _read(study, [s for s in specs if s.seed == seed])
-        weak |= bool(read.plain.all())
-        scores = _scores(read)
+        read = read_pool(study, [s for s in specs if s.seed == seed])
+        weak |= bool((read.plain == read.strong).all())
+        scores = attack_scores(read)
         lower[seed] = _lower(read)
         curves[seed] = [roc(s, read.members) for s in scores]
         controls += [roc(s, np.roll(read.members, 2, axis=0)).auc for s in scores]
     parts = [_direction(lower), *_parts(curves)]
-    if weak:
-        parts.pop()  # strong LiRA would be LiRA itself
+    if len({spec.seed for spec in specs}) == 1 and seeds:
+        parts = [
+            dataclasses.replace(part, resampled=interval)
+            for part, interval in zip(parts, _resampled(read_pool(study, specs)), strict=True)
+        ]
+    unmeasured = [parts.pop().name] if weak else []  # strong LiRA would be LiRA itself
     used = [spec for spec in specs if spec.seed in seeds]
     return Measured(
         parts=parts,
@@ -95,46 +75,9 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(curves),
         plot=_plot(curves),
         table=_table(curves),
+        unmeasured=unmeasured,
         notes=_notes(study, curves, weak),
     )
-
-
-def _pools(study: Study) -> list[Family]:
-    specs = [s for s in study.models(LETTER) if s.factors.half >= 0 and "membership" in s.attacks]
-    return sorted(families(specs, "half", least=LEAST_MODELS), key=lambda pool: -len(pool.levels))[:1]
-
-
-def _read(study: Study, specs: Sequence[ModelSpec]) -> Pool:
-    """Return the losses of one pool's models on its images, those that at least one of the models was trained on."""
-    specs = sorted(specs, key=lambda spec: spec.factors.half)
-    axes = study.loss_axes(specs[0])
-    found = [{row["image"]: row for row in study.losses(spec)} for spec in specs]
-    images = sorted({image for rows in found for image, row in rows.items() if row["member"]})
-    try:
-        losses = np.array([[rows[image]["losses"] for image in images] for rows in found], np.float32)
-        members = np.array([[rows[image]["member"] for image in images] for rows in found], bool)
-        times, draws, flips = axes["timesteps"], int(axes["draws"]), int(axes["flips"])
-        grid = np.array([(t, d, f) for t in times for d in range(draws) for f in range(flips)], np.int64)
-        usable = bool(images) and losses.ndim == 3 and losses.shape[2] == len(grid)
-    except (KeyError, TypeError, ValueError):
-        usable = False
-    if not usable or any(study.loss_axes(spec) != axes for spec in specs):
-        raise RunError(
-            f"{study.storage.place}/{rows_name(specs[0].id, 'losses')} and those of the other models of seed "
-            f"{specs[0].seed} do not "
-            "hold the losses of the same images at the same draws: remove them and their manifests, and run the study again"
-        )
-    return Pool(losses, members, grid[:, 0], grid[:, 1], grid[:, 2] > 0, specs[0].factors.timesteps)
-
-
-def _scores(pool: Pool) -> list[NDArray[np.float64]]:
-    """Return each attack's scores, (models, images): a few draws of one timestep for the first two, all for the last."""
-    plain = pool.losses[..., pool.plain]
-    return [
-        threshold(plain),
-        lira(plain, pool.members),
-        lira(pool.losses, pool.members, timesteps=pool.timesteps),
-    ]
 
 
 def _lower(pool: Pool) -> float:
@@ -143,6 +86,25 @@ def _lower(pool: Pool) -> float:
     inside = np.where(pool.members, logs, 0).sum(axis=0) / pool.members.sum(axis=0)
     outside = np.where(pool.members, 0, logs).sum(axis=0) / (~pool.members).sum(axis=0)
     return float((outside - inside).mean())
+
+
+def _resampled(pool: Pool) -> list[Interval]:
+    """Return the intervals of the three parts over other models and images, complementary models drawn together."""
+    plain, lira_scores, strong = attack_scores(pool)
+    logs = np.log(pool.losses[..., pool.plain].mean(axis=2, dtype=np.float64))
+    units = np.arange(len(pool.members)) // 2
+
+    def gain(better: NDArray[np.float64], worse: NDArray[np.float64], members: NDArray[np.bool_]) -> float:
+        return auc(better, members) - auc(worse, members)
+
+    def lower(values: NDArray[np.float64], members: NDArray[np.bool_]) -> float:
+        return float(values[~members].mean() - values[members].mean())
+
+    return [
+        bootstrap(lower, logs, pool.members, units=units, resamples=RESAMPLES),
+        bootstrap(gain, lira_scores, plain, pool.members, units=units, resamples=RESAMPLES),
+        bootstrap(gain, strong, lira_scores, pool.members, units=units, resamples=RESAMPLES),
+    ]
 
 
 def _direction(lower: Mapping[int, float]) -> Part:
@@ -240,7 +202,7 @@ def _step(curve: RocCurve, fpr: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _table(curves: Mapping[int, Sequence[RocCurve]]) -> Table | None:
-    rows: list[list[str | float | int | None]] = []
+    rows: list[list[Cell]] = []
     for seed, row in curves.items():
         for attack, curve in zip(ATTACKS, row, strict=True):
             one, tenth = curve.tpr_at(0.01), curve.tpr_at(0.001)
@@ -266,12 +228,16 @@ def _table(curves: Mapping[int, Sequence[RocCurve]]) -> Table | None:
 
 
 def _notes(study: Study, curves: Mapping[int, Sequence[RocCurve]], weak: bool) -> list[str]:
-    models = sum(len(pool.levels) for pool in _pools(study))
+    models = len({spec.factors.half for spec in find_pool_models(study)})
     notes = [
         f"{count(models, 'model')} a pool; each is attacked in turn with the others, but its complement, as "
-        f"shadow models. One variance over all "
-        "images. Scores of the models of a pool are taken together; the pools of two seeds share no image."
+        "shadow models. One variance over all images. Scores of the models of a pool are taken together."
     ]
+    if len(curves) == 1:
+        notes.append(
+            "One seed: the interval is a bootstrap of the models, in complementary pairs, and of the images. "
+            "It holds for this pool."
+        )
     if weak:
         notes.append(
             "The stored losses hold no more draws than the plain attack sees: there is no strong LiRA to compare."

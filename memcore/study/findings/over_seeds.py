@@ -10,8 +10,10 @@ from memcore.study.findings.plot import Point, Series
 from memcore.study.findings.reading import Leak, Study
 from memcore.study.protocols.protocol import ModelSpec
 
-#: The rule of the memorised fraction, d1 / d2 < 1/3, and the paper's own.
-RATIO, ADAPTIVE = "ratio", "adaptive"
+#: The rule of the memorised fraction, d1 / d2 < 1/3; and the paper's adaptive distance at a threshold that was set on
+#: held-out images: the paper's own threshold is made for 50,000 images, and of some dozens calls a third of the samples
+#: copies of images that no model saw.
+RATIO, ADAPTIVE = "ratio", "adaptive_held_out"
 
 
 def mean(values: Iterable[float]) -> float:
@@ -56,11 +58,9 @@ def points_of_100(found: Estimate) -> str:
     if found.mean is None:
         return "not measured"
     text = f"{100 * found.mean:+.1f} points"
-    return (
-        text
-        if found.low is None or found.high is None
-        else f"{text} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    )
+    if found.low is not None and found.high is not None:
+        text += f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return text.replace("-", "−")
 
 
 def held_out_control(study: Study, specs: Sequence[ModelSpec], rule: str) -> Control:

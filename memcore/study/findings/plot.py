@@ -52,9 +52,12 @@ class Plot:
     diagonal: bool = False
 
 
+Cell: TypeAlias = str | float | int | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """Rows of texts and numbers under their columns; the first column names the row."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | float | int | None]]
+    rows: Sequence[Sequence[Cell]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(parts, found),
         plot=_plot(found, used),
         table=_table(found, used),
+        unmeasured=[] if widths > 1 else ["across widths"],
         notes=_notes(found, seeds, along),
     )
 
@@ -81,7 +83,7 @@ def _checkpoints(study: Study, spec: ModelSpec) -> list[Checkpoint]:
     return [
         Checkpoint(step, distances["held-out", step], distances.get(("train", step)), leak.excess)
         for step, leak in leaks.items()
-        if ("held-out", step) in distances
+        if math.isfinite(distances.get(("held-out", step), math.nan))
     ]
 
 

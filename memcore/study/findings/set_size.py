@@ -8,7 +8,7 @@ from memcore.report.wording import percent
 from memcore.study.findings.base import Measured, Part
 from memcore.study.findings.collapse import Reading, removed
 from memcore.study.findings.over_seeds import RATIO, held_out_control, mean, point
-from memcore.study.findings.plot import Plot, Point, Series, Table
+from memcore.study.findings.plot import Cell, Plot, Point, Series, Table
 from memcore.study.findings.reading import Family, Study, families
 from memcore.study.protocols.protocol import ModelSpec
 
@@ -50,6 +50,7 @@ def measure(study: Study) -> Measured:
         sentence=_sentence(readings, parts),
         plot=_plot(study, readings, used),
         table=_table(readings),
+        unmeasured=[name for name, *_ in PARTS if name not in {part.name for part in parts}],
         notes=_notes(found, family),
     )
 
@@ -57,63 +58,18 @@ def measure(study: Study) -> Measured:
 def _parts(readings: Mapping[int, Sequence[Reading]], step: float, family: Family) -> list[Part]:
     sizes = {spec.factors.n for spec in family.models}
     widths = {spec.factors.width for spec in family.models}
-    parts = []
-    if len(sizes) > 1:
-        parts.append(
-            _part(
-                readings,
-                "smaller sets",
-                "the smallest set leaks more than the largest at equal steps",
-                "difference of the memorised fraction",
-                _smaller,
-                step,
-            )
-        )
-    parts.append(
-        _part(
-            readings,
-            "longer training",
-            "more leaks at the end of training than at the first checkpoint",
-            "difference of the memorised fraction",
-            _longer,
+    several = {"n": len(sizes) > 1, "width": len(widths) > 1, "": True}
+    return [
+        Part(
+            name,
+            claim,
+            unit,
+            {seed: v for seed, rows in readings.items() if (v := value(rows)) is not None},
             step,
         )
-    )
-    if len(sizes) > 1:
-        parts.append(
-            _part(
-                readings,
-                "collapse on step / n",
-                "step / n predicts the curve of one set size from the others better than step alone",
-                "share of the error removed",
-                _by_size,
-                2 * step,
-            )
-        )
-    if len(widths) > 1:
-        parts.append(
-            _part(
-                readings,
-                "collapse on step x width / n",
-                "step x width / n predicts the curve of one width from the others better than step / n",
-                "share of the error removed",
-                _by_width,
-                2 * step,
-            )
-        )
-    return parts
-
-
-def _part(
-    readings: Mapping[int, Sequence[Reading]],
-    name: str,
-    claim: str,
-    unit: str,
-    value: Callable[[Sequence[Reading]], float | None],
-    step: float,
-) -> Part:
-    values = {seed: v for seed, rows in readings.items() if (v := value(rows)) is not None}
-    return Part(name, claim, unit, values, step)
+        for name, claim, unit, value, needs in PARTS
+        if several[needs]
+    ]
 
 
 def _smaller(rows: Sequence[Reading]) -> float | None:
@@ -151,26 +107,76 @@ def _by_width(rows: Sequence[Reading]) -> float | None:
     return removed(shared, lambda r: r.step * r.width / r.n, lambda r: r.step / r.n, lambda r: r.width)
 
 
-def _at_end(rows: Sequence[Reading], n: int) -> float:
-    own = [r for r in rows if r.n == n]
-    last = max(r.step for r in own)
-    return mean(r.value for r in own if r.step == last)
+#: Name, claim, unit, value of one seed, and the factor that must have several levels for it.
+PARTS: tuple[tuple[str, str, str, Callable[[Sequence[Reading]], float | None], str], ...] = (
+    (
+        "smaller sets",
+        "the smallest set leaks more than the largest at equal steps",
+        "difference of the memorised fraction",
+        _smaller,
+        "n",
+    ),
+    (
+        "longer training",
+        "more leaks at the end of training than at the first checkpoint",
+        "difference of the memorised fraction",
+        _longer,
+        "",
+    ),
+    (
+        "collapse on step / n",
+        "step / n predicts the curve of one set size from the others better than step alone",
+        "share of the error removed",
+        _by_size,
+        "n",
+    ),
+    (
+        "collapse on step x width / n",
+        "step x width / n predicts the curve of one width from the others better than step / n",
+        "share of the error removed",
+        _by_width,
+        "width",
+    ),
+)
+
+
+#: What a collapse is compared with.
+_PLAIN = {"collapse on step / n": "step alone", "collapse on step x width / n": "step / n"}
+
+
+def _against(value: float, plain: str) -> str:
+    """Say how the error of an axis compares with that of the plain one; see ``removed``."""
+    if value >= 0:
+        return f"removes {percent(value)} of the error of {plain}"
+    return f"errs more: {plain} removes {percent(-value)} of its error"
+
+
+def _at_common_step(rows: Sequence[Reading]) -> list[tuple[int, int, float]]:
+    """Return (step, n, value) of the smallest and the largest set at the last step and the widths that both have."""
+    sizes = sorted({r.n for r in rows})
+    ends = [{(r.step, r.width): r.value for r in rows if r.n == n} for n in (sizes[0], sizes[-1])]
+    both = ends[0].keys() & ends[1].keys()
+    if not both:
+        return []
+    last = max(step for step, _ in both)
+    return [
+        (last, n, mean(found[key] for key in both if key[0] == last))
+        for n, found in zip((sizes[0], sizes[-1]), ends, strict=True)
+    ]
 
 
 def _sentence(readings: Mapping[int, Sequence[Reading]], parts: Sequence[Part]) -> str:
-    if not readings:
+    found = [ends for rows in readings.values() if (ends := _at_common_step(rows))]
+    if not found:
         return ""
-    sizes = sorted({r.n for rows in readings.values() for r in rows})
-    ends = [
-        f"{percent(max(0.0, mean(_at_end(rows, n) for rows in readings.values())))} for {n:,} images"
-        for n in (sizes[0], sizes[-1])
-    ]
-    told_ends = " and ".join(ends if len(sizes) > 1 else ends[:1])
-    text = f"At the end of training the memorised fraction beyond the control is {told_ends}"
+    shares = [percent(max(0.0, mean(ends[i][2] for ends in found))) for i in (0, 1)]
+    (step, small, _), (_, large, _) = found[0]
+    of_large = f" and {shares[1]} for {large:,}" if large > small else ""
+    text = f"At step {step:,} the memorised fraction beyond the control is {shares[0]} for {small:,} images{of_large}"
     told = [
-        f"{part.name.removeprefix('collapse on ')} {'removes' if value >= 0 else 'adds'} {percent(abs(value))} of the error"
-        for part in parts
-        if part.name.startswith("collapse") and (value := part.estimate.mean) is not None
+        f"{part.name.removeprefix('collapse on ')} {_against(value, plain)}"
+        for part, plain in ((part, _PLAIN.get(part.name)) for part in parts)
+        if plain is not None and (value := part.estimate.mean) is not None
     ]
     return f"{text}; {', '.join(told)}." if told else f"{text}."
 
@@ -214,7 +220,7 @@ def _plot(study: Study, readings: Mapping[int, Sequence[Reading]], used: Sequenc
 
 def _table(readings: Mapping[int, Sequence[Reading]]) -> Table | None:
     curves = sorted({(r.n, r.width, r.step) for rows in readings.values() for r in rows})
-    rows = []
+    rows: list[list[Cell]] = []
     for n, width, step in curves:
         values = [r.value for found in readings.values() for r in found if r[:3] == (n, width, step)]
         rows.append([f"{n:,}", width, step, round(step / n, 3), mean(values)])

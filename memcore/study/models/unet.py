@@ -67,7 +67,8 @@ def check_shape(factors: Factors, shape: tuple[int, int, int]) -> None:
 def noise_schedule(schedule: Schedule, timesteps: int) -> torch.Tensor:
     """Return the cumulative products of 1 - beta, (timesteps,) float32."""
     scheduler = DDPMScheduler(num_train_timesteps=timesteps, beta_schedule=_BETAS[schedule])
-    return scheduler.alphas_cumprod.float()
+    products: torch.Tensor = scheduler.alphas_cumprod.float()
+    return products
 
 
 class UNetDenoiser:

@@ -70,15 +70,15 @@ def _check_group(group: Group, protocol: Protocol) -> None:
         )
     if "canaries" in group.attacks and not all(value > 0 for value in choices.get("canaries", (0,))):
         raise ValueError(f"{where}: the attack 'canaries' needs canaries")
-    for name, values in _planted(choices).items():
-        if values > min(choices.get("n", (64,))):
-            raise ValueError(f"{where}: {name} plants {values} images of n={min(choices.get('n', (64,)))}")
+    smallest = min(choices.get("n", (64,)))
+    planted = _count_planted(choices)
+    if planted > smallest:
+        raise ValueError(f"{where}: copies plants {planted} images of n={smallest}")
 
 
-def _planted(choices: Mapping[str, tuple[Any, ...]]) -> dict[str, int]:
-    return {
-        "copies": max((sum(images for images, _ in value) for value in choices.get("copies", ())), default=0)
-    }
+def _count_planted(choices: Mapping[str, tuple[Any, ...]]) -> int:
+    """Return how many images the group plants copies of, at most."""
+    return max((sum(images for images, _ in value) for value in choices.get("copies", ())), default=0)
 
 
 def _check_value(where: str, name: str, value: Any) -> None:

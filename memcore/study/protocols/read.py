@@ -75,6 +75,19 @@ def read_protocol(protocol: str | Path) -> Protocol:
     return parse_protocol(read_bytes(protocol), str(protocol))
 
 
+def with_paths(protocol: Protocol, paths: Mapping[str, str]) -> Protocol:
+    """Return the protocol with its data sets elsewhere: ``paths`` by the sets' names.
+
+    Raises ConfigError for a name that the protocol does not have.
+    """
+    for name in paths:
+        if name not in protocol.data:
+            hint = did_you_mean(name, protocol.data, repr) or f"it has {', '.join(protocol.data)}"
+            raise ConfigError(f"data names no data set of the protocol {protocol.name}: {name!r}; {hint}")
+    moved = {n: dataclasses.replace(s, path=paths.get(n, s.path)) for n, s in protocol.data.items()}
+    return dataclasses.replace(protocol, data=moved)
+
+
 def parse_protocol(data: bytes, name: str) -> Protocol:
     """Return the protocol that a TOML text declares; ``name`` is what errors call it.
 

@@ -105,6 +105,7 @@ class Content:
     pictures_refused: int
     picture_count: int
     left_out: str
+    independence: str
     groups: Sequence[GroupText]
     failed: Sequence[Missing]
     more_failed: int
@@ -126,6 +127,7 @@ def make_content(study: Study, findings: Sequence[Finding], walls: Walls, pictur
         pictures_refused=walls.refused,
         picture_count=pictures.count,
         left_out=_left_out(study, missing, findings),
+        independence=independence(study),
         groups=_groups(study),
         failed=failed[:FAILED],
         more_failed=max(0, len(failed) - FAILED),
@@ -143,7 +145,7 @@ def headline(findings: Sequence[Finding]) -> str:
         return "No finding was looked for"
     shown = sum(f.verdict == "shown" for f in findings)
     opposite = sum(f.verdict == "opposite" for f in findings)
-    open_ = sum(not f.settled and not f.measured.lacking for f in findings)
+    open_ = sum(not f.settled and bool(f.measured.missing) for f in findings)
     text = f"{shown} of {len(findings)} findings shown"
     more = [*([f"{opposite} opposite"] if opposite else []), *([f"{open_} still open"] if open_ else [])]
     return f"{text}, {' and '.join(more)}" if more else text
@@ -154,8 +156,12 @@ def _sentences(study: Study, findings: Sequence[Finding]) -> list[str]:
     verdicts = {
         "Shown": [f.letter for f in findings if f.verdict == "shown"],
         "Opposite to the paper's": [f.letter for f in findings if f.verdict == "opposite"],
-        "Not shown": [f.letter for f in findings if f.verdict == "not shown" and f.settled],
-        "Not shown yet": [f.letter for f in findings if not f.settled and not f.measured.lacking],
+        "Not shown": [
+            f.letter
+            for f in findings
+            if f.verdict == "not shown" and not f.measured.missing and not f.measured.lacking
+        ],
+        "Not shown yet": [f.letter for f in findings if not f.settled and f.measured.missing],
         "Not measured by this protocol": [f.letter for f in findings if f.measured.lacking],
     }
     told = "; ".join(
@@ -193,15 +199,36 @@ def _left_out(study: Study, missing: Sequence[Missing], findings: Sequence[Findi
     used = {model for f in findings for model in f.measured.models}
     done = [spec.id for spec in study.specs if study.is_done(spec)]
     idle = [model for model in done if model not in used]
-    lacking = "".join(
-        f" ({f.letter}) was not measured: {f.measured.lacking}" for f in findings if f.measured.lacking
+    reasons: dict[str, list[str]] = {}
+    for f in findings:
+        if f.measured.lacking:
+            reasons.setdefault(f.measured.lacking, []).append(f"({f.letter})")
+    lacking = "".join(f" Not measured: {listed(letters, 9)}, {why}" for why, letters in reasons.items())
+    text = (
+        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} unfinished and "
+        f"{failed:,} failed."
     )
+    if idle:
+        text += (
+            f" {count(len(idle), 'model')} of those done are in no figure of this page: another model of their "
+            f"seed is missing, or no "
+            "finding reads them."
+        )
+    elif done:
+        text += " Each of those done is in a figure of this page."
+    return text + lacking
+
+
+def independence(study: Study) -> str:
+    """Say whether the seeds are independent: where each has a block of the data of its own."""
+    whole = sorted(
+        {spec.factors.data for spec in study.specs if study.protocol.data[spec.factors.data].block == 0}
+    )
+    if not whole:
+        return "The models of two seeds share no image."
     return (
-        f"Of {count(len(study.specs), 'planned model')}, {len(done):,} are done, {len(missing) - failed:,} "
-        f"unfinished and {failed:,} failed. "
-        f"{len(done) - len(idle):,} of those done are in a figure of this page; {len(idle):,} are not, since "
-        f"another model of their seed is "
-        f"missing or no finding reads them.{lacking}"
+        f"The models of two seeds may share images of {listed(whole)}, so that an interval holds for these "
+        f"images, not for others."
     )
 
 
@@ -209,7 +236,7 @@ def _groups(study: Study) -> list[GroupText]:
     rows = []
     for group in study.protocol.groups:
         states = [study.states.get(s.id, "unfinished") for s in study.specs if group.name in s.groups]
-        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}  # type: ignore[arg-type]
+        counts: dict[str, int] = {state: states.count(state) for state in ("done", "unfinished", "failed")}
         letters = ", ".join(f"({letter})" for letter in group.findings)
         rows.append(
             GroupText(
@@ -232,9 +259,9 @@ def _finding(finding: Finding) -> FindingText:
         letter=finding.letter,
         title=finding.title,
         verdict=finding.verdict,
-        settled=finding.settled,
+        settled=finding.settled or not measured.missing,
         lacking=bool(measured.lacking),
-        sentence=measured.sentence,
+        sentence=measured.sentence.replace(" %", "\u00a0%"),
         reason=finding.reason,
         n=finding.n,
         seeds=finding.seeds,
@@ -258,7 +285,7 @@ def _finding(finding: Finding) -> FindingText:
                 control.name,
                 "not measured"
                 if control.value is None
-                else f"{number(control.value)} ({control.unit}, {control.n:,} measured)",
+                else f"{number(control.value)} (mean of {control.n:,})",
             )
             for control in measured.controls
         ],
@@ -291,13 +318,9 @@ def number(value: Any) -> str:
     if value is None:
         return DASH
     if isinstance(value, float):
-        return (
-            f"{value:,.0f}"
-            if value.is_integer() and abs(value) >= 10
-            else f"{value:.3f}"
-            if abs(value) < 100
-            else f"{value:,.1f}"
-        )
+        whole = value.is_integer() and abs(value) >= 10
+        digits = 0 if whole else 3 if abs(value) < 100 else 1
+        return f"{value:,.{digits}f}".replace("-", "−")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

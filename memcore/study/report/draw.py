@@ -67,7 +67,13 @@ def _classes(all_series: Sequence[Series]) -> list[str]:
 
 
 def _draw_series(axes: Axes, series: Series, css: str, x: _Scale, y: _Scale) -> None:
-    places = [(x.place(p.x), y.place(max(p.y, y.least))) for p in series.points]
+    low, high = axes.y_range
+
+    def row_of(value: float) -> float:
+        """Return the place of a value, at the edge of the plot for one beyond it."""
+        return min(max(y.place(max(value, y.least)), low), high)
+
+    places = [(x.place(p.x), row_of(p.y)) for p in series.points]
     if series.line:
         axes.line(places, f"curve {css}")
     if series.faint or series.control or not series.marks:
@@ -76,10 +82,7 @@ def _draw_series(axes: Axes, series: Series, css: str, x: _Scale, y: _Scale) -> 
         return
     for point, (column, row) in zip(series.points, places, strict=True):
         if point.low is not None and point.high is not None:
-            ends = [
-                (column, min(max(y.place(max(v, y.least)), axes.y_range[0]), axes.y_range[1]))
-                for v in (point.low, point.high)
-            ]
+            ends = [(column, row_of(value)) for value in (point.low, point.high)]
             axes.line(ends, f"whisker {css}")
         axes.dot(column, row, f"dot {css}", point.tip, 3.5)
 

@@ -13,9 +13,11 @@ from memcore._version import __version__
 from memcore.errors import MissingExtraError
 from memcore.report import wording
 from memcore.report.pictures import Pictures
+from memcore.runs.tables import parquet_bytes
 from memcore.study.findings import finding_as_dict, judge_study
 from memcore.study.findings.base import Finding
 from memcore.study.findings.reading import Study
+from memcore.study.findings.scores import score_tables
 from memcore.study.report.content import make_content
 from memcore.study.report.hits import read_walls
 from memcore.system.atomic_files import remove_file, write_atomic
@@ -32,10 +34,11 @@ _SIZE = "\x00size\x00"
 
 
 def write_study_report(folder: Path, study: Study) -> Path:
-    """Write FOLDER/report/index.html and findings.json, and return the page's path.
+    """Write the page of a study, FOLDER/report/index.html, and return its path.
 
-    One file that opens without a network and runs no script. It works at any stage of the study: a finding whose seeds are
-    not all complete is "not shown yet". The same tables give the same bytes.
+    It is one file that opens without a network and runs no script. Beside it are findings.json, and the scores and curves of
+    the membership attacks. It works at any stage of the study: a finding whose seeds are not all complete is "not shown
+    yet". The same tables give the same bytes.
 
     Raises RunError if a table is damaged or lacks its control; MissingExtraError without jinja2, pyarrow, pillow or scipy.
     """
@@ -49,6 +52,8 @@ def write_study_report(folder: Path, study: Study) -> Path:
     remove_file(folder / FIGURES)  # figures of another page would be read as this one's
     write_atomic(folder / PAGE, page)
     write_atomic(folder / FIGURES, figures)
+    for name, table in score_tables(study).items():
+        write_atomic(folder / f"report/{name}.parquet", parquet_bytes(table))
     return folder / PAGE
 
 

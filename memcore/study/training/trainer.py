@@ -107,7 +107,7 @@ class Trainer:
         out = self.net(noisy, times, class_labels=classes, return_dict=False)[0]
         loss = F.mse_loss(out, target)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP, foreach=True)
         self._optimizer.step()
         self.step += 1
@@ -147,7 +147,9 @@ class Trainer:
 
     def weights(self) -> bytes:
         """Return the averaged weights as safetensors."""
-        return save_tensors({name: t.contiguous().cpu() for name, t in self.average.state_dict().items()})
+        tensors = {name: t.contiguous().cpu() for name, t in self.average.state_dict().items()}
+        data: bytes = save_tensors(tensors)
+        return data
 
     def load_weights(self, data: bytes) -> None:
         """Replace the averaged weights, so that ``model`` is that of an earlier step."""
@@ -170,7 +172,8 @@ class Trainer:
             "history": [(step, loss.hex(), digest) for step, loss, digest in self.history],
             "factors": _factors_digest(self.factors),
         }
-        return save_tensors(tensors, metadata={_LOOSE: json.dumps(loose)})
+        data: bytes = save_tensors(tensors, metadata={_LOOSE: json.dumps(loose)})
+        return data
 
     def load_state(self, data: bytes) -> None:
         """Resume from what ``state`` returned.
@@ -205,7 +208,7 @@ def learning_share(step: int, steps: int, warmup: float) -> float:
     """Return the share of the learning rate at a step: half a cosine up over the ``warmup``, and one down after it.
 
     >>> [round(learning_share(step, 100, 0.05), 2) for step in (0, 4, 52, 99)]
-    [0.04, 1.0, 0.5, 0.0]
+    [0.04, 1.0, 0.49, 0.0]
     """
     top = warmup * steps - 1
     if step <= top:

@@ -1,0 +1,150 @@
+"""What a study would take, from a few steps of each kind of model that it has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+
+from memcore.study.data.sets import draw_sets
+from memcore.study.models.unet import BATCH
+from memcore.study.prepared import PreparedData, prepare_data
+from memcore.study.protocols.expand import expand
+from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.training.trainer import Trainer
+from memcore.study.units import Units, count_units
+
+#: Steps before the clock starts, and the least that are timed.
+_WARMING, _LEAST = 2, 3
+_DDIM_STEPS = 2
+
+
+class Kind(TypedDict):
+    """Models of one architecture and data set: how many, and the seconds of a step and of a pass without gradients."""
+
+    models: int
+    shape: list[int]
+    width: int
+    depth: int
+    batch: int
+    parameters: int
+    step_seconds: float
+    pass_seconds: float
+    hours: float
+
+
+class StudyPlan(TypedDict):
+    """What a study would take. ``worker_hours`` is the work of one worker, ``hours`` that of all of them at once."""
+
+    protocol: str
+    models: int
+    training_steps: int
+    samples: int
+    load_seconds: float
+    workers: int
+    worker_hours: float
+    hours: float
+    groups: dict[str, int]
+    kinds: list[Kind]
+
+
+def plan_study(protocol: Protocol, *, workers: int, seconds: float = 2.0) -> StudyPlan:
+    """Measure each kind of model for about ``seconds`` on one thread, and extrapolate to the whole protocol.
+
+    Raises ConfigError if the data are missing or cannot be used.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        started = time.monotonic()
+        prepared = prepare_data(protocol)
+        loading = time.monotonic() - started
+        specs = expand(protocol)
+        kinds = [_measure(protocol, alike, prepared, seconds) for alike in _group(specs, prepared).values()]
+    finally:
+        torch.set_num_threads(threads)
+    units = [count_units(protocol, spec) for spec in specs]
+    work = sum(kind["hours"] for kind in kinds)
+    return {
+        "protocol": protocol.name,
+        "models": len(specs),
+        "training_steps": sum(spec.factors.steps for spec in specs),
+        "samples": BATCH * sum(_sampled(protocol, spec, u) for spec, u in zip(specs, units, strict=True)),
+        "load_seconds": loading,
+        "workers": workers,
+        "worker_hours": work + workers * loading / 3600,
+        "hours": work / workers + loading / 3600,
+        "groups": {group.name: sum(group.name in spec.groups for spec in specs) for group in protocol.groups},
+        "kinds": kinds,
+    }
+
+
+def _sampled(protocol: Protocol, spec: ModelSpec, units: Units) -> int:
+    return units.sampling * len(spec.checkpoints) // protocol.extraction.steps
+
+
+def _group(
+    specs: Sequence[ModelSpec], prepared: Mapping[str, PreparedData]
+) -> dict[tuple[object, ...], list[ModelSpec]]:
+    """Return the models by what the time of a step depends on."""
+    found: dict[tuple[object, ...], list[ModelSpec]] = {}
+    for spec in specs:
+        f = spec.factors
+        shape = prepared[f.data].data.shape
+        key = (
+            shape,
+            f.width,
+            f.depth,
+            f.layers,
+            f.attention,
+            f.unshuffle,
+            f.batch,
+            f.labels != "none",
+            f.folder,
+        )
+        found.setdefault(key, []).append(spec)
+    return found
+
+
+def _measure(
+    protocol: Protocol, specs: Sequence[ModelSpec], prepared: Mapping[str, PreparedData], seconds: float
+) -> Kind:
+    spec = specs[0]
+    data = prepared[spec.factors.data].data
+    sets = draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)
+    images = data.images[sets.members]
+    labels = None if spec.factors.labels == "none" else np.zeros(len(images), np.int64)
+    trainer = Trainer(spec.factors, images, labels, 0 if labels is None else 1, (0,), protocol.device)
+    trainer.run(_WARMING)
+    step = _time(lambda: trainer.run(1), seconds / 2)
+    asked = None if labels is None else labels[:1].repeat(BATCH)
+    sampled = _time(lambda: trainer.model.sample(range(BATCH), _DDIM_STEPS, asked), seconds / 2) / _DDIM_STEPS
+    work = 0.0
+    for one in specs:
+        units = count_units(protocol, one)
+        work += (step * one.factors.steps if units.training else 0.0) + sampled * units.attacks
+    return {
+        "models": len(specs),
+        "shape": list(data.shape),
+        "width": spec.factors.width,
+        "depth": spec.factors.depth,
+        "batch": spec.factors.batch,
+        "parameters": trainer.parameters,
+        "step_seconds": step,
+        "pass_seconds": sampled,
+        "hours": work / 3600,
+    }
+
+
+def _time(work: Callable[[], object], seconds: float) -> float:
+    """Return the median seconds of a call, of at least three calls and for about ``seconds``."""
+    times: list[float] = []
+    until = time.monotonic() + seconds
+    while len(times) < _LEAST or time.monotonic() < until:
+        before = time.monotonic()
+        work()
+        times.append(time.monotonic() - before)
+    return float(np.median(times))

@@ -1,0 +1,132 @@
+"""Protocols: every name is checked, and models that several groups ask for are trained once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from memcore.errors import ConfigError
+from memcore.study.protocols.expand import expand, model_id
+from memcore.study.protocols.protocol import DataSpec, Factors
+from memcore.study.protocols.read import parse_protocol, read_protocol, shipped, with_paths
+from memcore.study.units import count_units
+from tests.support.study_sets import TINY
+
+TEXT = TINY.format(path="images.npy")
+
+
+def test_a_model_that_two_groups_ask_for_is_trained_once() -> None:
+    specs = expand(parse_protocol(TEXT.encode(), "tiny"))
+    assert [(s.groups, s.seed, s.checkpoints) for s in specs] == [
+        (("sets", "shared"), 0, (3, 5, 9)),
+        (("halves",), 0, (6,)),
+        (("halves",), 0, (6,)),
+        (("sets",), 1, (5, 9)),
+    ]
+    assert specs[0].factors.copies == ((2, 3),)
+    assert len({s.id for s in specs}) == len(specs)
+
+
+def test_ids_do_not_depend_on_where_the_data_are_but_on_everything_else() -> None:
+    first = model_id(Factors(), DataSpec(path="/a"), 0)
+    assert model_id(Factors(), DataSpec(path="/b"), 0) == first
+    assert model_id(Factors(data="other"), DataSpec(), 0) == first
+    values = {
+        "copies": ((1, 2),),
+        "labels": "class",
+        "schedule": "cosine",
+        "prediction": "sample",
+        "folder": "x",
+    }
+    for field in dataclasses.fields(Factors):
+        if field.name == "data":
+            continue
+        now = getattr(Factors(), field.name)
+        other = (
+            values[field.name]
+            if isinstance(now, str | tuple)
+            else not now
+            if isinstance(now, bool)
+            else now + 1
+        )
+        assert model_id(dataclasses.replace(Factors(), **{field.name: other}), DataSpec(), 0) != first, (
+            field.name
+        )
+    assert model_id(Factors(), DataSpec(block=1), 0) != first
+    assert model_id(Factors(), DataSpec(), 1) != first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("interval = 4", "intervall = 4", "unknown name 'intervall'; did you mean 'interval'?"),
+        (
+            "samples = 70\nsteps",
+            "sample = 70\nsteps",
+            "extraction has an unknown name 'sample'; did you mean 'samples'?",
+        ),
+        ("n = 24", "m = 24", "groups[1].fixed has an unknown name 'm'"),
+        ("half = [0, 1]", "half = []", "grid.half is empty"),
+        ("half = [0, 1]", 'half = ["a"]', "groups[1].grid.half[0] is 'a', not int"),
+        ('kind = "stored"', 'kind = "mnist"', "data.images.kind is 'mnist', not one of"),
+        (
+            "width = 8, batch = 4, canaries",
+            "width = 9, batch = 4, canaries",
+            "width must be divisible by 4, got 9",
+        ),
+        ("copies = [[2, 3]]", "copies = [[2, 3, 4]]", "copies[0] must be a list of 2, got 3"),
+        ("copies = [[2, 3]]", "copies = [[20, 3]]", "plants 20 images of n=12"),
+        ("checkpoints = [5]", "checkpoints = [50]", "the checkpoint 50 is not within its 9 steps"),
+        ("n = 24, steps", 'labels = "unique", n = 24, steps', "have no unique label"),
+        ('name = "halves"', 'name = "sets"', "two groups are called 'sets'"),
+        ("seeds = 2", "seeds = 0", "seeds"),
+        ("n = 24, steps = 6", 'data = "cifar", n = 24, steps = 6', "data 'cifar' is not among images"),
+        ("half = [0, 1]", "n = [1, 2]", "n is in fixed and in grid"),
+        ("[[groups]]", "[groups", "Expected"),
+    ],
+)
+def test_what_is_wrong_is_named(old: str, new: str, said: str) -> None:
+    assert TEXT.count(old) >= 1
+    with pytest.raises(ConfigError) as caught:
+        parse_protocol(TEXT.replace(old, new, 1).encode(), "mine.toml")
+    assert str(caught.value).startswith("the protocol mine.toml: ")
+    assert said in str(caught.value)
+
+
+def test_a_protocol_that_is_not_there_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'laptop'"):
+        read_protocol("laptp")
+    with pytest.raises(ConfigError, match="is a folder"):
+        read_protocol(tmp_path)
+
+
+def test_paths_of_data_are_given_by_name() -> None:
+    protocol = parse_protocol(TEXT.encode(), "tiny")
+    assert with_paths(protocol, {"images": "here"}).data["images"].path == "here"
+    with pytest.raises(ConfigError, match="did you mean 'images'"):
+        with_paths(protocol, {"image": "here"})
+
+
+def test_shipped_protocols_have_the_models_that_they_promise() -> None:
+    assert shipped() == ["cifar10", "full", "laptop", "quick"]
+    protocols = {name: read_protocol(name) for name in shipped()}
+    models = {name: expand(protocol) for name, protocol in protocols.items()}
+    assert len(models["laptop"]) >= 80
+    assert len(models["full"]) >= 300
+    halves = [s for s in models["cifar10"] if "halves" in s.groups]
+    assert len(halves) == 16
+    assert {s.factors.n for s in halves} == {50_000}
+    assert protocols["cifar10"].extraction.samples == 2**20
+    assert sum("hyperparameters" in s.groups for s in models["cifar10"]) >= 200
+    for name in ("laptop", "full"):
+        letters = {letter for group in protocols[name].groups for letter in group.findings}
+        assert letters == set("abcdefghi")
+        for group in protocols[name].groups:
+            if group.findings:
+                assert len(group.seeds) >= 5, (name, group.name)
+    # a step of width 32 takes 70 ms on a core, of 16 and 24 less: 75 minutes on two cores are 9,000 s of work
+    shares = {16: 0.45, 24: 0.75, 32: 1.0}
+    passes = [(count_units(protocols["laptop"], s).total, shares[s.factors.width]) for s in models["laptop"]]
+    assert sum(units * share for units, share in passes) / 3 * 0.07 < 8_600

@@ -1,0 +1,371 @@
+"""A study as a job: the same bytes whatever was killed, its tables complete, its failures told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from memcore.engine.scheduler import run_here
+from memcore.engine.task import CHECKPOINTS
+from memcore.errors import ConfigError, RunError
+from memcore.study import prepared
+from memcore.study.data import cifar10
+from memcore.study.folder import StudyFolder, StudyStart
+from memcore.study.plan import plan_study
+from memcore.study.protocols.read import parse_protocol
+from memcore.study.rows import ROWS
+from memcore.study.status import status_lines, study_status
+from memcore.study.tables import list_models, read_axes, read_rows
+from memcore.study.task import StudyJob
+from memcore.system import atomic_files
+from tests.support.study_sets import TINY, write_cifar10, write_tiny
+
+KILLS = 10
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> object:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def do(protocol: Path, study: Path, *, retry: bool = False) -> StudyFolder:
+    """Run the study in this process."""
+    return run_here(
+        StudyJob(StudyStart(str(study), protocol.read_bytes(), str(protocol)), retry=retry, quiet=True)
+    )
+
+
+def content(study: Path) -> dict[str, bytes]:
+    """The bytes of everything that a study leaves but its manifests, which hold times."""
+    files = (p for folder in (ROWS, "features") for p in (study / folder).rglob("*") if p.is_file())
+    return {str(path.relative_to(study)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def whole(protocol: Path) -> Path:
+    study = protocol.parent / "whole"
+    do(protocol, study)
+    return study
+
+
+def test_every_table_is_there_and_says_what_was_done(whole: Path) -> None:
+    folder = StudyFolder.open(str(whole))
+    storage = folder.storage
+    assert list_models(storage) == sorted(folder.specs)
+    first = next(spec for spec in folder.specs.values() if "shared" in spec.groups)
+    (row,) = read_rows(storage, first.id, "model")
+    assert row["groups"] == ["sets", "shared"]
+    assert (row["n"], row["members"], row["rows"]) == (12, 12, 12 + 2 * 2 + 1)
+    assert row["copies"] == [{"images": 2, "copies": 3}]
+    steps = read_rows(storage, first.id, "training")
+    assert [r["step"] for r in steps] == [3, 5, 9]
+    assert steps[-1]["weights_sha256"] == row["weights_sha256"]
+    assert len({r["weights_sha256"] for r in steps}) == 3
+    members = read_rows(storage, first.id, "members")
+    assert [sum(r["role"] == role for r in members) for role in ("member", "canary")] == [12, 1]
+    extraction = read_rows(storage, first.id, "extraction")
+    keys = {(r["step"], r["rule"], r["of"], r["copies"]) for r in extraction}
+    assert len(keys) == len(extraction)
+    for step in (3, 5, 9):
+        for rule in ("adaptive", "adaptive_held_out", "ratio", "l2"):
+            assert {(step, rule, "train", 0), (step, rule, "train", 1), (step, rule, "train", 3)} <= keys
+            assert (step, rule, "held-out", 0) in keys
+    for row in extraction:
+        if row["of"] == "train" and row["copies"] == 0:
+            parts = [
+                r for r in extraction if r["step"] == row["step"] and r["rule"] == row["rule"] and r["copies"]
+            ]
+            assert sum(r["hits"] for r in parts) == row["hits"]
+            assert sum(r["planted"] for r in parts) == row["planted"]
+    assert {(r["step"], r["of"]) for r in read_rows(storage, first.id, "quality")} == {
+        (step, of) for step in (3, 5, 9) for of in ("held-out", "train")
+    }
+    losses = read_rows(storage, first.id, "losses")
+    assert [sum(r["role"] == role for r in losses) for role in ("member", "held-out", "shifted")] == [
+        12,
+        12,
+        12,
+    ]
+    assert len({r["image"] for r in losses}) == 36
+    assert {len(r["losses"]) for r in losses} == {4}
+    assert read_axes(storage, first.id) == {"timesteps": [50, 100], "draws": 2, "flips": 1}
+    assert [r["member"] for r in read_rows(storage, first.id, "inpainting")] == [True] * 2 + [False] * 2
+    assert {r["candidates"] for r in read_rows(storage, first.id, "canaries")} == {8}
+    assert [r["seed"] for r in read_rows(storage, first.id, "samples") if r["step"] == 9] == [0, 1, 2, 3]
+    assert not storage.names(CHECKPOINTS)
+
+
+def test_models_of_a_pool_are_measured_on_the_same_images(whole: Path) -> None:
+    folder = StudyFolder.open(str(whole))
+    halves = [s.id for s in folder.specs.values() if "halves" in s.groups]
+    tables = [[r for r in read_rows(folder.storage, m, "losses") if r["role"] != "shifted"] for m in halves]
+    first, second = ({r["image"]: r["member"] for r in rows} for rows in tables)
+    assert list(first) == list(second)
+    assert all(first[image] != second[image] for image in first)
+
+
+class Killed(BaseException):
+    """What a kill is to the code: nothing runs after it."""
+
+
+def test_a_kill_at_any_write_costs_nothing_that_is_stored(
+    protocol: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before a write again and again, the study still ends in the bytes of one that was left alone."""
+    study = tmp_path / "killed"
+    held = prepared.prepare_data(parse_protocol(protocol.read_bytes(), "tiny"))
+    monkeypatch.setattr("memcore.study.task.prepare_data", lambda protocol: held)
+    write, left, kills = atomic_files.write_atomic, 0, 0
+
+    def killing(path: Path, data: bytes) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        write(path, data)
+
+    monkeypatch.setattr(atomic_files, "write_atomic", killing)
+    while True:
+        left = 10 + kills % 7  # as many as one piece has tables, or nothing would ever be done
+        try:
+            do(protocol, study)
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills >= 6
+    assert content(study) == content(whole)
+
+
+@pytest.mark.slow
+def test_sigkill_costs_nothing_that_is_stored(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    study, chance = tmp_path / "killed", random.Random(0)
+    command = [
+        sys.executable,
+        "-m",
+        "memcore",
+        "study",
+        "run",
+        str(protocol),
+        str(study),
+        "--workers",
+        "2",
+        "--quiet",
+    ]
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + chance.uniform(2, 9)
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert content(study) == content(whole)
+
+
+def test_at_most_one_interval_is_trained_again(
+    protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memcore.study.training.trainer import Trainer
+
+    trained: list[int] = []
+    step = Trainer._step
+
+    def counting(self: Trainer) -> None:
+        trained.append(self.step)
+        if len(trained) == 7:
+            raise Killed
+        step(self)
+
+    monkeypatch.setattr(Trainer, "_step", counting)
+    study = tmp_path / "study"
+    with pytest.raises(Killed):
+        do(protocol, study)
+    killed_at = trained[-1]
+    do(protocol, study)
+    assert killed_at - trained[7] < parse_protocol(protocol.read_bytes(), "tiny").interval
+
+
+def test_a_study_is_resumed_with_its_own_protocol_only(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(protocol.read_text().replace("draws = 2", "draws = 3", 1))
+    with pytest.raises(
+        ConfigError, match=r"was started with another protocol: membership: .*draws=2.*draws=3"
+    ):
+        do(other, whole)
+    other.write_text(protocol.read_text().replace("for tests", "other words", 1))
+    before = content(whole)
+    do(other, whole)
+    assert content(whole) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty and holds no study"):
+        do(protocol, tmp_path / "mine")
+
+
+def test_other_data_at_the_same_place_are_refused(tmp_path: Path) -> None:
+    text = TINY.replace("seeds = 2", "seeds = 1")
+    protocol = write_tiny(tmp_path, text)
+    do(protocol, tmp_path / "study")
+    images = tmp_path / "images.npy"
+    data = bytearray(images.read_bytes())
+    data[-1] ^= 255
+    images.write_bytes(bytes(data))
+    with pytest.raises(ConfigError, match=r"was started with other data or another protocol: data\.images"):
+        do(protocol, tmp_path / "study")
+
+
+def test_finished_rows_continue_on_another_machine(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    """The small files alone are copied: what they hold is not done again."""
+    study = tmp_path / "moved"
+    for name in ("protocol.toml", "study.json"):
+        (study / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / name).write_bytes((whole / name).read_bytes())
+    done = sorted((whole / "manifest").iterdir())[0].stem
+    for path in [whole / "manifest" / f"{done}.json", *(whole / ROWS).glob(f"{done}.*")]:
+        target = study / path.relative_to(whole)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    stamp = (study / "manifest" / f"{done}.json").read_bytes()
+    do(protocol, study)
+    assert (study / "manifest" / f"{done}.json").read_bytes() == stamp
+    assert content(study) == content(whole)
+
+
+def test_a_model_that_diverges_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+    text = TINY.replace(
+        "fixed = {{ n = 24, steps = 6,", "fixed = {{ n = 24, steps = 6, learning_rate = 1.0, ema = 0.0,"
+    )
+    text = text.replace("steps = 6", "steps = 60")
+    protocol = write_tiny(tmp_path, text)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        from memcore.study.training.trainer import Trainer
+
+        step = Trainer._step
+
+        def diverging(self: Trainer) -> None:
+            step(self)
+            if self.factors.half >= 0:
+                self.loss = float("inf")
+
+        patch.setattr(Trainer, "_step", diverging)
+        folder = do(protocol, tmp_path / "study")
+    result = study_status(folder)
+    assert result["complete"]
+    assert (result["models_done"], result["models_failed"]) == (2, 2)
+    assert any("diverged before step 4" in line for line in status_lines(result))
+    assert len(list_models(folder.storage)) == 2
+    folder = do(protocol, tmp_path / "study", retry=True)
+    assert study_status(folder)["models_failed"] == 0
+
+
+def test_the_status_counts_groups_and_work(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    result = study_status(StudyFolder.open(str(whole)))
+    assert result["complete"]
+    assert result["share"] == 1
+    assert result["groups"] == {
+        "sets": {"models": 2, "done": 2},
+        "halves": {"models": 2, "done": 2},
+        "shared": {"models": 1, "done": 1},
+    }
+    with pytest.raises(RunError, match="holds no study"):
+        StudyFolder.open(str(tmp_path))
+
+
+def test_a_plan_measures_each_kind_of_model(protocol: Path) -> None:
+    plan = plan_study(parse_protocol(protocol.read_bytes(), "tiny"), workers=2, seconds=0.01)
+    assert (plan["models"], plan["training_steps"]) == (4, 9 + 6 + 6 + 9)
+    assert [kind["models"] for kind in plan["kinds"]] == [4]
+    assert plan["hours"] < plan["worker_hours"]
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+        plan_study(
+            dataclasses.replace(parse_protocol(protocol.read_bytes(), "tiny"), device="cuda:99"), workers=1
+        )
+
+
+def test_the_papers_protocol_runs_on_a_file_of_cifar10s_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of two of the 16 models, on synthetic images and a small net: what differs at full size is numbers."""
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    *_, md5 = write_cifar10(path)
+    monkeypatch.setattr(cifar10, "MD5", md5)
+    text = (Path(prepared.__file__).parent / "protocols" / "cifar10.toml").read_text()
+    for old, new in (
+        ('device = "cuda"', 'device = "cpu"'),
+        ("samples = 1048576", "samples = 128"),
+        ("samples = 50000", "samples = 128"),
+        ("steps = 50\n", "steps = 2\n"),
+        ("tries = 5000\nsteps = 50\n", "tries = 5000\nsteps = 2\n"),
+        ("timesteps = [50, 100, 200, 300]\ndraws = 20", "timesteps = [50]\ndraws = 1"),
+        ("flips = true\n\n[inp", "\n[inp"),
+        ("images = 1000\ntries = 5000", "images = 1\ntries = 2"),
+        ("steps = 4000", "steps = 2"),
+        ("checkpoints = [50000, 100000]", "checkpoints = [1]"),
+        ("steps = 200000, width = 96", "steps = 2, width = 8"),
+        ("steps = 200000, width = 96", "steps = 2, width = 8"),
+        ("batch = 128, learning", "batch = 2, learning"),
+        ("batch = 128, learning", "batch = 2, learning"),
+        ("n = 50000", "n = 400"),
+        ("n = 50000", "n = 400"),
+        ("2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]", "]"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    text = text[: text.index("# Which models leak")]
+    protocol = tmp_path / "small.toml"
+    protocol.write_text(text)
+    start = StudyStart(str(tmp_path / "study"), text.encode(), "small", {"cifar10": str(path)})
+    folder = run_here(StudyJob(start, quiet=True))
+    assert [spec.factors.half for spec in folder.specs.values()] == [0, 1]
+    assert not study_status(folder)["failures"]
+    for model in folder.specs:
+        (row,) = read_rows(folder.storage, model, "model")
+        assert row["members"] == 200
+        assert len(read_rows(folder.storage, model, "losses")) >= 400
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["data"]["data.cifar10"].startswith(
+        "CIFAR-10"
+    )
+
+
+def test_a_model_of_a_folder_is_attacked_without_training(tmp_path: Path) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    from memcore.study.models.unet import new_unet
+    from memcore.study.protocols.protocol import Factors
+
+    net = new_unet(Factors(width=8, unshuffle=1), (8, 8, 1), 0, (0,))
+    DDPMPipeline(net, DDPMScheduler()).save_pretrained(tmp_path / "ready")
+    text = (
+        TINY[: TINY.index("[[groups]]")].format(path="{path}")
+        + f"""
+[[groups]]
+name = "ready"
+attacks = ["extraction", "membership"]
+fixed = {{{{ n = 12, steps = 1, folder = "{tmp_path / "ready"}" }}}}
+"""
+    )
+    folder = do(write_tiny(tmp_path, text), tmp_path / "study")
+    (model,) = list_models(folder.storage)
+    (row,) = read_rows(folder.storage, model, "model")
+    assert row["folder"] == "ready"
+    assert len(read_rows(folder.storage, model, "losses")) == 36
