@@ -72,7 +72,7 @@ def start(threads: int) -> None:
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    print(" ".join(map(str, words)) + "\n", end="", flush=True)  # in one piece: threads say things
 
 
 def end_of_main() -> None:
