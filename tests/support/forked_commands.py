@@ -7,8 +7,10 @@ then begun, and its exit code.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +38,7 @@ class ForkedCommands:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
         self._begun = 0.0
+        self._child = 0
 
     def __enter__(self) -> ForkedCommands:
         return self
@@ -47,14 +50,18 @@ class ForkedCommands:
         self._process.stdin.close()
         self._process.wait(timeout=60)
 
-    def start(self, words: list[str]) -> int:
-        """Begin a command, and return the number of its process."""
+    def start(self, words: list[str]) -> None:
+        """Begin a command."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
-        child = int(self._line())
+        self._child = int(self._line())
         self._begun = time.monotonic()
-        return child
+
+    def kill(self) -> None:
+        """Kill the command by SIGKILL, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, signal.SIGKILL)
 
     def wait(self) -> tuple[int, float]:
         """Wait for the command, and return its exit code and its seconds."""

@@ -16,12 +16,11 @@ from memcore.matching.match_run import match_run
 from memcore.runs.config import Config
 from memcore.study.synthetic import prompts
 from tests.support import index_sets
-from tests.support.synthetic import MEMORISED, SyntheticSampler, write_stored, write_training_set
+from tests.support.synthetic import PROMPTS, SyntheticSampler, write_stored, write_training_set
 
 #: What of a run's files says when and by whom it was made: everything else is the same bytes.
 TIMES = {"run.toml": ("created",), "manifest": ("started", "finished", "writer", "seconds")}
 SAMPLER = "memcore.study.synthetic:SyntheticSampler"
-STORED = [*MEMORISED, *(f"prompt {i}" for i in range(6))]
 #: What each command writes, in the workshop's folder.
 OUTPUTS = {
     "audit": "audited",
@@ -45,7 +44,7 @@ class Workshop:
             "".join(f"{p}\n" for p in prompts(60, 6, negatives=7, kinds=["memorised", "hubbed"]))
         )
         self.train = write_training_set(folder)
-        write_stored(folder / "images", 48, STORED)
+        write_stored(folder / "images", 48, PROMPTS)
         images = index_sets.pictures(240, 16)
         images[200:] = images[:40]  # copies, for memcore prompts
         for part in range(3):
@@ -57,7 +56,7 @@ class Workshop:
         build_index(folder / "indexed", open_source(folder / "both.npy"), shard_images=64)
         config = Config(source="custom", generations=40, batch_size=16, shard_prompts=2)
         base = folder / "base"
-        audit(base / "run", config, sampler=SyntheticSampler(), prompts=STORED, quiet=True)
+        audit(base / "run", config, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)
         shutil.copytree(base / "run", base / "matched")
         match_run(base / "matched", self.train)
 
