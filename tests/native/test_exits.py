@@ -16,7 +16,7 @@ from tests.support.ending_program import ENDINGS
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 
 ROOT = Path(__file__).parents[2]
-EXITS = proofs.shares(proofs.times("EXITS", 20), list(ENDINGS))
+EXITS = proofs.shares(proofs.times("EXITS", len(ENDINGS)), list(ENDINGS))
 GIVEN_UP_S = 60
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

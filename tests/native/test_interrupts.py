@@ -69,7 +69,7 @@ def test_ctrl_c_is_answered_within_a_second(name: str, answers: dict[str, dict[s
 
 @pytest.mark.skipif(STOPS < 2, reason="make proof-stops runs it: it takes half an hour")
 @pytest.mark.parametrize("isa", sorted({"scalar", _core.isa_active()}))
-@pytest.mark.parametrize("name", long_calls.CALLS)
+@pytest.mark.parametrize("name", long_calls.CALLS if STOPS > 1 else ["dense"])
 def test_ctrl_c_at_random_moments(name: str, isa: str) -> None:
     """Those of a call that ends before them do not count."""
     found = interrupt([name], "--times", str(STOPS), "--isa", isa)
@@ -212,3 +212,41 @@ def test_a_program_in_plain_c_cancels_its_calls(tmp_path: Path) -> None:
     subprocess.run([compiler, *flags, ROOT / "csrc/tests/test_cancel.c", *link, "-o", program], check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=GIVEN_UP_S)
     assert done.returncode == 0, done.stderr
+
+
+EXIT = """
+import os, sys, threading
+import numpy as np
+from memcore import _core
+images = np.zeros((1, 60, 64, 64, 3), np.uint8)
+edges = np.stack(np.triu_indices(40, 1), axis=1).astype(np.int32)
+begun = threading.Barrier(5)
+def compute():
+    out = np.zeros((1, 60, 60), np.uint32)
+    begun.wait()
+    while True:
+        _core.tiled_l2_ssd(images, None, 16, 16, out, 2)
+        _core.max_clique(40, edges, 1000)
+for _ in range(4):
+    threading.Thread(target=compute, daemon=True).start()
+begun.wait()
+print("done", flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_program_ends_as_it_would_without_daemon_threads_that_compute() -> None:
+    for _ in range(5):
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", EXIT],
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for child in children:
+            out, complaints = child.communicate(timeout=GIVEN_UP_S)
+            assert (child.returncode, out, complaints) == (3, "done\n", "")
