@@ -155,6 +155,9 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _interrupted(words: Sequence[str]) -> int:
+    # After an exec() of a text that was interrupted, as those of dataclasses are, Python would end the process by SIGINT,
+    # whatever it is to return, until another one has ended well.
+    exec("")
     again = shlex.join(["memcore", *words])
     write_error(f"memcore: interrupted; what is finished stays. To resume: {again}")
     return INTERRUPTED

@@ -61,9 +61,9 @@ def test_a_killed_command_is_resumed_to_the_same_bytes(
     while killed < KILLS[command]:
         workshop.reset(command)
         for _ in range(min(IN_A_ROW, KILLS[command] - killed)):
-            process = forked.start(words)
+            forked.start(words)
             time.sleep(rng.uniform(0, LATEST * seconds))
-            os.kill(process, signal.SIGKILL)
+            forked.kill()
             killed += forked.wait()[0] == -signal.SIGKILL
             tries += 1
         forked.start(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,24 @@ def test_after_its_answer_ctrl_c_ends_the_process_plainly() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+INTERRUPTED = """
+import sys
+from memcore import cli
+from memcore.commands import info
+def run(arguments):
+    exec("raise KeyboardInterrupt")  # as one of Python's own is interrupted
+info.run = run
+sys.argv = ["memcore", "info"]
+sys.exit(cli.program())
+"""
+
+
+def test_within_an_exec_too_it_is_exit_code_3() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.returncode == STOPPED, done.stderr
+    assert "memcore: interrupted" in done.stderr
 
 
 @pytest.mark.skipif(STOPS < 2, reason="make proof-stops runs it: it takes minutes")
