@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -125,8 +126,12 @@ sys.exit(cli.program())
 """
 
 
-def test_within_an_exec_too_it_is_exit_code_3() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+def test_within_an_exec_too_it_is_exit_code_3(tmp_path: Path) -> None:
+    """Python remembers that one was interrupted; started with -m, it then ended by SIGINT."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == STOPPED, done.stderr
     assert "memcore: interrupted" in done.stderr
 
