@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: proof-scale proof-accounting proof-stops demo test lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,11 @@ proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit,
 
 proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each accounted for; 20,000 damaged files, each read or refused
 	MEMCORE_ACCOUNTING=400 MEMCORE_MUTATIONS=20000 $(BIN)/python -m pytest -q -n 0 tests/sources/test_accounting.py tests/sources/test_mutations.py
+
+proof-stops: $(VENV)/.dev ## Ctrl-C 50 times in each native call and command, 500 exits beside daemon threads, 200 SIGKILLs; figures in proof-stops.jsonl
+	rm -f proof-stops.jsonl
+	MEMCORE_RECORD=$(CURDIR)/proof-stops.jsonl MEMCORE_STOPS=50 MEMCORE_EXITS=500 MEMCORE_KILLS=200 $(BIN)/python -m pytest -q -n 0 \
+	  tests/native/test_interrupts.py tests/native/test_exits.py tests/commands/test_killed.py tests/commands/test_stopped.py
 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py

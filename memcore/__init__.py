@@ -7,6 +7,10 @@ Importing memcore loads NumPy and nothing heavier.
 
 # What follows needs the core: where it is not built, the first import would blame a circular one.
 # ruff: noqa: E402
+from memcore._program import end_plainly_on_ctrl_c
+
+end_plainly_on_ctrl_c()
+
 from memcore._unbuilt import require_core
 from memcore._version import __version__
 

@@ -112,8 +112,11 @@ def main(argv: Sequence[str] | None = None, *, final: bool = False) -> int:
         return int(stop.code or 0)
     arguments.argv = words
     arguments.build_parser = build_parser
-    with Interrupts(final=final), output_kept() if arguments.json else contextlib.nullcontext():
-        return _run(arguments, words)
+    try:
+        with Interrupts(final=final), output_kept() if arguments.json else contextlib.nullcontext():
+            return _run(arguments, words)
+    except KeyboardInterrupt:  # just before the command began, or just after it ended
+        return _interrupted(words)
 
 
 def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
@@ -128,9 +131,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         _print(answer, arguments.json)
         return int(answer.exit_code)
     except KeyboardInterrupt:
-        again = shlex.join(["memcore", *words])
-        write_error(f"memcore: interrupted; what is finished stays. To resume: {again}")
-        return INTERRUPTED
+        return _interrupted(words)
     except (OutageError, TransientError) as error:
         write_error(f"memcore: {error}")
         return INTERRUPTED
@@ -152,6 +153,15 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         where = f" ({error.filename})" if error.filename else ""
         write_error(f"memcore: {error.strerror or error}{where}")
         return FAILED
+
+
+def _interrupted(words: Sequence[str]) -> int:
+    # After an exec() of a text that was interrupted, as those of dataclasses are, Python would end the process by SIGINT,
+    # whatever it is to return, until another one has ended well.
+    exec("")
+    again = shlex.join(["memcore", *words])
+    write_error(f"memcore: interrupted; what is finished stays. To resume: {again}")
+    return INTERRUPTED
 
 
 def _print(answer: Answer, as_json: bool) -> None:

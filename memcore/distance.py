@@ -185,8 +185,19 @@ def pairwise_tiled_l2(
     return left.give_back(answer)
 
 
+#: Sums that are converted at a time: Ctrl-C is answered between, and they stay in the cache.
+_CONVERTED = 1 << 18
+
+
 def ssd_to_distance(ssd: NDArray[Any], tile_bytes: int) -> NDArray[np.float32]:
     """Return sqrt(ssd / (K * 255^2)), computed in float64 and rounded once: the same bits everywhere."""
+    if ssd.size > _CONVERTED:
+        sums, distances = ssd.reshape(-1), np.empty(ssd.shape, np.float32)
+        answer = distances.reshape(-1)
+        for start in range(0, ssd.size, _CONVERTED):
+            piece = slice(start, start + _CONVERTED)
+            answer[piece] = ssd_to_distance(sums[piece], tile_bytes)
+        return distances
     scaled = ssd.astype(np.float64)
     scaled /= tile_bytes * 255**2
     np.sqrt(scaled, out=scaled)

@@ -46,15 +46,11 @@ void Unlocked::lock() noexcept {
 void init_unlocked() {
     // Its first use gives the lock up in pybind11's own way, which a thread does not survive at the end.
     py::detail::npy_api::get();
-    // A subinterpreter handles no signals.
-    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
-        main_thread =
-            py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
-        const py::module_ os = py::module_::import("os");
-        if (py::hasattr(os, "register_at_fork")) {
-            os.attr("register_at_fork")(py::arg("after_in_child") = py::cpp_function(
-                                            [] { main_thread = PyThread_get_thread_ident(); }));
-        }
+    main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
+    const py::module_ os = py::module_::import("os");
+    if (py::hasattr(os, "register_at_fork")) {
+        os.attr("register_at_fork")(py::arg("after_in_child") =
+                                        py::cpp_function([] { main_thread = PyThread_get_thread_ident(); }));
     }
     py::register_local_exception_translator([](std::exception_ptr thrown) {
         try {

@@ -51,11 +51,12 @@ const Isa* find_isa(std::string_view name) {
 }
 
 std::string_view requested_isa() {
-    static const std::string value = [] {
+    // Never destroyed: threads may compute while the process ends.
+    static const std::string* const value = [] {
         const char* text = std::getenv("MEMCORE_ISA");
-        return std::string(text == nullptr ? "" : text);
+        return new std::string(text == nullptr ? "" : text);
     }();
-    return value;
+    return *value;
 }
 
 const Isa* active_isa() {

@@ -19,6 +19,7 @@ class Interrupts:
     """Raise KeyboardInterrupt at the first signal; answer the next ones, which would leave workers and files behind.
 
     With ``final`` the process ends after the command: once it was interrupted, later signals change its exit code no more.
+    If it was not, they end it at once: Python itself would show a traceback of its own end.
     """
 
     def __init__(self, *, final: bool = False) -> None:
@@ -37,10 +38,12 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Give them back, or ignore them until the process has ended."""
-        ending = self._final and self._since is not None
+        """Give them back, or say what they do until the process has ended."""
+        after = None
+        if self._final:
+            after = signal.SIG_DFL if self._since is None else signal.SIG_IGN
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if ending else handler)
+            signal.signal(number, handler if after is None else after)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None and time.monotonic() - self._since < PATIENCE:

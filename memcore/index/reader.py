@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +26,7 @@ from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
 from memcore.system import columns
 from memcore.system.cpus import processors
+from memcore.system.threads import Threads
 
 #: Images that are worth a thread.
 _LEAST_PIECE = 128
@@ -176,7 +176,7 @@ class Index:
         if pieces == 1:
             self._fetch_piece(rows, out)
         else:
-            with ThreadPoolExecutor(pieces) as pool:
+            with Threads(pieces) as pool:
                 for done in [pool.submit(self._fetch_piece, rows[span], out[span]) for span in spans]:
                     done.result()
         self.fetched += len(rows)
@@ -347,6 +347,6 @@ def _check_files(shards: Sequence[ShardFiles], verify: bool) -> None:
     for file in files:
         file.check_size()
     if verify:
-        with ThreadPoolExecutor(processors()) as pool:
+        with Threads(processors()) as pool:
             for _ in pool.map(CheckedFile.check, files):
                 pass

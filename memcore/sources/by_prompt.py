@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -39,6 +39,7 @@ from memcore.sources.layouts import (
 )
 from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
 from memcore.sources.resized import ResizedArray
+from memcore.system.threads import Threads
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
@@ -346,7 +347,7 @@ class StoredPrompts:
                 for item, slot in zip(part, slots, strict=True)
             ]
 
-        with ThreadPoolExecutor(self.threads) if self.threads > 1 else InlinePool() as pool:
+        with Threads(self.threads) if self.threads > 1 else InlinePool() as pool:
             coming = start()
             while coming:
                 seeds = [item.seed for item, _ in coming]

@@ -6,7 +6,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from memcore.images.payload import Payload, decode_payload
 from memcore.images.resize import Resize
 from memcore.sources.base import Source
 from memcore.sources.entries import Batch
+from memcore.system.threads import Threads
 
 _AHEAD = 2  # pieces of batches that are being decoded while one is used
 #: Bytes of decoded images in flight: those being decoded, and those being used.
@@ -58,7 +59,7 @@ class DecodedSource:
             for piece, pixels in self._pieces(part, position):
                 yield piece, pixels if pixels is not None else [decode(p) for p in piece.payloads]
             return
-        with ThreadPoolExecutor(self.threads) as pool:
+        with Threads(self.threads) as pool:
             waiting: deque[tuple[Batch, Decoded | list[Future[Any]]]] = deque()
             for piece, pixels in self._pieces(part, position):
                 work = pixels if pixels is not None else [pool.submit(decode, p) for p in piece.payloads]

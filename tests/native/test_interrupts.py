@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 import memcore
 from memcore import _core
-from tests.support import long_calls
+from tests.support import long_calls, proofs
 from tests.support import native_oracle as oracle
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -30,26 +30,34 @@ GIVEN_UP_S = 60
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def answers() -> dict[str, dict[str, Any]]:
-    """Interrupt every call, in one process that ends after the first that no signal ends."""
-    command = [sys.executable, "-m", "tests.support.long_calls", *long_calls.CALLS]
+#: Times that each call is interrupted: in a proof at random moments, and on the best instruction set as well.
+STOPS = proofs.times("STOPS", 1)
+
+
+def interrupt(names: Iterable[str], *options: str) -> list[dict[str, Any]]:
+    """Interrupt calls, in one process that ends after the first that no signal ends, and return its answers."""
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "tests.support.long_calls", *names, *options],
             cwd=ROOT,
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
-            timeout=GIVEN_UP_S,
+            timeout=GIVEN_UP_S * max(1, STOPS // 10),
         )
     except subprocess.TimeoutExpired as late:
         lines = (late.stdout or b"").decode()
     else:
         lines = done.stdout
         assert done.returncode == 0, done.stderr
-    return {answer["name"]: answer for answer in map(json.loads, lines.splitlines())}
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, dict[str, Any]]:
+    """Interrupt every call once."""
+    return {answer["name"]: answer for answer in interrupt(long_calls.CALLS)}
 
 
 @pytest.mark.parametrize("name", long_calls.CALLS)
@@ -57,6 +65,18 @@ def test_ctrl_c_is_answered_within_a_second(name: str, answers: dict[str, dict[s
     assert name in answers, "it, or one before it, was not ended"
     assert answers[name]["interrupted"], "the call ended before the signal came"
     assert answers[name]["late_s"] < 1.0
+
+
+@pytest.mark.skipif(STOPS < 2, reason="make proof-stops runs it: it takes half an hour")
+@pytest.mark.parametrize("isa", sorted({"scalar", _core.isa_active()}))
+@pytest.mark.parametrize("name", long_calls.CALLS if STOPS > 1 else ["dense"])
+def test_ctrl_c_at_random_moments(name: str, isa: str) -> None:
+    """Those of a call that ends before them do not count."""
+    found = interrupt([name], "--times", str(STOPS), "--isa", isa)
+    late = sorted(answer["late_s"] for answer in found)
+    assert len(late) == STOPS, "it was not ended"
+    proofs.record("calls", name, isa=isa, stops=STOPS, median_s=late[STOPS // 2], most_s=late[-1])
+    assert late[-1] <= 0.5
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (1200, 64, 64, 1), dtype=np.uint8)
@@ -145,7 +165,7 @@ FORK = """
 import os, signal, sys, threading
 sys.path.insert(0, {folder!r})
 from memcore import _core
-from tests.support import long_calls
+from tests.support import long_calls, proofs
 code = []
 def fork():
     pid = os.fork()

@@ -2,7 +2,7 @@
 
 Prints for each a line {"name", "interrupted": whether KeyboardInterrupt came, "late_s": seconds from the signal to the
 exception} as JSON. The signal comes from a thread of the same process once the call has begun, so that nothing but the
-call is measured.
+call is measured. With ``--times`` it comes as often, at random moments.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from memcore.types import Graph
 
 #: Seconds from the beginning of a call to the signal: longer than what Python does before the native core begins.
 BEFORE_S = 0.1
+#: Seconds within which it comes at a random moment.
+WITHIN_S = 0.6
 Call = Callable[[], Any]
 
 
@@ -113,6 +116,72 @@ def sketch(threads: int) -> Call:
     return lambda: _core.index_sketch(images, 4, 4, threads)
 
 
+def decide(threads: int) -> Call:
+    """Return the comparison of the pairs that block sums leave undecided: here all, since a pair is just too far."""
+    images = noise(2_500, 64, 64, 3)
+    held = _core.Features(16, 16)
+    held.append(images, 2)
+    candidates = held.screen(2 * 16 * 16 * 3 * 128 * 128, 2)
+    places = np.arange(len(images), dtype=np.uint32)
+    return lambda: held.decide(candidates, images, places)
+
+
+def first_mismatch(threads: int) -> Call:
+    images = zeros(6_000, 512, 512, 3)
+    held = _core.Features(128, 128)
+    for start in range(0, len(images), 500):
+        held.append(images[start : start + 500], 2)
+    return lambda: held.first_mismatch(images, np.arange(len(images)), threads)
+
+
+def knn_extend(threads: int) -> Call:
+    queries, corpus = noise(20_000, 256), noise(100_000, 256)
+    ssd, index = np.zeros((20_000, 5), np.uint32), np.zeros((20_000, 5), np.int64)
+    return lambda: _core.knn_extend(queries, corpus, ssd, index, 0, 0, threads)
+
+
+def torch_dense(threads: int) -> Call:
+    import torch
+
+    images = torch.from_numpy(noise(3500, 3, 64, 64))
+    ops = _torch_ops()
+    return lambda: ops.pairwise_tiled_l2(images)
+
+
+def torch_graph(threads: int) -> Call:
+    import torch
+
+    images = torch.from_numpy(noise(3500, 3, 64, 64, high=90))
+    ops = _torch_ops()
+    return lambda: ops.tiled_l2_graph(images, 0.15)
+
+
+def torch_knn(threads: int) -> Call:
+    import torch
+
+    queries, corpus = torch.from_numpy(noise(20_000, 256)), torch.from_numpy(noise(100_000, 256))
+    ops = _torch_ops()
+    return lambda: ops.knn(queries, corpus, 5)
+
+
+def torch_max_clique(threads: int) -> Call:
+    import torch
+
+    matrix = np.zeros((450, 450), np.bool_)
+    matrix[tuple(hard_edges().T)] = True
+    adjacency = torch.from_numpy(matrix | matrix.T)
+    ops = _torch_ops()
+    return lambda: ops.max_clique(adjacency, node_limit=10**15)
+
+
+def _torch_ops() -> Any:
+    import torch
+
+    import memcore.torch_ops  # noqa: F401 - it registers them
+
+    return torch.ops.memcore
+
+
 def ranges(threads: int) -> Call:
     centres, corpus = noise(20_000, 60), noise(400_000, 60)
     limits = np.full(len(centres), 10, np.uint32)
@@ -181,15 +250,28 @@ CALLS: dict[str, Callable[[int], Call]] = {
             features,
             features_of_a_file,
             screen,
+            decide,
+            first_mismatch,
         ),
-        *(knn, sketch, ranges, pair_ssd, max_clique, max_clique_adjacency, max_cliques, find_cliques),
+        *(
+            knn,
+            knn_extend,
+            sketch,
+            ranges,
+            pair_ssd,
+            max_clique,
+            max_clique_adjacency,
+            max_cliques,
+            find_cliques,
+        ),
         *(find_many_cliques, sparse_cliques, complements),
+        *(torch_dense, torch_graph, torch_knn, torch_max_clique),
     )
 }
 WITH_HELPERS = {"dense", "knn", "features", "max_cliques"}
 
 
-def interrupted(call: Call) -> dict[str, Any]:
+def interrupted(call: Call, before_s: float = BEFORE_S) -> dict[str, Any]:
     """Begin a call, send this process SIGINT, and return how late KeyboardInterrupt came."""
     sent = 0.0
 
@@ -198,15 +280,18 @@ def interrupted(call: Call) -> dict[str, Any]:
         sent = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(BEFORE_S, send)
+    timer = threading.Timer(before_s, send)
     timer.daemon = True
-    timer.start()
     try:
+        timer.start()
         call()
+        timer.cancel()
+        timer.join()  # it may be just sending
     except KeyboardInterrupt:
-        return {"interrupted": True, "late_s": time.monotonic() - sent}
-    timer.cancel()
-    return {"interrupted": False, "late_s": time.monotonic() - sent if sent else 0.0}
+        late = time.monotonic() - sent
+        timer.join()
+        return {"interrupted": True, "late_s": late}
+    return {"interrupted": False, "late_s": 0.0}
 
 
 def main() -> None:
@@ -214,11 +299,21 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=list(CALLS))
     parser.add_argument("--isa", default="scalar", choices=isa.available())
     parser.add_argument("--threads", type=int, help="default: 2 for some, 1 for the others")
+    parser.add_argument("--times", type=int, help="how often; without it once, after a tenth of a second")
     arguments = parser.parse_args()
+    rng = random.Random(0)
     with isa.using(arguments.isa):
         for name in arguments.names:
             call = CALLS[name](arguments.threads or (2 if name in WITH_HELPERS else 1))
-            print(json.dumps({"name": name, **interrupted(call)}), flush=True)
+            within, left = WITHIN_S, arguments.times or 1
+            while left:
+                before = rng.uniform(0, within) if arguments.times else BEFORE_S
+                answer = interrupted(call, before)
+                if arguments.times and not answer["interrupted"]:  # it was quicker
+                    within *= 0.8
+                    continue
+                left -= 1
+                print(json.dumps({"name": name, **answer}), flush=True)
 
 
 if __name__ == "__main__":

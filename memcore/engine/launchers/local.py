@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, cast
@@ -77,7 +79,8 @@ class LocalPool(Generic[F]):
             daemon=True,
             name=f"memcore-{number}",
         )
-        process.start()
+        with _signals_held():
+            process.start()
         theirs.close()  # so that the pipe ends when the worker does
         self._workers[number] = (process, ours)
 
@@ -154,6 +157,8 @@ def _work(connection: Connection, work: Work[F], threads: int | None, launcher: 
     """Run one process: until there is nothing left to do, its launcher wants it to stop, or its launcher is gone."""
     # Ctrl-C reaches the whole group; the launcher ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _leave_with(launcher)
     try:
         signal.signal(signal.SIGTERM, _stop)
@@ -174,6 +179,34 @@ def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
         with _throttled(connection) as on_progress:
             answer = worker.do(folder, task, on_progress, checkpoint_seconds)
         connection.send(answer)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, and have signals come once they are started.
+
+    Workers would show tracebacks of their imports, or of what a launcher that was interrupted did not send them.
+    """
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(number)):
+                handlers[number] = handler
+                signal.signal(number, lambda number, frame: came.append(number))
+    before = None
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # it would be started with the first process, and let Ctrl-C through
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager
