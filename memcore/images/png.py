@@ -19,6 +19,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
 #: Chunks of the longest file that is read: encoders write some kilobytes of pixels a chunk.
 MAX_CHUNKS = 1 << 18
+#: Ancillary chunks that change what is read: whether there are frames, transparency and an orientation.
+_USED = (b"acTL", b"tRNS", b"eXIf")
 _HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content and its name
 
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
@@ -43,6 +45,8 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
     for name, begin, end in _chunks(data):
         if name == b"IDAT":
             continue
+        if name in _USED:  # no decoder need look at their checksums
+            _check_sum(data, name, begin, end)
         if name == b"IHDR":
             header = data[begin:end]
         elif name == b"acTL" and (frames := int.from_bytes(data[begin : min(end, begin + 4)])) > 1:
@@ -69,11 +73,14 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
     for name, begin, end in _chunks(data):  # the fast decoder looks at them itself; Pillow skips some
-        if name[:1].isupper() and zlib.crc32(memoryview(data)[begin - 4 : end]) != int.from_bytes(
-            data[end : end + 4]
-        ):
-            raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
+        if name[:1].isupper():
+            _check_sum(data, name, begin, end)
     return height, width, orientation, lambda out: pillow.probe(data)[3](out)
+
+
+def _check_sum(data: bytes, name: bytes, begin: int, end: int) -> None:
+    if zlib.crc32(memoryview(data)[begin - 4 : end]) != int.from_bytes(data[end : end + 4]):
+        raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
