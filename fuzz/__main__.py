@@ -18,10 +18,15 @@ SECONDS = float(os.environ.get("MEMCORE_FUZZ_SECONDS", "120"))
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzzers of memcore (docs/fuzzing.md).")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz", description="Fuzzers of memcore (docs/fuzzing.md)."
+    )
     parser.add_argument("what", nargs="*", metavar="FUZZER", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="of each fuzzer (default: MEMCORE_FUZZ_SECONDS, or 120)"
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="of each fuzzer (default: MEMCORE_FUZZ_SECONDS, or 120)",
     )
     parser.add_argument("--cases", type=int, default=1 << 40, help="of each fuzzer at most; a second limit")
     parser.add_argument("--seed", type=int, help="of the whole run (default: one that is drawn)")

@@ -13,8 +13,35 @@ import numpy as np
 #: Values in the place of others: of every type, and at the borders of what types hold.
 ODD: tuple[Any, ...] = (
     *(None, True, False, [], {}, [[]], {"a": 1}, "", "x", "\x1b[31mred\x07", "\ud800", "../../../etc/passwd"),
-    *(0, -1, 1, 2, 3, 2**31, 2**63, -(2**63), 2**64, 10**40, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")),
-    *("/dev/zero", "file:///etc/passwd", "env:HOME", "os:system", "a" * 10_000, "é\u202eabc", "\x00", "1e5", "NaN"),
+    *(
+        0,
+        -1,
+        1,
+        2,
+        3,
+        2**31,
+        2**63,
+        -(2**63),
+        2**64,
+        10**40,
+        10**400,
+        0.5,
+        -0.0,
+        1e308,
+        float("nan"),
+        float("inf"),
+    ),
+    *(
+        "/dev/zero",
+        "file:///etc/passwd",
+        "env:HOME",
+        "os:system",
+        "a" * 10_000,
+        "é\u202eabc",
+        "\x00",
+        "1e5",
+        "NaN",
+    ),
     *([1, 2, 3], [None] * 50, {"": ""}, "<script>alert(1)</script>", "{{ 7 * 7 }}", "%s%n"),
 )
 
@@ -95,7 +122,9 @@ def _near(value: Any, rng: np.random.Generator) -> Any:
 
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield before
-    inner = value.items() if isinstance(value, dict) else enumerate(value[:5]) if isinstance(value, list) else ()
+    inner = (
+        value.items() if isinstance(value, dict) else enumerate(value[:5]) if isinstance(value, list) else ()
+    )
     for key, held in inner:
         yield from _paths(held, (*before, key))
 

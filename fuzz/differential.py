@@ -122,7 +122,11 @@ def check_floats(draw: Draw, threads: int) -> None:
     if not np.allclose(found, wanted, rtol=k * 2.0**-24 + 2.0**-22, atol=0):
         raise Wrong(f"float distances are off by {np.abs(found - wanted).max()}")
     with isa.using("scalar"):
-        equal(found, memcore.pairwise_tiled_l2(images, tile=tile, threads=1), "float distances of another machine")
+        equal(
+            found,
+            memcore.pairwise_tiled_l2(images, tile=tile, threads=1),
+            "float distances of another machine",
+        )
 
 
 def check_graph(draw: Draw, threads: int) -> None:

@@ -60,7 +60,9 @@ class Draw:
         if kind == 5:  # one byte in each image differs
             images = np.full(shape, self.byte(), np.uint8)
             flat = images.reshape(shape[0], -1)
-            flat[np.arange(shape[0]), rng.integers(0, flat.shape[1], shape[0])] ^= np.uint8(1 + self.byte() % 255)
+            flat[np.arange(shape[0]), rng.integers(0, flat.shape[1], shape[0])] ^= np.uint8(
+                1 + self.byte() % 255
+            )
             return images
         base: NDArray[Any] = rng.integers(0, 256, (1 if kind == 6 else 1 + shape[0] // 3, *shape[1:]))
         chosen = base[rng.integers(0, len(base), shape[0])]

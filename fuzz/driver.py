@@ -67,7 +67,16 @@ class Run:
         numbers = map(str, (self.job.seed, self._first, self.job.cases, left))
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "fuzz.worker", self.job.name, *numbers, str(self.folder)],
+                [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "fuzz.worker",
+                    self.job.name,
+                    *numbers,
+                    str(self.folder),
+                ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,7 +106,9 @@ class Run:
             if waited < HUNG_SECONDS and worked < 2 * SLOW_SECONDS:
                 return False
             self._kill()
-            return self._end(f"it hangs: {waited:.0f} s, {worked:.0f} s of them at work", number, done, "hang")
+            return self._end(
+                f"it hangs: {waited:.0f} s, {worked:.0f} s of them at work", number, done, "hang"
+            )
         if code == 0:
             self._read_events()
             return True

@@ -57,7 +57,9 @@ def image(kind: str, rng: Rng) -> bytes:
     pixels = rng.integers(0, 256, (12, 16, 4 if mode == "RGBA" else 3), dtype=np.uint8)
     if mode == "RGBA" and rng.random() < 0.5:
         pixels[..., 3] = 255
-    opened = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257 if mode == "I;16" else pixels).convert(mode)
+    opened = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257 if mode == "I;16" else pixels).convert(
+        mode
+    )
     if frames > 1:
         other = Image.fromarray(255 - pixels).convert(mode)
         options |= {"save_all": True, "append_images": [other] * (frames - 1)}
@@ -192,7 +194,12 @@ def _odd_chunk(rng: Rng) -> tuple[bytes, bytes]:
         (b"IDAT", bomb),
         (b"IDAT", b""),
         (b"IEND", b""),
-        (b"IHDR", struct.pack(">IIBBBBB", 16, 12, int(rng.choice([1, 2, 4, 8, 16])), int(rng.integers(0, 8)), 0, 0, 1)),
+        (
+            b"IHDR",
+            struct.pack(
+                ">IIBBBBB", 16, 12, int(rng.choice([1, 2, 4, 8, 16])), int(rng.integers(0, 8)), 0, 0, 1
+            ),
+        ),
         (b"fcTL", rng.bytes(26)),
         (rng.bytes(4), rng.bytes(8)),
     )
@@ -212,8 +219,26 @@ def change_tar(data: bytes, rng: Rng) -> bytes:
     at = heads[int(rng.integers(0, len(heads)))]
     start, length = _FIELDS[int(rng.integers(0, len(_FIELDS)))]
     odd = (
-        *(b"../../out.png", b"/etc/passwd", b"a/" * 49, b"\x1b[31m.png", b"\xff\xfe.png", b"", b"x.png", b"._0.png"),
-        *(b"\xff" * 10 + b"\xfe\x00", b"77777777777\0", b"00000000000\0", b"\x80" + bytes(10) + b"\x40", b"\xff" * 12, b"-1", b"9" * 12, b" 17 "),
+        *(
+            b"../../out.png",
+            b"/etc/passwd",
+            b"a/" * 49,
+            b"\x1b[31m.png",
+            b"\xff\xfe.png",
+            b"",
+            b"x.png",
+            b"._0.png",
+        ),
+        *(
+            b"\xff" * 10 + b"\xfe\x00",
+            b"77777777777\0",
+            b"00000000000\0",
+            b"\x80" + bytes(10) + b"\x40",
+            b"\xff" * 12,
+            b"-1",
+            b"9" * 12,
+            b" 17 ",
+        ),
         *(b"0", b"1", b"2", b"3", b"5", b"6", b"L", b"K", b"x", b"g", b"S", b"X", b"\0", b"7"),
         rng.bytes(length),
     )
@@ -228,10 +253,35 @@ def change_npy(data: bytes, rng: Rng) -> bytes:
     end = 10 + int.from_bytes(data[8:10], "little")
     text = data[10:end].decode("latin-1")
     odd = (
-        *("(0,)", "()", "(-1, 12, 16, 3)", "(5, 12, 16, 5)", "(10**40,)", "(5, 12, 16, True)", "(5.0, 12, 16, 3)"),
-        *("(1099511627776, 1, 1, 1)", "(5, 67108864, 1, 1)", "(5, 8192, 8192, 3)", "[5, 12, 16, 3]", "(5, 12, 3, 16)"),
+        *(
+            "(0,)",
+            "()",
+            "(-1, 12, 16, 3)",
+            "(5, 12, 16, 5)",
+            "(10**40,)",
+            "(5, 12, 16, True)",
+            "(5.0, 12, 16, 3)",
+        ),
+        *(
+            "(1099511627776, 1, 1, 1)",
+            "(5, 67108864, 1, 1)",
+            "(5, 8192, 8192, 3)",
+            "[5, 12, 16, 3]",
+            "(5, 12, 3, 16)",
+        ),
     )
-    types = ("'|O'", "'<f4'", "'>u2'", "'|b1'", "'|S3'", "[('a', '|u1')]", "'|u1'", "'<M8[s]'", "None", "'|V1'")
+    types = (
+        "'|O'",
+        "'<f4'",
+        "'>u2'",
+        "'|b1'",
+        "'|S3'",
+        "[('a', '|u1')]",
+        "'|u1'",
+        "'<M8[s]'",
+        "None",
+        "'|V1'",
+    )
     begin = text.index("(")
     kind = int(rng.integers(0, 3))
     if kind == 0:
@@ -261,7 +311,12 @@ def odd_table(pictures: list[bytes], rng: Rng) -> bytes:
     )
     texts: tuple[Any, ...] = (
         *(pa.array(["\x1b[31m", "\0", "é" * 70_000, ""][:rows]), pa.array([1, 2, 3, 4][:rows])),
-        *(pa.array([b"\xff\xfe"] * rows), pa.array([["a", "b"]] * rows), pa.nulls(rows), pa.array([1.5] * rows)),
+        *(
+            pa.array([b"\xff\xfe"] * rows),
+            pa.array([["a", "b"]] * rows),
+            pa.nulls(rows),
+            pa.array([1.5] * rows),
+        ),
         pa.array(["a", None] * 2).dictionary_encode()[:rows],
     )
     seeds: tuple[Any, ...] = (

@@ -73,7 +73,11 @@ def strided(x: Array, draw: Draw) -> Array:
 
 
 def field(x: Array, draw: Draw) -> Array:
-    names = [("before", np.uint8, draw.number(1, 3)), ("value", x.dtype), ("behind", np.uint8, draw.number(1, 5))]
+    names = [
+        ("before", np.uint8, draw.number(1, 3)),
+        ("value", x.dtype),
+        ("behind", np.uint8, draw.number(1, 5)),
+    ]
     records = np.zeros(x.shape, dtype=names)
     records["value"] = x
     view: Array = records["value"]
@@ -222,9 +226,7 @@ def functions(shape: tuple[int, ...]) -> dict[str, Function]:
         "distances of one": Function(lambda x, y: distance(x), True),
         "ssd": Function(last(distance, output="ssd"), False),
         "batches": Function(lambda x, y: distance(as_batch(x), as_batch(y)), True),  # of one set each
-        "graph": Function(
-            lambda x, y: memcore.tiled_l2_graph(x, 0.2, grid=(2, 2), channels="last"), True
-        ),
+        "graph": Function(lambda x, y: memcore.tiled_l2_graph(x, 0.2, grid=(2, 2), channels="last"), True),
         "growing": Function(lambda x, y: grown(x, y, shape[1:]), False),
         "neighbours": Function(lambda x, y: memcore.knn(x, y, 1), False),
         "to_uint8": Function(lambda x, y: memcore.to_uint8(x), True),
@@ -285,7 +287,11 @@ def check_graphs(draw: Draw) -> str:
 
     def call(adjacency: Any, pairs: Any) -> Array:
         graph = memcore.Graph(n, pairs, None, None, 0.15, 48)
-        found = [memcore.max_clique(adjacency), memcore.max_clique(graph), *memcore.max_cliques([adjacency, graph])]
+        found = [
+            memcore.max_clique(adjacency),
+            memcore.max_clique(graph),
+            *memcore.max_cliques([adjacency, graph]),
+        ]
         if len({clique.members for clique in found}) != 1:
             raise Wrong(f"several largest cliques of one graph: {found}")
         return np.array([clique.members for clique in memcore.find_cliques(adjacency, 2)], dtype=object)
@@ -363,7 +369,21 @@ def odd_type(draw: Draw) -> Any:
 
 def odd_object(draw: Draw) -> Any:
     items = (
-        *(None, 1, 1.5, "images", b"images", [], [[[[1]]]], {}, object(), memcore, np.uint8(3), range(5), iter([])),
+        *(
+            None,
+            1,
+            1.5,
+            "images",
+            b"images",
+            [],
+            [[[[1]]]],
+            {},
+            object(),
+            memcore,
+            np.uint8(3),
+            range(5),
+            iter([]),
+        ),
         *(slice(1), type, np.zeros, ..., float("nan"), 2**70, np.random.default_rng(0)),
     )
     return draw.choose(items)
@@ -371,7 +391,9 @@ def odd_object(draw: Draw) -> Any:
 
 def odd_tensor(draw: Draw) -> Any:
     kind = draw.byte() % 8
-    x = torch.zeros((2, 4, 4, 3), dtype=draw.choose([torch.uint8, torch.float32, torch.int64, torch.complex64]))
+    x = torch.zeros(
+        (2, 4, 4, 3), dtype=draw.choose([torch.uint8, torch.float32, torch.int64, torch.complex64])
+    )
     if kind == 0:
         return x.to_sparse()
     if kind == 1:

@@ -97,7 +97,12 @@ def change_record(data: bytes, suffix: str, rng: Rng) -> bytes:
         if isinstance(value, dict) and SEAL in value and rng.random() < 0.9:
             value = seal(value)
         return to_bytes(value, suffix)
-    except (TypeError, ValueError, AttributeError, RecursionError):  # TOML has no null, UTF-8 no half of a pair
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ):  # TOML has no null, UTF-8 no half of a pair
         return damage(data, rng)
 
 
@@ -146,8 +151,24 @@ def _column(table: pa.Table, rng: Rng) -> pa.Table:
 def _type(table: pa.Table, rng: Rng) -> pa.Table:
     at = int(rng.integers(0, table.num_columns))
     kinds = (
-        *(pa.string(), pa.large_string(), pa.int8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.bool_()),
-        *(pa.binary(), pa.decimal128(38, 3), pa.timestamp("ns"), pa.null(), pa.list_(pa.int64()), pa.date32()),
+        *(
+            pa.string(),
+            pa.large_string(),
+            pa.int8(),
+            pa.int64(),
+            pa.uint64(),
+            pa.float32(),
+            pa.float64(),
+            pa.bool_(),
+        ),
+        *(
+            pa.binary(),
+            pa.decimal128(38, 3),
+            pa.timestamp("ns"),
+            pa.null(),
+            pa.list_(pa.int64()),
+            pa.date32(),
+        ),
     )
     kind = kinds[int(rng.integers(0, len(kinds)))]
     try:
@@ -192,7 +213,19 @@ _TABLE_CHANGES: tuple[Callable[[pa.Table, Rng], pa.Table], ...] = (
 
 def change_database(data: bytes, rng: Rng) -> bytes:
     """Return an SQLite file with other rows, tables or settings."""
-    values = ("NULL", "-1", "0", "2", "9223372036854775807", "1e300", "'x'", "'\x1b[31m'", "x'00ff'", "''", "'copy'")
+    odd = (
+        "NULL",
+        "-1",
+        "0",
+        "2",
+        "9223372036854775807",
+        "1e300",
+        "'x'",
+        "'\x1b[31m'",
+        "x'00ff'",
+        "''",
+        "'copy'",
+    )
     places = {
         "meta": ("name", "value"),
         "items": ("item", "prompt_id", "clique"),
@@ -207,7 +240,7 @@ def change_database(data: bytes, rng: Rng) -> bytes:
             for _ in range(int(rng.integers(1, 4))):
                 table = list(places)[int(rng.integers(0, 3))]
                 column = places[table][int(rng.integers(0, len(places[table])))]
-                value = values[int(rng.integers(0, len(values)))]
+                value = odd[int(rng.integers(0, len(odd)))]
                 statement = (
                     "DELETE FROM sqlite_schema WHERE type = 'trigger'",
                     f"UPDATE {table} SET {column} = {value} WHERE rowid % {int(rng.integers(1, 3))} = 0",
@@ -217,13 +250,17 @@ def change_database(data: bytes, rng: Rng) -> bytes:
                     f"INSERT INTO {table} DEFAULT VALUES",
                     f"INSERT INTO {table} SELECT * FROM {table}",
                     "DROP VIEW labels",
-                    "CREATE VIEW more AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n",
+                    f"ALTER TABLE {table} RENAME TO other_{table}",
                     f"PRAGMA user_version = {int(rng.integers(0, 100))}",
                     f"UPDATE sqlite_schema SET sql = replace(sql, '{column}', 'zzz')",
                     "PRAGMA application_id = 7",
                 )[int(rng.integers(0, 12))]
                 with contextlib.suppress(sqlite3.Error):
                     opened.execute(statement)
+                    if "RENAME TO" in statement:  # a view without an end in the table's place
+                        rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+                        values = ", ".join(f"x AS {name}" for name in places[table])
+                        opened.execute(f"CREATE VIEW {table} AS {rows} SELECT {values} FROM n")
                     opened.commit()
         return path.read_bytes()
 

@@ -68,7 +68,8 @@ COMMANDS: dict[str, Command] = {
     "agreement": Command(("annotate", "finished", "--agreement"), _RUN),
     "verify": Command(("index", "index", "--verify"), ("index",)),
     "index again": Command(
-        ("index", "index", "--source", "images", "--quiet", "--shard-images", "5", "--threads", "1"), ("index",)
+        ("index", "index", "--source", "images", "--quiet", "--shard-images", "5", "--threads", "1"),
+        ("index",),
     ),
     "prompts": Command(("prompts", "list.parquet", "--index", "index", "--threads", "1"), ("index",)),
     "resume": Command((), ("stopped",)),
@@ -114,7 +115,10 @@ class Runs:
         try:
             line, _, rest = data.partition(b"\n")
             told = json.loads(line)
-            name, files = str(told["command"]), [(str(p), str(how), int(size)) for p, how, size in told["files"]]
+            name, files = (
+                str(told["command"]),
+                [(str(p), str(how), int(size)) for p, how, size in told["files"]],
+            )
             command = COMMANDS[name]
         except (ValueError, KeyError, TypeError, RecursionError):
             return "no case"
@@ -149,7 +153,7 @@ class Runs:
                 quiet=True,
                 retry_failed=name == "retry",
             )
-        except MemcoreError as error:
+        except (MemcoreError, OSError) as error:
             if not str(error):
                 raise Wrong("a refusal without a word") from error
             return "refused"
@@ -199,7 +203,7 @@ def put(case: Path, path: str, how: str, data: bytes) -> None:
         at.symlink_to(at)
     elif how == "pipe":
         os.mkfifo(at)
-    elif how == "linked-folder" and at.parent != case:
+    elif how == "linked-folder" and at.parent.parent != case:  # the run's own folder may be a link
         away = case / OUTSIDE / "folder"
         shutil.rmtree(away, ignore_errors=True)
         at.parent.rename(away)
@@ -208,7 +212,9 @@ def put(case: Path, path: str, how: str, data: bytes) -> None:
 
 def _content(folder: Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 

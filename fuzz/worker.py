@@ -84,9 +84,15 @@ def try_case(target: Target, data: bytes) -> tuple[str, tuple[str, str] | None]:
         return "failed", (_kind(error), traceback.format_exc())
     seconds, grown = time.process_time() - began, _memory("VmHWM") - before
     if seconds > SLOW_SECONDS:
-        return "failed", ("slow", f"it took {seconds:.0f} s, at most {SLOW_SECONDS:.0f} s are expected ({outcome})")
+        return "failed", (
+            "slow",
+            f"it took {seconds:.0f} s, at most {SLOW_SECONDS:.0f} s are expected ({outcome})",
+        )
     if grown > GROWN_BYTES:
-        return "failed", ("memory", f"it took {grown >> 20} MiB, at most {GROWN_BYTES >> 20} are expected ({outcome})")
+        return "failed", (
+            "memory",
+            f"it took {grown >> 20} MiB, at most {GROWN_BYTES >> 20} are expected ({outcome})",
+        )
     return outcome, None
 
 

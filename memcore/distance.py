@@ -155,7 +155,10 @@ def pairwise_tiled_l2(
     right = None if other is None else arrays.as_images(other, "other", channels=channels)
     if right is not None:
         arrays.check_same_kind(left, right, "other", "images")
-        if right.on_cpu and (pixels := arrays.in_order_of(left.pixels, right.pixels, "other")) is not right.pixels:
+        if (
+            right.on_cpu
+            and (pixels := arrays.in_order_of(left.pixels, right.pixels, "other")) is not right.pixels
+        ):
             right = dataclasses.replace(right, pixels=pixels)
     tile_hw = arrays.tile_shape(left.image_shape, grid, tile)
     chosen = choose_backend(backend, left)
@@ -238,7 +241,9 @@ def to_uint8(images: Any) -> Any:
     try:
         return _round_to_uint8(images)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch has no type of its own for it
+        if isinstance(error, MemoryError) or "allocate memory" in str(
+            error
+        ):  # torch has no type of its own for it
             raise ArgumentValueError(
                 f"images {tuple(images.shape)} do not fit into memory as float32, in which they are rounded; "
                 "convert them in parts"

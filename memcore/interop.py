@@ -137,7 +137,13 @@ def _from_dlpack(x: Any, name: str) -> tuple[Any, Library, str, str]:
         tensor = torch.utils.dlpack.from_dlpack(x)
     except ModuleNotFoundError:
         raise MissingExtraError("torch", "gpu", f"{name} on a device") from None
-    except (BufferError, RuntimeError, TypeError, ValueError, AssertionError) as error:  # the last: no CUDA in torch
+    except (
+        BufferError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        AssertionError,
+    ) as error:  # the last: no CUDA in torch
         library = "NumPy" if on_cpu else "torch"
         raise ArgumentTypeError(
             f"{name} cannot be read by {library} over DLPack ({_first_line(error)}); pass a {library} array"

@@ -377,13 +377,19 @@ class PromptGraph:
         from memcore.graphs.reread import StreamedImages
 
         given = self._caller_buffer
-        buffer = given if given is not None and len(given) else arrays.allocate((1, *self.shape), np.uint8, "one generation")
+        buffer = (
+            given
+            if given is not None and len(given)
+            else arrays.allocate((1, *self.shape), np.uint8, "one generation")
+        )
         return StreamedImages(self.tile, reread, self._workers, buffer, min(self._capacity, _MOST_EXPECTED))
 
     def _allocate(self, like: Any, count: int) -> Any:
         if like is None:
             return arrays.allocate(
-                (count, *self.shape), np.uint8, "the generations that are kept: lower capacity, or give reread"
+                (count, *self.shape),
+                np.uint8,
+                "the generations that are kept: lower capacity, or give reread",
             )
         return like.new_empty((count, *self.shape))
 

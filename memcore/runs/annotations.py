@@ -23,6 +23,7 @@ from typing import Any
 
 from memcore.errors import ArgumentValueError, DamagedFileError, RunError
 from memcore.runs import layout
+from memcore.system.plain_files import open_plain
 
 #: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
 FORMAT = 2
@@ -122,6 +123,7 @@ class Annotations:
         findings or was made with other pictures, and DamagedFileError.
         """
         path = run / FILE
+        _check_plain(path)
         connection = _connect(path)
         held = [Item(n, prompt_id, clique) for n, (prompt_id, clique) in enumerate(items)]
         with _errors(path):
@@ -155,6 +157,7 @@ class Annotations:
         Raises RunError if there are none, or none of the run with this ``digest``, and DamagedFileError.
         """
         path = run / FILE
+        _check_plain(path)
         if not path.exists():
             raise RunError(
                 f"{run} has no annotations yet: memcore annotate {shlex.quote(str(run))} makes them"
@@ -341,6 +344,16 @@ def _broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) -> str
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _check_plain(path: Path) -> None:
+    """Raise RunError unless the file, if there is one, is a plain one: SQLite would wait for a pipe's other end."""
+    try:
+        open_plain(path).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RunError(f"{path} cannot be used: {error.strerror}") from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
