@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import memcore
 from fuzz.draw import Draw
-from fuzz.target import Wrong, corpus
+from fuzz.target import Wrong
 from memcore.errors import MemcoreError
 
 Array = NDArray[Any]
@@ -34,7 +34,6 @@ class Layouts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stored = corpus("layouts")
 
     def make(self, rng: np.random.Generator) -> bytes:
         return rng.bytes(64)

@@ -89,6 +89,25 @@ def find_broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) ->
     return ""
 
 
+def find_foreign(connection: sqlite3.Connection) -> str:
+    """Return what of a file's tables memcore would not have made, or nothing.
+
+    A file may come from somebody else: of what is called as a table of memcore's, SQLite might run what the file says.
+    """
+    triggers = {_tidy(statement) for statement in _statements(_SCHEMA) if "CREATE TRIGGER" in statement}
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        plain = kind == "table" and str(sql).startswith("CREATE TABLE ")
+        if name in ("meta", "items", "events") and not plain:
+            return f"its {name} is no table"
+        if kind == "trigger" and _tidy(sql) not in triggers:
+            return f"it has a trigger {name!r}, which memcore has not made"
+    return ""
+
+
+def _tidy(statement: str) -> str:
+    return " ".join(str(statement).rstrip().rstrip(";").split())
+
+
 def read_meta_value(connection: sqlite3.Connection, name: str) -> str:
     """Return one value of the table meta."""
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])

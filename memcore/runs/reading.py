@@ -280,7 +280,8 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
         column = table[field.name]
         if column.type != field.type:
             raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
-        if (null := find_null(column, hints.get(field.name, field.type), field.name)) is not None:
+        hint = hints.get(field.name)  # the screens' scores may be missing
+        if hint is not None and (null := find_null(column, hint, field.name)) is not None:
             raise RunError(f"{place} has no value in each row of its column {null!r}")
         columns.append(column)
     return pa.table(columns, schema=pa.schema(fields))

@@ -88,7 +88,7 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
 
 
 def row_hints(row: type) -> dict[str, Any]:
-    """Return the type of each column of a row's type, as ``find_null`` takes it; the screens' scores may be null."""
+    """Return the type of each column of a row, as ``find_null`` takes it; of the screens' scores there is none."""
     return get_type_hints(row, include_extras=True)
 
 
