@@ -192,7 +192,9 @@ class Session:
         copies.bytes[:] = _FILL
         given = copies.address if draw.chance(40) else None
         before = LIBRARY.memcore_features_count(self.features)
-        status = LIBRARY.memcore_features_append(self.features, _pointer(a), given, copies.bytes.size, draw.number(0, 2))
+        status = LIBRARY.memcore_features_append(
+            self.features, _pointer(a), given, copies.bytes.size, draw.number(0, 2)
+        )
         done = self.told(status)
         del held
         if LIBRARY.memcore_features_count(self.features) != before + (a.count if done else 0):
@@ -253,7 +255,9 @@ class Session:
     def find_cliques(self) -> None:
         draw = self.draw
         n = number(draw, 0, 9)
-        pairs = np.array([sorted((draw.number(0, 9), draw.number(0, 9))) for _ in range(draw.number(0, 14))], np.int32)
+        pairs = np.array(
+            [sorted((draw.number(0, 9), draw.number(0, 9))) for _ in range(draw.number(0, 14))], np.int32
+        )
         edges = Guarded(pairs.nbytes)
         edges.bytes[:] = pairs.reshape(-1).view(np.uint8)
         made = ctypes.c_void_p(1)
@@ -262,7 +266,9 @@ class Session:
         call, middle = LIBRARY.memcore_find_cliques, (least,)
         if draw.chance(50):
             call, middle = LIBRARY.memcore_max_clique, ()
-        status = call(signed(n), address, len(pairs), *middle, signed(number(draw, 1, _NODES)), ctypes.byref(made))
+        status = call(
+            signed(n), address, len(pairs), *middle, signed(number(draw, 1, _NODES)), ctypes.byref(made)
+        )
         if self.told(status, null=made):
             LIBRARY.memcore_cliques_free(self.cliques)
             self.cliques = made
@@ -356,8 +362,23 @@ def _pointer(structure: Any) -> Any:
 
 
 CALLS: tuple[Callable[[Session], None], ...] = (
-    *(Session.distances, Session.graph, Session.merge, Session.new_features, Session.append, Session.features_graph),
-    *(Session.knn, Session.find_cliques, Session.many_cliques, Session.get, Session.flag, Session.isa, Session.small),
+    *(
+        Session.distances,
+        Session.graph,
+        Session.merge,
+        Session.new_features,
+        Session.append,
+        Session.features_graph,
+    ),
+    *(
+        Session.knn,
+        Session.find_cliques,
+        Session.many_cliques,
+        Session.get,
+        Session.flag,
+        Session.isa,
+        Session.small,
+    ),
 )
 
 

@@ -47,7 +47,9 @@ class Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         prefix = f"memcore-fuzz-{job.name.rpartition(':')[2]}-"
-        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+        self.folder = Path(
+            tempfile.mkdtemp(prefix=prefix, dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+        )
         self.failures: list[tuple[Failure, Path | None]] = []
         self.outcomes: Counter[str] = Counter()
         self.more: int = 0

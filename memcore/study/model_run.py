@@ -130,7 +130,9 @@ class ModelRun:
         model = load_folder(Path(self._spec.factors.folder), self._protocol.device)
         if model.shape != self._subject.data.shape:
             folder, shape = self._spec.factors.folder, self._subject.data.shape
-            raise ConfigError(f"folder={folder!r} makes images of {model.shape}, those of the data are {shape}")
+            raise ConfigError(
+                f"folder={folder!r} makes images of {model.shape}, those of the data are {shape}"
+            )
         return model
 
     def _attack(self, model: UNetDenoiser, trainer: Trainer | None) -> None:

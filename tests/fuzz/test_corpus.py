@@ -26,7 +26,16 @@ def test_every_stored_input_passes(fuzzer: tuple[str, Target]) -> None:
 def test_any_bytes_are_an_input(fuzzer: tuple[str, Target]) -> None:
     """What libFuzzer makes of them has no form that a fuzzer could count on."""
     _, target = fuzzer
-    for data in (b"", b"\n", b"\0", b"\xff" * 500, b"a.tar\n", b'{"command": 1, "files": []}', b"{}\n", b"image\n"):
+    for data in (
+        b"",
+        b"\n",
+        b"\0",
+        b"\xff" * 500,
+        b"a.tar\n",
+        b'{"command": 1, "files": []}',
+        b"{}\n",
+        b"image\n",
+    ):
         assert try_case(target, data)[1] is None
 
 

@@ -77,7 +77,9 @@ def test_the_command_ends_with_1_and_prints_what_runs_the_case_again(tmp_path: P
     assert "KeyError" in once_more.stdout
     assert (tmp_path / "input").read_bytes() == b"\x02"
     from_file = [sys.executable, "-m", "fuzz", f"{TOY}:Raising", "--input", str(tmp_path / "input")]
-    assert subprocess.run(from_file, capture_output=True, env=ENVIRONMENT, cwd=ROOT, timeout=120).returncode == 1
+    assert (
+        subprocess.run(from_file, capture_output=True, env=ENVIRONMENT, cwd=ROOT, timeout=120).returncode == 1
+    )
 
 
 def test_seeds_are_recorded(tmp_path: Path) -> None:
