@@ -106,7 +106,7 @@ class Session:
         memory = Guarded(offset + image * (shape[0] - 1) + laid[0].size)
         for i, one in enumerate(laid):
             memory.bytes[offset + i * image : offset + i * image + one.size] = one.reshape(-1)
-        n, h, w, c = shape
+        _, h, w, c = shape
         strides = (image, w, 1, h * w) if planar else (image, w * c, c, 1)
         described = c_abi.Images(
             ctypes.sizeof(c_abi.Images), memory.address, memory.bytes.size, offset, *shape, *strides
@@ -345,9 +345,9 @@ class Session:
         answer = ctypes.c_uint64()
         threshold = draw.choose([draw.fraction(), 0.0, 1.0, -1.0, float("nan"), float("inf"), 1e-320])
         k = number(draw, 0, 5000)
-        if self.told(LIBRARY.memcore_ssd_max(threshold, k, ctypes.byref(answer))):
-            if answer.value > k * 65025:
-                raise Wrong(f"ssd_max {answer.value} of {k} bytes")
+        done = self.told(LIBRARY.memcore_ssd_max(threshold, k, ctypes.byref(answer)))
+        if done and answer.value > k * 65025:
+            raise Wrong(f"ssd_max {answer.value} of {k} bytes")
         LIBRARY.memcore_distance(number(draw, 0, 5000), k)
         LIBRARY.memcore_status_name(signed(number(draw, 0, 12)) % 2**31)
         sizes = [number(draw, 0, 9) for _ in range(4)]

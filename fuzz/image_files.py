@@ -157,7 +157,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def bare_png(data: bytes) -> bytes | None:
-    """Return a PNG without the ancillary chunks that do not matter, and with the right sum at the end of its stream; None for other files.
+    """Return a PNG without ancillary chunks that do not matter, and with the right sum at its stream's end; None for others.
 
     A decoder may look at neither: each chunk has a checksum of its own.
     """
@@ -320,7 +320,8 @@ def odd_table(pictures: list[bytes], rng: Rng) -> bytes:
         pa.array(["a", None] * 2).dictionary_encode()[:rows],
     )
     seeds: tuple[Any, ...] = (
-        *(pa.array([2**63, 1, 2, 3][:rows], pa.uint64()), pa.array([-1, None, 0, 7][:rows]), pa.array([1.5, 2, 1e300, 3.0][:rows])),
+        pa.array([2**63, 1, 2, 3][:rows], pa.uint64()),
+        *(pa.array([-1, None, 0, 7][:rows]), pa.array([1.5, 2, 1e300, 3.0][:rows])),
         *(pa.array(["1", "x", "", "7"][:rows]), pa.array([7] * rows), pa.nulls(rows), pa.array([True] * rows)),
     )  # fmt: skip
     names = ["image", "caption", "seed"]

@@ -276,7 +276,9 @@ def check_graphs(draw: Draw) -> str:
     n = draw.number(1, 9)
     upper = np.triu(draw.rng().random((n, n)) < draw.fraction(), 1)
     matrix: Array = (upper | upper.T).astype(draw.choose([np.bool_, np.uint8]))
-    edges: Array = np.argwhere(upper).astype(draw.choose("i1 u1 i2 >i4 i4 u4 i8 >i8 u8".split()))
+    edges: Array = np.argwhere(upper).astype(
+        draw.choose(["i1", "u1", "i2", ">i4", "i4", "u4", "i8", ">i8", "u8"])
+    )
     quiet = tuple(keep for keep in MEMORY if keep not in (repeated, windows))  # those change the values
     laid = [draw.choose(quiet)(x, draw) for x in (matrix, edges)]
     plain: list[Any] = [np.array(x, x.dtype.newbyteorder("="), order="C", subok=False) for x in laid]
@@ -361,7 +363,8 @@ def empty(draw: Draw) -> Any:
 
 
 def odd_type(draw: Draw) -> Any:
-    names = "bool i1 u2 i2 u4 i4 u8 i8 f8 f16 c8 c16 S3 U2 O M8[s] m8[s] V5 >u2 >f4 >f2".split()
+    names = ["bool", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f8", "f16", "c8", "c16", "S3", "U2", "O"]
+    names += ["M8[s]", "m8[s]", "V5", ">u2", ">f4", ">f2"]
     x = np.zeros(draw.choose([(2, 4, 4, 3), (2, 4, 4), (4,), ()]), draw.choose(names))
     return np.ma.masked_array(np.zeros((2, 4, 4, 3), np.uint8), True) if draw.chance(10) else x
 

@@ -132,10 +132,10 @@ def as_rows(x: Any, name: str) -> ImageArray:
 def allocate(shape: tuple[int, ...], dtype: Any, what: str) -> NDArray[Any]:
     """Return a new array; raise ArgumentValueError, which names what it is for, where memory or addresses do not suffice.
 
-    >>> allocate((2**40, 2**40), np.uint8, "the answer: ask for fewer at a time")
+    >>> allocate((2**40, 2**40), np.uint8, "x: ask for less")
     Traceback (most recent call last):
         ...
-    memcore.errors.ArgumentValueError: uint8 of (1099511627776, 1099511627776) do not fit into memory, for the answer: ask for fewer at a time
+    memcore.errors.ArgumentValueError: uint8 of (1099511627776, 1099511627776) do not fit into memory, for x: ask for less
     """
     try:
         return np.empty(shape, dtype)

@@ -19,8 +19,6 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = 2
 #: Chunks of the longest file that is read: encoders write some kilobytes of pixels a chunk.
 MAX_CHUNKS = 1 << 18
-#: Ancillary chunks that change what is read: whether there are frames, transparency and an orientation.
-_USED = (b"acTL", b"tRNS", b"eXIf")
 _HEAD = struct.Struct(">I4s")  # of a chunk: the length of its content and its name
 
 #: The fastest decoder that was found, several times as fast as Pillow, for the one kind that most files are. Optional: the
@@ -45,8 +43,7 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
     for name, begin, end in _chunks(data):
         if name == b"IDAT":
             continue
-        if name in _USED:  # no decoder need look at their checksums
-            _check_sum(data, name, begin, end)
+        _check_sum(data, name, begin, end)  # a damaged name would hide an orientation or a second frame
         if name == b"IHDR":
             header = data[begin:end]
         elif name == b"acTL" and (frames := int.from_bytes(data[begin : min(end, begin + 4)])) > 1:
@@ -73,7 +70,7 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
     for name, begin, end in _chunks(data):  # the fast decoder looks at them itself; Pillow skips some
-        if name[:1].isupper():
+        if name == b"IDAT":
             _check_sum(data, name, begin, end)
     return height, width, orientation, lambda out: pillow.probe(data)[3](out)
 

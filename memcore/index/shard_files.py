@@ -72,7 +72,7 @@ class ShardFiles:
         return self.texts("name", np.arange(self.images)) or []
 
     def texts(self, column: str, rows: NDArray[np.int64]) -> list[str | None] | None:
-        """Return some rows of a column of text.parquet, in the order in which they are given; None if there is no such file."""
+        """Return rows of a column of text.parquet, in the order in which they are given; None without that file."""
         if layout.TEXT not in self.files:
             return None
         values: list[str | None] = (
