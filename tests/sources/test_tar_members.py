@@ -23,6 +23,8 @@ def by_tarfile(data: bytes) -> Found:
     try:
         archive = tarfile.TarFile(fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
         while (member := archive.next()) is not None:
+            if member.size < 0:  # older releases of tarfile go on with a header before it, for ever
+                raise tarfile.ReadError("negative")
             found.append((member.offset, member.name, member.offset_data, member.size))
     except DAMAGE as error:
         return found, type(error), 0 if archive is None else archive.offset
