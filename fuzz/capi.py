@@ -113,7 +113,7 @@ class Session:
         )
         right = not draw.chance(20)
         if not right:
-            names = [name for name, _ in c_abi.Images._fields_]
+            names = [field[0] for field in c_abi.Images._fields_]
             name = draw.choose(names)
             value = 0 if name == "data" else number(draw, 0, 9)
             value = signed(-value if draw.chance(30) else value) if name.endswith("stride") else value % 2**64
@@ -245,7 +245,7 @@ class Session:
             if (ssd.bytes != _FILL).any() or (indices.bytes != _FILL).any():
                 raise Wrong("an error, and something was written")
         elif right:
-            wanted, places = reference.knn(*given, k)
+            wanted, places = reference.knn(given[0], given[1], k)
             size = wanted.size
             if not np.array_equal(ssd.view(np.uint64)[:size], wanted.reshape(-1)):
                 raise Wrong("ssd of neighbours")
@@ -263,7 +263,8 @@ class Session:
         made = ctypes.c_void_p(1)
         least = signed(number(draw, 2, 5))
         address = edges.address if len(pairs) else None
-        call, middle = LIBRARY.memcore_find_cliques, (least,)
+        call: Any = LIBRARY.memcore_find_cliques
+        middle: tuple[int, ...] = (least,)
         if draw.chance(50):
             call, middle = LIBRARY.memcore_max_clique, ()
         status = call(

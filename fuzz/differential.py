@@ -98,8 +98,8 @@ def check_distances(draw: Draw, threads: int) -> None:
     if not batches:
         images, other, wanted = images[0], None if other is None else other[0], wanted[0]
     if draw.chance(50):
-        found = memcore.pairwise_tiled_l2(images, other, tile=tile, output="ssd", threads=threads)
-        equal(found, wanted, "ssd")
+        ssd = memcore.pairwise_tiled_l2(images, other, tile=tile, output="ssd", threads=threads)
+        equal(ssd, wanted, "ssd")
     else:
         found = memcore.pairwise_tiled_l2(images, other, tile=tile, threads=threads)
         equal(found, np.sqrt(wanted / (k * 65025.0)).astype(np.float32), "distances")

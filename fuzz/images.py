@@ -44,8 +44,8 @@ class Images:
 
     def make(self, rng: np.random.Generator) -> bytes:
         if self._stored and rng.random() < 0.1:
-            name, _, data = self._stored[int(rng.integers(0, len(self._stored)))].partition(b"\n")
-            return name + b"\n" + damage(data, rng)
+            line, _, data = self._stored[int(rng.integers(0, len(self._stored)))].partition(b"\n")
+            return line + b"\n" + damage(data, rng)
         if rng.random() < 0.5:
             kind = list(self._images)[int(rng.integers(0, len(self._images)))]
             data = self._images[kind]

@@ -109,7 +109,7 @@ def hunt(
     """Run cases until their numbers, or the time (of ``time.monotonic``), or patience is spent."""
     outcomes: Counter[str] = Counter()
     failures: list[Failure] = []
-    slowest = most = done = 0
+    slowest, most, done = 0.0, 0, 0
     kinds: Counter[str] = Counter()
     for number in numbers:
         if time.monotonic() >= until or len(failures) >= MOST_FAILURES:

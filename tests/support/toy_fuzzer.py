@@ -26,7 +26,7 @@ class Toy:
         if kind == 2:
             raise KeyError("x")
         if kind == 3:
-            self._held.append(b"x" * (48 << 20))
+            self._held.append(b"x" * (256 << 20))
         return "odd" if kind % 2 else "even"
 
 
