@@ -8,7 +8,7 @@ csrc/tests/run.sh fuzzers "$OUT"
 env -u CFLAGS -u CXXFLAGS pip3 install '.[audit,report]'
 for target in fuzz/oss/fuzz_*.py; do
   name=$(basename "$target" .py)
-  compile_python_fuzzer "$target" \
+  compile_python_fuzzer "$target" --paths . \
     --collect-all memcore --collect-submodules fuzz --collect-submodules tests.support \
     --add-data tests/data:tests/data --add-data fuzz/corpus:fuzz/corpus
   zip -q -j "$OUT/${name}_seed_corpus.zip" "fuzz/corpus/${name#fuzz_}"/*
