@@ -96,6 +96,44 @@ def test_matches_without_a_value(run: Path) -> None:
     assert memcore("annotate", run, "--agreement").err.startswith("memcore: ")
 
 
+def forge_checkpoint(run: Path, change: Callable[[pa.Table], pa.Table]) -> Path:
+    (path,) = (run / "partial").iterdir()
+    table = pq.read_table(io.BytesIO(path.read_bytes().partition(b"\n")[2]))
+    sink = io.BytesIO()
+    pq.write_table(change(table), sink)
+    head = b"memcore checkpoint 3 " + digest_bytes(sink.getvalue())["sha256"].encode()
+    path.write_bytes(head + b"\n" + sink.getvalue())
+    return path
+
+
+def with_metadata(**changes: Any) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        about = {**json.loads(table.schema.metadata[b"memcore"]), **changes}
+        return table.replace_schema_metadata({"memcore": json.dumps(about)})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_metadata(seconds={"sample": "x"}),
+        with_metadata(quarantine=[1]),
+        with_metadata(started="now"),
+        without_value("prompt"),
+        lambda table: table.set_column(3, "generated", pa.array(["x"] * len(table))),
+    ],
+)
+def test_a_checkpoint_is_left_aside(tmp_path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(FINISHED.parent / "stopped", run)
+    path = forge_checkpoint(run, change)
+    folder = RunFolder.open(run)
+    (shard,) = (s for s in folder.shards() if s.task in path.name)
+    with pytest.warns(RuntimeWarning, match="is not used"):
+        assert not folder.read_partial(shard).rows
+
+
 def test_prompts_of_another_number_are_refused_each_time(run: Path) -> None:
     path = run / "prompts.parquet"
     pq.write_table(pq.read_table(path).slice(0, 2), path)
