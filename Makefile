@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting proof-stops demo test lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: proof-scale proof-accounting proof-stops demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,6 +18,13 @@ demo: $(VENV)/.demo ## the main job, end to end, on the bundled diffusion model:
 
 test: $(VENV)/.dev ## all tests
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+# Seconds of each fuzzer, and fuzzers at a time.
+MEMCORE_FUZZ_SECONDS ?= 120
+FUZZ_JOBS ?= 1
+
+fuzz: $(VENV)/.dev ## the fuzzers, two minutes each: distances, layouts of arrays, images, folders of runs, the C ABI
+	$(BIN)/python -m fuzz --seconds $(MEMCORE_FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
 
 lint: $(VENV)/.dev ## formatting, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

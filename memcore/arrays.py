@@ -100,7 +100,7 @@ def as_images(
             f"{tuple(source.shape)}; pass channels='{'last' if order == 'first' else 'first'}' if the channels are there"
         )
     if device == "cpu":
-        array = _line_layout(array)
+        array = _line_layout(array, name)
     return ImageArray(array, library, batched, dtype, device, source)
 
 
@@ -125,8 +125,34 @@ def as_rows(x: Any, name: str) -> ImageArray:
     source = x if hasattr(x, "shape") else array
     rows = array.reshape(array.shape[0], -1)
     if device == "cpu" and not rows.flags.c_contiguous and rows.shape[1] > 1 and rows.strides[1] != 1:
-        rows = np.ascontiguousarray(rows)  # the core reads rows of adjacent bytes
+        rows = copy_in_order(rows, name)  # the core reads rows of adjacent bytes
     return ImageArray(rows, library, False, dtype, device, source)
+
+
+def allocate(shape: tuple[int, ...], dtype: Any, what: str) -> NDArray[Any]:
+    """Return a new array; raise ArgumentValueError, which names what it is for, where memory or addresses do not suffice.
+
+    >>> allocate((2**40, 2**40), np.uint8, "x: ask for less")
+    Traceback (most recent call last):
+        ...
+    memcore.errors.ArgumentValueError: uint8 of (1099511627776, 1099511627776) do not fit into memory, for x: ask for less
+    """
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError):
+        raise ArgumentValueError(
+            f"{np.dtype(dtype).name} of {shape} do not fit into memory, for {what}"
+        ) from None
+
+
+def copy_in_order(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the array in C order. Raise ArgumentValueError where the copy that this needs does not fit into memory."""
+    try:
+        return np.ascontiguousarray(array)
+    except MemoryError:
+        raise ArgumentValueError(
+            f"{name} must be in C order, or small enough for a copy: {array.nbytes:,} bytes do not fit into memory"
+        ) from None
 
 
 def check_same_kind(first: ImageArray, second: ImageArray, name: str, first_name: str) -> None:
@@ -231,23 +257,23 @@ def check_marks(marks: Any, name: str, count: int) -> NDArray[np.bool_]:
     return checked
 
 
-def in_order_of(like: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
+def in_order_of(like: NDArray[Any], array: NDArray[Any], name: str) -> NDArray[Any]:
     """Return images in the order of memory (pixels or planes) of ``like``: the core compares tiles byte by byte."""
     if array.strides[-2:] == like.strides[-2:]:
         return array
     if (pixels := _is_interleaved(like)) == _is_interleaved(array):
         return array
     if pixels:
-        return np.ascontiguousarray(array)
-    return np.ascontiguousarray(array.transpose(0, 1, 4, 2, 3)).transpose(0, 1, 3, 4, 2)
+        return copy_in_order(array, name)
+    return copy_in_order(array.transpose(0, 1, 4, 2, 3), name).transpose(0, 1, 3, 4, 2)
 
 
-def _line_layout(array: NDArray[Any]) -> NDArray[Any]:
+def _line_layout(array: NDArray[Any], name: str) -> NDArray[Any]:
     """Return the array itself where each line of a tile is contiguous (pixels or planes), else a copy."""
     if array.flags.c_contiguous:
         return array
     planes = array.shape[-2] == 1 or array.strides[-2] == array.itemsize
-    return array if planes or _is_interleaved(array) else np.ascontiguousarray(array)
+    return array if planes or _is_interleaved(array) else copy_in_order(array, name)
 
 
 def _is_interleaved(array: NDArray[Any]) -> bool:

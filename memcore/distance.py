@@ -155,7 +155,10 @@ def pairwise_tiled_l2(
     right = None if other is None else arrays.as_images(other, "other", channels=channels)
     if right is not None:
         arrays.check_same_kind(left, right, "other", "images")
-        if right.on_cpu and (pixels := arrays.in_order_of(left.pixels, right.pixels)) is not right.pixels:
+        if (
+            right.on_cpu
+            and (pixels := arrays.in_order_of(left.pixels, right.pixels, "other")) is not right.pixels
+        ):
             right = dataclasses.replace(right, pixels=pixels)
     tile_hw = arrays.tile_shape(left.image_shape, grid, tile)
     chosen = choose_backend(backend, left)
@@ -235,7 +238,8 @@ def to_uint8(images: Any) -> Any:
     ArgumentTypeError
         The array's kind or dtype is not accepted.
     ArgumentValueError
-        A value is NaN or outside [0, 1]. Images of a pipeline that answers in [-1, 1] must be shifted first.
+        A value is NaN or outside [0, 1]. Images of a pipeline that answers in [-1, 1] must be shifted first. Or the images
+        do not fit into memory as float32.
     DeviceError
         The tensor is on the meta device, so it has no values.
 
@@ -245,6 +249,20 @@ def to_uint8(images: Any) -> Any:
     >>> memcore.to_uint8(np.array([0.0, 0.5, 1.0], dtype=np.float32))
     array([  0, 128, 255], dtype=uint8)
     """
+    try:
+        return _round_to_uint8(images)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(
+            error
+        ):  # torch has no type of its own for it
+            raise ArgumentValueError(
+                f"images {tuple(images.shape)} do not fit into memory as float32, in which they are rounded; "
+                "convert them in parts"
+            ) from None
+        raise
+
+
+def _round_to_uint8(images: Any) -> Any:
     if interop.is_torch(images):
         import torch
 

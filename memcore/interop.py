@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import ArgumentTypeError, DeviceError, MissingExtraError
+from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError, MissingExtraError
 
 Library = Literal["numpy", "torch", "dlpack"]
 FLOATS = ("float16", "bfloat16", "float32")
@@ -30,13 +30,13 @@ def as_array(x: Any, name: str) -> tuple[Any, Library, str, str]:
     """
     if type(x) is np.ndarray:
         dtype, read_as = _describe(x.dtype)
-        return (x, "numpy", dtype, "cpu") if read_as is None else _from_numpy(x)
+        return (x, "numpy", dtype, "cpu") if read_as is None else _from_numpy(x, name)
     if is_torch(x):
         return _from_torch(x, name)
     if isinstance(x, np.ndarray):
         if isinstance(x, np.ma.MaskedArray):
             raise ArgumentTypeError(_masked_text(name))
-        return _from_numpy(np.asarray(x))
+        return _from_numpy(np.asarray(x), name)
     if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
         return _from_dlpack(x, name)
     raise ArgumentTypeError(
@@ -85,15 +85,32 @@ def check_in_memory(x: Any, name: str) -> None:
     if x.is_meta:
         raise DeviceError(f"{name} must be on a device with memory, got meta")
     try:
-        x.untyped_storage()
+        _check_storage(x, name)
     except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, DeviceError):
+            raise
         raise ArgumentTypeError(f"{name} {_NO_VALUES}: {_first_line(error)}") from None
 
 
-def _from_numpy(x: NDArray[Any]) -> tuple[NDArray[Any], Library, str, str]:
+def _check_storage(x: Any, name: str) -> None:
+    """Raise DeviceError where a tensor's memory was freed, as sharded training does between steps: reading it crashes."""
+    last = x.storage_offset() + sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))
+    held = x.untyped_storage().nbytes()
+    if x.numel() and held < (last + 1) * x.element_size():
+        raise DeviceError(
+            f"{name} must have its values in memory, got a tensor of {tuple(x.shape)} whose storage has {held} bytes"
+        )
+
+
+def _from_numpy(x: NDArray[Any], name: str) -> tuple[NDArray[Any], Library, str, str]:
     dtype, read_as = _describe(x.dtype)
     if read_as is not None:
-        x = x.view(read_as) if dtype == "bfloat16" else x.astype(read_as)
+        try:
+            x = x.view(read_as) if dtype == "bfloat16" else x.astype(read_as)
+        except MemoryError:
+            raise ArgumentValueError(
+                f"{name} must be in native byte order, or small enough for a copy: {x.nbytes:,} bytes do not fit into memory"
+            ) from None
     return x, "numpy", dtype, "cpu"
 
 
@@ -120,7 +137,13 @@ def _from_dlpack(x: Any, name: str) -> tuple[Any, Library, str, str]:
         tensor = torch.utils.dlpack.from_dlpack(x)
     except ModuleNotFoundError:
         raise MissingExtraError("torch", "gpu", f"{name} on a device") from None
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        BufferError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        AssertionError,
+    ) as error:  # the last: no CUDA in torch
         library = "NumPy" if on_cpu else "torch"
         raise ArgumentTypeError(
             f"{name} cannot be read by {library} over DLPack ({_first_line(error)}); pass a {library} array"
@@ -137,10 +160,13 @@ def _from_torch(x: Any, name: str) -> tuple[Any, Library, str, str]:
     if x.device.type != "cpu" or dtype not in _USED:
         return x, "torch", dtype, str(x.device)
     try:
+        _check_storage(x, name)
         if x.dtype is torch.bfloat16:
             return x.view(torch.int16).numpy().view(np.uint16), "torch", dtype, "cpu"
         return x.numpy(), "torch", dtype, "cpu"
     except (RuntimeError, TypeError) as error:
+        if isinstance(error, DeviceError):
+            raise
         raise ArgumentTypeError(f"{name} {_NO_VALUES}: {_first_line(error)}") from None
 
 

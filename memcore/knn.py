@@ -103,13 +103,9 @@ def knn(queries: Any, corpus: Any, k: int, *, backend: Backend = "auto", threads
         return _on_gpu(left, corpus, count)
     q, d = left.pixels.shape
     blocks = _blocks(corpus, count)
-    try:
-        ssd = np.empty((q, count), dtype=arrays.ssd_dtype(d))
-        indices = np.empty((q, count), dtype=np.int64)
-    except (MemoryError, ValueError):
-        raise ArgumentValueError(
-            f"k: an answer of {q} queries x {count} neighbours does not fit into memory; ask for fewer at a time"
-        ) from None
+    what = f"{count} neighbours of each query: ask for fewer at a time"
+    ssd = arrays.allocate((q, count), arrays.ssd_dtype(d), what)
+    indices = arrays.allocate((q, count), np.int64, what)
     have = rows = 0
     for block in blocks:
         part = arrays.as_rows(block, "corpus")

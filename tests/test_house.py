@@ -32,6 +32,6 @@ def test_no_module_imports_a_test(path: Path) -> None:
 def test_every_folder_mirrors_a_room() -> None:
     """A folder of tests is named after a folder of memcore, or after one of the other things that are tested."""
     rooms = {p.name for p in (TESTS.parent / "memcore").iterdir() if p.is_dir()}
-    others = {"core", "native", "kernels", "gpu", "support", "data", "docs", "project"}
+    others = {"core", "native", "kernels", "gpu", "support", "data", "docs", "project", "fuzz"}
     folders = {p.name for p in TESTS.iterdir() if p.is_dir() and not p.name.startswith("__")}
     assert folders <= rooms | others

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]]. Objects go to
-# build/native-tests/ of the repository. aarch64 cross-compiles (g++-aarch64-linux-gnu) and runs under emulation
+# Builds the native tests and runs them: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]|fuzzers FOLDER]. Objects
+# go to build/native-tests/ of the repository. aarch64 cross-compiles (g++-aarch64-linux-gnu) and runs under emulation
 # (qemu-user); windows cross-compiles with clang (lld, g++-mingw-w64-x86-64-posix) and runs under wine64; fuzz runs
-# libFuzzer on the C ABI (clang).
+# libFuzzer on the C ABI and on sketches (clang). fuzzers only builds these, into FOLDER, by CXX, CXXFLAGS and
+# LIB_FUZZING_ENGINE, as OSS-Fuzz sets them.
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1:-plain}
 machine=$(uname -m)
 cxx=${CXX:-g++}
 optimise=-O1
-sanitize="" link="" emulator="" suffix=""
+sanitize="" link="" emulator="" suffix="" strict=-Werror
 need() { # command, package
     command -v "$1" >/dev/null || {
         echo "run.sh $mode: $1 is missing: apt-get install $2" >&2
@@ -50,14 +51,20 @@ fuzz)
     link="-fsanitize=fuzzer"
     need $cxx "clang libclang-rt-dev"
     ;;
+fuzzers)
+    folder=${2:?FOLDER is missing}
+    strict="" # the compiler is whatever OSS-Fuzz has today
+    sanitize=${CXXFLAGS-}
+    link=${LIB_FUZZING_ENGINE:?LIB_FUZZING_ENGINE is not set}
+    ;;
 *)
-    echo "usage: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]]" >&2
+    echo "usage: run.sh [plain|asan|tsan|aarch64|windows|fuzz [SECONDS]|fuzzers FOLDER]" >&2
     exit 2
     ;;
 esac
 out=../build/native-tests/$mode
 mkdir -p "$out"
-flags="-std=c++20 $optimise -g -pthread -ffp-contract=off -Wall -Wextra -Werror -Wno-psabi -I. -Itests $sanitize"
+flags="-std=c++20 $optimise -g -pthread -ffp-contract=off -Wall -Wextra $strict -Wno-psabi -I. -Itests $sanitize"
 family=$(echo "$machine" | sed 's/^arm64$/aarch64/' | tr '[:lower:]' '[:upper:]')
 table=instruction_sets.def # the one that setup.py reads as well
 isas=" $(sed -n "s/^MEMCORE_$family(\([a-z0-9_]*\),.*/\1/p" $table | tr '\n' ' ')"
@@ -67,7 +74,7 @@ object() { echo "$out/$(echo "$1" | tr / _).o"; }
 
 sources=""
 programs="native_tests test_sketches test_clique test_interrupt test_capi test_capi_batches test_capi_graphs test_cancel"
-[ $mode = fuzz ] && programs=fuzz_capi
+case $mode in fuzz*) programs="fuzz_capi fuzz_sketches" ;; esac
 # All folders but the bindings, which need Python.
 for source in $(find . -name '*.cpp' ! -path './tests/*' ! -path './bind/*' | sed 's|^\./||' | sort); do
     # Another machine's instruction sets are left out.
@@ -92,6 +99,7 @@ for program in $programs; do
     # shellcheck disable=SC2086
     $cxx $flags $shared "$(object "$(ls "tests/$program".c*)")" $link -o "$out/$program$suffix"
     case $mode in
+    fuzzers) cp "$out/$program" "$folder/" ;;
     fuzz) "$out/$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 || status=1 ;;
     *) $emulator "$out/$program$suffix" || status=1 ;;
     esac

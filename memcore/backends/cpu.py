@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import _core
-from memcore.arrays import ssd_dtype
+from memcore.arrays import allocate, ssd_dtype
 from memcore.errors import ArgumentValueError
 from memcore.types import Clique
 
 #: The block sums of a growing set of images, from which bounds of their distances follow.
 Features = _core.Features
+_ANSWER = "the distances of all pairs: compare fewer images at a time, or ask for tiled_l2_graph, which keeps edges alone"
 CliqueTuple = tuple[list[int], int, int, bool, int]
 
 
@@ -29,7 +30,7 @@ def tiled_l2_ssd(
     if out is None:
         k = tile[0] * tile[1] * images.shape[-1]
         m = images.shape[1] if other is None else other.shape[1]
-        out = np.empty((images.shape[0], images.shape[1], m), dtype=ssd_dtype(k))
+        out = allocate((images.shape[0], images.shape[1], m), ssd_dtype(k), _ANSWER)
     _core.tiled_l2_ssd(images, other, tile[0], tile[1], out, threads)
     return out
 
@@ -39,7 +40,7 @@ def tiled_l2_float(
 ) -> NDArray[np.float32]:
     """Return the distances (B, N, M) float32 of float images."""
     m = images.shape[1] if other is None else other.shape[1]
-    out = np.empty((images.shape[0], images.shape[1], m), dtype=np.float32)
+    out = allocate((images.shape[0], images.shape[1], m), np.float32, _ANSWER)
     _core.tiled_l2_float(images, other, tile[0], tile[1], out, threads, bfloat16=bfloat16)
     return out
 

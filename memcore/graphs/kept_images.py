@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 
 
@@ -35,7 +36,8 @@ class KeptImages:
 
     def _allocate(self, like: Any, count: int) -> Any:
         if like is None:
-            return np.empty((count, *self._shape), dtype=np.uint8)
+            what = "the generations that are kept: lower capacity, or give reread"
+            return arrays.allocate((count, *self._shape), np.uint8, what)
         return like.new_empty((count, *self._shape))
 
 

@@ -356,8 +356,9 @@ class PromptGraph:
         from memcore.graphs.reread import StreamedImages
 
         given = self._images.buffer
-        buffer = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
-        return StreamedImages(self.tile, reread, self._workers, buffer, min(self._capacity, _MOST_EXPECTED))
+        if given is None or not len(given):
+            given = arrays.allocate((1, *self.shape), np.uint8, "a generation that is read again")
+        return StreamedImages(self.tile, reread, self._workers, given, min(self._capacity, _MOST_EXPECTED))
 
     def _connect(self) -> None:
         """Decide the pairs with a generation that came since the last call."""

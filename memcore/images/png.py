@@ -43,6 +43,7 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
     for name, begin, end in _chunks(data):
         if name == b"IDAT":
             continue
+        _check_sum(data, name, begin, end)  # a damaged name would hide an orientation or a second frame
         if name == b"IHDR":
             header = data[begin:end]
         elif name == b"acTL" and (frames := int.from_bytes(data[begin : min(end, begin + 4)])) > 1:
@@ -69,11 +70,14 @@ def probe(data: bytes) -> tuple[int, int, int, Callable[[NDArray[np.uint8] | Non
         decode = _fast
         return height, width, orientation, lambda out: decode(data, (height, width), "rgb")
     for name, begin, end in _chunks(data):  # the fast decoder looks at them itself; Pillow skips some
-        if name[:1].isupper() and zlib.crc32(memoryview(data)[begin - 4 : end]) != int.from_bytes(
-            data[end : end + 4]
-        ):
-            raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
+        if name == b"IDAT":
+            _check_sum(data, name, begin, end)
     return height, width, orientation, lambda out: pillow.probe(data)[3](out)
+
+
+def _check_sum(data: bytes, name: bytes, begin: int, end: int) -> None:
+    if zlib.crc32(memoryview(data)[begin - 4 : end]) != int.from_bytes(data[end : end + 4]):
+        raise UnreadableImage("unreadable", f"the checksum of {name!r} is wrong")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

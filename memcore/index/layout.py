@@ -165,6 +165,9 @@ def read_shard_meta(folder: Path, number: int) -> ShardMeta:
                 }
             else:
                 files = {str(n): read_digest(value, str(path)) for n, value in data["files"].items()}
+            for name in (COARSE, FINE, PLACES, *([QUARANTINE] if data["quarantined"] else [])):
+                if name not in files:
+                    raise ValueError(f"it does not name {name}")
             return ShardMeta(data, files, hashlib.sha256(raw).hexdigest())
     except (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedFileError) as error:
         what = (

@@ -24,7 +24,6 @@ from memcore.sources.base import Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
-from memcore.system import columns
 from memcore.system.cpus import processors
 from memcore.system.threads import Threads
 
@@ -155,9 +154,7 @@ class Index:
     def quarantine(self) -> Iterator[QuarantineEntry]:
         """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
-            if (table := shard.table(layout.QUARANTINE)) is not None:
-                for row in columns.read_rows(table):
-                    yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
+            yield from shard.broken()
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
         """Return the training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
@@ -245,12 +242,9 @@ class Index:
         which = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(which):
             shard = self.shards[int(number)]
-            table = shard.table(layout.TEXT)
-            if table is None:
-                continue
             chosen = np.flatnonzero(which == number)
-            values = columns.take(table, column, wanted[chosen] - shard.start)
-            for i, value in zip(chosen, values, strict=True):
+            values = shard.texts(column, wanted[chosen] - shard.start)
+            for i, value in zip(chosen, values or (), strict=values is not None):
                 found[i] = value
         return found
 

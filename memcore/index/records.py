@@ -22,6 +22,8 @@ class _Resize(TypedDict):
 class _Part(TypedDict):
     name: str
     bytes: int
+    modified: NotRequired[int]
+    sample: NotRequired[str]
 
 
 class _Source(TypedDict):
@@ -37,6 +39,8 @@ class _Source(TypedDict):
     shards: NotRequired[int]
     images: NotRequired[int]
     quarantined: NotRequired[int]
+    blocks: NotRequired[int]
+    made: NotRequired[list[str]]
 
 
 class _Meta(TypedDict):

@@ -14,7 +14,7 @@ from memcore.index.checked import Budget, CheckedArray, CheckedFile, damaged, re
 from memcore.index.layout import IndexMeta, ShardMeta
 from memcore.index.sketch import Level
 from memcore.sources.content import SAMPLE_BYTES
-from memcore.sources.entries import PLACE
+from memcore.sources.entries import PLACE, QuarantineEntry
 from memcore.system import columns
 
 #: One file of a folder, as files.npy has it: its size, its time of change (ns since 1970), and its blocks' digest.
@@ -69,12 +69,20 @@ class ShardFiles:
 
     def names(self) -> list[str | None]:
         """Return the names of the shard's images; none where its source has none."""
-        table = self.table(layout.TEXT)
-        return [] if table is None else columns.take(table, "name", np.arange(self.images))
+        return self.texts("name", np.arange(self.images)) or []
 
-    def table(self, name: str) -> NDArray[np.uint8] | None:
-        """Return the bytes of a Parquet file, or None if the shard has none of that name."""
-        return self.files[name].read() if name in self.files else None
+    def texts(self, column: str, rows: NDArray[np.int64]) -> list[str | None] | None:
+        """Return rows of a column of text.parquet, in the order in which they are given; None without that file."""
+        if layout.TEXT not in self.files:
+            return None
+        values: list[str | None] = (
+            read_strings(self.files[layout.TEXT], [column], self.images)[column].take(rows).to_pylist()
+        )
+        return values
+
+    def broken(self) -> list[QuarantineEntry]:
+        """Return what could not be read when the shard was made."""
+        return read_broken(self.files[layout.QUARANTINE], self.quarantined) if self.quarantined else []
 
     def _file(self, name: str) -> CheckedFile:
         if name not in self.files:
@@ -85,3 +93,20 @@ class ShardFiles:
 def levels_of(meta: IndexMeta) -> tuple[Level, Level]:
     """Return the coarse and the fine level of an index."""
     return Level.of(meta.image_shape, meta.coarse), Level.of(meta.image_shape, meta.fine)
+
+
+def read_broken(file: CheckedFile, rows: int) -> list[QuarantineEntry]:
+    """Return the entries of a shard's quarantine.parquet. Raises DamagedFileError."""
+    table = read_strings(file, [*QuarantineEntry.__annotations__], rows)
+    if any(column.null_count for column in table.columns):
+        raise damaged(file.path, "it has entries without a text")
+    entries: list[QuarantineEntry] = table.to_pylist()
+    return entries
+
+
+def read_strings(file: CheckedFile, names: Sequence[str], rows: int) -> Any:
+    """Return columns of strings of a shard's Parquet file. Raises DamagedFileError."""
+    try:
+        return columns.read_strings(file.read(), names, rows)
+    except ValueError as error:
+        raise damaged(file.path, str(error)) from None

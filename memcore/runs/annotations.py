@@ -23,6 +23,7 @@ from memcore.runs.annotations_file import (
     connect,
     connect_to_read,
     find_broken_link,
+    find_foreign,
     make_tables,
     read_meta_value,
     time_now,
@@ -227,6 +228,10 @@ class Annotations:
         with self._lock, translated_errors(self.path):
             self._connection.execute("BEGIN")  # one state of the file, whoever is adding to it
             with self._connection:
+                if foreign := find_foreign(self._connection):
+                    raise DamagedFileError(
+                        f"{self.path} is damaged: {foreign}; restore it from a copy, or move it away to annotate again"
+                    )
                 meta = dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
                 if meta.get("format") not in READABLE:
                     raise RunError(

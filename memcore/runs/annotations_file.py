@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from memcore.errors import RunError
+from memcore.system.plain_files import open_plain
 
 #: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
 FORMAT = 2
@@ -88,13 +89,43 @@ def find_broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) ->
     return ""
 
 
+def find_foreign(connection: sqlite3.Connection) -> str:
+    """Return what of a file's tables memcore would not have made, or nothing.
+
+    A file may come from somebody else: of what is called as a table of memcore's, SQLite might run what the file says.
+    """
+    triggers = {_tidy(statement) for statement in _statements(_SCHEMA) if "CREATE TRIGGER" in statement}
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        plain = kind == "table" and str(sql).startswith("CREATE TABLE ")
+        if name in ("meta", "items", "events") and not plain:
+            return f"its {name} is no table"
+        if kind == "trigger" and _tidy(sql) not in triggers:
+            return f"it has a trigger {name!r}, which memcore has not made"
+    return ""
+
+
+def _tidy(statement: str) -> str:
+    return " ".join(str(statement).rstrip().rstrip(";").split())
+
+
 def read_meta_value(connection: sqlite3.Connection, name: str) -> str:
     """Return one value of the table meta."""
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
+def _require_plain(path: Path) -> None:
+    """Raise RunError unless the file, if there is one, is a plain one: SQLite would wait for a pipe's other end."""
+    try:
+        open_plain(path).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RunError(f"{path} cannot be used: {error.strerror}") from None
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open the file to add to it; make an empty one where there is none."""
+    _require_plain(path)
     with translated_errors(path):
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
@@ -109,6 +140,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     A log beside the file belongs to a writer that is at work, or that was killed: SQLite then reads both. Where the folder
     does not let it, a copy of both is read.
     """
+    _require_plain(path)
     log = path.with_name(f"{path.name}-wal")
     with translated_errors(path):
         if not log.exists() or not log.stat().st_size:

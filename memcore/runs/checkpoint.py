@@ -11,13 +11,14 @@ import hashlib
 import json
 import time
 from collections.abc import Container
+from typing import TypedDict
 
 from memcore.errors import DamagedFileError, MissingExtraError
 from memcore.runs.reading import FORMAT, read_parquet
 from memcore.runs.rows import FindingRow, QuarantineRow
-from memcore.runs.schema import FINDINGS
+from memcore.runs.schema import FINDINGS, find_null, row_hints
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
-from memcore.system.parsing import parse_json
+from memcore.system.parsing import check_shape, parse_json
 
 try:
     import pyarrow as pa
@@ -25,6 +26,14 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 _MAGIC = b"memcore checkpoint"
+
+
+class _About(TypedDict):
+    """What a checkpoint's metadata hold."""
+
+    quarantine: list[QuarantineRow]
+    seconds: dict[str, float]
+    started: float
 
 
 @dataclasses.dataclass
@@ -62,8 +71,14 @@ def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> Shard
     try:
         table = read_parquet(table_bytes)
         about = parse_json(table.schema.metadata[b"memcore"])
-        if table.schema.names != FINDINGS.names:
+        check_shape(about, _About, "its metadata")
+        if not table.schema.equals(FINDINGS):
             raise DamagedFileError(f"{name} has other columns than this memcore writes")
+        table.validate(full=True)
+        hints = row_hints(FindingRow)
+        for column in hints:
+            if (null := find_null(table[column], hints[column], column)) is not None:
+                raise DamagedFileError(f"{name} has no value in each row of its column {null!r}")
         rows = table_to_rows(table)
         if not all(int(row["prompt_id"]) in prompt_ids for row in rows):
             raise DamagedFileError(f"{name} belongs to another shard")

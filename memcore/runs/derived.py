@@ -39,8 +39,13 @@ def read_derived(storage: Storage, name: str) -> dict[str, Any] | None:
         return None
     place, again = f"{storage.place}/{name}", REMEDIES[name]
     record = read_sealed(storage.read(name), place, again, since=_SINCE[name])
-    if "seal" in record and not isinstance(record.get("made_from"), dict):
-        raise DamagedFileError(f"{place} is damaged: it does not say what it was made from; {again}")
+    if "seal" in record or _SINCE[name] == 1:  # which it always had
+        try:
+            check_shape(record.get("made_from"), MadeFrom, "made_from")
+        except ValueError as error:
+            raise DamagedFileError(
+                f"{place} is damaged: it does not say what it was made from ({error}); {again}"
+            ) from None
     return record
 
 

@@ -187,14 +187,15 @@ class Prompts(Sequence[str]):
 
     def _open(self) -> None:
         try:
-            self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
+            file = pq.ParquetFile(self._open_file(), pre_buffer=False)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
-        start = 0
-        for group in range(self._file.num_row_groups):
-            self._starts.append(start)
-            start += self._file.metadata.row_group(group).num_rows
+        start, starts = 0, []
+        for group in range(file.num_row_groups):
+            starts.append(start)
+            start += file.metadata.row_group(group).num_rows
         if start != self._count:
             raise RunError(
                 f"{self._place}/{layout.PROMPTS} has {start} prompts where run.toml says {self._count}"
             )
+        self._file, self._starts = file, starts  # only now: whoever asks again is refused again

@@ -18,7 +18,7 @@ from memcore.runs import layout
 from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.run_toml import check_meta
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, find_null, row_hints
 from memcore.storage.base import Storage
 from memcore.storage.digests import (
     RESTORE,
@@ -48,16 +48,17 @@ READABLE = (1, 2, 3)
 
 
 class _Kind(NamedTuple):
-    """A kind of table: its schema, and the columns that runs of earlier formats may lack."""
+    """A kind of table: its schema, the columns that runs of earlier formats may lack, and the types of its columns."""
 
     schema: pa.Schema
     added: frozenset[str]
+    hints: dict[str, Any]
 
 
 _KINDS = {
-    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow)),
-    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow)),
-    "matches": _Kind(MATCHES, added_columns(MatchRow)),
+    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow), row_hints(FindingRow)),
+    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow), row_hints(QuarantineRow)),
+    "matches": _Kind(MATCHES, added_columns(MatchRow), row_hints(MatchRow)),
 }
 
 
@@ -252,8 +253,11 @@ def _recorded(storage: Storage, shard: str, manifest: ManifestRecord, name: str)
 
 
 def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> pa.Table:
-    """Return the table with this version's columns; RunError for a column that is missing or of another type."""
-    schema, added = _KINDS[kind]
+    """Return the table with this version's columns.
+
+    RunError for a column that is missing or of another type, and for values that are missing or no text.
+    """
+    schema, added, hints = _KINDS[kind]
     unknown = [name for name in wanted or () if name not in schema.names]
     if unknown:
         raise ArgumentValueError(f"{kind} have no column {unknown[0]!r}; there are {', '.join(schema.names)}")
@@ -263,7 +267,11 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
     missing = [f.name for f in fields if f.name not in there and f.name not in added]
     if missing:
         raise RunError(f"{place} has no column {missing[0]!r}")
+    twice = [f.name for f in fields if there.count(f.name) > 1]
+    if twice:
+        raise RunError(f"{place} has several columns {twice[0]!r}")
     table = _read_columns(file, [f.name for f in fields if f.name in there])
+    table.validate(full=True)
     columns = []
     for field in fields:
         if field.name not in there:
@@ -272,6 +280,9 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
         column = table[field.name]
         if column.type != field.type:
             raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
+        hint = hints.get(field.name)  # the screens' scores may be missing
+        if hint is not None and (null := find_null(column, hint, field.name)) is not None:
+            raise RunError(f"{place} has no value in each row of its column {null!r}")
         columns.append(column)
     return pa.table(columns, schema=pa.schema(fields))
 

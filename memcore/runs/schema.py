@@ -55,6 +55,43 @@ def _arrow_type(hint: Any) -> pa.DataType:
     return _arrow_type(present)
 
 
+def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str | None:
+    """Return where a column of a row's type has no value although it must have one; None if there is no such place.
+
+    Columns that earlier formats may lack may have none in any row.
+
+    >>> find_null(pa.array([1, None]), int, "size"), find_null(pa.array([1, None]), int | None, "size")
+    ('size', None)
+    >>> find_null(pa.array([[1, None]]), list[int], "seeds")
+    'seeds[]'
+    """
+    if isinstance(values, pa.ChunkedArray):
+        return next((found for chunk in values.chunks if (found := find_null(chunk, hint, name))), None)
+    added = False
+    if get_origin(hint) is Annotated:
+        hint, *marks = get_args(hint)
+        added = SINCE_2 in marks or SINCE_3 in marks
+    present = [argument for argument in get_args(hint) if argument is not NoneType]
+    if NoneType in get_args(hint):
+        return find_null(values.drop_null(), present[0], name)
+    if values.null_count:
+        return None if added else name
+    if get_origin(hint) is list:
+        return find_null(values.flatten(), present[0], f"{name}[]")
+    if is_typeddict(hint):
+        fields = get_type_hints(hint, include_extras=True)
+        inner = zip(values.flatten(), fields.items(), strict=True)
+        return next(
+            (found for own, (key, kind) in inner if (found := find_null(own, kind, f"{name}.{key}"))), None
+        )
+    return None
+
+
+def row_hints(row: type) -> dict[str, Any]:
+    """Return the type of each column of a row, as ``find_null`` takes it; of the screens' scores there is none."""
+    return get_type_hints(row, include_extras=True)
+
+
 FINDINGS = make_schema(FindingRow)
 QUARANTINE = make_schema(QuarantineRow)
 MATCHES = make_schema(MatchRow)

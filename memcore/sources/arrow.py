@@ -25,12 +25,19 @@ def says_text(kind: Any) -> bool:
 
 
 def holds_bytes(kind: Any) -> bool:
-    """Tell whether a column of this type holds files: binaries, also as categories or in structs' ``bytes``."""
+    """Tell whether a column of this type holds files: binaries, also as categories, or structs with one such ``bytes``."""
     import pyarrow.types as types
 
     kind = _plain(kind)
     if types.is_struct(kind):
-        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
+        named = [_plain(field.type) for field in kind if field.name == "bytes"]
+        return len(named) == 1 and _is_binary(named[0])
+    return _is_binary(kind)
+
+
+def _is_binary(kind: Any) -> bool:
+    import pyarrow.types as types
+
     return bool(
         types.is_binary(kind)
         or types.is_large_binary(kind)

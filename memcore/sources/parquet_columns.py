@@ -39,17 +39,20 @@ def bytes_at(column: Any, row: int) -> memoryview:
     """Return the bytes of one row in a column of images, binaries or structs."""
     if row >= len(column):
         raise UnreadableImage("archive", "the group of rows ends before its header says so")
-    value = column[row]
-    if hasattr(value, "dictionary"):
-        value = value.value if value.is_valid else value
+    value = _looked_up(column[row])
     why = "the row holds no image"
     if value.is_valid and hasattr(value, "keys"):
         if "path" in value.keys() and value["path"].is_valid:  # noqa: SIM118  # a scalar of Arrow is no dict
             why = "the row holds the path of an image, and not its bytes: embed them"
-        value = value["bytes"]
+        value = _looked_up(value["bytes"])
     if not value.is_valid:
         raise UnreadableImage("no-image", why)
     return memoryview(value.as_buffer())
+
+
+def _looked_up(value: Any) -> Any:
+    """Return a value itself, and of a category what it stands for."""
+    return value.value if hasattr(value, "dictionary") and value.is_valid else value
 
 
 def find_image_column(schema: Any, path: Path) -> str:

@@ -28,7 +28,7 @@ class _Bounded(tarfile.TarInfo):
     """A member whose headers are bounded: tarfile reads one whole, however long it says that it is."""
 
     def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_HEADERS and self.size > _MAX_HEADER:
+        if self.type in _LONG_HEADERS and not 0 <= self.size <= _MAX_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         if self.type in _PAX_HEADERS:  # Python's expression for them takes time quadratic in a row of digits
             stream = tarfile_.fileobj
@@ -93,6 +93,8 @@ class Members:
         archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
         if member is None:
             return None
+        if member.size < 0:  # the next header would be one that was read before
+            raise tarfile.ReadError(f"a member of {member.size:,} bytes")
         return Member(
             member.offset, member.name, member.offset_data, member.size, member.isdir(), _refusal(member)
         )

@@ -56,10 +56,35 @@ def ranked(
     return pa.table({**plain, **lists})
 
 
-def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file, given its bytes."""
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
-    return rows
+def read_strings(data: NDArray[np.uint8], names: Sequence[str], rows: int | None = None) -> pa.Table:
+    """Return columns of strings of a Parquet file, given its bytes. Raises ValueError, which says what is wrong with it.
+
+    It may come from somebody else, with other columns, types and numbers of rows than memcore writes.
+
+    >>> import numpy as np
+    >>> data = np.frombuffer(to_bytes(strings({"name": ["a.png", None]})), np.uint8)
+    >>> read_strings(data, ["name"], 2)["name"].to_pylist()
+    ['a.png', None]
+    >>> read_strings(data, ["caption"])
+    Traceback (most recent call last):
+        ...
+    ValueError: it has 0 columns 'caption'
+    """
+    try:
+        with pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False) as file:
+            schema = file.schema_arrow
+            for name in names:
+                if (count := schema.names.count(name)) != 1:
+                    raise ValueError(f"it has {count} columns {name!r}")
+                if (kind := schema.field(name).type) not in (pa.string(), pa.null()):
+                    raise ValueError(f"its column {name!r} holds {kind}, not text")
+            table = file.read(list(names), use_threads=False)
+            table.validate(full=True)  # a text that is none would be met in the middle of a command
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"it cannot be read as Parquet: {error}") from None
+    if rows is not None and table.num_rows != rows:
+        raise ValueError(f"it has {table.num_rows} rows where {rows} are expected")
+    return table
 
 
 def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -73,10 +98,3 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
-
-
-def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column of a Parquet file, given its bytes."""
-    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
-    values: list[str | None] = table.column(0).take(rows).to_pylist()
-    return values

@@ -141,6 +141,27 @@ def test_a_damaged_orientation_says_nothing(picture: Pixels) -> None:
     assert np.array_equal(decode(data[:at] + chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff") + data[at:]), picture)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_flipped_bit_of_an_orientation(
+    picture: Pixels, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    """No decoder need look at the checksums of ancillary chunks; of one that is read wrongly the image is turned."""
+    if not fast:
+        monkeypatch.setattr(png_module, "_fast", None)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture, "png", exif=exif.tobytes())
+    begin, end = data.index(b"eXIf"), data.index(b"IDAT") - 4
+    for bit in range(8 * begin, 8 * end):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert outcome(bytes(changed)) == "unreadable", bit
+    at = data.index(b"IDAT") - 4
+    for name, content in ((b"acTL", struct.pack(">II", 1, 0)), (b"tRNS", bytes(6)), (b"tEXt", b"key\0x")):
+        whole = chunk(name, content)
+        assert outcome(data[:at] + whole[:-1] + bytes([whole[-1] ^ 1]) + data[at:]) == "unreadable"
+
+
 def test_more_than_eight_bits_are_refused(rng: np.random.Generator) -> None:
     deep = rng.integers(0, 65536, (8, 8), dtype=np.uint16)
     assert reason(encoded(deep, "png")) == "depth"

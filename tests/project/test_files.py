@@ -25,7 +25,7 @@ def triggers(workflow: Any) -> Any:
 
 
 def test_there_is_a_workflow_for_each_purpose() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["lint", "native", "tests", "wheels"]
+    assert [path.stem for path in WORKFLOWS] == ["fuzz", "lint", "native", "tests", "wheels"]
     assert [path.stem for path in TEMPLATES] == ["bug", "config", "feature"]
 
 
@@ -41,7 +41,7 @@ def test_a_workflow_is_whole(path: Path) -> None:
         for step in job["steps"]:
             assert ("uses" in step) != ("run" in step), step
             if "uses" in step:
-                assert re.fullmatch(r"[\w.-]+/[\w.-]+@v\d[\d.]*", step["uses"])
+                assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+@v\d[\d.]*", step["uses"])
 
 
 def commands() -> list[str]:
@@ -55,7 +55,7 @@ def test_what_workflows_run_is_here() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     text = "\n".join(commands())
     named = set(re.findall(r"\bmake ([a-z0-9-]+)", text))
-    assert named >= {"lint", "test", "docs", "aarch64"}
+    assert named >= {"lint", "test", "docs", "fuzz", "aarch64"}
     assert named <= targets
     for script in re.findall(r"(?:csrc|\.ci)/[\w./-]+", text):
         assert (ROOT / script).is_file(), script

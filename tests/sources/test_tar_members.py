@@ -23,6 +23,8 @@ def by_tarfile(data: bytes) -> Found:
     try:
         archive = tarfile.TarFile(fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
         while (member := archive.next()) is not None:
+            if member.size < 0:  # older releases of tarfile go on with a header before it, for ever
+                raise tarfile.ReadError("negative")
             found.append((member.offset, member.name, member.offset_data, member.size))
     except DAMAGE as error:
         return found, type(error), 0 if archive is None else archive.offset
@@ -181,3 +183,18 @@ def test_a_header_of_other_bytes_is_not_plain() -> None:
     assert parse_plain(b"") is None
     assert parse_plain(bytes(512)) is None
     assert parse_plain(b"\xff" * 512) is None
+
+
+@pytest.mark.parametrize("size", [-1, -512, -1024, -(2**80)])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_member_of_negative_size_ends_the_archive(size: int, kind: bytes) -> None:
+    """The header after it would be its own, or one before: reading would never end."""
+    data = bytearray(made(["a.png", "b.png", "c.png"], tarfile.GNU_FORMAT))
+    at = data.index(b"b.png\0")
+    data[at + 156 : at + 157] = kind
+    data[at + 124 : at + 136] = (256**12 + size).to_bytes(13)[1:]
+    data[at + 148 : at + 156] = b" " * 8
+    data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    found, error, _ = by_members(bytes(data))
+    assert [name for _, name, _, _ in found] == ["a.png"]
+    assert error is tarfile.ReadError

@@ -1,0 +1,6 @@
+"""The target "images" for OSS-Fuzz and ClusterFuzzLite."""
+
+from fuzz.libfuzzer import main
+
+if __name__ == "__main__":
+    main("images")
