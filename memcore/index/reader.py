@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import RunError
+from memcore.errors import ConfigError, RunError
 from memcore.images import Background, UnreadableImage
 from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
@@ -54,11 +55,13 @@ class Index:
         sources: list[Source],
         digest: str,
         moved: Sequence[Path] = (),
+        trust_paths: bool = True,
     ) -> None:
         self.path, self.meta, self.shards, self.digest = path, meta, shards, digest
         self.coarse, self.fine = levels_of(meta)
         self._sources = sources
         self._moved = tuple(moved)
+        self._trusted = trust_paths
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
         self._resize = Resize(**meta.resize) if meta.resize else None
         self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
@@ -78,13 +81,15 @@ class Index:
         *,
         sources: Sequence[Source] | None = None,
         moved: Sequence[Path] = (),
+        trust_paths: bool = True,
         verify: bool = True,
     ) -> Index:
         """Open an index that is complete.
 
         ``verify`` checks every file of it at once: a damaged sketch would otherwise miss images silently. Without it, each
         is checked when it is used. ``sources`` are a program's own sources, in the order in which they were added.
-        ``moved`` says where sources are now that are no longer where they were indexed.
+        ``moved`` says where sources are now that are no longer where they were indexed. Without ``trust_paths`` no place is
+        opened because the index names it, which may come from somebody else: ``moved`` then has the place of every source.
 
         Raises RunError, which says what is wrong and what to do.
         """
@@ -121,7 +126,7 @@ class Index:
             sums = {name: about["sha256"] for name, about in shard.files.items()}
             digest.update(repr(sorted(sums.items())).encode())
         opened = list(sources) if sources is not None else []
-        index = cls(path, meta, shards, opened, digest.hexdigest(), moved)
+        index = cls(path, meta, shards, opened, digest.hexdigest(), moved, trust_paths)
         if moved:
             index.check_sources()
         return index
@@ -257,7 +262,8 @@ class Index:
     def check_sources(self) -> None:
         """Open all sources, and check that they are what the index was made from.
 
-        Raises RunError if one is gone, if its files changed, or if a place that was given holds none of them.
+        Raises RunError if one is gone, if its files changed, or if a place that was given holds none of them; ConfigError if
+        one is not given and the index is not trusted to name it.
         """
         for number in range(len(self.meta.sources)):
             self._source(number)
@@ -278,12 +284,12 @@ class Index:
     def _open_source(self, entry: SourceRecord) -> Source:
         """Open a source as it was indexed: the same files, in the same order; where it is now, if that was given."""
         reasons = []
-        for place in (*self._moved, Path(entry["path"])):
+        old = Path(entry["path"])
+        for place in (*self._moved, *([old] if self._trusted else [])):
             source, why = self._try(entry, place)
             if source is not None:
                 return source
             reasons.append(why)
-        old = Path(entry["path"])
         if self._moved:
             tried = zip(self._moved, reasons, strict=False)
             raise RunError(
@@ -292,6 +298,13 @@ class Index:
                     for place, why in tried
                 )
                 + f"; give the place of the files that were in {shown(old)}"
+                + ("" if self._trusted else " too (--source may be repeated)")
+            )
+        if not self._trusted:
+            raise ConfigError(
+                f"{self.path} was made from {shown(old)}, but no place is opened because an index names it, which may come "
+                f"from somebody else: say where these images are (--source {shlex.quote(shown(old))}), or trust all that it "
+                "names (--trust-paths)"
             )
         if not old.exists():
             raise RunError(
@@ -305,7 +318,7 @@ class Index:
     def _try(self, entry: SourceRecord, place: Path) -> tuple[Source | None, str]:
         """Open what is at a place as a source of the index; None and the reason if it is not that source."""
         try:
-            source = open_source(place, entry["kind"], **_options(entry))
+            source = open_source(place, entry["kind"], **self._options(entry))
         except Exception as error:
             return None, f"it cannot be opened: {error}"
         found, why = self._compared(entry, source)
@@ -318,6 +331,13 @@ class Index:
         if earlier is not None:
             found, _ = self._compared(entry, earlier)
         return found, "" if found is not None else why
+
+    def _options(self, entry: SourceRecord) -> dict[str, str]:
+        """Return a source's options; a file of captions that is gone or not trusted is left out: images need none."""
+        options = dict(entry["options"])
+        if "captions" in options and not (self._trusted and Path(options["captions"]).exists()):
+            del options["captions"]
+        return options
 
     def _compared(self, entry: SourceRecord, source: Any) -> tuple[Source | None, str]:
         """Return the source as it was indexed, or None and why it is not the indexed one."""
@@ -332,14 +352,6 @@ class Index:
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
             "version of a decoder reads it. Index it again in another folder"
         )
-
-
-def _options(entry: SourceRecord) -> dict[str, str]:
-    """Return a source's options, without a file of captions that is gone: images are found without it."""
-    options = dict(entry["options"])
-    if "captions" in options and not Path(options["captions"]).exists():
-        del options["captions"]
-    return options
 
 
 def _check_files(shards: Sequence[ShardFiles], verify: bool) -> None:

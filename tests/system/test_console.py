@@ -73,7 +73,7 @@ def attacks(folder: Path) -> list[list[str]]:
         [ATTACK],
         [f"--{ATTACK}"],
         ["audit", str(folder / "f"), "--config", str(folder / f"{ATTACK}.toml")],
-        ["prompts", str(folder / ATTACK / "x.parquet"), "--index", str(folder / "index")],
+        ["prompts", str(folder / ATTACK / "x.parquet"), "--index", str(folder / "index"), "--trust-paths"],
     ]
 
 
