@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study clean help budget
+.PHONY: proof-scale proof-accounting proof-bit-flips demo test lint docs wheel sanitize aarch64 bench study clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,9 @@ proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit,
 
 proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each accounted for; 20,000 damaged files, each read or refused
 	MEMCORE_ACCOUNTING=400 MEMCORE_MUTATIONS=20000 $(BIN)/python -m pytest -q -n 0 tests/sources/test_accounting.py tests/sources/test_mutations.py
+
+proof-bit-flips: $(VENV)/.dev ## 20,000 single bits flipped in every file of a run and an index, each noticed or harmless; 200 resumed runs
+	MEMCORE_FLIPS=20000 MEMCORE_RESUMES=200 $(BIN)/python -m pytest -q -n 0 -s tests/commands/test_bit_flips.py
 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py

@@ -24,6 +24,8 @@ except ImportError:
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 #: Prompts of a row group, which is read as one piece: less than a megabyte of text.
 ROW_GROUP = 4096
+#: Bytes of the file that are checked at a time.
+_PIECE_BYTES = 1 << 20
 
 
 class TextPrompts(TextList):
@@ -168,6 +170,15 @@ class Prompts(Sequence[str]):
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
+
+    def check(self) -> None:
+        """Check the whole file. Raises DamagedFileError, and RunError if it cannot be read."""
+        try:
+            with self._open_file() as file:
+                while file.read(_PIECE_BYTES):
+                    pass
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def _read(self, group: int) -> list[str]:
         try:

@@ -18,6 +18,7 @@ from memcore.engine.launchers.base import Event, Pool, Resources
 from memcore.engine.task import F, OnProgress, Progressed, Work
 from memcore.engine.worker import Worker
 from memcore.errors import ConfigError
+from memcore.system.console import plain_warnings
 
 #: Seconds that an interrupted worker has to write its checkpoint.
 GRACE_SECONDS = 10.0
@@ -154,6 +155,7 @@ def _work(connection: Connection, work: Work[F], threads: int | None, launcher: 
     """Run one process: until there is nothing left to do, its launcher wants it to stop, or its launcher is gone."""
     # Ctrl-C reaches the whole group; the launcher ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    plain_warnings()
     _leave_with(launcher)
     try:
         signal.signal(signal.SIGTERM, _stop)
