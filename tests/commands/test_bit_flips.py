@@ -1,8 +1,9 @@
 """Single bits are flipped in every file of a run and an index: each is noticed by name or harmless, whatever reads it.
 
 Harmless is proven: every reader's answer, and every file that it writes, is what it is without the flip. Of a flip that is
-noticed, what is refused has changed nothing, and what is answered all the same is of the same findings. ``MEMCORE_FLIPS`` and
-``MEMCORE_RESUMES`` are the numbers (``make proof-bit-flips`` takes 20,000 and 200), ``MEMCORE_SEED`` the seed.
+noticed, what is refused has changed nothing, and what is answered all the same is of the same findings.
+``MEMCORE_FLIPS`` and ``MEMCORE_RESUMES`` are the numbers (``make proof-bit-flips`` takes 20,000 and 200), ``MEMCORE_SEED``
+is the seed.
 """
 
 from __future__ import annotations

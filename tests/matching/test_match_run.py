@@ -11,6 +11,8 @@ import pytest
 
 from memcore.audit import audit
 from memcore.cli import main
+from memcore.errors import StoreError
+from memcore.matching.match_run import match_run
 from memcore.runs.config import Config
 from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
 
@@ -47,3 +49,15 @@ def test_an_index_gives_the_rows_of_brute_force(
     next((run / "images").rglob("*.png")).unlink()
     assert main(["match", str(run), "--index", str(index), "--trust-paths"]) == 2
     assert "the run's images were removed" in capsys.readouterr().err
+
+
+def test_training_images_are_not_written_through_a_link(tmp_path: Path) -> None:
+    """A-D17: the run may be somebody else's."""
+    config = Config(source="custom", generations=30, batch_size=16)
+    run = audit(tmp_path / "run", config, sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True).path
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (run / "training").symlink_to(outside)
+    with pytest.raises(StoreError, match="is a link, and memcore writes through no links"):
+        match_run(run, write_training_set(tmp_path))
+    assert not list(outside.iterdir())
