@@ -44,7 +44,8 @@ proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each 
 	MEMCORE_ACCOUNTING=400 MEMCORE_MUTATIONS=20000 $(BIN)/python -m pytest -q -n 0 tests/sources/test_accounting.py tests/sources/test_mutations.py
 
 proof-bit-flips: $(VENV)/.dev ## 20,000 single bits flipped in every file of a run and an index, each noticed or harmless; 200 resumed runs
-	MEMCORE_FLIPS=20000 MEMCORE_RESUMES=200 $(BIN)/python -m pytest -q -n 0 -s tests/commands/test_bit_flips.py
+	MEMCORE_FLIPS=5000 MEMCORE_RESUMES=50 MEMCORE_SEEDS="1 2 3 4" \
+	  $(BIN)/python -m pytest -q -rP -n auto --dist load tests/commands/test_bit_flips.py
 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py

@@ -181,6 +181,15 @@ def _resume(run: Path, config: Config = CONFIG, *, retry_failed: bool = False) -
     return made.findings(), notes
 
 
+def _match_resumed(place: Place) -> Answer:
+    """Resume the stopped run, and compare the pictures of all its findings."""
+    resumed = _guarded(lambda place: _resume(place.stopped, STOPPED))(place)
+    if resumed.code:
+        return resumed
+    said = memcore("match", place.stopped, "--training", place.root / "train.npy", "--json")
+    return Answer(said.code, resumed.said + said.out + said.err, (resumed.content, _content(said.out)))
+
+
 def _annotate(place: Place) -> Any:
     """Do what the page's server does: show all pictures, and take an answer."""
     gallery = Gallery(place.run)
@@ -264,6 +273,9 @@ READERS: dict[str, Reader] = {
     "audit failed prompts again": Reader(_guarded(lambda place: _resume(place.run, retry_failed=True))),
     "resume": Reader(
         _guarded(lambda place: _resume(place.stopped, STOPPED)), telling=("stopped/quarantine/",)
+    ),
+    "resume and match": Reader(
+        _match_resumed, telling=("stopped/quarantine/",), removes=("stopped/match.json",)
     ),
     "status of a stopped run": Reader(_command("status", "STOPPED", "--json")),
     "show of a stopped run": Reader(_command("show", "STOPPED", "--json")),

@@ -200,7 +200,7 @@ def prove(flips: int, resumes: int, seed: int, root: Path) -> dict[str, Any]:
         kind = kinds[number % len(kinds)]
         name = draw.choice(proof.kinds[kind])
         flip = Flip(name, draw.randrange(8 * len(proof.mirror.files[name])))
-        told, why = proof.look(flip, () if number < flips else ("resume",))
+        told, why = proof.look(flip, () if number < flips else ("resume", "resume and match"))
         outcomes.setdefault(kind if number < flips else "resumed", Counter())[told] += 1
         wrong += why
     total: Counter[str] = sum(outcomes.values(), Counter())
