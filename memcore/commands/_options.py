@@ -202,8 +202,9 @@ def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
             group = parser.add_argument_group(f"configuration: {title}", about)
             for field in own:
                 _add_field(group, field)
-    what = "model" if use == "sampled" else "stored images"
-    add_trust_paths(parser, f"resume with the {what} that the run's folder names")
+            if title == GROUPS[0][0]:
+                what = "model" if use == "sampled" else "stored images"
+                add_trust_paths(group, f"resume with the {what} that the run's folder names")
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:

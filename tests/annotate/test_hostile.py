@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from memcore.annotate import timed_protocol
-from memcore.runs import annotations as annotations_module
+from memcore.runs import annotations_file as annotations_module
 from memcore.runs.annotations import FILE, Annotations
 from tests.support.annotators import Client
 from tests.support.browser import Server, serving
