@@ -26,7 +26,6 @@ from memcore.sources.base import Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
-from memcore.system import columns
 from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
@@ -160,9 +159,7 @@ class Index:
     def quarantine(self) -> Iterator[QuarantineEntry]:
         """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
-            if (table := shard.table(layout.QUARANTINE)) is not None:
-                for row in columns.read_rows(table):
-                    yield {"source": row["source"], "reason": row["reason"], "detail": row["detail"]}
+            yield from shard.quarantine()
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
         """Return the training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
@@ -192,9 +189,15 @@ class Index:
         for number in np.unique(which):
             shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
             inside = rows[chosen] - shard.start
-            source, places = self._source(shard.source), shard.places.take(inside)
+            source = self._source(shard.source)
+            places = shard.take_places(inside, len(source.parts))
             few = source.few(places) if isinstance(source, StoredSource) else [slice(0, len(places))]
-            parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            try:
+                parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            except (IndexError, OverflowError) as error:
+                raise damaged(
+                    shard.places.file.path, f"it names places that no source has ({error})"
+                ) from None
             pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
             same = (self.fine.sketch(pixels, 1) == shard.fine.take(inside)).all(axis=1)
             if not same.all():
@@ -250,11 +253,10 @@ class Index:
         which = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(which):
             shard = self.shards[int(number)]
-            table = shard.table(layout.TEXT)
-            if table is None:
-                continue
             chosen = np.flatnonzero(which == number)
-            values = columns.take(table, column, wanted[chosen] - shard.start)
+            values = shard.texts(column, wanted[chosen] - shard.start)
+            if values is None:
+                continue
             for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found

@@ -14,7 +14,7 @@ from memcore.index.checked import Budget, CheckedArray, CheckedFile, damaged, re
 from memcore.index.layout import IndexMeta, ShardMeta
 from memcore.index.sketch import Level
 from memcore.sources.content import SAMPLE_BYTES
-from memcore.sources.entries import PLACE
+from memcore.sources.entries import PLACE, QuarantineEntry
 from memcore.system import columns
 
 #: One file of a folder, as files.npy has it: its size, its time of change (ns since 1970), and its blocks' digest.
@@ -69,17 +69,51 @@ class ShardFiles:
 
     def names(self) -> list[str | None]:
         """Return the names of the shard's images; none where its source has none."""
-        table = self.table(layout.TEXT)
-        return [] if table is None else columns.take(table, "name", np.arange(self.images))
+        return self.texts("name", np.arange(self.images)) or []
 
-    def table(self, name: str) -> NDArray[np.uint8] | None:
-        """Return the bytes of a Parquet file, or None if the shard has none of that name."""
-        return self.files[name].read() if name in self.files else None
+    def texts(self, column: str, rows: NDArray[np.int64]) -> list[str | None] | None:
+        """Return the names or captions of some of the shard's images; None if the shard has no texts."""
+        if (file := self.files.get(layout.TEXT)) is None:
+            return None
+        try:
+            return columns.take(file.read(), column, rows, self.images)
+        except ValueError as error:
+            raise damaged(file.path, str(error)) from None
+
+    def quarantine(self) -> list[QuarantineEntry]:
+        """Return what could not be read when the shard was made."""
+        file = self.files.get(layout.QUARANTINE)
+        return [] if file is None else read_quarantine(file, self.quarantined)
+
+    def take_places(self, rows: NDArray[np.int64], parts: int) -> NDArray[Any]:
+        """Return where some images are in a source of so many parts. Raises DamagedFileError for what is no place."""
+        places = self.places.take(rows)
+        right = (
+            (places["part"] >= 0)
+            & (places["part"] < parts)
+            & (places["offset"] >= 0)
+            & (places["bytes"] >= 0)
+        )
+        if not right.all():
+            raise damaged(self.places.file.path, "it names places that no source has")
+        return places
 
     def _file(self, name: str) -> CheckedFile:
         if name not in self.files:
             raise damaged(self.folder / layout.SHARD_META, f"it does not name {name}")
         return self.files[name]
+
+
+def read_quarantine(file: CheckedFile, count: int) -> list[QuarantineEntry]:
+    """Return the ``count`` entries of a shard's quarantine. Raises DamagedFileError."""
+    try:
+        rows = columns.read_rows(file.read(), ("source", "reason", "detail"), count)
+    except ValueError as error:
+        raise damaged(file.path, str(error)) from None
+    return [
+        {"source": str(row["source"]), "reason": str(row["reason"]), "detail": str(row["detail"])}
+        for row in rows
+    ]
 
 
 def levels_of(meta: IndexMeta) -> tuple[Level, Level]:

@@ -56,9 +56,12 @@ def ranked(
     return pa.table({**plain, **lists})
 
 
-def read_rows(data: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet file, given its bytes."""
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(pa.py_buffer(data))).to_pylist()
+def read_rows(data: NDArray[np.uint8], names: Sequence[str], count: int) -> list[dict[str, str | None]]:
+    """Return the texts of a Parquet file by the names of their columns, given its bytes.
+
+    Raises ValueError unless it has ``count`` rows with these columns of strings: a file of a few bytes may claim millions.
+    """
+    rows: list[dict[str, str | None]] = _read(data, names, count).to_pylist()
     return rows
 
 
@@ -75,8 +78,24 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def take(data: NDArray[np.uint8], column: str, rows: Any) -> list[str | None]:
-    """Return the values of some rows of a column of a Parquet file, given its bytes."""
-    table = pq.read_table(pa.BufferReader(pa.py_buffer(data)), columns=[column])
-    values: list[str | None] = table.column(0).take(rows).to_pylist()
+def take(data: NDArray[np.uint8], column: str, rows: Any, count: int) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file of ``count`` rows, given its bytes.
+
+    Raises ValueError as ``read_rows`` does.
+    """
+    values: list[str | None] = _read(data, [column], count).column(0).take(rows).to_pylist()
     return values
+
+
+def _read(data: NDArray[np.uint8], names: Sequence[str], count: int) -> pa.Table:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)
+        if (found := file.metadata.num_rows) != count:
+            raise ValueError(f"it has {found:,} rows where {count:,} are expected")
+        schema = file.schema_arrow
+        for name in names:
+            if schema.get_field_index(name) < 0 or schema.field(name).type != pa.string():
+                raise ValueError(f"it has no column {name!r} of texts")
+        return file.read(list(names), use_threads=False)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"it cannot be read as Parquet ({error})") from None
