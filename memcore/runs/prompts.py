@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, overload
@@ -14,6 +15,7 @@ from typing import IO, Any, overload
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.sources.text import ListCounts, TextList
+from memcore.system.columns import check_claims
 
 try:
     import pyarrow as pa
@@ -198,8 +200,10 @@ class Prompts(Sequence[str]):
 
     def _open(self) -> None:
         try:
-            self._file = pq.ParquetFile(self._open_file(), pre_buffer=False)
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            opened = self._open_file()
+            self._file = pq.ParquetFile(opened, pre_buffer=False)
+            check_claims(self._file, opened.seek(0, os.SEEK_END))
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(error) from None
         start = 0
         for group in range(self._file.num_row_groups):

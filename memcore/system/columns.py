@@ -19,6 +19,28 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "An index") from None
 
 
+#: Rows, and bytes of values, that a table may have however small its file is: more than this, and more than these times
+#: its bytes, is claimed by no file that memcore writes.
+_ROWS, _ROWS_A_BYTE = 1 << 20, 1
+_VALUES, _VALUES_A_BYTE = 4 << 30, 64
+#: Bytes of the largest plain value: those of texts are in the file.
+_VALUE_BYTES = 8
+
+
+def check_claims(file: pq.ParquetFile, size: int) -> None:
+    """Raise ValueError if a table would take far more memory than a file of ``size`` bytes can fill.
+
+    A page of a few bytes may say that one value is repeated a billion times.
+    """
+    metadata = file.metadata
+    if metadata.num_rows > max(_ROWS, _ROWS_A_BYTE * size):
+        raise ValueError(f"it claims {metadata.num_rows:,} rows in {size:,} bytes")
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    values = sum(group.column(c).num_values for group in groups for c in range(metadata.num_columns))
+    if values * _VALUE_BYTES > max(_VALUES, _VALUES_A_BYTE * size):
+        raise ValueError(f"it claims {values:,} values in {size:,} bytes")
+
+
 def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
     """Return a table as Parquet; equal tables give equal bytes."""
     sink = io.BytesIO()
