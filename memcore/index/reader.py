@@ -1,4 +1,4 @@
-"""Open an index: check its checksums, map it into memory, and read any of its training images again."""
+"""Open an index: check its digests, and read any of its training images again."""
 
 from __future__ import annotations
 
