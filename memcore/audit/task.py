@@ -12,8 +12,9 @@ from memcore.audit.source import Source, describe_source, make_source
 from memcore.engine.scheduler import list_pending
 from memcore.engine.task import Counts, Identity, OnProgress, Progressed
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, RunStart, shard_size
+from memcore.runs.folder import RunFolder, shard_size
 from memcore.runs.reading import quarantine_table
+from memcore.runs.start import RunStart
 from memcore.sampling.watch import SamplerWatch
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress

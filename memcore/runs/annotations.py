@@ -18,18 +18,18 @@ from typing import Any
 from memcore.errors import ArgumentValueError, DamagedFileError, RunError
 from memcore.runs import layout
 from memcore.runs.annotations_file import (
+    READABLE,
+    chain_digest,
     connect,
     connect_to_read,
-    errors,
     find_broken_link,
     find_foreign,
-    link,
-    make,
-    now,
+    make_tables,
     read_meta_value,
+    time_now,
+    translated_errors,
 )
 
-READABLE = ("1", "2")
 FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
 LABELS = ("copy", "no", "unsure")
@@ -99,12 +99,12 @@ class Annotations:
         path = run / FILE
         connection = connect(path)
         held = [Item(n, prompt_id, clique) for n, (prompt_id, clique) in enumerate(items)]
-        with errors(path):
+        with translated_errors(path):
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                     rows = [(item.item, item.prompt_id, item.clique) for item in held]
-                    make(connection, digest, rows, "" if shown is None else shown(held))
+                    make_tables(connection, digest, rows, "" if shown is None else shown(held))
         opened = cls(connection, path)
         try:
             opened._check(digest)
@@ -149,7 +149,7 @@ class Annotations:
         """Return what tells this state of the annotations from others: the digest of its last event."""
         if self._chained:
             return str(self._read("SELECT value FROM meta WHERE name = 'head'")[0][0])
-        return link("", [list(row) for row in self._read("SELECT * FROM events ORDER BY id")])
+        return chain_digest("", [list(row) for row in self._read("SELECT * FROM events ORDER BY id")])
 
     def close(self) -> None:
         """Close the file."""
@@ -179,7 +179,7 @@ class Annotations:
             raise ArgumentValueError(f"label must be one of {', '.join(LABELS)}, or null, got {label!r}")
         if not key or len(key) > 64:
             raise ArgumentValueError("key must have 1 to 64 characters")
-        with self._lock, errors(self.path):
+        with self._lock, translated_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:
                 if not self._connection.execute("SELECT 1 FROM items WHERE item = ?", (item,)).fetchone():
@@ -191,7 +191,7 @@ class Annotations:
                     if before != (annotator, item, label):
                         raise ArgumentValueError(f"key {key!r} was used for another event")
                     return False
-                self._insert((key, annotator, item, label, now()))
+                self._insert((key, annotator, item, label, time_now()))
         return True
 
     def _insert(self, event: _Event) -> None:
@@ -200,11 +200,9 @@ class Annotations:
         if not self._chained:
             execute("INSERT INTO events (key, annotator, item, label, at) VALUES (?, ?, ?, ?, ?)", event)
             return
-        before, count = (
-            read_meta_value(self._connection, "head"),
-            int(read_meta_value(self._connection, "events")),
-        )
-        digest = link(before, list(event))
+        before = read_meta_value(self._connection, "head")
+        count = int(read_meta_value(self._connection, "events"))
+        digest = chain_digest(before, list(event))
         execute(
             "INSERT INTO events (key, annotator, item, label, at, digest) VALUES (?, ?, ?, ?, ?, ?)",
             (*event, digest),
@@ -227,7 +225,7 @@ class Annotations:
         return agreement(first, second)
 
     def _check(self, digest: str | None) -> None:
-        with self._lock, errors(self.path):
+        with self._lock, translated_errors(self.path):
             self._connection.execute("BEGIN")  # one state of the file, whoever is adding to it
             with self._connection:
                 if foreign := find_foreign(self._connection):
@@ -253,7 +251,7 @@ class Annotations:
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         if self._lock.acquire(timeout=_READ_SECONDS):
             try:
-                with errors(self.path):
+                with translated_errors(self.path):
                     return self._connection.execute(query, values).fetchall()
             finally:
                 self._lock.release()

@@ -1,4 +1,4 @@
-"""The SQLite file of a run's annotations: how it is opened, its tables, and the chain of digests over its events.
+"""The SQLite file of annotations: its tables, its connections, and the chain of digests over its events.
 
 It may be damaged, or come from somebody else: SQLite is told to believe nothing of it.
 """
@@ -20,6 +20,7 @@ from memcore.errors import RunError
 
 #: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
 FORMAT = 2
+READABLE = ("1", "2")
 #: Bytes of the longest row that is read.
 _MOST_VALUE = 1 << 20
 
@@ -52,25 +53,25 @@ CREATE VIEW labels AS
 """
 
 
-def make(
+def make_tables(
     connection: sqlite3.Connection, digest: str, items: Sequence[tuple[int, int, int]], shown: str
 ) -> None:
-    """Fill an empty file, inside a transaction; ``items`` are (item, prompt_id, clique)."""
+    """Fill an empty file with the tables and the items (item, prompt_id, clique), inside a transaction."""
     for statement in _statements(_SCHEMA):
         connection.execute(statement)
-    about = {"format": str(FORMAT), "digest": digest, "created": now(), "shown": shown}
-    about |= {"events": "0", "head": _first_link(about, items)}
+    about = {"format": str(FORMAT), "digest": digest, "created": time_now(), "shown": shown}
+    about |= {"events": "0", "head": first_link(about, items)}
     connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
     connection.executemany("INSERT INTO items VALUES (?, ?, ?)", items)
 
 
-def _first_link(meta: Mapping[str, str], items: Sequence[tuple[int, int, int]]) -> str:
+def first_link(meta: Mapping[str, str], items: Sequence[tuple[int, int, int]]) -> str:
     """Return the digest that the first event follows: of all that is fixed when the file is made."""
     fixed = [meta.get(name, "") for name in ("format", "digest", "created", "shown")]
-    return link("", [*fixed, [list(item) for item in items]])
+    return chain_digest("", [*fixed, [list(item) for item in items]])
 
 
-def link(before: str, entry: Sequence[object]) -> str:
+def chain_digest(before: str, entry: Sequence[object]) -> str:
     """Return the digest of an entry that follows another."""
     return hashlib.sha256(json.dumps([before, *entry], default=repr).encode()).hexdigest()
 
@@ -78,11 +79,11 @@ def link(before: str, entry: Sequence[object]) -> str:
 def find_broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) -> str:
     """Return what is wrong with the chain of events, or nothing."""
     items = connection.execute("SELECT item, prompt_id, clique FROM items ORDER BY item").fetchall()
-    digest, count = _first_link(meta, items), 0
+    digest, count = first_link(meta, items), 0
     first = digest
     events = connection.execute("SELECT key, annotator, item, label, at, digest FROM events ORDER BY id")
     for count, (*event, held) in enumerate(events, 1):
-        digest = link(digest, event)
+        digest = chain_digest(digest, event)
         if digest != held:
             return f"its event {count} is not the one that was recorded" + (
                 ", or its list of items" if count == 1 else ""
@@ -113,19 +114,19 @@ def _tidy(statement: str) -> str:
 
 
 def read_meta_value(connection: sqlite3.Connection, name: str) -> str:
-    """Return a value of the table ``meta``."""
+    """Return one value of the table meta."""
     return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file to write it; make an empty one if there is none. Raises RunError."""
+    """Open the file to add to it; make an empty one where there is none. Raises RunError."""
     _check_beside(path)
     if os.path.lexists(f"{path}-journal"):  # it may name other files, which SQLite would remove
         raise RunError(
             f"{path}-journal is no file of memcore's, or that of a start that was killed: remove it, or move it away with "
             f"{path.name}"
         )
-    with errors(path):
+    with translated_errors(path):
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         _distrust(connection)
         connection.execute("PRAGMA foreign_keys = ON")
@@ -142,7 +143,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     """
     _check_beside(path)
     log = path.with_name(f"{path.name}-wal")
-    with errors(path):
+    with translated_errors(path):
         if not log.exists() or not log.stat().st_size:
             return _open_uri(path, "mode=ro&immutable=1")
         with contextlib.suppress(sqlite3.OperationalError):
@@ -191,8 +192,8 @@ def _open_uri(path: Path, options: str) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def errors(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as RunError, with the file's name."""
+def translated_errors(path: Path) -> Iterator[None]:
+    """Raise RunError, with the path, for what SQLite raises."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -210,6 +211,6 @@ def _statements(script: str) -> list[str]:
     return found
 
 
-def now() -> str:
-    """Return the time as events have it: UTC, to the millisecond."""
+def time_now() -> str:
+    """Return the time of an event, as it is stored."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

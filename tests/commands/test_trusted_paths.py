@@ -14,7 +14,7 @@ import pytest
 
 from memcore.audit import audit, run_audit
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder
+from memcore.runs.start import RunStart
 from tests.support import inline_pool
 from tests.support.command_line import Said, encoded, filter_images, index, memcore, near, noise, write_copies
 from tests.support.index_sets import write_meta
@@ -165,7 +165,7 @@ def test_captions_that_an_index_names_are_not_read(place: Place) -> None:
 def make_run(run: Path, **changes: str) -> None:
     """Make a run of a model that is only named."""
     config = Config(source="diffusers", steps=1, **changes)  # type: ignore[arg-type]
-    RunFolder.create(run, config, "", {}, PROMPTS)
+    RunStart(run, config, PROMPTS).create("", {})
 
 
 @pytest.mark.parametrize(
