@@ -134,9 +134,14 @@ def _command(*words: str) -> Callable[[Place], Answer]:
         given = [
             place.root / word[1:] if isinstance(word, str) and word[:1] == "@" else word for word in given
         ]
-        said = memcore(*given)
+        with warnings.catch_warnings(
+            record=True
+        ) as warned:  # which a test's runner keeps from standard error
+            warnings.simplefilter("always")
+            said = memcore(*given)
         out = _PASSING.sub(r"\1: 0", said.out)
-        return Answer(said.code, out + said.err, _content(out) if "--json" in words else None)
+        told = "\n".join(str(warning.message) for warning in warned)
+        return Answer(said.code, out + said.err + told, _content(out) if "--json" in words else None)
 
     return read
 
