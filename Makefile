@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting proof-stops demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: proof-scale proof-accounting proof-stops proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -54,6 +54,10 @@ proof-stops: $(VENV)/.dev ## Ctrl-C 50 times in each native call and command, 50
 	rm -f proof-stops.jsonl
 	MEMCORE_RECORD=$(CURDIR)/proof-stops.jsonl MEMCORE_STOPS=50 MEMCORE_EXITS=500 MEMCORE_KILLS=200 $(BIN)/python -m pytest -q -n 0 \
 	  tests/native/test_interrupts.py tests/native/test_exits.py tests/commands/test_killed.py tests/commands/test_stopped.py
+
+proof-bit-flips: $(VENV)/.dev ## 20,000 single bits flipped in every file of a run and an index, each noticed or harmless; 200 resumed runs
+	MEMCORE_FLIPS=5000 MEMCORE_RESUMES=50 MEMCORE_SEEDS="1 2 3 4" \
+	  $(BIN)/python -m pytest -q -rP -n auto --dist load tests/commands/test_bit_flips.py
 
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py

@@ -263,7 +263,7 @@ class Match(Workload):
     def arguments(self, folder: Path, out: Path) -> list[str]:
         shutil.copytree(folder / "run", out)
         given = (
-            ["--index", str(folder / "index")]
+            ["--index", str(folder / "index"), "--source", self.read("training")]
             if self.name == "match index"
             else ["--training", self.read("training")]
         )
@@ -279,7 +279,8 @@ class Prompts(Workload):
 
     def arguments(self, folder: Path, out: Path) -> list[str]:
         if self.name == "prompts index":
-            return ["prompts", str(out.with_suffix(".parquet")), "--index", str(folder / "index")]
+            given = ["--index", str(folder / "index"), "--source", self.read("tiny.tar")]
+            return ["prompts", str(out.with_suffix(".parquet")), *given]
         given = ["--embeddings", self.read("embeddings.npy"), "--source", self.read("tiny.tar")]
         return ["prompts", str(out.with_suffix(".parquet")), *given]
 

@@ -115,7 +115,10 @@ def _commands() -> Iterator[tuple[str, list[list[str]]]]:
     ]
     yield "a generated image", [[*audit, "--workers", "1", "--quiet"], ["report", "run"]]
     index = ["index", "index", "--source", "train.tar", "--quiet", "--threads", "1"]
-    yield "a training image", [index, ["match", "run", "--index", "index", "--threads", "1"]]
+    yield (
+        "a training image",
+        [index, ["match", "run", "--index", "index", "--source", "train.tar", "--threads", "1"]],
+    )
 
 
 def _prepare(folder: Path) -> None:

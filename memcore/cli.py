@@ -35,7 +35,7 @@ from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Answer, Command
 from memcore.commands._interrupts import Interrupts
 from memcore.commands._parser import CommandParser
 from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
-from memcore.system.console import output, output_kept, write, write_error
+from memcore.system.console import output, output_kept, plain_warnings, write, write_error
 
 #: Every command, in the order of ``memcore --help``.
 COMMANDS: tuple[Command, ...] = (
@@ -93,6 +93,7 @@ def _examples(command: Command) -> str | None:
 
 def program() -> int:
     """Run the command of this process, which ends after it."""
+    plain_warnings()
     return main(final=True)
 
 

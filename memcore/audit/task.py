@@ -102,6 +102,8 @@ class AuditJob:
         """Start or resume the run, and remove what killed writers left in it."""
         folder = self.start.create(identity.fingerprint, identity.describe)
         folder.storage.clean()
+        if self._retry or self._retry_failed:
+            folder.check_prompts()  # before a finished shard is made an unfinished one
         if self._retry:
             for shard in folder.given_up():
                 folder.forget(shard)

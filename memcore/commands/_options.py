@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,15 @@ def add_allow_incomplete(parser: argparse.ArgumentParser) -> None:
         "--allow-incomplete",
         action="store_true",
         help="exit with 0, not 5, where something was not decided: prompts that failed, images not compared",
+    )
+
+
+def add_trust_paths(parser: argparse._ActionsContainer, what: str) -> None:
+    """Add --trust-paths of a command that may open places outside of a folder because the folder names them."""
+    parser.add_argument(
+        "--trust-paths",
+        action="store_true",
+        help=f"{what}; do so only with what you made yourself",
     )
 
 
@@ -174,17 +184,17 @@ def add_distance(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument("--distance", choices=tuple(METRICS), default=default, help=text)
 
 
-def open_described(arguments: argparse.Namespace) -> Any:
-    """Open the source that the flags describe."""
+def open_described(arguments: argparse.Namespace, place: Path) -> Any:
+    """Open the source at a place as the flags describe it."""
     from memcore.sources.open import open_source
 
     names = ("image_column", "caption_column", "captions")
     options = {n: str(getattr(arguments, n)) for n in names if getattr(arguments, n)}
-    return open_source(arguments.source, arguments.kind, **options)
+    return open_source(place, arguments.kind, **options)
 
 
 def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
-    """Add a flag for each option of a run's configuration that means something for ``use``, in groups."""
+    """Add a flag for each option of a run's configuration that means something for ``use``, in groups, and --trust-paths."""
     parser.add_argument(
         "--config", type=Path, help="TOML file with the names of the flags of the configuration; flags win"
     )
@@ -201,6 +211,9 @@ def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
             group = parser.add_argument_group(f"configuration: {title}", about)
             for field in own:
                 _add_field(group, field)
+            if title == GROUPS[0][0]:
+                what = "model" if use == "sampled" else "stored images"
+                add_trust_paths(group, f"resume with the {what} that the run's folder names")
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:
@@ -246,26 +259,52 @@ def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use)
         write_error(f"memcore: {', '.join(idle)} in {arguments.config} {verb} nothing for {what}")
 
 
+#: What of a run's configuration says where something outside of its folder is, by what makes its images.
+_PLACES = {"diffusers": ("model", "variant", "revision"), "stored": ("images",), "custom": ()}
+
+
+def _check_given(
+    arguments: argparse.Namespace, source: str, recorded: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError if a place would be opened because a run's folder names it, which may come from somebody else."""
+    missing = {
+        name: str(recorded[name]) for name in _PLACES[source] if recorded.get(name) and name not in given
+    }
+    if missing:
+        flags = " ".join(f"--{name} {shlex.quote(place)}" for name, place in missing.items())
+        what = "its images are" if source == "stored" else "its model is"
+        raise ConfigError(
+            f"{arguments.run} says where {what}, but nothing is opened because a run's folder names it, which may come from "
+            f"somebody else: say it yourself ({flags}), or trust what it names (--trust-paths)"
+        )
+
+
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
     from memcore.runs.config import from_mapping
     from memcore.runs.config_file import read_toml
 
-    values: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     if existing is not None:
-        values.update(existing.config.as_dict())
+        recorded.update(existing.config.as_dict())
         for name in ("sampler", "sampler_options"):  # never taken from a run's folder, which others may write
-            values.pop(name)
+            recorded.pop(name)
+    given: dict[str, Any] = {}
     if arguments.config:
         told = read_toml(arguments.config)
-        values.update(told)
+        given.update({name.replace("-", "_"): value for name, value in told.items()})
         _tell_idle(arguments, told, use)
     flags = {field.name: getattr(arguments, field.name) for field in _fields(use)}
-    values |= {name: value for name, value in flags.items() if value is not None}
+    given |= {name: value for name, value in flags.items() if value is not None}
+    if existing is not None and "prompts" not in given:
+        recorded["prompts"] = ""  # the run holds its prompts, and no list beside it is needed
+    values = {**recorded, **given}
     if existing is not None and values.get("source") == "custom" and not values.get("sampler"):
         raise ConfigError(
             f"{arguments.run} samples with a program of yours, whose name is not taken from the folder: "
             "give --sampler module:attribute again"
         )
     source = "custom" if values.get("sampler") else "stored" if use == "stored" else "diffusers"
+    if not arguments.trust_paths:
+        _check_given(arguments, source, recorded, given)
     return from_mapping({**values, "source": source})

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     options = run_options(arguments)
     if arguments.journal_bytes is not None:
         options["journal_bytes"] = arguments.journal_bytes
+    if existing is not None and not config.prompts:
+        options["prompts"] = existing.prompts  # those that it was started with
     return answer_about(arguments, audit(existing or arguments.run, config, **options))
 
 

@@ -92,7 +92,7 @@ def _build(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     held = IndexMeta.read(arguments.index).sources if (arguments.index / META).exists() else []
     made = build_index(
         arguments.index,
-        _options.open_described(arguments),
+        _options.open_described(arguments, arguments.source),
         resize=_options.read_resize(arguments),
         background=background,
         coarse=arguments.coarse,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "memcore match RUN --training train/",
-    "memcore match RUN --index INDEX --distance tiled_l2 --delta 0.1",
+    "memcore match RUN --index INDEX --source train/ --distance tiled_l2 --delta 0.1",
 )
 NAME = "match"
 HELP = "compare the findings with a training set"
@@ -35,8 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="where a source of the index is now, if it is no longer where it was indexed; may be repeated",
+        help="with --index: where the images are that were indexed; may be repeated",
     )
+    _options.add_trust_paths(parser, "with --index: read the images where the index says that they are")
     parser.add_argument(
         "--delta", type=float, default=0.15, help="largest distance of a copy (default: %(default)s)"
     )
@@ -74,11 +75,14 @@ def run(arguments: argparse.Namespace) -> Answer:
     check_positive(arguments, "threads", "neighbors")
     if arguments.source and arguments.index is None:
         raise ConfigError("source says where the data of an index is: give it with --index")
+    if arguments.trust_paths and arguments.index is None:
+        raise ConfigError("trust-paths is of what an index names: give it with --index")
     rows = match_run(
         arguments.run,
         arguments.training,
         index=arguments.index,
         sources=arguments.source,
+        trust_paths=arguments.trust_paths,
         delta=arguments.delta,
         metric=arguments.distance,
         neighbors=arguments.neighbors,

@@ -34,7 +34,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embeddings", type=Path, help="or by cosine: .npy (N, D), a row for each entry of --source"
     )
-    parser.add_argument("--source", type=Path, help=f"with --embeddings: {_options.SOURCE_HELP}")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        action="append",
+        default=[],
+        help=f"with --embeddings: {_options.SOURCE_HELP}; with --index: where the images are that were indexed, may be "
+        "repeated",
+    )
+    _options.add_trust_paths(parser, "with --index: read the images where the index says that they are")
     _options.add_source(parser)
     parser.add_argument(
         "--engine",
@@ -62,6 +70,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise ConfigError("give either index, or embeddings with source")
     if arguments.engine == "faiss" and arguments.embeddings is None:
         raise ConfigError("engine faiss needs embeddings: images have an exact search of their own")
+    if arguments.trust_paths and arguments.index is None:
+        raise ConfigError("trust-paths is of what an index names: give it with --index")
     from memcore.runs.completeness import incomplete_lines
     from memcore.sources.coverage import coverage_line
 
@@ -92,7 +102,9 @@ def _by_images(arguments: argparse.Namespace, options: dict[str, Any]) -> Groupe
     from memcore.index import Index
     from memcore.runs.completeness import caption_gaps, index_gaps
 
-    index = Index.open(arguments.index)
+    index = Index.open(arguments.index, moved=arguments.source, trust_paths=arguments.trust_paths)
+    if not arguments.trust_paths:
+        index.check_sources()  # now, not after all pairs were searched
     result = prompts_from_index(
         index, arguments.out, metric=arguments.distance, threads=arguments.threads, **options
     )
@@ -106,11 +118,13 @@ def _by_embeddings(arguments: argparse.Namespace, options: dict[str, Any]) -> Gr
     from memcore.duplicates.most_duplicated import prompts_from_embeddings
     from memcore.runs.completeness import caption_gaps
 
-    if arguments.source is None:
+    if not arguments.source:
         raise ConfigError(f"source is missing: {_options.SOURCE_HELP}")
+    if len(arguments.source) > 1:
+        raise ConfigError(f"source is one place with embeddings, got {len(arguments.source)}")
     result = prompts_from_embeddings(
         EmbeddingsFile(arguments.embeddings),
-        _options.open_described(arguments),
+        _options.open_described(arguments, arguments.source[0]),
         arguments.out,
         engine=arguments.engine,
         **options,

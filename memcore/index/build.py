@@ -23,7 +23,7 @@ from memcore.index.checked import CheckedFile
 from memcore.index.entries import find_entry
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import make_files
-from memcore.index.shard_files import read_broken
+from memcore.index.shard_files import read_quarantine
 from memcore.index.sketch import Level
 from memcore.sources.base import Source, quarantined
 from memcore.sources.content import FileContent
@@ -151,7 +151,7 @@ def _coverage(folder: Path, entry: SourceRecord, shards: range, images: int, las
         if shard.about["quarantined"]:
             path = folder / layout.shard_name(number) / layout.QUARANTINE
             file = CheckedFile(path, shard.files[layout.QUARANTINE])
-            reasons.update(count_reasons(read_broken(file, int(shard.about["quarantined"]))))
+            reasons.update(count_reasons(read_quarantine(file, int(shard.about["quarantined"]))))
     texts = sum(int(about["texts"]) for about in abouts)
     return make_coverage(pointed_at, images, texts, reasons, entry["path"])
 

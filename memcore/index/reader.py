@@ -1,9 +1,10 @@
-"""Open an index: check its checksums, map it into memory, and read any of its training images again."""
+"""Open an index: check its digests, and read any of its training images again."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.errors import RunError
+from memcore.errors import ConfigError, RunError
 from memcore.images import Background, UnreadableImage
 from memcore.images.payload import decode_payload
 from memcore.images.resize import Resize
@@ -53,11 +54,13 @@ class Index:
         sources: list[Source],
         digest: str,
         moved: Sequence[Path] = (),
+        trust_paths: bool = True,
     ) -> None:
         self.path, self.meta, self.shards, self.digest = path, meta, shards, digest
         self.coarse, self.fine = levels_of(meta)
         self._sources = sources
         self._moved = tuple(moved)
+        self._trusted = trust_paths
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
         self._resize = Resize(**meta.resize) if meta.resize else None
         self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
@@ -77,13 +80,15 @@ class Index:
         *,
         sources: Sequence[Source] | None = None,
         moved: Sequence[Path] = (),
+        trust_paths: bool = True,
         verify: bool = True,
     ) -> Index:
         """Open an index that is complete.
 
         ``verify`` checks every file of it at once: a damaged sketch would otherwise miss images silently. Without it, each
         is checked when it is used. ``sources`` are a program's own sources, in the order in which they were added.
-        ``moved`` says where sources are now that are no longer where they were indexed.
+        ``moved`` says where sources are now that are no longer where they were indexed. Without ``trust_paths`` no place is
+        opened because the index names it, which may come from somebody else: ``moved`` then has the place of every source.
 
         Raises RunError, which says what is wrong and what to do.
         """
@@ -120,7 +125,7 @@ class Index:
             sums = {name: about["sha256"] for name, about in shard.files.items()}
             digest.update(repr(sorted(sums.items())).encode())
         opened = list(sources) if sources is not None else []
-        index = cls(path, meta, shards, opened, digest.hexdigest(), moved)
+        index = cls(path, meta, shards, opened, digest.hexdigest(), moved, trust_paths)
         if moved:
             index.check_sources()
         return index
@@ -154,7 +159,7 @@ class Index:
     def quarantine(self) -> Iterator[QuarantineEntry]:
         """Yield what could not be read when the index was made: source, reason, detail."""
         for shard in self.shards:
-            yield from shard.broken()
+            yield from shard.quarantine()
 
     def fetch(self, rows: NDArray[np.int64], threads: int = 1) -> NDArray[np.uint8]:
         """Return the training images of these rows, (len(rows), H, W, C) uint8, read from their sources again.
@@ -184,9 +189,15 @@ class Index:
         for number in np.unique(which):
             shard, chosen = self.shards[int(number)], np.flatnonzero(which == number)
             inside = rows[chosen] - shard.start
-            source, places = self._source(shard.source), shard.places.take(inside)
+            source = self._source(shard.source)
+            places = shard.take_places(inside, len(source.parts))
             few = source.few(places) if isinstance(source, StoredSource) else [slice(0, len(places))]
-            parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            try:
+                parts = [self._decoded(source, places[some], rows[chosen[some]]) for some in few]
+            except (IndexError, OverflowError) as error:
+                raise damaged(
+                    shard.places.file.path, f"it names places that no source has ({error})"
+                ) from None
             pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
             same = (self.fine.sketch(pixels, 1) == shard.fine.take(inside)).all(axis=1)
             if not same.all():
@@ -244,14 +255,17 @@ class Index:
             shard = self.shards[int(number)]
             chosen = np.flatnonzero(which == number)
             values = shard.texts(column, wanted[chosen] - shard.start)
-            for i, value in zip(chosen, values or (), strict=values is not None):
+            if values is None:
+                continue
+            for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found
 
     def check_sources(self) -> None:
         """Open all sources, and check that they are what the index was made from.
 
-        Raises RunError if one is gone, if its files changed, or if a place that was given holds none of them.
+        Raises RunError if one is gone, if its files changed, or if a place that was given holds none of them; ConfigError if
+        one is not given and the index is not trusted to name it.
         """
         for number in range(len(self.meta.sources)):
             self._source(number)
@@ -272,12 +286,12 @@ class Index:
     def _open_source(self, entry: SourceRecord) -> Source:
         """Open a source as it was indexed: the same files, in the same order; where it is now, if that was given."""
         reasons = []
-        for place in (*self._moved, Path(entry["path"])):
+        old = Path(entry["path"])
+        for place in (*self._moved, *([old] if self._trusted else [])):
             source, why = self._try(entry, place)
             if source is not None:
                 return source
             reasons.append(why)
-        old = Path(entry["path"])
         if self._moved:
             tried = zip(self._moved, reasons, strict=False)
             raise RunError(
@@ -286,6 +300,13 @@ class Index:
                     for place, why in tried
                 )
                 + f"; give the place of the files that were in {shown(old)}"
+                + ("" if self._trusted else " too (--source may be repeated)")
+            )
+        if not self._trusted:
+            raise ConfigError(
+                f"{self.path} was made from {shown(old)}, but no place is opened because an index names it, which may come "
+                f"from somebody else: say where these images are (--source {shlex.quote(shown(old))}), or trust all that it "
+                "names (--trust-paths)"
             )
         if not old.exists():
             raise RunError(
@@ -299,7 +320,7 @@ class Index:
     def _try(self, entry: SourceRecord, place: Path) -> tuple[Source | None, str]:
         """Open what is at a place as a source of the index; None and the reason if it is not that source."""
         try:
-            source = open_source(place, entry["kind"], **_options(entry))
+            source = open_source(place, entry["kind"], **self._options(entry))
         except Exception as error:
             return None, f"it cannot be opened: {error}"
         found, why = self._compared(entry, source)
@@ -312,6 +333,13 @@ class Index:
         if earlier is not None:
             found, _ = self._compared(entry, earlier)
         return found, "" if found is not None else why
+
+    def _options(self, entry: SourceRecord) -> dict[str, str]:
+        """Return a source's options; a file of captions that is gone or not trusted is left out: images need none."""
+        options = dict(entry["options"])
+        if "captions" in options and not (self._trusted and Path(options["captions"]).exists()):
+            del options["captions"]
+        return options
 
     def _compared(self, entry: SourceRecord, source: Any) -> tuple[Source | None, str]:
         """Return the source as it was indexed, or None and why it is not the indexed one."""
@@ -326,14 +354,6 @@ class Index:
             f"training image {name} (row {row}) is not what {self.path} was made from: {what}; it has changed, or another "
             "version of a decoder reads it. Index it again in another folder"
         )
-
-
-def _options(entry: SourceRecord) -> dict[str, str]:
-    """Return a source's options, without a file of captions that is gone: images are found without it."""
-    options = dict(entry["options"])
-    if "captions" in options and not Path(options["captions"]).exists():
-        del options["captions"]
-    return options
 
 
 def _check_files(shards: Sequence[ShardFiles], verify: bool) -> None:

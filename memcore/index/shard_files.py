@@ -72,17 +72,31 @@ class ShardFiles:
         return self.texts("name", np.arange(self.images)) or []
 
     def texts(self, column: str, rows: NDArray[np.int64]) -> list[str | None] | None:
-        """Return rows of a column of text.parquet, in the order in which they are given; None without that file."""
-        if layout.TEXT not in self.files:
+        """Return the names or captions of some of the shard's images; None if the shard has no texts."""
+        if (file := self.files.get(layout.TEXT)) is None:
             return None
-        values: list[str | None] = (
-            read_strings(self.files[layout.TEXT], [column], self.images)[column].take(rows).to_pylist()
-        )
-        return values
+        try:
+            return columns.take(file.read(), column, rows, self.images)
+        except ValueError as error:
+            raise damaged(file.path, str(error)) from None
 
-    def broken(self) -> list[QuarantineEntry]:
+    def quarantine(self) -> list[QuarantineEntry]:
         """Return what could not be read when the shard was made."""
-        return read_broken(self.files[layout.QUARANTINE], self.quarantined) if self.quarantined else []
+        file = self.files.get(layout.QUARANTINE)
+        return [] if file is None else read_quarantine(file, self.quarantined)
+
+    def take_places(self, rows: NDArray[np.int64], parts: int) -> NDArray[Any]:
+        """Return where some images are in a source of so many parts. Raises DamagedFileError for what is no place."""
+        places = self.places.take(rows)
+        right = (
+            (places["part"] >= 0)
+            & (places["part"] < parts)
+            & (places["offset"] >= 0)
+            & (places["bytes"] >= 0)
+        )
+        if not right.all():
+            raise damaged(self.places.file.path, "it names places that no source has")
+        return places
 
     def _file(self, name: str) -> CheckedFile:
         if name not in self.files:
@@ -90,23 +104,20 @@ class ShardFiles:
         return self.files[name]
 
 
+def read_quarantine(file: CheckedFile, count: int) -> list[QuarantineEntry]:
+    """Return the ``count`` entries of a shard's quarantine. Raises DamagedFileError."""
+    try:
+        rows = columns.read_rows(file.read(), ("source", "reason", "detail"), count)
+    except ValueError as error:
+        raise damaged(file.path, str(error)) from None
+    if any(row[name] is None for row in rows for name in QuarantineEntry.__annotations__):
+        raise damaged(file.path, "it has entries without a text")
+    return [
+        {"source": str(row["source"]), "reason": str(row["reason"]), "detail": str(row["detail"])}
+        for row in rows
+    ]
+
+
 def levels_of(meta: IndexMeta) -> tuple[Level, Level]:
     """Return the coarse and the fine level of an index."""
     return Level.of(meta.image_shape, meta.coarse), Level.of(meta.image_shape, meta.fine)
-
-
-def read_broken(file: CheckedFile, rows: int) -> list[QuarantineEntry]:
-    """Return the entries of a shard's quarantine.parquet. Raises DamagedFileError."""
-    table = read_strings(file, [*QuarantineEntry.__annotations__], rows)
-    if any(column.null_count for column in table.columns):
-        raise damaged(file.path, "it has entries without a text")
-    entries: list[QuarantineEntry] = table.to_pylist()
-    return entries
-
-
-def read_strings(file: CheckedFile, names: Sequence[str], rows: int) -> Any:
-    """Return columns of strings of a shard's Parquet file. Raises DamagedFileError."""
-    try:
-        return columns.read_strings(file.read(), names, rows)
-    except ValueError as error:
-        raise damaged(file.path, str(error)) from None

@@ -42,6 +42,7 @@ def match_run(
     *,
     index: Path | None = None,
     sources: Sequence[Path] = (),
+    trust_paths: bool = True,
     delta: float = DEFAULT_THRESHOLD,
     metric: MetricName = "l2",
     neighbors: int = 5,
@@ -54,7 +55,8 @@ def match_run(
     """Write matches.parquet, match.json and the matched training images; return the rows.
 
     Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger;
-    ``sources`` then say where its data is that is no longer where it was indexed.
+    ``sources`` then say where its data is that is no longer where it was indexed. Without ``trust_paths`` they have the
+    place of all its data: no place is opened because an index names it.
     ``copies`` says how often each training image that is compared is in the training set: an array, an .npy file, or a
     Parquet file with a column ``copies``. Without it ``eidetic`` counts the distinct images given.
 
@@ -89,7 +91,10 @@ def match_run(
     }
     times = read_copies(copies) if isinstance(copies, Path) else copies
     if index is not None:
-        answer = _search_index(index, sources, members, options, times)
+        opened = Index.open(index, moved=sources, trust_paths=trust_paths)
+        if members.findings or not trust_paths:
+            opened.check_sources()  # now, not after a search that may be long
+        answer = _search_index(opened, members, options, times)
     else:
         assert training is not None
         found_set = read_training_set(training, shape=shape, resize=resize, background=background)
@@ -164,16 +169,12 @@ class _Answer:
 
 
 def _search_index(
-    index: Path,
-    sources: Sequence[Path],
+    opened: Index,
     members: CliqueMembers,
     options: MatchOptions,
     copies: NDArray[Any] | None,
 ) -> _Answer:
     """Match the cliques with an index."""
-    opened = Index.open(index, moved=sources)
-    if members.findings:
-        opened.check_sources()  # now, not after a search that may be long
     times = None if copies is None else check_copies(copies, len(opened))
     found = match_index(opened, members.load, members.sizes, members.medoids, **options, copies=times)
     reasons = dict(Counter(row["reason"] for row in opened.quarantine()))

@@ -1,4 +1,7 @@
-"""The SQLite file of annotations: its tables, its connections, and the chain of digests over its events."""
+"""The SQLite file of annotations: its tables, its connections, and the chain of digests over its events.
+
+It may be damaged, or come from somebody else: SQLite is told to believe nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import datetime
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -18,6 +22,8 @@ from memcore.system.plain_files import open_plain
 #: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
 FORMAT = 2
 READABLE = ("1", "2")
+#: Bytes of the longest row that is read.
+_MOST_VALUE = 1 << 20
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -124,10 +130,17 @@ def _require_plain(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the file to add to it; make an empty one where there is none."""
+    """Open the file to add to it; make an empty one where there is none. Raises RunError."""
     _require_plain(path)
+    _check_beside(path)
+    if os.path.lexists(f"{path}-journal"):  # it may name other files, which SQLite would remove
+        raise RunError(
+            f"{path}-journal is no file of memcore's, or that of a start that was killed: remove it, or move it away with "
+            f"{path.name}"
+        )
     with translated_errors(path):
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        _distrust(connection)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -141,6 +154,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     does not let it, a copy of both is read.
     """
     _require_plain(path)
+    _check_beside(path)
     log = path.with_name(f"{path.name}-wal")
     with translated_errors(path):
         if not log.exists() or not log.stat().st_size:
@@ -162,14 +176,32 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def _check_beside(path: Path) -> None:
+    """Raise RunError where the file, or one that SQLite keeps beside it, is a link: SQLite would write to its end."""
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.islink(f"{path}{suffix}"):
+            raise RunError(
+                f"{path}{suffix} is a link: put a file in its place, or move it away to annotate again"
+            )
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Let SQLite believe nothing of a file that may be damaged or somebody else's."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_VALUE)
+
+
 def _open_uri(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=10,
         isolation_level=None,
         check_same_thread=False,
     )
+    _distrust(connection)
+    return connection
 
 
 @contextlib.contextmanager

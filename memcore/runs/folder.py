@@ -45,6 +45,7 @@ from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, digest_bytes, seal
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
+from memcore.system.console import printable
 from memcore.system.credentials import redact
 from memcore.system.plain_text import storable
 
@@ -201,6 +202,10 @@ class RunFolder:
         engine.write_manifest(self.storage, shard.task, seal(manifest))
         self.storage.remove(layout.checkpoint_name(shard.task))
 
+    def check_prompts(self) -> None:
+        """Check all of prompts.parquet, before anything is changed that needs it. Raises DamagedFileError."""
+        self.prompts.check()
+
     def given_up(self) -> list[Shard]:
         """Return the shards that were given up because they failed too often."""
         return [shard for shard in self.done() if self._read_manifest(shard).get("given_up")]
@@ -241,7 +246,7 @@ class RunFolder:
             return ShardRecord()
         except (OSError, DamagedFileError) as error:
             text = f"{error}; it is not used, and the prompts of its shard are done again"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
             note: QuarantineRow = {
                 "prompt_id": None,
                 "source": name,

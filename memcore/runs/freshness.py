@@ -10,14 +10,23 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from memcore.errors import RunError
+from memcore.errors import DamagedFileError, RunError
 from memcore.runs import layout
 from memcore.runs.annotations import Annotations, Item
-from memcore.runs.derived import evaluation_digest, made_from, match_digest, read_derived, read_match
+from memcore.runs.derived import (
+    REMEDIES,
+    evaluation_digest,
+    made_from,
+    match_digest,
+    read_derived,
+    read_match,
+)
 from memcore.runs.rows import FindingRow, MadeFrom, MatchRecord, MatchRow
 from memcore.runs.shown import shown_digest
 from memcore.storage.base import Storage
+from memcore.storage.digests import read_digest
 from memcore.storage.local import LocalStorage
+from memcore.storage.verified import read_verified
 
 #: Returns the rows of these prompts that have findings, with their cliques and images.
 ReadRows = Callable[[Collection[int]], Mapping[int, FindingRow]]
@@ -200,9 +209,27 @@ def _stale_report(storage: Storage, now: MadeFrom) -> Stale | None:
     made = record["made_from"]
     changed = [name for name, value in now.items() if made.get(name) != value]
     if not changed:
-        return None
+        return _damaged_report(storage, record)
     others = " and ".join(changed)
     text = (
         f"{layout.REPORT_PAGE} was made from other {others} than the run has now: give memcore report again"
     )
     return Stale(layout.REPORT_PAGE, text)
+
+
+def _damaged_report(storage: Storage, record: Mapping[str, Any]) -> Stale | None:
+    """Return why a page is not the one that was written; None if it is."""
+    place, again = f"{storage.place}/{layout.REPORT_RECORD}", REMEDIES[layout.REPORT_RECORD]
+    files = record.get("files")
+    if not isinstance(files, dict) or layout.REPORT_PAGE not in files:
+        raise DamagedFileError(f"{place} is damaged: it has no digest of the page; {again}")
+    try:
+        read_verified(
+            storage, layout.REPORT_PAGE, read_digest(files[layout.REPORT_PAGE], place, again), again
+        )
+    except DamagedFileError:
+        return Stale(
+            layout.REPORT_PAGE,
+            f"{layout.REPORT_PAGE} is not the page that was written: give memcore report again",
+        )
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from memcore.engine.presence import Present
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder, Shard
 from memcore.storage.local import LocalStorage
+from memcore.system.console import printable
 from memcore.system.units import duration, format_bytes
 
 
@@ -45,18 +47,24 @@ def count_in_flight(folder: RunFolder, alive: Sequence[Present]) -> dict[str, in
     for shard in folder.shards():
         if shard.task in done:
             continue
-        found = _count_files(folder, shard, total) if shard.task in tasks else 0
+        found = _count_files(folder, shard, total, tell=not alive) if shard.task in tasks else 0
         total.images += max(found, said.get(shard.task, 0))
     return total.as_dict()
 
 
-def _count_files(folder: RunFolder, shard: Shard, total: InFlight) -> int:
-    """Add what a shard's journal holds, and return the images of its checkpoint and journal."""
+def _count_files(folder: RunFolder, shard: Shard, total: InFlight, *, tell: bool) -> int:
+    """Add what a shard's journal holds, and return the images of its checkpoint and journal.
+
+    With ``tell`` a warning says what of the journal does not count; while somebody adds to it, its end may be half a record.
+    """
     record = folder.read_partial(shard)
     if not isinstance(folder.storage, LocalStorage):
         return record.generated
     finished = {row["prompt_id"] for row in record.rows}
     journal = folder.journal(shard)
+    for lost in journal.lost if tell else ():
+        text = f"{folder.place}/{lost}; those images are not counted, and sampled again"
+        warnings.warn(printable(text), RuntimeWarning, stacklevel=2)
     kept: dict[int, set[int]] = {}
     not_kept = 0
     for found in journal.records:

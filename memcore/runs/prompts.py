@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, overload
@@ -14,6 +15,7 @@ from typing import IO, Any, overload
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.sources.text import ListCounts, TextList
+from memcore.system.columns import check_claims
 
 try:
     import pyarrow as pa
@@ -24,6 +26,8 @@ except ImportError:
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 #: Prompts of a row group, which is read as one piece: less than a megabyte of text.
 ROW_GROUP = 4096
+#: Bytes of the file that are checked at a time.
+_PIECE_BYTES = 1 << 20
 
 
 class TextPrompts(TextList):
@@ -169,6 +173,15 @@ class Prompts(Sequence[str]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def check(self) -> None:
+        """Check the whole file. Raises DamagedFileError, and RunError if it cannot be read."""
+        try:
+            with self._open_file() as file:
+                while file.read(_PIECE_BYTES):
+                    pass
+        except OSError as error:
+            raise self._unreadable(error) from None
+
     def _read(self, group: int) -> list[str]:
         try:
             table = self._file.read_row_group(group, ["prompt"], use_threads=False)
@@ -187,8 +200,10 @@ class Prompts(Sequence[str]):
 
     def _open(self) -> None:
         try:
-            file = pq.ParquetFile(self._open_file(), pre_buffer=False)
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            opened = self._open_file()
+            file = pq.ParquetFile(opened, pre_buffer=False)
+            check_claims(file, opened.seek(0, os.SEEK_END))
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(error) from None
         start, starts = 0, []
         for group in range(file.num_row_groups):

@@ -18,7 +18,8 @@ from memcore.runs import layout
 from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.run_toml import check_meta
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, find_null, row_hints
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
+from memcore.runs.values import check_values
 from memcore.storage.base import Storage
 from memcore.storage.digests import (
     RESTORE,
@@ -32,6 +33,7 @@ from memcore.storage.digests import (
 )
 from memcore.storage.open import is_url
 from memcore.storage.verified import open_verified, read_verified
+from memcore.system.columns import check_claims
 from memcore.system.parsing import check_shape, parse_toml
 
 try:
@@ -48,17 +50,17 @@ READABLE = (1, 2, 3)
 
 
 class _Kind(NamedTuple):
-    """A kind of table: its schema, the columns that runs of earlier formats may lack, and the types of its columns."""
+    """A kind of table: its schema, the columns that runs of earlier formats may lack, and the type of its rows."""
 
     schema: pa.Schema
     added: frozenset[str]
-    hints: dict[str, Any]
+    row: type
 
 
 _KINDS = {
-    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow), row_hints(FindingRow)),
-    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow), row_hints(QuarantineRow)),
-    "matches": _Kind(MATCHES, added_columns(MatchRow), row_hints(MatchRow)),
+    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow), FindingRow),
+    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow), QuarantineRow),
+    "matches": _Kind(MATCHES, added_columns(MatchRow), MatchRow),
 }
 
 
@@ -253,11 +255,8 @@ def _recorded(storage: Storage, shard: str, manifest: ManifestRecord, name: str)
 
 
 def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = None) -> pa.Table:
-    """Return the table with this version's columns.
-
-    RunError for a column that is missing or of another type, and for values that are missing or no text.
-    """
-    schema, added, hints = _KINDS[kind]
+    """Return the table with this version's columns; RunError for a column that is missing or of another type."""
+    schema, added, row = _KINDS[kind]
     unknown = [name for name in wanted or () if name not in schema.names]
     if unknown:
         raise ArgumentValueError(f"{kind} have no column {unknown[0]!r}; there are {', '.join(schema.names)}")
@@ -280,11 +279,13 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
         column = table[field.name]
         if column.type != field.type:
             raise RunError(f"{place} has {column.type} in its column {field.name!r}, not {field.type}")
-        hint = hints.get(field.name)  # the screens' scores may be missing
-        if hint is not None and (null := find_null(column, hint, field.name)) is not None:
-            raise RunError(f"{place} has no value in each row of its column {null!r}")
         columns.append(column)
-    return pa.table(columns, schema=pa.schema(fields))
+    made = pa.table(columns, schema=pa.schema(fields))
+    try:
+        check_values(row, made, [field.name for field in fields if field.name in there])
+    except ValueError as error:
+        raise RunError(f"{place} is damaged: {error}, which memcore never writes") from None
+    return made
 
 
 def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
@@ -296,7 +297,12 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _open_parquet(data: bytes) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    try:
+        check_claims(file, len(data))
+    except ValueError as error:
+        raise OSError(str(error)) from None
+    return file
 
 
 def _read_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:

@@ -19,6 +19,28 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "An index") from None
 
 
+#: Rows, and bytes of values, that a table may have however small its file is: more than this, and more than these times
+#: its bytes, is claimed by no file that memcore writes.
+_ROWS, _ROWS_A_BYTE = 1 << 20, 1
+_VALUES, _VALUES_A_BYTE = 4 << 30, 64
+#: Bytes of the largest plain value: those of texts are in the file.
+_VALUE_BYTES = 8
+
+
+def check_claims(file: pq.ParquetFile, size: int) -> None:
+    """Raise ValueError if a table would take far more memory than a file of ``size`` bytes can fill.
+
+    A page of a few bytes may say that one value is repeated a billion times.
+    """
+    metadata = file.metadata
+    if metadata.num_rows > max(_ROWS, _ROWS_A_BYTE * size):
+        raise ValueError(f"it claims {metadata.num_rows:,} rows in {size:,} bytes")
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    values = sum(group.column(c).num_values for group in groups for c in range(metadata.num_columns))
+    if values * _VALUE_BYTES > max(_VALUES, _VALUES_A_BYTE * size):
+        raise ValueError(f"it claims {values:,} values in {size:,} bytes")
+
+
 def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
     """Return a table as Parquet; equal tables give equal bytes."""
     sink = io.BytesIO()
@@ -56,35 +78,13 @@ def ranked(
     return pa.table({**plain, **lists})
 
 
-def read_strings(data: NDArray[np.uint8], names: Sequence[str], rows: int | None = None) -> pa.Table:
-    """Return columns of strings of a Parquet file, given its bytes. Raises ValueError, which says what is wrong with it.
+def read_rows(data: NDArray[np.uint8], names: Sequence[str], count: int) -> list[dict[str, str | None]]:
+    """Return the texts of a Parquet file by the names of their columns, given its bytes.
 
-    It may come from somebody else, with other columns, types and numbers of rows than memcore writes.
-
-    >>> import numpy as np
-    >>> data = np.frombuffer(to_bytes(strings({"name": ["a.png", None]})), np.uint8)
-    >>> read_strings(data, ["name"], 2)["name"].to_pylist()
-    ['a.png', None]
-    >>> read_strings(data, ["caption"])
-    Traceback (most recent call last):
-        ...
-    ValueError: it has 0 columns 'caption'
+    Raises ValueError unless it has ``count`` rows with these columns of strings: a file of a few bytes may claim millions.
     """
-    try:
-        with pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False) as file:
-            schema = file.schema_arrow
-            for name in names:
-                if (count := schema.names.count(name)) != 1:
-                    raise ValueError(f"it has {count} columns {name!r}")
-                if (kind := schema.field(name).type) not in (pa.string(), pa.null()):
-                    raise ValueError(f"its column {name!r} holds {kind}, not text")
-            table = file.read(list(names), use_threads=False)
-            table.validate(full=True)  # a text that is none would be met in the middle of a command
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"it cannot be read as Parquet: {error}") from None
-    if rows is not None and table.num_rows != rows:
-        raise ValueError(f"it has {table.num_rows} rows where {rows} are expected")
-    return table
+    rows: list[dict[str, str | None]] = _read(data, names, count).to_pylist()
+    return rows
 
 
 def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -98,3 +98,28 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+
+
+def take(data: NDArray[np.uint8], column: str, rows: Any, count: int) -> list[str | None]:
+    """Return the values of some rows of a column of a Parquet file of ``count`` rows, given its bytes.
+
+    Raises ValueError as ``read_rows`` does.
+    """
+    values: list[str | None] = _read(data, [column], count).column(0).take(rows).to_pylist()
+    return values
+
+
+def _read(data: NDArray[np.uint8], names: Sequence[str], count: int) -> pa.Table:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)
+        if (found := file.metadata.num_rows) != count:
+            raise ValueError(f"it has {found:,} rows where {count:,} are expected")
+        schema = file.schema_arrow
+        for name in names:
+            if schema.get_field_index(name) < 0 or schema.field(name).type != pa.string():
+                raise ValueError(f"it has no column {name!r} of texts")
+        table = file.read(list(names), use_threads=False)
+        table.validate(full=True)  # a text that is none would be met in the middle of a command
+        return table
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"it cannot be read as Parquet ({error})") from None

@@ -10,9 +10,11 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Control characters but tab and line feed, line and paragraph separators, marks that reorder text, and halves of pairs.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -42,6 +44,20 @@ def write(
     if not exact or stream.isatty():
         text = printable(text)
     print(start + text, file=stream, end=end, flush=True)
+
+
+def plain_warnings() -> None:
+    """Let memcore's own warnings be lines as its errors are, without the place in its code that gives them."""
+    usual = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if filename.startswith(_PACKAGE):
+            return f"memcore: {printable(str(message))}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 def write_error(text: str, *, start: str = "", end: str = "\n") -> None:

@@ -81,10 +81,10 @@ def test_an_index_does_not_answer_for_other_training_images(
     save(tmp_path / "g.npy", copies(12))
     assert main(["filter", str(tmp_path / "run"), "--images", str(tmp_path / "g.npy"), "--quiet"]) == 0
     assert main(["index", index, "--source", str(training), "--quiet"]) == 0
-    assert main(["match", str(tmp_path / "run"), "--index", index]) == 0
+    assert main(["match", str(tmp_path / "run"), "--index", index, "--trust-paths"]) == 0
     assert "0 of 1 finding" in capsys.readouterr().out
     save(training, copies(12, seed=1))  # now the finding is a copy
-    assert main(["match", str(tmp_path / "run"), "--index", index]) == 2
+    assert main(["match", str(tmp_path / "run"), "--index", index, "--trust-paths"]) == 2
     assert "has changed since" in capsys.readouterr().err
     assert main(["index", index, "--source", str(training), "--quiet"]) == 2
     assert "1 of 1 files was changed (train.npy)" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_the_data_of_an_index_that_moved(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "old").rename(tmp_path / "new")
     new = str(tmp_path / "new")
     capsys.readouterr()
-    assert main(["match", run, "--index", index]) == 2
+    assert main(["match", run, "--index", index, "--trust-paths"]) == 2
     said = capsys.readouterr().err
     assert "is missing" in said
     assert f"memcore index {index} --source" in said
@@ -111,7 +111,7 @@ def test_the_data_of_an_index_that_moved(tmp_path: Path, capsys: pytest.CaptureF
     assert "--index" in capsys.readouterr().err
     assert main(["index", index, "--source", new, "--quiet"]) == 0
     assert f"{tmp_path / 'old'} is now at {new}" in capsys.readouterr().out
-    assert main(["match", run, "--index", index]) == 0
+    assert main(["match", run, "--index", index, "--trust-paths"]) == 0
     assert "12 training images compared" in capsys.readouterr().out
     save(tmp_path / "new" / "train.npy", pictures(12, 16))
     assert main(["match", run, "--index", index, "--source", new]) == 2

@@ -43,7 +43,7 @@ def test_files_that_are_no_images_are_not_missed(tmp_path: Path, capsys: pytest.
     code, out = told(index(tmp_path / "index", write(tmp_path / "train")), capsys)
     assert (code, "incomplete" in out) == (DONE, False)
     assert "pointed at 7: used 4 (2 images, 2 texts), left out 3 (1 other, 2 system)" in out
-    words = ["prompts", tmp_path / "p.parquet", "--index", tmp_path / "index"]
+    words = ["prompts", tmp_path / "p.parquet", "--index", tmp_path / "index", "--source", tmp_path / "train"]
     code, out = told(words, capsys)
     assert (code, "incomplete" in out) == (DONE, False)
     assert "1 prompt of 1 group of duplicates; the largest has 2 images" in out
@@ -72,7 +72,7 @@ def test_an_index_that_lacks_images(
     train = write(tmp_path / "train")
     (train / "c.png").write_bytes(damaged(name))
     at = tmp_path / "index"
-    prompts: list[object] = ["prompts", tmp_path / "p.parquet", "--index", at]
+    prompts: list[object] = ["prompts", tmp_path / "p.parquet", "--index", at, "--source", train]
     for words in (index(at, train), index(at, train), prompts):  # a whole index is not read again
         code, out = told(words, capsys)
         assert code == INCOMPLETE
@@ -90,7 +90,7 @@ def test_captions_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixt
     code, out = told(index(at, train), capsys)
     assert (code, "1 caption" in out) == (DONE, True)
     np.save(tmp_path / "e.npy", np.ones((2, 4), np.float32))
-    by_images: list[object] = ["--index", at]
+    by_images: list[object] = ["--index", at, "--trust-paths"]
     by_embeddings: list[object] = ["--embeddings", tmp_path / "e.npy", "--source", train]
     for flags in (by_images, by_embeddings):
         words = ["prompts", tmp_path / "p.parquet", *flags]

@@ -143,11 +143,11 @@ def words(place: Place) -> Iterator[tuple[str, list[str]]]:
         ["index", path("npys", name), "--source", path("files", f"{name}.npy"), *captions, *quiet],
     )
     yield "index verify", ["index", index, "--verify"]
-    yield "match tar index", ["match", run, "--index", path("tars", name)]
-    yield "match table index", ["match", run, "--index", path("tables", name)]
+    yield "match tar index", ["match", run, "--index", path("tars", name), "--source", path(f"{name}.tar")]
+    yield "match table index", ["match", run, "--index", path("tables", name), "--trust-paths"]
     yield "match table", ["match", run, "--training", table]
     yield "match tar", ["match", run, "--training", path(f"{name}.tar")]
-    yield "match index", ["match", run, "--index", index]
+    yield "match index", ["match", run, "--index", index, "--source", path("train", name)]
     copies = ["--copies", path("files", f"{name}.copies.parquet")]
     yield "match", ["match", run, "--training", path("train", name), *copies]
     yield "evaluate", ["evaluate", run, "--truth", path("files", f"{name}.json")]
@@ -155,7 +155,7 @@ def words(place: Place) -> Iterator[tuple[str, list[str]]]:
     yield "annotate", ["annotate", run, "--agreement"]
     yield "report", ["report", run, "--compare", run]
     yield "status", ["status", run]
-    yield "prompts", ["prompts", path("files", f"{name}.parquet"), "--index", index]
+    yield "prompts", ["prompts", path("files", f"{name}.parquet"), "--index", index, "--trust-paths"]
     yield "show", ["show", run]
     yield "show matches", ["show", run, "matches"]
     yield "show list", ["show", path("files", f"{name}.parquet")]
@@ -334,7 +334,10 @@ def test_a_folder_by_another_way_is_the_same_folder(
         "match": (train, lambda p: ["match", run, "--training", p]),
         "status": (run, lambda p: ["status", p]),
         "report": (run, lambda p: ["report", p]),
-        "prompts": (index, lambda p: ["prompts", str(tmp_path / "out.parquet"), "--index", p]),
+        "prompts": (
+            index,
+            lambda p: ["prompts", str(tmp_path / "out.parquet"), "--index", p, "--trust-paths"],
+        ),
     }
     folder, words_of = line[command]
     (tmp_path / "link").symlink_to(folder)

@@ -61,7 +61,7 @@ def test_paths_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
     assert main(["filter", run, "--images", str(images), "--quiet", "--workers", "1"]) == 5
     assert main(["report", run]) == 5
     assert main(["index", index, "--source", str(images), "--quiet"]) == 0
-    for against in (["--index", index], ["--training", str(images)]):
+    for against in (["--index", index, "--source", str(images)], ["--training", str(images)]):
         assert main(["match", run, *against]) == 5
 
 

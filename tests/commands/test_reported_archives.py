@@ -38,7 +38,10 @@ def test_dots_in_names_hide_no_image(tmp_path: Path) -> None:
     held = index(tmp_path / "index", tmp_path / "train")
     assert names(held.images) == [f"0.tar/Screenshot 2024.05.{i:02d}.png" for i in range(20)]
     filter_images(tmp_path / "run", write_copies(tmp_path / "images", pictures[3]))
-    assert "1 of 1 finding" in memcore("match", tmp_path / "run", "--index", tmp_path / "index").out
+    assert (
+        "1 of 1 finding"
+        in memcore("match", tmp_path / "run", "--index", tmp_path / "index", "--trust-paths").out
+    )
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
         "o.png": "unreadable",
     }
     filter_images(tmp_path / "run", write_copies(tmp_path / "images", noise(1, 5)[0]))
-    for against in (("--training", root), ("--index", tmp_path / "index")):
+    for against in (("--training", root), ("--index", tmp_path / "index", "--source", root)):
         account = coverage("match", tmp_path / "run", *against)
         assert (account["pointed_at"], account["images"]) == (15, 10)
 
@@ -91,7 +91,7 @@ def test_training_images_that_were_not_compared_are_told(tmp_path: Path, form: s
     filter_images(tmp_path / "run", write_copies(tmp_path / "images", noise(1)[0]))
     if form == "match --index":
         index(tmp_path / "index", root)
-        said = memcore("match", tmp_path / "run", "--index", tmp_path / "index")
+        said = memcore("match", tmp_path / "run", "--index", tmp_path / "index", "--source", root)
     else:
         said = memcore("match", tmp_path / "run", "--training", root)
     assert said.code == 5

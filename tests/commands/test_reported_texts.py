@@ -147,7 +147,7 @@ def test_the_first_of_several_captions_is_the_prompt(tmp_path: Path) -> None:
     table = pa.table({"image": pa.array([{"bytes": b, "path": None} for b in pictures]), "caption": captions})
     pq.write_table(table, tmp_path / "a.parquet")
     index(tmp_path / "index", tmp_path / "a.parquet")
-    memcore("prompts", tmp_path / "out.parquet", "--index", tmp_path / "index")
+    memcore("prompts", tmp_path / "out.parquet", "--index", tmp_path / "index", "--trust-paths")
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert {row["prompt"]: row["count"] for row in rows} == {"a dog": 3, "a cat": 3}
     said = audit_prompts(tmp_path / "run", tmp_path / "a.parquet")

@@ -187,7 +187,7 @@ def test_groups_of_duplicates(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     source = ["--source", tmp_path / "train.npy", "--captions", tmp_path / "captions.txt"]
     assert main(["index", *map(str, (tmp_path / "index", *source)), "--quiet"]) == 0
     out = tmp_path / "prompts.parquet"
-    assert main(["prompts", str(out), "--index", str(tmp_path / "index")]) == 0
+    assert main(["prompts", str(out), "--index", str(tmp_path / "index"), "--trust-paths"]) == 0
     assert "2 prompts of 2 groups of duplicates; the largest has 4 images" in capsys.readouterr().out
     said = json.loads(show(capsys, out, "--json"))
     assert [(r["prompt"], r["count"], r["training_index"], r["members"]) for r in said["rows"]] == [

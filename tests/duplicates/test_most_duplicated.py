@@ -171,7 +171,8 @@ def test_the_command_over_tars_and_parquet(tmp_path: Path, capsys: pytest.Captur
     for source in ("tars", "all.parquet"):
         index, out = tmp_path / f"{source}.index", tmp_path / f"{source}.prompts.parquet"
         assert main(["index", str(index), "--source", str(tmp_path / source), "--quiet"]) == 0
-        assert main(["prompts", str(out), "--index", str(index), "--threshold", "0", "--top", "2"]) == 0
+        flags = ["--index", str(index), "--source", str(tmp_path / source)]
+        assert main(["prompts", str(out), *flags, "--threshold", "0", "--top", "2"]) == 0
         rows = pq.read_table(out).to_pylist()
         assert [(r["prompt"], r["count"], r["training_index"]) for r in rows] == [
             ("caption 2", 6, 2),

@@ -63,7 +63,7 @@ def test_a_training_set_that_was_resized(folder: Path, capsys: Any) -> None:
 
 def test_an_index(folder: Path, capsys: Any) -> None:
     run, index = folder / "run", folder / "index"
-    main(["match", str(run), "--index", str(index)])
+    main(["match", str(run), "--index", str(index), "--trust-paths"])
     assert stale(run, "--index", index, capsys) == []
     np.save(folder / "more.npy", np.load(folder / "train.npy")[:5])
     build_index(folder / "other", open_source(folder / "more.npy"))

@@ -80,7 +80,7 @@ def test_a_match_resizes_as_an_index_does(
 
     index = str(tmp_path / "index")
     assert main(["index", index, "--source", str(training), *BOX, "--quiet"]) == 0
-    assert main(["match", str(own), "--index", index]) == 0
+    assert main(["match", str(own), "--index", index, "--source", str(training)]) == 0
     found = pq.read_table(own / "matches.parquet").to_pylist()
     for row in (*rows, *found):
         del row["training_name"], row["neighbors"], row["closest_name"]

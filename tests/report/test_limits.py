@@ -137,7 +137,17 @@ def damage(run: Path, name: str) -> None:
         (run / "evaluation.json").write_text('{"format": 9}')
     elif name == "stale":
         table = pq.read_table(run / "matches.parquet").to_pylist()
-        row = {**dict.fromkeys(report_runs.MATCHES.names), "prompt_id": 1, "clique": 3, "extracted": True}
+        numbers = ("size", "medoid_seed", "training_index", "copies", "eidetic", "members_extracted")
+        row: dict[str, object] = {
+            **dict.fromkeys(report_runs.MATCHES.names),
+            **dict.fromkeys(numbers, 0),
+            **dict.fromkeys(("mean_distance", "l2", "tiled_l2"), 0.0),
+            "prompt_id": 1,
+            "clique": 3,
+            "extracted": True,
+            "training_name": "x",
+            "neighbors": [],
+        }
         pq.write_table(
             report_runs.pa.Table.from_pylist([*table, row], schema=report_runs.MATCHES),
             run / "matches.parquet",

@@ -199,7 +199,7 @@ def test_training_images_of_another_size(
     said = "4 of 5 training images were not compared: other size"
     index = tmp_path / "index"
     main(["index", str(index), "--source", str(training), "--quiet"])
-    for against in (["--training", str(training)], ["--index", str(index)]):
+    for against in (["--training", str(training)], ["--index", str(index), "--trust-paths"]):
         words = ["match", str(tmp_path / "run"), *against]
         code, out = told(words, capsys)
         assert code == INCOMPLETE

@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     truth.write_text(json.dumps({"format": 1, "prompts": entries}))
     assert filter_images(root / "run", images).said.code == 0
     assert index(root / "index", train, "--shard-images", 2).said.code == 0
-    assert memcore("match", root / "run", "--index", root / "index").code == 0
+    assert memcore("match", root / "run", "--index", root / "index", "--source", train).code == 0
     assert memcore("evaluate", root / "run", "--truth", truth).code == 0
     return Made(root / "run", root / "index", train, truth)
 
@@ -118,13 +118,13 @@ FILES: dict[str, tuple[Callable[[Made], Path], tuple[Callable[[Made], tuple[Any,
     "index.json": (
         lambda m: m.index / "index.json",
         (
-            lambda m: ("match", m.run, "--index", m.index),
+            lambda m: ("match", m.run, "--index", m.index, "--source", m.train),
             lambda m: ("index", m.index, "--source", m.train, "--quiet", "--shard-images", 2),
         ),
     ),
     "shard.json": (
         lambda m: m.index / "shard-000000" / "shard.json",
-        (lambda m: ("match", m.run, "--index", m.index),),
+        (lambda m: ("match", m.run, "--index", m.index, "--source", m.train),),
     ),
     "truth.json": (lambda m: m.truth, (lambda m: ("evaluate", m.run, "--truth", m.truth),)),
 }

@@ -16,6 +16,7 @@ import pytest
 from memcore.audit import audit
 from memcore.errors import DamagedFileError, RunError
 from memcore.matching.members import CliqueMembers
+from memcore.report.page import write_report
 from memcore.report.run import read_run
 from memcore.runs.annotations import ANNOTATORS, Annotations
 from memcore.runs.folder import RunFolder
@@ -216,6 +217,34 @@ def test_what_is_not_verified_is_not_signed_again(tmp_path: Path) -> None:
         )
     assert not list(run.glob("partial/*"))
     assert (run / "manifest" / f"shard-{manifest['shard']}.json").exists()
+
+
+def test_a_finished_shard_stays_one_where_its_prompts_are_damaged(tmp_path: Path) -> None:
+    """They are checked before the shard of a prompt that failed is done again."""
+    run = tmp_path / "run"
+    shutil.copytree(DATA / "finished", run)
+    path = run / "prompts.parquet"
+    path.write_bytes(flipped(path.read_bytes(), 4000))
+    before = {str(file): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    for again in ({"retry_failed": True}, {"retry": True}):
+        with pytest.raises(DamagedFileError, match=r"prompts\.parquet is damaged"):
+            audit(run, CONFIG, sampler=SyntheticSampler(fail="rain"), prompts=PROMPTS, quiet=True, **again)
+    after = {str(file): file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    after.pop(str(run / ".lock"))
+    assert after == before
+
+
+def test_a_page_that_was_changed_is_said(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(DATA / "finished", run)
+    page = write_report(run)
+    assert RunFolder.open(run).stale() == []
+    page.write_bytes(flipped(page.read_bytes(), 4000))
+    (stale,) = RunFolder.open(run).stale()
+    assert stale.file == "report/index.html"
+    assert "is not the page that was written: give memcore report again" in stale.text
+    write_report(run)
+    assert RunFolder.open(run).stale() == []
 
 
 def test_a_quarantine_that_is_lost_is_noticed(tmp_path: Path) -> None:

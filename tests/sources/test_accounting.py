@@ -190,7 +190,7 @@ def test_the_commands_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         line, coverage = said(*run)
         check(coverage, shown)
         assert f"pointed at {shown}:" in line
-    for against in (("--training", train), ("--index", tmp_path / "index")):
+    for against in (("--training", train), ("--index", tmp_path / "index", "--source", train)):
         line, coverage = said("match", tmp_path / "run", *against)
         check(coverage, count)
         assert f"pointed at {count}:" in line
@@ -199,6 +199,7 @@ def test_the_commands_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         tmp_path / "p.parquet",
         "--index",
         tmp_path / "index",
+        "--trust-paths",
         "--min-count",
         1,
         "--threshold",

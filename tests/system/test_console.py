@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from memcore.cli import main
 from memcore.system.console import printable, write
 
+DATA = Path(__file__).parents[1] / "data" / "format-3"
 ATTACK = "\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp.exe\r\x7f"
 
 
@@ -73,7 +77,7 @@ def attacks(folder: Path) -> list[list[str]]:
         [ATTACK],
         [f"--{ATTACK}"],
         ["audit", str(folder / "f"), "--config", str(folder / f"{ATTACK}.toml")],
-        ["prompts", str(folder / ATTACK / "x.parquet"), "--index", str(folder / "index")],
+        ["prompts", str(folder / ATTACK / "x.parquet"), "--index", str(folder / "index"), "--trust-paths"],
     ]
 
 
@@ -87,3 +91,19 @@ def test_no_command_lets_a_terminal_obey(number: int, tmp_path: Path) -> None:
     assert said
     for sign in "\x1b\x07\x9b\u202e\r\x7f":
         assert sign not in said, said
+
+
+def test_a_warning_of_memcore_is_a_line(tmp_path: Path) -> None:
+    """And nothing in it is obeyed. Those of others are as Python shows them."""
+    shutil.copytree(DATA / "stopped", tmp_path / "run")
+    (path,) = (tmp_path / "run" / "partial").iterdir()
+    path.write_bytes(path.read_bytes() + b"x")
+    code = "import sys, warnings; from memcore.cli import program; code = program(); warnings.warn('mine'); sys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", tmp_path / "run"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said, *others = done.stderr.splitlines()
+    assert said.startswith(f"memcore: {path} is damaged: ")
+    assert said.endswith("it is not used, and the prompts of its shard are done again")
+    assert "UserWarning: mine" in "".join(others)

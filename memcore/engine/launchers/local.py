@@ -20,6 +20,7 @@ from memcore.engine.launchers.base import Event, Pool, Resources
 from memcore.engine.task import F, OnProgress, Progressed, Work
 from memcore.engine.worker import Worker
 from memcore.errors import ConfigError
+from memcore.system.console import plain_warnings
 
 #: Seconds that an interrupted worker has to write its checkpoint.
 GRACE_SECONDS = 10.0
@@ -159,6 +160,7 @@ def _work(connection: Connection, work: Work[F], threads: int | None, launcher: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    plain_warnings()
     _leave_with(launcher)
     try:
         signal.signal(signal.SIGTERM, _stop)

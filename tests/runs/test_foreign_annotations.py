@@ -1,0 +1,146 @@
+"""annotations.sqlite may come from somebody else: no link is written through, and SQLite runs nothing that it says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memcore.errors import DamagedFileError, RunError
+from memcore.runs.annotations import FILE, Annotations
+
+ITEMS = [(4, 0), (7, 0)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    with Annotations.create(tmp_path / "run", "digest", ITEMS) as opened:
+        opened.append("a", 1, 0, "copy")
+    return tmp_path / "run"
+
+
+WAYS: dict[str, Callable[[Path], Annotations]] = {
+    "read": lambda run: Annotations.open(run, "digest"),
+    "write": lambda run: Annotations.create(run, "digest", ITEMS),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_a_link_is_refused_and_its_end_stays(run: Path, tmp_path: Path, way: str, suffix: str) -> None:
+    outside = tmp_path / "mine"
+    shutil.copy(run / FILE, outside)
+    before = outside.read_bytes()
+    (run / f"{FILE}{suffix}").unlink(missing_ok=True)
+    (run / f"{FILE}{suffix}").symlink_to(outside)
+    with pytest.raises(RunError, match=rf"{FILE}{suffix} is a link"):
+        WAYS[way](run)
+    assert outside.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "run"]
+
+
+def test_a_link_to_nothing_makes_no_file(tmp_path: Path) -> None:
+    (tmp_path / FILE).symlink_to(tmp_path / "new")
+    with pytest.raises(RunError, match="is a link"):
+        WAYS["write"](tmp_path)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_journal_that_names_another_file_removes_nothing(run: Path, tmp_path: Path) -> None:
+    """SQLite plays a journal that it finds, and removes the file that this names as its super-journal."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"something of mine")
+    # a database in rollback mode: in write-ahead mode SQLite looks at no journal
+    with contextlib.closing(sqlite3.connect(run / FILE)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    (run / f"{FILE}-journal").write_bytes(rollback_journal((run / FILE).read_bytes(), bytes(victim)))
+    assert is_played(run, tmp_path / "copy", victim)
+    with pytest.raises(RunError, match=rf"{FILE}-journal is no file of memcore's"):
+        WAYS["write"](run)
+    assert victim.exists()
+    assert WAYS["read"](run).labels(1) == {0: "copy"}  # a reader looks at no journal
+    assert victim.exists()
+
+
+def rollback_journal(database: bytes, super_journal: bytes) -> bytes:
+    """Return a journal of one page, as SQLite's file format has it, that ends with the name of a super-journal."""
+    page_size = int.from_bytes(database[16:18], "big")
+    nonce, sector = 7, 512
+    page = database[:page_size]
+    checksum = (nonce + sum(page[i] for i in range(page_size - 200, 0, -200))) & 0xFFFFFFFF
+    words = (1, nonce, len(database) // page_size, sector, page_size)
+    head = bytes.fromhex("d9d505f920a163d7") + b"".join(word.to_bytes(4, "big") for word in words)
+    record = (1).to_bytes(4, "big") + page + checksum.to_bytes(4, "big")
+    locking_page = (1 << 30) // page_size + 1
+    name = locking_page.to_bytes(4, "big") + super_journal
+    name += len(super_journal).to_bytes(4, "big") + sum(super_journal).to_bytes(4, "big")
+    return head.ljust(sector, b"\0") + record + name + bytes.fromhex("d9d505f920a163d7")
+
+
+def is_played(run: Path, copy: Path, victim: Path) -> bool:
+    """Tell whether SQLite itself would remove the file, so that the test does not pass for another reason."""
+    shutil.copytree(run, copy)
+    with contextlib.closing(sqlite3.connect(copy / FILE)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    gone = not victim.exists()
+    victim.write_bytes(b"something of mine")
+    shutil.rmtree(copy)
+    return gone
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [
+        (
+            (
+                "DROP TABLE meta",
+                "CREATE VIEW meta AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) "
+                "SELECT n AS name, n AS value FROM r",
+            ),
+            "its meta is no table",
+        ),
+        (
+            ("CREATE TRIGGER t AFTER INSERT ON events BEGIN UPDATE meta SET value = 'x'; END",),
+            "it has a trigger 't', which memcore has not made",
+        ),
+        (
+            (
+                "DROP TRIGGER events_stay",
+                "CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT 1; END",
+            ),
+            "it has a trigger 'events_stay'",
+        ),
+    ],
+    ids=["endless view", "trigger", "other trigger"],
+)
+def test_what_memcore_did_not_make_is_refused(
+    run: Path, way: str, statements: tuple[str, ...], says: str
+) -> None:
+    with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    with pytest.raises(DamagedFileError, match=rf"{FILE} is damaged: {says}"):
+        WAYS[way](run)
+
+
+def test_a_row_of_a_gigabyte_is_not_read(run: Path) -> None:
+    with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE meta SET value = '{'x' * 2_000_000}' WHERE name = 'created'")
+    with pytest.raises(RunError, match="too big"):
+        WAYS["read"](run)
+
+
+def test_a_view_of_ones_own_does_no_harm(run: Path) -> None:
+    """The file is read with any tool, which may add to it."""
+    with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
+        connection.execute("CREATE VIEW mine AS SELECT * FROM labels")
+        connection.execute("CREATE INDEX mine_too ON events (at)")
+    assert WAYS["read"](run).labels(1) == {0: "copy"}
+    assert os.listdir(run) == [FILE]
