@@ -33,7 +33,15 @@ from memcore.commands import (
 from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Answer, Command
 from memcore.commands._interrupts import Interrupts
 from memcore.commands._parser import CommandParser
-from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
+from memcore.errors import (
+    MemcoreError,
+    OutageError,
+    SamplerError,
+    StoppedError,
+    StoreError,
+    TransientError,
+    WorkerError,
+)
 from memcore.system.console import write, write_error
 
 #: Every command, in the order of ``memcore --help``.
@@ -129,7 +137,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         again = shlex.join(["memcore", *words])
         write_error(f"memcore: interrupted; what is finished stays. To resume: {again}")
         return INTERRUPTED
-    except (OutageError, TransientError) as error:
+    except (OutageError, StoppedError, TransientError) as error:
         write_error(f"memcore: {error}")
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:

@@ -12,13 +12,14 @@ from memcore.errors import (
     ConfigError,
     MemcoreError,
     MissingExtraError,
+    StoppedError,
     StoreError,
     TransientError,
 )
 from memcore.system.credentials import redact
 
 #: What a worker can report; ``launchers.base.Event`` says of what.
-Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage"]
+Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage", "stopped"]
 
 
 class Worker(Generic[F]):
@@ -57,6 +58,8 @@ def classify(error: Exception) -> tuple[Kind, str]:
         return "store", str(error)
     if isinstance(error, TransientError):
         return "outage", redact(str(error))
+    if isinstance(error, StoppedError):
+        return "stopped", redact(str(error))
     if isinstance(error, ArgumentTypeError | ArgumentValueError | ConfigError | MissingExtraError):
         return "usage", redact(str(error))
     return "failed", redact("".join(traceback.format_exception(error)))
