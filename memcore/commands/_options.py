@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +192,14 @@ def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
             group = parser.add_argument_group(f"configuration: {title}", about)
             for field in own:
                 _add_field(group, field)
+
+
+def add_fields(parser: argparse.ArgumentParser, title: str, about: str, names: Sequence[str]) -> None:
+    """Add a flag for each of some options of a run's configuration."""
+    fields = {field.name: field for field in _fields("sampled")}
+    group = parser.add_argument_group(title, about)
+    for name in names:
+        _add_field(group, fields[name])
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:

@@ -25,7 +25,8 @@ _FILE_BYTES, _ANSWER_BYTES = 1 << 16, 1 << 16
 _MODEL_BYTES = 1 << 20
 #: The version of memcore's own protocol.
 VERSION = 1
-_PNG = b"\x89PNG"
+#: The server's sampler did not take the prompt.
+NOT_TAKEN = "http-sampler"
 
 
 class Dialect(Protocol):
@@ -116,17 +117,20 @@ class ImagesApi:
 class MemcoreApi:
     """memcore's own protocol, which ``memcore serve-model`` speaks; docs/hosted.md describes it.
 
-    ``described`` is what the server says of its model.
+    ``encoding`` is how pictures travel, "png" or "raw"; ``described`` is what the server says of its model.
     """
 
     endpoint: Endpoint
     shape: Shape
     seed_bits: int | None
     per_request: int
+    encoding: str
     described: Mapping[str, str]
 
     @classmethod
-    def meet(cls, exchange: Exchange, endpoint: Endpoint, per_request: int | None) -> MemcoreApi:
+    def meet(
+        cls, exchange: Exchange, endpoint: Endpoint, per_request: int | None, encoding: str
+    ) -> MemcoreApi:
         """Ask the server what it serves. Raises Failure, and ConfigError for an answer that is of no such server."""
         found = exchange.get(endpoint.join("memcore/v1/model"), _MODEL_BYTES)
         try:
@@ -150,7 +154,7 @@ class MemcoreApi:
             ) from None
         batch = per_request or max(1, min(told["batch"], 1024))
         described = {"fingerprint": told["fingerprint"], **{k: said(v) for k, v in told["describe"].items()}}
-        return cls(endpoint, (shape[0], shape[1], shape[2]), bits, batch, described)
+        return cls(endpoint, (shape[0], shape[1], shape[2]), bits, batch, encoding, described)
 
     def identity(self) -> Mapping[str, str]:
         """Return what the server says of its model."""
@@ -169,6 +173,7 @@ class MemcoreApi:
             ],
             "height": height,
             "width": width,
+            "encoding": self.encoding,
         }
         found = exchange.post(
             self.endpoint.join("memcore/v1/images"), body, _limit(self.shape, len(requests))
@@ -188,6 +193,8 @@ class MemcoreApi:
             text = item.get(name)
             if isinstance(text, str) and text:
                 return _decoded(kind, text, flagged=item.get("flagged") is True)
+        if isinstance(error := item.get("error"), Mapping):
+            return Answer("", code=NOT_TAKEN, detail=said(error.get("message", "")), final=True)
         if isinstance(why := item.get("broken"), str):
             return Answer("", code="broken-image", detail=said(why), final=True)
         return Answer("", code="http-few", detail="an image without a picture")
