@@ -27,6 +27,24 @@ from memcore.errors import StoppedError
 from memcore.storage.local import LocalStorage
 from memcore.types import Request, SampleNote
 
+#: Reason codes of what a server answered, besides ``http-STATUS``; docs/formats.md lists them. Where an image was asked for
+#: again and came, they are notes; where none came, it is left out of its prompt.
+SERVER_REASONS = {
+    "http-cut": "they broke off",
+    "http-slow": "they did not come in time",
+    "http-connection": "no connection, or one that was lost",
+    "http-format": "of another form than the protocol's",
+    "http-few": "fewer images than were asked for",
+    "http-too-large": "more bytes, or a picture of more pixels, than were asked for",
+    "http-wrong-size": "a picture of another size",
+    "http-unreadable": "a damaged picture, or none",
+    "http-truncated": "a picture that ends early",
+    "http-alpha": "a picture with transparent pixels",
+    "http-animated": "a picture with several frames",
+    "http-colour": "a picture of a colour space without a defined conversion",
+    "http-depth": "a picture with more than 8 bits a channel",
+    "http-sampler": "the server's sampler did not take the prompt",
+}
 #: The folder of a run that holds the journals of answers.
 RECEIVED = "received"
 #: Bytes after which a new segment is begun; an object store uploads a segment whole with each of its records.

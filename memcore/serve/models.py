@@ -91,13 +91,13 @@ class ModelProcesses:
 
     def close(self) -> None:
         """End all processes."""
-        for process, connection in self._processes:
-            connection.close()
-            process.terminate()
+        for _, connection in self._processes:
+            connection.close()  # an idle process ends by itself
         for process, _ in self._processes:
+            process.join(1)
+            process.terminate()
             process.join(5)
-            if process.is_alive():
-                process.kill()
+            process.kill()
         self._processes.clear()
 
     def _start(self) -> tuple[Any, Connection]:

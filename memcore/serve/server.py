@@ -161,14 +161,13 @@ def serve(
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, lifespan="off"
         )
-        listener.listen(64)
         ready(f"http://{host}:{number}")
         uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Hold the port from the beginning, and answer nobody before the model is loaded."""
+    """Listen on the port from the beginning: whoever asks before the model is loaded waits for it."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -177,6 +176,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             raise RunError(
                 f"{host}:{port} cannot be used ({error.strerror or error}): choose another --host or --port"
             ) from None
+        listener.listen(64)
         yield listener
 
 

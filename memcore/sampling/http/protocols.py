@@ -40,6 +40,10 @@ class Dialect(Protocol):
         """Return what tells this model from others, as far as the protocol says it."""
         ...
 
+    def describe(self) -> Mapping[str, str]:
+        """Return what is known of the model, for people."""
+        ...
+
     def parcels(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Return the requests in the groups that are asked for at once."""
         ...
@@ -67,6 +71,10 @@ class ImagesApi:
     def identity(self) -> Mapping[str, str]:
         """Return the model's name: all that this protocol knows of a model."""
         return {"model": self.model} if self.model else {}
+
+    def describe(self) -> Mapping[str, str]:
+        """Return the same."""
+        return self.identity()
 
     def parcels(self, requests: Sequence[Request]) -> list[list[Request]]:
         """Return each request alone, or up to ``per_request`` of one prompt."""
@@ -157,6 +165,10 @@ class MemcoreApi:
         return cls(endpoint, (shape[0], shape[1], shape[2]), bits, batch, encoding, described)
 
     def identity(self) -> Mapping[str, str]:
+        """Return the fingerprint that the server says."""
+        return {"server": self.described["fingerprint"]}
+
+    def describe(self) -> Mapping[str, str]:
         """Return what the server says of its model."""
         return {f"server {name}": value for name, value in self.described.items()}
 

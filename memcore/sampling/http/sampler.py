@@ -180,7 +180,7 @@ class HttpSampler:
             "endpoint": self._endpoint.url,
             "image_shape": "x".join(map(str, self.image_shape)),
             "an image can be made again": again,
-            **self._dialect.identity(),
+            **self._dialect.describe(),
         }
 
     def keep_in(self, received: Received) -> None:
