@@ -92,7 +92,8 @@ def estimate(
     """Return hours, bytes, files and cost of the whole run, with the fixed budget and with the sequential one.
 
     ``workers`` a machine; ``price`` of a machine for an hour; ``memorised`` the share of prompts with a clique. ``images``
-    is the number stored, where nothing is sampled; ``price_per_image`` is what a hosted model takes. Memorised prompts are taken to be at the copy rate, which takes longest.
+    is the number stored, where nothing is sampled; ``price_per_image`` is what a hosted model takes. Memorised prompts are
+    taken to be at the copy rate, which takes longest.
     """
     for name, value in (("workers", workers), ("machines", machines)):
         if value < 1:
