@@ -227,13 +227,13 @@ def test_prompts_that_no_server_takes_are_told_from_a_server_that_takes_none(tmp
 
 def test_a_run_stops_before_its_money_is_spent_and_is_resumed(tmp_path: Path, server: HostedServer) -> None:
     total = len(PROMPTS) * CONFIG.generations
-    with pytest.raises(StoppedError, match=r"of max-cost=1.00 is spent or asked for.*larger --max-cost"):
+    with pytest.raises(StoppedError, match=r"of max-cost=1\.00 is spent or asked for.*larger --max-cost"):
         hosted_audit(tmp_path / "run", server, price_per_image="0.03", max_cost="1.00")
     assert server.asked.total() == 33
     spent = read_spent(RunFolder.open(tmp_path / "run"))
     assert spent is not None
     assert (spent.images, spent.unanswered, spent.cost) == (33, 0, Decimal("0.99"))
-    with pytest.raises(StoppedError, match="max-cost=1.00"):
+    with pytest.raises(StoppedError, match=r"max-cost=1\.00"):
         hosted_audit(tmp_path / "run", server, price_per_image="0.03", max_cost="1.00")
     assert server.asked.total() == 33
     folder = hosted_audit(tmp_path / "run", server, price_per_image="0.03", max_cost="100")

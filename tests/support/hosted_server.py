@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
 import json
 import socket
@@ -147,10 +148,8 @@ class HostedServer:
                     self.close_connection = True
 
             def finish(self) -> None:
-                try:
+                with contextlib.suppress(OSError, ValueError):
                     super().finish()
-                except (OSError, ValueError):
-                    pass
 
             def log_message(self, *about: Any) -> None:
                 pass
