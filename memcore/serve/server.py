@@ -16,6 +16,7 @@ from memcore.errors import MemcoreError, MissingExtraError, RunError, TransientE
 from memcore.runs.pictures import png_bytes
 from memcore.serve.access import Guard
 from memcore.serve.models import Made, Make, ModelProcesses, Served
+from memcore.system.credentials import redact
 from memcore.types import Request
 
 try:
@@ -70,7 +71,7 @@ class Refusal(Exception):
     """An answer with a status, a code and a text."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(text)
+        super().__init__(redact(text))
         self.status, self.code = status, code
 
 
@@ -205,7 +206,7 @@ def _items(made: Made, *, raw: bool) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     for index, pixels in enumerate(made.pixels):
         if index in made.failed:
-            items.append({"error": {"code": "sampler", "message": made.failed[index]}})
+            items.append({"error": {"code": "sampler", "message": redact(made.failed[index])}})
         elif made.broken[index]:
             items.append({"broken": "the sampler gave NaN, or nothing"})
         else:
