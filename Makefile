@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting demo test lint docs wheel sanitize aarch64 bench study clean help budget
+.PHONY: proof-scale proof-accounting proof-received demo test lint docs wheel sanitize aarch64 bench study clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,6 +43,9 @@ proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit,
 proof-accounting: $(VENV)/.dev ## 2,000 random sets with planted oddities, each accounted for; 20,000 damaged files, each read or refused
 	MEMCORE_ACCOUNTING=400 MEMCORE_MUTATIONS=20000 $(BIN)/python -m pytest -q -n 0 tests/sources/test_accounting.py tests/sources/test_mutations.py
 
+proof-received: $(VENV)/.dev ## an audit of a hosted model, killed 20 times while it receives: nothing asked for twice, nothing lost
+	MEMCORE_KILLS=20 $(BIN)/python -m pytest -q -n 0 tests/audit/test_hosted_kills.py
+
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py
 
@@ -69,7 +72,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE) memcore/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,annotate,gpu,ray,s3,study,bench,docs,dev]'
+	$(INSTALL) '.[audit,report,annotate,http,serve,gpu,ray,s3,study,bench,docs,dev]'
 	touch $@
 
 # The reference is read from the source, so that the site needs neither the core nor torch: the extra alone is installed.
