@@ -9,6 +9,7 @@ import io
 import itertools
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,6 +45,19 @@ class Noise:
         np.take(self._pool, (seeds % 256).astype(np.intp), axis=0, out=images, mode="clip")
         images[:, 0, :8, 0] ^= seeds.view(np.uint8).reshape(-1, 8)  # so that no two are the same
         return Images(images, np.zeros(len(seeds), np.bool_))
+
+
+class Paced(Noise):
+    """A sampler that takes 0.1 ms an image, faster than any generator: 10,000 images a second."""
+
+    fingerprint = "paced-1"
+
+    def sample(self, requests: Sequence[Any]) -> Any:
+        ends = time.perf_counter() + 1e-4 * len(requests)
+        answer = super().sample(requests)
+        while time.perf_counter() < ends:
+            pass
+        return answer
 
 
 def pictures(count: int, side: int, seed: int) -> Pixels:
@@ -154,6 +168,9 @@ _KINDS: dict[str, tuple[Callable[..., None], int, dict[str, Any]]] = {
     "png.tar": (write_tar, 120, {"side": 256, "prompts": 4, "kind": "png"}),
     "tiny.tar": (write_tar, 1000, {"side": 32, "prompts": 6, "kind": "png"}),
     "png.parquet": (write_parquet, 120, {"side": 256, "prompts": 4, "kind": "png"}),
+    "png512": (write_folders, 60, {"side": 512, "prompts": 4, "kind": "png"}),
+    "jpeg512": (write_folders, 100, {"side": 512, "prompts": 4, "kind": "jpeg"}),
+    "arrays512": (write_arrays, 60, {"side": 512, "prompts": 4}),
     "arrays": (write_arrays, 500, {"side": 128, "prompts": 8}),
     "captioned": (write_captioned, 400, {"side": 128, "prompts": 4, "kind": "png"}),
     "small": (write_folders, 200, {"side": 64, "prompts": 4, "kind": "png"}),
@@ -224,7 +241,7 @@ class Audit(Workload):
         )
         options = [
             "--sampler",
-            "pairs_workloads:Noise",
+            f"pairs_workloads:{'Paced' if self.name.endswith('paced') else 'Noise'}",
             "--prompts",
             lines,
             "--generations",
@@ -267,12 +284,14 @@ class Prompts(Workload):
         return ["prompts", str(out.with_suffix(".parquet")), *given]
 
 
+_FILTERED = ("png", "png512", "png.tar", "tiny.tar", "arrays", "arrays512", "png.parquet", "jpeg", "jpeg512")
 WORKLOADS: dict[str, type[Workload]] = {
-    **{f"filter {kind}": Filter for kind in ("png", "png.tar", "tiny.tar", "arrays", "png.parquet", "jpeg")},
+    **{f"filter {kind}": Filter for kind in _FILTERED},
     **{f"index {kind}": Index for kind in ("captioned", "png.tar", "tiny.tar", "arrays", "png.parquet")},
     "match training": Match,
     "match index": Match,
     "audit": Audit,
+    "audit paced": Audit,
     "prompts index": Prompts,
     "prompts embeddings": Prompts,
 }

@@ -6,6 +6,7 @@ Exit codes: 0 done and complete, 1 could not be done, 2 wrong usage, 3 stopped b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -43,7 +44,7 @@ from memcore.errors import (
     TransientError,
     WorkerError,
 )
-from memcore.system.console import write, write_error
+from memcore.system.console import output, output_kept, write, write_error
 
 #: Every command, in the order of ``memcore --help``.
 COMMANDS: tuple[Command, ...] = (
@@ -120,7 +121,7 @@ def main(argv: Sequence[str] | None = None, *, final: bool = False) -> int:
         return int(stop.code or 0)
     arguments.argv = words
     arguments.build_parser = build_parser
-    with Interrupts(final=final):
+    with Interrupts(final=final), output_kept() if arguments.json else contextlib.nullcontext():
         return _run(arguments, words)
 
 
@@ -167,7 +168,7 @@ def _print(answer: Answer, as_json: bool) -> None:
     try:
         write(answer.text(as_json), exact=answer.exact)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output().fileno())  # nothing is left to fail at the end
 
 
 def _is_folder_gone() -> bool:

@@ -69,26 +69,20 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(access.guard)
 
-    last: dict[int, dict[int, str]] = {annotator: annotations.labels(annotator) for annotator in ANNOTATORS}
-
-    def read_labels(annotator: int) -> dict[int, str]:
-        """Return the labels so far; while another program locks the file, those of the last time that it was free."""
-        with contextlib.suppress(RunError):
-            last[annotator] = annotations.labels(annotator)
-        return last[annotator]
-
-    def require_annotator(request: Request) -> int:
-        annotator = access.annotator(request)
-        if annotator is None:
-            raise HTTPException(403, "Open the link that memcore annotate printed.")
-        return annotator
-
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: Exception) -> Response:
         """Answer without repeating what was sent: it may hold numbers or letters that no JSON can."""
         return PlainTextResponse(
             "The body must be an object with key, item and label, as the page sends it.", 422
         )
+
+    _add_page(app, access)
+    _add_data(app, gallery, annotations, access)
+    return app
+
+
+def _add_page(app: FastAPI, access: Access) -> None:
+    """Add the routes of the page itself, which an annotator enters by their link."""
 
     @app.get("/enter")
     def enter(token: str = "") -> Response:
@@ -119,6 +113,23 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
         if name not in _STATIC:
             raise HTTPException(404)
         return Response(_static(name), media_type=_STATIC[name])
+
+
+def _add_data(app: FastAPI, gallery: Gallery, annotations: Annotations, access: Access) -> None:
+    """Add the routes that the page reads items from and sends answers to."""
+    last: dict[int, dict[int, str]] = {annotator: annotations.labels(annotator) for annotator in ANNOTATORS}
+
+    def read_labels(annotator: int) -> dict[int, str]:
+        """Return the labels so far; while another program locks the file, those of the last time that it was free."""
+        with contextlib.suppress(RunError):
+            last[annotator] = annotations.labels(annotator)
+        return last[annotator]
+
+    def require_annotator(request: Request) -> int:
+        annotator = access.annotator(request)
+        if annotator is None:
+            raise HTTPException(403, "Open the link that memcore annotate printed.")
+        return annotator
 
     @app.get("/state", response_model=None)
     def state(request: Request) -> State:
@@ -153,8 +164,6 @@ def make_application(gallery: Gallery, annotations: Annotations, access: Access)
         except RunError as error:  # a full disk, a lock: the page keeps the answer and sends it again
             raise HTTPException(503, str(error)) from None
         return {"saved": True}
-
-    return app
 
 
 def serve(

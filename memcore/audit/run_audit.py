@@ -20,8 +20,9 @@ from memcore.engine.presence import Presence
 from memcore.engine.scheduler import run_here, run_pool
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, check_startable
+from memcore.runs.folder import RunFolder
 from memcore.runs.prompts import read_prompts
+from memcore.runs.start import check_startable
 from memcore.sampling.named import is_hosted
 from memcore.sampling.protocol import Sampler, asks_once, check_sampler
 from memcore.storage.base import Part

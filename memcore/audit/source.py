@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 from memcore.engine.task import Identity
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
-from memcore.sampling.named import find_public_options
+from memcore.sampling.named import errors_named, find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
 from memcore.sampling.protocol import Sampler, check_sampler
 from memcore.sampling.seeds import sampler_seed_bits
@@ -87,18 +88,21 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
     Of the options that ``config`` makes a sampler with, both have the values of those that it declares public; of the
     others the description has the names.
     """
-    check_sampler(source)
-    described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
+    own = not isinstance(source, StoredPrompts)
+    with errors_named("the sampler cannot say what it is") if own else contextlib.nullcontext():
+        check_sampler(source)
+        described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
+        about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
+        bits = sampler_seed_bits(source) if hasattr(source, "seed_bits") else None
     if holds_hidden(source.fingerprint):
         raise ConfigError(
             "the sampler's fingerprint holds the value of an option that the sampler does not declare public, and the "
             "fingerprint is recorded in the run's folder: name the option in public_options of its class or function, or, "
             "if it is a secret, leave it out of the fingerprint"
         )
-    about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
     fingerprint = redact(source.fingerprint)
-    if hasattr(source, "seed_bits"):  # other bits are other seeds, and so other images
-        about["seed_bits"] = str(sampler_seed_bits(source))
+    if bits is not None:  # other bits are other seeds, and so other images
+        about["seed_bits"] = str(bits)
         fingerprint = f"{fingerprint} seed_bits={about['seed_bits']}"
     if config is not None and (options := parse_options(config.sampler_options)):
         public = public_options(options, find_public_options(config.sampler))

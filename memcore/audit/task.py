@@ -13,9 +13,10 @@ from memcore.audit.source import Source, describe_source, make_source
 from memcore.engine.scheduler import list_pending
 from memcore.engine.task import Counts, Identity, OnProgress, Progressed
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, RunStart, shard_size
+from memcore.runs.folder import RunFolder, shard_size
 from memcore.runs.reading import quarantine_table
 from memcore.runs.received import read_spent
+from memcore.runs.start import RunStart
 from memcore.sampling.received import Spending
 from memcore.sampling.watch import SamplerWatch
 from memcore.storage.base import Part, Storage

@@ -57,8 +57,12 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add --workers, --threads and --quiet of a command that starts workers."""
     group = parser.add_argument_group("workers", "They change how long a run takes, and no finding.")
-    group.add_argument("--workers", type=int, help="processes (default: one a processor; on a GPU one)")
-    group.add_argument("--threads", type=int, help="threads a worker (default: the processors shared out)")
+    group.add_argument(
+        "--workers", type=int, help="processes (default: one for each processor; one on a GPU)"
+    )
+    group.add_argument(
+        "--threads", type=int, help="threads a worker (default: the processors, divided among the workers)"
+    )
     group.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -247,7 +251,8 @@ def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use)
 
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
-    from memcore.runs.config import from_mapping, read_toml
+    from memcore.runs.config import from_mapping
+    from memcore.runs.config_file import read_toml
 
     values: dict[str, Any] = {}
     if existing is not None:

@@ -18,7 +18,7 @@ HELP = "compute precision and recall, and sweep other thresholds"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run and the truth."""
-    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--truth", type=Path, help="truth.json: what was planted")
     truth.add_argument(

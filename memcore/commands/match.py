@@ -26,7 +26,7 @@ HELP = "compare the findings with a training set"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run, the training set and what counts as a copy."""
-    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     against = parser.add_mutually_exclusive_group(required=True)
     against.add_argument("--training", type=Path, help="folder of images, .npy or .npz that fits into memory")
     against.add_argument("--index", type=Path, help="folder that memcore index has written")
@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--copies",
         type=Path,
         metavar="FILE",
-        help="how often each training image stands in the training set: .npy, one number an image in their order, or "
+        help="how often each training image is in the training set: .npy, one number an image in their order, or "
         ".parquet with a column copies; without it the eidetic k is that of the distinct images given",
     )
     _options.add_resize(parser)
@@ -136,5 +136,5 @@ def _eidetic_lines(rows: Sequence[MatchRow], counted: bool) -> list[str]:
     k = f"{found[0]:,}" if found[0] == found[-1] else f"{found[0]:,} to {found[-1]:,}"
     of = "over the training set with its duplicates" if counted else "of the distinct images given"
     return [
-        f"eidetic k = {k} {of}{'' if counted else ' (--copies says how often each stands in the training set)'}"
+        f"eidetic k = {k} {of}{'' if counted else ' (--copies says how often each is in the training set)'}"
     ]

@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="to measure for (default: %(default)s)")
     parser.add_argument(
-        "--workers", type=int, help="processes a machine (default: one a processor; on a GPU one)"
+        "--workers", type=int, help="processes a machine (default: one for each processor; one on a GPU)"
     )
     parser.add_argument(
         "--machines", type=int, default=1, help="for Ray and SLURM, each as this one (default: %(default)s)"
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.audit.estimate import MEMORISED, estimate, measure
     from memcore.audit.receiving import read_money
     from memcore.audit.source import check_model, stored_prompts
-    from memcore.runs.config import from_mapping, read_toml
+    from memcore.runs.config import from_mapping
+    from memcore.runs.config_file import read_toml
     from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
     from memcore.system.progress import say

@@ -15,7 +15,7 @@ HELP = "write one HTML file that opens without a network"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the run and others to compare it with."""
-    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--compare",
         type=Path,

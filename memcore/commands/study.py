@@ -14,7 +14,7 @@ HELP = "train the bundled model again, with its planted duplicates"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the folder and the length of the training."""
-    parser.add_argument("out", type=Path, metavar="FOLDER")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder for the data and the model")
     parser.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
 
 

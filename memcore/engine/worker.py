@@ -17,6 +17,7 @@ from memcore.errors import (
     TransientError,
 )
 from memcore.system.credentials import redact
+from memcore.system.raised import raised_text
 
 #: What a worker can report; ``launchers.base.Event`` says of what.
 Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage", "stopped"]
@@ -37,7 +38,7 @@ class Worker(Generic[F]):
         except Exception as error:
             kind, text = classify(error)
             if kind == "failed":
-                return "load", redact(str(error)) if isinstance(error, MemcoreError) else text
+                return "load", redact(str(error) if isinstance(error, MemcoreError) else raised_text(error))
             return kind, text
 
     def do(

@@ -226,9 +226,13 @@ class DevicePrompts:
         """Return the number of a slot's generations so far, excluded ones among them."""
         return self._generated[self._check_slot(slot)]
 
+    def kept(self, slot: int) -> int:
+        """Return the number of a slot's generations that may have edges."""
+        return self._kept[self._check_slot(slot)]
+
     def excluded(self, slot: int) -> int:
         """Return the number of a slot's generations that count and have no edges."""
-        return self._generated[self._check_slot(slot)] - self._kept[slot]
+        return self.generated(slot) - self._kept[slot]
 
     def largest(
         self,

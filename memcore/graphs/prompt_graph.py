@@ -14,6 +14,7 @@ from memcore.arrays import ImageArray
 from memcore.distance import choose_backend, ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.graphs.elsewhere import connect_new
+from memcore.graphs.kept_images import KeptImages, check_buffer
 from memcore.types import (
     DEFAULT_MIN_CLIQUE,
     DEFAULT_NODE_LIMIT,
@@ -112,21 +113,10 @@ class PromptGraph:
         self._capacity = arrays.check_count(capacity, "capacity")
         if room is not None and buffer is not None:
             raise ArgumentValueError("buffer and room are two names of one argument: give buffer alone")
-        buffer = room if buffer is None else buffer
-        if buffer is not None and (
-            not isinstance(buffer, np.ndarray) or isinstance(buffer, np.ma.MaskedArray)
-        ):
-            raise ArgumentTypeError(f"buffer must be a NumPy array, got {type(buffer).__name__}")
-        if buffer is not None and (
-            buffer.dtype != np.uint8 or buffer.shape[1:] != self.shape or not buffer.flags.c_contiguous
-        ):
-            raise ArgumentValueError(
-                f"buffer must be C-contiguous uint8 of shape (M, {self.shape}), got {buffer.dtype} {buffer.shape}"
-            )
-        self._caller_buffer = buffer
+        given = check_buffer(room if buffer is None else buffer, self.shape)
+        self._images = KeptImages(self.shape, self._capacity, given)
         self._reread = reread
         self._streamed: StreamedImages | None = None
-        self._pixels: Any = None
         self._features: Features | None = None
         self._next_slot: NDArray[np.uint8] | None = None
         self._kept = 0
@@ -181,9 +171,10 @@ class PromptGraph:
         A generation that is read into it is not copied. None where the native core does not keep images: with ``reread``, or
         another backend.
         """
-        if self._reread is not None or self._backend not in ("auto", "cpu") or arrays.is_torch(self._pixels):
+        on_device = arrays.is_torch(self._images.array)
+        if self._reread is not None or self._backend not in ("auto", "cpu") or on_device:
             return None
-        self._next_slot = self._grow(1)[self._kept]
+        self._next_slot = self._images.make_space(self._kept, 1)[self._kept]
         return self._next_slot
 
     def place(self) -> NDArray[np.uint8] | None:
@@ -313,7 +304,7 @@ class PromptGraph:
             raise ArgumentValueError(f"index {index} is not a kept generation of this prompt")
         if self._streamed is not None:
             return self._streamed.image(position, vertices).copy()
-        image = self._pixels[position]
+        image = self._images.array[position]
         return np.array(image.cpu() if arrays.is_torch(image) else image)
 
     def images(self) -> Any:
@@ -323,9 +314,9 @@ class PromptGraph:
         """
         if self._streamed is not None:
             raise ArgumentValueError("this graph does not keep its images; pixels(index) reads one again")
-        if self._pixels is None:
+        if self._images.array is None:
             return np.empty((0, *self.shape), dtype=np.uint8)
-        return self._pixels[: self._kept]
+        return self._images.array[: self._kept]
 
     def _kept_vertices(self) -> NDArray[np.int64]:
         """Return the index of each kept generation (kept,), ascending."""
@@ -343,9 +334,10 @@ class PromptGraph:
                 raise DeviceError(f"images must be on the device of those before them, got {view.device}")
             self._streamed.append(pixels)
             return
-        if self._pixels is not None and arrays.is_torch(self._pixels) == view.on_cpu:
+        if self._images.array is not None and arrays.is_torch(self._images.array) == view.on_cpu:
             raise DeviceError(f"images must be on the device of those before them, got {view.device}")
-        slots = self._grow(count, None if view.on_cpu else view.pixels)[have : have + count]
+        like = None if view.on_cpu else view.pixels
+        slots = self._images.make_space(have, count, like)[have : have + count]
         if backend != "cpu":
             slots[:] = pixels
             return
@@ -360,30 +352,12 @@ class PromptGraph:
             self._features = Features(*self.tile, min(self._capacity, _MOST_EXPECTED))
         return self._features
 
-    def _grow(self, count: int, like: Any = None) -> Any:
-        """Return the array of kept images, large enough for ``count`` more; on the device of ``like``, if given."""
-        needed = self._kept + count
-        if self._pixels is None:
-            given = self._caller_buffer
-            fits = given is not None and like is None and len(given) >= count
-            self._pixels = given if fits else self._allocate(like, max(self._capacity, count))
-        elif needed > len(self._pixels):
-            larger = self._allocate(like, max(2 * len(self._pixels), needed))
-            larger[: self._kept] = self._pixels[: self._kept]
-            self._pixels = larger
-        return self._pixels
-
     def _stream(self, reread: Reread) -> StreamedImages:
         from memcore.graphs.reread import StreamedImages
 
-        given = self._caller_buffer
+        given = self._images.buffer
         buffer = given if given is not None and len(given) else np.empty((1, *self.shape), dtype=np.uint8)
         return StreamedImages(self.tile, reread, self._workers, buffer, min(self._capacity, _MOST_EXPECTED))
-
-    def _allocate(self, like: Any, count: int) -> Any:
-        if like is None:
-            return np.empty((count, *self.shape), dtype=np.uint8)
-        return like.new_empty((count, *self.shape))
 
     def _connect(self) -> None:
         """Decide the pairs with a generation that came since the last call."""
@@ -397,11 +371,11 @@ class PromptGraph:
             from memcore.backends import cpu
 
             edges, ssd, stats = cpu.tiled_l2_graph(
-                self._pixels[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
+                self._images.array[:end], self.tile, self._ssd_max, self._workers, 0, self._features, since
             )
         else:
             edges, ssd = connect_new(
-                self._pixels[:end], since, self.threshold, self.tile, self._backend, self._threads
+                self._images.array[:end], since, self.threshold, self.tile, self._backend, self._threads
             )
         for name, value in stats.items():
             self._counts[name] = self._counts.get(name, 0) + value

@@ -42,5 +42,5 @@ _NOTHING = nullcontext()
 
 
 def of(pixels: int) -> AbstractContextManager[None]:
-    """Hold what it takes to decode an image of so many pixels within the block."""
+    """Hold what it takes to decode an image of this many pixels within the block."""
     return _decoding.hold(PIXEL_BYTES * pixels) if pixels > SMALL else _NOTHING

@@ -191,7 +191,11 @@ class _Shard:
             kept = [i for i in kept if not isinstance(decoded[i], UnreadableImage)]
         step = max(1, _SKETCH_BYTES // int(np.prod(self.levels[0].shape)))
         for first in range(0, len(kept), step):
-            images = np.stack([np.asarray(decoded[i]) for i in kept[first : first + step]])
+            some = kept[first : first + step]
+            if isinstance(decoded, np.ndarray):  # they lie one after another already
+                images = decoded[some[0] : some[-1] + 1]
+            else:
+                images = np.stack([np.asarray(decoded[i]) for i in some])
             for level, parts in zip(self.levels, self.sketches, strict=True):
                 parts.append(level.sketch(images, threads))
         if batch.files is not None:

@@ -38,7 +38,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if there are as many left."""
+        """Take this many bytes if there are as many left."""
         with self._lock:
             if size > self._left:
                 return False
@@ -46,7 +46,7 @@ class Budget:
             return True
 
     def covers(self, size: int) -> bool:
-        """Tell whether there are so many bytes left."""
+        """Tell whether this many bytes are left."""
         return size <= self._left
 
 

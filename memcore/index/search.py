@@ -16,7 +16,7 @@ from memcore.index.pairs import exact_ssd, pair_ssd
 from memcore.index.points import Points, check_shape
 from memcore.index.reader import Index
 from memcore.index.shard_files import ShardFiles
-from memcore.index.sketch import Level, reach
+from memcore.index.sketch import Level, reaches
 from memcore.types import Neighbors
 
 #: Most hits of one call of the native search, which bounds the memory; where there are more, a call searches fewer rows.
@@ -42,8 +42,7 @@ class _LevelSearch:
         """Set some points' ``ssd_max``."""
         limits = level_limits(self._level, ssd_max)
         self._limits[changed] = limits
-        pairs = zip(limits.tolist(), self._to_centre[changed].tolist(), strict=True)
-        self._reaches[changed] = [reach(limit, to_centre) for limit, to_centre in pairs]
+        self._reaches[changed] = reaches(limits, self._to_centre[changed])
         self._centre_limits = np.maximum.reduceat(self._reaches, self._firsts)
 
     def over(self, corpus: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:

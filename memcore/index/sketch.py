@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,15 +107,23 @@ class Tiles:
         return _bound(ssd_max, self.level.pixels, self.level.blocks // (self.grid[0] * self.grid[1]))
 
 
-def reach(limit: int, to_centre: int) -> int:
-    """Return how far from a centre a row may lie that is within ``limit`` of a point ``to_centre`` from the centre.
+def reaches(limits: NDArray[Any], to_centre: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return how far from a centre a row may lie that is within ``limits`` of a point ``to_centre`` from the centre.
 
-    All are ssd: floor((sqrt(limit) + sqrt(to_centre))^2) by the triangle inequality; at most 2^32 - 1.
+    All are ssd below 2^32: floor((sqrt(limit) + sqrt(to_centre))^2) by the triangle inequality, at most 2^32 - 1.
 
-    >>> reach(100, 25), reach(2, 3)
-    (225, 9)
+    >>> reaches(np.array([100, 2, 2**32 - 1]), np.array([25, 3, 2**32 - 1])).tolist()
+    [225, 9, 4294967295]
     """
-    return min(limit + to_centre + math.isqrt(4 * limit * to_centre), _UINT32)
+    limit, to = np.asarray(limits, np.uint64), np.asarray(to_centre, np.uint64)
+    product = limit * to  # below 2^64
+    root = np.minimum(np.sqrt(product.astype(np.float64)).astype(np.uint64), np.uint64(_UINT32))
+    root -= root * root > product  # the float is off by one at most
+    with np.errstate(over="ignore"):
+        root += (root < _UINT32) & ((root + np.uint64(1)) ** 2 <= product)
+    # floor(2 sqrt(p)) is 2 r, or 2 r + 1 if p >= (r + 1/2)^2, which is p > r^2 + r in integers
+    twice = np.uint64(2) * root + (product - root * root > root)
+    return np.minimum(limit + to + twice, np.uint64(_UINT32)).astype(np.uint32)
 
 
 def _bound(ssd_max: int, m: int, n: int) -> int:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from memcore.distance import pairwise_tiled_l2, ssd_to_distance
 from memcore.errors import ArgumentValueError
 from memcore.knn import knn
+from memcore.matching.adaptive import ADAPTIVE_NEIGHBORS, adaptive_distance
 from memcore.matching.copies import count_within
 from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
-from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, Match, adaptive_distance
+from memcore.matching.result import Closest, Match
 from memcore.types import DEFAULT_THRESHOLD
 
 #: Pairs of images compared at once; bounds the memory for the distances.
@@ -44,7 +45,7 @@ def match_findings(
     ``medoids`` (F, H, W, C), ``members`` F arrays (size, H, W, C), ``training`` (N, H, W, C), all uint8. For training
     sets that are too large for this, ``memcore.index.match_index`` gives the same answer.
 
-    ``copies`` says how often each of them stands in the training set, once by default: for ``Match.eidetic``.
+    ``copies`` says how often each of them is in the training set, once by default: for ``Match.eidetic``.
 
     Source: Carlini et al. 2023, section 4.1: (l2, delta)-extraction, delta = 0.15. ``metric`` "tiled_l2" is the stricter
     choice for small pictures on flat backgrounds, of which many lie within 0.15 of each other in plain l2.

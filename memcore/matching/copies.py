@@ -61,5 +61,5 @@ def check_copies(copies: NDArray[Any], images: int) -> NDArray[np.int64]:
 
 
 def count_within(within: NDArray[np.bool_], copies: NDArray[np.int64] | None) -> int:
-    """Return how many training images are marked, each as often as it stands in the training set."""
+    """Return how many training images are marked, each as often as it is in the training set."""
     return int(within.sum()) if copies is None else int(copies[within].sum())

@@ -14,8 +14,9 @@ from memcore.index.points import Load, Points
 from memcore.index.reader import Index
 from memcore.index.search import candidates, level_limits, nearest_points, rounds
 from memcore.index.sketch import Tiles
+from memcore.matching.adaptive import ADAPTIVE_NEIGHBORS
 from memcore.matching.metric import Criterion, Grid, MetricName, check_delta, find_metric
-from memcore.matching.result import ADAPTIVE_NEIGHBORS, Closest, IndexAnswer, Match, make_matches
+from memcore.matching.result import Closest, IndexAnswer, Match, make_matches
 from memcore.types import DEFAULT_THRESHOLD
 
 _NONE = np.iinfo(np.int64).max
@@ -184,7 +185,7 @@ class _Matching:
         return dict(zip(rows.tolist(), counts.tolist(), strict=True))
 
     def _count(self, point: NDArray[np.int64], row: NDArray[np.int64], points: int) -> NDArray[np.int64]:
-        """Return how many pairs each point has, a row counted as often as it stands in the training set."""
+        """Return how many pairs each point has, a row counted as often as it is in the training set."""
         weights = None if self.copies is None else self.copies[row]  # exact: their sum is below 2^31
         return np.bincount(point, weights, minlength=points).astype(np.int64)
 

@@ -55,7 +55,7 @@ def match_run(
 
     Give either ``training``, a folder of images, .npy or .npz that fits into memory, or ``index``, which may be larger;
     ``sources`` then say where its data is that is no longer where it was indexed.
-    ``copies`` says how often each training image that is compared stands in the training set: an array, an .npy file, or a
+    ``copies`` says how often each training image that is compared is in the training set: an array, an .npy file, or a
     Parquet file with a column ``copies``. Without it ``eidetic`` counts the distinct images given.
 
     Of ``training`` the images of the generations' size are compared; with ``resize``, which must have that size, all are

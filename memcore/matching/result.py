@@ -9,14 +9,11 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.matching.adaptive import adaptive_distance
 from memcore.matching.metric import Grid, MetricName
 from memcore.runs import layout
 from memcore.runs.rows import CliqueRow, FindingRow, MatchRow
 from memcore.types import Neighbors
-
-#: Carlini et al. 2023, section 5.1: the mean over the n = 50 nearest training images, and alpha = 0.5.
-ADAPTIVE_NEIGHBORS = 50
-ADAPTIVE_ALPHA = 0.5
 
 
 class MatchOptions(TypedDict):
@@ -50,7 +47,7 @@ class Match:
     ``index`` is the training image nearest to the medoid in the chosen metric, if that is within delta
     (``extracted``), and else the nearest in l2. ``l2`` and ``tiled_l2`` in [0, 1] are those of the medoid to it.
     ``copies`` counts the finding's members within delta of it; ``eidetic`` the training images within delta of it, itself
-    included, each as often as it stands in the training set where that was given: the k of (k, l, delta)-eidetic
+    included, each as often as it is in the training set where that was given: the k of (k, l, delta)-eidetic
     memorization. ``neighbors`` are the nearest in l2, with distance.
     ``adaptive`` is the adaptive distance to it, where that was asked for. ``members_extracted`` counts members within
     delta of any training image, and ``closest`` is the closest such pair, or None.
@@ -139,13 +136,3 @@ def make_row(finding: tuple[FindingRow, int, CliqueRow], match: Match, names: Ma
         "closest_name": names[closest.index] if closest else None,
         "closest_distance": closest.distance if closest else None,
     }
-
-
-def adaptive_distance(l2: float, nearest: NDArray[np.float32]) -> float | None:
-    """Return l2 / (alpha * mean l2 to the nearest training images), alpha = 0.5; None where that mean is 0.
-
-    Source: Carlini et al. 2023, section 5.1, for images so small that a fixed threshold finds too many. A training image
-    with many copies dominates the mean: deduplicate the training set first.
-    """
-    mean = float(np.mean(nearest[:ADAPTIVE_NEIGHBORS], dtype=np.float64))
-    return l2 / (ADAPTIVE_ALPHA * mean) if mean > 0 else None

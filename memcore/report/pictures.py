@@ -60,7 +60,15 @@ class Album:
         Raises DamagedFileError if it is not the file with the digest ``expected``.
         """
         try:
-            pixels = decode(read_png_file(path, expected))
+            data = read_png_file(path, expected)
+        except UnreadableImage:
+            return None
+        return self.embed(data, side)
+
+    def embed(self, data: bytes, side: int) -> Picture | None:
+        """Embed an image from the bytes of its file, at most ``side`` pixels a side. None if it is no image or does not fit."""
+        try:
+            pixels = decode(data)
         except UnreadableImage:
             return None
         height, width = pixels.shape[:2]

@@ -175,7 +175,7 @@ class Run:
 
     @property
     def copies_known(self) -> bool:
-        """Whether the match knew how often each image stands in the training set: else k is of the distinct images."""
+        """Whether the match knew how often each image is in the training set: else k is of the distinct images."""
         return bool(self.match and self.match.get("copies") is not None)
 
     @property

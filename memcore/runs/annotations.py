@@ -6,27 +6,29 @@ docs/formats.md describes the tables. An evaluation reads ``labels``; the page w
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
-import hashlib
-import json
 import shlex
-import shutil
 import sqlite3
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from memcore.errors import ArgumentValueError, DamagedFileError, RunError
 from memcore.runs import layout
+from memcore.runs.annotations_file import (
+    READABLE,
+    chain_digest,
+    connect,
+    connect_to_read,
+    find_broken_link,
+    make_tables,
+    read_meta_value,
+    time_now,
+    translated_errors,
+)
 
-#: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
-FORMAT = 2
-READABLE = ("1", "2")
 FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
 LABELS = ("copy", "no", "unsure")
@@ -34,34 +36,6 @@ ANNOTATORS = (1, 2)
 
 #: Seconds that a question waits while an answer is being written.
 _READ_SECONDS = 0.5
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE items (
-    item INTEGER PRIMARY KEY,
-    prompt_id INTEGER NOT NULL,
-    clique INTEGER NOT NULL,
-    UNIQUE (prompt_id, clique)
-) STRICT;
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    annotator INTEGER NOT NULL CHECK (annotator IN (1, 2)),
-    item INTEGER NOT NULL REFERENCES items (item),
-    label TEXT CHECK (label IN ('copy', 'no', 'unsure')),
-    at TEXT NOT NULL,
-    digest TEXT NOT NULL
-) STRICT;
-CREATE INDEX events_of ON events (annotator, item, id);
-CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
-CREATE TRIGGER events_remain BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are only appended'); END;
-CREATE VIEW labels AS
-    SELECT e.annotator, e.item, i.prompt_id, i.clique, e.label, e.at
-    FROM events e JOIN items i USING (item)
-    WHERE e.label IS NOT NULL AND e.id = (
-        SELECT max(id) FROM events last WHERE last.annotator = e.annotator AND last.item = e.item
-    );
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +96,14 @@ class Annotations:
         findings or was made with other pictures, and DamagedFileError.
         """
         path = run / FILE
-        connection = _connect(path)
+        connection = connect(path)
         held = [Item(n, prompt_id, clique) for n, (prompt_id, clique) in enumerate(items)]
-        with _errors(path):
+        with translated_errors(path):
             connection.execute("BEGIN IMMEDIATE")
             with connection:
                 if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    _make(connection, digest, held, "" if shown is None else shown(held))
+                    rows = [(item.item, item.prompt_id, item.clique) for item in held]
+                    make_tables(connection, digest, rows, "" if shown is None else shown(held))
         opened = cls(connection, path)
         try:
             opened._check(digest)
@@ -159,7 +134,7 @@ class Annotations:
             raise RunError(
                 f"{run} has no annotations yet: memcore annotate {shlex.quote(str(run))} makes them"
             )
-        connection = _connect_to_read(path)
+        connection = connect_to_read(path)
         opened = cls(connection, path)
         try:
             opened._check(digest)
@@ -173,7 +148,7 @@ class Annotations:
         """Return what tells this state of the annotations from others: the digest of its last event."""
         if self._chained:
             return str(self._read("SELECT value FROM meta WHERE name = 'head'")[0][0])
-        return _link("", [list(row) for row in self._read("SELECT * FROM events ORDER BY id")])
+        return chain_digest("", [list(row) for row in self._read("SELECT * FROM events ORDER BY id")])
 
     def close(self) -> None:
         """Close the file."""
@@ -203,7 +178,7 @@ class Annotations:
             raise ArgumentValueError(f"label must be one of {', '.join(LABELS)}, or null, got {label!r}")
         if not key or len(key) > 64:
             raise ArgumentValueError("key must have 1 to 64 characters")
-        with self._lock, _errors(self.path):
+        with self._lock, translated_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:
                 if not self._connection.execute("SELECT 1 FROM items WHERE item = ?", (item,)).fetchone():
@@ -215,7 +190,7 @@ class Annotations:
                     if before != (annotator, item, label):
                         raise ArgumentValueError(f"key {key!r} was used for another event")
                     return False
-                self._insert((key, annotator, item, label, _now()))
+                self._insert((key, annotator, item, label, time_now()))
         return True
 
     def _insert(self, event: _Event) -> None:
@@ -224,8 +199,9 @@ class Annotations:
         if not self._chained:
             execute("INSERT INTO events (key, annotator, item, label, at) VALUES (?, ?, ?, ?, ?)", event)
             return
-        before, count = _meta(self._connection, "head"), int(_meta(self._connection, "events"))
-        digest = _link(before, list(event))
+        before = read_meta_value(self._connection, "head")
+        count = int(read_meta_value(self._connection, "events"))
+        digest = chain_digest(before, list(event))
         execute(
             "INSERT INTO events (key, annotator, item, label, at, digest) VALUES (?, ?, ?, ?, ?, ?)",
             (*event, digest),
@@ -248,7 +224,7 @@ class Annotations:
         return agreement(first, second)
 
     def _check(self, digest: str | None) -> None:
-        with self._lock, _errors(self.path):
+        with self._lock, translated_errors(self.path):
             self._connection.execute("BEGIN")  # one state of the file, whoever is adding to it
             with self._connection:
                 meta = dict(self._connection.execute("SELECT name, value FROM meta").fetchall())
@@ -258,7 +234,7 @@ class Annotations:
                     )
                 self._chained = "head" in meta or meta["format"] != "1"
                 if self._chained:
-                    wrong = _broken_link(self._connection, meta)
+                    wrong = find_broken_link(self._connection, meta)
                     if wrong:
                         raise DamagedFileError(
                             f"{self.path} is damaged: {wrong}; restore it from a copy, or move it away to annotate again"
@@ -270,7 +246,7 @@ class Annotations:
     def _read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         if self._lock.acquire(timeout=_READ_SECONDS):
             try:
-                with _errors(self.path):
+                with translated_errors(self.path):
                     return self._connection.execute(query, values).fetchall()
             finally:
                 self._lock.release()
@@ -297,116 +273,3 @@ def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:
     observed = n - len(differ)
     kappa = (observed * n - expected) / (n * n - expected) if n * n != expected else None
     return Agreement(n, dict(counts), observed / n, kappa, differ)
-
-
-def _make(connection: sqlite3.Connection, digest: str, items: Sequence[Item], shown: str) -> None:
-    """Fill an empty file, inside a transaction."""
-    for statement in _statements(_SCHEMA):
-        connection.execute(statement)
-    about = {"format": str(FORMAT), "digest": digest, "created": _now(), "shown": shown}
-    rows = [(item.item, item.prompt_id, item.clique) for item in items]
-    about |= {"events": "0", "head": _first_link(about, rows)}
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
-    connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
-
-
-def _first_link(meta: Mapping[str, str], items: Sequence[tuple[int, int, int]]) -> str:
-    """Return the digest that the first event follows: of all that is fixed when the file is made."""
-    fixed = [meta.get(name, "") for name in ("format", "digest", "created", "shown")]
-    return _link("", [*fixed, [list(item) for item in items]])
-
-
-def _link(before: str, entry: Sequence[object]) -> str:
-    """Return the digest of an entry that follows another."""
-    return hashlib.sha256(json.dumps([before, *entry], default=repr).encode()).hexdigest()
-
-
-def _broken_link(connection: sqlite3.Connection, meta: Mapping[str, str]) -> str:
-    """Return what is wrong with the chain of events, or nothing."""
-    items = connection.execute("SELECT item, prompt_id, clique FROM items ORDER BY item").fetchall()
-    digest, count = _first_link(meta, items), 0
-    first = digest
-    events = connection.execute("SELECT key, annotator, item, label, at, digest FROM events ORDER BY id")
-    for count, (*event, held) in enumerate(events, 1):
-        digest = _link(digest, event)
-        if digest != held:
-            return f"its event {count} is not the one that was recorded" + (
-                ", or its list of items" if count == 1 else ""
-            )
-    if meta.get("head") != digest or meta.get("events") != str(count):
-        lost = f"it has {count} events where {meta.get('events')} were recorded"
-        return "its list of items is not the one that was recorded" if digest == first else lost
-    return ""
-
-
-def _meta(connection: sqlite3.Connection, name: str) -> str:
-    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with _errors(path):
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open the file without changing it or its folder, which may be read-only.
-
-    A log beside the file belongs to a writer that is at work, or that was killed: SQLite then reads both. Where the folder
-    does not let it, a copy of both is read.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    with _errors(path):
-        if not log.exists() or not log.stat().st_size:
-            return _open_uri(path, "mode=ro&immutable=1")
-        with contextlib.suppress(sqlite3.OperationalError):
-            connection = _open_uri(path, "mode=ro")
-            try:
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        with tempfile.TemporaryDirectory() as folder:
-            for file in (path, log):
-                shutil.copyfile(file, Path(folder) / file.name)
-            with contextlib.closing(sqlite3.connect(Path(folder) / path.name)) as copy:
-                copy.backup(connection)
-        return connection
-
-
-def _open_uri(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{options}",
-        uri=True,
-        timeout=10,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-
-
-@contextlib.contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise RunError(f"{path} cannot be used: {error}") from None
-
-
-def _statements(script: str) -> list[str]:
-    """Split the script into statements: executescript would commit between them."""
-    found, statement = [], ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            found.append(statement)
-            statement = ""
-    return found
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

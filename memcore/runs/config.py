@@ -6,19 +6,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
 from memcore.images.resize import Fit, Method, Resize
+from memcore.runs.config_file import read_toml as read_toml
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
-from memcore.system.parsing import parse_toml
-from memcore.system.places import where
-from memcore.system.plain_files import read_plain
 from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
@@ -31,8 +28,6 @@ SOURCES: tuple[str, ...] = get_args(SourceName)
 DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
-#: Bytes of the largest configuration file.
-_MOST_BYTES = 1 << 24
 SCREENS = ("none", *SCORES)
 
 
@@ -74,7 +69,8 @@ class Config:
     images: Annotated[
         str,
         Option(
-            "folder with a folder of images or an .npy a prompt, .npy file, tars or Parquet files",
+            "folder with a folder of images or an .npy for each prompt, or images with metadata.jsonl; .npy file, tars or "
+            "Parquet files",
             use="stored",
         ),
     ] = ""
@@ -383,34 +379,6 @@ def _unknown(name: str) -> str:
     hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
     flat = " All names belong at the top of the file, outside of any table." if tables else ""
     return f"the configuration has an unknown name {name!r}; {hint}{flat}"
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the names and values of a configuration file. Raises ConfigError if it cannot be read as TOML."""
-    try:
-        return parse_toml(read_plain(path, _MOST_BYTES))
-    except FileNotFoundError:
-        raise ConfigError(f"the configuration file {path} does not exist{where(path)}") from None
-    except IsADirectoryError:
-        raise ConfigError(f"the configuration {path} is a folder: give a TOML file") from None
-    except OSError as error:
-        raise ConfigError(
-            f"the configuration file {path} cannot be read: {error.strerror or error}"
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"the configuration file {path} is not valid TOML: {error}") from None
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two flat configurations, as lines.
-
-    >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
-    ['steps: 20 -> 30']
-    """
-    names = sorted(set(old) | set(new))
-    return [
-        f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)
-    ]
 
 
 def _at_least(name: str, value: int, minimum: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from memcore.errors import ConfigError
 from memcore.runs import layout
-from memcore.runs.folder import RunFolder, check_startable
+from memcore.runs.folder import RunFolder
+from memcore.runs.start import check_startable
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import is_url, open_storage

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
 from memcore.engine.journal import Journal, Sync, journal_segments
-from memcore.errors import ConfigError, DamagedFileError, MemcoreError, MissingExtraError, RunError
+from memcore.errors import DamagedFileError, MemcoreError, MissingExtraError, RunError
 from memcore.notebook import html_table
 from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
@@ -24,9 +23,8 @@ from memcore.runs.config import Config, from_mapping
 from memcore.runs.derived import read_match
 from memcore.runs.finding_rows import FindingRows
 from memcore.runs.freshness import RunState, Stale, find_stale, has_derived_files, stale_match
-from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.pictures import png_bytes
-from memcore.runs.prompts import PromptList, Prompts, scan_prompts
+from memcore.runs.prompts import Prompts
 from memcore.runs.reading import (
     FORMAT,
     check_finished,
@@ -45,7 +43,7 @@ from memcore.runs.shards import shard_size as shard_size
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.sampling.received import Spent, forget_failures
 from memcore.storage.base import Storage
-from memcore.storage.digests import FileDigest, digest_bytes, digest_stream, seal
+from memcore.storage.digests import FileDigest, digest_bytes, seal
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.system.credentials import redact
@@ -56,12 +54,9 @@ try:
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
-#: Bytes of a new run's prompts.parquet that are held in memory until it is moved into place; more are on the disk.
-PROMPTS_BYTES = 16 << 20
-
 
 class RunFolder:
-    """One audit's folder, opened. ``create`` starts or resumes it; ``open`` only reads.
+    """One audit's folder, opened. ``open`` reads it; ``runs.start.RunStart`` starts or resumes one.
 
     It is pickled for workers, which then need not open it again.
     """
@@ -110,21 +105,6 @@ class RunFolder:
             f"{self.place} is not a folder of this machine: copy it first, with "
             f"memcore fetch {shlex.quote(self.place)} FOLDER"
         )
-
-    @classmethod
-    def create(
-        cls,
-        place: str | Path,
-        config: Config,
-        fingerprint: str,
-        describe: Mapping[str, str],
-        prompts: Iterable[str],
-    ) -> RunFolder:
-        """Start the run in ``place``, or resume the one that is there if its configuration is the same.
-
-        Raises ConfigError with the lines that differ, and RunError if ``place`` holds something else.
-        """
-        return RunStart(place, config, prompts).create(fingerprint, describe)
 
     @classmethod
     def open(cls, place: str | Path) -> RunFolder:
@@ -376,97 +356,3 @@ class RunFolder:
                 f"{what} needs a finished run, but {left} of {len(self.shards())} shards of {self.place} are missing: "
                 "give the same memcore command again, it resumes where it stopped"
             )
-
-
-class RunStart:
-    """A run that is about to be started or resumed: it is opened once, and its prompts are read once.
-
-    The number of useful workers is known before a worker has said what it samples with, which the digest needs.
-    """
-
-    def __repr__(self) -> str:
-        """Return one line."""
-        return (
-            f"RunStart({self.storage.place!r}, prompts={self.prompts.count}, exists={self.run is not None})"
-        )
-
-    def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
-        """Open the run in ``place`` if there is one (or take an opened one), and read the prompts.
-
-        Raises ConfigError if there are no prompts, or if one cannot be stored.
-        """
-        self.storage = place.storage if isinstance(place, RunFolder) else open_storage(place)
-        self.config = config
-        #: The run, once it exists.
-        self.run: RunFolder | None = place if isinstance(place, RunFolder) else self._open()
-        self._copy: IO[bytes] | None = None
-        if self.run is None:
-            # it has no name, so that nothing is left of it after a kill
-            self._copy = tempfile.SpooledTemporaryFile(PROMPTS_BYTES)  # noqa: SIM115
-        self.prompts: PromptList = scan_prompts(prompts, self._copy)
-        if not self.prompts.count:
-            raise ConfigError("there is not a single prompt")
-        if self.run is not None:
-            self._check_before_loading(self.run)
-
-    def _open(self) -> RunFolder | None:
-        return RunFolder.open_storage(self.storage) if self.storage.exists(layout.RUN) else None
-
-    def create(self, fingerprint: str, describe: Mapping[str, str]) -> RunFolder:
-        """Return the run's folder, as ``RunFolder.create`` does."""
-        digest = self.config.digest(fingerprint, self.prompts.digest)
-        run = self.run or self._open()  # another launcher may have started it in the meantime
-        if run is None:
-            run = self._write(digest, fingerprint, describe)
-        self._check(run, digest, describe)
-        self.run = run
-        return run
-
-    def _write(self, digest: str, fingerprint: str, describe: Mapping[str, str]) -> RunFolder:
-        assert self._copy is not None
-        check_startable(self.storage)
-        with self._copy as copy:
-            copy.seek(0)
-            file = digest_stream(copy)
-            meta = make_meta(self.config, digest, fingerprint, describe, self.prompts, file)
-            self.storage.write_from(layout.PROMPTS, copy)
-        self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
-        return RunFolder.open_storage(self.storage)
-
-    def _check_before_loading(self, run: RunFolder) -> None:
-        """Refuse what is known without the sampler: an earlier format, another configuration, other prompts."""
-        self._check_format(run)
-        told = run.meta["prompts"].get("digest", "")
-        if run.config.digest("", told) != self.config.digest("", self.prompts.digest):
-            same = run.meta["sampler"]["describe"]
-            raise ConfigError(
-                explain_difference(run.place, run.meta, run.config, self.config, same, self.prompts)
-            )
-
-    def _check(self, run: RunFolder, digest: str, describe: Mapping[str, str]) -> None:
-        """Raise RunError or ConfigError unless the run can be resumed."""
-        self._check_format(run)
-        if run.digest != digest:
-            raise ConfigError(
-                explain_difference(run.place, run.meta, run.config, self.config, describe, self.prompts)
-            )
-
-    def _check_format(self, run: RunFolder) -> None:
-        found = run.meta["run"]["format"]
-        if found != FORMAT:
-            raise RunError(
-                f"{run.place} was made by memcore {run.meta['run'].get('memcore', '?')} (run format {found}); it can be "
-                "read, but nothing is added to it, since its files have no digests. Start again in another folder"
-            )
-
-
-def check_startable(storage: Storage) -> None:
-    """Raise RunError unless a run may be started or resumed there: foreign folders are never written into."""
-    if isinstance(storage, LocalStorage) and storage.path.exists() and not storage.path.is_dir():
-        raise RunError(f"{storage.place} is a file: choose a folder for the run")
-    names = storage.names()
-    if layout.RUN in names or all(n in layout.BEFORE_THE_START or n.startswith(".") for n in names):
-        return
-    raise RunError(
-        f"{storage.place} is not empty and holds no {layout.RUN}: choose another folder for the run"
-    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memcore.errors import MissingExtraError
-from memcore.runs.config import Config, difference
+from memcore.runs.config import Config
 from memcore.runs.prompts import PromptList
 from memcore.runs.reading import FORMAT
 from memcore.storage.digests import FileDigest, seal
@@ -93,3 +93,15 @@ def explain_difference(
         f"{place} was started with another configuration and is not changed; what differs (old -> new):\n  {listing}\n"
         "Give the old values to resume it, or another folder to start again."
     )
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two flat configurations, as lines.
+
+    >>> difference({"steps": 20, "seed": 0}, {"steps": 30, "seed": 0})
+    ['steps: 20 -> 30']
+    """
+    names = sorted(set(old) | set(new))
+    return [
+        f"{n}: {old.get(n, 'not set')} -> {new.get(n, 'not set')}" for n in names if old.get(n) != new.get(n)
+    ]

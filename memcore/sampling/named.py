@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from memcore.errors import ConfigError
+from memcore.errors import ConfigError, MemcoreError, SamplerError
 from memcore.sampling.protocol import Sampler, asks_once
+from memcore.sampling.transient import as_transient
 from memcore.system.credentials import redact, resolve
+from memcore.system.raised import is_raised_inside, raised_text
 
 #: Samplers of memcore that have a short name.
 SHORT_NAMES = {"http": "memcore.sampling.http:HttpSampler"}
@@ -23,7 +26,7 @@ def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
     the current folder. This runs code of the user's choice, so the name is only ever taken from the command line, a
     configuration file or a program, never from a run's folder.
 
-    Raises ConfigError, naming what is missing.
+    Raises ConfigError, naming what is missing, and SamplerError, naming the line, for what its code raises.
     """
     found = _find(name)
     if isinstance(found, type) or not hasattr(found, "sample"):
@@ -31,21 +34,42 @@ def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
             raise ConfigError(
                 f"sampler={name} is neither a sampler nor what makes one: {type(found).__name__}"
             )
-        try:
-            found = found(**resolve(options, _declared_public(name, found)))
-        except TypeError as error:
-            raise ConfigError(
-                f"sampler={name} cannot be made with sampler_options={sorted(options)}: {redact(str(error))}"
-            ) from None
+        given = resolve(options, _declared_public(name, found))
+        with errors_named(f"sampler={name} cannot be made"):
+            try:
+                found = found(**given)
+            except TypeError as error:
+                if is_raised_inside(error):
+                    raise
+                raise ConfigError(
+                    f"sampler={name} cannot be made with sampler_options={sorted(options)}: {redact(str(error))}"
+                ) from None
     elif options:
         raise ConfigError(f"sampler={name} is made already and takes no sampler_options")
-    missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
+    with errors_named(f"sampler={name} cannot be used"):
+        missing = [n for n in ("fingerprint", "image_shape", "sample") if not hasattr(found, n)]
     if missing:
         raise ConfigError(
             f"sampler={name} is no sampler: it has no {missing[0]!r} (see memcore.sampling.Sampler)"
         )
     sampler: Sampler = found
     return sampler
+
+
+@contextlib.contextmanager
+def errors_named(what: str, *, other: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise SamplerError, with ``what``, the error and its line, for whatever a sampler's own code raises.
+
+    Errors of memcore and ``other`` ones are passed on, and so is one that says that a server does not answer.
+    """
+    try:
+        yield
+    except (MemcoreError, *other):
+        raise
+    except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end a worker
+        if (transient := as_transient(error)) is not None:
+            raise transient from error
+        raise SamplerError(f"{what}: {redact(raised_text(error))}") from error
 
 
 def find_public_options(name: str) -> tuple[str, ...]:
@@ -75,8 +99,11 @@ def _find(name: str) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing here shadows what is installed
     try:
-        found: Any = importlib.import_module(module_name)
+        with errors_named(f"sampler={name} cannot be imported", other=(ModuleNotFoundError,)):
+            found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ConfigError(f"sampler={name} cannot be imported: {raised_text(error)}") from None
         raise ConfigError(f"sampler={name}: {error} (searched also in {os.getcwd()})") from None
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -16,7 +16,7 @@ _LARGEST = 2**63 - 1
 #: Bits of a seed, unless a sampler declares others by ``seed_bits``: as many as a float64 holds, and so JavaScript, and
 #: pandas in a column with nulls.
 SEED_BITS = 53
-#: The most that a sampler may declare. Runs before format 3 had seeds of so many bits.
+#: The most that a sampler may declare. Runs before format 3 had seeds of this many bits.
 MOST_SEED_BITS = 63
 
 

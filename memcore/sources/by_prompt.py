@@ -15,17 +15,19 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.images import Background, UnreadableImage, decode, decoder_versions
-from memcore.images.payload import decode_payload
+from memcore.images import Background, UnreadableImage, decoder_versions
 from memcore.images.resize import Resize
 from memcore.sources.base import quarantined
-from memcore.sources.chunks import Batch, Chunk, Pixels, pages
+from memcore.sources.buffers import Buffers
+from memcore.sources.chunks import Batch, Chunk, Pixels
 from memcore.sources.common_shape import common_shape
 from memcore.sources.content import count_blocks, digest_files
 from memcore.sources.coverage import count_reasons
 from memcore.sources.decoded import IN_FLIGHT_BYTES
 from memcore.sources.entries import QuarantineEntry
+from memcore.sources.find_prompts import find_prompts
 from memcore.sources.inline_pool import Done, InlinePool
+from memcore.sources.item_decoder import ItemDecoder
 from memcore.sources.layouts import (
     LISTING,
     ArrayPrompts,
@@ -34,25 +36,12 @@ from memcore.sources.layouts import (
     Item,
     PackedPrompts,
     check_listing,
-    find_prompts,
 )
 from memcore.sources.npy_file import ReadsItself, Shape, StoredArray
 from memcore.sources.resized import ResizedArray
 
 Timer: TypeAlias = contextlib.AbstractContextManager[None]
 
-#: Bytes of images that are read before they are looked at: they are then still in the cache.
-CHUNK_BYTES = 8 << 20
-#: Bytes of images that are read at a time if they are not kept: few enough for the next ones to overwrite them in the cache.
-WINDOW_BYTES = 4 << 20
-#: Bytes of images that are decoded before they are looked at: with fewer, the overhead of each chunk shows.
-DECODED_BYTES = 16 << 20
-#: Bytes that are read between two reports of progress: about 50 ms. Memory for one image is allocated and freed each time.
-FEED_BYTES = 256 << 20
-#: Memory for images that are read again; most prompts need no more.
-AGAIN_BYTES = 64 << 20
-#: Offset from a page's beginning of the memory that images are decoded into: see ``pages``.
-_BEHIND = 16
 #: Bytes of one prompt's decoded images that are kept; of a larger prompt, those that are compared are decoded again.
 KEPT_BYTES = 2 << 30
 
@@ -97,7 +86,6 @@ class StoredPrompts:
     ) -> None:
         self.path = path
         self.threads = threads
-        self._background = background
         self._resize = resize
         self._collections, self.left_out = find_prompts(path)
         self._where = [(c, i) for c in self._collections for i in range(len(c.prompts))]
@@ -109,12 +97,11 @@ class StoredPrompts:
         self.image_shape = shape or common_shape(path, self._where, background)
         if resize is not None:
             self.image_shape = resize.height, resize.width, self.image_shape[2]
-        self._buffer = pages((0, *self.image_shape))
-        self._window = self._buffer
+        several = threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
+        self._buffers = Buffers(self.image_shape, decoded_together=several)
+        self._decoder = ItemDecoder(self.image_shape, resize, background)
         #: A prompt whose decoded images are not kept, and its usable images, in order: some are decoded again.
         self._let_go: tuple[int, list[Item]] = (-1, [])
-        #: The buffer of a single thread: an image decoded into it stays in the cache until it is compared and copied.
-        self._slot = pages((1, *self.image_shape), behind=_BEHIND)[0]
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -191,13 +178,13 @@ class StoredPrompts:
             with contextlib.suppress(UnreadableImage):
                 array = self._array(source, index)
                 if self._may_let_go(array):
-                    return {"reread": array.read_again, "buffer": self.buffer(self._again)}
+                    return {"reread": array.read_again, "buffer": self.buffer(self._buffers.again)}
         count = self.count(prompt_id)
         if not isinstance(source, ArrayPrompts) and count * int(np.prod(self.image_shape)) > KEPT_BYTES:
             usable: list[Item] = []
             self._let_go = prompt_id, usable
-            again = functools.partial(self._decode_again, usable)
-            return {"reread": again, "buffer": self.buffer(self._again)}
+            again = functools.partial(self._decoder.decode_again, usable)
+            return {"reread": again, "buffer": self.buffer(self._buffers.again)}
         return {"buffer": self.buffer(count)}
 
     def feed(
@@ -227,7 +214,7 @@ class StoredPrompts:
             yield from self._feed_batches(prompt_id, graph, timed)
             return
         done = 0
-        parts = array.feed(graph, max(1, FEED_BYTES // int(np.prod(self.image_shape))))
+        parts = array.feed(graph, self._buffers.fed)
         while True:
             with timed("sample"):
                 got = next(parts, None)
@@ -243,15 +230,15 @@ class StoredPrompts:
         self, items: Iterator[Item], graph: Graph, timed: Callable[[str], Timer]
     ) -> Iterator[tuple[list[int], list[QuarantineEntry]]]:
         """Compare each image as soon as it is decoded, while it is in the cache."""
-        step = max(1, DECODED_BYTES // int(np.prod(self.image_shape)))
-        slot = self._slot
+        step = self._buffers.decoded
+        slot = self._buffers.slot
         while part := list(itertools.islice(items, step)):
             seeds: list[int] = []
             broken: list[QuarantineEntry] = []
             with timed("sample"):
                 for item in part:
                     try:
-                        image = self._pixels(item, slot, anywhere=True)
+                        image = self._decoder.pixels(item, slot, anywhere=True)
                     except UnreadableImage as error:
                         broken.append(quarantined(item.source, error))
                     else:
@@ -281,11 +268,7 @@ class StoredPrompts:
 
     def buffer(self, count: int) -> Pixels:
         """Return the buffer (>= count, H, W, C) that every prompt is read into, enlarged if it is too small."""
-        if len(self._buffer) < count:
-            self._buffer = pages((0, *self.image_shape))  # never two at once
-            several = self.threads > 1 and not isinstance(self._collections[0], ArrayPrompts)
-            self._buffer = pages((count, *self.image_shape), behind=_BEHIND if several else 0)
-        return self._buffer
+        return self._buffers.whole(count)
 
     def read(self, prompt_id: int) -> Iterator[Batch]:
         """Yield the prompt's images in order, a few at a time.
@@ -320,7 +303,7 @@ class StoredPrompts:
             return source.label()
 
     def _may_let_go(self, array: StoredArray | ResizedArray) -> bool:
-        return not array.scattered and array.count > self._chunk
+        return not array.scattered and array.count > self._buffers.chunk
 
     def _read_array(self, source: ArrayPrompts, index: int) -> Iterator[Batch]:
         try:
@@ -329,8 +312,8 @@ class StoredPrompts:
             yield self._nothing([quarantined(self._name_of(source), error)])
             return
         let_go = self._may_let_go(array)
-        step = self._few if let_go else self._chunk
-        buffer = self._small_buffer(step) if let_go else self.buffer(array.count)
+        step = self._buffers.few(self.threads) if let_go else self._buffers.chunk
+        buffer = self._buffers.window(step) if let_go else self.buffer(array.count)
         used = done = 0
 
         def targets() -> Iterator[Pixels]:
@@ -350,18 +333,17 @@ class StoredPrompts:
         """Yield a prompt's images; those that are not kept are listed in ``usable``."""
         items = collection.items(index)
         used = 0
-        step = max(
-            1, DECODED_BYTES // int(np.prod(self.image_shape)), 4 * self.threads if self.threads > 1 else 1
-        )
+        step = max(self._buffers.decoded, 4 * self.threads if self.threads > 1 else 1)
         if usable is not None:
-            step = min(step, max(1, IN_FLIGHT_BYTES // 4 // int(np.prod(self.image_shape))))
-        buffer = self.buffer(collection.count(index)) if usable is None else self._small_buffer(2 * step)
+            step = min(step, self._buffers.fit(IN_FLIGHT_BYTES // 4))
+        buffer = self.buffer(collection.count(index)) if usable is None else self._buffers.window(2 * step)
 
         def start() -> list[tuple[Item, Done | Future[QuarantineEntry | None]]]:
             part = list(itertools.islice(items, step))
             slots = buffer[used : used + len(part)]
             return [
-                (item, pool.submit(self._decode, item, slot)) for item, slot in zip(part, slots, strict=True)
+                (item, pool.submit(self._decoder.decode, item, slot))
+                for item, slot in zip(part, slots, strict=True)
             ]
 
         with ThreadPoolExecutor(self.threads) if self.threads > 1 else InlinePool() as pool:
@@ -380,55 +362,6 @@ class StoredPrompts:
                 yield from chunk.batches()
                 if self.threads == 1:
                     coming = start()  # not before: this chunk would have left the cache
-
-    def _decode_again(self, items: list[Item], positions: NDArray[np.int64], out: Pixels) -> None:
-        """Decode the images at ``positions`` of a prompt's usable ones into ``out``."""
-        for position, slot in zip(positions.tolist(), out, strict=True):
-            self._pixels(items[position], slot, anywhere=False)
-
-    def _decode(self, item: Item, slot: Pixels) -> QuarantineEntry | None:
-        """Decode an image into ``slot``; return its quarantine entry if it cannot be read."""
-        try:
-            self._pixels(item, slot, anywhere=False)
-        except UnreadableImage as error:
-            return quarantined(item.source, error)
-        return None
-
-    def _pixels(self, item: Item, slot: Pixels, *, anywhere: bool) -> Pixels:
-        """Decode an image into ``slot``, or ``anywhere`` else if that saves a copy."""
-        content = item.read()
-        if self._resize is not None:
-            pixels = decode_payload(content, self._resize, self._background, self.image_shape)
-            if isinstance(pixels, UnreadableImage):
-                raise pixels
-            slot[:] = pixels
-            return slot
-        if not isinstance(content, np.ndarray):
-            return decode(
-                content, shape=self.image_shape, background=self._background, out=slot, anywhere=anywhere
-            )
-        if content.shape != self.image_shape:
-            raise UnreadableImage("wrong-size", f"{content.shape} where {self.image_shape} is expected")
-        slot[:] = content
-        return slot
-
-    @property
-    def _chunk(self) -> int:
-        return max(1, CHUNK_BYTES // int(np.prod(self.image_shape)))
-
-    @property
-    def _again(self) -> int:
-        return max(1, AGAIN_BYTES // int(np.prod(self.image_shape)))
-
-    @property
-    def _few(self) -> int:
-        """Return how many images are read at a time if they are not kept: a few for each thread."""
-        return max(1, WINDOW_BYTES // int(np.prod(self.image_shape))) * self.threads
-
-    def _small_buffer(self, count: int) -> Pixels:
-        if len(self._window) < count:
-            self._window = pages((count, *self.image_shape))
-        return self._window
 
     def _nothing(self, broken: list[QuarantineEntry]) -> Batch:
         return np.empty((0, *self.image_shape), np.uint8), [], np.empty(0, np.bool_), broken

@@ -18,6 +18,8 @@ from memcore.system.parsing import parse_json
 SUFFIXES = (".txt", ".json", ".caption")
 #: Files that name and describe the images of a folder and its subfolders.
 METADATA = ("metadata.jsonl", "metadata.csv")
+#: What is wrong with a metadata file that describes something else than images.
+NO_FILE_NAME = "no row has a file_name"
 #: What a value of JSON is called.
 _CALLED = {dict: "an object", list: "a list", int: "a number", float: "a number", bool: "true or false"}
 #: Bytes of the longest text that is read: workflows stored as JSON are long.
@@ -100,7 +102,7 @@ def _captions(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         if said.caption is not None:
             found[os.path.normpath(name)] = said.caption
     if row and not named:
-        raise ValueError("no row has a file_name")
+        raise ValueError(NO_FILE_NAME)
     return found
 
 

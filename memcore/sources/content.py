@@ -37,7 +37,7 @@ class FileContent(NamedTuple):
 
 
 def count_blocks(files: int) -> int:
-    """Return how many blocks of each of so many files are digested.
+    """Return how many blocks of each of these files are digested.
 
     >>> [count_blocks(n) for n in (1, 16, 1_000, 20_000)]
     [4096, 256, 8, 8]

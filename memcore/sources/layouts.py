@@ -6,32 +6,26 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from memcore.errors import ConfigError
-from memcore.images import IMAGE_SUFFIXES, UnreadableImage
+from memcore.images import UnreadableImage
 from memcore.images.payload import Content
 from memcore.sources.base import (
     FileParts,
     StoredSource,
-    judge_file,
     number,
-    quarantined,
     read_bytes,
     shown,
     sorted_by_name,
 )
 from memcore.sources.entries import PLACE, Place, QuarantineEntry
-from memcore.sources.folder import Sorted, files_in, sort_files, texts_of
+from memcore.sources.folder import Sorted, files_in
 from memcore.sources.npy_file import Header, read_header
-from memcore.sources.open import packed_kinds
 from memcore.sources.text import TextList
-from memcore.sources.walk import AGAIN, Folder, compressed, compression, every, head_of, walk
-from memcore.system.places import where
 
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 #: The file in a folder of generations that names its prompts.
 LISTING = "prompts.txt"
 
@@ -158,10 +152,10 @@ class PackedPrompts:
     Each image takes 16 bytes of memory, its seed, and its name if that does not follow from its place.
     """
 
-    def __init__(self, source: FileParts) -> None:
-        self.files = list(source.files)
-        self._named = len(self.files) > 1 or Path(source.path).is_dir()
+    def __init__(self, source: StoredSource, stored: Sequence[tuple[str, str]] | None = None) -> None:
+        """Read what all images say. ``stored`` are the source's files and their names, where they are not its parts."""
         self._source = source
+        self._stored = stored
         source.check_random_access()
         places: dict[str, list[Place]] = {}
         seeds: dict[str, list[int | None]] = {}
@@ -204,8 +198,14 @@ class PackedPrompts:
 
     def stored(self) -> Iterator[tuple[str, str]]:
         """Yield the files; one that is given by itself has no name."""
-        for file, part in zip(self.files, self._source.parts, strict=True):
-            yield os.fspath(file), part.name if self._named else ""
+        if self._stored is not None:
+            yield from self._stored
+            return
+        source = self._source
+        assert isinstance(source, FileParts)
+        named = len(source.files) > 1 or Path(source.path).is_dir()
+        for file, part in zip(source.files, source.parts, strict=True):
+            yield os.fspath(file), part.name if named else ""
 
     def count(self, index: int) -> int:
         """Return the number of images of a prompt, broken ones included."""
@@ -223,134 +223,6 @@ class PackedPrompts:
             except UnreadableImage as error:
                 yield Item(name, seed, functools.partial(_refuse, error))
         yield from self._broken.get(prompt, [])
-
-
-AnyPrompts: TypeAlias = "ArrayPrompts | Collection"
-
-
-class Found(NamedTuple):
-    """The prompts at a path, and the files there that belong to no prompt."""
-
-    collections: list[AnyPrompts]
-    left_out: list[QuarantineEntry]
-
-
-def find_prompts(path: Path) -> Found:
-    """Return the prompts at ``path``, sorted by name; raise ConfigError if there are none, or two layouts at once."""
-    packed = packed_kinds()
-    if path.is_file():
-        suffix = path.suffix.lower()
-        if suffix == ".npy":
-            return Found([ArrayPrompts(path, path, alone=True)], [])
-        if suffix in packed:
-            return Found([PackedPrompts(packed[suffix](path))], [])
-        if (kind := compression(head_of(path))) is not None:
-            raise ConfigError(f"images={shown(path)} cannot be read: {compressed(kind)}")
-    if not path.exists():
-        raise ConfigError(
-            f"images must be a folder, or an {_either(['.npy', *packed])} file, but {shown(path)} does not exist"
-            f"{where(path)}"
-        )
-    if not path.is_dir():
-        raise ConfigError(
-            f"images must be a folder, or an {_either(['.npy', *packed])} file, got {shown(path)}, which is none of these"
-        )
-    try:
-        folders = walk(path)
-    except OSError as error:
-        raise ConfigError(f"images={shown(path)} cannot be read: {error.strerror}") from None
-    top = folders[0]
-    found: dict[str, list[AnyPrompts]] = {}
-    for suffix, kind_of in packed.items():
-        if archives := [name for name in top.files if os.path.splitext(name)[1].lower() == suffix]:
-            found[f"{suffix} files"] = [
-                PackedPrompts(
-                    kind_of(path, files=[path / name for name in sorted(archives, key=os.fsencode)])
-                )
-            ]
-    arrays = [name for name in top.files if os.path.splitext(name)[1].lower() == ".npy"]
-    below = [folder for folder in folders[1:] if "/" not in folder.path]
-    sorted_below = {folder.path: sort_files(folder, os.path.join(path, folder.path)) for folder in below}
-    with_images = [name for name, held in sorted_below.items() if held.images]
-    here = sort_files(top, os.fspath(path))
-    if here.images:
-        found["images"] = [FolderPrompt(path, path)]
-    elif with_images or arrays:  # an empty folder among those of prompts is a prompt that has no image
-        inside = {folder.path.split("/", 1)[0] for folder in folders[1:] if "/" in folder.path}
-        with_images += [
-            f.path for f in below if f.path not in inside and not f.files and _is_empty(f.left_out)
-        ]
-    if with_images or arrays:
-        names = sorted([*arrays, *with_images], key=os.fsencode)
-        found[".npy files or folders of images"] = [
-            ArrayPrompts(path / name, path, alone=False)
-            if name in set(arrays)
-            else FolderPrompt(path / name, path)
-            for name in names
-        ]
-    if not found:
-        found = _find_deeper(path, folders)
-    if len(found) > 1:
-        raise ConfigError(f"images={shown(path)} holds {' and '.join(found)}: keep one layout in a folder")
-    if not found:
-        packed_up = next(
-            (n for n in top.files if n.lower().endswith(_COMPRESSED) or compression(head_of(path / n))), None
-        )
-        hint = (
-            f"; unpack {shown(packed_up)}: compressed archives cannot be read at random" if packed_up else ""
-        )
-        raise ConfigError(
-            f"images={shown(path)} holds neither images nor folders of images, {_either(['.npy', *packed])}{hint}"
-        )
-    collections = next(iter(found.values()))
-    chosen = set(with_images) if not here.images else {""}
-    return Found(collections, _passed_over(path, folders, chosen, collections))
-
-
-def _find_deeper(path: Path, folders: list[Folder]) -> dict[str, list[AnyPrompts]]:
-    """Return the archives and tables of the folders below, as in a data set of Hugging Face, which has them in data/."""
-    found: dict[str, list[AnyPrompts]] = {}
-    names, _ = every(folders, lambda name: True)
-    for suffix, kind_of in packed_kinds().items():
-        own = [path / name for name in names if os.path.splitext(name)[1].lower() == suffix]
-        if own:
-            found[f"{suffix} files"] = [PackedPrompts(kind_of(path, files=own))]
-    return found
-
-
-def _is_empty(left_out: list[tuple[str, UnreadableImage]]) -> bool:
-    return all(why.reason in ("empty", "system") for _, why in left_out)
-
-
-def _passed_over(
-    path: Path, folders: list[Folder], prompts: set[str], collections: list[AnyPrompts]
-) -> list[QuarantineEntry]:
-    """Return the files below a folder of generations that belong to no prompt."""
-    gone: list[tuple[str, UnreadableImage]] = []
-    taken = {name for c in collections if not isinstance(c, FolderPrompt) for _, name in c.stored()}
-    for folder in folders:
-        if folder.path in prompts:  # its other files, except texts, are reported with the prompt
-            gone += [
-                (
-                    folder.within(name),
-                    UnreadableImage("text", "a text in a folder of generations says nothing"),
-                )
-                for name in texts_of(folder)
-            ]
-            gone += [(folder.within(name), why) for name, why in folder.left_out if str(why) == AGAIN]
-            continue
-        for name in folder.files:
-            full = folder.within(name)
-            if full not in taken and full != LISTING:
-                gone.append((full, _why_deeper(path / full) if folder.path else judge_file(path / full)))
-        gone += [(folder.within(name).rstrip("/"), why) for name, why in folder.left_out]
-    return [quarantined(shown(name), why) for name, why in sorted_by_name(gone)]
-
-
-def _why_deeper(path: Path) -> UnreadableImage:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return UnreadableImage("other", "it lies deeper than the folder of a prompt")
-    return judge_file(path)
 
 
 def choose_seeds(seeds: Sequence[int | None]) -> list[int]:
@@ -382,10 +254,6 @@ def check_listing(listing: Path, count: int, place: Path) -> list[str] | None:
     if len(names) != count:
         raise ConfigError(f"{shown(listing)} has {len(names)} lines for {count} prompts in {shown(place)}")
     return names
-
-
-def _either(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _refuse(error: UnreadableImage) -> Content:

@@ -26,7 +26,7 @@ from memcore.sources.walk import READ
 
 #: Bytes of images in a batch.
 _BATCH_BYTES = 1 << 22
-#: An .npz may unpack to so many bytes, or to so many times its own size.
+#: The bytes that an .npz may unpack to, or how many times its own size.
 _PACKED_BYTES, _PACKED_RATIO = 1 << 30, 64
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,15 +26,13 @@ from memcore.sources.parquet_columns import (
     find_image_column,
     list_columns,
     payload_at,
-    whole_seed,
 )
-from memcore.sources.walk import READ
+from memcore.sources.parquet_file import BATCH, claimed_bytes, open_parquet, read_texts, stream_images
 
 #: Larger row groups are not held in memory as a whole while they are read in order.
 _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
-_BATCH, _BATCH_BYTES = 64, 1 << 25
 #: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
 _FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
@@ -68,7 +64,6 @@ class ParquetSource(FileParts):
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         self._errors: tuple[type[Exception], ...] = (pyarrow.ArrowException, OSError, UnicodeDecodeError)
         self._errors += (MemoryError, OverflowError)
-        self._parquet_file: Any = pyarrow.parquet.ParquetFile
         self._given = {"image_column": image_column, "caption_column": caption_column}
         super().__init__(path, files=files)
         schema = self._first_schema(path, image_column)
@@ -125,7 +120,7 @@ class ParquetSource(FileParts):
                 free = _FREE_ROWS
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
-                    size, empty = self._image_bytes(file, schema, group)
+                    size, empty = claimed_bytes(file, self._image_column_of(schema), group)
                     free += size - count
                     if free < 0:
                         free += count
@@ -144,7 +139,7 @@ class ParquetSource(FileParts):
         """Yield the rows of a group, or one entry for all of them if their captions cannot be read."""
         count = file.metadata.row_group(group).num_rows
         try:
-            texts, seeds = self._texts(file, schema, group, count)
+            texts, seeds = read_texts(file, group, self._caption_column_of(schema))
         except self._errors as error:
             broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
             lost = self._broken(part, row, f"{name}#{row} to {row + count - 1}", broken)
@@ -185,7 +180,7 @@ class ParquetSource(FileParts):
         waiting: list[Entry] = []
         for entry in entries:
             waiting.append(entry)
-            if len(waiting) == _BATCH or isinstance(entry.content, UnreadableImage):
+            if len(waiting) == BATCH or isinstance(entry.content, UnreadableImage):
                 yield _streamed(part, waiting, images)
                 waiting = []
         if waiting:
@@ -256,29 +251,6 @@ class ParquetSource(FileParts):
         group = shown(self.files[part].stem)
         return Entry(Place(part, 0, row), int(_BROKEN), name, None, None, group, error)
 
-    def _texts(
-        self, file: Any, schema: Any, group: int, count: int
-    ) -> tuple[list[str | UnicodeDecodeError | None], list[int | None]]:
-        import pyarrow.types as types
-
-        caption = self._caption_column_of(schema)
-        kind = schema.field("seed").type if "seed" in schema.names else None
-        seeded = kind is not None and (types.is_integer(kind) or types.is_floating(kind))
-        columns = [*([caption] if caption else []), *(["seed"] if seeded else [])]
-        table = file.read_row_group(group, columns=columns) if columns else None
-        if table is not None and table.num_rows != count:
-            raise OSError(f"{table.num_rows} rows where the header says {count}")
-        texts: list[str | UnicodeDecodeError | None] = [None] * count
-        seeds: list[int | None] = [None] * count
-        if table is not None and caption:
-            try:
-                texts = [*arrow.texts(table[caption])]
-            except UnicodeDecodeError:
-                texts = arrow.texts_one_by_one(table[caption])
-        if table is not None and seeded:
-            seeds = [whole_seed(s) for s in table["seed"].to_pylist()]
-        return texts, seeds
-
     def _find(self, path: Path, row: int) -> tuple[int, int]:
         """Return a row's group and its number in the group."""
         if path not in self._starts:
@@ -299,32 +271,10 @@ class ParquetSource(FileParts):
             return column.chunk(0) if column.num_chunks == 1 else column  # faster to look into
 
     def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
-        """Yield rows and their images from a position on; in a damaged group, each lost row gets its own error."""
-        path = self.files[part]
-        with self._open_parquet(path) as file:
+        """Yield rows and their images from a position on."""
+        with self._open_parquet(self.files[part]) as file:
             name = self._image_column_of(file.schema_arrow)
-            row = 0
-            for group in range(file.num_row_groups):
-                count, at = file.metadata.row_group(group).num_rows, 0
-                if row + count > position:
-                    try:
-                        rows = self._rows_at_once(file.metadata.row_group(group))
-                        for batch in file.iter_batches(rows, row_groups=[group], columns=[name]):
-                            column = batch.column(0)
-                            for i in range(len(column)):
-                                if row + at >= position:
-                                    yield row + at, payload_at(column, i)
-                                at += 1
-                    except self._errors as error:
-                        for lost in range(max(row + at, position), row + count):
-                            yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
-                row += count
-
-    @staticmethod
-    def _rows_at_once(group: Any) -> int:
-        """Return how many rows of a group are read at a time: fewer of large images."""
-        each = max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
-        return max(1, min(_BATCH, _BATCH_BYTES // each))
+            yield from stream_images(file, name, position, self._errors)
 
     def _group_bytes(self, part: int) -> int:
         try:
@@ -342,34 +292,11 @@ class ParquetSource(FileParts):
             why = UnreadableImage("archive", f"{count:,} rows whose images take {size:,} bytes in all")
         return self._broken(part, row, f"{name}#{row} to {row + count - 1}", why)._replace(after=row + count)
 
-    def _image_bytes(self, file: Any, schema: Any, group: int) -> tuple[int, bool]:
-        """Return the bytes that a group's images take in the file, and whether it says that all are null."""
-        names = {column := self._image_column_of(schema), f"{column}.bytes"}
-        about = file.metadata.row_group(group)
-        own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
-        facts = [c.statistics for c in own]
-        empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
-        return sum(int(c.total_compressed_size) for c in own) if own else about.num_rows, empty
-
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES
 
     def _open_parquet(self, path: Path) -> Any:
-        """Open a file; raise OSError unless it is a regular file, since opening a pipe might never return."""
-        descriptor = os.open(path, READ)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError("no plain file")
-        finally:
-            os.close(descriptor)
-        file = self._parquet_file(path if _is_utf8(path) else path.open("rb"))
-        used = {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()}
-        if twice := {
-            name for name in arrow.repeated(file.schema_arrow.names) if name.lower() in used or name in used
-        }:
-            file.close(force=True)
-            raise OSError(f"it has several columns called {min(twice)!r}")
-        return file
+        return open_parquet(path, {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()})
 
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
@@ -415,11 +342,3 @@ def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, P
         [e.name for e in entries],
         [e.caption for e in entries],
     )
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

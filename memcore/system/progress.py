@@ -18,20 +18,28 @@ def say(line: str, *, quiet: bool) -> None:
 
 
 class Progress:
-    """Count images: on a terminal by a bar (tqdm), elsewhere by a line every ten seconds.
+    """Count images, or what ``noun`` says: on a terminal by a bar (tqdm), elsewhere by a line every ten seconds.
 
     ``count`` are images that exist, of ``total`` that will. The rate counts those alone that were made since this was
     begun: neither images that an earlier command had made nor those that are spared.
     """
 
     def __init__(
-        self, total: int, label: str, *, done: int = 0, stream: TextIO | None = None, quiet: bool = False
+        self,
+        total: int,
+        label: str,
+        *,
+        done: int = 0,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        noun: str = "images",
     ) -> None:
         self.total = total
         self.count = done
         #: Images that were made since the start.
         self.made = 0
         self._label = printable(label)
+        self._noun = noun
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._start = self._last = time.monotonic()
@@ -43,7 +51,12 @@ class Progress:
             except ImportError:
                 return
             self._bar = tqdm(
-                total=total, initial=done, desc=self._label, unit="img", file=self._stream, dynamic_ncols=True
+                total=total,
+                initial=done,
+                desc=self._label,
+                unit="img" if noun == "images" else noun,
+                file=self._stream,
+                dynamic_ncols=True,
             )
 
     def advance(self, made: int, *, kept: int = 0, spared: int = 0) -> None:
@@ -87,6 +100,6 @@ class Progress:
     def _line(self) -> None:
         rate = self.rate()
         left = f", {(self.total - self.count) / rate:.0f} s left" if rate > 0 else ""
-        text = f"{self._label}: {self.count} of {self.total} images, {rate:.1f} a second{left}"
+        text = f"{self._label}: {self.count} of {self.total} {self._noun}, {rate:.1f} a second{left}"
         write(text, stream=self._stream)
         self._shown = (self.count, self.total)

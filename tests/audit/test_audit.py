@@ -20,8 +20,9 @@ from memcore.errors import ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.images import UnreadableImage, decode_file
 from memcore.matching.match_run import match_run
-from memcore.runs.config import Config, difference, from_mapping
+from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
+from memcore.runs.meta import difference
 from memcore.runs.summary import summary
 from memcore.storage.local import LocalStorage
 from memcore.system import atomic_files

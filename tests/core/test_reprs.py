@@ -19,8 +19,9 @@ from memcore.audit.run_audit import audit
 from memcore.index import Index, build_index, open_source
 from memcore.matching.match_run import match_run
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, RunStart
+from memcore.runs.folder import RunFolder
 from memcore.runs.prompts import read_prompts
+from memcore.runs.start import RunStart
 from memcore.sampling import CallableSampler, DiffusersSampler, Fixed, interleave
 from memcore.sampling.screen import FirstStep
 from memcore.sources.by_prompt import StoredPrompts

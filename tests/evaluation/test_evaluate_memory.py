@@ -16,6 +16,7 @@ from memcore.evaluation.score import LISTED, evaluate
 from memcore.runs.annotations import Annotations
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
+from memcore.runs.start import RunStart
 
 SHARD = 30
 
@@ -25,7 +26,7 @@ def write_run(path: Path, prompts: int, pairs: int) -> RunFolder:
     config = Config(
         source="custom", generations=2 * pairs, min_clique=3, edges_up_to=0.2, shard_prompts=SHARD
     )
-    folder = RunFolder.create(path, config, "f", {}, [f"prompt {n}" for n in range(prompts)])
+    folder = RunStart(path, config, [f"prompt {n}" for n in range(prompts)]).create("f", {})
     apart = [{"i": 2 * n, "j": 2 * n + 1, "ssd": 50 * n % 4000} for n in range(pairs)]
     clique = [{"i": i, "j": j, "ssd": 100 * (i + j)} for i, j in ((0, 1), (0, 2), (1, 2))]
     for shard in folder.shards():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 import memcore
 from memcore.backends import gpu_clique
 from memcore.errors import ArgumentValueError
+from memcore.graphs import growing_device, growing_host
 from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
 from memcore.graphs.device_slots import KernelSlots
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
@@ -69,6 +71,19 @@ def answer(graphs: GrowingGraphs, prompt_id: int) -> tuple[int, int, int, list[m
     return outcome.generated, outcome.excluded, outcome.edges, outcome.findings
 
 
+def count_questions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that grows with each question: the number of prompts, and the size that was asked for."""
+    asked: list[tuple[int, int]] = []
+    right = DevicePrompts.ask
+
+    def ask(self: DevicePrompts, slots: list[int], *, min_size: int = 0, node_limit: int) -> list[SlotAnswer]:
+        asked.append((len(slots), min_size))
+        return right(self, slots, min_size=min_size, node_limit=node_limit)
+
+    monkeypatch.setattr(DevicePrompts, "ask", ask)
+    return asked
+
+
 @pytest.mark.parametrize(
     ("make", "tensors"),
     [(HostGrowingGraphs, False), (HostGrowingGraphs, True), (on_slots, True)],
@@ -123,14 +138,7 @@ def test_a_prompt_dropped_midway_leaves_nothing_to_the_next(make: Make) -> None:
 
 
 def test_one_question_is_asked_about_all_prompts_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    right = DevicePrompts.ask
-
-    def ask(self: DevicePrompts, slots: list[int], *, node_limit: int) -> list[SlotAnswer]:
-        asked.append(len(slots))
-        return right(self, slots, node_limit=node_limit)
-
-    monkeypatch.setattr(DevicePrompts, "ask", ask)
+    asked = count_questions(monkeypatch)
     whole = {i: images_of(i, 6 * (i % 2)) for i in range(8)}
     graphs = on_slots(SETTINGS)
     graphs.begin(list(whole))
@@ -139,14 +147,55 @@ def test_one_question_is_asked_about_all_prompts_that_are_due(monkeypatch: pytes
     assert not asked
     for prompt_id, images in whole.items():
         assert answer(graphs, prompt_id) == expected(images)
-    assert asked == [8]
+    assert asked == [(8, 4)], "whether there is a finding, and no more"
     assert bounds(3) == (6, 6)
     assert bounds(2) == (1, 1)
     assert answer(graphs, 2) == expected(whole[2])
-    assert asked == [8], "the answers hold until images arrive"
+    assert asked == [(8, 4)], "the answers hold until images arrive"
     graphs.extend(*batch((2, whole[1])))
     assert graphs.bounds([2])(2) == (6, 6)
-    assert asked == [8, 1]
+    assert asked == [(8, 4), (1, 0)], "a budget decides on the largest clique, whatever its size"
+
+
+def test_the_largest_clique_is_asked_only_of_prompts_with_edges_and_no_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is recorded and decides nothing; the search for it may take long, that for a finding rarely does."""
+    asked = count_questions(monkeypatch)
+    copies = {0: 9, 1: 3, 2: 0, 3: 2, 4: 6, 5: 0}
+    whole = {i: images_of(i, count) for i, count in copies.items()}
+    graphs, on_host = on_slots(SETTINGS), HostGrowingGraphs(SETTINGS)
+    for growing in (graphs, on_host):
+        growing.begin(list(whole))
+        growing.extend(*batch(*whole.items()))
+    graphs.bounds(list(whole))
+    for prompt_id, images in whole.items():
+        assert answer(graphs, prompt_id) == expected(images)
+        mine, other = graphs.outcome(prompt_id), on_host.outcome(prompt_id)
+        assert mine.largest == other.largest == max(copies[prompt_id], 1)
+        assert mine.upper < 4 or mine.findings
+    assert asked == [(6, 4), (2, 0)]
+    assert graphs.bounds(list(whole))(1) == (3, 3)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("decision_nodes", [1, 100_000])
+def test_the_largest_clique_is_the_same_where_the_search_ends_at_its_limit(
+    decision_nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (growing_device, growing_host):
+        monkeypatch.setattr(module, "DECISION_NODES", decision_nodes)
+    settings = dataclasses.replace(SETTINGS, threshold=0.45, min_clique=30)
+    images = images_of(8, 5, count=40)
+    found = []
+    for make in (HostGrowingGraphs, on_slots):
+        graphs = make(settings)
+        graphs.begin([1])
+        graphs.extend(*batch((1, images)))
+        outcome = graphs.outcome(1)
+        assert outcome.edges > 100
+        found.append((outcome.largest, outcome.upper < 30, outcome.findings))
+    assert found[0] == found[1]
 
 
 def test_a_device_answers_with_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:

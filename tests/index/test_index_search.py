@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from memcore.errors import ArgumentValueError
 from memcore.index import match_index, nearest, search
 from memcore.index.pairs import pair_ssd
 from memcore.index.points import Points
-from memcore.index.sketch import Level, reach
+from memcore.index.sketch import Level, reaches
 from memcore.matching.brute_force import match_findings
 from memcore.matching.result import Closest, Match
 from memcore.types import Threshold
@@ -63,12 +64,21 @@ def test_a_sketch_never_hides_a_pair(data: st.DataObject) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(a=st.integers(0, 10**6), b=st.integers(0, 10**6))
-def test_reach_is_the_floor_of_the_triangle_inequality(a: int, b: int) -> None:
-    wide = reach(a, b)
-    # (sqrt(a) + sqrt(b))^2 < wide + 1, and >= wide: squared once more, in integers
-    assert 4 * a * b >= max(0, wide - a - b) ** 2
-    assert 4 * a * b < (wide + 1 - a - b) ** 2
+@given(
+    pairs=st.lists(
+        st.tuples(*[st.one_of(st.integers(0, 10**6), st.integers(2**32 - 9, 2**32 - 1))] * 2), min_size=1
+    )
+)
+def test_reaches_are_the_floors_of_the_triangle_inequality(pairs: list[tuple[int, int]]) -> None:
+    for (a, b), wide in zip(pairs, reaches(*np.array(pairs).T).tolist(), strict=True):
+        assert wide == min(a + b + math.isqrt(4 * a * b), 2**32 - 1)
+
+
+def test_reaches_near_squares() -> None:
+    a = np.array([s + d for s in (1, 3, 2**16 - 1, 2**30, 2**31 - 1) for d in (0, 1)])
+    want = [min(x + y + math.isqrt(4 * x * y), 2**32 - 1) for x in a.tolist() for y in (x, x - 1, x + 1)]
+    got = [int(reaches(x, y)) for x in a for y in (x, x - 1, x + 1)]
+    assert got == want
 
 
 @pytest.mark.parametrize("isa", memcore.isa.available())
@@ -93,7 +103,7 @@ def test_native_search_and_pairs_equal_the_oracle(isa: str, width: int) -> None:
         for g in range(len(sizes)):
             for p in range(offsets[g], offsets[g + 1]):
                 apart = ((centres[g].astype(np.int64) - points[p]) ** 2).sum()
-                wide[g] = max(wide[g], reach(int(limits[p]), int(apart)))
+                wide[g] = max(wide[g], int(reaches(limits[p], apart)))
         levels.append((centres, wide, points, limits, corpus))
         within.append(ssd <= limits[:, None])
     want = {(int(p), int(r), int(ssd[p, r])) for p, r in np.argwhere(within[0] & within[1])}

@@ -18,7 +18,7 @@ from memcore.matching.match_run import match_run
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
-from memcore.sources import by_prompt
+from memcore.sources import buffers
 from memcore.sources.by_prompt import StoredPrompts
 from tests.support.report_page import render_page
 from tests.support.stored_sets import Pixels, read_all
@@ -221,7 +221,7 @@ def test_arrays_and_files_are_resized_alike(
     threads: int, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether an array is kept or read again, row-major or not."""
-    monkeypatch.setattr(by_prompt, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(buffers, "CHUNK_BYTES", chunk)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 12, 16, 3), dtype=np.uint8)
     images[3] = 7

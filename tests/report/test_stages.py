@@ -14,7 +14,8 @@ from memcore.errors import DamagedFileError
 from memcore.matching.match_run import match_run
 from memcore.runs import schema
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, ShardRecord
+from memcore.runs.folder import ShardRecord
+from memcore.runs.start import RunStart
 from tests.support import report_runs
 from tests.support.drawn import near_copies, picture
 from tests.support.report_page import assert_inert, copy_run, empty_run, render_page
@@ -136,13 +137,9 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
 
 
 def test_a_run_written_by_the_store(tmp_path: Path) -> None:
-    run = RunFolder.create(
-        tmp_path / "run",
-        Config(source="custom", generations=64, shard_prompts=4),
-        "print",
-        {"kind": "callable"},
-        ["one", "two"],
-    )
+    run = RunStart(
+        tmp_path / "run", Config(source="custom", generations=64, shard_prompts=4), ["one", "two"]
+    ).create("print", {"kind": "callable"})
     pictures = near_copies(picture(1), 10, 0.03, 1)
     clique = report_runs.described(pictures, range(10))
     for seed, image in enumerate(pictures):

@@ -17,6 +17,7 @@ from memcore.runs.completeness import judge, training_gaps
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
+from memcore.runs.start import RunStart
 from tests.support.report_page import render_page
 from tests.support.report_runs import RunWriter, finding_row
 from tests.support.synthetic import PROMPTS, SHAPE, SyntheticSampler, training_image
@@ -255,6 +256,6 @@ def test_a_given_up_shard(tmp_path: Path) -> None:
     from memcore.audit.shard import give_up_shard
 
     config = Config(source="custom", generations=30, shard_prompts=1)
-    folder = RunFolder.create(tmp_path / "run", config, "f", {"kind": "x"}, ["one", "two"])
+    folder = RunStart(tmp_path / "run", config, ["one", "two"]).create("f", {"kind": "x"})
     give_up_shard(folder, folder.shards()[0], "error", "Traceback")
     assert codes(folder) == {"unfinished": (1, 2), "failed": (1, 2), "shards": (1, 1)}

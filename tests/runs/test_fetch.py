@@ -34,7 +34,7 @@ def test_what_changed_since_is_copied_again(tmp_path: Path) -> None:
     assert fetch(url, copy)["present"] == 0
     assert files(copy) == files(run)
     again = fetch(url, copy)
-    # manifests and what stands in the run's folder itself are always copied
+    # manifests and files of the run's folder itself are always copied
     assert (
         again["copied"]
         == len(list(run.glob("manifest/*"))) + len([p for p in run.iterdir() if p.is_file()]) - 1

@@ -13,10 +13,10 @@ import pytest
 from memcore.audit import audit
 from memcore.cli import main
 from memcore.errors import ConfigError
-from memcore.runs import folder as run_folder
 from memcore.runs.config import Config
-from memcore.runs.folder import RunFolder, RunStart
+from memcore.runs.folder import RunFolder
 from memcore.runs.prompts import TextPrompts, scan_prompts
+from memcore.runs.start import RunStart
 from memcore.storage.base import Part
 from memcore.storage.local import LocalStorage
 from tests.support.counting import CountedPrompts, count_readings, readings
@@ -146,10 +146,10 @@ def test_the_copy_of_the_prompts_is_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: str
 ) -> None:
     if moved == "on the disk":
-        monkeypatch.setattr(run_folder, "PROMPTS_BYTES", 1)
+        monkeypatch.setattr("memcore.runs.start.PROMPTS_BYTES", 1)
         monkeypatch.setattr("memcore.system.atomic_files.PIECE_BYTES", 100)
     prompts = [f"{n}: a prompt" for n in range(10_000)]
-    run = RunFolder.create(tmp_path / "run", HANDED, "f", {}, prompts)
+    run = RunStart(tmp_path / "run", HANDED, prompts).create("f", {})
     with (tmp_path / "direct.parquet").open("wb") as file:
         scan_prompts(prompts, file)
     assert (run.path / "prompts.parquet").read_bytes() == (tmp_path / "direct.parquet").read_bytes()
@@ -180,7 +180,7 @@ def test_another_launcher_was_faster(tmp_path: Path, log: Path) -> None:
     slow = RunStart(tmp_path / "run", HANDED, PROMPTS)
     other = RunStart(tmp_path / "run", HANDED, [*PROMPTS, "one more"])
     assert slow.run is None
-    first = RunFolder.create(tmp_path / "run", HANDED, "f", {}, PROMPTS)
+    first = RunStart(tmp_path / "run", HANDED, PROMPTS).create("f", {})
     assert slow.create("f", {}).digest == first.digest
     with pytest.raises(ConfigError, match="another list of prompts"):
         other.create("f", {})

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 from memcore import tiled_l2_graph
 from memcore.errors import ConfigError, MemcoreError, RunError
-from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping, read_toml
+from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping
+from memcore.runs.config_file import read_toml
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_prompts
 from memcore.runs.reading import read_parquet
 from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE
+from memcore.runs.start import RunStart
 from memcore.runs.tables import pairs_array, parquet_bytes, rows_to_table, table_to_rows
 from memcore.storage.digests import digest_bytes
 
@@ -107,7 +109,7 @@ def test_a_value_that_its_column_cannot_hold_is_never_bent(schema: pa.Schema, ro
 @settings(max_examples=25)
 def test_prompts(prompts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder.create(Path(folder) / "run", Config(source="custom"), "f", {}, prompts)
+        run = RunStart(Path(folder) / "run", Config(source="custom"), prompts).create("f", {})
         assert list(run.prompts) == prompts
         repeated = len(prompts) - len(set(prompts))
         assert run.meta["prompts"] == {
@@ -141,7 +143,7 @@ def test_prompts_of_a_text_file(prompts: list[str]) -> None:
 )
 def test_a_prompt_that_no_file_can_hold_is_refused(tmp_path: Path, prompt: Any) -> None:
     with pytest.raises(ConfigError, match="prompt 1 "):
-        RunFolder.create(tmp_path / "run", Config(source="custom"), "f", {}, ["fine", prompt])
+        RunStart(tmp_path / "run", Config(source="custom"), ["fine", prompt]).create("f", {})
     assert not (tmp_path / "run").exists()
 
 
@@ -200,7 +202,7 @@ def test_a_configuration_is_read_back_the_same(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
-        made = RunFolder.create(place, config, fingerprint, describe, ["a", "b"])
+        made = RunStart(place, config, ["a", "b"]).create(fingerprint, describe)
         read = RunFolder.open(place)
         assert read.config == dataclasses.replace(config, sampler_options="")  # they are not recorded
         assert read.digest == made.digest == config.digest(fingerprint, scan_prompts(["a", "b"]).digest)
@@ -209,9 +211,7 @@ def test_a_configuration_is_read_back_the_same(
             "fingerprint": fingerprint,
             "describe": describe,
         }
-        again = RunFolder.create(
-            place, from_mapping(read.config.as_dict()), fingerprint, describe, ["a", "b"]
-        )
+        again = RunStart(place, from_mapping(read.config.as_dict()), ["a", "b"]).create(fingerprint, describe)
         assert [s.id for s in again.shards()] == [s.id for s in made.shards()]
 
 
@@ -273,13 +273,9 @@ def test_any_file_is_toml_or_a_clear_error(data: bytes) -> None:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of two prompts that is done."""
-    run = RunFolder.create(
-        tmp_path_factory.mktemp("small") / "run",
-        Config(source="custom", min_clique=4),
-        "f",
-        {"a": "b"},
-        ["a", "b"],
-    )
+    run = RunStart(
+        tmp_path_factory.mktemp("small") / "run", Config(source="custom", min_clique=4), ["a", "b"]
+    ).create("f", {"a": "b"})
     for shard in run.shards():
         row = {
             "prompt_id": shard.prompt_ids[0],

@@ -14,7 +14,7 @@ from PIL import Image
 
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.images.in_flight import ByteBudget
-from memcore.sources import by_prompt
+from memcore.sources import buffers, by_prompt
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.in_memory import read_training_set
 from tests.support.odd_sets import SIDE, picture
@@ -106,7 +106,7 @@ def test_a_prompt_that_is_not_kept_has_the_same_graph(
 
     kept = read()
     monkeypatch.setattr(by_prompt, "KEPT_BYTES", 0)
-    monkeypatch.setattr(by_prompt, "DECODED_BYTES", 3000)
+    monkeypatch.setattr(buffers, "DECODED_BYTES", 3000)
     assert read() == kept
     assert len(kept[2]) == 276  # type: ignore[arg-type]  # of 24 near-identical images
 

@@ -17,7 +17,7 @@ from memcore.audit.task import AuditJob
 from memcore.engine.scheduler import run_here
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
-from memcore.sources import by_prompt, npy_file
+from memcore.sources import buffers, npy_file
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.sources.npy_file import StoredArray
 from tests.support.stored_sets import Pixels, read_all, write_arrays
@@ -134,7 +134,7 @@ def test_a_run_finds_the_same_whether_images_were_kept_or_not(
     root, _ = large
     config = Config(source="stored", images=str(root), threshold=0.05, edges_up_to=0.06)
     again = in_process(tmp_path / "again", config)
-    monkeypatch.setattr(by_prompt, "CHUNK_BYTES", 1 << 30)
+    monkeypatch.setattr(buffers, "CHUNK_BYTES", 1 << 30)
     kept = in_process(tmp_path / "kept", config)
     assert [row["status"] for row in again.findings()] == ["finding", "finding", "none"]
     files = sorted(p.name for p in (kept.path / "findings").iterdir())
@@ -236,4 +236,4 @@ def test_images_are_compared_where_they_were_read(tmp_path: Path) -> None:
         assert np.array_equal(room[:7], whole[name][:7]), "nothing was copied elsewhere"
         assert np.array_equal(room[7], whole[name][8])
         assert np.array_equal(graph.pixels(8), whole[name][8])
-        assert np.shares_memory(graph._pixels, room)
+        assert np.shares_memory(graph.images(), room)

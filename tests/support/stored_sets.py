@@ -66,6 +66,18 @@ def write_folders(root: Path) -> Path:
     return root
 
 
+def write_described(root: Path) -> Path:
+    """Write one folder of images as of Hugging Face: metadata.jsonl says the prompt of each."""
+    (root / "train").mkdir(parents=True)
+    rows = []
+    for number, prompt in enumerate(NAMES):
+        for seed, image in zip(*generations(number, prompt), strict=True):
+            (root / "train" / f"{seed}.png").write_bytes(encoded(image))
+            rows.append({"file_name": f"train/{seed}.png", "text": prompt})
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return root
+
+
 def write_tars(root: Path) -> Path:
     """Write two shards over which the prompts are scattered, with captions in .txt and .json."""
     root.mkdir(parents=True)
@@ -119,6 +131,7 @@ def write_array(root: Path) -> Path:
 
 LAYOUTS = {
     "folders": write_folders,
+    "metadata.jsonl": write_described,
     "tars": write_tars,
     "parquet": write_parquet,
     "parquet-struct": lambda root: write_parquet(root, struct=True),

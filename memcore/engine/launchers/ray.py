@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import threading
+import time
 from typing import Any, Generic
 
 from memcore.engine.launchers.base import Event, Pool, Resources
@@ -14,6 +15,9 @@ from memcore.engine.task import F, Progressed, Work
 from memcore.engine.worker import Kind, Worker
 from memcore.errors import MissingExtraError, RunError
 from memcore.system.credentials import redact
+
+#: Seconds between two reports of an actor's progress.
+REPORT_SECONDS = 1.0
 
 
 def make_pool(work: Work[F], resources: Resources) -> Pool[F]:
@@ -51,6 +55,10 @@ class RayPool(Generic[F]):
         self._actors: dict[int, Any] = {}
         self._has_folder: set[int] = set()
         self._waiting: dict[Any, int] = {}
+        #: Actors that do a task, and the progress that was asked of them and has not arrived.
+        self._doing: set[int] = set()
+        self._reports: dict[int, Any] = {}
+        self._asked = 0.0
 
     def start(self) -> None:
         """Start one more worker."""
@@ -63,15 +71,20 @@ class RayPool(Generic[F]):
         handed = None if worker in self._has_folder else folder
         self._has_folder.add(worker)
         self._waiting[self._actors[worker].do.remote(handed, task, checkpoint_seconds)] = worker
+        self._doing.add(worker)
 
     def events(self) -> list[Event]:
         """Return what was reported since."""
         if not self._waiting:
             return []
         ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=1.0)
-        events = []
+        events = self._arrived()
+        self._ask()
         for future in ready:
             number = self._waiting.pop(future)
+            self._doing.discard(number)
+            if (report := self._reports.pop(number, None)) is not None:  # what was counted before the answer
+                events += self._progress(number, report)
             try:
                 progress, kind, value = self._ray.get(future)
             except self._ray.exceptions.RayActorError as error:
@@ -81,6 +94,30 @@ class RayPool(Generic[F]):
                 events += [Event(number, "progress", progress)] if any(progress) else []
                 events.append(Event(number, kind, value))
         return events
+
+    def _ask(self) -> None:
+        """Ask the actors that do a task how far they are, now and then."""
+        if time.monotonic() - self._asked < REPORT_SECONDS:
+            return
+        self._asked = time.monotonic()
+        for number in self._doing - set(self._reports):
+            self._reports[number] = self._actors[number].take_progress.remote()
+
+    def _arrived(self) -> list[Event]:
+        """Return the progress that actors have reported since, without waiting."""
+        if not self._reports:
+            return []
+        numbers = {report: number for number, report in self._reports.items()}
+        ready, _ = self._ray.wait(list(numbers), num_returns=len(numbers), timeout=0)
+        return [event for report in ready for event in self._progress(numbers[report], report)]
+
+    def _progress(self, number: int, report: Any) -> list[Event]:
+        self._reports.pop(number, None)
+        try:
+            progress = self._ray.get(report)
+        except self._ray.exceptions.RayActorError:
+            return []  # the answer to its task will say that it was lost
+        return [Event(number, "progress", progress)] if any(progress) else []
 
     def end(self, worker: int) -> None:
         """Stop an idle worker."""
@@ -95,8 +132,8 @@ class RayPool(Generic[F]):
                 self._ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=GRACE_SECONDS)
             for actor in self._actors.values():
                 self._ray.kill(actor)
-        self._actors.clear()
-        self._waiting.clear()
+        for held in (self._actors, self._waiting, self._doing, self._reports):
+            held.clear()
         if self._own:
             self._ray.shutdown()
 
@@ -113,6 +150,8 @@ class RayWorker(Generic[F]):
             os.chdir(folder)  # where paths are relative to, if this node has it
         self._worker = Worker(work, threads)
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._total = Progressed()
 
     def prepare(self) -> tuple[Progressed, Kind, Any]:
         """Prepare the work, once."""
@@ -120,11 +159,11 @@ class RayWorker(Generic[F]):
 
     def do(self, folder: F | None, task: str, checkpoint_seconds: float) -> tuple[Progressed, Kind, Any]:
         """Do one task, in this process."""
-        total = Progressed()
+        self.take_progress()
 
         def on_progress(done: int = 0, /, *, kept: int = 0, spared: int = 0) -> None:
-            nonlocal total
-            total = total.plus(Progressed(done, kept, spared))
+            with self._lock:
+                self._total = self._total.plus(Progressed(done, kept, spared))
             if self._stopped.is_set():
                 raise _Stop
 
@@ -132,7 +171,14 @@ class RayWorker(Generic[F]):
             kind, value = self._worker.do(folder, task, on_progress, checkpoint_seconds)
         except _Stop:
             return Progressed(), "failed", "stopped"
-        return (total if kind == "done" else Progressed()), kind, value
+        left = self.take_progress()
+        return (left if kind == "done" else Progressed()), kind, value
+
+    def take_progress(self) -> Progressed:
+        """Return the progress since the last call. Called from the actor's second thread."""
+        with self._lock:
+            total, self._total = self._total, Progressed()
+        return total
 
     def stop(self) -> None:
         """Stop at the next report of progress. Called from the actor's second thread."""

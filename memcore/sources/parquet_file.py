@@ -1,0 +1,110 @@
+"""One opened Parquet file: what its row groups claim to hold, and their captions, seeds and images."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from memcore.images import UnreadableImage
+from memcore.images.payload import Payload
+from memcore.sources import arrow
+from memcore.sources.parquet_columns import payload_at, whole_seed
+from memcore.sources.walk import READ
+
+#: Rows, and bytes of their images, that are read at a time where a row group is not held in memory as a whole.
+BATCH, BATCH_BYTES = 64, 1 << 25
+
+
+def open_parquet(path: Path, used: Collection[str]) -> Any:
+    """Open a file as ``pyarrow.parquet.ParquetFile``; ``used`` are the columns that may be read, in lower case or as given.
+
+    Raises OSError unless it is a regular file, since opening a pipe might never return, and where one of these columns is
+    there twice.
+    """
+    import pyarrow.parquet
+
+    descriptor = os.open(path, READ)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("no plain file")
+    finally:
+        os.close(descriptor)
+    file = pyarrow.parquet.ParquetFile(path if _is_utf8(path) else path.open("rb"))
+    if twice := {n for n in arrow.repeated(file.schema_arrow.names) if n.lower() in used or n in used}:
+        file.close(force=True)
+        raise OSError(f"it has several columns called {min(twice)!r}")
+    return file
+
+
+def claimed_bytes(file: Any, image_column: str | None, group: int) -> tuple[int, bool]:
+    """Return the bytes that a group's images take in the file, and whether it says that all are null."""
+    names = {image_column, f"{image_column}.bytes"}
+    about = file.metadata.row_group(group)
+    own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
+    facts = [c.statistics for c in own]
+    empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
+    return sum(int(c.total_compressed_size) for c in own) if own else about.num_rows, empty
+
+
+def read_texts(
+    file: Any, group: int, caption_column: str
+) -> tuple[list[str | UnicodeDecodeError | None], list[int | None]]:
+    """Return a group's captions and seeds, None where there are none. Raises OSError for missing rows."""
+    import pyarrow.types as types
+
+    schema, count = file.schema_arrow, file.metadata.row_group(group).num_rows
+    kind = schema.field("seed").type if "seed" in schema.names else None
+    seeded = kind is not None and (types.is_integer(kind) or types.is_floating(kind))
+    columns = [*([caption_column] if caption_column else []), *(["seed"] if seeded else [])]
+    table = file.read_row_group(group, columns=columns) if columns else None
+    if table is not None and table.num_rows != count:
+        raise OSError(f"{table.num_rows} rows where the header says {count}")
+    texts: list[str | UnicodeDecodeError | None] = [None] * count
+    seeds: list[int | None] = [None] * count
+    if table is not None and caption_column:
+        try:
+            texts = [*arrow.texts(table[caption_column])]
+        except UnicodeDecodeError:
+            texts = arrow.texts_one_by_one(table[caption_column])
+    if table is not None and seeded:
+        seeds = [whole_seed(s) for s in table["seed"].to_pylist()]
+    return texts, seeds
+
+
+def stream_images(
+    file: Any, image_column: str | None, position: int, errors: tuple[type[Exception], ...]
+) -> Iterator[tuple[int, Payload]]:
+    """Yield rows and their images from a position on; in a damaged group, each lost row gets its own error."""
+    row = 0
+    for group in range(file.num_row_groups):
+        count, at = file.metadata.row_group(group).num_rows, 0
+        if row + count > position:
+            try:
+                rows = _rows_at_once(file.metadata.row_group(group))
+                for batch in file.iter_batches(rows, row_groups=[group], columns=[image_column]):
+                    column = batch.column(0)
+                    for i in range(len(column)):
+                        if row + at >= position:
+                            yield row + at, payload_at(column, i)
+                        at += 1
+            except errors as error:
+                for lost in range(max(row + at, position), row + count):
+                    yield lost, UnreadableImage("archive", f"{type(error).__name__}: {error}")
+        row += count
+
+
+def _rows_at_once(group: Any) -> int:
+    """Return how many rows of a group are read at a time: fewer of large images."""
+    each = max(1, int(group.total_byte_size) // max(1, int(group.num_rows)))
+    return max(1, min(BATCH, BATCH_BYTES // each))
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

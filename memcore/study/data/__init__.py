@@ -1,0 +1,1 @@
+"""The images that a study trains on, and the sets that it draws of them."""

@@ -1,0 +1,86 @@
+"""The findings of the paper, each a module that reads the stored tables of a study and nothing else.
+
+A module has ``LETTER``, ``TITLE`` and ``measure(study)``; what decides a verdict is in ``base``. Another person who has the
+rows of a study computes the same figures from them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from memcore.study.findings import (
+    agreement,
+    deduplication,
+    duplicates,
+    flips,
+    inpainting,
+    labels,
+    membership,
+    quality,
+    set_size,
+)
+from memcore.study.findings.base import Finding, Measured, judge
+from memcore.study.findings.reading import Study
+
+#: (letter, title, analysis) of every finding: one family for Holm's adjustment, whatever a protocol leaves out.
+ANALYSES: tuple[tuple[str, str, Callable[[Study], Measured]], ...] = tuple(
+    (module.LETTER, module.TITLE, module.measure)
+    for module in (
+        duplicates,
+        set_size,
+        quality,
+        flips,
+        deduplication,
+        labels,
+        membership,
+        agreement,
+        inpainting,
+    )
+)
+
+
+def judge_study(study: Study) -> list[Finding]:
+    """Return all findings, (a) to (i), judged together.
+
+    Raises RunError if a table is damaged or lacks a control.
+    """
+    return judge([(letter, title, analysis(study)) for letter, title, analysis in ANALYSES])
+
+
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON takes it: every figure of the page, with each seed's value."""
+    measured = finding.measured
+    return {
+        "letter": finding.letter,
+        "title": finding.title,
+        "verdict": finding.verdict,
+        "reason": finding.reason,
+        "sentence": finding.sentence,
+        "n": finding.n,
+        "seeds": finding.seeds,
+        "planned_seeds": len(set(measured.planned)),
+        "interval": None if finding.interval is None else list(finding.interval),
+        "p": finding.p,
+        "p_holm": finding.p_holm,
+        "parts": [
+            {
+                "name": part.name,
+                "claim": part.claim,
+                "unit": part.unit,
+                "values": {str(seed): value for seed, value in part.values.items()},
+                "step": part.step,
+                **dataclasses.asdict(estimate),
+                "verdict": estimate.verdict,
+            }
+            for part, estimate in zip(measured.parts, finding.estimates, strict=True)
+        ],
+        "controls": [dataclasses.asdict(control) for control in measured.controls],
+        "models": list(measured.models),
+        "missing": [dataclasses.asdict(missing) for missing in measured.missing],
+        "lacking": measured.lacking,
+        "notes": list(measured.notes),
+        "plot": None if measured.plot is None else dataclasses.asdict(measured.plot),
+        "table": None if measured.table is None else dataclasses.asdict(measured.table),
+    }

@@ -1,0 +1,143 @@
+"""A study on disk: its protocol, who it was started by, and the tables of its finished models.
+
+protocol.toml               the protocol, as it was given
+study.json                  format, fingerprint, and the data sets with their digests
+rows/MODEL.TABLE.parquet    the tables of a finished model (rows.py)
+features/DATA.safetensors   the feature network of the Frechet distance
+manifest/, partial/         the engine's
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from memcore.engine.launchers.slurm import FOLDER as SLURM
+from memcore.engine.task import Identity, read_manifest
+from memcore.errors import ConfigError, RunError
+from memcore.runs.config import difference
+from memcore.storage.base import Storage
+from memcore.storage.local import LocalStorage
+from memcore.storage.open import open_storage
+from memcore.study.protocols.expand import expand
+from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.protocols.read import parse_protocol
+from memcore.system.parsing import check_shape, parse_json
+
+FORMAT = 1
+PROTOCOL = "protocol.toml"
+STUDY = "study.json"
+FEATURES = "features"
+
+
+class StudyFolder:
+    """An opened study. ``specs`` are its models by id, in the protocol's order."""
+
+    def __init__(self, storage: Storage, protocol: Protocol) -> None:
+        self.storage = storage
+        self.protocol = protocol
+        self.specs: dict[str, ModelSpec] = {spec.id: spec for spec in expand(protocol)}
+
+    @classmethod
+    def open(cls, place: str) -> StudyFolder:
+        """Open the study at a path or URL. Raises RunError if there is none."""
+        return cls.open_storage(open_storage(place))
+
+    @classmethod
+    def open_storage(cls, storage: Storage) -> StudyFolder:
+        """Open the study in a storage."""
+        try:
+            data = storage.read(PROTOCOL)
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(
+                f"{storage.place} holds no study (no {PROTOCOL}): memcore study run PROTOCOL {storage.place} starts one"
+            ) from None
+        return cls(storage, parse_protocol(data, f"{storage.place}/{PROTOCOL}"))
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``study.json`` says. Raises RunError if it is damaged or of another format."""
+        try:
+            found = parse_json(self.storage.read(STUDY))
+            check_shape(found, dict[str, object], STUDY)
+            if found.get("format") != FORMAT:
+                raise ValueError(f"it has format {found.get('format')}, this version reads format {FORMAT}")
+            check_shape(found.get("fingerprint"), str, "fingerprint")
+        except FileNotFoundError:
+            raise RunError(f"{self.storage.place} holds no {STUDY}: the study was not started yet") from None
+        except ValueError as error:
+            raise RunError(f"{self.storage.place}/{STUDY} cannot be used: {error}") from None
+        return dict(found)
+
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """Return the manifests of the models that are done or were given up."""
+        found = {}
+        for model in self.specs:
+            try:
+                found[model] = read_manifest(self.storage, model)
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                raise RunError(
+                    f"{self.storage.place}: {error}; remove the file, and run the study again"
+                ) from None
+        return found
+
+
+class StudyStart:
+    """The start of a study, or of its continuation, as a launcher sees it."""
+
+    def __init__(self, place: str, data: bytes, name: str) -> None:
+        """Read the protocol; ``name`` is what errors call it."""
+        self.storage = open_storage(place)
+        self.protocol = parse_protocol(data, name)
+        self._bytes = data
+
+    def check_startable(self) -> None:
+        """Raise RunError unless a study may be started or continued there, ConfigError if it has another protocol."""
+        storage = self.storage
+        if isinstance(storage, LocalStorage) and storage.path.exists() and not storage.path.is_dir():
+            raise RunError(f"{storage.place} is a file: choose a folder for the study")
+        names = storage.names()
+        if PROTOCOL in names:
+            self._check_protocol(StudyFolder.open_storage(storage).protocol)
+        elif not all(name == SLURM or name.startswith(".") for name in names):
+            raise RunError(f"{storage.place} is not empty and holds no study: choose another folder")
+
+    def open(self, identity: Identity) -> StudyFolder:
+        """Start the study, or check that it is the one that was started."""
+        self.check_startable()
+        about = {"format": FORMAT, "fingerprint": identity.fingerprint, "data": dict(identity.describe)}
+        self.storage.write_new(PROTOCOL, self._bytes)
+        self.storage.write_new(STUDY, json.dumps(about, indent=1).encode())
+        folder = StudyFolder.open_storage(self.storage)
+        before = folder.about()
+        if before["fingerprint"] != identity.fingerprint:
+            lines = difference(_strings(before.get("data")), identity.describe)
+            what = "; ".join(lines) or "its models differ"
+            raise ConfigError(f"{self.storage.place} was started with other data or another protocol: {what}")
+        return folder
+
+    def _check_protocol(self, before: Protocol) -> None:
+        told = [describe_protocol(protocol) for protocol in (before, self.protocol)]
+        if told[0] != told[1]:
+            lines = difference(*told)
+            raise ConfigError(
+                f"{self.storage.place} was started with another protocol: {'; '.join(lines[:3])}"
+                f"{f' and {len(lines) - 3} more' if len(lines) > 3 else ''}; choose another folder for the study"
+            )
+
+
+def describe_protocol(protocol: Protocol) -> dict[str, str]:
+    """Return what decides the results of a protocol as flat entries: each model, each setting."""
+    told = {
+        name: str(getattr(protocol, name))
+        for name in ("extraction", "membership", "inpainting", "quality", "canaries", "device")
+    }
+    for spec in expand(protocol):
+        told[f"model {spec.id}"] = f"groups {spec.groups}, checkpoints {spec.checkpoints}, {spec.attacks}"
+    return told
+
+
+def _strings(found: object) -> Mapping[str, str]:
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -1,0 +1,250 @@
+"""One model from its data to its rows: trained, attacked, stored, and resumed wherever it was killed."""
+
+from __future__ import annotations
+
+import io
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memcore.engine.task import OnProgress
+from memcore.errors import ConfigError, RunError
+from memcore.storage.base import Storage
+from memcore.study import measures
+from memcore.study.classifier import FeatureNetwork
+from memcore.study.data.sets import draw_sets, members_digest
+from memcore.study.measures import Subject
+from memcore.study.models.folder import load_folder
+from memcore.study.models.unet import UNetDenoiser
+from memcore.study.pieces import Pieces, Tables
+from memcore.study.prepared import PreparedData
+from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.rows import rows_name
+from memcore.study.tables import rows_to_bytes
+from memcore.study.training.trainer import Trainer, spans, weights_digest
+from memcore.study.units import Units, count_units, samples_needed
+
+#: Samples that are kept together while the others are drawn: what a kill costs at most of a checkpoint's samples.
+CHUNK = 4096
+
+
+class ModelRun:
+    """The work on one model. ``run`` does what is left of it.
+
+    ``features`` gives the feature network of the model's data and its digest.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        protocol: Protocol,
+        spec: ModelSpec,
+        prepared: PreparedData,
+        features: Callable[[], tuple[FeatureNetwork, str]],
+        on_progress: OnProgress,
+    ) -> None:
+        self._storage = storage
+        self._protocol = protocol
+        self._spec = spec
+        self._prepared = prepared
+        self._features = features
+        self._on_progress = on_progress
+        self._pieces = Pieces(storage, spec.id)
+        self._units: Units = count_units(protocol, spec)
+        sets = draw_sets(prepared.data, protocol.data[spec.factors.data], spec.factors, spec.seed)
+        self._subject = Subject(protocol, spec, prepared.data, sets)
+        self._seconds = {"training": 0.0, "attacks": 0.0}
+
+    def run(self) -> dict[str, Any]:
+        """Do what is left, write the rows, and return what the manifest says of them."""
+        trainer = self._trainer()
+        if trainer is not None:
+            self._timed("training", lambda: self._train(trainer))
+        model = self._already_trained() if trainer is None else trainer.model
+        self._timed("attacks", lambda: self._attack(model, trainer))
+        self._store(model, trainer)
+        return {"units": self._units.total, "seconds": {k: round(v, 3) for k, v in self._seconds.items()}}
+
+    def _timed(self, what: str, work: Callable[[], None]) -> None:
+        start = time.monotonic()
+        work()
+        self._seconds[what] += time.monotonic() - start
+
+    def _trainer(self) -> Trainer | None:
+        """Return the model in training, with the state that was saved; None for one that was trained elsewhere."""
+        spec, factors = self._spec, self._spec.factors
+        if factors.folder:
+            return None
+        images, labels = self._training_set()
+        classes = 0
+        if factors.labels == "class":
+            classes = max(1, self._prepared.data.classes)
+        elif factors.labels == "unique":
+            classes = len(self._subject.sets.members) + factors.canaries
+        seed = (spec.seed, factors.half + 1)
+        trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
+        state = self._pieces.state()
+        if state is not None:
+            trainer.load_state(state)
+        self._on_progress(kept=self._training_units(trainer.step))
+        return trainer
+
+    def _training_set(self) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+        subject, sets = self._subject, self._subject.sets
+        images = np.concatenate([subject.members, sets.canaries])
+        labels = subject.label_members()
+        if labels is not None:
+            unique = self._spec.factors.labels == "unique"
+            own = (
+                np.arange(len(sets.canaries)) + len(labels)
+                if unique
+                else np.zeros(len(sets.canaries), np.int64)
+            )
+            labels = np.concatenate([labels, own])
+        rows = sets.rows()
+        return images[rows], None if labels is None else labels[rows]
+
+    def _training_units(self, steps: int) -> int:
+        return self._units.training * steps // max(1, self._spec.factors.steps)
+
+    def _train(self, trainer: Trainer) -> None:
+        """Train to the end, and save weights at each checkpoint and the state at every interval."""
+        stops = self._spec.checkpoints
+        for step in spans(trainer.step, self._spec.factors.steps, stops, self._protocol.interval):
+            before = self._training_units(trainer.step)
+            trainer.run(step - trainer.step)
+            if not math.isfinite(trainer.loss):
+                raise RunError(f"the training diverged before step {step}: a smaller learning_rate helps")
+            if step in stops:
+                self._pieces.save_weights(step, trainer.mark())
+            self._pieces.save_state(trainer.state())
+            self._on_progress(self._training_units(step) - before)
+
+    def _already_trained(self) -> UNetDenoiser:
+        model = load_folder(Path(self._spec.factors.folder), self._protocol.device)
+        if model.shape != self._subject.data.shape:
+            folder, shape = self._spec.factors.folder, self._subject.data.shape
+            raise ConfigError(f"folder={folder!r} makes images of {model.shape}, those of the data are {shape}")
+        return model
+
+    def _attack(self, model: UNetDenoiser, trainer: Trainer | None) -> None:
+        """Do every attack that is not done yet, a piece at a time."""
+        last = self._spec.checkpoints[-1]
+        for step in self._spec.checkpoints:
+            piece = f"step-{step}"
+            if self._pieces.has(piece):
+                self._on_progress(kept=self._units.sampling)
+                continue
+            self._load(trainer, step)
+            self._pieces.keep(piece, self._at_checkpoint(model, step))
+            self._on_progress(self._units.sampling)
+        self._load(trainer, last)
+        for piece, units, work in (
+            ("membership", self._units.losses, self._membership),
+            ("inpainting", self._units.inpainting, self._inpainting),
+        ):
+            if piece not in self._spec.attacks:
+                continue
+            if self._pieces.has(piece):
+                self._on_progress(kept=units)
+                continue
+            made, axes = work(model)
+            self._pieces.keep(piece, made, axes)
+            self._on_progress(units)
+
+    def _load(self, trainer: Trainer | None, step: int) -> None:
+        """Make the model that of a checkpoint."""
+        if trainer is not None:
+            weights = self._pieces.weights(step)
+            assert weights is not None  # written before the state that says the step is done
+            trainer.load_weights(weights)
+
+    def _at_checkpoint(self, model: UNetDenoiser, step: int) -> Tables:
+        attacks = set(self._spec.attacks)
+        made: dict[Any, measures.Rows] = {}
+        needed = samples_needed(self._protocol, self._spec)
+        if needed:
+            with tempfile.TemporaryFile() as file:
+                samples = self._draw(model, step, needed, file)
+                if "extraction" in attacks:
+                    made |= measures.extraction_tables(
+                        self._subject, step, samples[: self._protocol.extraction.samples]
+                    )
+                if "quality" in attacks:
+                    made["quality"] = measures.quality_rows(self._subject, step, samples, *self._features())
+                if "samples" in attacks:
+                    made["samples"] = measures.sample_rows(self._subject, step, samples)
+                del samples
+        if "canaries" in attacks:
+            made["canaries"] = measures.canary_rows(self._subject, step, model)
+        return made
+
+    def _draw(self, model: UNetDenoiser, step: int, count: int, file: Any) -> NDArray[np.uint8]:
+        """Return samples 0 to ``count`` - 1 of a checkpoint; of many, chunks are kept, and the whole is a file's."""
+        if count <= CHUNK:
+            return self._sample(model, 0, count)
+        whole = np.memmap(file, np.uint8, "w+", shape=(count, *model.shape))
+        for chunk, start in enumerate(range(0, count, CHUNK)):
+            stop = min(count, start + CHUNK)
+            kept = self._pieces.samples(step, chunk)
+            if kept is None:
+                made = self._sample(model, start, stop)
+                sink = io.BytesIO()
+                np.save(sink, made, allow_pickle=False)
+                self._pieces.save_samples(step, chunk, sink.getvalue())
+            else:
+                made = np.load(io.BytesIO(kept), allow_pickle=False)
+            whole[start:stop] = made
+        return whole
+
+    def _sample(self, model: UNetDenoiser, start: int, stop: int) -> NDArray[np.uint8]:
+        labels = self._subject.label_samples(start, stop)
+        return model.sample(range(start, stop), self._protocol.extraction.steps, labels)
+
+    def _membership(self, model: UNetDenoiser) -> tuple[Tables, dict[str, Any] | None]:
+        rows, axes = measures.loss_rows(self._subject, model)
+        return {"losses": rows}, axes
+
+    def _inpainting(self, model: UNetDenoiser) -> tuple[Tables, dict[str, Any] | None]:
+        return {"inpainting": measures.inpainting_rows(self._subject, model)}, None
+
+    def _store(self, model: UNetDenoiser, trainer: Trainer | None) -> None:
+        """Write all tables, the model's own row last."""
+        spec = self._spec
+        pieces = [f"step-{step}" for step in spec.checkpoints] + ["membership", "inpainting"]
+        for table, data in self._pieces.joined(pieces).items():
+            self._storage.write(rows_name(spec.id, table), data)
+        images, labels = self._training_set()
+        if trainer is None:
+            from safetensors.torch import save
+
+            weights = weights_digest(
+                save({n: t.contiguous().cpu() for n, t in model.net.state_dict().items()})
+            )
+            history = [(spec.checkpoints[-1], float("nan"), weights)]
+        else:
+            history = trainer.history
+        row = measures.model_row(
+            self._subject,
+            parameters=sum(p.numel() for p in model.net.parameters()),
+            loss=history[-1][1],
+            data_digest=self._prepared.digest,
+            members_digest=members_digest(images, labels),
+            weights=history[-1][2],
+        )
+        for table, rows in (
+            ("members", measures.member_rows(self._subject)),
+            ("training", measures.training_rows(history)),
+            ("model", [row]),
+        ):
+            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """Remove what is kept of the unfinished model; called once the manifest is there."""
+        self._pieces.clear()

@@ -1,0 +1,94 @@
+"""What is kept of an unfinished model, so that a kill costs one piece of its work at most.
+
+A piece is one attack at one checkpoint. Its tables are kept as they will be stored, and a mark that it is complete is
+written after them. The files are the engine's checkpoints, ``partial/MODEL.*``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from memcore.engine.task import CHECKPOINTS
+from memcore.runs.tables import parquet_bytes
+from memcore.storage.base import Storage
+from memcore.study.rows import TABLES, Name
+from memcore.study.tables import SCHEMAS, rows_to_bytes
+
+#: Rows of each table of a piece.
+Tables = Mapping[Name, Sequence[Mapping[str, Any]]]
+_STATE = "state"
+
+
+class Pieces:
+    """The kept pieces of one unfinished model."""
+
+    def __init__(self, storage: Storage, model: str) -> None:
+        self._storage = storage
+        self._prefix = f"{CHECKPOINTS}/{model}."
+
+    def has(self, piece: str) -> bool:
+        """Return whether a piece is complete."""
+        return self._storage.exists(f"{self._prefix}{piece}.done")
+
+    def keep(self, piece: str, made: Tables, axes: Mapping[str, Any] | None = None) -> None:
+        """Keep the tables of a piece; ``axes`` is stated in each of them."""
+        for table, rows in made.items():
+            self._storage.write(f"{self._prefix}{piece}.{table}", rows_to_bytes(table, rows, axes))
+        self._storage.write(f"{self._prefix}{piece}.done", b"")
+
+    def joined(self, pieces: Sequence[str]) -> dict[Name, bytes]:
+        """Return, of all pieces in order, each table that has rows, as the bytes that are stored."""
+        found: dict[Name, bytes] = {}
+        for table in TABLES:
+            names = [f"{self._prefix}{piece}.{table}" for piece in pieces]
+            parts = [
+                pq.read_table(io.BytesIO(self._storage.read(n))) for n in names if self._storage.exists(n)
+            ]
+            if any(len(part) for part in parts):
+                metadata = next((p.schema.metadata for p in parts if p.schema.metadata), None)
+                whole = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+                whole = whole.cast(SCHEMAS[table]).replace_schema_metadata(metadata).combine_chunks()
+                found[table] = parquet_bytes(whole)
+        return found
+
+    def state(self) -> bytes | None:
+        """Return the saved state of the training; None if there is none."""
+        return self._read(_STATE)
+
+    def save_state(self, data: bytes) -> None:
+        """Replace the saved state of the training."""
+        self._storage.write(f"{self._prefix}{_STATE}", data)
+
+    def weights(self, step: int) -> bytes | None:
+        """Return the weights of a checkpoint; None if they are not there."""
+        return self._read(f"weights-{step}")
+
+    def save_weights(self, step: int, data: bytes) -> None:
+        """Keep the weights of a checkpoint until its attacks are done."""
+        self._storage.write(f"{self._prefix}weights-{step}", data)
+
+    def samples(self, step: int, chunk: int) -> bytes | None:
+        """Return a chunk of the samples of a checkpoint; None if it is not there."""
+        return self._read(f"samples-{step}-{chunk}")
+
+    def save_samples(self, step: int, chunk: int, data: bytes) -> None:
+        """Keep a chunk of the samples of a checkpoint."""
+        self._storage.write(f"{self._prefix}samples-{step}-{chunk}", data)
+
+    def clear(self) -> None:
+        """Remove everything that is kept."""
+        model = self._prefix.removeprefix(f"{CHECKPOINTS}/")
+        for name in self._storage.names(CHECKPOINTS):
+            if name.startswith(model):
+                self._storage.remove(f"{CHECKPOINTS}/{name}")
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self._storage.read(f"{self._prefix}{name}")
+        except FileNotFoundError:
+            return None

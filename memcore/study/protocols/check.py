@@ -1,0 +1,121 @@
+"""What a protocol may not say, found before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from memcore.study.protocols.protocol import Group, Protocol
+
+#: The least that a number may be. All are whole but those in ``_POSITIVE``.
+_LEAST: dict[str, int] = {
+    "n": 2,
+    "half": -1,
+    "canaries": 0,
+    "canary_copies": 1,
+    "width": 4,
+    "depth": 1,
+    "layers": 1,
+    "unshuffle": 1,
+    "steps": 1,
+    "batch": 1,
+    "timesteps": 2,
+}
+#: Numbers from 0 on, with the most that they may be.
+_SHARES: dict[str, float] = {"learning_rate": 1.0, "weight_decay": 10.0, "warmup": 1.0, "ema": 0.999999}
+_MOST_SEEDS = 10_000
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Raise ValueError for what is contradictory, naming the group."""
+    if protocol.interval < 1:
+        raise ValueError(f"interval must be at least 1, got {protocol.interval}")
+    for key, spec in protocol.data.items():
+        if spec.side < 1 or spec.block < 0 or spec.seed < 0:
+            raise ValueError(f"data.{key}: side must be at least 1, block and seed at least 0")
+    names = [group.name for group in protocol.groups]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two groups are called {twice!r}")
+    for group in protocol.groups:
+        _check_group(group, protocol)
+    _check_settings(protocol)
+
+
+def _check_group(group: Group, protocol: Protocol) -> None:
+    where = f"group {group.name!r}"
+    if not group.name or not group.name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"{where}: a name is letters, digits, - and _")
+    if not group.seeds or not all(0 <= seed < _MOST_SEEDS for seed in group.seeds):
+        raise ValueError(f"{where}: seeds must be a number, or a list of numbers below {_MOST_SEEDS:,}")
+    for name, values in group.grid.items():
+        if not values:
+            raise ValueError(f"{where}: grid.{name} is empty")
+        if name in group.fixed:
+            raise ValueError(f"{where}: {name} is in fixed and in grid")
+    choices = {name: (value,) for name, value in group.fixed.items()} | dict(group.grid)
+    for name, values in choices.items():
+        for value in values:
+            _check_value(f"{where}: {name}", name, value)
+    for data in choices.get("data", ("images",)):
+        if data not in protocol.data:
+            raise ValueError(f"{where}: data {data!r} is not among {', '.join(protocol.data)}")
+    steps = max(choices.get("steps", (1000,)))
+    late = [step for step in group.checkpoints if not 1 <= step <= steps]
+    if late:
+        raise ValueError(f"{where}: the checkpoint {late[0]} is not within its {steps} steps")
+    if "unique" in choices.get("labels", ()) and {"membership", "inpainting"} & set(group.attacks):
+        raise ValueError(
+            f"{where}: images that were not trained on have no unique label, so membership and inpainting lack a control"
+        )
+    if "canaries" in group.attacks and not all(value > 0 for value in choices.get("canaries", (0,))):
+        raise ValueError(f"{where}: the attack 'canaries' needs canaries")
+    for name, values in _planted(choices).items():
+        if values > min(choices.get("n", (64,))):
+            raise ValueError(f"{where}: {name} plants {values} images of n={min(choices.get('n', (64,)))}")
+
+
+def _planted(choices: Mapping[str, tuple[Any, ...]]) -> dict[str, int]:
+    return {
+        "copies": max((sum(images for images, _ in value) for value in choices.get("copies", ())), default=0)
+    }
+
+
+def _check_value(where: str, name: str, value: Any) -> None:
+    if name in _LEAST and value < _LEAST[name]:
+        raise ValueError(f"{where} must be at least {_LEAST[name]}, got {value}")
+    if name in _SHARES and not 0 <= value <= _SHARES[name]:
+        raise ValueError(f"{where} must be from 0 to {_SHARES[name]:g}, got {value}")
+    if name == "width" and value % 4:
+        raise ValueError(f"{where} must be divisible by 4, got {value}")
+    if name == "copies" and not all(images >= 1 and times >= 1 for images, times in value):
+        raise ValueError(
+            f"{where} must be pairs (images, copies) of at least 1, got {list(map(list, value))}"
+        )
+
+
+def _check_settings(protocol: Protocol) -> None:
+    extraction, membership = protocol.extraction, protocol.membership
+    whole = {
+        "extraction.samples": extraction.samples,
+        "extraction.steps": extraction.steps,
+        "extraction.neighbours": extraction.neighbours - 1,
+        "membership.draws": membership.draws,
+        "inpainting.images": protocol.inpainting.images,
+        "inpainting.tries": protocol.inpainting.tries,
+        "inpainting.steps": protocol.inpainting.steps,
+        "quality.steps": protocol.quality.steps,
+        "quality.batch": protocol.quality.batch,
+        "quality.features": protocol.quality.features,
+        "canaries.candidates": protocol.canaries.candidates - 1,
+        "canaries.draws": protocol.canaries.draws,
+    }
+    for name, value in whole.items():
+        if value < 1:
+            raise ValueError(f"{name} is too small")
+    if not 0 <= extraction.held_out_rate < 1:
+        raise ValueError(f"extraction.held_out_rate must be in [0, 1), got {extraction.held_out_rate}")
+    if not membership.timesteps or len(set(membership.timesteps)) < len(membership.timesteps):
+        raise ValueError(
+            f"membership.timesteps must be at least one, each once, got {list(membership.timesteps)}"
+        )

@@ -1,0 +1,1 @@
+"""Training of a small model, which can be killed at any step."""
