@@ -27,7 +27,8 @@ class Sampler(Protocol):
 
     A sampler with ``asks_once = True`` is asked for no image a second time, since images may cost money or be different
     each time: its ``keep_in(received)`` gets a ``memcore.sampling.received.Received``, where it writes what it receives
-    before it uses it, and finds what was received before. ``takes_seeds = False`` says that an image cannot be made again.
+    before it uses it, and finds what was received before. It raises StoppedError where every request would fail: what it
+    refuses otherwise is taken to be the prompt's fault. ``takes_seeds = False`` says that an image cannot be made again.
     """
 
     fingerprint: str
