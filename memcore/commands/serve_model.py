@@ -53,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer | int:
     """Serve the model until it is interrupted."""
-    from memcore.audit.source import check_model, make_source
+    from memcore.audit.source import check_model
     from memcore.commands._checks import check_positive
     from memcore.runs.config import from_mapping
     from memcore.system.cpus import processors
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer | int:
     if arguments.token is not None:
         token = str(resolve({"token": arguments.token})["token"])
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
+    from memcore.serve.models import make_sampler
     from memcore.serve.server import serve
 
     def ready(address: str) -> None:
@@ -92,7 +93,7 @@ def run(arguments: argparse.Namespace) -> Answer | int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how this command ends
     with contextlib.suppress(KeyboardInterrupt):
         serve(
-            functools.partial(make_source, config, 1),
+            functools.partial(make_sampler, config),
             workers=workers,
             batch=config.batch_size,
             token=token,

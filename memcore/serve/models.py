@@ -6,18 +6,21 @@ import contextlib
 import multiprocessing
 import queue
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.audit.source import make_source
 from memcore.engine.worker import classify
-from memcore.errors import MemcoreError, SamplerError, TransientError, WorkerError
+from memcore.errors import ConfigError, MemcoreError, SamplerError, TransientError, WorkerError
+from memcore.runs.config import Config
 from memcore.sampling.protocol import Sampler, check_images, check_sampler
 from memcore.sampling.seeds import SEED_BITS, sampler_seed_bits
 from memcore.sampling.transient import as_transient
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import redact
 from memcore.system.plain_text import error_text
 from memcore.types import Request
@@ -122,13 +125,21 @@ class ModelProcesses:
         self._idle.put(new)
 
 
+def make_sampler(config: Config) -> Sampler:
+    """Make the sampler that a configuration names, for one thread. Raises ConfigError for one of stored images."""
+    source = make_source(config, 1)
+    if isinstance(source, StoredPrompts):
+        raise ConfigError("stored images are no model: memcore filter reads them")
+    return source
+
+
 def describe(sampler: Sampler) -> Served:
     """Return what a server tells of a sampler. Raises ConfigError for an object that is none."""
     check_sampler(sampler)
     height, width, channels = sampler.image_shape
-    told = getattr(sampler, "describe", dict)()
+    told: Callable[[], Mapping[str, object]] = getattr(sampler, "describe", dict)
     bits = sampler_seed_bits(sampler) if hasattr(sampler, "seed_bits") else SEED_BITS
-    about = {str(name): redact(str(value)) for name, value in dict(told).items()}
+    about = {str(name): redact(str(value)) for name, value in dict(told()).items()}
     return Served(redact(sampler.fingerprint), (int(height), int(width), int(channels)), bits, about)
 
 

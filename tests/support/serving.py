@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from memcore.errors import SamplerError
@@ -32,7 +32,7 @@ class ServedSampler(SyntheticSampler):
     def __init__(self) -> None:
         super().__init__(fail="rain")
 
-    def sample(self, requests: list[Request]) -> Images:
+    def sample(self, requests: Sequence[Request]) -> Images:
         if any(r.prompt == "die" for r in requests):
             os._exit(9)
         if any(r.prompt == "a bug" for r in requests):

@@ -32,9 +32,15 @@ NOT_TAKEN = "http-sampler"
 class Dialect(Protocol):
     """A protocol as it is spoken to one server."""
 
-    shape: Shape
-    #: Bits of a seed, None where the server takes no seed.
-    seed_bits: int | None
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of the images."""
+        ...
+
+    @property
+    def seed_bits(self) -> int | None:
+        """Return the bits of a seed, None where the server takes no seed."""
+        ...
 
     def identity(self) -> Mapping[str, str]:
         """Return what tells this model from others, as far as the protocol says it."""
@@ -207,8 +213,8 @@ class MemcoreApi:
                 return _decoded(kind, text, flagged=item.get("flagged") is True)
         if isinstance(error := item.get("error"), Mapping):
             return Answer("", code=NOT_TAKEN, detail=said(error.get("message", "")), final=True)
-        if isinstance(why := item.get("broken"), str):
-            return Answer("", code="broken-image", detail=said(why), final=True)
+        if isinstance(broken := item.get("broken"), str):
+            return Answer("", code="broken-image", detail=said(broken), final=True)
         return Answer("", code="http-few", detail="an image without a picture")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
-from memcore.errors import ArgumentValueError, ConfigError, StoppedError
+from memcore.errors import ArgumentValueError, ConfigError, StoppedError, TransientError
 from memcore.images.constant import flag_constant
 from memcore.images.decode import decode
 from memcore.images.reasons import UnreadableImage
@@ -223,7 +223,7 @@ class HttpSampler:
                 return MemcoreApi.meet(self._exchange, self._endpoint, per_request, encoding)
             except Failure as failure:
                 if failure.kind == "moment":
-                    raise transient.TransientError(str(failure), failure.retry_after) from None
+                    raise TransientError(str(failure), failure.retry_after) from None
                 raise ConfigError(f"the server does not say which model it serves: {failure}") from None
 
         return transient.patiently(ask)
