@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting proof-stops proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +59,9 @@ proof-bit-flips: $(VENV)/.dev ## 20,000 single bits flipped in every file of a r
 	MEMCORE_FLIPS=5000 MEMCORE_RESUMES=50 MEMCORE_SEEDS="1 2 3 4" \
 	  $(BIN)/python -m pytest -q -rP -n auto --dist load tests/commands/test_bit_flips.py
 
+proof-received: $(VENV)/.dev ## an audit of a hosted model, killed 20 times while it receives: nothing asked for twice, nothing lost
+	MEMCORE_KILLS=20 $(BIN)/python -m pytest -q -n 0 tests/audit/test_hosted_kills.py
+
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py
 
@@ -88,7 +91,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE) memcore/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,annotate,gpu,ray,s3,study,bench,docs,dev]'
+	$(INSTALL) '.[audit,report,annotate,http,serve,gpu,ray,s3,study,bench,docs,dev]'
 	touch $@
 
 # The reference is read from the source, so that the site needs neither the core nor torch: the extra alone is installed.

@@ -27,6 +27,7 @@ from memcore.commands import (
     plan,
     prompts,
     report,
+    serve_model,
     show,
     status,
     study,
@@ -34,7 +35,15 @@ from memcore.commands import (
 from memcore.commands._answer import FAILED, INTERRUPTED, USAGE, Answer, Command
 from memcore.commands._interrupts import Interrupts
 from memcore.commands._parser import CommandParser
-from memcore.errors import MemcoreError, OutageError, SamplerError, StoreError, TransientError, WorkerError
+from memcore.errors import (
+    MemcoreError,
+    OutageError,
+    SamplerError,
+    StoppedError,
+    StoreError,
+    TransientError,
+    WorkerError,
+)
 from memcore.system.console import output, output_kept, plain_warnings, write, write_error
 
 #: Every command, in the order of ``memcore --help``.
@@ -52,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     plan,
     status,
     fetch,
+    serve_model,
     study,
     bench,
     info,
@@ -133,7 +143,7 @@ def _run(arguments: argparse.Namespace, words: Sequence[str]) -> int:
         return int(answer.exit_code)
     except KeyboardInterrupt:
         return _interrupted(words)
-    except (OutageError, TransientError) as error:
+    except (OutageError, StoppedError, TransientError) as error:
         write_error(f"memcore: {error}")
         return INTERRUPTED
     except (SamplerError, StoreError, WorkerError) as error:

@@ -9,6 +9,7 @@
     ├── MissingExtraError (ImportError)
     ├── ImagesChangedError (RuntimeError)
     ├── ConfigError (ValueError)
+    ├── StoppedError (RuntimeError)
     ├── RunError (RuntimeError)
     │   ├── StoreError
     │   ├── DamagedFileError
@@ -65,6 +66,10 @@ class ImagesChangedError(MemcoreError, RuntimeError):
 
 class ConfigError(MemcoreError, ValueError):
     """A run's configuration is incomplete, contradictory, or not the one that the run was started with."""
+
+
+class StoppedError(MemcoreError, RuntimeError):
+    """A run was stopped on purpose: its money is spent, or its server refuses it. The same command resumes it."""
 
 
 class RunError(MemcoreError, RuntimeError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -377,17 +377,28 @@ class Request:
     seed: int
 
 
+class SampleNote(NamedTuple):
+    """Something that a sampler met while it made an image of a prompt: a reason code, and what was said."""
+
+    prompt_id: int
+    reason: str
+    detail: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
     """What a sampler returns: (N, H, W, C) uint8, a NumPy array or a torch tensor on any device, in request order.
 
     ``flagged`` (N,) bool marks images that a safety checker replaced (black frames): they are counted but not compared.
     ``broken`` (N,) bool marks those of them that hold no picture, for example NaN; None where there are none.
+    ``notes`` says of prompts what went wrong on the way, for a run's quarantine: why an image is broken, or that a server
+    had to be asked again.
     """
 
     pixels: Any
     flagged: NDArray[np.bool_]
     broken: NDArray[np.bool_] | None = None
+    notes: Sequence[SampleNote] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""

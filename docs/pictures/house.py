@@ -62,7 +62,12 @@ def house() -> House:
     audit = p.room(640, 404, 228, "audit\na shard: sampled or stored\nprompts in flight, then finished")
     p.room(20, 524, 236, "duplicates · evaluation\ngroups of near-duplicates;\nscores against the truth")
     report = p.room(352, 524, 200, "report\na run as one page:\nfindings, pictures, sections")
-    p.room(640, 524, 228, "annotate · study\nwhat two people judge; small\nmodels with planted truth")
+    p.room(
+        640,
+        524,
+        228,
+        "annotate · serve · study\nwhat two people judge; a server;\nsmall models with planted truth",
+    )
     p.floor(606, "engine", "tasks, scheduler, workers, launchers; knows neither prompts nor images")
     p.floor(644, "storage · system", "where files are; atomic writes, processors, progress, units")
     p.floor(

@@ -13,6 +13,7 @@ from memcore.engine.task import OnProgress, ignore_progress
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.sampling.protocol import Sampler
+from memcore.sampling.received import Spending
 from memcore.sampling.watch import SamplerWatch
 from memcore.sources.by_prompt import StoredPrompts
 
@@ -42,7 +43,8 @@ class ShardContext:
     ``source`` is a sampler, or stored generations. ``threads`` are those of this worker, and ``watch`` is what
     it notices about its sampler. ``record`` is the shard's, which
     ``run_shard`` reads from its checkpoint: rows and quarantine are added to it, and ``stages`` adds its seconds. ``saver``,
-    which it makes too, writes what a kill would lose. ``journal_bytes`` are what images in flight may take on the disk.
+    which it makes too, writes what a kill would lose. ``journal_bytes`` are what images in flight may take on the disk, and
+    ``spending`` is what images of a hosted model cost.
     """
 
     folder: RunFolder
@@ -52,6 +54,7 @@ class ShardContext:
     watch: SamplerWatch = dataclasses.field(default_factory=SamplerWatch)
     record: ShardRecord = dataclasses.field(default_factory=ShardRecord)
     journal_bytes: int = BUDGET_BYTES
+    spending: Spending = dataclasses.field(default_factory=Spending)
     saver: Saver = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 An error that a sampler does not mark as of the moment may be the fault of its prompt or of the sampler. After some failures
 in a row, and at the end of a shard, the sampler is asked again for an image that it has made before. If it makes it, the
-prompts are at fault and have failed. If not, no prompt has failed: the run ends and can be resumed.
+prompts are at fault and have failed. If not, no prompt has failed: the run ends and can be resumed. A sampler that is
+asked for each image once tells them apart itself, by StoppedError.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from memcore.audit.context import ShardContext
 from memcore.errors import SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch, SeedRun
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, asks_once
 from memcore.sampling.sample import sample_batch
 from memcore.system.credentials import redact
 
@@ -29,7 +30,8 @@ class Failures:
     def add(self, run: SeedRun, error: SamplerError) -> None:
         """Note that a prompt failed."""
         self._context.quarantine(run.prompt_id, run.prompt, "sampler", redact(str(error)))
-        self._context.saver.unconfirmed.add(run.prompt_id)
+        if not asks_once(self._sampler):
+            self._context.saver.unconfirmed.add(run.prompt_id)
 
     def succeeded(self, batch: RequestBatch) -> None:
         """Note that the sampler answered: what failed before was the prompts' fault."""

@@ -85,11 +85,12 @@ def _join(
     if sampled is None:
         return SampledPart(batch, Images(to_device(pixels, device), flagged, broken), kept, files)
     flagged[~kept] = sampled.flagged
+    notes = sampled.notes
     if sampled.broken is not None:
         broken[~kept] = sampled.broken
     if arrays.is_torch(sampled.pixels):
         whole = to_device(pixels, str(sampled.pixels.device))
         whole[np.nonzero(~kept)[0].tolist()] = sampled.pixels
-        return SampledPart(batch, Images(whole, flagged, broken), kept, files)
+        return SampledPart(batch, Images(whole, flagged, broken, notes), kept, files)
     pixels[~kept] = sampled.pixels
-    return SampledPart(batch, Images(pixels, flagged, broken), kept, files)
+    return SampledPart(batch, Images(pixels, flagged, broken, notes), kept, files)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from memcore import arrays
 from memcore.audit.journal import BUDGET_BYTES
+from memcore.audit.receiving import check_spending, read_money
 from memcore.audit.source import check_model, stored_prompts
 from memcore.audit.task import AuditJob
 from memcore.engine import task as engine
@@ -21,7 +23,8 @@ from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.prompts import read_prompts
 from memcore.runs.start import check_startable
-from memcore.sampling.protocol import Sampler, check_sampler
+from memcore.sampling.named import is_hosted
+from memcore.sampling.protocol import Sampler, asks_once, check_sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
 from memcore.system.progress import say
@@ -42,6 +45,8 @@ def audit(
     launcher: str = "local",
     ray_address: str | None = None,
     journal_bytes: int = BUDGET_BYTES,
+    price_per_image: str | float | Decimal | None = None,
+    max_cost: str | float | Decimal | None = None,
 ) -> RunFolder:
     """Sample, graph and search every prompt that is not done yet, and return the run's folder.
 
@@ -52,13 +57,21 @@ def audit(
     given up because they failed three times, ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs
     the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
     images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
+    ``price_per_image`` of a hosted model is recorded with each image that is asked for; before ``max_cost`` would be passed,
+    with what the run spent already, it stops, and can be resumed with a larger one.
 
     A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
 
-    Raises ConfigError (a changed configuration, with its difference), ArgumentValueError (``journal_bytes``), StoreError,
-    WorkerError, RunError.
+    Raises ConfigError (a changed configuration, with its difference), ArgumentValueError (``journal_bytes``, an amount),
+    StoppedError (``max_cost``), StoreError, WorkerError, RunError.
     """
     arrays.check_count(journal_bytes, "journal_bytes", 0)
+    price, limit = read_money(price_per_image, "price_per_image"), read_money(max_cost, "max_cost")
+    named_sampler = config.source == "custom" and bool(config.sampler)
+    hosted = is_hosted(config.sampler, certainly=price is not None) if named_sampler else asks_once(sampler)
+    check_spending(
+        price, limit, hosted=hosted, processes=(workers or 1) > 1 or part is not None or launcher != "local"
+    )
     if config.source == "custom" and not config.sampler:
         if sampler is None or prompts is None:
             raise ConfigError(
@@ -74,6 +87,8 @@ def audit(
             retry_failed=retry_failed,
             quiet=quiet,
             journal_bytes=journal_bytes,
+            price=price,
+            max_cost=limit,
         )
         with _locked(job, part) as presence:
             return run_here(job, part=part, threads=threads, presence=presence)
@@ -82,7 +97,8 @@ def audit(
     if not config.prompts and prompts is None:
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
-    most = processors() if config.device == "cpu" else 1
+    # a hosted model is asked by threads of one worker: its own processors make the images
+    most = processors() if config.device == "cpu" and not hosted else 1
     job = AuditJob(
         run,
         config,
@@ -91,6 +107,8 @@ def audit(
         retry_failed=retry_failed,
         quiet=quiet,
         journal_bytes=journal_bytes,
+        price=price,
+        max_cost=limit,
     )
     if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
         check_model(config.model)

@@ -115,7 +115,7 @@ class _Sampling:
             self._graphs = start_graphs(self._settings, images)
             context.saver.device = str(images.pixels.device) if arrays.is_torch(images.pixels) else ""
         runs = _begin(self._in_flight, self._graphs, batch, self._screened)
-        if context.watch.asks_again(len(batch), first=first_of_run):
+        if context.watch.asks_again(self._sampler, len(batch), first=first_of_run):
             images = copy_images(images)  # the sampler may write over its answer when it is asked again
         for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
             context.quarantine(*note)

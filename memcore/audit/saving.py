@@ -7,6 +7,7 @@ import time
 
 from memcore.audit.in_flight import PromptInFlight
 from memcore.audit.journal import ImageJournal
+from memcore.runs.completeness import PROMPT_FAILURES
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
 
 
@@ -68,5 +69,7 @@ class Saver:
 def failed_prompts(record: ShardRecord) -> set[int]:
     """Return the prompts that the sampler refused: their rows are made when the shard is complete."""
     return {
-        q["prompt_id"] for q in record.quarantine if q["reason"] == "sampler" and q["prompt_id"] is not None
+        q["prompt_id"]
+        for q in record.quarantine
+        if q["reason"] in PROMPT_FAILURES and q["prompt_id"] is not None
     }

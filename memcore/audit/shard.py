@@ -13,12 +13,14 @@ from typing import Any
 from memcore.audit.context import ShardContext
 from memcore.audit.finish import failed_row, finish_prompt
 from memcore.audit.journal import ImageJournal
+from memcore.audit.receiving import read_shard_spent, receiving, remove_received
 from memcore.audit.sampled import sample_prompts
 from memcore.audit.saving import Saver
 from memcore.audit.stored import read_prompts
 from memcore.engine.task import CHECKPOINT_SECONDS
 from memcore.errors import StoreError
 from memcore.runs.folder import RunFolder, Shard, ShardRecord
+from memcore.sampling.protocol import asks_once
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import redact
 from memcore.types import PromptStatus
@@ -39,6 +41,26 @@ def run_shard(
     context = dataclasses.replace(context, record=record)
     context.saver = saver = Saver(folder, shard, record, checkpoint_seconds)
     resumed = record.generated
+    with receiving(context, shard):
+        _finish_prompts(context, shard)
+    complete(folder, shard, record, "empty")
+    spent = read_shard_spent(context, shard)
+    folder.write_shard(shard, record, spent=spent)
+    if saver.journal is not None:
+        saver.journal.remove()
+    remove_received(context, shard, spent)
+    return {
+        "prompts": len(record.rows),
+        "generated": record.generated - resumed,
+        "findings": sum(row["status"] == PromptStatus.FINDING for row in record.rows),
+        "failed": sum(row["status"] == PromptStatus.FAILED for row in record.rows),
+    }
+
+
+def _finish_prompts(context: ShardContext, shard: Shard) -> None:
+    """Sample or read the shard's prompts that its record lacks, and finish each."""
+    folder, record, saver = context.folder, context.record, context.saver
+    resumed = record.generated
     todo = [i for i in shard.prompt_ids if i not in saver.finished()]
     if isinstance(context.source, StoredPrompts):
         context.on_progress(kept=resumed)
@@ -47,7 +69,10 @@ def run_shard(
         expected = context.config.generations * (len(shard.prompt_ids) - len(todo))
         context.on_progress(kept=resumed, spared=expected - resumed)
         shape = context.source.image_shape
-        saver.journal = ImageJournal(folder, shard, todo, shape, context.journal_bytes)
+        kept = (
+            0 if asks_once(context.source) else context.journal_bytes
+        )  # what was received is kept as it came
+        saver.journal = ImageJournal(folder, shard, todo, shape, kept)
         prompts = sample_prompts(context, context.source, todo)
     try:
         # map: no name may keep a prompt alive when the next one is begun, since its images are the memory of a run
@@ -58,16 +83,6 @@ def run_shard(
     except BaseException:
         saver.save()
         raise
-    complete(folder, shard, record, "empty")
-    folder.write_shard(shard, record)
-    if saver.journal is not None:
-        saver.journal.remove()
-    return {
-        "prompts": len(record.rows),
-        "generated": record.generated - resumed,
-        "findings": sum(row["status"] == PromptStatus.FINDING for row in record.rows),
-        "failed": sum(row["status"] == PromptStatus.FAILED for row in record.rows),
-    }
 
 
 def give_up_shard(folder: RunFolder, shard: Shard, reason: str, detail: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 from memcore.audit.context import ShardContext
@@ -14,7 +15,9 @@ from memcore.engine.task import Counts, Identity, OnProgress, Progressed
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, shard_size
 from memcore.runs.reading import quarantine_table
+from memcore.runs.received import read_spent
 from memcore.runs.start import RunStart
+from memcore.sampling.received import Spending
 from memcore.sampling.watch import SamplerWatch
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress
@@ -24,15 +27,23 @@ class AuditWork:
     """The work of an audit's workers.
 
     ``source`` is given where a program passes its own sampler; ``journal_bytes`` are what a worker's images in flight may
-    take on the disk.
+    take on the disk. ``price`` is that of an image of a hosted model, and ``max_cost`` what the run may spend.
     """
 
     def __init__(
-        self, config: Config, source: Source | None = None, journal_bytes: int = BUDGET_BYTES
+        self,
+        config: Config,
+        source: Source | None = None,
+        journal_bytes: int = BUDGET_BYTES,
+        price: Decimal | None = None,
+        max_cost: Decimal | None = None,
     ) -> None:
         self._config = config
         self._source = source
         self._journal_bytes = journal_bytes
+        self._price = price
+        self._max_cost = max_cost
+        self._spending: Spending | None = None
         self._threads: int | None = None
         # of several workers each would say it: the command's answer counts these prompts
         self._watch = SamplerWatch(untold=() if source is not None else ("long-prompt",))
@@ -47,6 +58,10 @@ class AuditWork:
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
         """Sample or read, graph, search and write one shard."""
         assert self._source is not None
+        if self._spending is None:
+            self._spending = Spending(
+                self._price, self._max_cost, read_spent(folder) if self._price else None
+            )
         context = ShardContext(
             folder,
             self._source,
@@ -54,6 +69,7 @@ class AuditWork:
             on_progress,
             self._watch,
             journal_bytes=self._journal_bytes,
+            spending=self._spending,
         )
         done = run_shard(context, folder.shard(task), checkpoint_seconds=checkpoint_seconds)
         prompts, failed = int(done["prompts"]), int(done["failed"])
@@ -83,6 +99,8 @@ class AuditJob:
         retry_failed: bool = False,
         quiet: bool = False,
         journal_bytes: int = BUDGET_BYTES,
+        price: Decimal | None = None,
+        max_cost: Decimal | None = None,
     ) -> None:
         """Open the run if it exists, and read the prompts.
 
@@ -90,7 +108,7 @@ class AuditJob:
         ``retry_failed`` the prompts that failed in others.
         """
         self.start = RunStart(run, config, prompts)
-        self.work = AuditWork(config, source, journal_bytes)
+        self.work = AuditWork(config, source, journal_bytes, price, max_cost)
         self._config = config
         self._total = total
         self._retry = retry

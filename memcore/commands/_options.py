@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +214,14 @@ def add_configuration(parser: argparse.ArgumentParser, use: Use) -> None:
             if title == GROUPS[0][0]:
                 what = "model" if use == "sampled" else "stored images"
                 add_trust_paths(group, f"resume with the {what} that the run's folder names")
+
+
+def add_fields(parser: argparse.ArgumentParser, title: str, about: str, names: Sequence[str]) -> None:
+    """Add a flag for each of some options of a run's configuration."""
+    fields = {field.name: field for field in _fields("sampled")}
+    group = parser.add_argument_group(title, about)
+    for name in names:
+        _add_field(group, fields[name])
 
 
 def _add_field(group: argparse._ArgumentGroup, field: Declared) -> None:

@@ -10,6 +10,7 @@ from memcore.commands import _options
 from memcore.commands._answer import Answer
 from memcore.commands._checks import read_part, verdict_code
 from memcore.commands._submit import submitted
+from memcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from memcore.runs.folder import RunFolder
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "memcore audit RUN --model FOLDER --prompts prompts.txt --steps 50 --guidance-scale 7.5",
     "memcore audit RUN --sampler mine:make --prompts prompts.csv --generations 100",
+    """memcore audit RUN --sampler http --sampler-options '{"endpoint": "https://host/v1", ...}' --prompts prompts.txt""",
     "memcore audit RUN --config audit.toml --workers 4",
 )
 NAME = "audit"
@@ -36,6 +38,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="disk that each worker's images of unfinished prompts may take, so that a kill costs a minute at most; 0 keeps "
         "none (default: 4294967296)",
     )
+    group = parser.add_argument_group("cost of a hosted model", "What its images cost, and when to stop.")
+    group.add_argument(
+        "--price-per-image",
+        metavar="AMOUNT",
+        help="price of an image, in any currency: what is spent is counted",
+    )
+    group.add_argument(
+        "--max-cost",
+        metavar="AMOUNT",
+        help="stop before the run has cost more than this; the same command with a larger amount resumes it",
+    )
     _options.add_launcher(parser)
     _options.add_allow_incomplete(parser)
 
@@ -46,6 +59,8 @@ def run(arguments: argparse.Namespace) -> Answer:
 
     existing = _options.open_existing(arguments)
     config = _options.read_configuration(arguments, "sampled", existing)
+    if arguments.max_cost is not None and arguments.launcher != "local":
+        raise ConfigError("max_cost needs one worker, which counts what is spent: leave out launcher")
     if answer := submitted(arguments):
         return answer
     options = run_options(arguments)
@@ -53,6 +68,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         options["journal_bytes"] = arguments.journal_bytes
     if existing is not None and not config.prompts:
         options["prompts"] = existing.prompts  # those that it was started with
+    options |= {"price_per_image": arguments.price_per_image, "max_cost": arguments.max_cost}
     return answer_about(arguments, audit(existing or arguments.run, config, **options))
 
 
@@ -87,6 +103,7 @@ def answer_about(arguments: argparse.Namespace, folder: RunFolder) -> Answer:
 
 
 def _run_lines(result: dict[str, Any]) -> list[str]:
+    from memcore.runs.received import spent_lines
     from memcore.runs.shared_seeds import COUNTED
     from memcore.system.units import count
 
@@ -120,6 +137,7 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"{count(long, 'prompt')} with more tokens than the model reads: what is cut off changes no image (long-prompt)"
         )
+    lines += spent_lines(result.get("spent"))
     if result["quarantined"]:
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in result["quarantine_reasons"].items())
         lines.append(f"{count(result['quarantined'], 'entry', 'entries')} in the quarantine: {reasons}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--machines", type=int, default=1, help="for Ray and SLURM, each as this one (default: %(default)s)"
     )
     parser.add_argument("--price-per-hour", type=float, dest="price", help="of one machine, in any currency")
+    parser.add_argument("--price-per-image", metavar="AMOUNT", help="of a hosted model, in any currency")
     parser.add_argument(
         "--memorised", type=float, help="share of prompts with a clique (default: the paper's 94 of 350,000)"
     )
@@ -39,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
     from memcore.audit.estimate import MEMORISED, estimate, measure
+    from memcore.audit.receiving import read_money
     from memcore.audit.source import check_model, stored_prompts
     from memcore.runs.config import from_mapping
     from memcore.runs.config_file import read_toml
@@ -49,7 +52,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     if not (math.isfinite(arguments.seconds) and arguments.seconds > 0):
         raise ConfigError(f"seconds must be more than 0, got {arguments.seconds}")
     values = read_toml(arguments.config)
-    values.setdefault("source", "stored" if values.get("images") and not values.get("model") else "diffusers")
+    source = "stored" if values.get("images") and not values.get("model") else "diffusers"
+    values.setdefault("source", "custom" if values.get("sampler") else source)
     config = from_mapping(values)
     images = None
     if config.source == "stored":
@@ -75,6 +79,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         price=arguments.price,
         memorised=MEMORISED if arguments.memorised is None else arguments.memorised,
         images=images,
+        price_per_image=read_money(arguments.price_per_image, "price_per_image"),
     )
     return Answer(result, plan_lines(result))
 
@@ -96,6 +101,10 @@ def _measured_lines(plan: Plan) -> list[str]:
         f"  {graph} (measured with {count(m['graph_images'], 'image')})",
         f"  loading {format_seconds(m['load'])}, an image as PNG {format_seconds(m['png'])} and {m['png_bytes']:,} bytes",
     ]
+    if (price := plan["assumed"]["price_per_image"]) is not None:
+        lines.append(
+            f"  these images were asked for at {price} each: {m['images'] * Decimal(price)} was spent on measuring"
+        )
     if m["screen"] is not None:
         lines.append(f"  an image of the screen {format_seconds(m['screen'])}")
     return lines
@@ -110,6 +119,7 @@ def _budget_lines(plan: Plan) -> list[str]:
         lines += [
             "",
             f"{name}{mark}: {count(plan['prompts'], 'prompt')}, {count(budget['images'], 'image')}{saved}",
+            *([f"  images cost {budget['images_cost']}"] if budget["images_cost"] is not None else []),
             f"  work of one worker {format_hours(budget['worker_hours'])} ({low} to {high})",
             f"  {count(budget['files'], 'file')}, {format_bytes(budget['bytes'])}",
         ]

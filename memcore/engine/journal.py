@@ -58,6 +58,8 @@ class Journal:
     sync
         "record": a record is durable when ``append`` returns. "interval": records are durable after ``sync()``; before it
         they survive a kill of the process on a local file system, and no power cut.
+    folder
+        Where the segments are. Those in ``partial`` are removed once the task is done.
 
     Raises
     ------
@@ -74,8 +76,11 @@ class Journal:
     ({'n': 7}, b'something')
     """
 
-    def __init__(self, storage: Storage, task: str, key: str, *, sync: Sync = "interval") -> None:
+    def __init__(
+        self, storage: Storage, task: str, key: str, *, sync: Sync = "interval", folder: str = CHECKPOINTS
+    ) -> None:
         self._storage = storage
+        self._folder = folder
         self._task = task
         self._key = key
         self._sync = sync
@@ -86,11 +91,16 @@ class Journal:
         self._written: Appended | None = None
         self._count = 0
         self._reading: tuple[int, IO[bytes]] | None = None
-        for number in journal_segments(storage, task):
+        for number in journal_segments(storage, task, folder):
             self.segments[number] = 0
             self.records += self._index(number)
             self.close()
         self._number = max(self.segments, default=-1) + 1
+
+    @property
+    def storage(self) -> Storage:
+        """Return the place of the segments."""
+        return self._storage
 
     @property
     def size(self) -> int:
@@ -168,7 +178,7 @@ class Journal:
                 written.close()
 
     def _name(self, number: int) -> str:
-        return f"{CHECKPOINTS}/{self._task}.{number:06d}{_SUFFIX}"
+        return f"{self._folder}/{self._task}.{number:06d}{_SUFFIX}"
 
     def _open(self, number: int) -> IO[bytes]:
         if self._reading is None or self._reading[0] != number:
@@ -214,10 +224,10 @@ class Journal:
             return
 
 
-def journal_segments(storage: Storage, task: str) -> list[int]:
+def journal_segments(storage: Storage, task: str, folder: str = CHECKPOINTS) -> list[int]:
     """Return the numbers of a task's segments, ascending."""
     found = []
-    for name in storage.names(CHECKPOINTS):
+    for name in storage.names(folder):
         owner, _, rest = name.partition(".")
         number = rest.removesuffix(_SUFFIX)
         if owner == task and rest.endswith(_SUFFIX) and number.isdecimal():

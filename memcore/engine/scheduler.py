@@ -11,7 +11,7 @@ from memcore.engine.launchers.base import Event, Pool
 from memcore.engine.presence import Presence
 from memcore.engine.task import CHECKPOINT_SECONDS, Counts, F, Identity, Job, Progressed, select_pending
 from memcore.engine.worker import Kind, classify
-from memcore.errors import ConfigError, OutageError, StoreError, WorkerError
+from memcore.errors import ConfigError, OutageError, StoppedError, StoreError, WorkerError
 from memcore.storage.base import Part
 
 #: Times that a task is tried before it is given up.
@@ -107,6 +107,8 @@ def stop_for(kind: Kind, text: str) -> None:
         raise StoreError(text)
     if kind == "load":
         raise WorkerError(f"a worker could not load what it samples from: {text}")
+    if kind == "stopped":
+        raise StoppedError(text)
     if kind == "outage":
         raise OutageError(
             f"the sampler does not answer: {text}\nWhat is finished is kept and nothing is counted as failed. Once it "

@@ -12,6 +12,7 @@ from memcore.errors import (
     ConfigError,
     MemcoreError,
     MissingExtraError,
+    StoppedError,
     StoreError,
     TransientError,
 )
@@ -19,7 +20,7 @@ from memcore.system.credentials import redact
 from memcore.system.raised import raised_text
 
 #: What a worker can report; ``launchers.base.Event`` says of what.
-Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage"]
+Kind = Literal["ready", "progress", "done", "failed", "died", "usage", "store", "load", "outage", "stopped"]
 
 
 class Worker(Generic[F]):
@@ -58,6 +59,8 @@ def classify(error: Exception) -> tuple[Kind, str]:
         return "store", str(error)
     if isinstance(error, TransientError):
         return "outage", redact(str(error))
+    if isinstance(error, StoppedError):
+        return "stopped", redact(str(error))
     if isinstance(error, ArgumentTypeError | ArgumentValueError | ConfigError | MissingExtraError):
         return "usage", redact(str(error))
     return "failed", redact("".join(traceback.format_exception(error)))

@@ -90,6 +90,8 @@ class Run:
     coverage: Coverage | None = None
     stops: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     scores: ScreenScores | None = None
+    #: What a hosted model gave and cost, as ``Spent.as_dict`` makes it; None of any other.
+    spent: Mapping[str, Any] | None = None
 
     @property
     def threshold(self) -> float:
@@ -209,6 +211,7 @@ def read_run(path: Path) -> Run:
     from memcore.runs import reading
     from memcore.runs.coverage import coverage_of
     from memcore.runs.folder import RunFolder
+    from memcore.runs.received import read_spent
     from memcore.runs.schema import FINDINGS
     from memcore.storage.local import LocalStorage
 
@@ -235,6 +238,7 @@ def read_run(path: Path) -> Run:
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     reading.check_finished(storage, settings, totals["done"])
     by_id = {int(row["prompt_id"]): row for row in found}
+    spent = read_spent(RunFolder.open_storage(storage))
     match, matches, state = _read_state(storage, settings, manifests, by_id)
     stale = find_stale(state)
     old = {entry.file for entry in stale}
@@ -259,6 +263,7 @@ def read_run(path: Path) -> Run:
         completeness=tally.finish(match),
         stops=stops,
         scores=scores if scores.found else None,
+        spent=None if spent is None else spent.as_dict(),
     )
 
 

@@ -29,9 +29,15 @@ COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "s
 #: Reasons of entries that are no images, so that nothing is missing without them.
 NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"})
 #: Reasons of entries that stand for prompts or shards, which are counted as failed.
-_FAILURES = frozenset({"sampler", "error", "crash"})
+_FAILURES = frozenset({"sampler", "refused", "error", "crash"})
+#: Those of them that stand for one prompt: the sampler failed, or a content filter refused it.
+PROMPT_FAILURES = frozenset({"sampler", "refused"})
 #: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
-_NOTES = frozenset({"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint"})
+_NOTES = frozenset(
+    {"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint", "refused-image"}
+)
+#: How the reasons of what a server answered begin; images that it did not give count as excluded.
+_HTTP = "http-"
 #: The reason of images that a resize would make comparable.
 WRONG_SIZE = "wrong-size"
 _WORDS = {
@@ -339,7 +345,10 @@ def _lost_images(quarantine: pa.Table) -> pa.Table:
 
     # a filter leaves out an image whose caption cannot be read, since the caption is its prompt
     none = pa.array(sorted((NO_IMAGES - {"caption"}) | _FAILURES | _NOTES), pa.string())
-    return quarantine.filter(pc.invert(pc.is_in(quarantine["reason"], value_set=none)))
+    no_image = pc.or_(
+        pc.is_in(quarantine["reason"], value_set=none), pc.starts_with(quarantine["reason"], _HTTP)
+    )
+    return quarantine.filter(pc.invert(no_image))
 
 
 def _count(number: int, noun: str) -> str:

@@ -96,7 +96,11 @@ class Config:
     )
     sampler: Annotated[
         str,
-        Option("module:attribute of a Python sampler, instead of a model", "module:attribute", use="sampled"),
+        Option(
+            "module:attribute of a Python sampler, or http for a hosted model, instead of a model",
+            "module:attribute",
+            use="sampled",
+        ),
     ] = ""
     sampler_options: Annotated[
         str,

@@ -46,14 +46,14 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
 def _changed(source: Storage, target: Storage, manifests: list[str], names: list[str]) -> Iterator[str]:
     """Yield the names of files that may have changed since they were copied: an image never does.
 
-    The findings of a shard change with its manifest, where failed prompts were sampled again, and the training images with
-    each match.
+    The findings of a shard change with its manifest, where failed prompts were sampled again, what was received grows until
+    then, and the training images change with each match.
     """
     changed = {name for name in manifests if not _same(source, target, name)}
     matched_again = not _same(source, target, layout.MATCH)
     for name in names:
         folder, _, file = name.partition("/")
-        if folder in (layout.FINDINGS, layout.QUARANTINE):
+        if folder in (layout.FINDINGS, layout.QUARANTINE, layout.RECEIVED):
             if layout.manifest_name(file.partition(".")[0]) in changed:
                 yield name
         elif folder == layout.TRAINING and matched_again:

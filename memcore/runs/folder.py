@@ -7,13 +7,13 @@ import shlex
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.engine import task as engine
-from memcore.engine.journal import Journal, Sync
+from memcore.engine.journal import Journal, Sync, journal_segments
 from memcore.errors import DamagedFileError, MemcoreError, MissingExtraError, RunError
 from memcore.notebook import html_table
 from memcore.runs import layout
@@ -36,11 +36,12 @@ from memcore.runs.reading import (
     read_manifest,
     read_meta,
 )
-from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
+from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow, ReceivedRecord
 from memcore.runs.schema import FINDINGS, QUARANTINE
 from memcore.runs.shards import Shard as Shard
 from memcore.runs.shards import shard_size as shard_size
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
+from memcore.sampling.received import Spent, forget_failures
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, digest_bytes, seal
 from memcore.storage.local import LocalStorage
@@ -169,8 +170,13 @@ class RunFolder:
         """Return where an image of the run is kept."""
         return self.path / layout.image_name(prompt_id, seed)
 
-    def write_shard(self, shard: Shard, record: ShardRecord, *, given_up: bool = False) -> None:
-        """Write findings, quarantine, then the manifest: only with the last is the shard done."""
+    def write_shard(
+        self, shard: Shard, record: ShardRecord, *, given_up: bool = False, spent: Spent | None = None
+    ) -> None:
+        """Write findings, quarantine, then the manifest: only with the last is the shard done.
+
+        ``spent`` is what was received for it from a hosted model.
+        """
         files = {layout.findings_name(shard.task): parquet_bytes(rows_to_table(record.rows))}
         if record.quarantine:
             entries = [
@@ -199,6 +205,8 @@ class RunFolder:
             "seconds": {name: round(value, 4) for name, value in record.seconds.items()},
             "files": {name: digest_bytes(data) for name, data in files.items()},
         }
+        if spent is not None:
+            manifest["received"] = cast("ReceivedRecord", spent.as_dict())
         engine.write_manifest(self.storage, shard.task, seal(manifest))
         self.storage.remove(layout.checkpoint_name(shard.task))
 
@@ -226,7 +234,12 @@ class RunFolder:
         self.forget(shard)
 
     def forget(self, shard: Shard) -> None:
-        """Remove the shard's files, its manifest first, so that it is done again."""
+        """Remove the shard's files, its manifest first, so that it is done again.
+
+        Pictures that a hosted model gave stay; what it refused is asked for again.
+        """
+        if journal_segments(self.storage, shard.task, layout.RECEIVED):
+            forget_failures(self.received(shard), shard.prompt_ids)
         self.storage.remove(layout.manifest_name(shard.task))
         self.storage.remove(layout.quarantine_name(shard.task))
 
@@ -258,6 +271,10 @@ class RunFolder:
     def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
         """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
         return Journal(self.storage, shard.task, self.digest, sync=sync)
+
+    def received(self, shard: Shard) -> Journal:
+        """Open the journal of what a hosted model answered for a shard: each record is durable once it is appended."""
+        return Journal(self.storage, shard.task, self.digest, sync="record", folder=layout.RECEIVED)
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from memcore.engine.launchers.slurm import FOLDER as SLURM
 from memcore.engine.task import CHECKPOINTS, MANIFESTS, manifest_name
+from memcore.sampling.received import RECEIVED
 
 RUN = "run.toml"
 PROMPTS = "prompts.parquet"
@@ -24,13 +25,13 @@ REPORT_PAGE = f"{REPORT}/index.html"
 REPORT_RECORD = f"{REPORT}/report.json"
 
 #: Folders and files of a run, each after those whose content it confirms. Checkpoints are not part of it.
-FOLDERS = (FINDINGS, QUARANTINE, IMAGES, TRAINING, MANIFESTS)
+FOLDERS = (FINDINGS, QUARANTINE, IMAGES, RECEIVED, TRAINING, MANIFESTS)
 FILES = (PROMPTS, MATCHES, MATCH, EVALUATION, RUN)
 
 #: What a folder without a run may hold: a kill may come after these were written and before run.toml.
 BEFORE_THE_START = frozenset({PROMPTS, SLURM})
 
-__all__ = ["CHECKPOINTS", "MANIFESTS", "SLURM", "manifest_name"]
+__all__ = ["CHECKPOINTS", "MANIFESTS", "RECEIVED", "SLURM", "manifest_name"]
 
 _TASK = "shard-"
 

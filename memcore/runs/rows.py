@@ -189,6 +189,15 @@ class MatchRecord(TypedDict):
     seal: NotRequired[str]
 
 
+class ReceivedRecord(TypedDict):
+    """What a finished shard received from a hosted model: ``memcore.sampling.received.Spent``, costs as text."""
+
+    images: int
+    unanswered: int
+    cost: str | None
+    unanswered_cost: str | None
+
+
 class ManifestRecord(TypedDict):
     """manifest/: what a finished shard holds. Manifests of earlier formats lack keys that are not required."""
 
@@ -204,6 +213,8 @@ class ManifestRecord(TypedDict):
     finished: NotRequired[float]
     writer: NotRequired[str]
     seconds: dict[str, float]
+    #: Of a hosted model.
+    received: NotRequired[ReceivedRecord]
     #: The shard's findings and, where something was quarantined, its quarantine, by name.
     files: NotRequired[dict[str, FileDigest]]
     #: Of the findings, in formats 1 and 2.

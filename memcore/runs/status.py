@@ -17,6 +17,7 @@ from memcore.runs.failures import failure_line, first_failure
 from memcore.runs.folder import RunFolder
 from memcore.runs.freshness import stale_lines
 from memcore.runs.in_flight import InFlight, count_in_flight, describe_present, in_flight_lines, present_line
+from memcore.runs.received import read_spent, spent_lines
 from memcore.storage.open import open_storage
 from memcore.system.units import count
 from memcore.system.units import duration as duration
@@ -38,7 +39,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
     since the last shard was finished, by this machine's clock. ``in_flight`` says what unfinished shards hold, and
     ``at_work`` who works on them (``memcore.runs.in_flight``). ``not_decided`` says of a run whose shards are all done what
     its verdict does not rest on (``memcore.runs.completeness``), and ``stale`` which derived files do not fit the run as it
-    is now (``memcore.runs.freshness``).
+    is now (``memcore.runs.freshness``). ``spent`` is what a hosted model gave and cost, None for any other.
     """
     now = time.time() if now is None else now
     manifests = folder.manifests()
@@ -48,6 +49,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
     present = read_presence(folder.storage, now)
     alive = [p for p in present if p.alive]
     working = bool(alive) if present else None
+    spent = read_spent(folder)
     return {
         "run": folder.place,
         "complete": left == 0,
@@ -65,6 +67,7 @@ def status(folder: RunFolder, now: float | None = None) -> dict[str, Any]:
         "findings": sum(int(m.get("findings", 0)) for m in manifests),
         "failed": sum(int(m.get("failed", 0)) for m in manifests),
         "first_failure": first_failure(folder) if any(m.get("failed") for m in manifests) else None,
+        "spent": None if spent is None else spent.as_dict(),
         "shards_given_up": counted.given_up,
         "silent_seconds": counted.silent_seconds,
         "not_decided": [] if left else judge(folder.storage, folder.meta).as_list(),
@@ -97,6 +100,7 @@ def status_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if not result["complete"]:
         lines += _unfinished_lines(result, in_flight)
+    lines += spent_lines(result.get("spent"))
     not_decided = not_decided_lines(result.get("not_decided", []))
     if result["failed"] and not not_decided:
         lines.append(

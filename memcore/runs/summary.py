@@ -13,6 +13,7 @@ from memcore.runs.completeness import COLUMNS, judge_shards
 from memcore.runs.failures import first_failure
 from memcore.runs.folder import RunFolder
 from memcore.runs.reading import ShardTables, finished, read_shard
+from memcore.runs.received import read_spent
 from memcore.runs.shared_seeds import SharedSeeds
 from memcore.types import PromptStatus
 
@@ -50,6 +51,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "seconds": counts.seconds,
         "not_decided": gaps.as_list(),
     }
+    if (spent := read_spent(folder)) is not None:
+        result["spent"] = spent.as_dict()
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
     if shared.bits is not None:

@@ -1,4 +1,4 @@
-"""Sources of generations: the protocol, diffusers pipelines, any Python callable; and which images to ask them for."""
+"""Sources of generations: the protocol, diffusers pipelines, hosted models, any callable; and what to ask them for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from memcore.types import Images, Request, StopReason
 
 if TYPE_CHECKING:
     from memcore.sampling.diffusers import DiffusersSampler
+    from memcore.sampling.http import HttpSampler
 
 __all__ = [
     "Batches",
@@ -27,6 +28,7 @@ __all__ = [
     "FirstStep",
     "FirstStepSampler",
     "Fixed",
+    "HttpSampler",
     "Images",
     "Outcome",
     "Request",
@@ -44,9 +46,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import DiffusersSampler when it is first named: it imports torch and diffusers."""
+    """Import a sampler when it is first named: DiffusersSampler imports torch and diffusers, HttpSampler httpx."""
     if name == "DiffusersSampler":
         from memcore.sampling.diffusers import DiffusersSampler
 
         return DiffusersSampler
+    if name == "HttpSampler":
+        from memcore.sampling.http import HttpSampler
+
+        return HttpSampler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

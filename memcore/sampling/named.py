@@ -1,4 +1,4 @@
-"""A sampler by its name: ``module:attribute``, as on the command line."""
+"""A sampler by its name: ``module:attribute``, as on the command line, or the short name of one of memcore's own."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memcore.errors import ConfigError, MemcoreError, SamplerError
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, asks_once
 from memcore.sampling.transient import as_transient
 from memcore.system.credentials import redact, resolve
 from memcore.system.raised import is_raised_inside, raised_text
+
+#: Samplers of memcore that have a short name.
+SHORT_NAMES = {"http": "memcore.sampling.http:HttpSampler"}
 
 
 def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
     """Return the sampler at ``module:attribute``: an object, or a class or function that is called with ``options``.
 
-    The module is searched where Python searches and then in the current folder. This runs code of the user's choice, so
-    the name is only ever taken from the command line, a configuration file or a program, never from a run's folder.
+    ``http`` is short for memcore's own sampler of hosted models. The module is searched where Python searches and then in
+    the current folder. This runs code of the user's choice, so the name is only ever taken from the command line, a
+    configuration file or a program, never from a run's folder.
 
     Raises ConfigError, naming what is missing, and SamplerError, naming the line, for what its code raises.
     """
@@ -77,11 +81,22 @@ def find_public_options(name: str) -> tuple[str, ...]:
     return _declared_public(name, _find(name))
 
 
+def is_hosted(name: str, *, certainly: bool = False) -> bool:
+    """Tell whether the sampler at ``module:attribute`` is asked for each image once.
+
+    Of samplers of others this is known only once their module is imported, which is done if it must be known ``certainly``.
+    Raises ConfigError if there is no such sampler.
+    """
+    if SHORT_NAMES.get(name, name) in SHORT_NAMES.values():
+        return True
+    return certainly and asks_once(_find(name))
+
+
 def _find(name: str) -> Any:
     """Import what the name says."""
-    module_name, separator, attribute = name.partition(":")
+    module_name, separator, attribute = SHORT_NAMES.get(name, name).partition(":")
     if not separator or not module_name or not attribute:
-        raise ConfigError(f"sampler must look like package.module:attribute, got {name!r}")
+        raise ConfigError(f"sampler must look like package.module:attribute, or be http, got {name!r}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing here shadows what is installed
     try:

@@ -24,6 +24,11 @@ class Sampler(Protocol):
     ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
     should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
     a text that is cut, or "" if nothing is.
+
+    A sampler with ``asks_once = True`` is asked for no image a second time, since images may cost money or be different
+    each time: its ``keep_in(received)`` gets a ``memcore.sampling.received.Received``, where it writes what it receives
+    before it uses it, and finds what was received before. It raises StoppedError where every request would fail: what it
+    refuses otherwise is taken to be the prompt's fault. ``takes_seeds = False`` says that an image cannot be made again.
     """
 
     fingerprint: str
@@ -32,6 +37,11 @@ class Sampler(Protocol):
     def sample(self, requests: Sequence[Request]) -> Images:
         """Return (N, H, W, C) uint8 for N requests, which may be of different prompts."""
         ...
+
+
+def asks_once(sampler: object) -> bool:
+    """Tell whether a sampler is asked for no image a second time, since it may cost money or be another one."""
+    return getattr(sampler, "asks_once", False) is True
 
 
 def check_sampler(sampler: Any) -> None:

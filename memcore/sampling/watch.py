@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.errors import ConfigError, SamplerError, TransientError
 from memcore.sampling.batches import RequestBatch, SeedRun
-from memcore.sampling.protocol import Sampler
+from memcore.sampling.protocol import Sampler, asks_once
 from memcore.sampling.transient import patiently
 from memcore.system.units import count
 from memcore.types import Images
 
+#: The reason of notes of a sampler about images that a content filter refused.
+REFUSED_IMAGE = "refused-image"
 #: Images of a worker between two requests that are sampled twice.
 CHECK_EVERY = 5_000
 #: Prompts, all of whose images are one image, that end a run of which no prompt has two different ones.
@@ -50,6 +53,9 @@ class _Prompt:
     broken: int = 0
     compared: int = 0
     checksums: set[int] = dataclasses.field(default_factory=set)
+    #: What the sampler met: how often, by reason, and what was said the first time.
+    met: Counter[str] = dataclasses.field(default_factory=Counter)
+    said: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class SamplerWatch:
@@ -64,9 +70,9 @@ class SamplerWatch:
         self._since_check = 0
         self._said = set(untold)
 
-    def asks_again(self, count: int, *, first: bool) -> bool:
+    def asks_again(self, sampler: Sampler, count: int, *, first: bool) -> bool:
         """Tell whether ``look`` will ask the sampler for an image of the next batch, of ``count``, a second time."""
-        return first or self._since_check + count >= CHECK_EVERY
+        return not asks_once(sampler) and (first or self._since_check + count >= CHECK_EVERY)
 
     def look(self, sampler: Sampler, batch: RequestBatch, images: Images, *, first: bool) -> Iterator[Note]:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
@@ -90,7 +96,11 @@ class SamplerWatch:
             prompt.broken += int(broken[part].sum()) if broken is not None else 0
             prompt.compared += int(used.sum())
             prompt.checksums.update(sums[part][used].tolist())
-        again = self.asks_again(len(sums), first=first)
+        for note in images.notes:
+            if (met := self._prompts.get(note.prompt_id)) is not None:
+                met.met[note.reason] += 1
+                met.said.setdefault(note.reason, note.detail)
+        again = self.asks_again(sampler, len(sums), first=first)
         self._since_check += len(sums)
         if again:
             self._since_check = 0
@@ -106,10 +116,16 @@ class SamplerWatch:
         Raises ConfigError once the first prompts show that the seed decides nothing.
         """
         prompt = self._prompts.pop(prompt_id)
+        notes = [
+            self._note(prompt_id, prompt.text, reason, f"{number:,} x {prompt.said[reason]}")
+            for reason, number in sorted(prompt.met.items())
+        ]
         if prompt.broken == prompt.images:
+            if prompt.met[REFUSED_IMAGE] >= prompt.images:
+                text = f"not one of {count(prompt.images, 'image')} was made: {prompt.said[REFUSED_IMAGE]}"
+                return [*notes, Note(prompt_id, prompt.text, "refused", text)], True
             text = f"not one of {count(prompt.images, 'image')} holds a picture: the sampler gave NaN, or nothing"
-            return [Note(prompt_id, prompt.text, "sampler", text)], True
-        notes = []
+            return [*notes, Note(prompt_id, prompt.text, "sampler", text)], True
         if prompt.broken:
             text = f"{prompt.broken:,} of {count(prompt.images, 'image')} left out: NaN, or no picture"
             notes.append(self._note(prompt_id, prompt.text, "broken-image", text))
@@ -173,7 +189,7 @@ class SamplerWatch:
 def copy_images(images: Images) -> Images:
     """Return a sampler's answer with memory of its own."""
     pixels = images.pixels.clone() if arrays.is_torch(images.pixels) else np.array(images.pixels)
-    return Images(pixels, images.flagged, images.broken)
+    return Images(pixels, images.flagged, images.broken, images.notes)
 
 
 def checksums(pixels: Any) -> NDArray[np.int64]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from PIL import Image
 
 from memcore.runs.folder import RunFolder
 from memcore.study.dataset import TrainingSet, load, load_demo
+from tests.support.shell import run_shell
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "audit_your_own_model.md").read_text("utf-8")
@@ -46,27 +44,6 @@ def prepare(folder: Path) -> None:
         noise = np.random.default_rng(seed).integers(-2, 3, data.images[0].shape)
         near = np.clip(data.images[0].astype(int) + noise, 0, 255).astype(np.uint8)
         Image.fromarray(near).save(stored / f"{seed}.png")
-
-
-def run_shell(block: str, folder: Path) -> None:
-    tools = folder / "tools"
-    tools.mkdir(exist_ok=True)
-    (tools / "memcore").write_text(f'#!/bin/sh\nexec {sys.executable} -m memcore.cli "$@"\n')
-    (tools / "memcore").chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}",
-    }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.slow

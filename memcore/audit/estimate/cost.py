@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypedDict
 
@@ -46,6 +47,8 @@ class BudgetPlan(FolderPlan):
     """The whole run under one budget; hours are those of one worker."""
 
     images: int
+    #: What a hosted model takes for them, as text; None without a price.
+    images_cost: str | None
     saved: float
     worker_hours: float
     worker_hours_low: float
@@ -61,6 +64,7 @@ class Assumed(TypedDict):
     workers: int
     machines: int
     price: float | None
+    price_per_image: str | None
 
 
 class Plan(TypedDict):
@@ -83,11 +87,13 @@ def estimate(
     price: float | None = None,
     memorised: float = MEMORISED,
     images: int | None = None,
+    price_per_image: Decimal | None = None,
 ) -> Plan:
     """Return hours, bytes, files and cost of the whole run, with the fixed budget and with the sequential one.
 
     ``workers`` a machine; ``price`` of a machine for an hour; ``memorised`` the share of prompts with a clique. ``images``
-    is the number stored, where nothing is sampled. Memorised prompts are taken to be at the copy rate, which takes longest.
+    is the number stored, where nothing is sampled; ``price_per_image`` is what a hosted model takes. Memorised prompts are
+    taken to be at the copy rate, which takes longest.
     """
     for name, value in (("workers", workers), ("machines", machines)):
         if value < 1:
@@ -106,7 +112,13 @@ def estimate(
         "prompts": count,
         "configured": config.budget,
         "measured": dataclasses.asdict(measured),
-        "assumed": {"memorised": memorised, "workers": workers, "machines": machines, "price": price},
+        "assumed": {
+            "memorised": memorised,
+            "workers": workers,
+            "machines": machines,
+            "price": price,
+            "price_per_image": None if price_per_image is None else str(price_per_image),
+        },
         "budgets": {},
     }
     for name, per_prompt in budgets.items():
@@ -115,6 +127,9 @@ def estimate(
         high = work + count * per_prompt * (measured.image_high - measured.image)
         result["budgets"][name] = {
             "images": round(count * per_prompt),
+            "images_cost": None
+            if price_per_image is None
+            else str(round(count * per_prompt) * price_per_image),
             "saved": 1 - per_prompt / most,
             "worker_hours": work / 3600,
             "worker_hours_low": low / 3600,

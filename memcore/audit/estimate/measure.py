@@ -17,10 +17,13 @@ from memcore.errors import ConfigError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
 from memcore.runs.pictures import png_bytes
+from memcore.sampling.protocol import asks_once
 from memcore.sampling.seeds import derive_seed, sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.types import Request
 
+#: Images of a hosted model that are asked for to measure it.
+HOSTED_IMAGES = 4
 #: Bytes of images that the graph is measured on at most; more are extrapolated.
 _GRAPH_BYTES = 128 << 20
 
@@ -52,6 +55,8 @@ class Measured:
 def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> Measured:
     """Load what the configuration names, work for about ``seconds`` after a warm-up, and return the speeds.
 
+    A hosted model is asked for ``HOSTED_IMAGES`` images alone, since they cost money.
+
     Raises ConfigError for source "custom" without a ``sampler``, which only its own program can measure.
     """
     if config.source == "custom" and not config.sampler:
@@ -64,15 +69,17 @@ def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> 
     source = make_source(config)
     load = time.perf_counter() - start
     watched: Any = contextlib.nullcontext()
+    hosted = False
     if isinstance(source, StoredPrompts):
         batches = _read(source, config)
     else:
-        batches = _sampled(source, config, prompts)
+        hosted = asks_once(source)
+        batches = _sampled(source, config, prompts, min(config.batch_size, HOSTED_IMAGES) if hosted else None)
         watched = _decoder_watched(getattr(source, "_pipe", None), decoder)
         if config.screen != "none":
             screen = _screening(source, config, prompts)
     with watched:
-        spent, pixels = _timed(batches, seconds, decoder)
+        spent, pixels = _timed_once(batches) if hosted else _timed(batches, seconds, decoder)
     per_image = sorted(s / n for s, n in spent)
     total = sum(s for s, _ in spent)
     shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
@@ -96,17 +103,20 @@ def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> 
     )
 
 
-def _sampled(sampler: Any, config: Config, prompts: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
-    """Yield full batches of the run's own prompts, each image on the host."""
+def _sampled(
+    sampler: Any, config: Config, prompts: Sequence[str], size: int | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield full batches of the run's own prompts, or batches of ``size``, each image on the host."""
     number, bits = 0, sampler_seed_bits(sampler)
+    size = size or config.batch_size
     while True:
-        ids = [(number + k) % len(prompts) for k in range(config.batch_size)]
+        ids = [(number + k) % len(prompts) for k in range(size)]
         requests = [
             Request(i, prompts[i], derive_seed(config.seed, i, number + k, bits=bits))
             for k, i in enumerate(ids)
         ]
         pixels = sampler.sample(requests).pixels
-        number += config.batch_size
+        number += size
         yield np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
 
 
@@ -136,6 +146,15 @@ def _timed(
         pixels = next(batches)
         spent.append((time.perf_counter() - start, len(pixels)))
     return spent, pixels
+
+
+def _timed_once(
+    batches: Iterator[NDArray[np.uint8]],
+) -> tuple[list[tuple[float, int]], NDArray[np.uint8]]:
+    """Return (seconds, images) of one batch, and its pixels: images of a hosted model cost money."""
+    start = time.perf_counter()
+    pixels = next(batches)
+    return [(time.perf_counter() - start, len(pixels))], pixels
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from memcore.report.subject import Subject
 from memcore.report.wording import duration, percent, rate, tidy
+from memcore.runs.received import spent_lines
 
 ORDER = 80
 LABEL = "Cost"
@@ -30,13 +31,17 @@ class StageCost:
 
 
 class Cost(TypedDict):
-    """``rate`` and ``sampling_rate`` are images a second and worker; None where no time was recorded."""
+    """``rate`` and ``sampling_rate`` are images a second and worker; None where no time was recorded.
+
+    ``spent`` says what the images of a hosted model cost; "" for any other.
+    """
 
     stages: list[StageCost]
     total: str
     making: str
     sampling_rate: str | None
     rate: str | None
+    spent: str
 
 
 def context(subject: Subject) -> Cost:
@@ -54,6 +59,7 @@ def context(subject: Subject) -> Cost:
         "making": "Reading alone takes in" if run.sampler == "stored" else "Sampling alone makes",
         "sampling_rate": rate(run.generated / sampling) if sampling else None,
         "rate": rate(run.generated / total) if total else None,
+        "spent": " ".join(spent_lines(run.spent)),
     }
 
 

@@ -10,11 +10,15 @@ from memcore.report.run import Quarantined
 from memcore.report.subject import Subject
 from memcore.report.wording import EXAMPLES
 from memcore.runs.rows import FindingRow
+from memcore.sampling.received import SERVER_REASONS
 
 ORDER = 60
 LABEL = "Left out"
 REASONS = {
     "sampler": "the sampler raised for this prompt",
+    "refused": "a prompt of which a content filter of the server refused every image",
+    "refused-image": "images that a content filter of the server refused, left out of their prompts",
+    **{code: f"answers of the server: {text}" for code, text in SERVER_REASONS.items()},
     "broken-image": "images of NaN or without a picture, left out of their prompts",
     "same-image": "a prompt with one image for several seeds: the sampler ignores seeds or answers from a cache",
     "unrepeatable": "a seed that gave two different images",
@@ -46,7 +50,15 @@ def context(subject: Subject) -> Excluded:
     """Return what was left out, and why."""
     run = subject.run
     return {
-        "reasons": [Reason(REASONS.get(q.reason, ""), q) for q in run.quarantine[:EXAMPLES]],
+        "reasons": [Reason(_meaning(q.reason), q) for q in run.quarantine[:EXAMPLES]],
         "failures": run.failures[:EXAMPLES],
         "more_failures": max(0, len(run.failures) - EXAMPLES),
     }
+
+
+def _meaning(reason: str) -> str:
+    """Return a reason in words; a server's status is its own."""
+    status = reason.removeprefix("http-")
+    if status != reason and status.isdecimal():
+        return f"answers of the server: HTTP status {status}"
+    return REASONS.get(reason, "")
