@@ -48,7 +48,7 @@ def with_action(words: Sequence[str]) -> list[str]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions, each with its own arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, help="what to do")
     for name, (help_, add, _) in _ACTIONS.items():
         own = actions.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.")
         own.add_argument(

@@ -55,7 +55,8 @@ def test_every_command_stands_in_the_readmes_table_and_in_the_docs(name: str) ->
 
 
 def test_the_readmes_table_has_no_other_command() -> None:
-    assert re.findall(r"^\| `memcore ([\w-]+)", README, re.MULTILINE) == NAMES
+    found = re.findall(r"^\| `memcore ([\w-]+)", README, re.MULTILINE)
+    assert list(dict.fromkeys(found)) == NAMES  # a command of several actions has a row for each
 
 
 @pytest.mark.parametrize("name", NAMES)
