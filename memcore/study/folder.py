@@ -16,7 +16,7 @@ from typing import Any
 from memcore.engine.launchers.slurm import FOLDER as SLURM
 from memcore.engine.task import Identity, read_manifest
 from memcore.errors import ConfigError, RunError
-from memcore.runs.config import difference
+from memcore.runs.meta import difference
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
