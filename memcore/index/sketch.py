@@ -123,7 +123,8 @@ def reaches(limits: NDArray[Any], to_centre: NDArray[Any]) -> NDArray[np.uint32]
         root += (root < _UINT32) & ((root + np.uint64(1)) ** 2 <= product)
     # floor(2 sqrt(p)) is 2 r, or 2 r + 1 if p >= (r + 1/2)^2, which is p > r^2 + r in integers
     twice = np.uint64(2) * root + (product - root * root > root)
-    return np.minimum(limit + to + twice, np.uint64(_UINT32)).astype(np.uint32)
+    found: NDArray[np.uint32] = np.minimum(limit + to + twice, np.uint64(_UINT32)).astype(np.uint32)
+    return found
 
 
 def _bound(ssd_max: int, m: int, n: int) -> int:

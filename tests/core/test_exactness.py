@@ -256,5 +256,5 @@ def test_many_sums_are_converted_in_pieces_to_the_same_bits() -> None:
     for each in (sums, sums[::-1, ::2]):
         expected = whole if each is sums else whole[::-1, ::2]
         answer = ssd_to_distance(each, 64 * 64 * 3)
-        assert answer.shape == given.shape
+        assert answer.shape == each.shape
         assert answer.tobytes() == expected.tobytes()

@@ -40,7 +40,8 @@ _PASSING = re.compile(r'("(?:images_a_second|(?:started|written|silent)_seconds|
 STOPPED = dataclasses.replace(CONFIG, generations=40, budget="fixed")
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Place:
     """A finished run and index, a stopped run and a begun index, and what they were made of."""
 
     root: Path
