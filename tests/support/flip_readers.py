@@ -40,7 +40,8 @@ _PASSING = re.compile(r'("(?:images_a_second|(?:started|written|silent)_seconds|
 STOPPED = dataclasses.replace(CONFIG, generations=40, budget="fixed")
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Place:
     """A finished run and index, a stopped run and a begun index, and what they were made of."""
 
     root: Path
@@ -129,7 +130,7 @@ def _command(*words: str) -> Callable[[Place], Answer]:
     """Return what gives a command: words in capitals are paths of the place."""
 
     def read(place: Place) -> Answer:
-        paths = {name.upper(): path for name, path in place._asdict().items()}
+        paths = {name.upper(): path for name, path in vars(place).items()}
         given = [paths.get(word, place.root / word.lower() if word.isupper() else word) for word in words]
         given = [
             place.root / word[1:] if isinstance(word, str) and word[:1] == "@" else word for word in given

@@ -219,4 +219,5 @@ def prove(flips: int, resumes: int, seed: int, root: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(atomic_files, "disk", QuickDisk()):
-        print(json.dumps(prove(*map(int, sys.argv[1:4]), root=Path(folder).resolve()), indent=1))
+        flips, resumes, seed = map(int, sys.argv[1:4])
+        print(json.dumps(prove(flips, resumes, seed, Path(folder).resolve()), indent=1))
