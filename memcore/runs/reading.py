@@ -237,7 +237,12 @@ def _shard_table(
             raise DamagedFileError(
                 f"{place} is damaged: its sha256 differs from the one in its manifest; {again}"
             )
-        return _table(kind, place, data, columns)
+        table = _table(kind, place, data, columns)
+        if kind == layout.FINDINGS and "files" in manifest and table.num_rows != manifest["prompts"]:
+            raise RunError(
+                f"{place} has {table.num_rows:,} rows where its manifest counts {manifest['prompts']:,} prompts; {again}"
+            )
+        return table
     except FileNotFoundError:
         raise RunError(
             f"{place} is missing although its manifest says that the shard is done; {again}"

@@ -130,7 +130,7 @@ def _command(*words: str) -> Callable[[Place], Answer]:
     """Return what gives a command: words in capitals are paths of the place."""
 
     def read(place: Place) -> Answer:
-        paths = {name.upper(): path for name, path in place._asdict().items()}
+        paths = {name.upper(): path for name, path in vars(place).items()}
         given = [paths.get(word, place.root / word.lower() if word.isupper() else word) for word in words]
         given = [
             place.root / word[1:] if isinstance(word, str) and word[:1] == "@" else word for word in given

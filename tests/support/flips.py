@@ -219,5 +219,5 @@ def prove(flips: int, resumes: int, seed: int, root: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(atomic_files, "disk", QuickDisk()):
-        counts = [int(word) for word in sys.argv[1:4]]
-        print(json.dumps(prove(counts[0], counts[1], counts[2], root=Path(folder).resolve()), indent=1))
+        flips, resumes, seed = map(int, sys.argv[1:4])
+        print(json.dumps(prove(flips, resumes, seed, Path(folder).resolve()), indent=1))
