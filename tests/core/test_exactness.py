@@ -253,8 +253,8 @@ def test_float_images_are_bit_identical_on_every_isa_and_thread_count(rng: np.ra
 def test_many_sums_are_converted_in_pieces_to_the_same_bits() -> None:
     sums = np.random.default_rng(0).integers(0, 2**32, (700, 1100), dtype=np.uint32)
     whole = np.sqrt(sums.astype(np.float64) / (64 * 64 * 3 * 255**2)).astype(np.float32)
-    for each in (sums, sums[::-1, ::2]):
-        expected = whole if each is sums else whole[::-1, ::2]
-        answer = ssd_to_distance(each, 64 * 64 * 3)
-        assert answer.shape == each.shape
+    for some in (sums, sums[::-1, ::2]):
+        expected = whole if some is sums else whole[::-1, ::2]
+        answer = ssd_to_distance(some, 64 * 64 * 3)
+        assert answer.shape == some.shape
         assert answer.tobytes() == expected.tobytes()

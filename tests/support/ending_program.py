@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -166,7 +167,7 @@ def spawned() -> None:
 def subinterpreter() -> None:
     """The core belongs to the main interpreter: another one is told so."""
     try:
-        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+        interpreters = importlib.import_module("_xxsubinterpreters")
     except ImportError:
         say("there are none")
         return

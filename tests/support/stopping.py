@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import psutil
-
 ROOT = Path(__file__).parents[2]
 #: Seconds after which a command that does not end is given up.
 GIVEN_UP_S = 60.0
@@ -40,8 +38,14 @@ def when_it_imports(process: subprocess.Popen[str]) -> None:
 
 def when_a_worker_starts(process: subprocess.Popen[str]) -> None:
     """Return as soon as there is a worker, which then imports for a while."""
-    command = psutil.Process(process.pid)
-    _wait(process, lambda: any("spawn_main" in " ".join(c.cmdline()) for c in command.children()))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+    def there() -> bool:
+        return any(
+            b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes() for c in children.read_text().split()
+        )
+
+    _wait(process, there)
 
 
 def after(seconds: float) -> Moment:
@@ -57,7 +61,7 @@ def after(seconds: float) -> Moment:
 def _wait(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
     deadline = time.monotonic() + GIVEN_UP_S
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, psutil.Error):
+        with contextlib.suppress(OSError):
             if there():
                 return
         time.sleep(0.001)

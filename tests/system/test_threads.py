@@ -15,7 +15,7 @@ def test_what_has_not_begun_is_left() -> None:
 
     def work(number: int) -> None:
         begun.set()
-        go_on.wait(20)  # without the cancelling this would be for ever
+        go_on.wait(20)
         done.append(number)
 
     def leave(pool: Threads) -> None:

@@ -207,8 +207,8 @@ def _signals_held() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for arrived in came[:1]:
-        signal.raise_signal(arrived)
+    if came:
+        signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager
