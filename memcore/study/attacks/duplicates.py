@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,14 +133,20 @@ def _near_groups(images: NDArray[np.uint8], limit: int, threads: int | None) -> 
     n = len(images)
     if limit == 0:
         return groups.labels()  # these images are distinct
+    # (sum x - sum y)^2 <= K ssd: sorted by their sums, an image is near only to those of a window; no other is compared.
+    sums = images.reshape(n, -1).sum(axis=1, dtype=np.int64)
+    order = np.argsort(sums, kind="stable")
+    last = np.searchsorted(sums[order], sums[order] + math.isqrt(images[0].size * limit), side="right")
     start = 0
     while start < n - 1:
-        stop = min(n, start + max(1, _PAIRS // (n - start)))
-        ssd = pairwise_tiled_l2(
-            images[start:stop], images[start:], grid=(1, 1), output="ssd", threads=threads
-        )
+        stop = min(n, start + max(1, _PAIRS // int(last[start] - start)))
+        end = int(last[stop - 1])
+        while (stop - start) * (end - start) > _PAIRS and stop - start > 1:
+            stop = start + (stop - start) // 2
+            end = int(last[stop - 1])
+        rows, others = order[start:stop], order[start:end]
+        ssd = pairwise_tiled_l2(images[rows], images[others], grid=(1, 1), output="ssd", threads=threads)
         left, right = np.nonzero(ssd <= limit)
-        later = right > left
-        groups.connect(left[later] + start, right[later] + start)
+        groups.connect(rows[left[right > left]], others[right[right > left]])
         start = stop
     return groups.labels()
