@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "memcore audit RUN --model FOLDER --prompts prompts.txt --steps 50 --guidance-scale 7.5",
     "memcore audit RUN --sampler mine:make --prompts prompts.csv --generations 100",
-    """memcore audit RUN --sampler http --sampler-options '{"endpoint": "https://host/v1", ...}' --prompts prompts.txt""",
+    """memcore audit RUN --sampler http --sampler-options '{"endpoint":"https://host/v1"}' --prompts prompts.txt""",
     "memcore audit RUN --config audit.toml --workers 4",
 )
 NAME = "audit"

@@ -16,9 +16,7 @@ from memcore.system.console import write, write_error
 
 NAME = "serve-model"
 HELP = "serve a model over HTTP, for an audit by --sampler http"
-EXAMPLES = (
-    "MODEL_TOKEN=... memcore serve-model FOLDER --steps 50 --guidance-scale 7.5 --token env:MODEL_TOKEN",
-)
+EXAMPLES = ("memcore serve-model FOLDER --steps 50 --guidance-scale 7.5 --token env:MODEL_TOKEN",)
 #: The options of a run's configuration that decide which images a model makes.
 _MODEL = (
     *("variant", "revision", "scheduler", "sampler", "sampler_options", "steps", "guidance_scale"),

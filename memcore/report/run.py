@@ -238,7 +238,8 @@ def read_run(path: Path) -> Run:
     order = rank([row["mean_distance"] for row in found], [int(row["prompt_id"]) for row in found])
     reading.check_finished(storage, settings, totals["done"])
     by_id = {int(row["prompt_id"]): row for row in found}
-    spent = read_spent(RunFolder.open_storage(storage))
+    hosted = storage.names(layout.RECEIVED) or any("received" in m for m in manifests.values())
+    spent = read_spent(RunFolder.open_storage(storage)) if hosted else None
     match, matches, state = _read_state(storage, settings, manifests, by_id)
     stale = find_stale(state)
     old = {entry.file for entry in stale}
