@@ -283,6 +283,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             "status": "none",
             "generated": 3,
             "excluded": 0,
+            "edges": 0,
+            "size": 0,
+            "seeds": [],
+            "proven": True,
+            "upper": 0,
+            "cliques": [],
         }
         run.write_shard(shard, ShardRecord([row], [], {"sample": 1.0}))
     return run
