@@ -137,7 +137,10 @@ def damage(run: Path, name: str) -> None:
         (run / "evaluation.json").write_text('{"format": 9}')
     elif name == "stale":
         table = pq.read_table(run / "matches.parquet").to_pylist()
-        row = {**dict.fromkeys(report_runs.MATCHES.names), "prompt_id": 1, "clique": 3, "extracted": True}
+        numbers = dict.fromkeys(("size", "medoid_seed", "training_index", "copies", "eidetic"), 1)
+        distances = dict.fromkeys(("mean_distance", "l2", "tiled_l2"), 0.1)
+        named = {"prompt_id": 1, "clique": 3, "extracted": True, "training_name": "a", "neighbors": []}
+        row = {**dict.fromkeys(report_runs.MATCHES.names), **numbers, **distances, **named}
         pq.write_table(
             report_runs.pa.Table.from_pylist([*table, row], schema=report_runs.MATCHES),
             run / "matches.parquet",
