@@ -25,6 +25,7 @@ from memcore.sources.base import Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
+from memcore.system import columns
 from memcore.system.cpus import processors
 
 #: Images that are worth a thread.
@@ -243,8 +244,15 @@ class Index:
         for number in np.unique(which):
             shard = self.shards[int(number)]
             chosen = np.flatnonzero(which == number)
-            values = shard.texts(column, wanted[chosen] - shard.start)
-            for i, value in zip(chosen, values or (), strict=values is not None):
+            file = shard.files.get(layout.TEXT)
+            if file is None:
+                continue
+            try:
+                table = columns.read_strings(file.read(), [column], shard.images)
+            except ValueError as error:
+                raise damaged(file.path, str(error)) from None
+            values = table[column].take(wanted[chosen] - shard.start).to_pylist()
+            for i, value in zip(chosen, values, strict=True):
                 found[i] = value
         return found
 

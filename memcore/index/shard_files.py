@@ -69,16 +69,12 @@ class ShardFiles:
 
     def names(self) -> list[str | None]:
         """Return the names of the shard's images; none where its source has none."""
-        return self.texts("name", np.arange(self.images)) or []
-
-    def texts(self, column: str, rows: NDArray[np.int64]) -> list[str | None] | None:
-        """Return rows of a column of text.parquet, in the order in which they are given; None without that file."""
         if layout.TEXT not in self.files:
-            return None
-        values: list[str | None] = (
-            read_strings(self.files[layout.TEXT], [column], self.images)[column].take(rows).to_pylist()
-        )
-        return values
+            return []
+        names: list[str | None] = read_strings(self.files[layout.TEXT], ["name"], self.images)[
+            "name"
+        ].to_pylist()
+        return names
 
     def broken(self) -> list[QuarantineEntry]:
         """Return what could not be read when the shard was made."""
