@@ -18,7 +18,7 @@ from memcore.runs import layout
 from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.run_toml import check_meta
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, find_null, row_hints
+from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns, find_null
 from memcore.storage.base import Storage
 from memcore.storage.digests import (
     RESTORE,
@@ -56,9 +56,9 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow), row_hints(FindingRow)),
-    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow), row_hints(QuarantineRow)),
-    "matches": _Kind(MATCHES, added_columns(MatchRow), row_hints(MatchRow)),
+    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow)(FindingRow)),
+    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow)(QuarantineRow)),
+    "matches": _Kind(MATCHES, added_columns(MatchRow)(MatchRow)),
 }
 
 
