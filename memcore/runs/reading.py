@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast, get_type_hints
 
 from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraError, RunError
@@ -56,9 +56,13 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow)(FindingRow)),
-    layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow)(QuarantineRow)),
-    "matches": _Kind(MATCHES, added_columns(MatchRow)(MatchRow)),
+    layout.FINDINGS: _Kind(
+        FINDINGS, added_columns(FindingRow), get_type_hints(FindingRow, include_extras=True)
+    ),
+    layout.QUARANTINE: _Kind(
+        QUARANTINE, added_columns(QuarantineRow), get_type_hints(QuarantineRow, include_extras=True)
+    ),
+    "matches": _Kind(MATCHES, added_columns(MatchRow), get_type_hints(MatchRow, include_extras=True)),
 }
 
 
