@@ -11,12 +11,12 @@ import hashlib
 import json
 import time
 from collections.abc import Container
-from typing import TypedDict
+from typing import TypedDict, get_type_hints
 
 from memcore.errors import DamagedFileError, MissingExtraError
 from memcore.runs.reading import FORMAT, read_parquet
 from memcore.runs.rows import FindingRow, QuarantineRow
-from memcore.runs.schema import FINDINGS, find_null, row_hints
+from memcore.runs.schema import FINDINGS, find_null
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
 from memcore.system.parsing import check_shape, parse_json
 
@@ -75,7 +75,7 @@ def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> Shard
         if not table.schema.equals(FINDINGS):
             raise DamagedFileError(f"{name} has other columns than this memcore writes")
         table.validate(full=True)
-        hints = row_hints(FindingRow)
+        hints = get_type_hints(FindingRow, include_extras=True)
         for column in hints:
             if (null := find_null(table[column], hints[column], column)) is not None:
                 raise DamagedFileError(f"{name} has no value in each row of its column {null!r}")

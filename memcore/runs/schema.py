@@ -87,11 +87,6 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
     return None
 
 
-def row_hints(row: type) -> dict[str, Any]:
-    """Return the type of each column of a row, as ``find_null`` takes it; of the screens' scores there is none."""
-    return get_type_hints(row, include_extras=True)
-
-
 FINDINGS = make_schema(FindingRow)
 QUARANTINE = make_schema(QuarantineRow)
 MATCHES = make_schema(MatchRow)
