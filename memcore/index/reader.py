@@ -25,7 +25,6 @@ from memcore.sources.base import Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
-from memcore.system import columns
 from memcore.system.cpus import processors
 from memcore.system.threads import Threads
 

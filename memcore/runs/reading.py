@@ -10,7 +10,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, NamedTuple, cast, get_type_hints
+from typing import IO, Any, NamedTuple, cast
 
 from memcore.engine import task as engine
 from memcore.errors import ArgumentValueError, DamagedFileError, MissingExtraError, RunError
