@@ -125,6 +125,7 @@ def _write(
     """
     storage = folder.storage
     storage.remove(layout.MATCH)
+    storage.clean()  # what a killed match left
     files: dict[str, FileDigest] = {}
     for row in wanted:  # annotators see them side by side; one at a time, since they may be many
         name, data = layout.training_image_name(row), png_bytes(read_image(row))

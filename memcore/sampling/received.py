@@ -143,8 +143,9 @@ class Spending:
 
     >>> spending = Spending(Decimal("0.04"), Decimal("0.10"))
     >>> spending.reserve(2)
-    >>> spending.reserve(1)
+    >>> spending.reserve(1)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
+        ...
     memcore.errors.StoppedError: 0.08 of max-cost=0.10 is spent or asked for, and the next image costs 0.04. ...
     """
 

@@ -50,8 +50,8 @@ if sys.platform in ("darwin", "win32"):
 
 #: Commands without a run, an index or images: of these a test would show nothing.
 WITHOUT_PLACES = {"bench", "completion", "info"}
-#: Commands that train or sample the bundled model for minutes. Their one place is a folder, as that of ``report``.
-SLOW = {"demo", "study"}
+#: Commands that train, sample or serve a model for minutes. Their one place is a folder, as that of ``report``.
+SLOW = {"demo", "serve-model", "study"}
 
 
 class Told(NamedTuple):

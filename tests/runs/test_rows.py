@@ -87,6 +87,7 @@ READERS = [
     ("ImageRow", '(folder.findings()[0]["images"] or [])[0]', "sha256", "sha265"),
     ("QuarantineRow", "next(folder.iter_quarantine())", "detail", "details"),
     ("ManifestRecord", "folder.manifests()[0]", "generated", "genrated"),
+    ("ReceivedRecord", 'folder.manifests()[0]["received"]', "unanswered", "unanswerd"),
     ("MatchRow", "match_run(path, path)[0]", "closest_seed", "closest_sed"),
     ("NeighborRow", '(folder.matches() or [])[0]["neighbors"][0]', "index", "idx"),
     ("MatchRecord", "record", "distance", "metric"),

@@ -176,6 +176,7 @@ def torch_max_clique(threads: int) -> Call:
 
 def _torch_ops() -> Any:
     import torch
+    import torch._dynamo  # the first call imports it, and Ctrl-C in the middle of that is torch's matter
 
     import memcore.torch_ops  # noqa: F401 - it registers them
 

@@ -72,8 +72,8 @@ class Workshop:
             "filter": ["--images", place / "images", "--shard-prompts", 1, "--workers", 1, *few],
             "index": ["--source", place / "tars", "--shard-images", 16, *few],
             "match": ["--training", self.train, "--threads", 1],
-            "match --index": ["--index", place / "indexed", "--threads", 1],
-            "prompts": ["--index", place / "captioned", "--threads", 1],
+            "match --index": ["--index", place / "indexed", "--source", place / "both.npy", "--threads", 1],
+            "prompts": ["--index", place / "captioned", "--source", place / "tars", "--threads", 1],
             "evaluate": ["--truth", place / "truth.json"],
             "report": [],
         }[command]
