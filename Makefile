@@ -24,7 +24,7 @@ MEMCORE_FUZZ_SECONDS ?= 120
 FUZZ_JOBS ?= 1
 
 fuzz: $(VENV)/.dev ## the fuzzers, two minutes each: distances, layouts of arrays, images, folders of runs, the C ABI
-	$(BIN)/python -m fuzz --seconds $(MEMCORE_FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
+	$(BIN)/python -m fuzz --seconds $(MEMCORE_FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ_FLAGS)
 
 lint: $(VENV)/.dev ## formatting, types, layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
