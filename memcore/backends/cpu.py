@@ -92,8 +92,8 @@ def max_clique(n: int, edges: NDArray[np.int32], node_limit: int) -> Clique:
     """Return the largest clique of a graph's edges."""
     try:
         found = _core.max_clique_as(Clique, n, edges, node_limit)
-        if found is None:  # not in order in memory
-            found = _core.max_clique_as(Clique, n, np.ascontiguousarray(edges), node_limit)
+        if found is None:  # not in order in memory, or not where its numbers may begin
+            found = _core.max_clique_as(Clique, n, np.array(edges, order="C", subok=False), node_limit)
     except ValueError as error:
         raise ArgumentValueError(str(error)) from None
     if found is None:

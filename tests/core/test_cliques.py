@@ -105,3 +105,13 @@ def test_what_is_left_has_a_bound_that_holds(n: int, density: float, seed: int, 
     whole = memcore.find_cliques(matrix, 3, backend="reference")
     assert whole.proven
     assert [c.members for c in memcore.find_cliques(matrix, 3)] == [c.members for c in whole]
+
+
+def test_edges_that_begin_at_an_odd_byte() -> None:
+    edges = np.array([[0, 1], [1, 2], [0, 2]], np.int32)
+    odd = np.frombuffer(b"\0" + edges.tobytes(), np.uint8)[1:].view(np.int32).reshape(3, 2)
+    assert not odd.flags.aligned
+    graph = memcore.Graph(3, odd, None, None, 0.15, 48)
+    assert memcore.max_clique(graph).members == (0, 1, 2)
+    assert [clique.members for clique in memcore.max_cliques([graph])] == [(0, 1, 2)]
+    assert [clique.members for clique in memcore.find_cliques(graph, 2)] == [(0, 1, 2)]
