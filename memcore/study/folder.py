@@ -34,6 +34,10 @@ FEATURES = "features"
 class StudyFolder:
     """An opened study. ``specs`` are its models by id, in the protocol's order."""
 
+    def __repr__(self) -> str:
+        """Return the name of the class alone."""
+        return "StudyFolder()"
+
     def __init__(self, storage: Storage, protocol: Protocol) -> None:
         self.storage = storage
         self.protocol = protocol
@@ -86,6 +90,10 @@ class StudyFolder:
 
 class StudyStart:
     """The start of a study, or of its continuation, as a launcher sees it."""
+
+    def __repr__(self) -> str:
+        """Return the name of the class alone."""
+        return "StudyStart()"
 
     def __init__(self, place: str, data: bytes, name: str, paths: Mapping[str, str] | None = None) -> None:
         """Read the protocol; ``name`` is what errors call it, ``paths`` says where data sets are by their names."""
