@@ -27,7 +27,7 @@ from memcore.sources.coverage import Account, Coverage
 from memcore.sources.decoded import name_of
 from memcore.sources.open import Source
 from memcore.system import columns
-from memcore.system.atomic_files import write_atomic
+from memcore.system.atomic_files import write_output
 
 TOP = 350_000
 #: Default thresholds: tiled l2 (or l2) of images, and the cosine of embeddings.
@@ -233,7 +233,7 @@ def _write(
         [groups.members(leader) for leader in leaders],
         [names(some) for some in _member_rows(groups, leaders)],
     )
-    write_atomic(out, columns.to_bytes(table.replace_schema_metadata({"memcore": json.dumps(result)})))
+    write_output(out, columns.to_bytes(table.replace_schema_metadata({"memcore": json.dumps(result)})))
     return result
 
 

@@ -20,7 +20,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.freshness import stale_annotations
 from memcore.runs.rows import MadeFrom, MatchRow
 from memcore.storage.digests import seal
-from memcore.system.atomic_files import write_atomic
+from memcore.system.atomic_files import write_output
 
 _SCORED = ("prompt_id", "prompt", "size", "generated", "mean_distance")
 
@@ -67,7 +67,7 @@ def evaluate_run(run: Path, truth: Path | None = None, *, against: str = "truth"
         result["sweep"]["stopped_early"] = early
     result["made_from"] = made_from
     sealed = seal(result)
-    write_atomic(folder.path / layout.EVALUATION, json.dumps(sealed, indent=1).encode())
+    write_output(folder.path / layout.EVALUATION, json.dumps(sealed, indent=1).encode())
     return cast(Evaluation, sealed)
 
 

@@ -20,7 +20,7 @@ from memcore.runs import layout
 from memcore.runs.derived import REPORT_FORMAT
 from memcore.runs.freshness import inputs_of_report
 from memcore.storage.digests import combine, digest_bytes, seal
-from memcore.system.atomic_files import check_no_links, remove_file, write_atomic
+from memcore.system.atomic_files import check_no_links, remove_file, write_output
 
 if TYPE_CHECKING:
     import jinja2
@@ -62,9 +62,9 @@ def write_report(run: Path, *, compare: Sequence[Path] = ()) -> Path:
     ]
     files = {layout.REPORT_PAGE: digest_bytes(data)}
     remove_file(record)  # a page without a record says nothing of what it was made from
-    write_atomic(target, data)
+    write_output(target, data)
     sealed = seal({"format": REPORT_FORMAT, "made_from": made_from, "files": files})
-    write_atomic(record, json.dumps(sealed, indent=1).encode())
+    write_output(record, json.dumps(sealed, indent=1).encode())
     return target
 
 

@@ -35,8 +35,8 @@ class StudyFolder:
     """An opened study. ``specs`` are its models by id, in the protocol's order."""
 
     def __repr__(self) -> str:
-        """Return the name of the class alone."""
-        return "StudyFolder()"
+        """Return one line: where it is, and how many models it has."""
+        return f"StudyFolder({self.storage.place!r}, models={len(self.specs)})"
 
     def __init__(self, storage: Storage, protocol: Protocol) -> None:
         self.storage = storage
@@ -92,8 +92,8 @@ class StudyStart:
     """The start of a study, or of its continuation, as a launcher sees it."""
 
     def __repr__(self) -> str:
-        """Return the name of the class alone."""
-        return "StudyStart()"
+        """Return one line: where the study is to be."""
+        return f"StudyStart({self.storage.place!r})"
 
     def __init__(self, place: str, data: bytes, name: str, paths: Mapping[str, str] | None = None) -> None:
         """Read the protocol; ``name`` is what errors call it, ``paths`` says where data sets are by their names."""

@@ -95,6 +95,18 @@ def write_atomic(path: Path, data: bytes) -> None:
     _write(path, [data], place)
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file as ``write_atomic`` does, and remove what killed writers of the same file left beside it.
+
+    For a file that a command writes once; a folder of many files is cleaned once, by ``remove_temporary``.
+    """
+    for left in path.parent.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if left.name.endswith(f"-{path.name}") and _abandoned(left):
+                left.unlink()
+    write_atomic(path, data)
+
+
 def write_atomic_from(path: Path, source: IO[bytes]) -> None:
     """Write the content of ``source`` from its start, as ``write_atomic`` does, a piece at a time."""
 

@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,9 +20,11 @@ from pathlib import Path
 import pytest
 
 from memcore.runs.annotations import FILE, Annotations
+from memcore.system.atomic_files import _HOST, TEMPORARY
 from tests.support import proofs
 from tests.support.annotators import Client
 from tests.support.browser import Server, serving
+from tests.support.command_line import memcore
 from tests.support.forked_commands import ForkedCommands
 from tests.support.workshop import OUTPUTS, Workshop
 
@@ -71,6 +75,31 @@ def test_a_killed_command_is_resumed_to_the_same_bytes(
         assert workshop.written(command) == whole, f"after {killed} kills"
         assert tries < 10 * KILLS[command] + 20, "it is hardly ever killed in time"
     proofs.record("kills", command, kills=killed, files=len(whole), seconds=round(seconds, 2))
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [
+        ("match", "run/matches.parquet"),
+        ("match --index", "run/match.json"),
+        ("prompts", "prompts.parquet"),
+        ("evaluate", "matched/evaluation.json"),
+        ("report", "matched/report/index.html"),
+        ("report", "matched/report/report.json"),
+        ("index", "index/index.json"),
+    ],
+)
+def test_what_a_killed_writer_left_is_removed(command: str, left: str, workshop: Workshop) -> None:
+    workshop.reset(command)
+    path = workshop.folder / left
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{TEMPORARY}{_HOST}-{ended.pid}-1-{path.name}")
+    half.write_bytes(b"half")
+    assert memcore(*workshop.words(command)).code in (0, 5)
+    assert path.exists(), "the name is that of a file which the command writes"
+    assert not half.exists()
 
 
 def events(run: Path) -> list[tuple[str, int, int, str]]:

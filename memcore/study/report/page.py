@@ -20,7 +20,7 @@ from memcore.study.findings.reading import Study
 from memcore.study.findings.scores import score_tables
 from memcore.study.report.content import make_content
 from memcore.study.report.hits import read_walls
-from memcore.system.atomic_files import remove_file, write_atomic
+from memcore.system.atomic_files import remove_file, write_output
 
 if TYPE_CHECKING:
     import jinja2
@@ -50,10 +50,10 @@ def write_study_report(folder: Path, study: Study) -> Path:
     page = render(study, findings).encode()
     figures = json.dumps(as_json(study, findings), indent=1, allow_nan=False).encode()
     remove_file(folder / FIGURES)  # figures of another page would be read as this one's
-    write_atomic(folder / PAGE, page)
-    write_atomic(folder / FIGURES, figures)
+    write_output(folder / PAGE, page)
+    write_output(folder / FIGURES, figures)
     for name, table in score_tables(study).items():
-        write_atomic(folder / f"report/{name}.parquet", parquet_bytes(table))
+        write_output(folder / f"report/{name}.parquet", parquet_bytes(table))
     return folder / PAGE
 
 
