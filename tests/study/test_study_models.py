@@ -78,7 +78,7 @@ def test_a_state_of_other_factors_or_a_damaged_one_is_refused() -> None:
 
 
 def test_training_is_a_plain_loop_of_pytorch() -> None:
-    """The same weights as a loop that is written out, with OneCycleLR, AdamW and an average."""
+    """The weights are those of a plain loop with OneCycleLR, AdamW and an average."""
     ours = trainer()
     ours.run(12)
     net = new_unet(TINY, (8, 8, 1), 0, (5, 0)).train()

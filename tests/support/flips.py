@@ -177,7 +177,7 @@ def _difference(after: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of a file: those of one kind are written by the same code. Nothing for what is no run and no index."""
+    """Return the kind of a file, which the same code writes; nothing for a file of neither a run nor an index."""
     top, _, rest = name.partition("/")
     if top not in ("run", "index", "stopped", "begun"):
         return ""

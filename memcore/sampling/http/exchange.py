@@ -174,7 +174,7 @@ def _certificates(ca: str | None) -> ssl.SSLContext:
     if ca is None:
         return ssl.create_default_context()
     if not Path(ca).is_file():
-        raise ConfigError(f"ca={ca} is no file: give a PEM file of the certificates to trust")
+        raise ConfigError(f"ca={ca} is not a file: give a PEM file of the certificates to trust")
     try:
         return ssl.create_default_context(cafile=ca)
     except (ssl.SSLError, OSError) as error:

@@ -170,7 +170,7 @@ def test_certificates_are_verified(certificate: tuple[Path, Path], tmp_path: Pat
         server.address = server.address.replace("127.0.0.1", "localhost")
         with pytest.raises(Failure, match="http-certificate"):  # of another name
             post(server, ca=str(certificate[0]))
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         post(server, ca=str(tmp_path / "none.pem"))
     (tmp_path / "bad.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match="cannot be read as certificates"):
