@@ -61,7 +61,7 @@ def test_a_journal_that_names_another_file_removes_nothing(run: Path, tmp_path: 
         connection.execute("PRAGMA journal_mode = DELETE")
     (run / f"{FILE}-journal").write_bytes(rollback_journal((run / FILE).read_bytes(), bytes(victim)))
     assert is_played(run, tmp_path / "copy", victim)
-    with pytest.raises(RunError, match=rf"{FILE}-journal was not written by memcore"):
+    with pytest.raises(RunError, match=rf"{FILE}-journal is left of a start"):
         WAYS["write"](run)
     assert victim.exists()
     assert WAYS["read"](run).labels(1) == {0: "copy"}  # a reader looks at no journal
