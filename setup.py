@@ -248,12 +248,12 @@ class BuildCore(build_ext):
         if CUDA:
             nvcc = find_nvcc()
             objects += [compile_cuda(nvcc, source, temp) for source in sorted(CSRC.rglob("*.cu"))]
-            objects += [str(cuda_runtime(nvcc)), "-ldl", "-lrt"]
+            objects.append(str(cuda_runtime(nvcc)))
         link = [] if MSVC else ["-pthread", *([f"-fsanitize={SANITIZE}"] if SANITIZE else [])]
         self.compiler.link_shared_object(
             objects,
             self.get_ext_fullpath(ext.name),
-            libraries=ext.libraries,
+            libraries=[*ext.libraries, *(["dl", "rt"] if CUDA else [])],  # what CUDA's runtime needs
             library_dirs=ext.library_dirs,
             runtime_library_dirs=ext.runtime_library_dirs,
             extra_postargs=[*ext.extra_link_args, *link],
