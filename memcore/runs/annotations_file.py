@@ -135,7 +135,7 @@ def connect(path: Path) -> sqlite3.Connection:
     _check_beside(path)
     if os.path.lexists(f"{path}-journal"):  # it may name other files, which SQLite would remove
         raise RunError(
-            f"{path}-journal is left of a start that was killed, or memcore did not write it: remove it, or move it away with "
+            f"{path}-journal is left of a start that was killed, or memcore did not write it: remove it, or move it with "
             f"{path.name}"
         )
     with translated_errors(path):
