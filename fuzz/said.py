@@ -24,9 +24,16 @@ class Said(NamedTuple):
     err: str
 
 
+class _Terminal(io.StringIO):
+    """Standard output as a person has it: elsewhere, data such as CSV is written as it is."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def run_command(*words: str) -> Said:
     """Run a command in this process. Raise Wrong for an unknown exit code, a traceback, or text that a terminal obeys."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = _Terminal(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(list(words))
     said = Said(code, out.getvalue(), err.getvalue())

@@ -193,15 +193,13 @@ def _report(arguments: argparse.Namespace) -> Answer:
     from memcore.study.findings.reading import Study
     from memcore.study.folder import StudyFolder
     from memcore.study.report.page import as_json, write_study_report
-    from memcore.study.status import states
 
     if is_url(arguments.study):
         raise ConfigError(
             f"study must be a folder of this machine to write a page into, got {arguments.study}"
         )
     folder = StudyFolder.open(arguments.study)
-    held, why = states(folder)
-    study = Study(folder.protocol, list(folder.specs.values()), held, folder.storage, why)
+    study = Study.of(folder)
     page = write_study_report(Path(arguments.study), study)
     result: dict[str, Any] = {"page": str(page), **as_json(study)}
     return Answer(result, [str(page)])

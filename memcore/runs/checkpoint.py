@@ -7,7 +7,6 @@ knows that a checkpoint is the one that was written, whatever happened to the di
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Container
@@ -18,6 +17,7 @@ from memcore.runs.reading import FORMAT, read_parquet
 from memcore.runs.rows import FindingRow, QuarantineRow
 from memcore.runs.schema import FINDINGS, find_null
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
+from memcore.storage.digests import headed, without_head
 from memcore.system.parsing import check_shape, parse_json
 
 try:
@@ -26,6 +26,7 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 _MAGIC = b"memcore checkpoint"
+_HEAD = f"{_MAGIC.decode()} {FORMAT}"
 
 
 class _About(TypedDict):
@@ -56,17 +57,15 @@ def checkpoint_bytes(record: ShardRecord) -> bytes:
     about = {"quarantine": record.quarantine, "seconds": record.seconds, "started": record.started}
     table = rows_to_table(record.rows)
     data = parquet_bytes(table.replace_schema_metadata({"memcore": json.dumps(about)}))
-    return b"%s %d %s\n" % (_MAGIC, FORMAT, hashlib.sha256(data).hexdigest().encode()) + data
+    return headed(_HEAD, data)
 
 
 def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> ShardRecord:
     """Return what a checkpoint's file holds of a shard with these prompts. Raises DamagedFileError."""
-    head, _, table_bytes = data.partition(b"\n")
-    expected = b"%s %d %s" % (_MAGIC, FORMAT, hashlib.sha256(table_bytes).hexdigest().encode())
-    if head != expected:
-        what = (
-            "its sha256 differs from the recorded one" if head.startswith(_MAGIC) else "it is no checkpoint"
-        )
+    table_bytes = without_head(_HEAD, data)
+    if table_bytes is None:
+        known = data.startswith(_MAGIC)
+        what = "its sha256 differs from the recorded one" if known else "it is no checkpoint"
         raise DamagedFileError(f"{name} is damaged: {what}")
     try:
         table = read_parquet(table_bytes)

@@ -199,6 +199,25 @@ def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
+def headed(head: str, data: bytes) -> bytes:
+    """Return data behind a line with ``head`` and its sha256, for files that hold their own digest.
+
+    >>> without_head("memcore study 1", headed("memcore study 1", b"abc"))
+    b'abc'
+    """
+    return f"{head} {hashlib.sha256(data).hexdigest()}\n".encode() + data
+
+
+def without_head(head: str, data: bytes) -> bytes | None:
+    """Return what ``headed`` was given; None if it is damaged, or of another kind.
+
+    >>> without_head("memcore study 1", headed("memcore study 1", b"abc")[:-1]) is None
+    True
+    """
+    line, _, rest = data.partition(b"\n")
+    return rest if line + b"\n" + rest == headed(head, rest) else None
+
+
 def combine(named: Mapping[str, FileDigest | str]) -> str:
     """Return one sha256 of named digests, in whatever order they are given: what a derived file was made from.
 

@@ -3,7 +3,7 @@
 protocol.toml               the protocol, as it was given
 study.json                  format, fingerprint, and the data sets with their digests
 rows/MODEL.TABLE.parquet    the tables of a finished model (rows.py)
-features/DATA.safetensors   the feature network of the Frechet distance
+features/DATA.weights       the feature network of the Frechet distance
 manifest/, partial/         the engine's
 """
 
@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from memcore.engine.launchers.slurm import FOLDER as SLURM
-from memcore.engine.task import Identity, read_manifest
+from memcore.engine.task import Identity, manifest_name
 from memcore.errors import ConfigError, RunError
 from memcore.runs.meta import difference
 from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest, read_digest, read_sealed
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.study.protocols.expand import expand
@@ -29,6 +30,7 @@ FORMAT = 1
 PROTOCOL = "protocol.toml"
 STUDY = "study.json"
 FEATURES = "features"
+_AGAIN = "remove it, and run the study again"
 
 
 class StudyFolder:
@@ -78,14 +80,22 @@ class StudyFolder:
         found = {}
         for model in self.specs:
             try:
-                found[model] = read_manifest(self.storage, model)
+                data = self.storage.read(manifest_name(model))
             except FileNotFoundError:
                 continue
-            except ValueError as error:
-                raise RunError(
-                    f"{self.storage.place}: {error}; remove the file, and run the study again"
-                ) from None
+            place = f"{self.storage.place}/{manifest_name(model)}"
+            found[model] = read_sealed(data, place, _AGAIN, since=FORMAT)
         return found
+
+    def files(self) -> dict[str, dict[str, FileDigest]]:
+        """Return the digests of the tables of each finished model, as its manifest recorded them."""
+        return {
+            model: {
+                str(name): read_digest(digest, f"{self.storage.place}/{manifest_name(model)}", _AGAIN)
+                for name, digest in dict(manifest.get("files", {})).items()
+            }
+            for model, manifest in self.manifests().items()
+        }
 
 
 class StudyStart:

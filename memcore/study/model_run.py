@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from memcore.engine.task import OnProgress
 from memcore.errors import ConfigError, RunError
 from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest, digest_bytes
 from memcore.study import measures
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.sets import draw_sets, members_digest
@@ -25,7 +26,7 @@ from memcore.study.models.unet import UNetDenoiser
 from memcore.study.pieces import Pieces, Tables
 from memcore.study.prepared import PreparedData
 from memcore.study.protocols.protocol import ModelSpec, Protocol
-from memcore.study.rows import rows_name
+from memcore.study.rows import Name, rows_name
 from memcore.study.tables import rows_to_bytes
 from memcore.study.training.trainer import Trainer, spans, weights_digest
 from memcore.study.units import Units, count_units, samples_needed
@@ -56,6 +57,7 @@ class ModelRun:
         self._features = features
         self._on_progress = on_progress
         self._pieces = Pieces(storage, spec.id)
+        self._files: dict[str, FileDigest] = {}
         self._units: Units = count_units(protocol, spec)
         sets = draw_sets(prepared.data, protocol.data[spec.factors.data], spec.factors, spec.seed)
         self._subject = Subject(protocol, spec, prepared.data, sets)
@@ -69,7 +71,11 @@ class ModelRun:
         model = self._already_trained() if trainer is None else trainer.model
         self._timed("attacks", lambda: self._attack(model, trainer))
         self._store(model, trainer)
-        return {"units": self._units.total, "seconds": {k: round(v, 3) for k, v in self._seconds.items()}}
+        return {
+            "units": self._units.total,
+            "seconds": {k: round(v, 3) for k, v in self._seconds.items()},
+            "files": self._files,
+        }
 
     def _timed(self, what: str, work: Callable[[], None]) -> None:
         start = time.monotonic()
@@ -92,6 +98,9 @@ class ModelRun:
         state = self._pieces.state()
         if state is not None:
             trainer.load_state(state)
+            stops = [step for step in spec.checkpoints if step <= trainer.step]
+            if any(self._pieces.weights(step) is None for step in stops):  # damaged: train it again
+                trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
         self._on_progress(kept=self._training_units(trainer.step))
         return trainer
 
@@ -221,7 +230,7 @@ class ModelRun:
         spec = self._spec
         pieces = [f"step-{step}" for step in spec.checkpoints] + ["membership", "inpainting"]
         for table, data in self._pieces.joined(pieces).items():
-            self._storage.write(rows_name(spec.id, table), data)
+            self._write(table, data)
         images, labels = self._training_set()
         if trainer is None:
             from safetensors.torch import save
@@ -245,7 +254,12 @@ class ModelRun:
             ("training", measures.training_rows(history)),
             ("model", [row]),
         ):
-            self._storage.write(rows_name(spec.id, table), rows_to_bytes(table, rows))
+            self._write(table, rows_to_bytes(table, rows))
+
+    def _write(self, table: Name, data: bytes) -> None:
+        name = rows_name(self._spec.id, table)
+        self._storage.write(name, data)
+        self._files[name] = digest_bytes(data)
 
     def clear(self) -> None:
         """Remove what is kept of the unfinished model; called once the manifest is there."""

@@ -9,8 +9,9 @@ import json
 import torch
 
 from memcore.engine.task import Identity
-from memcore.errors import ConfigError
+from memcore.errors import ConfigError, RunError
 from memcore.storage.base import Storage
+from memcore.storage.digests import headed, without_head
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.images import ImageSet
 from memcore.study.data.load import load_data
@@ -20,6 +21,8 @@ from memcore.study.models.unet import check_shape
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import Protocol
 from memcore.study.training.trainer import weights_digest
+
+_HEAD = "memcore features 1"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,14 +82,16 @@ def feature_network(
     storage: Storage, protocol: Protocol, name: str, data: ImageSet
 ) -> tuple[FeatureNetwork, str]:
     """Return the feature network of a data set and the digest of its weights: trained once a study, then read."""
-    file = f"{FEATURES}/{name}.safetensors"
+    file = f"{FEATURES}/{name}.weights"
     network = FeatureNetwork(data, protocol.quality)
     try:
-        weights = storage.read(file)
+        kept = storage.read(file)
     except FileNotFoundError:
         network.train()
-        weights = network.weights()
-        storage.write_new(file, weights)
-        weights = storage.read(file)  # another worker may have been faster, on another machine
+        storage.write_new(file, headed(_HEAD, network.weights()))
+        kept = storage.read(file)  # another worker may have been faster, on another machine
+    weights = without_head(_HEAD, kept)
+    if weights is None:
+        raise RunError(f"{storage.place}/{file} is damaged: remove it, and run the study again")
     network.load_weights(weights)
     return network, weights_digest(weights)

@@ -10,11 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memcore.engine.task import manifest_name
 from memcore.errors import RunError
 from memcore.runs.schema import make_schema
 from memcore.runs.tables import parquet_bytes
 from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest, verify_bytes
 from memcore.study.rows import ROWS, TABLES, Name, rows_name
+from memcore.system.parsing import check_shape, parse_json
 
 SCHEMAS = {name: make_schema(table.row) for name, table in TABLES.items()}
 
@@ -40,18 +43,25 @@ def write_rows(
     storage.write(rows_name(model, table), rows_to_bytes(table, rows, axes))
 
 
-def read_table(storage: Storage, model: str, table: Name) -> pa.Table:
+def read_table(storage: Storage, model: str, table: Name, files: Mapping[str, FileDigest]) -> pa.Table:
     """Return a model's table as Arrow; an empty one if the model has none.
 
-    Raises RunError if the file is damaged or its columns are not those of ``rows.py``.
+    ``files`` are the digests of the model's tables, as its manifest recorded them. Raises RunError if the file is not the
+    one that was written, is missing, or if its columns are not those of ``rows.py``.
     """
     name = rows_name(model, table)
-    if not storage.exists(name):
+    if name not in files:
         return SCHEMAS[table].empty_table()
+    place, again = f"{storage.place}/{name}", f"remove it and {manifest_name(model)}, and run the study again"
     try:
-        found = pq.read_table(io.BytesIO(storage.read(name)))
+        data = storage.read(name)
+    except FileNotFoundError:
+        raise RunError(f"{place} is missing: restore it, or {again}") from None
+    verify_bytes(data, files[name], place, again)
+    try:
+        found = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
-        raise RunError(f"{storage.place}/{name} is damaged ({error}): remove it and its manifest") from None
+        raise RunError(f"{place} cannot be read as Parquet ({error}): {again}") from None
     if not found.schema.equals(SCHEMAS[table]):
         raise RunError(
             f"{storage.place}/{name} has other columns than this version of memcore writes: "
@@ -60,17 +70,23 @@ def read_table(storage: Storage, model: str, table: Name) -> pa.Table:
     return found
 
 
-def read_rows(storage: Storage, model: str, table: Name) -> list[dict[str, Any]]:
+def read_rows(
+    storage: Storage, model: str, table: Name, files: Mapping[str, FileDigest]
+) -> list[dict[str, Any]]:
     """Return a model's table as rows."""
-    rows: list[dict[str, Any]] = read_table(storage, model, table).to_pylist()
+    rows: list[dict[str, Any]] = read_table(storage, model, table, files).to_pylist()
     return rows
 
 
-def read_axes(storage: Storage, model: str) -> dict[str, Any]:
+def read_axes(storage: Storage, model: str, files: Mapping[str, FileDigest]) -> dict[str, Any]:
     """Return what the entries of a model's ``losses`` are: ``timesteps``, ``draws``, ``flips``."""
-    metadata = read_table(storage, model, "losses").schema.metadata or {}
-    axes: dict[str, Any] = json.loads(metadata.get(b"axes", b"{}"))
-    return axes
+    metadata = read_table(storage, model, "losses", files).schema.metadata or {}
+    try:
+        axes = parse_json(metadata.get(b"axes", b"{}"))
+        check_shape(axes, dict[str, object], "axes")
+    except ValueError as error:
+        raise RunError(f"{storage.place}/{rows_name(model, 'losses')} is damaged: {error}") from None
+    return dict(axes)
 
 
 def list_models(storage: Storage) -> list[str]:

@@ -21,8 +21,9 @@ from memcore.engine.task import (
 )
 from memcore.errors import ArgumentTypeError, ArgumentValueError, RunError
 from memcore.storage.base import Part
+from memcore.storage.digests import seal
 from memcore.study.classifier import FeatureNetwork
-from memcore.study.folder import StudyFolder, StudyStart
+from memcore.study.folder import FORMAT, StudyFolder, StudyStart
 from memcore.study.model_run import ModelRun
 from memcore.study.pieces import Pieces
 from memcore.study.prepared import PreparedData, feature_network, identify, prepare_data
@@ -69,7 +70,8 @@ class StudyWork:
             ArgumentValueError,
         ) as error:  # of this model's arrays: the others continue
             raise RunError(f"{task}: {error}") from error
-        write_manifest(folder.storage, task, {"model": task, **about, **machine(), **sign_manifest(started)})
+        record = {"format": FORMAT, "model": task, **about, **machine(), **sign_manifest(started)}
+        write_manifest(folder.storage, task, seal(record))
         model.clear()
         return Counts(1)
 
@@ -125,8 +127,8 @@ class StudyJob:
     def give_up(self, folder: StudyFolder, task: str, reason: str, detail: str) -> None:
         """Write a model that failed too often; it has no rows."""
         self._remove_rows(folder, task)
-        about = {"model": task, "units": 0, "reason": reason, "detail": detail, **machine()}
-        write_manifest(folder.storage, task, {**about, **sign_manifest(time.time(), given_up=True)})
+        about = {"format": FORMAT, "model": task, "units": 0, "reason": reason, "detail": detail, **machine()}
+        write_manifest(folder.storage, task, seal({**about, **sign_manifest(time.time(), given_up=True)}))
 
     def forget(self, folder: StudyFolder, task: str) -> None:
         """Remove a model's manifest and rows, so that it is done again."""

@@ -28,14 +28,14 @@ _SHOWN = 60
 def parse_json(data: str | bytes | bytearray) -> Any:
     """Return the value of a JSON text.
 
-    Raises ValueError for whatever is wrong with it: also where it is nested too deep, is not UTF-8, or holds a number of
-    more digits than Python reads.
+    Raises ValueError for whatever is wrong with it: also where it is nested too deep, is not UTF-8, or holds a number that
+    is infinite, no number (NaN), or of more digits than Python reads.
 
     >>> parse_json(b'{"format": 2}')
     {'format': 2}
     """
     try:
-        return json.loads(data)
+        return json.loads(data, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except ValueError as error:
@@ -54,6 +54,14 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         raise ValueError("it is nested too deep") from None
     except ValueError as error:
         raise _plainly(error) from None
+
+
+def _finite(text: str) -> float:
+    """Return a number as ``json`` does; Infinity and NaN are none in JSON, and whoever rounds them fails in other ways."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it has the number {text}, which is not finite")
+    return number
 
 
 def _plainly(error: ValueError) -> ValueError:

@@ -6,11 +6,14 @@ import dataclasses
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +23,11 @@ from memcore.engine.task import CHECKPOINTS
 from memcore.errors import ConfigError, RunError
 from memcore.study import prepared
 from memcore.study.data import cifar10
+from memcore.study.findings.reading import Study
 from memcore.study.folder import StudyFolder, StudyStart
 from memcore.study.plan import plan_study
 from memcore.study.protocols.read import parse_protocol
-from memcore.study.rows import ROWS
+from memcore.study.rows import ROWS, TABLES, Name
 from memcore.study.status import status_lines, study_status
 from memcore.study.tables import list_models, read_axes, read_rows
 from memcore.study.task import StudyJob
@@ -45,6 +49,10 @@ def do(protocol: Path, study: Path, *, retry: bool = False) -> StudyFolder:
     return run_here(
         StudyJob(StudyStart(str(study), protocol.read_bytes(), str(protocol)), retry=retry, quiet=True)
     )
+
+
+def rows_of(folder: StudyFolder, model: str, table: Name) -> list[dict[str, Any]]:
+    return read_rows(folder.storage, model, table, folder.files()[model])
 
 
 def content(study: Path) -> dict[str, bytes]:
@@ -70,17 +78,17 @@ def test_every_table_is_there_and_says_what_was_done(whole: Path) -> None:
     storage = folder.storage
     assert list_models(storage) == sorted(folder.specs)
     first = next(spec for spec in folder.specs.values() if "shared" in spec.groups)
-    (row,) = read_rows(storage, first.id, "model")
+    (row,) = rows_of(folder, first.id, "model")
     assert row["groups"] == ["sets", "shared"]
     assert (row["n"], row["members"], row["rows"]) == (12, 12, 12 + 2 * 2 + 1)
     assert row["copies"] == [{"images": 2, "copies": 3}]
-    steps = read_rows(storage, first.id, "training")
+    steps = rows_of(folder, first.id, "training")
     assert [r["step"] for r in steps] == [3, 5, 9]
     assert steps[-1]["weights_sha256"] == row["weights_sha256"]
     assert len({r["weights_sha256"] for r in steps}) == 3
-    members = read_rows(storage, first.id, "members")
+    members = rows_of(folder, first.id, "members")
     assert [sum(r["role"] == role for r in members) for role in ("member", "canary")] == [12, 1]
-    extraction = read_rows(storage, first.id, "extraction")
+    extraction = rows_of(folder, first.id, "extraction")
     keys = {(r["step"], r["rule"], r["of"], r["copies"]) for r in extraction}
     assert len(keys) == len(extraction)
     for step in (3, 5, 9):
@@ -94,10 +102,10 @@ def test_every_table_is_there_and_says_what_was_done(whole: Path) -> None:
             ]
             assert sum(r["hits"] for r in parts) == row["hits"]
             assert sum(r["planted"] for r in parts) == row["planted"]
-    assert {(r["step"], r["of"]) for r in read_rows(storage, first.id, "quality")} == {
+    assert {(r["step"], r["of"]) for r in rows_of(folder, first.id, "quality")} == {
         (step, of) for step in (3, 5, 9) for of in ("held-out", "train")
     }
-    losses = read_rows(storage, first.id, "losses")
+    losses = rows_of(folder, first.id, "losses")
     assert [sum(r["role"] == role for r in losses) for role in ("member", "held-out", "shifted")] == [
         12,
         12,
@@ -105,20 +113,72 @@ def test_every_table_is_there_and_says_what_was_done(whole: Path) -> None:
     ]
     assert len({r["image"] for r in losses}) == 36
     assert {len(r["losses"]) for r in losses} == {4}
-    assert read_axes(storage, first.id) == {"timesteps": [50, 100], "draws": 2, "flips": 1}
-    assert [r["member"] for r in read_rows(storage, first.id, "inpainting")] == [True] * 2 + [False] * 2
-    assert {r["candidates"] for r in read_rows(storage, first.id, "canaries")} == {8}
-    assert [r["seed"] for r in read_rows(storage, first.id, "samples") if r["step"] == 9] == [0, 1, 2, 3]
+    assert read_axes(storage, first.id, folder.files()[first.id]) == {
+        "timesteps": [50, 100],
+        "draws": 2,
+        "flips": 1,
+    }
+    assert [r["member"] for r in rows_of(folder, first.id, "inpainting")] == [True] * 2 + [False] * 2
+    assert {r["candidates"] for r in rows_of(folder, first.id, "canaries")} == {8}
+    assert [r["seed"] for r in rows_of(folder, first.id, "samples") if r["step"] == 9] == [0, 1, 2, 3]
     assert not storage.names(CHECKPOINTS)
 
 
 def test_models_of_a_pool_are_measured_on_the_same_images(whole: Path) -> None:
     folder = StudyFolder.open(str(whole))
     halves = [s.id for s in folder.specs.values() if "halves" in s.groups]
-    tables = [[r for r in read_rows(folder.storage, m, "losses") if r["role"] != "shifted"] for m in halves]
+    tables = [[r for r in rows_of(folder, m, "losses") if r["role"] != "shifted"] for m in halves]
     first, second = ({r["image"]: r["member"] for r in rows} for rows in tables)
     assert list(first) == list(second)
     assert all(first[image] != second[image] for image in first)
+
+
+def flipped(data: bytes, rng: random.Random) -> bytes:
+    """Return data with one of its bits turned over."""
+    bit = rng.randrange(8 * len(data))
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_a_flipped_bit_of_a_finished_model_is_refused(whole: Path, tmp_path: Path) -> None:
+    rng = random.Random(3)
+    shutil.copytree(whole, tmp_path / "study")
+    files = [*(tmp_path / "study" / ROWS).iterdir(), *(tmp_path / "study" / "manifest").iterdir()]
+    for path in files:
+        sound = path.read_bytes()
+        path.write_bytes(flipped(sound, rng))
+        with pytest.raises(RunError, match=re.escape(path.name)):
+            read_all(tmp_path / "study")
+        path.write_bytes(sound)
+    read_all(tmp_path / "study")
+
+
+def read_all(place: Path) -> int:
+    """Read all tables of a study, and return how many rows they have."""
+    study = Study.of(StudyFolder.open(str(place)))
+    return sum(len(study.rows(spec, table)) for spec in study.specs for table in TABLES)
+
+
+def test_a_missing_table_is_told_and_never_taken_for_an_empty_one(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "study")
+    for path in sorted((tmp_path / "study" / ROWS).iterdir())[::5]:
+        sound = path.read_bytes()
+        path.unlink()
+        with pytest.raises(RunError, match=rf"{re.escape(path.name)} is missing"):
+            read_all(tmp_path / "study")
+        path.write_bytes(sound)
+
+
+def test_a_damaged_feature_network_is_refused(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "study")
+    (network,) = (tmp_path / "study" / "features").iterdir()
+    network.write_bytes(flipped(network.read_bytes(), random.Random(1)))
+    held = prepared.prepare_data(parse_protocol(protocol.read_bytes(), "tiny"))
+    name, about = next(iter(held.items()))
+    folder = StudyFolder.open(str(tmp_path / "study"))
+    with pytest.raises(RunError, match=r"features/.* is damaged"):
+        prepared.feature_network(folder.storage, folder.protocol, name, about.data)
 
 
 class Killed(BaseException):
@@ -151,6 +211,35 @@ def test_a_kill_at_any_write_costs_nothing_that_is_stored(
         else:
             break
     assert kills >= 6
+    assert content(study) == content(whole)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_damaged_of_an_unfinished_model_is_done_again(
+    protocol: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A flipped bit in the state of a training, in its weights, samples or tables changes no result."""
+    study, rng, left = tmp_path / "killed", random.Random(seed), 9 + 6 * seed
+    held = prepared.prepare_data(parse_protocol(protocol.read_bytes(), "tiny"))
+    monkeypatch.setattr("memcore.study.task.prepare_data", lambda protocol: held)
+    write = atomic_files.write_atomic
+
+    def killing(path: Path, data: bytes) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        write(path, data)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(atomic_files, "write_atomic", killing)
+        do(protocol, study)
+    files = sorted((study / CHECKPOINTS).iterdir())
+    assert files
+    for path in rng.sample(files, max(1, len(files) // 2)):
+        path.write_bytes(flipped(path.read_bytes(), rng))
+    with pytest.warns(UserWarning, match="is damaged: what it held is done again"):
+        do(protocol, study)
     assert content(study) == content(whole)
 
 
@@ -339,9 +428,9 @@ def test_the_papers_protocol_runs_on_a_file_of_cifar10s_layout(
     assert [spec.factors.half for spec in folder.specs.values()] == [0, 1]
     assert not study_status(folder)["failures"]
     for model in folder.specs:
-        (row,) = read_rows(folder.storage, model, "model")
+        (row,) = rows_of(folder, model, "model")
         assert row["members"] == 200
-        assert len(read_rows(folder.storage, model, "losses")) >= 400
+        assert len(rows_of(folder, model, "losses")) >= 400
     assert json.loads((tmp_path / "study" / "study.json").read_text())["data"]["data.cifar10"].startswith(
         "CIFAR-10"
     )
@@ -366,6 +455,6 @@ fixed = {{{{ n = 12, steps = 1, folder = "{tmp_path / "ready"}" }}}}
     )
     folder = do(write_tiny(tmp_path, text), tmp_path / "study")
     (model,) = list_models(folder.storage)
-    (row,) = read_rows(folder.storage, model, "model")
+    (row,) = rows_of(folder, model, "model")
     assert row["folder"] == "ready"
-    assert len(read_rows(folder.storage, model, "losses")) == 36
+    assert len(rows_of(folder, model, "losses")) == 36

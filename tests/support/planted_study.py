@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
 from memcore.storage.base import Storage
-from memcore.study.findings.reading import State, Study
+from memcore.storage.digests import FileDigest, digest_bytes
+from memcore.study.findings.reading import Study
 from memcore.study.protocols.protocol import Attack, DataSpec, Factors, Group, ModelSpec, Protocol
 from memcore.study.rows import Name, rows_name
+from memcore.study.status import State
 from memcore.study.tables import rows_to_bytes
 
 LETTERS = "abcdefghi"
@@ -43,6 +45,23 @@ class Files:
         self.held[rows_name(model, table)] = rows_to_bytes(table, rows, axes)
 
 
+class Digests(Mapping[str, Mapping[str, FileDigest]]):
+    """The digests of each model's tables, as manifests would hold them of what is there now."""
+
+    def __init__(self, files: Files, models: Sequence[ModelSpec]) -> None:
+        self._files, self._models = files, [spec.id for spec in models]
+
+    def __getitem__(self, model: str) -> dict[str, FileDigest]:
+        held = self._files.held.items()
+        return {name: digest_bytes(data) for name, data in held if name.startswith(f"rows/{model}.")}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
 def effect_in(seed: int, effect: int) -> float:
     """Return a seed's share of an effect: 1 for the finding, -1 for its opposite, 0 for neither."""
     return effect * _STEADY[seed % 5] if effect else _MIXED[seed % 5]
@@ -66,7 +85,8 @@ def study_of(
             plan.write(files, models, effect_in(seed, effect), swapped.get("swapped", False))
             specs += models
     protocol = Protocol("planted", "tables that are made up", {"images": DataSpec()}, tuple(groups))
-    return Study(protocol, specs, {spec.id: "done" for spec in specs}, cast("Storage", files))
+    done: dict[str, State] = {spec.id: "done" for spec in specs}
+    return Study(protocol, specs, done, cast("Storage", files), Digests(files, specs))
 
 
 def with_states(study: Study, why: str = "", **states: State) -> Study:

@@ -16,7 +16,10 @@ from memcore.system.plain_text import MAX_CHARACTERS, error_text, storable
 PACKAGE = Path(memcore.__file__).parent
 
 
-@pytest.mark.parametrize("data", [b"[" * 100_000, b"{", b"\xff", b"9" * 5000, b"", b'{"a": ' * 100_000])
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 100_000, b"{", b"\xff", b"9" * 5000, b"", b'{"a": ' * 100_000, b"[1e999]", b"-Infinity", b"NaN"],
+)
 def test_damaged_json(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_json(data)
@@ -30,10 +33,11 @@ def test_damaged_toml(data: bytes) -> None:
 
 def test_nothing_else_parses() -> None:
     """json and tomllib raise RecursionError as well, and ValueError that is not JSONDecodeError."""
-    allowed = {PACKAGE / "system" / "parsing.py"}
+    own = ("dataset", "emoji", "tiny_sd")  # they read what is installed, or what they wrote themselves
+    allowed = {PACKAGE / "system" / "parsing.py", *(PACKAGE / "study" / f"{name}.py" for name in own)}
     found = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        if file in allowed or {"bench", "study"} & set(file.relative_to(PACKAGE).parts):
+        if file in allowed or "bench" in file.relative_to(PACKAGE).parts:
             continue
         tree = ast.parse(
             file.read_text().replace("json.loads(json.dumps(", "copied((")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from memcore.errors import ConfigError, MissingExtraError
 from memcore.study.data.images import ImageSet, make_grey, split
 from memcore.study.emoji import TARBALL_SHA256, compose, resize_art
 from memcore.study.protocols.protocol import DataSpec
+from memcore.system.parsing import parse_json
 from memcore.system.places import where
 
 try:
@@ -91,7 +91,7 @@ def _read_emoji(path: Path, vendor: Vendor, side: int) -> list[tuple[str, NDArra
     seen: set[bytes] = set()
     kept = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        entries: list[dict[str, Any]] = json.loads(_member(archive, "package/emoji.json"))
+        entries: list[dict[str, Any]] = parse_json(_member(archive, "package/emoji.json"))
         for entry in entries:
             if entry[f"has_img_{vendor.name}"]:  # others are another vendor's art
                 raw = _member(archive, f"package/img/{vendor.name}/64/{entry['image']}")

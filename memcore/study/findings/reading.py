@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
 from memcore.errors import RunError
 from memcore.storage.base import Storage
+from memcore.storage.digests import FileDigest
 from memcore.study import tables
 from memcore.study.findings.base import Missing
+from memcore.study.folder import StudyFolder
 from memcore.study.protocols.protocol import Factors, ModelSpec, Protocol
 from memcore.study.rows import (
     ExtractionRow,
@@ -21,8 +23,7 @@ from memcore.study.rows import (
     SampleRow,
     rows_name,
 )
-
-State: TypeAlias = Literal["done", "unfinished", "failed"]
+from memcore.study.status import State, states
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +66,22 @@ class Leak:
 class Study:
     """The planned models of a study and what is stored of them. Tables are read when they are asked for.
 
-    ``states`` has a state for each model's id, ``why`` the last error of those that failed.
+    ``states`` has a state for each model's id, ``files`` the digests of the tables of those that are done, and ``why`` the
+    last error of those that failed.
     """
 
     protocol: Protocol
     specs: Sequence[ModelSpec]
     states: Mapping[str, State]
     storage: Storage
+    files: Mapping[str, Mapping[str, FileDigest]]
     why: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: StudyFolder) -> Study:
+        """Return what an opened study plans and holds. Raises RunError if a manifest is damaged."""
+        held, why = states(folder)
+        return cls(folder.protocol, list(folder.specs.values()), held, folder.storage, folder.files(), why)
 
     def models(self, letter: str) -> list[ModelSpec]:
         """Return the models of the groups that a finding reads, done or not."""
@@ -98,7 +107,7 @@ class Study:
 
     def rows(self, spec: ModelSpec, table: Name) -> list[dict[str, Any]]:
         """Return a model's table as rows, none if the model has none."""
-        return tables.read_rows(self.storage, spec.id, table)
+        return tables.read_rows(self.storage, spec.id, table, self.files.get(spec.id, {}))
 
     def extraction(self, spec: ModelSpec) -> list[ExtractionRow]:
         """Return what was extracted from a model."""
@@ -114,7 +123,7 @@ class Study:
 
     def loss_axes(self, spec: ModelSpec) -> dict[str, Any]:
         """Return what the losses were taken over: ``timesteps``, ``draws``, ``flips``."""
-        return tables.read_axes(self.storage, spec.id)
+        return tables.read_axes(self.storage, spec.id, self.files.get(spec.id, {}))
 
     def inpainting(self, spec: ModelSpec) -> list[InpaintingRow]:
         """Return the scores of the inpainting attack."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from memcore.errors import ConfigError
 from memcore.study.models.unet import UNetDenoiser
+from memcore.system.parsing import parse_json
 from memcore.system.places import where
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -39,7 +39,7 @@ def load_folder(folder: Path, device: str = "cpu") -> UNetDenoiser:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist{where(path)}: give a folder that an unconditional diffusers pipeline was saved in"

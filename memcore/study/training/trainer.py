@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from memcore.errors import RunError
 from memcore.study.models.unet import UNetDenoiser, new_unet, noise_schedule
 from memcore.study.protocols.protocol import Factors
+from memcore.system.parsing import parse_json
 
 #: Largest norm of a step's gradient; a larger one is scaled down to it.
 _CLIP = 1.0
@@ -181,7 +182,7 @@ class Trainer:
         Raises RunError if it is damaged, or of a model with other factors.
         """
         try:
-            loose = json.loads(_metadata(data)[_LOOSE])
+            loose = parse_json(_metadata(data)[_LOOSE])
             tensors = load_tensors(data)
         except Exception as error:  # safetensors has no common type of its errors
             raise RunError(f"the state of a training is damaged: {error}") from None
@@ -248,5 +249,5 @@ def _factors_digest(factors: Factors) -> str:
 def _metadata(data: bytes) -> dict[str, Any]:
     """Return the metadata of safetensors, which its readers of bytes do not tell."""
     length = int.from_bytes(data[:8], "little")
-    found: dict[str, Any] = json.loads(data[8 : 8 + length])["__metadata__"]
+    found: dict[str, Any] = parse_json(data[8 : 8 + length])["__metadata__"]
     return found
