@@ -1,0 +1,167 @@
+"""What the native calls cost in one checkout against another: fresh processes of the two, which take turns.
+
+    python benchmarks/core_pairs.py BEFORE [AFTER] [--pairs 30] [--only NAME,NAME] [--samples 8] [--threads 1]
+
+BEFORE and AFTER (by default this checkout) are folders with memcore and its compiled core. A sample is one call, or as many
+as take about a quarter of a second; a process gives the median of its samples, and a pair is the ratio of two processes. The
+figure is the median of the ratios with the interval that holds 95 % of the medians of resamples, as in `pairs.py`. A call
+costs no more than before, to within 2 %, where the interval ends at or below 1.02.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pairs import summarise
+
+HERE = Path(__file__).resolve().parent
+LIMIT = 1.02
+_SAMPLE_S = 0.25
+#: The variable that tells a worker where the images are.
+_INPUTS = "MEMCORE_CORE_PAIRS"
+
+
+def _images(n: int, side: int) -> np.ndarray:
+    """Return the images that the main process made, once for all."""
+    return np.load(Path(os.environ[_INPUTS]) / f"{n}x{side}.npy")
+
+
+def _make_images(folder: Path, names: list[str]) -> None:
+    from memcore.bench import kinds
+
+    for name in names:
+        kind, _, size = name.partition(" ")
+        if kind in ("dense", "graph"):
+            n, side = (int(part) for part in size.split(" x "))
+            np.save(folder / f"{n}x{side}.npy", kinds.images("12 duplicates", n, side))
+
+
+def _dense(n: int, side: int, threads: int) -> Callable[[], object]:
+    import memcore
+
+    images = _images(n, side)
+    return lambda: memcore.pairwise_tiled_l2(images, threads=threads)
+
+
+def _graph(n: int, side: int, threads: int) -> Callable[[], object]:
+    import memcore
+
+    images = _images(n, side)
+    return lambda: memcore.tiled_l2_graph(images, 0.15, threads=threads)
+
+
+def _knn(threads: int) -> Callable[[], object]:
+    from memcore.knn import knn
+
+    rows = np.random.default_rng(3).integers(0, 256, (20_000, 3_072), dtype=np.uint8)
+    return lambda: knn(rows[:500], rows, 10, threads=threads)
+
+
+def _clique(threads: int) -> Callable[[], object]:
+    import memcore
+    from memcore.bench import graphs
+
+    made = [graphs.random(160, 0.5, seed) for seed in range(40)]
+    return lambda: [memcore.max_clique(graph) for graph in made]
+
+
+WORKLOADS: dict[str, Callable[[int], Callable[[], object]]] = {
+    "dense 500 x 512": lambda threads: _dense(500, 512, threads),
+    "dense 2000 x 64": lambda threads: _dense(2_000, 64, threads),
+    "graph 500 x 512": lambda threads: _graph(500, 512, threads),
+    "graph 300 x 256": lambda threads: _graph(300, 256, threads),
+    "knn": _knn,
+    "clique": _clique,
+}
+
+
+def sample(name: str, samples: int, threads: int) -> float:
+    """Return the median seconds of a call, in this process."""
+    call = WORKLOADS[name](threads)
+    start = time.perf_counter()
+    call()
+    repeats = max(1, round(_SAMPLE_S / max(time.perf_counter() - start, 1e-6)))
+    seconds = []
+    for _ in range(samples):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        seconds.append((time.perf_counter() - start) / repeats)
+    return float(np.median(seconds))
+
+
+def ask(checkout: Path, name: str, samples: int, threads: int) -> float:
+    """Return the same of a fresh process that uses the memcore of `checkout`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(checkout), str(HERE)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(HERE / "core_pairs.py"), "--worker", name, "--samples", str(samples)]
+    answer = subprocess.run(
+        [*command, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
+    )
+    if answer.returncode:
+        raise SystemExit(f"{checkout}: {answer.stderr}")
+    found = json.loads(answer.stdout)
+    if Path(found["memcore"]).resolve().parent.parent != checkout.resolve():
+        raise SystemExit(f"asked for {checkout}, but {found['memcore']} was imported")
+    return float(found["seconds"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("before", type=Path, nargs="?", help="checkout with its core built")
+    parser.add_argument("after", type=Path, nargs="?", default=HERE.parent, help="default: this one")
+    parser.add_argument("--pairs", type=int, default=30, help="default: 30")
+    parser.add_argument("--samples", type=int, default=8, help="calls a process; default: 8")
+    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+    parser.add_argument("--only", default=",".join(WORKLOADS), help=f"of {', '.join(WORKLOADS)}")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        import memcore
+
+        seconds = sample(options.worker, options.samples, options.threads)
+        print(json.dumps({"seconds": seconds, "memcore": memcore.__file__}))
+        return
+    if options.before is None:
+        parser.error("BEFORE is missing: a checkout with its core built")
+    names = options.only.split(",")
+    for name in names:
+        if name not in WORKLOADS:
+            parser.error(f"--only: no workload {name!r}; there are {', '.join(WORKLOADS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[_INPUTS] = folder
+        _make_images(Path(folder), names)
+        compare(options, names)
+
+
+def compare(options: argparse.Namespace, names: list[str]) -> None:
+    """Print a line for each workload."""
+    for name in names:
+        ratios, seconds = [], []
+        for pair in range(options.pairs):
+            turns = [options.before, options.after] if pair % 2 == 0 else [options.after, options.before]
+            took = {side: ask(side, name, options.samples, options.threads) for side in turns}
+            ratios.append(took[options.after] / took[options.before])
+            seconds.append(took[options.after])
+        median, low, high = summarise(ratios)
+        verdict = "holds" if high <= LIMIT else "fails"
+        print(
+            f"{name}: {median:.3f} ({low:.3f} to {high:.3f}), {len(ratios)} pairs, {np.median(seconds):.4f} s: {verdict}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
