@@ -3,23 +3,25 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/interrupt.hpp"
+
 namespace memcore::graph {
 
 template <class Link>
 std::vector<std::uint8_t> core(std::size_t vertices, const std::vector<Link>& links, std::size_t degree) {
     // Adjacency as one array, cut at starts[v].
     std::vector<std::size_t> starts(vertices + 1, 0);
-    for (const Link& link : links) {
+    visit_each(links, [&](const Link& link) {
         ++starts[static_cast<std::size_t>(link.i) + 1];
         ++starts[static_cast<std::size_t>(link.j) + 1];
-    }
+    });
     std::partial_sum(starts.begin(), starts.end(), starts.begin());
     std::vector<std::uint32_t> neighbours(starts.back());
     std::vector<std::size_t> fill(starts.begin(), starts.end() - 1);
-    for (const Link& link : links) {
+    visit_each(links, [&](const Link& link) {
         neighbours[fill[static_cast<std::size_t>(link.i)]++] = static_cast<std::uint32_t>(link.j);
         neighbours[fill[static_cast<std::size_t>(link.j)]++] = static_cast<std::uint32_t>(link.i);
-    }
+    });
 
     std::vector<std::uint8_t> marked(vertices, 1);
     std::vector<std::size_t> left(vertices);
@@ -62,11 +64,11 @@ std::vector<Component> components(std::size_t vertices, const std::vector<Pair>&
         while (parent[v] != v) v = parent[v] = parent[parent[v]];
         return v;
     };
-    for (const Pair& pair : pairs) parent[root(pair.j)] = root(pair.i);
+    visit_each(pairs, [&](const Pair& pair) { parent[root(pair.j)] = root(pair.i); });
 
     std::vector<Component> found;
     std::vector<std::uint8_t> used(vertices, 0);
-    for (const Pair& pair : pairs) {
+    visit_each(pairs, [&](const Pair& pair) {
         const std::uint32_t r = root(pair.i);
         if (slot[r] == kNone) {
             slot[r] = static_cast<std::uint32_t>(found.size());
@@ -74,7 +76,7 @@ std::vector<Component> components(std::size_t vertices, const std::vector<Pair>&
         }
         found[slot[r]].pairs.push_back(pair);
         used[pair.i] = used[pair.j] = 1;
-    }
+    });
     for (std::uint32_t v = 0; v < vertices; ++v) {
         if (used[v] != 0) found[slot[root(v)]].vertices.push_back(v);
     }

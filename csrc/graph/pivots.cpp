@@ -19,22 +19,22 @@ std::uint32_t other(const Pair& pair, std::uint32_t vertex) { return pair.i == v
 // The image in most pairs, the first of several, and those pairs.
 std::pair<std::uint32_t, std::vector<Pair>> choose_pivot(const std::vector<Pair>& pairs, std::size_t images) {
     std::vector<std::uint32_t> degree(images);
-    for (const Pair& pair : pairs) {
+    visit_each(pairs, [&](const Pair& pair) {
         ++degree[pair.i];
         ++degree[pair.j];
-    }
+    });
     const auto pivot =
         static_cast<std::uint32_t>(std::max_element(degree.begin(), degree.end()) - degree.begin());
     std::vector<Pair> spokes;
-    for (const Pair& pair : pairs) {
+    visit_each(pairs, [&](const Pair& pair) {
         if (pair.i == pivot || pair.j == pivot) spokes.push_back(pair);
-    }
+    });
     return {pivot, std::move(spokes)};
 }
 
 std::vector<std::uint32_t> list_images(const std::vector<Pair>& pairs, std::size_t images) {
     std::vector<char> seen(images);
-    for (const Pair& pair : pairs) seen[pair.i] = seen[pair.j] = 1;
+    visit_each(pairs, [&](const Pair& pair) { seen[pair.i] = seen[pair.j] = 1; });
     std::vector<std::uint32_t> found;
     for (std::size_t v = 0; v < images; ++v) {
         if (seen[v] != 0) found.push_back(static_cast<std::uint32_t>(v));
@@ -83,7 +83,7 @@ std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, 
         distance[pivot] = 0;
         for (std::size_t s = 0; s < spokes.size(); ++s) distance[other(spokes[s], pivot)] = sums[s];
         std::vector<Pair> left;
-        for (const Pair& pair : pairs) {
+        visit_each(pairs, [&](const Pair& pair) {
             const std::uint64_t a = distance[pair.i], b = distance[pair.j];
             Verdict verdict = Verdict::kUnknown;
             if (pair.i == pivot || pair.j == pivot) {
@@ -94,7 +94,7 @@ std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, 
             if (verdict == Verdict::kUnknown) left.push_back(pair);
             if (verdict == Verdict::kEdge)
                 edges.push_back({static_cast<std::int32_t>(pair.i), static_cast<std::int32_t>(pair.j), 0});
-        }
+        });
         // Where most of the pairs stay, further pivots would not do better.
         if (2 * left.size() > pairs.size()) return left;
         pairs = std::move(left);

@@ -19,7 +19,7 @@ namespace memcore::graph {
 namespace {
 
 constexpr std::size_t kPairsPerUnit = 16;  // of the pairwise checks
-constexpr std::size_t kPairsBetweenChecks = 1 << 16;
+constexpr std::size_t kPairsBetweenChecks = 1 << 12;
 
 class Verifier {
   public:

@@ -2,7 +2,9 @@
 // flag that any thread sets.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 
@@ -61,6 +63,17 @@ inline void check_interrupt() {
     const Work work = current_work;
     if (work.interruptible == nullptr) return;
     if (work.own ? work.interruptible->poll() : work.interruptible->stopped()) throw Interrupted();
+}
+
+// Visits elements in their order, and looks for interrupts between some: for serial work on many.
+template <class Elements, class Visit>
+void visit_each(const Elements& elements, Visit&& visit) {
+    constexpr std::size_t kBetweenChecks = 1 << 16;
+    for (std::size_t first = 0; first < elements.size(); first += kBetweenChecks) {
+        check_interrupt();
+        const std::size_t end = std::min(elements.size(), first + kBetweenChecks);
+        for (std::size_t n = first; n < end; ++n) visit(elements[n]);
+    }
 }
 
 }  // namespace memcore

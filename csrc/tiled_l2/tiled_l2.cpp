@@ -176,7 +176,8 @@ class Dense {
     Triangle make_triangle(const Block& block) const { return {block.rows, kernels_.row_panels == 1}; }
 
     // Calls visit(first row panel, their rows, first column panel, last) for all products of a block, `width`
-    // panels of columns at a time, so that they stay in the cache.
+    // panels of columns at a time, so that they stay in the cache. On the scalar kernels a block takes half a
+    // second, so that each panel looks for interrupts.
     template <class Visit>
     void for_each_product(const Block& block, std::size_t width, Visit&& visit) const {
         const auto rows_from = [&](std::size_t p) {
@@ -186,8 +187,10 @@ class Dense {
             const std::size_t row_panels = round_up(block.rows, kPanelImages) / kPanelImages;
             const std::size_t panels = round_up(block.columns, kPanelImages) / kPanelImages;
             for (std::size_t first = 0; first < panels; first += width) {
-                for (std::size_t p = 0; p < row_panels; p += row_step())
+                for (std::size_t p = 0; p < row_panels; p += row_step()) {
+                    check_interrupt();
                     visit(p, rows_from(p), first, std::min(first + width, panels));
+                }
             }
             return;
         }
@@ -196,6 +199,7 @@ class Dense {
         for (std::size_t first = 0; first < panels; first += width) {
             const std::size_t last = std::min(first + width, panels);
             for (std::size_t p = 0; p < last; p += row_step()) {
+                check_interrupt();
                 const std::size_t rows = std::min(rows_from(p), (last - p) * kPanelImages);
                 visit(p, rows, std::max(first, p), last);
             }
