@@ -40,12 +40,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
+    from memcore.audit.conditions import read_prompt_list, with_image_size
     from memcore.audit.estimate import MEMORISED, estimate, measure
     from memcore.audit.receiving import read_money
     from memcore.audit.source import check_model, stored_prompts
     from memcore.runs.config import from_mapping
     from memcore.runs.config_file import read_toml
-    from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
     from memcore.system.progress import say
 
@@ -61,13 +61,13 @@ def run(arguments: argparse.Namespace) -> Answer:
         prompts = list(stored.prompts)
         images = sum(stored.count(i) for i in range(len(prompts)))
     else:
-        if not config.prompts:
-            raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = list(read_prompts(Path(config.prompts)))
-        if not prompts:
-            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         if config.source == "diffusers":
             check_model(config.model)
+        listed = read_prompt_list(config)
+        config = with_image_size(config, listed)
+        prompts = list(listed)
+        if not prompts:
+            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         say(f"loading {config.model or config.sampler}", quiet=False)
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(

@@ -2,7 +2,7 @@
 
 ``memcore.runs.schema`` derives the Parquet schemas from these classes: a field is a column, in order of declaration.
 Whole numbers state their width; ``SINCE_2`` and ``SINCE_3`` mark a column that runs of earlier formats may lack, and
-which is null there.
+which is null there, and ``GIVEN`` one that only runs with given images have.
 docs/formats.md says what each column means.
 """
 
@@ -26,11 +26,13 @@ class Mark(enum.Enum):
 
     SINCE_2 = "format 2 always has the column, format 1 may lack it"
     SINCE_3 = "format 3 always has the column, earlier ones may lack it"
+    GIVEN = "written where images are made from given ones alone"
     SCORES_FOLLOW = "the columns of the screens' scores follow this one"
 
 
 SINCE_2 = Mark.SINCE_2
 SINCE_3 = Mark.SINCE_3
+GIVEN = Mark.GIVEN
 SCORES_FOLLOW = Mark.SCORES_FOLLOW
 
 
@@ -88,6 +90,8 @@ class FindingRow(TypedDict):
     pairs: Annotated[list[PairRow] | None, SINCE_2]
     reason: str | None
     images: Annotated[list[ImageRow] | None, SINCE_3]
+    given_near: Annotated[Int32 | None, GIVEN]
+    given_distance: Annotated[float | None, GIVEN]
 
 
 class QuarantineRow(TypedDict):

@@ -92,7 +92,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         return [
             "The run has started, but none of its shards is complete. Run the same memcore command again to resume it."
         ]
-    sentences = [_generations(run)]
+    sentences = [_generations(run), *_given(run)]
     repeats = f"at least {run.min_clique} of these are nearly the same picture"
     undecided = run.completeness.undecided
     if not run.findings:
@@ -117,6 +117,18 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         sentences.extend(_false_alarms(len(run.findings) - extracted, extracted, bool(run.not_compared)))
     sentences.extend(_accuracy(run))
     return sentences
+
+
+def _given(run: Run) -> list[str]:
+    """Say what a given image explains."""
+    if not run.has_given_images:
+        return []
+    left_out = f"{count(run.given_near, 'generation')} that {'is' if run.given_near == 1 else 'are'} left out"
+    return [
+        f"Each was made from a given image, which it may resemble without any memorisation: {left_out} "
+        f"{'lies' if run.given_near == 1 else 'lie'} within {run.threshold:g} of it, and the given image and its distance "
+        "stand beside each finding."
+    ]
 
 
 def _accuracy(run: Run) -> list[str]:
