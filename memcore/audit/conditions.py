@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from memcore.runs.prompts import Entry, Prompts, read_prompts
 from memcore.sampling.protocol import sampler_conditions
 from memcore.sources.conditioned import ConditionedPrompts, check_conditions
 
+#: In the names of pipelines that begin with a given image.
+_WITH_IMAGE = re.compile("img2img|paint", re.IGNORECASE)
 #: The one prompt of a model that takes none.
 UNCONDITIONAL = "unconditional"
 
@@ -97,7 +100,15 @@ def _image_size(prompts: Iterable[Entry]) -> tuple[int, int] | None:
 
 
 def _class(config: Config) -> Any:
-    if config.source != "diffusers":
+    """Return the class of a model in a folder of this machine, if it matters here; None where it does not.
+
+    Finding out imports diffusers, which takes seconds: it is left to the workers where the class's name says that the
+    model needs no image, and there are prompts.
+    """
+    index = Path(config.model) / "model_index.json"
+    if config.source != "diffusers" or not index.is_file():
+        return None
+    if config.prompts and not _WITH_IMAGE.search(index.read_text("utf-8", "replace")):
         return None
     from memcore.sampling.diffusers.loading import find_class
 

@@ -187,6 +187,8 @@ class MatchRecord(TypedDict):
     #: Images of the training set with their duplicates, where it was said how often each stands there.
     copies: NotRequired[int | None]
     copies_sha256: NotRequired[str]
+    #: Of a run with given images: matches whose training image was given, which are no extractions.
+    given: NotRequired[int]
     made_from: NotRequired[MadeFrom]
     #: matches.parquet and the training images that the match names, by name.
     files: NotRequired[dict[str, FileDigest]]

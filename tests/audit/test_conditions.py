@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memcore.audit import audit
+from memcore.audit.conditions import read_prompt_list
+from memcore.cli import main
 from memcore.errors import ConfigError, DamagedFileError
+from memcore.matching.match_run import match_run
+from memcore.report import write_report
 from memcore.runs.config import Config
+from memcore.runs.derived import read_match
 from memcore.runs.folder import RunFolder
 from memcore.runs.prompts import read_prompts, scan_prompts
 from memcore.sampling import CallableSampler, Condition
@@ -300,3 +305,82 @@ def test_the_same_list_in_every_format(tmp_path: Path) -> None:
     assert [entry.prompt for entry in read[0]] == ["a dog", "label 4"]
     assert read[0][0].condition == Condition(3, picture(1), upper_half())
     assert all(other == read[0] for other in read)
+
+
+def given_run(folder: Path) -> RunFolder:
+    """Audit one prompt that repeats a picture of the model's own, beside one that repeats what was given."""
+    given = Condition(image=picture(5))
+    return audit(
+        folder / "run",
+        config(),
+        sampler=sampler(traces, "image"),
+        prompts=[("own", given), ("given", given)],
+        quiet=True,
+    )
+
+
+def test_a_training_image_that_was_given_is_not_extracted(tmp_path: Path) -> None:
+    set_of = tmp_path / "training"
+    set_of.mkdir()
+    save(set_of / "own.png", picture(99))
+    save(set_of / "other.png", picture(7))
+    far = given_run(tmp_path)
+    (row,) = match_run(far.path, set_of)
+    assert row["extracted"]
+    close = np.clip(picture(99).astype(int) + 20, 0, 255).astype(
+        np.uint8
+    )  # near for the match, not for an edge
+    made = audit(
+        tmp_path / "close",
+        config(threshold=0.05),
+        sampler=sampler(traces, "image"),
+        prompts=[("own", Condition(image=close))],
+        quiet=True,
+    )
+    (row,) = match_run(made.path, set_of)
+    assert row["l2"] < 0.15
+    assert not row["extracted"]
+    record = read_match(made.storage)
+    assert record is not None
+    assert record["given"] == 1
+
+
+def test_show_says_what_generations_were_made_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = given_run(tmp_path)
+    assert main(["show", str(run.path)]) == 0
+    assert "to the given" in capsys.readouterr().out
+    assert main(["show", str(run.path), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (run.path / row["given_image"]).is_file()
+    assert row["given_distance"] > 0.15
+    assert row["given_near"] == 0
+
+
+def test_the_report_shows_the_given_image_beside_the_clique(tmp_path: Path) -> None:
+    run = given_run(tmp_path)
+    page = write_report(run.path).read_text("utf-8")
+    (row,) = [row for row in run.findings() if row["status"] == "finding"]
+    assert f"tiled l2 to the clique is {row['given_distance']:.4f}" in page
+    assert "The image that all of these were made from." in page
+    assert "12 generations that are left out lie within 0.15 of it" in page
+    assert "1 prompt had fewer than 10 usable generations, 1 of them since generations repeat" in page
+    assert "There were no black or constant images" in page
+
+
+def test_an_unconditional_model_needs_no_prompts(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    (tmp_path / "model").mkdir()
+    about = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__}
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(about))
+    set_up = Config(model=str(tmp_path / "model"), steps=2)
+    assert list(read_prompt_list(set_up)) == ["unconditional"]
+    about["_class_name"] = "DiTPipeline"
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="the number of a class a line"):
+        read_prompt_list(set_up)
+    about["_class_name"] = "StableDiffusionInpaintPipeline"
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match=r'begins with a given image: .* conditions = "image,mask"'):
+        read_prompt_list(Config(model=str(tmp_path / "model"), steps=2, prompts="list.csv"))

@@ -127,7 +127,18 @@ def _given(run: Run) -> list[str]:
     return [
         f"Each was made from a given image, which it may resemble without any memorisation: {left_out} "
         f"{'lies' if run.given_near == 1 else 'lie'} within {run.threshold:g} of it, and the given image and its distance "
-        "stand beside each finding."
+        "stand beside each finding.",
+        *_given_training(run),
+    ]
+
+
+def _given_training(run: Run) -> list[str]:
+    given = int((run.match or {}).get("given") or 0)
+    if not given:
+        return []
+    return [
+        f"{count(given, 'match', 'matches')} {'is' if given == 1 else 'are'} no extraction although close to a training "
+        "image, since that image was given."
     ]
 
 
