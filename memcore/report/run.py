@@ -222,12 +222,14 @@ def read_run(path: Path) -> Run:
     from memcore.runs.coverage import coverage_of
     from memcore.runs.folder import RunFolder
     from memcore.runs.received import read_spent
-    from memcore.runs.schema import FINDINGS
+    from memcore.runs.schema import ALL_FINDINGS
     from memcore.storage.local import LocalStorage
 
     storage = LocalStorage(path)
     manifests: dict[str, ManifestRecord] = {}
-    columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
+    columns = [
+        name for name in ALL_FINDINGS.names if name != "pairs"
+    ]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
     totals: Counter[str] = Counter()
     rows: list[FindingRow] = []

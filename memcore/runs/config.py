@@ -120,13 +120,13 @@ class Config:
         ),
     ] = ""
     conditions: Annotated[
-        str,
+        str | None,
         Option(
             "columns of the list of prompts that images are made from besides: label, image, mask (a comma between them)",
             "columns",
             use="sampled",
         ),
-    ] = ""
+    ] = None
     strength: Annotated[
         float | None,
         Option(
@@ -267,7 +267,7 @@ class Config:
 
     def _check_conditions(self) -> None:
         """Bring the names into their one form."""
-        object.__setattr__(self, "conditions", ",".join(self.condition_names()))
+        object.__setattr__(self, "conditions", ",".join(self.condition_names()) or None)
         if self.strength is not None and not 0 < self.strength <= 1:
             raise ConfigError(f"strength must be above 0 and at most 1, got {self.strength:g}")
         if self.strength is not None and self.source != "diffusers":
@@ -277,7 +277,7 @@ class Config:
 
     def condition_names(self) -> tuple[str, ...]:
         """Return the columns that ``conditions`` names. Raises ConfigError for others."""
-        return check_conditions([n for n in self.conditions.replace(" ", "").split(",") if n])
+        return check_conditions([n for n in (self.conditions or "").replace(" ", "").split(",") if n])
 
     def _check_background(self) -> None:
         """Bring the colour into its one form, so that a run does not depend on how it was written."""
@@ -388,8 +388,7 @@ class Config:
 
     def as_recorded(self) -> dict[str, Any]:
         """Return what ``run.toml`` holds: everything but the options of a sampler, any of which may be a secret."""
-        left_out = {"sampler_options"} | ({"conditions"} if not self.conditions else set())
-        return {name: value for name, value in self.as_dict().items() if name not in left_out}
+        return {name: value for name, value in self.as_dict().items() if name != "sampler_options"}
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:

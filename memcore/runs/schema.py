@@ -87,8 +87,9 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
     return None
 
 
-FINDINGS = make_schema(FindingRow)
 #: Columns of findings that only runs with given images have.
 GIVEN_COLUMNS = ("given_near", "given_distance")
+ALL_FINDINGS = make_schema(FindingRow)
+FINDINGS = pa.schema([field for field in ALL_FINDINGS if field.name not in GIVEN_COLUMNS])
 QUARANTINE = make_schema(QuarantineRow)
 MATCHES = make_schema(MatchRow)

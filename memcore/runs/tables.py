@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import FindingRow, MatchRow
-from memcore.runs.schema import FINDINGS, GIVEN_COLUMNS, MATCHES
+from memcore.runs.schema import ALL_FINDINGS, FINDINGS, GIVEN_COLUMNS, MATCHES
 from memcore.storage.digests import FileDigest
 
 try:
@@ -45,13 +45,16 @@ def images_array(written: Mapping[int, FileDigest]) -> pa.Array:
 
 
 def rows_to_table(rows: Sequence[FindingRow]) -> pa.Table:
-    """Return rows as a table of ``FINDINGS``; the columns ``ARRAYS`` are None, lists, or what the functions above made."""
-    table = pa.Table.from_pylist([{**row, **dict.fromkeys(ARRAYS)} for row in rows], schema=FINDINGS)
+    """Return rows as a table of ``FINDINGS``; the columns ``ARRAYS`` are None, lists, or what the functions above made.
+
+    With rows of images that are made from given ones it is a table of ``ALL_FINDINGS``.
+    """
+    table = pa.Table.from_pylist([{**row, **dict.fromkeys(ARRAYS)} for row in rows], schema=ALL_FINDINGS)
     for name in ARRAYS:
         column = _array_column(name, [cast(Mapping[str, Any], row).get(name) for row in rows])
         if column is not None:
             table = table.set_column(FINDINGS.get_field_index(name), FINDINGS.field(name), column)
-    if all(row.get("given_near") is None for row in rows):
+    if all(cast(Mapping[str, Any], row).get("given_near") is None for row in rows):
         return table.drop_columns(list(GIVEN_COLUMNS))
     return table
 
@@ -72,11 +75,11 @@ def _array_column(name: str, values: list[Any]) -> pa.Array | None:
 
 
 def with_given_columns(table: pa.Table) -> pa.Table:
-    """Return a table that ``rows_to_table`` has made with all columns of ``FINDINGS``."""
+    """Return a table that ``rows_to_table`` has made as one of ``ALL_FINDINGS``."""
     for name in GIVEN_COLUMNS:
         if name not in table.schema.names:
-            kind = FINDINGS.field(name).type
-            table = table.append_column(FINDINGS.field(name), pa.nulls(table.num_rows, kind))
+            kind = ALL_FINDINGS.field(name).type
+            table = table.append_column(ALL_FINDINGS.field(name), pa.nulls(table.num_rows, kind))
     return table
 
 
