@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,10 @@ from memcore.system.units import count, format_bytes, format_hours, format_secon
 
 if TYPE_CHECKING:
     from memcore.audit.estimate import Plan
+    from memcore.runs.prompts import Entry
 
+#: Prompts that are worked on to measure.
+_MEASURED = 64
 NAME = "plan"
 HELP = "estimate hours, bytes, files and cost of a run, from a few seconds of its work"
 
@@ -59,13 +63,17 @@ def run(arguments: argparse.Namespace) -> Answer:
     if config.source == "stored":
         stored = stored_prompts(config)
         prompts = list(stored.prompts)
+        measured_with: list[Entry] = list(prompts)
         images = sum(stored.count(i) for i in range(len(prompts)))
     else:
         if config.source == "diffusers":
             check_model(config.model)
         listed = read_prompt_list(config)
         config = with_image_size(config, listed)
-        prompts = list(listed)
+        prompts = [entry if isinstance(entry, str) else entry[0] for entry in listed]
+        measured_with = list(
+            itertools.islice(listed, _MEASURED)
+        )  # given images may be more than the memory holds
         if not prompts:
             raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         say(f"loading {config.model or config.sampler}", quiet=False)
@@ -73,7 +81,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     result = estimate(
         config,
         prompts,
-        measure(config, prompts, seconds=arguments.seconds),
+        measure(config, measured_with, seconds=arguments.seconds),
         workers=workers,
         machines=arguments.machines,
         price=arguments.price,

@@ -29,7 +29,7 @@ PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
 #: Of a run whose prompts have conditions: a class by its number, and the sha256 of the pixels of a given image and a mask.
 CONDITION_COLUMNS = {"label": pa.int64(), "image": pa.string(), "mask": pa.string()}
 #: A prompt, alone or with its condition.
-Entry: TypeAlias = str | ConditionedPrompt
+Entry: TypeAlias = str | ConditionedPrompt | tuple[str, Condition]
 #: Prompts of a row group, which is read as one piece: less than a megabyte of text.
 ROW_GROUP = 4096
 #: A prompt's text, and what is recorded of its condition.

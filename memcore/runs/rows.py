@@ -232,8 +232,8 @@ class KeptImages(TypedDict):
     """The head of a record of partial/*.journal: images of a prompt in flight, whose pixels are the record's payload.
 
     ``flags`` has a digit an image: 0 for one that is in the payload, 1 for one that a safety checker replaced, 2 for one
-    near the image that it was made from, 3 for one that holds no picture. ``device`` is where the sampler had the pixels, "" for NumPy. ``files`` are the digests of the
-    images' files, where all generations are stored.
+    near the image that it was made from, 3 for one that holds no picture. ``device`` is where the sampler had the pixels,
+    "" for NumPy. ``files`` are the digests of the images' files, where all generations are stored.
     """
 
     prompt_id: int

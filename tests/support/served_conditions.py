@@ -24,7 +24,7 @@ def _made(prompts: list[str], seeds: list[int], given: list[Condition]) -> Any:
     return np.stack(images)
 
 
-def make() -> CallableSampler:
+def make() -> Any:
     """Return a sampler that repeats the given image for label 0, and a picture of its own for others."""
     made: Any = CallableSampler(_made, (SIDE, SIDE, 3), "conditioned-1", conditions=["label", "image"])
     made.needed_conditions = ("label", "image")

@@ -17,7 +17,7 @@ CLASSES = 10
 
 
 def dit() -> Any:
-    """Return a DiT, whose prompts are classes."""
+    """Return a DiT, whose prompts are classes: 1,000 of them, since the pipeline takes class 1,000 for none."""
     return d.DiTPipeline(
         transformer=d.DiTTransformer2DModel(
             sample_size=8,
@@ -27,7 +27,6 @@ def dit() -> Any:
             num_attention_heads=2,
             in_channels=4,
             out_channels=8,
-            num_embeds_ada_norm=CLASSES,
         ),
         vae=tiny.autoencoder(),
         scheduler=d.DDIMScheduler(),
@@ -88,6 +87,11 @@ def _masked() -> list[Condition]:
     return [Condition(image=picture(n), mask=upper_half()) for n in range(3)]
 
 
+def _masked_32() -> list[Condition]:
+    return [Condition(image=picture(n, 32), mask=upper_half(32)) for n in range(3)]
+
+
+_JUMPS = {"jump_length": 1, "jump_n_sample": 1}
 _STRENGTH = {**SIZE, "guidance_scale": 3.0, "strength": 0.6}
 #: name: (maker, constructor options of DiffusersSampler, three different conditions)
 CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], list[Condition]]]] = {
@@ -98,7 +102,11 @@ CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], lis
     "stable diffusion inpainting": (inpainting, {**_STRENGTH, "strength": 1.0}, _masked),
     "stable diffusion inpainting, 4 channels": (lambda: inpainting(4), _STRENGTH, _masked),
     "deepfloyd if image to image": (if_image_to_image, _STRENGTH, _images),
-    "repaint": (repaint, {**SIZE, "guidance_scale": None, "call_options": {"jump_n_sample": 1}}, _masked),
+    "repaint": (
+        repaint,
+        {"height": 32, "width": 32, "guidance_scale": None, "call_options": _JUMPS},
+        _masked_32,
+    ),
 }
 
 

@@ -133,7 +133,7 @@ def _given(run: Run) -> list[str]:
 
 
 def _given_training(run: Run) -> list[str]:
-    given = int((run.match or {}).get("given") or 0)
+    given = run.match.get("given", 0) if run.match is not None else 0
     if not given:
         return []
     return [
