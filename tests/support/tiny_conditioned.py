@@ -20,9 +20,9 @@ def dit() -> Any:
     """Return a DiT, whose prompts are classes: 1,000 of them, since the pipeline takes class 1,000 for none."""
     return d.DiTPipeline(
         transformer=d.DiTTransformer2DModel(
-            sample_size=8,
+            sample_size=SIDE,
             num_layers=1,
-            patch_size=2,
+            patch_size=4,
             attention_head_dim=8,
             num_attention_heads=2,
             in_channels=4,
@@ -102,9 +102,17 @@ CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], lis
     "stable diffusion inpainting": (inpainting, {**_STRENGTH, "strength": 1.0}, _masked),
     "stable diffusion inpainting, 4 channels": (lambda: inpainting(4), _STRENGTH, _masked),
     "deepfloyd if image to image": (if_image_to_image, _STRENGTH, _images),
+    # one image a call: its scheduler draws the noise of a whole batch from the first generator
     "repaint": (
         repaint,
-        {"height": 32, "width": 32, "guidance_scale": None, "call_options": _JUMPS},
+        {
+            "height": 32,
+            "width": 32,
+            "guidance_scale": None,
+            "call_options": _JUMPS,
+            "batch_size": 1,
+            "cpu_batch": 1,
+        },
         _masked_32,
     ),
 }
