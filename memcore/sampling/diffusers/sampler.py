@@ -28,6 +28,7 @@ from memcore.sampling.diffusers.call import (
     stages,
 )
 from memcore.sampling.diffusers.first_step import watch_first_step
+from memcore.sampling.diffusers.tokens import describe_cut
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screen import FirstStep, first_images, join
 from memcore.types import Condition, Images, Request
@@ -289,25 +290,7 @@ class DiffusersSampler:
 
     def check_prompt(self, prompt: str) -> str:
         """Return what is lost of a prompt that every tokenizer of the pipeline cuts; nothing if one reads it all."""
-        cut = []
-        for name, tokenizer in sorted(self._pipe.components.items()):
-            if tokenizer is None or not name.startswith("tokenizer") or not callable(tokenizer):
-                continue
-            limit = int(getattr(tokenizer, "model_max_length", 0) or 0)
-            if "max_sequence_length" in self._parameters and "CLIP" not in type(tokenizer).__name__:
-                default = self._parameters["max_sequence_length"].default
-                limit = min(limit, self._call.get("max_sequence_length", default))
-            tokens = len(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
-            if not limit or tokens <= limit:
-                return ""
-            cut.append((limit, tokens))
-        if not cut:
-            return ""
-        limit, tokens = max(cut)
-        return (
-            f"the prompt has {tokens} tokens and the pipeline reads {limit}: the end of the prompt changes no image. "
-            "Shorten it"
-        )
+        return describe_cut(self._pipe.components, self._parameters, self._call, prompt)
 
     @property
     def _device(self) -> torch.device:
