@@ -66,6 +66,8 @@ class FindingRow(TypedDict):
     """A prompt in findings/: every prompt of a finished shard has one.
 
     The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
+    ``given_near`` and ``given_distance`` are None where no image was given; rows that are read of a run without given images
+    lack them.
     ``pairs`` and ``images`` are lists where rows are read, and what ``tables.pairs_array`` and ``tables.images_array`` make
     where they are written.
     """

@@ -123,10 +123,11 @@ def _given(run: Run) -> list[str]:
     """Say what a given image explains."""
     if not run.has_given_images:
         return []
-    left_out = f"{count(run.given_near, 'generation')} that {'is' if run.given_near == 1 else 'are'} left out"
+    one = run.given_near == 1
+    near = f"{count(run.given_near, 'generation')} within {run.threshold:g} of it {'is' if one else 'are'} left out"
     return [
-        f"Each was made from a given image, which it may resemble without any memorisation: {left_out} "
-        f"{'lies' if run.given_near == 1 else 'lie'} within {run.threshold:g} of it, and the given image and its distance "
+        "Each was made from a given image, which it may resemble without any memorisation: "
+        f"{near if run.given_near else f'none is within {run.threshold:g} of it'}, and the given image and its distance "
         "stand beside each finding.",
         *_given_training(run),
     ]
