@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.conditions import Condition as Condition
 from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.interop import as_array, is_torch
 from memcore.notebook import html_table
@@ -370,11 +371,20 @@ class StopReason(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One image to sample: the prompt's number in the run, its text, and a seed below 2^53, or of the sampler's bits."""
+    """One image to sample: the prompt's number in the run, its text, and a seed below 2^53, or of the sampler's bits.
+
+    ``condition`` is what the image is made from besides, for models that take a label or an image.
+    """
 
     prompt_id: int
     prompt: str
     seed: int
+    condition: Condition | None = None
+
+    def __repr__(self) -> str:
+        """Return one line; a condition is named where there is one."""
+        more = "" if self.condition is None else f", condition={self.condition!r}"
+        return f"Request(prompt_id={self.prompt_id!r}, prompt={self.prompt!r}, seed={self.seed!r}{more})"
 
 
 class SampleNote(NamedTuple):

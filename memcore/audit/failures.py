@@ -36,7 +36,7 @@ class Failures:
     def succeeded(self, batch: RequestBatch) -> None:
         """Note that the sampler answered: what failed before was the prompts' fault."""
         run = batch.runs[0]
-        self._context.watch.answered = SeedRun(run.prompt_id, run.prompt, run.seeds[:1])
+        self._context.watch.answered = run._replace(seeds=run.seeds[:1])
         self._context.saver.unconfirmed.clear()
         self._allowed = IN_A_ROW
 

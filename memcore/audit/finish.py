@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from memcore.audit.context import ShardContext
-from memcore.audit.in_flight import PromptInFlight
+from memcore.audit.given_images import distances_to
+from memcore.audit.in_flight import PromptInFlight, count_near
 from memcore.graphs.growing import GraphOutcome
 from memcore.runs import layout
 from memcore.runs.config import Config
@@ -23,8 +26,24 @@ def finish_prompt(context: ShardContext, prompt: PromptInFlight) -> int:
             with context.stages.timed("write"):
                 pixels, seed = outcome.pixels(member), prompt.seeds[member]
                 prompt.written[seed] = context.folder.write_image(prompt.prompt_id, seed, pixels)
-    context.record.rows.append(_make_row(context.config, prompt, outcome))
+    row = {**_make_row(context.config, prompt, outcome), **_beside_given(context, prompt, outcome)}
+    context.record.rows.append(cast(FindingRow, row))
     return prompt.prompt_id
+
+
+def _beside_given(context: ShardContext, prompt: PromptInFlight, outcome: GraphOutcome) -> dict[str, Any]:
+    """Return how many generations are near the given image, and how far the largest clique is from it on average.
+
+    Both are None without a given image. Where a mask hides a part of it from the model, no generation counts as near.
+    """
+    condition = context.folder.condition(prompt.prompt_id)
+    if condition is None or condition.image is None:
+        return {"given_near": None, "given_distance": None}
+    distance = None
+    if outcome.findings:
+        members = np.stack([outcome.pixels(member) for member in outcome.findings[0].members])
+        distance = float(distances_to(condition.image, members, context.config.grid).mean(dtype=np.float64))
+    return {"given_near": count_near(prompt), "given_distance": distance}
 
 
 def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> FindingRow:
@@ -64,6 +83,8 @@ def _make_row(config: Config, prompt: PromptInFlight, outcome: GraphOutcome) -> 
         "pairs": _pairs(pairs) if pairs is not None else None,
         "reason": None,
         "images": images_array(prompt.written),
+        "given_near": None,
+        "given_distance": None,
     }
     return with_scores(row, prompt.scores)
 
@@ -103,5 +124,7 @@ def failed_row(prompt_id: int, prompt: str, reason: str) -> FindingRow:
         "pairs": None,
         "reason": reason,
         "images": [],
+        "given_near": None,
+        "given_distance": None,
     }
     return with_scores(row, {})

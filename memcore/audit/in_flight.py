@@ -14,8 +14,9 @@ from memcore.runs.config import Config
 from memcore.storage.digests import FileDigest
 from memcore.types import StopReason
 
-#: What a generation's entry in ``flags`` says: it is compared, it was replaced by a safety checker, it holds no picture.
-OK, FLAGGED, BROKEN = 0, 1, 3
+#: What a generation's entry in ``flags`` says: it is compared, it was replaced by a safety checker, it holds no picture, or
+#: it is near the image that it was made from.
+OK, FLAGGED, GIVEN, BROKEN = 0, 1, 2, 3
 #: Images that memory is allocated for at first, of a prompt that will probably stop early.
 EXPECTED = 64
 
@@ -49,6 +50,11 @@ class PromptInFlight:
             self.unkept += [range(i, i + 1) for i in (first + np.nonzero(~kept)[0]).tolist()]
         self.flags += flags.tobytes()
         self.seconds += seconds
+
+
+def count_near(prompt: PromptInFlight) -> int:
+    """Return how many of a prompt's generations are near the image that they were made from."""
+    return prompt.flags.count(GIVEN)
 
 
 def graph_settings(config: Config, shape: tuple[int, int, int], threads: int | None) -> GraphSettings:

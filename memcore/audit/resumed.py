@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
-from memcore.audit.in_flight import BROKEN, OK
+from memcore.audit.in_flight import BROKEN, GIVEN, OK
 from memcore.audit.journal import ImageJournal, TakenImage, to_device
 from memcore.errors import SamplerError
-from memcore.sampling.batches import RequestBatch, SeedRun
+from memcore.sampling.batches import RequestBatch
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.sample import sample_batch
 from memcore.storage.digests import FileDigest
@@ -23,6 +23,7 @@ from memcore.types import Images
 class SampledPart(NamedTuple):
     """A part of a batch, its images or why there are none, and which of them (N,) came from the journal.
 
+    ``given`` (N,) are those of the latter that are near the image that they were made from.
     ``files`` are the digests of the files of those, by prompt and seed, where all generations are stored.
     """
 
@@ -30,6 +31,7 @@ class SampledPart(NamedTuple):
     images: Images | SamplerError
     kept: NDArray[np.bool_]
     files: Mapping[tuple[int, int], FileDigest]
+    given: NDArray[np.bool_] | None = None
 
 
 def take_or_sample(
@@ -46,7 +48,7 @@ def take_or_sample(
         return
     runs = {run.prompt_id: run for run in batch.runs}
     missing = [
-        SeedRun(run.prompt_id, run.prompt, np.delete(run.seeds, list(taken[run.prompt_id])))
+        run._replace(seeds=np.delete(run.seeds, list(taken[run.prompt_id])))
         for run in batch.runs
         if len(taken[run.prompt_id]) < len(run.seeds)
     ]
@@ -81,9 +83,9 @@ def _join(
                 files[run.prompt_id, int(run.seeds[position])] = image.file
             device = image.device
         start += len(run.seeds)
-    flagged, broken = flags != OK, flags == BROKEN
+    flagged, broken, given = flags != OK, flags == BROKEN, flags == GIVEN
     if sampled is None:
-        return SampledPart(batch, Images(to_device(pixels, device), flagged, broken), kept, files)
+        return SampledPart(batch, Images(to_device(pixels, device), flagged, broken), kept, files, given)
     flagged[~kept] = sampled.flagged
     notes = sampled.notes
     if sampled.broken is not None:
@@ -91,6 +93,6 @@ def _join(
     if arrays.is_torch(sampled.pixels):
         whole = to_device(pixels, str(sampled.pixels.device))
         whole[np.nonzero(~kept)[0].tolist()] = sampled.pixels
-        return SampledPart(batch, Images(whole, flagged, broken, notes), kept, files)
+        return SampledPart(batch, Images(whole, flagged, broken, notes), kept, files, given)
     pixels[~kept] = sampled.pixels
-    return SampledPart(batch, Images(pixels, flagged, broken, notes), kept, files)
+    return SampledPart(batch, Images(pixels, flagged, broken, notes), kept, files, given)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 from memcore import arrays
+from memcore.audit.conditions import read_prompt_list, with_image_size
 from memcore.audit.journal import BUDGET_BYTES
 from memcore.audit.receiving import check_spending, read_money
 from memcore.audit.source import check_model, stored_prompts
@@ -21,7 +22,7 @@ from memcore.engine.scheduler import run_here, run_pool
 from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
-from memcore.runs.prompts import read_prompts
+from memcore.runs.prompts import Entry
 from memcore.runs.start import check_startable
 from memcore.sampling.named import is_hosted
 from memcore.sampling.protocol import Sampler, asks_once, check_sampler
@@ -35,7 +36,7 @@ def audit(
     config: Config,
     *,
     sampler: Sampler | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Iterable[Entry] | None = None,
     workers: int | None = None,
     threads: int | None = None,
     part: Part | None = None,
@@ -52,13 +53,14 @@ def audit(
 
     With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
     process, with ``Config(source="custom", ...)``. Otherwise each worker process loads what ``config`` names.
-    ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU and to one
-    on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were
-    given up because they failed three times, ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs
-    the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
-    images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
-    ``price_per_image`` of a hosted model is recorded with each image that is asked for; before ``max_cost`` would be passed,
-    with what the run spent already, it stops, and can be resumed with a larger one.
+    ``prompts`` are texts, or pairs of a text and a ``Condition``. ``run`` is a path, a URL that fsspec knows, or an
+    opened run. ``workers`` defaults to the processors on a CPU and to one on a GPU; ``threads`` are threads a worker.
+    ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were given up because they failed three times,
+    ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs the workers on the cluster at
+    ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's images of unfinished prompts
+    may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none. ``price_per_image`` of a hosted
+    model is recorded with each image that is asked for; before ``max_cost`` would be passed, with what the run spent
+    already, it stops, and can be resumed with a larger one.
 
     A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
 
@@ -78,6 +80,7 @@ def audit(
                 "source='custom' needs sampler='module:attribute', or sampler and prompts from a program"
             )
         check_sampler(sampler)
+        config = with_image_size(config, prompts)
         job = AuditJob(
             run,
             config,
@@ -94,9 +97,10 @@ def audit(
             return run_here(job, part=part, threads=threads, presence=presence)
     if launcher == "local":
         check_program()
-    if not config.prompts and prompts is None:
-        raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
-    named = prompts if prompts is not None else read_prompts(Path(config.prompts))
+    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
+        check_model(config.model)
+    named = prompts if prompts is not None else read_prompt_list(config)
+    config = with_image_size(config, named)
     # a hosted model is asked by threads of one worker: its own processors make the images
     most = processors() if config.device == "cpu" and not hosted else 1
     job = AuditJob(
@@ -110,8 +114,6 @@ def audit(
         price=price,
         max_cost=limit,
     )
-    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
-        check_model(config.model)
     say(f"loading {config.model or config.sampler}", quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":

@@ -6,10 +6,14 @@ import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memcore import arrays
 from memcore.audit.context import ShardContext
 from memcore.audit.failures import Failures
-from memcore.audit.in_flight import PromptInFlight, graph_settings, join_flags, on_host
+from memcore.audit.given_images import REASON, find_near
+from memcore.audit.in_flight import GIVEN, PromptInFlight, count_near, graph_settings, join_flags, on_host
 from memcore.audit.resumed import SampledPart, take_or_sample
 from memcore.errors import SamplerError
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
@@ -20,6 +24,7 @@ from memcore.sampling.protocol import Sampler
 from memcore.sampling.screen import Screened, screen_prompts
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sampling.watch import copy_images
+from memcore.system.units import count
 from memcore.types import Images, StopReason
 
 
@@ -68,7 +73,9 @@ class _Sampling:
             config.batch_size,
             run_seed=config.seed,
             seed_bits=sampler_seed_bits(sampler),
+            conditions=context.folder.condition,
         )
+        self._masks_hide = getattr(sampler, "masks_hide", False) is True
 
     def prompts(self) -> Iterator[PromptInFlight]:
         """Yield each prompt when its generations are complete."""
@@ -119,17 +126,30 @@ class _Sampling:
             images = copy_images(images)  # the sampler may write over its answer when it is asked again
         for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
             context.quarantine(*note)
+        near = self._find_near(part, images)
+        if near is not None:
+            images = Images(images.pixels, images.flagged | near, images.broken)
         with context.stages.timed("graph"):
             self._graphs.extend(images, runs)
         if context.config.keep == "all":
             _write_images(context, part, images, self._in_flight)
         flags = join_flags(images.flagged, images.broken)
-        for prompt_id, start, count in runs:
-            rows = slice(start, start + count)
+        if near is not None:
+            flags[near] = GIVEN
+        for prompt_id, start, images_of_it in runs:
+            rows = slice(start, start + images_of_it)
             known = kept[rows] if fresh < len(batch) else None
-            made = count if known is None else count - int(known.sum())
+            made = images_of_it if known is None else images_of_it - int(known.sum())
             self._in_flight[prompt_id].added(flags[rows], known, seconds * made / max(1, fresh))
         context.on_progress(fresh, kept=len(batch) - fresh)
+
+    def _find_near(self, part: SampledPart, images: Images) -> NDArray[np.bool_] | None:
+        """Return (N,) which images are near the one that they were made from; None where none are made from one."""
+        near = find_near(part.batch, images.pixels, self._context.config, masks_hide=self._masks_hide)
+        if near is None:
+            return None
+        near &= ~images.flagged
+        return near if part.given is None else near | part.given
 
     def _decide(self) -> Iterator[PromptInFlight]:
         """Yield the prompts that get no more images."""
@@ -149,6 +169,12 @@ class _Sampling:
             notes, nothing = context.watch.end(prompt_id)
             for note in notes:
                 context.quarantine(*note)
+            if near := count_near(prompt):
+                text = (
+                    f"{near:,} of {count(len(prompt.seeds), 'generation')} within {context.config.threshold:g} of the "
+                    "image that they were made from: left out, since they repeat what was given"
+                )
+                context.quarantine(prompt_id, prompt.prompt, REASON, text)
             if not nothing:  # else it has failed: the entry in the quarantine says why
                 yield prompt
             del prompt  # its images are the memory of a run
@@ -171,6 +197,7 @@ def _screen(context: ShardContext, sampler: Sampler, todo: Sequence[int]) -> dic
             guidance_scale=config.screen_guidance,
             batch_size=config.batch_size,
             run_seed=config.seed,
+            conditions=context.folder.condition,
         )
 
 
@@ -196,10 +223,10 @@ def _begin(
             prompt.scores = screened[run.prompt_id].scores
     runs = []
     first = 0
-    for prompt_id, _, seeds in batch.runs:
-        runs.append(PromptRun(prompt_id, first, len(seeds)))
-        first += len(seeds)
-        in_flight[prompt_id].seeds += seeds.tolist()
+    for run in batch.runs:
+        runs.append(PromptRun(run.prompt_id, first, len(run.seeds)))
+        first += len(run.seeds)
+        in_flight[run.prompt_id].seeds += run.seeds.tolist()
     return runs
 
 

@@ -14,7 +14,7 @@ from memcore.errors import ConfigError
 from memcore.runs.config import Config
 from memcore.sampling.named import errors_named, find_public_options
 from memcore.sampling.named import load_sampler as load_sampler
-from memcore.sampling.protocol import Sampler, check_sampler
+from memcore.sampling.protocol import Sampler, check_sampler, sampler_conditions
 from memcore.sampling.seeds import sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
 from memcore.system.credentials import holds_hidden, parse_options, public_options, redact
@@ -45,6 +45,7 @@ def make_source(config: Config, threads: int | None = None) -> Source:
         batch_size=config.batch_size,
         height=config.height or None,
         width=config.width or None,
+        strength=config.strength,
     )
     made: Sampler = sampler
     return made
@@ -94,6 +95,8 @@ def describe_source(source: Source, config: Config | None = None) -> Identity:
         described: Callable[[], Mapping[str, Any]] = getattr(source, "describe", dict)
         about = {str(k): redact(str(v)) for k, v in dict(described()).items()}
         bits = sampler_seed_bits(source) if hasattr(source, "seed_bits") else None
+    if own and "mask" in sampler_conditions(source)[0]:  # what a match must know of given images
+        about["masks_hide"] = "yes" if getattr(source, "masks_hide", False) is True else "no"
     if holds_hidden(source.fingerprint):
         raise ConfigError(
             "the sampler's fingerprint holds the value of an option that the sampler does not declare public, and the "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from memcore.audit.conditions import check_taken
 from memcore.audit.context import ShardContext
 from memcore.audit.journal import BUDGET_BYTES
 from memcore.audit.shard import give_up_shard, run_shard
@@ -14,11 +15,13 @@ from memcore.engine.scheduler import list_pending
 from memcore.engine.task import Counts, Identity, OnProgress, Progressed
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder, shard_size
+from memcore.runs.prompts import Entry
 from memcore.runs.reading import quarantine_table
 from memcore.runs.received import read_spent
 from memcore.runs.start import RunStart
 from memcore.sampling.received import Spending
 from memcore.sampling.watch import SamplerWatch
+from memcore.sources.by_prompt import StoredPrompts
 from memcore.storage.base import Part, Storage
 from memcore.system.progress import Progress
 
@@ -37,8 +40,10 @@ class AuditWork:
         journal_bytes: int = BUDGET_BYTES,
         price: Decimal | None = None,
         max_cost: Decimal | None = None,
+        conditions: Sequence[str] = (),
     ) -> None:
         self._config = config
+        self._conditions = tuple(conditions)
         self._source = source
         self._journal_bytes = journal_bytes
         self._price = price
@@ -53,6 +58,8 @@ class AuditWork:
         self._threads = threads
         if self._source is None:
             self._source = make_source(self._config, threads)
+        if not isinstance(self._source, StoredPrompts):
+            check_taken(self._source, self._conditions)
         return describe_source(self._source, self._config)
 
     def run(self, folder: RunFolder, task: str, on_progress: OnProgress, checkpoint_seconds: float) -> Counts:
@@ -91,7 +98,7 @@ class AuditJob:
         self,
         run: str | Path | RunFolder,
         config: Config,
-        prompts: Iterable[str],
+        prompts: Iterable[Entry],
         *,
         source: Source | None = None,
         total: int | None = None,
@@ -108,7 +115,7 @@ class AuditJob:
         ``retry_failed`` the prompts that failed in others.
         """
         self.start = RunStart(run, config, prompts)
-        self.work = AuditWork(config, source, journal_bytes, price, max_cost)
+        self.work = AuditWork(config, source, journal_bytes, price, max_cost, self.start.prompts.conditions)
         self._config = config
         self._total = total
         self._retry = retry

@@ -127,6 +127,10 @@ def _run_lines(result: dict[str, Any]) -> list[str]:
         lines.append("stopped early: " + ", ".join(f"{number:,} {name}" for name, number in early.items()))
     if result["excluded"]:
         lines.append(f"{count(result['excluded'], 'black or constant image')} left out")
+    if near := result.get("given_near"):
+        lines.append(
+            f"{count(near, 'generation')} left out that {'repeats' if near == 1 else 'repeat'} the image they were made from"
+        )
     if shared := result.get("seeds_shared"):
         about = "about " if result["generated"] > COUNTED else ""
         lines.append(

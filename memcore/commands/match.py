@@ -116,6 +116,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         *(_adaptive_lines(rows, metric_label(arguments.distance)) if arguments.adaptive else []),
         *not_decided_lines(gaps),
     ]
+    if given := match.get("given"):
+        lines.append(
+            f"{count(given, 'finding')} close to a training image that {'was' if given == 1 else 'were'} given: no "
+            f"{'extraction' if given == 1 else 'extractions'}"
+        )
     if resize := match.get("resize"):
         lines.append(f"training images resized to {describe_resize(resize)}")
     if (coverage := match.get("coverage")) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,10 @@ from memcore.system.units import count, format_bytes, format_hours, format_secon
 
 if TYPE_CHECKING:
     from memcore.audit.estimate import Plan
+    from memcore.runs.prompts import Entry
 
+#: Prompts that are worked on to measure.
+_MEASURED = 64
 NAME = "plan"
 HELP = "estimate hours, bytes, files and cost of a run, from a few seconds of its work"
 
@@ -40,12 +44,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Work for some seconds and extrapolate."""
+    from memcore.audit.conditions import read_prompt_list, with_image_size
     from memcore.audit.estimate import MEMORISED, estimate, measure
     from memcore.audit.receiving import read_money
     from memcore.audit.source import check_model, stored_prompts
     from memcore.runs.config import from_mapping
     from memcore.runs.config_file import read_toml
-    from memcore.runs.prompts import read_prompts
     from memcore.system.cpus import processors
     from memcore.system.progress import say
 
@@ -59,21 +63,25 @@ def run(arguments: argparse.Namespace) -> Answer:
     if config.source == "stored":
         stored = stored_prompts(config)
         prompts = list(stored.prompts)
+        measured_with: list[Entry] = list(prompts)
         images = sum(stored.count(i) for i in range(len(prompts)))
     else:
-        if not config.prompts:
-            raise ConfigError("prompts is missing: a text file with one prompt a line")
-        prompts = list(read_prompts(Path(config.prompts)))
-        if not prompts:
-            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         if config.source == "diffusers":
             check_model(config.model)
+        listed = read_prompt_list(config)
+        config = with_image_size(config, listed)
+        prompts = [entry if isinstance(entry, str) else entry[0] for entry in listed]
+        measured_with = list(
+            itertools.islice(listed, _MEASURED)
+        )  # given images may be more than the memory holds
+        if not prompts:
+            raise ConfigError(f"prompts={config.prompts}: there is not a single prompt")
         say(f"loading {config.model or config.sampler}", quiet=False)
     workers = arguments.workers or (processors() if config.device == "cpu" else 1)
     result = estimate(
         config,
         prompts,
-        measure(config, prompts, seconds=arguments.seconds),
+        measure(config, measured_with, seconds=arguments.seconds),
         workers=workers,
         machines=arguments.machines,
         price=arguments.price,

@@ -20,7 +20,7 @@ EXAMPLES = ("memcore serve-model FOLDER --steps 50 --guidance-scale 7.5 --token 
 #: The options of a run's configuration that decide which images a model makes.
 _MODEL = (
     *("variant", "revision", "scheduler", "sampler", "sampler_options", "steps", "guidance_scale"),
-    *("batch_size", "height", "width", "dtype", "device"),
+    *("batch_size", "height", "width", "strength", "dtype", "device"),
 )
 
 

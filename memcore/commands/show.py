@@ -130,12 +130,15 @@ def _findings(folder: RunFolder, limit: int) -> Listing:
     for match in sorted(matches or [], key=_strength, reverse=True):
         best[match["prompt_id"]] = match
     rows = [_finding(rank, row, best) for rank, row in ranked[:limit]]
-    names = [*_FINDING_NAMES, *(_MATCH_NAMES if matches is not None else ())]
+    rows = [{**row, **_given(folder, row)} for row in rows]
+    has_image = "image" in folder.conditions
+    names = [*_FINDING_NAMES, *_given_names(folder), *(_MATCH_NAMES if matches is not None else ())]
     columns = [
         Column("rank", lambda row: str(row["rank"])),
         Column("prompt", lambda row: str(row["prompt_id"])),
         Column("images", lambda row: f"{row['size']:,} of {row['generated']:,}"),
         Column("distance", lambda row: f"{row['mean_distance']:.4f}"),
+        *([Column("to the given", _to_given)] if has_image else []),
         *([Column("copy of", _copied, "start")] if matches is not None else []),
         Column("text", lambda row: row["prompt"], "end"),
     ]
@@ -156,7 +159,32 @@ _FINDING_NAMES = (
     "proven",
     "upper",
 )
+#: Of a run whose prompts have conditions: the label, the given image's file, and how near the generations are to it.
+_CONDITION_NAMES = {
+    "label": ("label",),
+    "image": ("given_image", "given_distance", "given_near"),
+    "mask": ("given_mask",),
+}
 _MATCH_NAMES = ("extracted", "training_index", "training_name", "l2", "tiled_l2", "copies", "eidetic")
+
+
+def _given_names(folder: RunFolder) -> list[str]:
+    return [name for kind in folder.conditions for name in _CONDITION_NAMES[kind]]
+
+
+def _given(folder: RunFolder, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a finding's images were made from: the label, and where image and mask are kept."""
+    from memcore.runs import layout
+
+    record = folder.prompts.record(row["prompt_id"]) if folder.conditions else {}
+    files = {
+        f"given_{kind}": layout.condition_name(record[kind]) for kind in ("image", "mask") if kind in record
+    }
+    return {**({"label": record["label"]} if "label" in record else {}), **files}
+
+
+def _to_given(row: Mapping[str, Any]) -> str:
+    return "" if row["given_distance"] is None else f"{row['given_distance']:.4f}"
 
 
 def _ranked(folder: RunFolder) -> list[tuple[int, Mapping[str, Any]]]:
@@ -165,7 +193,7 @@ def _ranked(folder: RunFolder) -> list[tuple[int, Mapping[str, Any]]]:
 
     columns = [
         *("prompt_id", "prompt", "size", "generated", "excluded", "mean_distance", "medoid_seed"),
-        *("medoid_image", "cliques", "proven", "upper"),
+        *("medoid_image", "cliques", "proven", "upper", "given_distance", "given_near"),
     ]
     found = [row for row in folder.iter_findings(columns) if row["mean_distance"] is not None]
     order = rank([row["mean_distance"] for row in found], [row["prompt_id"] for row in found])

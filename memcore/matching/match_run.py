@@ -18,6 +18,7 @@ from memcore.images.resize import Resize
 from memcore.index.reader import Index
 from memcore.matching.brute_force import match_findings
 from memcore.matching.copies import check_copies, read_copies
+from memcore.matching.given import mark_given
 from memcore.matching.indexed import match_index
 from memcore.matching.members import CliqueMembers
 from memcore.matching.metric import MetricName, check_delta, find_metric
@@ -107,7 +108,10 @@ def match_run(
     wanted = sorted({row for match in found for row in match.indices()})
     names = dict(zip(wanted, answer.names(wanted), strict=True))
     rows = [make_row(finding, match, names) for finding, match in zip(members.findings, found, strict=True)]
+    given = mark_given(folder, rows, answer.image, metric=metric, delta=delta, grid=folder.config.grid)
     record = {**answer.about, "delta": delta, "distance": metric, **_describe_copies(times)}
+    if "image" in folder.conditions:
+        record["given"] = given
     _write(folder, rows, wanted, answer.image, record)
     return rows
 

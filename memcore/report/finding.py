@@ -10,6 +10,7 @@ from memcore.report.evaluation_json import is_planted
 from memcore.report.pictures import Album, Picture
 from memcore.report.run import Run
 from memcore.report.wording import NAME_LENGTH, PROMPT_LENGTH, tidy
+from memcore.runs.pictures import png_bytes
 from memcore.runs.rows import MatchRow
 from memcore.runs.shown import image_digest
 
@@ -87,6 +88,10 @@ class Finding:
     training: Picture | None
     wrong_image: bool
     false_positive: bool
+    #: What the images were made from: the given image, and the mean tiled l2 between it and the largest clique.
+    given: Picture | None = None
+    given_distance: float | None = None
+    masked: bool = False
 
 
 def read_findings(run: Run, album: Album, *, pictured: int = PICTURED) -> list[Finding]:
@@ -125,6 +130,8 @@ def make_finding(
     medoid = int(clique["medoid_seed"])
     first = [medoid, *(seed for seed in seeds if seed != medoid)][:strip]
     extracted, planted = match.extracted if match else None, entries.get(prompt_id)
+    condition = run.condition(prompt_id) if strip else None
+    image = condition.image if condition is not None else None
     return Finding(
         rank=rank,
         prompt_id=prompt_id,
@@ -150,6 +157,9 @@ def make_finding(
         ],
         wrong_image=bool(extracted and planted and planted.get("right_image") is False),
         false_positive=bool(extracted and planted and planted.get("expected") is False),
+        given=album.embed(png_bytes(image), COPY_SIDE) if image is not None else None,
+        given_distance=row.get("given_distance"),
+        masked=bool(condition is not None and condition.mask is not None),
     )
 
 

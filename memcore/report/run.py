@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memcore.conditions import Condition
 from memcore.errors import MissingExtraError, RunError
 from memcore.evaluation.result import Evaluation
 from memcore.graphs.findings import rank
@@ -92,6 +93,15 @@ class Run:
     scores: ScreenScores | None = None
     #: What a hosted model gave and cost, as ``Spent.as_dict`` makes it; None of any other.
     spent: Mapping[str, Any] | None = None
+    #: Generations that were left out since they repeat the image that they were made from; they do not count as excluded.
+    given_near: int = 0
+    #: Returns what a prompt's images were made from besides it.
+    condition: Callable[[int], Condition | None] = dataclasses.field(default_factory=lambda: _none)
+
+    @property
+    def has_given_images(self) -> bool:
+        """Whether images were made from given ones."""
+        return "image" in self.settings["prompts"].get("conditions", ())
 
     @property
     def threshold(self) -> float:
@@ -212,12 +222,14 @@ def read_run(path: Path) -> Run:
     from memcore.runs.coverage import coverage_of
     from memcore.runs.folder import RunFolder
     from memcore.runs.received import read_spent
-    from memcore.runs.schema import FINDINGS
+    from memcore.runs.schema import ALL_FINDINGS
     from memcore.storage.local import LocalStorage
 
     storage = LocalStorage(path)
     manifests: dict[str, ManifestRecord] = {}
-    columns = [name for name in FINDINGS.names if name != "pairs"]  # which may be a thousand times the rest
+    columns = [
+        name for name in ALL_FINDINGS.names if name != "pairs"
+    ]  # which may be a thousand times the rest
     settings = reading.read_meta(storage)
     totals: Counter[str] = Counter()
     rows: list[FindingRow] = []
@@ -249,7 +261,11 @@ def read_run(path: Path) -> Run:
         prompts=int(settings["prompts"]["count"]),
         done=totals["done"],
         generated=totals["generated"],
-        excluded=totals["excluded"],
+        excluded=totals["excluded"] - totals["given_near"],
+        given_near=totals["given_near"],
+        condition=RunFolder.open_storage(storage).condition
+        if settings["prompts"].get("conditions")
+        else _none,
         excluded_prompts=totals["excluded_prompts"],
         findings=[found[i] for i in order],
         failures=sorted((r for r in rows if r["status"] == "failed"), key=lambda r: int(r["prompt_id"])),
@@ -266,6 +282,10 @@ def read_run(path: Path) -> Run:
         scores=scores if scores.found else None,
         spent=None if spent is None else spent.as_dict(),
     )
+
+
+def _none(prompt_id: int) -> None:
+    return None
 
 
 def _is_stored(settings: Mapping[str, Any]) -> bool:
@@ -301,9 +321,10 @@ def _shard_rows(
     import pyarrow.compute as pc
 
     totals["done"] += table.num_rows
-    for name in ("generated", "excluded"):
+    for name in ("generated", "excluded", "given_near"):
         totals[name] += pc.sum(table[name]).as_py() or 0
-    totals["excluded_prompts"] += pc.sum(pc.greater(table["excluded"], 0)).as_py() or 0
+    blank = pc.subtract(table["excluded"], pc.fill_null(table["given_near"], 0))
+    totals["excluded_prompts"] += pc.sum(pc.greater(blank, 0)).as_py() or 0
     _add_stops(table, stops)
     _add_scores(table, scores)
     shown = pc.is_in(table["status"], value_set=_strings("finding", "failed"))

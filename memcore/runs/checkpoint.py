@@ -15,8 +15,8 @@ from typing import TypedDict, get_type_hints
 from memcore.errors import DamagedFileError, MissingExtraError
 from memcore.runs.reading import FORMAT, read_parquet
 from memcore.runs.rows import FindingRow, QuarantineRow
-from memcore.runs.schema import FINDINGS, find_null
-from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
+from memcore.runs.schema import ALL_FINDINGS, find_null
+from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows, with_given_columns
 from memcore.storage.digests import headed, without_head
 from memcore.system.parsing import check_shape, parse_json
 
@@ -71,7 +71,8 @@ def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> Shard
         table = read_parquet(table_bytes)
         about = parse_json(table.schema.metadata[b"memcore"])
         check_shape(about, _About, "its metadata")
-        if not table.schema.equals(FINDINGS):
+        table = with_given_columns(table)
+        if not table.schema.equals(ALL_FINDINGS):
             raise DamagedFileError(f"{name} has other columns than this memcore writes")
         table.validate(full=True)
         hints = get_type_hints(FindingRow, include_extras=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from memcore.sources.coverage import Coverage
 
 #: The columns of a run's findings that ``Tally.add`` needs.
-COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop")
+COLUMNS = ("prompt_id", "status", "generated", "excluded", "proven", "upper", "stop", "given_near")
 #: Reasons of entries that are no images, so that nothing is missing without them.
 NO_IMAGES = frozenset({"no-image", "empty", "system", "other", "text", "caption"})
 #: Reasons of entries that stand for prompts or shards, which are counted as failed.
@@ -34,7 +34,15 @@ _FAILURES = frozenset({"sampler", "refused", "error", "crash"})
 PROMPT_FAILURES = frozenset({"sampler", "refused"})
 #: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
 _NOTES = frozenset(
-    {"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint", "refused-image"}
+    {
+        "long-prompt",
+        "same-image",
+        "unrepeatable",
+        "broken-image",
+        "checkpoint",
+        "refused-image",
+        "given-image",
+    }
 )
 #: How the reasons of what a server answered begin; images that it did not give count as excluded.
 _HTTP = "http-"
@@ -181,6 +189,7 @@ class Tally:
             ("failed", failed),
             ("screened", screened),
             ("few", few),
+            ("given", pc.and_(few, pc.fill_null(pc.greater(rows["given_near"], 0), False))),
             ("unproven", unproven),
             ("short", pc.and_(short, pc.invert(few))),
             ("undecided", undecided),
@@ -207,6 +216,8 @@ class Tally:
             yield Gap("shards", n, shards, text)
         if n := counts["few"]:
             text = f"{_count(n, 'prompt')} had fewer than {self._min_clique} usable generations"
+            if given := counts["given"]:
+                text += f", {given:,} of them since generations repeat the image that they were made from"
             yield Gap("few", n, prompts, text)
         if n := counts["short"]:
             text = f"{_count(n, 'prompt')} had fewer than the {self._generations} generations of the budget"

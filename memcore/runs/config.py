@@ -14,6 +14,7 @@ from memcore.runs.config_file import read_toml as read_toml
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
+from memcore.sources.conditioned import check_conditions
 from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
 from memcore.system.suggestions import did_you_mean
@@ -118,6 +119,22 @@ class Config:
             use="sampled",
         ),
     ] = ""
+    conditions: Annotated[
+        str | None,
+        Option(
+            "columns of the list of prompts that images are made from besides: label, image, mask (a comma between them)",
+            "columns",
+            use="sampled",
+        ),
+    ] = None
+    strength: Annotated[
+        float | None,
+        Option(
+            "how far an image may leave the given one, in (0, 1]; no default where the pipeline takes it",
+            "share",
+            use="sampled",
+        ),
+    ] = None
     generations: Annotated[
         int, Option("images a prompt; with budget sequential at most", "images", use="sampled")
     ] = 500
@@ -211,6 +228,7 @@ class Config:
             Threshold(self.threshold)
         except (ArgumentValueError, ArgumentTypeError) as error:
             raise ConfigError(str(error)) from None
+        self._check_conditions()
         self._check_budget()
         self._check_screen()
         if self.edges_up_to and not self.threshold <= self.edges_up_to <= 1:
@@ -243,7 +261,23 @@ class Config:
         idle = ["budget", "copy_rate", "miss_rate"] if self.budget == "fixed" else []
         if self.screen == "none":
             idle += ["screen", "screen_threshold", "screen_seeds", "screen_guidance"]
+        if self.strength is None:
+            idle.append("strength")
         return idle if self.edges_up_to else [*idle, "edges_up_to"]
+
+    def _check_conditions(self) -> None:
+        """Bring the names into their one form."""
+        object.__setattr__(self, "conditions", ",".join(self.condition_names()) or None)
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ConfigError(f"strength must be above 0 and at most 1, got {self.strength:g}")
+        if self.strength is not None and self.source != "diffusers":
+            raise ConfigError(
+                f"strength is of a diffusers model, but source is {self.source!r}: leave it out"
+            )
+
+    def condition_names(self) -> tuple[str, ...]:
+        """Return the columns that ``conditions`` names. Raises ConfigError for others."""
+        return check_conditions([n for n in (self.conditions or "").replace(" ", "").split(",") if n])
 
     def _check_background(self) -> None:
         """Bring the colour into its one form, so that a run does not depend on how it was written."""
@@ -333,6 +367,7 @@ class Config:
         # the sampler's fingerprint has what these three name
         for path in ("model", "images", "prompts", "sampler", "variant", "revision", "scheduler"):
             decisive.pop(path)
+        decisive.pop("conditions")  # the digest of the prompts has them by their content
         decisive["sampler_options"] = (
             ""  # any of them may be a secret; the public ones are in the fingerprint
         )

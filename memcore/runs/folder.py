@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.conditions import Condition
 from memcore.engine import task as engine
 from memcore.engine.journal import Journal, Sync, journal_segments
 from memcore.errors import DamagedFileError, MemcoreError, MissingExtraError, RunError
@@ -19,6 +20,7 @@ from memcore.notebook import html_table
 from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
 from memcore.runs.checkpoint import checkpoint_bytes, read_checkpoint
+from memcore.runs.conditions import StoredConditions
 from memcore.runs.config import Config, from_mapping
 from memcore.runs.derived import read_match
 from memcore.runs.finding_rows import FindingRows
@@ -71,6 +73,7 @@ class RunFolder:
         self.meta = meta
         self.prompts = prompts
         self._shards: list[Shard] = []
+        self._stored_conditions: StoredConditions | None = None
 
     def __repr__(self) -> str:
         """Return one line; nothing is read for it."""
@@ -165,6 +168,19 @@ class RunFolder:
         """Return the shards without a manifest, in order of their prompts."""
         names = set(engine.finished(self.storage))
         return [shard for shard in self.shards() if shard.task not in names]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return what each prompt's images are made from besides it: names of label, image and mask."""
+        return tuple(self.meta["prompts"].get("conditions", ()))
+
+    def condition(self, prompt_id: int) -> Condition | None:
+        """Return what a prompt's images are made from besides it; None for a prompt that is all."""
+        if not self.conditions:
+            return None
+        if self._stored_conditions is None:
+            self._stored_conditions = StoredConditions(self.storage)
+        return self._stored_conditions.find(self.prompts.record(prompt_id))
 
     def image_path(self, prompt_id: int, seed: int) -> Path:
         """Return where an image of the run is kept."""

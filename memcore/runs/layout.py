@@ -19,17 +19,18 @@ ANNOTATIONS = "annotations.sqlite"
 FINDINGS = "findings"
 QUARANTINE = "quarantine"
 IMAGES = "images"
+CONDITIONS = "conditions"
 TRAINING = "training"
 REPORT = "report"
 REPORT_PAGE = f"{REPORT}/index.html"
 REPORT_RECORD = f"{REPORT}/report.json"
 
 #: Folders and files of a run, each after those whose content it confirms. Checkpoints are not part of it.
-FOLDERS = (FINDINGS, QUARANTINE, IMAGES, RECEIVED, TRAINING, MANIFESTS)
+FOLDERS = (CONDITIONS, FINDINGS, QUARANTINE, IMAGES, RECEIVED, TRAINING, MANIFESTS)
 FILES = (PROMPTS, MATCHES, MATCH, EVALUATION, RUN)
 
 #: What a folder without a run may hold: a kill may come after these were written and before run.toml.
-BEFORE_THE_START = frozenset({PROMPTS, SLURM})
+BEFORE_THE_START = frozenset({PROMPTS, CONDITIONS, SLURM})
 
 __all__ = ["CHECKPOINTS", "MANIFESTS", "RECEIVED", "SLURM", "manifest_name"]
 
@@ -81,6 +82,15 @@ def image_name(prompt_id: int, seed: int) -> str:
     'images/000007/123.png'
     """
     return f"{IMAGES}/{prompt_id:06d}/{seed}.png"
+
+
+def condition_name(sha256: str) -> str:
+    """Return the name of a given image or mask, by the sha256 of its pixels.
+
+    >>> condition_name("9f86d0")
+    'conditions/9f86d0.png'
+    """
+    return f"{CONDITIONS}/{sha256}.png"
 
 
 def training_image_name(index: int) -> str:

@@ -45,6 +45,7 @@ def make_meta(
             "source": config.prompts or config.images,
             "digest": prompts.digest,
             **{name: count for name in ("blank", "repeated") if (count := getattr(prompts, name))},
+            **({"conditions": list(prompts.conditions)} if prompts.conditions else {}),
             "file": file,
         },
         "sampler": {"kind": config.source, "fingerprint": fingerprint, "describe": dict(describe)},

@@ -10,10 +10,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, TypeAlias, overload
 
+from memcore.conditions import Condition
 from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
+from memcore.sources.conditioned import ConditionedPrompt, ConditionedPrompts
 from memcore.sources.text import ListCounts, TextList
 from memcore.system.columns import check_claims
 
@@ -24,8 +26,14 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 PROMPTS = pa.schema([("prompt_id", pa.int64()), ("prompt", pa.string())])
+#: Of a run whose prompts have conditions: a class by its number, and the sha256 of the pixels of a given image and a mask.
+CONDITION_COLUMNS = {"label": pa.int64(), "image": pa.string(), "mask": pa.string()}
+#: A prompt, alone or with its condition.
+Entry: TypeAlias = str | ConditionedPrompt | tuple[str, Condition]
 #: Prompts of a row group, which is read as one piece: less than a megabyte of text.
 ROW_GROUP = 4096
+#: A prompt's text, and what is recorded of its condition.
+Recorded: TypeAlias = tuple[str, dict[str, Any]]
 #: Bytes of the file that are checked at a time.
 _PIECE_BYTES = 1 << 20
 
@@ -50,43 +58,72 @@ def read_prompts(path: Path) -> TextPrompts:
 class PromptList:
     """What one pass over a run's prompts found: how many there are, and the sha256 of their JSON list.
 
-    ``blank`` lines of their file were skipped, and ``repeated`` prompts stand there more than once.
+    ``blank`` lines of their file were skipped, and ``repeated`` prompts stand there more than once. ``conditions`` names
+    what each prompt has besides: the digest is then that of a list of [text, condition].
     """
 
     count: int
     digest: str
     blank: int = dataclasses.field(default=0, compare=False)
     repeated: int = dataclasses.field(default=0, compare=False)
+    conditions: tuple[str, ...] = ()
 
 
-def scan_prompts(prompts: Iterable[str], copy: IO[bytes] | None = None) -> PromptList:
+def scan_prompts(prompts: Iterable[Entry], copy: IO[bytes] | None = None) -> PromptList:
     """Count and digest the prompts in one pass, and write them to ``copy``, if given, as prompts.parquet.
 
-    Raises ConfigError for a prompt that is not a text, or that UTF-8 cannot encode.
+    Of a condition the label counts, and the pixels of images, whatever their files are called.
+
+    Raises ConfigError for a prompt that is not a text, or that UTF-8 cannot encode, and for prompts of which some have
+    other conditions than the first.
 
     >>> scan_prompts(["a dog"]).digest == hashlib.sha256(json.dumps(["a dog"]).encode()).hexdigest()
     True
     """
     count = 0
     digest = hashlib.sha256(b"[")
+    kinds: tuple[str, ...] | None = None
 
-    def checked() -> Iterator[str]:
-        nonlocal count
-        for prompt in prompts:
+    def checked() -> Iterator[Recorded]:
+        nonlocal count, kinds
+        for prompt, record in iter_recorded(prompts):
             _check(prompt, count)
-            digest.update((", " if count else "").encode() + json.dumps(prompt).encode())
+            kinds = tuple(record) if kinds is None else kinds
+            if tuple(record) != kinds:
+                raise ConfigError(
+                    f"prompt {count} has {_listed(record)}, and the first one has {_listed(kinds)}: the prompts of a run "
+                    "have the same kinds of conditions"
+                )
+            entry = json.dumps([prompt, record] if record else prompt)
+            digest.update((", " if count else "").encode() + entry.encode())
             count += 1
-            yield prompt
+            yield prompt, record
 
     if copy is None:
         collections.deque(checked(), maxlen=0)
     else:
         _write_parquet(checked(), copy)
     digest.update(b"]")
-    told = prompts.counts if isinstance(prompts, TextList) else ListCounts()
+    told = prompts.counts if isinstance(prompts, TextList | ConditionedPrompts) else ListCounts()
     # an iterator may have more prompts than a set should hold
     repeated = count - len(set(prompts)) if isinstance(prompts, list | tuple) else told.repeated
-    return PromptList(count, digest.hexdigest(), told.blank, repeated)
+    return PromptList(count, digest.hexdigest(), told.blank, repeated, kinds or ())
+
+
+def iter_recorded(prompts: Iterable[Entry]) -> Iterator[Recorded]:
+    """Yield each prompt's text, and what is recorded of its condition: nothing if it has none."""
+    if isinstance(prompts, Prompts):
+        yield from prompts.recorded()
+        return
+    for entry in prompts:
+        if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], Condition):
+            yield entry[0], entry[1].record()
+        else:
+            yield entry, {}  # whatever is no text is refused by its number
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    return " and ".join(kinds) or "no condition"
 
 
 def _check(prompt: Any, number: int) -> None:
@@ -100,14 +137,19 @@ def _check(prompt: Any, number: int) -> None:
         ) from None
 
 
-def _write_parquet(prompts: Iterator[str], file: IO[bytes]) -> None:
-    """Write prompts.parquet in row groups that are read one by one."""
-    with pq.ParquetWriter(file, PROMPTS, compression="zstd", compression_level=3) as writer:
+def _write_parquet(prompts: Iterator[Recorded], file: IO[bytes]) -> None:
+    """Write prompts.parquet in row groups that are read one by one. Without conditions it has the two columns alone."""
+    group = list(itertools.islice(prompts, ROW_GROUP))
+    kinds = [name for name in CONDITION_COLUMNS if group and name in group[0][1]]
+    schema = pa.schema([*PROMPTS, *((name, CONDITION_COLUMNS[name]) for name in kinds)])
+    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=3) as writer:
         first = 0
-        while group := list(itertools.islice(prompts, ROW_GROUP)):
-            ids = range(first, first + len(group))
-            writer.write_table(pa.table({"prompt_id": ids, "prompt": group}, schema=PROMPTS))
+        while group:
+            columns: dict[str, Any] = {name: [record[name] for _, record in group] for name in kinds}
+            columns |= {"prompt_id": range(first, first + len(group)), "prompt": [text for text, _ in group]}
+            writer.write_table(pa.table(columns, schema=schema))
             first += len(group)
+            group = list(itertools.islice(prompts, ROW_GROUP))
 
 
 class Prompts(Sequence[str]):
@@ -122,7 +164,7 @@ class Prompts(Sequence[str]):
         self._place = place
         self._file: Any = None
         self._starts: list[int] = []
-        self._held: dict[int, list[str]] = {}
+        self._held: dict[int, tuple[list[str], list[dict[str, Any]]]] = {}
 
     def __reduce__(self) -> tuple[type[Prompts], tuple[Callable[[], IO[bytes]], int, str]]:
         """Pickle how the file is opened, not what was read."""
@@ -146,6 +188,17 @@ class Prompts(Sequence[str]):
         """Return a prompt, or a list of some."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
+        return self._find(index)[0]
+
+    def record(self, index: int) -> dict[str, Any]:
+        """Return what is recorded of a prompt's condition: label, and sha256 of image and mask; nothing without one."""
+        return self._find(index)[1]
+
+    def recorded(self) -> Iterator[Recorded]:
+        """Yield each prompt with its record."""
+        return (self._find(i) for i in range(self._count))
+
+    def _find(self, index: int) -> Recorded:
         if index < 0:
             index += self._count
         if not 0 <= index < self._count:
@@ -159,7 +212,9 @@ class Prompts(Sequence[str]):
             while len(self._held) > 1:
                 self._held.pop(next(iter(self._held)))
             self._held[group] = self._read(group)
-        return self._held[group][index - self._starts[group]]
+        texts, records = self._held[group]
+        at = index - self._starts[group]
+        return texts[at], records[at] if records else {}
 
     def __iter__(self) -> Iterator[str]:
         """Yield the prompts in order."""
@@ -182,10 +237,12 @@ class Prompts(Sequence[str]):
         except OSError as error:
             raise self._unreadable(error) from None
 
-    def _read(self, group: int) -> list[str]:
+    def _read(self, group: int) -> tuple[list[str], list[dict[str, Any]]]:
         try:
-            table = self._file.read_row_group(group, ["prompt"], use_threads=False)
+            kinds = [name for name in CONDITION_COLUMNS if name in self._file.schema_arrow.names]
+            table = self._file.read_row_group(group, ["prompt", *kinds], use_threads=False)
             held: list[str] = table["prompt"].to_pylist()
+            records: list[dict[str, Any]] = table.select(kinds).to_pylist() if kinds else []
         except (OSError, pa.ArrowException, KeyError, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
         promised = self._file.metadata.row_group(group).num_rows
@@ -193,7 +250,7 @@ class Prompts(Sequence[str]):
             raise RunError(
                 f"{self._place}/{layout.PROMPTS} cannot be read: {len(held)} of {promised} prompts in row group {group}"
             )
-        return held
+        return held, records
 
     def _unreadable(self, error: Exception) -> RunError:
         return RunError(f"{self._place}/{layout.PROMPTS} cannot be read: {error}")

@@ -18,7 +18,7 @@ from memcore.runs import layout
 from memcore.runs.derived import read_match
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow
 from memcore.runs.run_toml import check_meta
-from memcore.runs.schema import FINDINGS, MATCHES, QUARANTINE, added_columns
+from memcore.runs.schema import ALL_FINDINGS, GIVEN_COLUMNS, MATCHES, QUARANTINE, added_columns
 from memcore.runs.values import check_values
 from memcore.storage.base import Storage
 from memcore.storage.digests import (
@@ -58,7 +58,7 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    layout.FINDINGS: _Kind(FINDINGS, added_columns(FindingRow), FindingRow),
+    layout.FINDINGS: _Kind(ALL_FINDINGS, added_columns(FindingRow), FindingRow),
     layout.QUARANTINE: _Kind(QUARANTINE, added_columns(QuarantineRow), QuarantineRow),
     "matches": _Kind(MATCHES, added_columns(MatchRow), MatchRow),
 }
@@ -267,7 +267,10 @@ def _table(kind: str, place: str, data: bytes, wanted: Sequence[str] | None = No
         raise ArgumentValueError(f"{kind} have no column {unknown[0]!r}; there are {', '.join(schema.names)}")
     file = _open_parquet(data)
     there = file.schema_arrow.names
-    fields = [f for f in schema if wanted is None or f.name in wanted]
+    usual = [
+        n for n in schema.names if n in there or n not in GIVEN_COLUMNS
+    ]  # as rows of other runs always were
+    fields = [f for f in schema if f.name in (usual if wanted is None else wanted)]
     missing = [f.name for f in fields if f.name not in there and f.name not in added]
     if missing:
         raise RunError(f"{place} has no column {missing[0]!r}")

@@ -2,7 +2,7 @@
 
 ``memcore.runs.schema`` derives the Parquet schemas from these classes: a field is a column, in order of declaration.
 Whole numbers state their width; ``SINCE_2`` and ``SINCE_3`` mark a column that runs of earlier formats may lack, and
-which is null there.
+which is null there, and ``GIVEN`` one that only runs with given images have.
 docs/formats.md says what each column means.
 """
 
@@ -26,11 +26,13 @@ class Mark(enum.Enum):
 
     SINCE_2 = "format 2 always has the column, format 1 may lack it"
     SINCE_3 = "format 3 always has the column, earlier ones may lack it"
+    GIVEN = "written where images are made from given ones alone"
     SCORES_FOLLOW = "the columns of the screens' scores follow this one"
 
 
 SINCE_2 = Mark.SINCE_2
 SINCE_3 = Mark.SINCE_3
+GIVEN = Mark.GIVEN
 SCORES_FOLLOW = Mark.SCORES_FOLLOW
 
 
@@ -64,6 +66,8 @@ class FindingRow(TypedDict):
     """A prompt in findings/: every prompt of a finished shard has one.
 
     The columns of the screens' scores, one a screen, follow ``stop``: read them with ``read_scores``.
+    ``given_near`` and ``given_distance`` are None where no image was given; rows that are read of a run without given images
+    lack them.
     ``pairs`` and ``images`` are lists where rows are read, and what ``tables.pairs_array`` and ``tables.images_array`` make
     where they are written.
     """
@@ -88,6 +92,8 @@ class FindingRow(TypedDict):
     pairs: Annotated[list[PairRow] | None, SINCE_2]
     reason: str | None
     images: Annotated[list[ImageRow] | None, SINCE_3]
+    given_near: Annotated[Int32 | None, GIVEN]
+    given_distance: Annotated[float | None, GIVEN]
 
 
 class QuarantineRow(TypedDict):
@@ -183,6 +189,8 @@ class MatchRecord(TypedDict):
     #: Images of the training set with their duplicates, where it was said how often each stands there.
     copies: NotRequired[int | None]
     copies_sha256: NotRequired[str]
+    #: Of a run with given images: matches whose training image was given, which are no extractions.
+    given: NotRequired[int]
     made_from: NotRequired[MadeFrom]
     #: matches.parquet and the training images that the match names, by name.
     files: NotRequired[dict[str, FileDigest]]
@@ -225,9 +233,9 @@ class ManifestRecord(TypedDict):
 class KeptImages(TypedDict):
     """The head of a record of partial/*.journal: images of a prompt in flight, whose pixels are the record's payload.
 
-    ``flags`` has a digit an image: 0 for one that is in the payload, 1 for one that a safety checker replaced, 3 for one
-    that holds no picture. ``device`` is where the sampler had the pixels, "" for NumPy. ``files`` are the digests of the
-    images' files, where all generations are stored.
+    ``flags`` has a digit an image: 0 for one that is in the payload, 1 for one that a safety checker replaced, 2 for one
+    near the image that it was made from, 3 for one that holds no picture. ``device`` is where the sampler had the pixels,
+    "" for NumPy. ``files`` are the digests of the images' files, where all generations are stored.
     """
 
     prompt_id: int

@@ -60,6 +60,7 @@ class PromptsTable(TypedDict, total=False):
     digest: str
     blank: int
     repeated: int
+    conditions: list[str]
 
 
 class SamplerTable(TypedDict, total=False):

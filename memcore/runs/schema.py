@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from memcore.errors import MissingExtraError
-from memcore.runs.rows import SCORES_FOLLOW, SINCE_2, SINCE_3, FindingRow, MatchRow, QuarantineRow
+from memcore.runs.rows import GIVEN, SCORES_FOLLOW, SINCE_2, SINCE_3, FindingRow, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
 
 try:
@@ -35,7 +35,7 @@ def _columns(row: type) -> Iterator[tuple[str, pa.DataType, bool]]:
     """Yield (name, Arrow type, whether runs of earlier formats may lack it) of each column."""
     for name, hint in get_type_hints(row, include_extras=True).items():
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-        yield name, _arrow_type(hint), SINCE_2 in marks or SINCE_3 in marks
+        yield name, _arrow_type(hint), bool({SINCE_2, SINCE_3, GIVEN} & set(marks))
         if SCORES_FOLLOW in marks:
             yield from ((score, pa.float64(), True) for score in SCORES)
 
@@ -70,7 +70,7 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
     added = False
     if get_origin(hint) is Annotated:
         hint, *marks = get_args(hint)
-        added = SINCE_2 in marks or SINCE_3 in marks
+        added = bool({SINCE_2, SINCE_3, GIVEN} & set(marks))
     present = [argument for argument in get_args(hint) if argument is not NoneType]
     if NoneType in get_args(hint):
         return find_null(values.drop_null(), present[0], name)
@@ -87,6 +87,9 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
     return None
 
 
-FINDINGS = make_schema(FindingRow)
+#: Columns of findings that only runs with given images have.
+GIVEN_COLUMNS = ("given_near", "given_distance")
+ALL_FINDINGS = make_schema(FindingRow)
+FINDINGS = pa.schema([field for field in ALL_FINDINGS if field.name not in GIVEN_COLUMNS])
 QUARANTINE = make_schema(QuarantineRow)
 MATCHES = make_schema(MatchRow)

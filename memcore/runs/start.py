@@ -9,10 +9,11 @@ from typing import IO
 
 from memcore.errors import ConfigError, RunError
 from memcore.runs import layout
+from memcore.runs.conditions import store_conditions
 from memcore.runs.config import Config
 from memcore.runs.folder import RunFolder
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
-from memcore.runs.prompts import PromptList, scan_prompts
+from memcore.runs.prompts import Entry, PromptList, scan_prompts
 from memcore.runs.reading import FORMAT
 from memcore.storage.base import Storage
 from memcore.storage.digests import digest_stream
@@ -35,7 +36,7 @@ class RunStart:
             f"RunStart({self.storage.place!r}, prompts={self.prompts.count}, exists={self.run is not None})"
         )
 
-    def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[str]) -> None:
+    def __init__(self, place: str | Path | RunFolder, config: Config, prompts: Iterable[Entry]) -> None:
         """Open the run in ``place`` if there is one (or take an opened one), and read the prompts.
 
         Raises ConfigError if there are no prompts, or if one cannot be stored.
@@ -45,6 +46,7 @@ class RunStart:
         #: The run, once it exists.
         self.run: RunFolder | None = place if isinstance(place, RunFolder) else self._open()
         self._copy: IO[bytes] | None = None
+        self._given = prompts  # gone through again if their images are to be stored
         if self.run is None:
             # it has no name, so that nothing is left of it after a kill
             self._copy = tempfile.SpooledTemporaryFile(PROMPTS_BYTES)  # noqa: SIM115
@@ -77,6 +79,8 @@ class RunStart:
             copy.seek(0)
             file = digest_stream(copy)
             meta = make_meta(self.config, digest, fingerprint, describe, self.prompts, file)
+            if {"image", "mask"} & set(self.prompts.conditions):
+                store_conditions(self.storage, self._given, self.prompts)
             self.storage.write_from(layout.PROMPTS, copy)
         self.storage.write_new(layout.RUN, meta_bytes(meta))  # another launcher may have been faster
         return RunFolder.open_storage(self.storage)

@@ -39,7 +39,7 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "prompts": len(folder.prompts),
         "done": count["done"],
         "generated": count["generated"],
-        "excluded": count["excluded"],
+        "excluded": count["excluded"] - count["given_near"],
         "candidates": count[PromptStatus.FINDING],
         "failed": count[PromptStatus.FAILED],
         "screened": count[PromptStatus.SCREENED],
@@ -53,6 +53,8 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     }
     if (spent := read_spent(folder)) is not None:
         result["spent"] = spent.as_dict()
+    if count["given_near"]:
+        result["given_near"] = count["given_near"]
     told = folder.meta["prompts"]
     result |= {f"prompts_{name}": told[name] for name in ("blank", "repeated") if name in told}
     if shared.bits is not None:
@@ -80,7 +82,7 @@ class _Counts:
         rows = tables.findings
         self.prompts["done"] += rows.num_rows
         self.prompts.update(rows["status"].to_pylist())
-        for name in ("generated", "excluded"):
+        for name in ("generated", "excluded", "given_near"):
             self.prompts[name] += pc.sum(rows[name]).as_py() or 0
         self.stops.update(str(stop) for stop in rows["stop"].to_pylist() if stop)
         if tables.quarantine.num_rows:

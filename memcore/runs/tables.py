@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import FindingRow, MatchRow
-from memcore.runs.schema import FINDINGS, MATCHES
+from memcore.runs.schema import ALL_FINDINGS, FINDINGS, GIVEN_COLUMNS, MATCHES
 from memcore.storage.digests import FileDigest
 
 try:
@@ -45,12 +45,17 @@ def images_array(written: Mapping[int, FileDigest]) -> pa.Array:
 
 
 def rows_to_table(rows: Sequence[FindingRow]) -> pa.Table:
-    """Return rows as a table of ``FINDINGS``; the columns ``ARRAYS`` are None, lists, or what the functions above made."""
-    table = pa.Table.from_pylist([{**row, **dict.fromkeys(ARRAYS)} for row in rows], schema=FINDINGS)
+    """Return rows as a table of ``FINDINGS``; the columns ``ARRAYS`` are None, lists, or what the functions above made.
+
+    With rows of images that are made from given ones it is a table of ``ALL_FINDINGS``.
+    """
+    table = pa.Table.from_pylist([{**row, **dict.fromkeys(ARRAYS)} for row in rows], schema=ALL_FINDINGS)
     for name in ARRAYS:
         column = _array_column(name, [cast(Mapping[str, Any], row).get(name) for row in rows])
         if column is not None:
             table = table.set_column(FINDINGS.get_field_index(name), FINDINGS.field(name), column)
+    if all(cast(Mapping[str, Any], row).get("given_near") is None for row in rows):
+        return table.drop_columns(list(GIVEN_COLUMNS))
     return table
 
 
@@ -67,6 +72,15 @@ def _array_column(name: str, values: list[Any]) -> pa.Array | None:
     np.cumsum([len(part) for part in parts], out=offsets[1:])
     mask = pa.array([value is None for value in values])
     return pa.ListArray.from_arrays(pa.array(offsets), pa.concat_arrays(parts), type=kind, mask=mask)
+
+
+def with_given_columns(table: pa.Table) -> pa.Table:
+    """Return a table that ``rows_to_table`` has made as one of ``ALL_FINDINGS``."""
+    for name in GIVEN_COLUMNS:
+        if name not in table.schema.names:
+            kind = ALL_FINDINGS.field(name).type
+            table = table.append_column(ALL_FINDINGS.field(name), pa.nulls(table.num_rows, kind))
+    return table
 
 
 def table_to_rows(table: pa.Table) -> list[FindingRow]:

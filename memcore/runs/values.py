@@ -19,7 +19,7 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
 #: Columns of distances, which are in [0, 1].
-_DISTANCES = ("mean_distance", "l2", "tiled_l2", "closest_distance")
+_DISTANCES = ("mean_distance", "l2", "tiled_l2", "closest_distance", "given_distance")
 
 
 def check_values(row: type, table: pa.Table, names: Collection[str]) -> None:

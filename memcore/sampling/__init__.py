@@ -12,7 +12,7 @@ from memcore.sampling.callables import CallableSampler
 from memcore.sampling.protocol import Sampler, check_images
 from memcore.sampling.screen import FirstStep, FirstStepSampler
 from memcore.sampling.seeds import derive_seed, derive_seeds
-from memcore.types import Images, Request, StopReason
+from memcore.types import Condition, Images, Request, StopReason
 
 if TYPE_CHECKING:
     from memcore.sampling.diffusers import DiffusersSampler
@@ -23,6 +23,7 @@ __all__ = [
     "Boundary",
     "Budget",
     "CallableSampler",
+    "Condition",
     "Decision",
     "DiffusersSampler",
     "FirstStep",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,10 @@ from memcore import arrays
 from memcore.errors import ArgumentValueError
 from memcore.sampling.budget import Budget, LargestClique
 from memcore.sampling.seeds import MOST_SEED_BITS, SEED_BITS, derive_seeds
-from memcore.types import Request, StopReason
+from memcore.types import Condition, Request, StopReason
+
+#: Returns the condition of a prompt by its number, None for one that has none.
+FindCondition: TypeAlias = Callable[[int], Condition | None]
 
 
 @dataclasses.dataclass
@@ -22,6 +25,7 @@ class _Open:
 
     prompt_id: int
     prompt: str
+    condition: Condition | None = None
     generated: int = 0
     allowance: int = 0
 
@@ -32,6 +36,7 @@ class SeedRun(NamedTuple):
     prompt_id: int
     prompt: str
     seeds: NDArray[np.int64]
+    condition: Condition | None = None
 
 
 class RequestBatch(Sequence[Request]):
@@ -73,9 +78,9 @@ class RequestBatch(Sequence[Request]):
         """Return the Requests, in order."""
         if self._requests is None:
             self._requests = tuple(
-                Request(prompt_id, prompt, seed)
-                for prompt_id, prompt, seeds in self.runs
-                for seed in seeds.tolist()
+                Request(run.prompt_id, run.prompt, seed, run.condition)
+                for run in self.runs
+                for seed in run.seeds.tolist()
             )
         return self._requests
 
@@ -90,8 +95,10 @@ class Batches:
         batch_size: int,
         run_seed: int,
         seed_bits: int = SEED_BITS,
+        conditions: FindCondition | None = None,
     ) -> None:
         self._prompts = iter(prompts)
+        self._conditions = conditions
         self._budget = budget
         self._size = arrays.check_count(batch_size, "batch_size")
         self._seed = arrays.check_count(run_seed, "run_seed", 0, 2**63 - 1)
@@ -155,7 +162,8 @@ class Batches:
             if prompt_id in self._begun:
                 raise ArgumentValueError(f"prompts holds the prompt_id {prompt_id} twice")
             self._begun.add(prompt_id)
-            begun = self._open[prompt_id] = _Open(prompt_id, prompt)
+            condition = self._conditions(prompt_id) if self._conditions is not None else None
+            begun = self._open[prompt_id] = _Open(prompt_id, prompt, condition)
             if self.decide(prompt_id, _no_clique) is None:
                 return begun
         return None
@@ -165,7 +173,7 @@ class Batches:
         count = min(prompt.allowance, left)
         if count:
             seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated, bits=self._seed_bits)
-            runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds))
+            runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds, prompt.condition))
             prompt.generated += count
             prompt.allowance -= count
         return count
@@ -189,12 +197,15 @@ def interleave(
     *,
     run_seed: int,
     seed_bits: int = SEED_BITS,
+    conditions: FindCondition | None = None,
 ) -> Batches:
     """Return batches of ``batch_size`` Requests over (prompt_id, prompt) pairs; only the last ones can be short.
 
     The order is that of the prompts, then of the index within a prompt, and depends on nothing but the arguments and what
     the budget decides. A prompt that awaits a decision leaves its place in the batch to the next one. With ``Fixed``
     no decision needs an answer, and only the very last batch is short.
+
+    ``conditions`` returns what else a prompt's images are made from; it is asked once, when the prompt begins.
 
     Raises ArgumentTypeError or ArgumentValueError for an impossible batch size or seed, or a prompt_id that comes twice.
 
@@ -203,4 +214,4 @@ def interleave(
     >>> [[r.prompt_id for r in batch] for batch in batches]
     [[0, 0, 0, 1], [1, 1]]
     """
-    return Batches(prompts, budget, batch_size, run_seed, seed_bits)
+    return Batches(prompts, budget, batch_size, run_seed, seed_bits, conditions)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memcore import arrays
 from memcore.errors import ArgumentTypeError, ArgumentValueError, SamplerError
 from memcore.images.constant import flag_constant
-from memcore.sampling.protocol import check_images
+from memcore.sampling.protocol import check_images, sampler_conditions
 from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.sampling.transient import as_transient
 from memcore.system.plain_text import error_text
@@ -31,6 +31,9 @@ class CallableSampler:
         (H, W, C).
     fingerprint
         Names all that changes images: a run that was started with one fingerprint is not resumed with another.
+    conditions
+        What ``function`` makes images from besides, of "label", "image" and "mask". It then takes a third argument, a list
+        of N ``Condition``.
     seed_bits
         Bits of the seeds that the function takes, where these are not 53: 32 for many hosted APIs, 63 at most.
 
@@ -51,10 +54,11 @@ class CallableSampler:
 
     def __init__(
         self,
-        function: Callable[[list[str], list[int]], Any],
+        function: Callable[..., Any],
         image_shape: tuple[int, int, int],
         fingerprint: str,
         *,
+        conditions: Sequence[str] = (),
         seed_bits: int | None = None,
     ) -> None:
         if not callable(function):
@@ -67,6 +71,8 @@ class CallableSampler:
         self.image_shape = (h, w, c)
         self.fingerprint = fingerprint
         self._function = function
+        self.conditions = tuple(conditions)
+        sampler_conditions(self)
         if seed_bits is not None:
             self.seed_bits = arrays.check_count(seed_bits, "seed_bits", 1, MOST_SEED_BITS)
 
@@ -83,7 +89,8 @@ class CallableSampler:
     def sample(self, requests: Sequence[Request]) -> Images:
         """Return (N, H, W, C) uint8, in the order of the requests."""
         try:
-            answer = self._function([r.prompt for r in requests], [r.seed for r in requests])
+            given = [[r.condition for r in requests]] if self.conditions else []
+            answer = self._function([r.prompt for r in requests], [r.seed for r in requests], *given)
         except (Exception, SystemExit, GeneratorExit) as error:  # a script's sys.exit() must not end the run
             if (transient := as_transient(error)) is not None:
                 raise transient from error

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from memcore import arrays, interop
+from memcore.conditions import CONDITIONS
 from memcore.errors import ConfigError, MemcoreError, SamplerError
 from memcore.types import Images, Request
 
@@ -24,6 +25,10 @@ class Sampler(Protocol):
     ``public_options`` names the options of its maker whose values are recorded in a run, as those that choose a model
     should be; values of others are never written. ``check_prompt(prompt)`` returns what of a prompt is lost, for example
     a text that is cut, or "" if nothing is.
+
+    ``conditions`` names what images are made from besides a prompt, of "label", "image" and "mask": the requests then have
+    it in ``Request.condition``. Prompts with others are refused. ``needed_conditions`` are those without which no image
+    can be made, and ``masks_hide = True`` says that what a mask covers is not shown to the model.
 
     A sampler with ``asks_once = True`` is asked for no image a second time, since images may cost money or be different
     each time: its ``keep_in(received)`` gets a ``memcore.sampling.received.Received``, where it writes what it receives
@@ -42,6 +47,20 @@ class Sampler(Protocol):
 def asks_once(sampler: object) -> bool:
     """Tell whether a sampler is asked for no image a second time, since it may cost money or be another one."""
     return getattr(sampler, "asks_once", False) is True
+
+
+def sampler_conditions(sampler: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a sampler's images are made from besides prompts, and what of it they cannot be made without.
+
+    Raises ConfigError for names that are none of label, image and mask.
+    """
+    found = []
+    for name in ("conditions", "needed_conditions"):
+        kinds = getattr(sampler, name, ())
+        if isinstance(kinds, str) or not all(kind in CONDITIONS for kind in kinds):
+            raise ConfigError(f"the sampler's {name} must be of {', '.join(CONDITIONS)}, got {kinds!r}")
+        found.append(tuple(kinds))
+    return found[0], found[1]
 
 
 def check_sampler(sampler: Any) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, SamplerError, TransientError
+from memcore.sampling.batches import FindCondition
 from memcore.sampling.protocol import Sampler
 from memcore.sampling.seeds import derive_seeds, sampler_seed_bits
 from memcore.sampling.transient import patiently
@@ -131,6 +132,7 @@ def screen_prompts(
     guidance_scale: float,
     batch_size: int,
     run_seed: int,
+    conditions: FindCondition | None = None,
 ) -> dict[int, Screened]:
     """Score each prompt by one denoising step of its first ``seeds`` images; a ``score`` below ``threshold`` leaves it out.
 
@@ -148,7 +150,7 @@ def screen_prompts(
 
     def judge(ids: Sequence[int]) -> None:
         requests = [
-            Request(i, prompts[i], seed)
+            Request(i, prompts[i], seed, conditions(i) if conditions is not None else None)
             for i in ids
             for seed in derive_seeds(run_seed, i, seeds, bits=bits).tolist()
         ]

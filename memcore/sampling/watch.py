@@ -160,7 +160,7 @@ class SamplerWatch:
     def _again(self, sampler: Sampler, batch: RequestBatch, images: Images) -> Iterator[Note]:
         """Sample the batch's first request a second time, and compare."""
         run = batch.runs[0]
-        once = RequestBatch([SeedRun(run.prompt_id, run.prompt, run.seeds[:1])])
+        once = RequestBatch([run._replace(seeds=run.seeds[:1])])
         try:
             second = patiently(lambda: sampler.sample(once))
         except TransientError:

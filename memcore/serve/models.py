@@ -17,7 +17,7 @@ from memcore.audit.source import make_source
 from memcore.engine.worker import classify
 from memcore.errors import ConfigError, MemcoreError, SamplerError, TransientError, WorkerError
 from memcore.runs.config import Config
-from memcore.sampling.protocol import Sampler, check_images, check_sampler
+from memcore.sampling.protocol import Sampler, check_images, check_sampler, sampler_conditions
 from memcore.sampling.seeds import SEED_BITS, sampler_seed_bits
 from memcore.sampling.transient import as_transient
 from memcore.sources.by_prompt import StoredPrompts
@@ -36,6 +36,9 @@ class Served(NamedTuple):
     image_shape: tuple[int, int, int]
     seed_bits: int
     describe: dict[str, str]
+    conditions: tuple[str, ...] = ()
+    needed_conditions: tuple[str, ...] = ()
+    masks_hide: bool = False
 
 
 class Made(NamedTuple):
@@ -140,7 +143,10 @@ def describe(sampler: Sampler) -> Served:
     told: Callable[[], Mapping[str, object]] = getattr(sampler, "describe", dict)
     bits = sampler_seed_bits(sampler) if hasattr(sampler, "seed_bits") else SEED_BITS
     about = {str(name): redact(str(value)) for name, value in dict(told()).items()}
-    return Served(redact(sampler.fingerprint), (int(height), int(width), int(channels)), bits, about)
+    taken = sampler_conditions(sampler)
+    hide = getattr(sampler, "masks_hide", False) is True
+    shape = int(height), int(width), int(channels)
+    return Served(redact(sampler.fingerprint), shape, bits, about, *taken, hide)
 
 
 def sample(sampler: Sampler, requests: Sequence[Request]) -> Made:
@@ -153,13 +159,13 @@ def sample(sampler: Sampler, requests: Sequence[Request]) -> Made:
     except TransientError:
         raise
     except SamplerError as error:
-        prompts = list(dict.fromkeys(r.prompt for r in requests))
+        prompts = list(dict.fromkeys((r.prompt, r.condition) for r in requests))
         if len(prompts) == 1:
             return _failed(sampler, len(requests), redact(str(error)))
     made = _failed(sampler, len(requests), "")
     made.failed.clear()
     for prompt in prompts:
-        places = [i for i, r in enumerate(requests) if r.prompt == prompt]
+        places = [i for i, r in enumerate(requests) if (r.prompt, r.condition) == prompt]
         part = sample(sampler, [requests[i] for i in places])
         for name in ("pixels", "flagged", "broken"):
             getattr(made, name)[places] = getattr(part, name)

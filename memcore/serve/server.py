@@ -10,10 +10,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
+from memcore.conditions import Condition
 from memcore.errors import MemcoreError, MissingExtraError, RunError, TransientError
 from memcore.runs.pictures import png_bytes
+from memcore.sampling.http.given import read_condition
 from memcore.serve.access import Guard
 from memcore.serve.models import Made, Make, ModelProcesses, Served
 from memcore.system.credentials import redact
@@ -30,10 +32,16 @@ except ImportError as error:
 
 #: Images of the largest request, and letters of the longest prompt.
 MOST_IMAGES, MOST_LETTERS = 1024, 100_000
+#: Letters of the largest given picture: 48 MB in base64.
+MOST_PICTURE = 1 << 26
 #: The version of memcore's own protocol, as in ``memcore.sampling.http.protocols``.
 VERSION = 1
 
 Prompt = Annotated[StrictStr, Field(max_length=MOST_LETTERS)]
+#: A picture's file in base64.
+Picture = Annotated[StrictStr, Field(max_length=MOST_PICTURE)]
+#: A prompt, its seed and its condition.
+Wanted: TypeAlias = tuple[str, int | None, Condition | None]
 Seed = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
 
 
@@ -44,6 +52,16 @@ class WantedImage(BaseModel):
 
     prompt: Prompt
     seed: Seed | None = None
+    label: StrictInt | None = None
+    image: Picture | None = None
+    mask: Picture | None = None
+
+    def read(self) -> Wanted:
+        """Return what is wanted. Raises Refusal for a condition that is none."""
+        try:
+            return self.prompt, self.seed, read_condition(self.label, self.image, self.mask)
+        except (ValueError, MemcoreError) as error:
+            raise Refusal(422, "condition", str(error)) from None
 
 
 class WantedImages(BaseModel):
@@ -81,11 +99,14 @@ def make_application(processes: ModelProcesses, batch: int) -> FastAPI:
     served = processes.served
     threads = ThreadPoolExecutor(max_workers=len(processes))
 
-    async def make(wanted: Sequence[tuple[str, int | None]], encode: Callable[[Made], Any]) -> Any:
+    async def make(wanted: Sequence[Wanted], encode: Callable[[Made], Any]) -> Any:
         """Return what ``encode`` makes of the images, without holding up other requests."""
         requests = [
-            Request(number, prompt, _seed(seed, served)) for number, (prompt, seed) in enumerate(wanted)
+            Request(number, prompt, _seed(seed, served), condition)
+            for number, (prompt, seed, condition) in enumerate(wanted)
         ]
+        for request in requests:
+            _check_condition(request, served)
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(threads, lambda: encode(processes.sample(requests)))
@@ -117,13 +138,16 @@ def make_application(processes: ModelProcesses, batch: int) -> FastAPI:
             "seed_bits": served.seed_bits,
             "batch": batch,
             "describe": served.describe,
+            "conditions": list(served.conditions),
+            "needed_conditions": list(served.needed_conditions),
+            "masks_hide": served.masks_hide,
         }
 
     @app.post("/memcore/v1/images")
     async def images(wanted: WantedImages) -> JSONResponse:
         _check_size(wanted.height, wanted.width, served)
         raw = wanted.encoding == "raw"
-        items = await make([(i.prompt, i.seed) for i in wanted.images], lambda made: _items(made, raw=raw))
+        items = await make([i.read() for i in wanted.images], lambda made: _items(made, raw=raw))
         return JSONResponse({"images": items})
 
     @app.post("/v1/images/generations")
@@ -132,7 +156,7 @@ def make_application(processes: ModelProcesses, batch: int) -> FastAPI:
             width, _, height = wanted.size.partition("x") if wanted.size else ("", "", "")
             _check_size(_number(height), _number(width), served)
         seeds = [None if wanted.seed is None else wanted.seed + k for k in range(wanted.n)]
-        items = await make([(wanted.prompt, seed) for seed in seeds], _generated)
+        items = await make([(wanted.prompt, seed, None) for seed in seeds], _generated)
         if (failed := items[0].get("error")) is not None and all("error" in item for item in items):
             raise Refusal(422, "sampler", failed)
         return JSONResponse({"created": int(time.time()), "data": items})
@@ -193,6 +217,21 @@ def _check_size(height: int | None, width: int | None, served: Served) -> None:
     made = served.image_shape
     if (height or made[0], width or made[1]) != made[:2]:
         raise Refusal(422, "size", f"the model makes images of {made[0]}x{made[1]} (height x width)")
+
+
+def _check_condition(request: Request, served: Served) -> None:
+    """Refuse what the model would ignore, and what it cannot do without. A prompt may itself be a label."""
+    given = () if request.condition is None else request.condition.kinds()
+    for kind in given:
+        if kind not in served.conditions:
+            raise Refusal(422, "condition", f"the model takes no {kind}: its images would not depend on it")
+    for kind in served.needed_conditions:
+        if kind not in given and kind != "label":
+            raise Refusal(
+                422,
+                "condition",
+                f"the model makes images from a given {kind}: ask by /memcore/v1/images, which carries one",
+            )
 
 
 def _number(text: str) -> int:

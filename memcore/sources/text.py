@@ -86,7 +86,7 @@ class TextList:
             if suffix == ".parquet":
                 yield from self._of_parquet()
                 return
-            with _open_plain(self.path) as file:
+            with open_plain(self.path) as file:
                 if suffix == ".txt":
                     yield from _plain_lines(file)
                 elif suffix == ".jsonl":
@@ -138,7 +138,7 @@ class TextList:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
             # opened here, since pyarrow takes no path that is not UTF-8
-            with _open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
+            with open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):
@@ -233,7 +233,7 @@ def _plain_lines(file: IO[bytes]) -> Iterator[str]:
         yield line
 
 
-def _open_plain(path: Path) -> IO[bytes]:
+def open_plain(path: Path) -> IO[bytes]:
     """Open a regular file; raise OSError for anything else, which might block or never end."""
     descriptor = os.open(path, _OPEN)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

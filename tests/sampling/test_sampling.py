@@ -74,7 +74,7 @@ def test_batches_without_their_requests_are_runs_of_seeds(generations: int, size
     for batch in interleave(named, Fixed(generations), size, run_seed=7):
         runs = lazy.next_batch()
         assert runs is not None
-        assert len(runs) == sum(len(seeds) for _, _, seeds in runs.runs) == len(batch)
+        assert len(runs) == sum(len(run.seeds) for run in runs.runs) == len(batch)
         assert len({run.prompt_id for run in runs.runs}) == len(runs.runs)
         assert runs._requests is None, "made before anybody read one"
         assert tuple(runs) == batch

@@ -268,11 +268,11 @@ def _build(name: str = SD, **changes: Any) -> Any:
     return DiffusersSampler(options.pop("pipe", None) or make_pipe(name), **options)
 
 
-def _class_conditional() -> Any:
-    transformer = d.DiTTransformer2DModel(
-        sample_size=16, num_layers=1, patch_size=4, attention_head_dim=8, num_attention_heads=2, in_channels=4
-    )
-    return d.DiTPipeline(transformer, tiny_pipelines.autoencoder(), d.DDIMScheduler())
+class OfSounds(d.DDIMPipeline):  # type: ignore[misc]
+    """A pipeline that asks for what no request has."""
+
+    def __call__(self, sounds: Any, batch_size: int = 1, num_inference_steps: int = 1) -> Any:
+        raise NotImplementedError
 
 
 VALUE, TYPE = ArgumentValueError, ArgumentTypeError
@@ -283,9 +283,10 @@ WRONG: list[tuple[Any, type[MemcoreError], str]] = [
         "pipe must be a diffusers DiffusionPipeline, got Linear",
     ),
     (
-        lambda: _build(pipe=_class_conditional()),
+        lambda: _build(pipe=OfSounds(**tiny_pipelines.ddim().components), guidance_scale=None),
         VALUE,
-        "pipe is no text-to-image or unconditional pipeline: DiTPipeline asks for class_labels; CallableSampler wraps it",
+        "pipe is no pipeline that makes images of prompts, labels or given images: OfSounds asks for sounds; "
+        "CallableSampler wraps it",
     ),
     (lambda: _build(steps=0), VALUE, "steps must be >= 1, got 0"),
     (lambda: _build(steps=2.5), TYPE, "steps must be an integer, got float"),

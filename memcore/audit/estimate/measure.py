@@ -17,6 +17,7 @@ from memcore.errors import ConfigError
 from memcore.graphs.prompt_graph import PromptGraph
 from memcore.runs.config import Config
 from memcore.runs.pictures import png_bytes
+from memcore.runs.prompts import Entry
 from memcore.sampling.protocol import asks_once
 from memcore.sampling.seeds import derive_seed, sampler_seed_bits
 from memcore.sources.by_prompt import StoredPrompts
@@ -52,7 +53,7 @@ class Measured:
     image_shape: tuple[int, int, int]
 
 
-def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> Measured:
+def measure(config: Config, prompts: Sequence[Entry], *, seconds: float = 5.0) -> Measured:
     """Load what the configuration names, work for about ``seconds`` after a warm-up, and return the speeds.
 
     A hosted model is asked for ``HOSTED_IMAGES`` images alone, since they cost money.
@@ -104,7 +105,7 @@ def measure(config: Config, prompts: Sequence[str], *, seconds: float = 5.0) -> 
 
 
 def _sampled(
-    sampler: Any, config: Config, prompts: Sequence[str], size: int | None = None
+    sampler: Any, config: Config, prompts: Sequence[Entry], size: int | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield full batches of the run's own prompts, or batches of ``size``, each image on the host."""
     number, bits = 0, sampler_seed_bits(sampler)
@@ -112,12 +113,19 @@ def _sampled(
     while True:
         ids = [(number + k) % len(prompts) for k in range(size)]
         requests = [
-            Request(i, prompts[i], derive_seed(config.seed, i, number + k, bits=bits))
+            _request(prompts, i, derive_seed(config.seed, i, number + k, bits=bits))
             for k, i in enumerate(ids)
         ]
         pixels = sampler.sample(requests).pixels
         number += size
         yield np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
+
+
+def _request(prompts: Sequence[Entry], number: int, seed: int) -> Request:
+    entry = prompts[number]
+    return (
+        Request(number, entry, seed) if isinstance(entry, str) else Request(number, entry[0], seed, entry[1])
+    )
 
 
 def _read(stored: StoredPrompts, config: Config) -> Iterator[NDArray[np.uint8]]:
@@ -181,11 +189,11 @@ def _decoder_watched(pipe: Any, seconds: list[float]) -> Iterator[None]:
         del vae.decode
 
 
-def _screening(sampler: Any, config: Config, prompts: Sequence[str]) -> Callable[[], float]:
+def _screening(sampler: Any, config: Config, prompts: Sequence[Entry]) -> Callable[[], float]:
     """Return what measures the seconds an image of one full batch of the screen, after one that warms up."""
     bits = sampler_seed_bits(sampler)
     requests = [
-        Request(k, prompts[k % len(prompts)], derive_seed(config.seed, k, 0, bits=bits))
+        _request(prompts, k % len(prompts), derive_seed(config.seed, k, 0, bits=bits))
         for k in range(config.batch_size)
     ]
 

@@ -23,6 +23,7 @@ REASONS = {
     "same-image": "a prompt with one image for several seeds: the sampler ignores seeds or answers from a cache",
     "unrepeatable": "a seed that gave two different images",
     "long-prompt": "a prompt with more tokens than the pipeline reads",
+    "given-image": "a prompt with generations that repeat the image they were made from: what was given is no finding",
     "empty": "a prompt without a readable image",
     "error": "a shard that raised three times and was quarantined",
     "crash": "a shard whose workers died three times and that was quarantined",

@@ -92,7 +92,7 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         return [
             "The run has started, but none of its shards is complete. Run the same memcore command again to resume it."
         ]
-    sentences = [_generations(run)]
+    sentences = [_generations(run), *_given(run)]
     repeats = f"at least {run.min_clique} of these are nearly the same picture"
     undecided = run.completeness.undecided
     if not run.findings:
@@ -117,6 +117,30 @@ def _sentences(run: Run, findings: Sequence[Finding]) -> list[str]:
         sentences.extend(_false_alarms(len(run.findings) - extracted, extracted, bool(run.not_compared)))
     sentences.extend(_accuracy(run))
     return sentences
+
+
+def _given(run: Run) -> list[str]:
+    """Say what a given image explains."""
+    if not run.has_given_images:
+        return []
+    one = run.given_near == 1
+    near = f"{count(run.given_near, 'generation')} within {run.threshold:g} of it {'is' if one else 'are'} left out"
+    return [
+        "Each was made from a given image, which it may resemble without any memorisation: "
+        f"{near if run.given_near else f'none is within {run.threshold:g} of it'}, and the given image and its distance "
+        "stand beside each finding.",
+        *_given_training(run),
+    ]
+
+
+def _given_training(run: Run) -> list[str]:
+    given = run.match.get("given", 0) if run.match is not None else 0
+    if not given:
+        return []
+    return [
+        f"{count(given, 'match', 'matches')} {'is' if given == 1 else 'are'} no extraction although close to a training "
+        "image, since that image was given."
+    ]
 
 
 def _accuracy(run: Run) -> list[str]:

@@ -25,12 +25,32 @@ GUIDANCE = re.compile(r"((prior|decoder|super_res)_)?guidance_scale")
 TEXTS = re.compile(r"(negative_)?prompt(_\d+)?")
 #: What decides an image instead of its prompt or its seed, and would be the same for all of them.
 INSTEAD = re.compile(r"(\w+_)?(latents|noise)|(?!negative_)(\w+_)?prompt_(embeds|attention_mask)(_\d+)?")
+#: The arguments that a request's condition fills, by its kind.
+CONDITION_ARGUMENTS = {"label": "class_labels", "image": "image", "mask": "mask_image"}
 SET_HERE = {"prompt", "generator", "output_type", "return_dict", "batch_size", "num_images_per_prompt"}
 
 
 def call_parameters(pipeline: type[Any]) -> Parameters:
     """Return the parameters of a pipeline's call, by name."""
     return dict(inspect.signature(pipeline.__call__).parameters)
+
+
+def taken_conditions(parameters: Parameters) -> tuple[str, ...]:
+    """Return which conditions a pipeline's call takes: of label, image and mask."""
+    return tuple(kind for kind, name in CONDITION_ARGUMENTS.items() if name in parameters)
+
+
+def needed_conditions(parameters: Parameters) -> tuple[str, ...]:
+    """Return the conditions without which a pipeline makes no image.
+
+    Many declare the image of image-to-image as optional and raise without it: ``strength`` and a mask tell them.
+    """
+    begins_with_image = "strength" in parameters or "mask_image" in parameters
+    return tuple(
+        kind
+        for kind in taken_conditions(parameters)
+        if _required(parameters[CONDITION_ARGUMENTS[kind]]) or (kind != "label" and begins_with_image)
+    )
 
 
 def call_arguments(
@@ -41,6 +61,7 @@ def call_arguments(
     width: int | None = None,
     negative_prompt: str | None = None,
     call_options: Mapping[str, Any] | None = None,
+    strength: float | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of every call; raise if the pipeline's class does not take one or needs another."""
     name, parameters = pipeline.__name__, call_parameters(pipeline)
@@ -51,6 +72,11 @@ def call_arguments(
                 f"call_options holds {key!r}, which would take the place of "
                 f"{'the prompts' if 'prompt' in key else 'the noise of the seeds'}: every image would be made from it. "
                 "Leave it out"
+            )
+        if key in CONDITION_ARGUMENTS.values() and key in parameters:
+            raise ArgumentValueError(
+                f"call_options holds {key!r}, which each prompt has for itself: give it as a condition of the prompts (a "
+                "column of their list; Request.condition), so that images are compared with what they were made from"
             )
         if key in SET_HERE or key not in parameters:
             why = "is set by the sampler" if key in SET_HERE else f"is no argument of {name}"
@@ -65,11 +91,23 @@ def call_arguments(
     given: dict[str, Any] = {"height": height, "width": width, "negative_prompt": negative_prompt}
     if not scales:
         given["guidance_scale"] = guidance
+    needs = needed_conditions(parameters)
+    sized = {"height", "width"} if "image" in needs else set()  # those of the given images
+    if "image" in needs and (height is None or width is None):
+        raise ArgumentValueError(
+            f"height and width are missing: {name} begins with an image that is given; say its size in pixels"
+        )
     for key, value in given.items():
-        if value is not None and key not in parameters:
+        if value is not None and key not in parameters and key not in sized:
             raise ArgumentValueError(f"{key} must be None, since {name} does not take it, got {value!r}")
     arguments: dict[str, Any] = dict.fromkeys(steps, steps_each) | dict.fromkeys(scales, guidance)
-    arguments |= {k: arrays.check_count(given[k], k) for k in ("height", "width") if given[k] is not None}
+    arguments |= {
+        k: arrays.check_count(given[k], k)
+        for k in ("height", "width")
+        if given[k] is not None and k in parameters
+    }
+    if strength is not None or ("strength" in parameters and "image" in needs and "strength" not in options):
+        arguments["strength"] = _check_strength(strength, name, parameters, steps_each)
     if negative_prompt is not None:
         arguments["negative_prompt"] = negative_prompt
     if "clean_caption" in parameters:
@@ -77,14 +115,34 @@ def call_arguments(
     of_numpy = any(_ASK_NUMPY & set(c.__module__.split(".")) for c in pipeline.__mro__)
     arguments["output_type"] = "np" if of_numpy else "pt"
     arguments |= options
-    needed = [n for n in parameters if n not in {"self", "prompt", "generator", *arguments}]
-    needed = [n for n in needed if _required(parameters[n])]
-    if needed or ("batch_size" not in parameters and "prompt" not in parameters):
+    known = {"self", "prompt", "generator", *CONDITION_ARGUMENTS.values(), *arguments}
+    needed = [n for n in parameters if n not in known and _required(parameters[n])]
+    if needed or ("batch_size" not in parameters and "prompt" not in parameters and not needs):
         what = ", ".join(needed) or "no prompt"
         raise ArgumentValueError(
-            f"pipe is no text-to-image or unconditional pipeline: {name} asks for {what}; CallableSampler wraps it"
+            f"pipe is no pipeline that makes images of prompts, labels or given images: {name} asks for {what}; "
+            "CallableSampler wraps it"
         )
     return arguments
+
+
+def _check_strength(strength: float | None, name: str, parameters: Parameters, steps: int) -> float:
+    """Return a strength that leaves at least one step."""
+    if strength is None:
+        raise ArgumentValueError(
+            f"strength is missing: {name} takes it, and its default changes the images; 1.0 begins with noise alone"
+        )
+    if "strength" not in parameters:
+        raise ArgumentValueError(f"strength must be None, since {name} does not take it, got {strength!r}")
+    if isinstance(strength, bool) or not isinstance(strength, int | float):
+        raise ArgumentTypeError(f"strength must be a number in (0, 1], got {type(strength).__name__}")
+    if not 0 < strength <= 1:
+        raise ArgumentValueError(f"strength must be a number in (0, 1], got {strength!r}")
+    if int(steps * strength) < 1:
+        raise ArgumentValueError(
+            f"strength={strength!r} of steps={steps} leaves no step: the given image would come back unchanged"
+        )
+    return float(strength)
 
 
 def _required(parameter: inspect.Parameter) -> bool:

@@ -1,4 +1,4 @@
-"""Any diffusers text-to-image or unconditional pipeline as a sampler. Only this folder imports diffusers.
+"""Any diffusers pipeline that makes images of prompts, labels or given ones, as a sampler. Only here is diffusers imported.
 
 Source: Carlini et al. 2023, section 4.2: 500 images a prompt with different seeds; docs/sampling.md for what was tried.
 """
@@ -28,9 +28,10 @@ from memcore.sampling.diffusers.call import (
     stages,
 )
 from memcore.sampling.diffusers.first_step import watch_first_step
+from memcore.sampling.diffusers.tokens import describe_cut
 from memcore.sampling.protocol import check_images
 from memcore.sampling.screen import FirstStep, first_images, join
-from memcore.types import Images, Request
+from memcore.types import Condition, Images, Request
 
 try:
     import torch
@@ -38,6 +39,7 @@ try:
 
     from memcore.sampling.diffusers.answer import channels_last, without_nan
     from memcore.sampling.diffusers.changes import find_changes
+    from memcore.sampling.diffusers.condition import PipelineConditions
     from memcore.sampling.diffusers.content import NoContentError
     from memcore.sampling.diffusers.digest import component_digest, describe_option
     from memcore.sampling.diffusers.loading import (
@@ -80,9 +82,11 @@ class DiffusersSampler:
         Images a call on a GPU, where in float16 images depend on it, so it is part of the fingerprint. On a CPU images do
         not: each call there has ``cpu_batch``.
     height, width
-        Pixels, where the pipeline takes them; by default its own.
+        Pixels, where the pipeline takes them; by default its own. Of one that begins with a given image, that image's.
     negative_prompt
         One text for all images, where the pipeline takes it.
+    strength
+        How far an image may leave the given one, in (0, 1], where the pipeline takes it.
     call_options
         Further arguments of the pipeline's call, for example ``{"max_sequence_length": 77}``.
     cpu_batch, cpu_threads
@@ -111,6 +115,7 @@ class DiffusersSampler:
         width: int | None = None,
         negative_prompt: str | None = None,
         call_options: Mapping[str, Any] | None = None,
+        strength: float | None = None,
         cpu_batch: int = CPU_BATCH,
         cpu_threads: int = CPU_THREADS,
     ) -> None:
@@ -124,8 +129,14 @@ class DiffusersSampler:
         self._parameters = call_parameters(type(pipe))
         self._conditional = "prompt" in self._parameters
         self._call = call_arguments(
-            type(pipe), self.steps, guidance_scale, height, width, negative_prompt, call_options
+            type(pipe), self.steps, guidance_scale, height, width, negative_prompt, call_options, strength
         )
+        self._size = height, width
+        self._conditions = PipelineConditions(pipe, self._parameters)
+        #: What images are made from besides a prompt, and what of it no image can be made without.
+        self.conditions, self.needed_conditions = self._conditions.takes, self._conditions.needs
+        #: Whether the model does not see what a mask covers: below full strength it begins with it.
+        self.masks_hide = self._call.get("strength", 1.0) >= 1
         self._options = _described_options(self._call)
         self._shape: tuple[int, int, int] | None = None
         self._described: dict[str, str] | None = None
@@ -155,7 +166,7 @@ class DiffusersSampler:
         kind = find_class(model, revision)
         if kind is not None and "steps" in options and "guidance_scale" in options:
             # what its call takes is known without the weights
-            names = ("height", "width", "negative_prompt", "call_options")
+            names = ("height", "width", "negative_prompt", "call_options", "strength")
             given = {name: options[name] for name in names if name in options}
             call_arguments(kind, options["steps"], options["guidance_scale"], **given)
         pipe = load_pipeline(
@@ -173,7 +184,8 @@ class DiffusersSampler:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C): known after the first batch; asked for before, one image is sampled to see."""
         if self._shape is None:
-            pixels = self._sample_batch([Request(0, "a picture", 0)], 1).pixels
+            condition = self._conditions.probe(*self._size)
+            pixels = self._sample_batch([Request(0, "a picture", 0, condition)], 1).pixels
             self._shape = (int(pixels.shape[1]), int(pixels.shape[2]), int(pixels.shape[3]))
         return self._shape
 
@@ -244,7 +256,7 @@ class DiffusersSampler:
             group = requests[start : start + size]
             arguments = self._batch_arguments(group, size) | scales
             try:
-                with torch.inference_mode(), self._repeatable(), untold_truncation():
+                with self._calling(group, size):
                     parts.append(first_images(watch_first_step(self._pipe, arguments, size), len(group)))
             except SamplerError:
                 raise
@@ -254,13 +266,19 @@ class DiffusersSampler:
                 ) from error
         return join(parts)
 
-    def check_independence(self, prompts: tuple[str, str] = ("a dog", "a red house")) -> None:
+    def check_independence(
+        self,
+        prompts: tuple[str, str] = ("a dog", "a red house"),
+        conditions: tuple[Condition, Condition] | None = None,
+    ) -> None:
         """Sample two requests together and the second one alone; raise SamplerError unless its bytes are equal.
 
         For pipelines that were not tried: some draw noise past the generators (a scheduler with a noise source of its
         own), and then no image can be made again.
         """
-        first, second = (Request(i, text, i + 1) for i, text in enumerate(prompts))
+        probe = self._conditions.probe(*self._size)
+        given = conditions or (probe, probe)
+        first, second = (Request(i, text, i + 1, given[i]) for i, text in enumerate(prompts))
         together, alone = self.sample([first, second]).pixels[1], self.sample([second]).pixels[0]
         levels = int((together.short() - alone.short()).abs().max())
         if levels:
@@ -272,25 +290,7 @@ class DiffusersSampler:
 
     def check_prompt(self, prompt: str) -> str:
         """Return what is lost of a prompt that every tokenizer of the pipeline cuts; nothing if one reads it all."""
-        cut = []
-        for name, tokenizer in sorted(self._pipe.components.items()):
-            if tokenizer is None or not name.startswith("tokenizer") or not callable(tokenizer):
-                continue
-            limit = int(getattr(tokenizer, "model_max_length", 0) or 0)
-            if "max_sequence_length" in self._parameters and "CLIP" not in type(tokenizer).__name__:
-                default = self._parameters["max_sequence_length"].default
-                limit = min(limit, self._call.get("max_sequence_length", default))
-            tokens = len(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
-            if not limit or tokens <= limit:
-                return ""
-            cut.append((limit, tokens))
-        if not cut:
-            return ""
-        limit, tokens = max(cut)
-        return (
-            f"the prompt has {tokens} tokens and the pipeline reads {limit}: the end of the prompt changes no image. "
-            "Shorten it"
-        )
+        return describe_cut(self._pipe.components, self._parameters, self._call, prompt)
 
     @property
     def _device(self) -> torch.device:
@@ -303,14 +303,14 @@ class DiffusersSampler:
 
     def _batch_arguments(self, requests: Sequence[Request], size: int) -> dict[str, Any]:
         """Return the arguments of one call of the pipeline; the last request fills up what is missing."""
-        padded = [*requests, *[requests[-1]] * (size - len(requests))]
-        arguments = dict(self._call)
+        padded = _padded(requests, size)
+        arguments = self._call | self._conditions.arguments(padded)
         if self._conditional:
             arguments["prompt"] = [r.prompt for r in padded]
             for key, value in self._call.items():
                 if isinstance(value, str) and TEXTS.fullmatch(key):
                     arguments[key] = [value] * size
-        else:
+        elif "batch_size" in self._parameters:
             arguments["batch_size"] = size
         generators = [torch.Generator("cpu").manual_seed(r.seed) for r in padded]
         arguments["generator"] = (
@@ -323,7 +323,7 @@ class DiffusersSampler:
         name, count = type(self._pipe).__name__, len(requests)
         arguments = self._batch_arguments(requests, size)
         try:
-            with torch.inference_mode(), self._repeatable(), untold_truncation():
+            with self._calling(requests, size):
                 answer = self._pipe(**arguments)
         except Exception as error:
             prompts = sorted({r.prompt_id for r in requests})
@@ -344,6 +344,15 @@ class DiffusersSampler:
             if found is not None:
                 flagged = flagged | np.array([bool(f) for f in found[:count]], dtype=np.bool_)
         return Images(pixels, flagged, broken)
+
+    @contextlib.contextmanager
+    def _calling(self, requests: Sequence[Request], size: int) -> Iterator[None]:
+        """Surround a call of the pipeline for these requests with ``size`` images."""
+        with contextlib.ExitStack() as stack:
+            for each in (torch.inference_mode(), self._repeatable(), untold_truncation()):
+                stack.enter_context(each)
+            stack.enter_context(self._conditions.labelled(_padded(requests, size)))
+            yield
 
     @contextlib.contextmanager
     def _repeatable(self) -> Iterator[None]:
@@ -369,6 +378,10 @@ class DiffusersSampler:
         if device.type == "cuda":
             return f"cuda {torch.cuda.get_device_name(device)}"
         return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else str(device.type)
+
+
+def _padded(requests: Sequence[Request], size: int) -> list[Request]:
+    return [*requests, *[requests[-1]] * (size - len(requests))]
 
 
 def _described_options(call: Mapping[str, Any]) -> dict[str, str]:

@@ -7,12 +7,14 @@ import binascii
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from memcore.conditions import CONDITIONS
 from memcore.errors import ConfigError
 from memcore.sampling.http.endpoint import Endpoint
 from memcore.sampling.http.exchange import Body, Exchange
 from memcore.sampling.http.failure import REFUSED, Failure, filtered, said
+from memcore.sampling.http.given import condition_fields
 from memcore.sampling.received import Answer
 from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.system.parsing import check_shape, parse_json
@@ -29,6 +31,18 @@ VERSION = 1
 NOT_TAKEN = "http-sampler"
 
 
+class Taken(NamedTuple):
+    """What a server's images are made from besides prompts, and without what it makes none; whether masks hide."""
+
+    conditions: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    masks_hide: bool = False
+
+
+#: Of a server that makes images of prompts alone.
+NONE_TAKEN = Taken()
+
+
 class Dialect(Protocol):
     """A protocol as it is spoken to one server."""
 
@@ -40,6 +54,11 @@ class Dialect(Protocol):
     @property
     def seed_bits(self) -> int | None:
         """Return the bits of a seed, None where the server takes no seed."""
+        ...
+
+    @property
+    def taken(self) -> Taken:
+        """Return which conditions the server takes."""
         ...
 
     def identity(self) -> Mapping[str, str]:
@@ -73,6 +92,8 @@ class ImagesApi:
     model: str
     per_request: int
     extra: Mapping[str, Any]
+    #: A request has a prompt and nothing else that images are made from.
+    taken: Taken = NONE_TAKEN
 
     def identity(self) -> Mapping[str, str]:
         """Return the model's name: all that this protocol knows of a model."""
@@ -140,6 +161,7 @@ class MemcoreApi:
     per_request: int
     encoding: str
     described: Mapping[str, str]
+    taken: Taken = NONE_TAKEN
 
     @classmethod
     def meet(
@@ -159,6 +181,7 @@ class MemcoreApi:
                 )
             if min(shape) < 1 or shape[0] * shape[1] > 1 << 26 or shape[2] > 4:
                 raise ValueError(f"image_shape is {shape}")
+            taken = _taken(told)
             if bits is not None and not 1 <= bits <= MOST_SEED_BITS:
                 raise ValueError(f"seed_bits is {bits}")
         except ValueError as error:
@@ -168,7 +191,7 @@ class MemcoreApi:
             ) from None
         batch = per_request or max(1, min(told["batch"], 1024))
         described = {"fingerprint": told["fingerprint"], **{k: said(v) for k, v in told["describe"].items()}}
-        return cls(endpoint, (shape[0], shape[1], shape[2]), bits, batch, encoding, described)
+        return cls(endpoint, (shape[0], shape[1], shape[2]), bits, batch, encoding, described, taken)
 
     def identity(self) -> Mapping[str, str]:
         """Return the fingerprint that the server says."""
@@ -187,7 +210,10 @@ class MemcoreApi:
         height, width, _ = self.shape
         body = {
             "images": [
-                {"prompt": r.prompt} | ({} if self.seed_bits is None else {"seed": r.seed}) for r in requests
+                {"prompt": r.prompt}
+                | ({} if self.seed_bits is None else {"seed": r.seed})
+                | condition_fields(r.condition)
+                for r in requests
             ],
             "height": height,
             "width": width,
@@ -228,6 +254,17 @@ class _Model:
     seed_bits: int | None
     batch: int
     describe: dict[str, str]
+
+
+def _taken(told: Mapping[str, Any]) -> Taken:
+    """Return what a server says of conditions; one of an earlier version takes none."""
+    kinds = []
+    for name in ("conditions", "needed_conditions"):
+        check_shape(found := told.get(name, []), list[str], name)
+        if unknown := [kind for kind in found if kind not in CONDITIONS]:
+            raise ValueError(f"{name} has {unknown[0]!r}, which this version does not know")
+        kinds.append(tuple(found))
+    return Taken(kinds[0], kinds[1], told.get("masks_hide") is True)
 
 
 def _images_path(url: str) -> str:

@@ -144,6 +144,14 @@ class HttpSampler:
             _check_told(self._dialect.shape, height, width, model, body)
         self._protocol = protocol
         self.image_shape: Shape = self._dialect.shape
+        self.conditions, self.needed_conditions, self.masks_hide = self._dialect.taken
+        #: Why a run with conditions is refused, of a protocol that carries none.
+        self.no_conditions = (
+            "the images API has a prompt and nothing else that images are made from; memcore serve-model and "
+            "protocol='memcore' carry labels, images and masks"
+            if protocol == "images"
+            else ""
+        )
         #: Whether an image can be made again from its seed.
         self.takes_seeds = self._dialect.seed_bits is not None
         if self._dialect.seed_bits is not None:
