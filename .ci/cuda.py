@@ -17,7 +17,7 @@ MAX_REGISTERS = 64  # 128 threads a block: eight blocks' worth of registers on a
 
 def main() -> None:
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "build/cuda-lib"]
-    subprocess.run(command, env=os.environ | {"MEMCORE_CUDA": "1"}, check=True)
+    subprocess.run(command, env=os.environ | {"MEMCORE_CUDA": "1", "MEMCORE_WERROR": "1"}, check=True)
     (library,) = Path("build/cuda-lib/memcore").glob("_core*.so")
 
     listed = output("--list-elf", library) + output("--list-ptx", library)
