@@ -91,10 +91,7 @@ class KernelSlots:
         """Add images on the device; nothing waits for it."""
         import torch
 
-        slots: list[int] = []
-        for run in runs:
-            slots += [run.slot] * run.length
-        self._graphs.extend(torch.as_tensor(pixels), slots)
+        self._graphs.extend(torch.as_tensor(pixels), runs)
 
     def cliques(
         self, slots: list[int], min_size: int, node_limit: int

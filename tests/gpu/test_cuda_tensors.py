@@ -173,7 +173,7 @@ def test_graphs_of_many_prompts() -> None:
     graphs = DeviceGraphs(3, 100, (64, 64, 3), tile=(16, 16), ssd_max=ssd_max, device="cuda")
     for start in range(0, len(images), 7):
         batch = images[start : start + 7].cuda()
-        graphs.extend(torch.cat([batch, batch]), [0] * len(batch) + [2] * len(batch))
+        graphs.extend(torch.cat([batch, batch]), [(0, 0, len(batch)), (2, len(batch), len(batch))])
     expected = torch.zeros(100, 100, dtype=torch.bool)
     for i, j in memcore.tiled_l2_graph(images.movedim(-1, 1), 0.15).edges:
         expected[i, j] = expected[j, i] = True
