@@ -1,13 +1,15 @@
-// Is there a clique of min_size in each of many graphs? What an audit asks of every prompt that is due, nearly
-// all of which have none.
+// Is there a clique of min_size in each of many graphs? What an audit asks of every prompt that is due,
+// nearly all of which have none.
 //
-//   1. core_kernel    a warp a graph, a lane a vertex. First the rows' upper half alone: the lowest vertex of a
+//   1. core_kernel    a warp a graph, a lane a vertex. First the rows' upper half alone: the lowest vertex of
+//   a
 //                     clique has min_size - 1 neighbours above it, so that a graph without such a vertex is
 //                     done; the number of edges is the sum. Else the core is peeled: vertices with fewer than
 //                     min_size - 1 neighbours are dropped until none is left to drop.
 //   2. search_kernel  a block a graph of those that have a core, its rows in shared memory. The vertices that
-//                     do not fit into min_size - 1 colours are branched on first; warps take them from a queue.
-//                     A warp's share of the node limit depends on the graph alone, and so does the answer.
+//                     do not fit into min_size - 1 colours are branched on first; warps take them from a
+//                     queue. A warp's share of the node limit depends on the graph alone, and so does the
+//                     answer.
 #include "cuda/device.hpp"
 //
 #include <cstddef>
@@ -65,8 +67,8 @@ struct Loaded<1> {
     __device__ static uint32_t word(uint32_t all, int) { return all; }
 };
 
-// Neighbours of a row's vertex from word `from` on, `masks(w)` saying which bits of word w count. `words` is a
-// multiple of kWords.
+// Neighbours of a row's vertex from word `from` on, `masks(w)` saying which bits of word w count. `words` is
+// a multiple of kWords.
 template <int kWords, class Masks>
 __device__ int neighbours(const uint32_t* row, int from, int words, Masks&& masks) {
     int degree = 0;
@@ -218,10 +220,9 @@ __global__ void __launch_bounds__(kSearchWarps* kWarpLanes) search_kernel(Questi
     Block* const block = reinterpret_cast<Block*>(shared);
     uint32_t* const rows = shared + kBlockWords;
     uint32_t* const levels = rows + (kSharedRows ? all_rows : 0);
-    FirstVertices<kSharedRows> warp(question,
-                                    levels + thread / kWarpLanes * search_words(question.min_size,
-                                                                                question.min_size,
-                                                                                question.words));
+    FirstVertices<kSharedRows> warp(
+        question,
+        levels + thread / kWarpLanes * search_words(question.min_size, question.min_size, question.words));
     for (;;) {
         if (thread == 0) {
             block->place = atomicAdd(question.ticket, 1ull);
@@ -286,8 +287,8 @@ cudaError_t start_search(Kernel kernel, int processors, int most_bytes, std::siz
 int64_t memcore_cuda_has_clique_workspace(int n, int64_t graphs) {
     using namespace memcore::cuda;
     if (!in_range(n, graphs)) return -1;
-    const int64_t bytes = static_cast<int64_t>(sizeof(int64_t)) +
-                          static_cast<int64_t>(sizeof(uint32_t)) * count_words(n);
+    const int64_t bytes =
+        static_cast<int64_t>(sizeof(int64_t)) + static_cast<int64_t>(sizeof(uint32_t)) * count_words(n);
     return kCounterBytes + (graphs * bytes + 7) / 8 * 8;
 }
 

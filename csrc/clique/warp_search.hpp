@@ -21,8 +21,8 @@ static_assert(MEMCORE_CUDA_MAX_VERTICES == kWordBits * kWarpLanes, "a lane holds
 __host__ __device__ constexpr int count_words(int n) { return (n + kWordBits - 1) / kWordBits; }
 // Words of one level: its candidates and its branching vertices.
 __host__ __device__ constexpr int level_words(int words) { return 2 * words; }
-// Words of a warp with `levels` levels of a search no deeper than `depth`: the levels, and `depth` pairs of 16
-// bits (vertex chosen, bound) after them.
+// Words of a warp with `levels` levels of a search no deeper than `depth`: the levels, and `depth` pairs of
+// 16 bits (vertex chosen, bound) after them.
 __host__ __device__ constexpr int search_words(int levels, int depth, int words) {
     return levels * level_words(words) + depth;
 }

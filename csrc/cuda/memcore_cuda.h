@@ -55,7 +55,8 @@ int memcore_cuda_max_clique(int device, void* stream, const uint32_t* adjacency,
 #define MEMCORE_CUDA_SOME 1 /* there is one: proven */
 #define MEMCORE_CUDA_OPEN 2 /* the node limit left it open */
 
-/* Bytes of device memory that memcore_cuda_has_clique needs as workspace; -1 where n or graphs is out of range. */
+/* Bytes of device memory that memcore_cuda_has_clique needs as workspace; -1 where n or graphs is out of
+ * range. */
 int64_t memcore_cuda_has_clique_workspace(int n, int64_t graphs);
 
 /* Is there a clique of min_size? And how many edges? For `graphs` graphs, in two launches.
@@ -69,7 +70,8 @@ int64_t memcore_cuda_has_clique_workspace(int n, int64_t graphs);
  *   workspace    memcore_cuda_has_clique_workspace bytes, aligned to 8.
  *
  * An answer depends on its graph, min_size, node_limit and on whether the search's levels fit the device's
- * shared memory, which they do up to a min_size of 64: else what the first launch cannot decide stays open. */
+ * shared memory, which they do up to a min_size of 64: else what the first launch cannot decide stays open.
+ */
 int memcore_cuda_has_clique(int device, void* stream, const uint32_t* adjacency, const int32_t* slots, int n,
                             int64_t graphs, int min_size, int64_t node_limit, int32_t* answers,
                             void* workspace);

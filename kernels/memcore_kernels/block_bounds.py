@@ -1,8 +1,8 @@
 """How tiles are cut into blocks, and what the means of blocks rule out.
 
 A tile of K bytes is cut into G blocks of m bytes, some lines high and some bytes of a line wide. ``intake`` writes their
-means, rounded down. What they are for: by Cauchy and Schwarz m * sum_g (a_g - b_g)^2 <= ssd for the unrounded means a, b. Rounding moves
-each difference by less than 1, so that with the rounded ones
+means, rounded down. What they are for: by Cauchy and Schwarz m * sum_g (a_g - b_g)^2 <= ssd for the unrounded means a, b.
+Rounding moves each difference by less than 1, so that with the rounded ones
 
     sqrt(sum_g (mean_a - mean_b)^2) < sqrt(ssd / m) + sqrt(G),
 

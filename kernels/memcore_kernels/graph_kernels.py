@@ -130,9 +130,9 @@ def verify_kernel(
     A fixed number of programs goes through the list, which only the device knows the length of: program p takes the work
     items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
     multiply-adds and reads 2 * PAIRS * K bytes a tile, until no pair of it is left. Formula and bounds on the sums are
-    ``tiled_l2``'s. ``prompt_ptr``: as of ``candidates_kernel``. ``page_ptr`` (prompts, pages) int64:
-    which page of PAIRS images of x holds each block of rows. ``norm_ptr``: as of ``intake``. SATURATED: sums of several segments
-    stay in uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
+    ``tiled_l2``'s. ``prompt_ptr``: as of ``candidates_kernel``. ``page_ptr`` (prompts, pages) int64: which page of PAIRS
+    images of x holds each block of rows. ``norm_ptr``: as of ``intake``. SATURATED: sums of several segments stay in
+    uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
     """
     groups = tl.cdiv(tiles, tiles_per_program)
     work = tl.load(count_ptr) * groups

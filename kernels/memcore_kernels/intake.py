@@ -110,8 +110,8 @@ def intake_kernel(
 ):
     """Copy one tile of IMAGES images, with means, spreads and norms: formulas in the module's docstring.
 
-    ``position_ptr`` (count, 2) int64: the row q of images and the row p of means, spreads and norms of each. K, LINE and SEGMENT
-    are in elements of WORD bytes, strides in UNIT elements. A step: DOWN blocks, one below the other, of each image.
+    ``position_ptr`` (count, 2) int64: the row q of images and the row p of means, spreads and norms of each. K, LINE and
+    SEGMENT are in elements of WORD bytes, strides in UNIT elements. A step: DOWN blocks, one below the other, of each image.
     ``listed_ptr``: the counter of ``candidates_kernel``, set to 0 here, which is launched before it.
     """
     # What is not there is read as bytes of 128, whose squares here are 0.

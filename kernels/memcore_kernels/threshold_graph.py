@@ -34,12 +34,14 @@ from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
 from memcore_kernels.intake import Intake
 from memcore_kernels.pages import ImagePages
-from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of
+from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of, processors
 from memcore_kernels.tile_blocks import INTERPRETED, PACKED_XOR, descriptor
 
 #: Images of a graph at most.
 MAX_CAPACITY = 1024
 WORD = 32
+#: Programs of ``verify_kernel`` for each multiprocessor at most.
+PROGRAMS = 4
 #: Warps of the kernels that do not verify, for 64 rows.
 WARPS = 4
 
@@ -341,10 +343,10 @@ class DeviceGraphs:
     def schedule(self, blocks: int) -> tuple[int, int]:
         """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
 
-        Four programs a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
+        PROGRAMS a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
         early; with fewer, tiles are shared out.
         """
-        at_once = 4 * _processors(self.device)
+        at_once = PROGRAMS * processors(self.device)
         groups = max(1, min(self.lines.tiles, at_once // max(blocks, 1)))
         tiles = -(-self.lines.tiles // groups)
         return min(at_once, blocks * -(-self.lines.tiles // tiles)), tiles
@@ -365,8 +367,3 @@ class DeviceGraphs:
 def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Make this the current device, on which kernels start, for a while."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-
-
-def _processors(device: torch.device) -> int:
-    """Return the multiprocessors of a device; three where a kernel is interpreted."""
-    return 3 if device.type != "cuda" else torch.cuda.get_device_properties(device).multi_processor_count

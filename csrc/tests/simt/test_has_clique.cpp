@@ -1,6 +1,6 @@
 // clique/has_clique.cu on fibers against the CPU solver: the same answers and numbers of edges, under many
-// schedules; and how much less it does than clique/max_clique.cu where there is no core. Arguments: the number
-// of schedules, and 1 to leave out the large graphs. Prints "N passed, M failed".
+// schedules; and how much less it does than clique/max_clique.cu where there is no core. Arguments: the
+// number of schedules, and 1 to leave out the large graphs. Prints "N passed, M failed".
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -28,13 +28,12 @@ std::vector<Answer> on_fibers(const Graphs& graphs, int min_size, std::int64_t n
     const std::vector<std::uint32_t> adjacency = graphs.bits();
     const std::size_t count = slots.empty() ? graphs.edges.size() : slots.size();
     std::vector<std::int32_t> answers(2 * count, -1);
-    const std::int64_t bytes =
-        memcore_cuda_has_clique_workspace(graphs.n, static_cast<std::int64_t>(count));
+    const std::int64_t bytes = memcore_cuda_has_clique_workspace(graphs.n, static_cast<std::int64_t>(count));
     check(bytes >= 16 && bytes % 8 == 0, "workspace");
     std::vector<std::uint64_t> workspace(static_cast<std::size_t>(bytes) / 8, 0xCDCDCDCDCDCDCDCDu);
-    const int error = memcore_cuda_has_clique(0, nullptr, adjacency.data(), slots.empty() ? nullptr : slots.data(),
-                                              graphs.n, static_cast<std::int64_t>(count), min_size, node_limit,
-                                              answers.data(), workspace.data());
+    const int error = memcore_cuda_has_clique(
+        0, nullptr, adjacency.data(), slots.empty() ? nullptr : slots.data(), graphs.n,
+        static_cast<std::int64_t>(count), min_size, node_limit, answers.data(), workspace.data());
     check(error == 0, "launch");
     // Each block that ends has drawn a ticket in vain, every listed graph one that was not.
     check(count == 0 || workspace[1] == 0 || workspace[1] > workspace[0], "each graph was taken");
@@ -68,11 +67,12 @@ std::uint64_t lane_steps() {
     return all.loads + all.collectives + all.bit_counts;
 }
 
-// What an audit asks of nearly every prompt: a few edges, no core. Lanes' loads, collectives and counts of bits
-// of the decision against those of the solver, which was what decided before.
+// What an audit asks of nearly every prompt: a few edges, no core. Lanes' loads, collectives and counts of
+// bits of the decision against those of the solver, which was what decided before.
 void compare_work(int graphs) {
     Graphs sparse{500, {}};
-    for (int g = 0; g < graphs; ++g) sparse.edges.push_back(planted(500, 5, 90, 0.0, static_cast<unsigned>(g)));
+    for (int g = 0; g < graphs; ++g)
+        sparse.edges.push_back(planted(500, 5, 90, 0.0, static_cast<unsigned>(g)));
     simt::Settings& all = simt::settings();
     const std::uint64_t loads_before = all.loads;
     const std::uint64_t before = lane_steps();
@@ -93,11 +93,12 @@ void compare_work(int graphs) {
           "launch of the solver");
     const std::uint64_t solver = lane_steps() - solver_before;
     const std::uint64_t solver_loads = all.loads - solver_loads_before;
-    std::printf("%d graphs of 500 without a core, lanes' steps a graph: %.0f (loads %.0f) decided, %.0f (loads "
-                "%.0f) solved: 1/%.1f (loads 1/%.1f)\n",
-                graphs, double(decision) / graphs, double(decision_loads) / graphs, double(solver) / graphs,
-                double(solver_loads) / graphs, double(solver) / double(decision),
-                double(solver_loads) / double(decision_loads));
+    std::printf(
+        "%d graphs of 500 without a core, lanes' steps a graph: %.0f (loads %.0f) decided, %.0f (loads "
+        "%.0f) solved: 1/%.1f (loads 1/%.1f)\n",
+        graphs, double(decision) / graphs, double(decision_loads) / graphs, double(solver) / graphs,
+        double(solver_loads) / graphs, double(solver) / double(decision),
+        double(solver_loads) / double(decision_loads));
     check(10 * decision <= solver, "a tenth of the solver's work");
 }
 
@@ -125,7 +126,8 @@ int main(int count, char** arguments) {
         check(std::any_of(first.begin(), first.end(),
                           [](const Answer& answer) { return answer.verdict == MEMCORE_CUDA_OPEN; }),
               "a limit that is reached");
-        // Rows that shared memory has no room for; then not even the levels have: the first launch alone answers.
+        // Rows that shared memory has no room for; then not even the levels have: the first launch alone
+        // answers.
         simt::settings().shared_bytes = 2 << 10;
         compare(random_graphs(100, 5, schedule), 6, "rows in device memory");
         simt::settings().shared_bytes = 1 << 10;
@@ -141,7 +143,8 @@ int main(int count, char** arguments) {
     const std::vector<Answer> all = on_fibers(some, 5, kNoLimit);
     check(on_fibers(some, 5, kNoLimit, {4, 1, 4}) == std::vector<Answer>{all[4], all[1], all[4]}, "slots");
     check(memcore_cuda_has_clique_workspace(1025, 1) == -1, "1,025 vertices");
-    check(memcore_cuda_has_clique(0, nullptr, nullptr, nullptr, 1025, 1, 0, 0, nullptr, nullptr) == 1, "refused");
+    check(memcore_cuda_has_clique(0, nullptr, nullptr, nullptr, 1025, 1, 0, 0, nullptr, nullptr) == 1,
+          "refused");
     compare_work(small ? 8 : 64);
     if (!small) {
         Graphs prompts{200, {}};
@@ -150,7 +153,8 @@ int main(int count, char** arguments) {
         compare(prompts, 10, "prompts");
         compare(prompts, 14, "prompts");
         compare({1024, {planted(1024, 30, 31, 0.0, 5)}}, 10, "1,024 vertices");
-        // A model that has collapsed: nearly all pairs are edges. Each first vertex leads to a clique at once.
+        // A model that has collapsed: nearly all pairs are edges. Each first vertex leads to a clique at
+        // once.
         const auto nearly_all = [](int i, int j) { return (7 * i + 13 * j) % 11 != 0; };
         const std::vector<Answer> dense = on_fibers({500, {edges_where(500, nearly_all)}}, 10, 1);
         check(dense[0].verdict == MEMCORE_CUDA_SOME, "nearly complete");

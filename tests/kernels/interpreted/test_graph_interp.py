@@ -282,7 +282,7 @@ def test_bounds_leave_no_edge_out() -> None:
     ("q", "n", "d", "k"), [(1, 1, 1, 1), (17, 40, 5, 7), (3, 70, 130, 33), (2, 33, 64, 32)]
 )
 def test_nearest_rows(q: int, n: int, d: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn_kernels, "PROGRAMS", 2)  # more than one block of the corpus to a program
+    monkeypatch.setattr(knn_kernels, "PROGRAMS", 1)  # more than one block of the corpus to a program
     rng = np.random.default_rng(q + n)
     # Few values, so that there are many ties.
     queries, corpus = (torch.from_numpy(rng.integers(0, 3, (m, d), dtype=np.uint8)) for m in (q, n))
