@@ -2,8 +2,9 @@
 
     python benchmarks/host_share.py [--batches 500 64 2000] [--prompts 400] [--rounds 5] [--profile]
 
-Prints one line of JSON for each batch size: the least of the rounds, which is the one that other processes disturbed the
-least, and their spread. A whole audit of ``memcore.audit`` runs: seeds, batches, slots, decisions, rows, files. The device
+Prints one line of JSON for each batch size: the least of the rounds, which other processes disturbed the least, and their
+spread; and each round's time in ``sum(range(1000))``, measured before and after it, which tells a slow program from a slow
+machine. A whole audit of ``memcore.audit`` runs: seeds, batches, slots, decisions, rows, files. The device
 is this process: images of 1 kB on the CPU, kernels of Triton and CUDA replaced by functions that return at once; what
 torch itself does stays, on tensors that are tiny. Nothing here times a device.
 """
@@ -58,6 +59,14 @@ def seconds_a_prompt(batch_size: int, prompts: int) -> float:
         return (time.process_time() - start) / prompts
 
 
+def reference_ms() -> float:
+    """Return the CPU milliseconds that ``sum(range(1000))`` takes at the moment."""
+    start = time.process_time()
+    for _ in range(500):
+        sum(range(1000))
+    return 1000 * (time.process_time() - start) / 500
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -74,7 +83,11 @@ def main() -> None:
             profile.runcall(seconds_a_prompt, batch_size, given.prompts)
             pstats.Stats(profile).sort_stats("cumtime").print_stats("memcore|kernels|built-in", 80)
             continue
-        found = [1000 * seconds_a_prompt(batch_size, given.prompts) for _ in range(given.rounds)]
+        found, in_references = [], []
+        for _ in range(given.rounds):
+            before = reference_ms()
+            found.append(1000 * seconds_a_prompt(batch_size, given.prompts))
+            in_references.append(2 * found[-1] / (before + reference_ms()))
         print(
             json.dumps(
                 {
@@ -84,6 +97,7 @@ def main() -> None:
                     "least_ms": round(min(found), 4),
                     "median_ms": round(statistics.median(found), 4),
                     "most_ms": round(max(found), 4),
+                    "median_references": round(statistics.median(in_references), 1),
                 }
             ),
             flush=True,

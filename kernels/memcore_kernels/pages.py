@@ -31,7 +31,7 @@ class ImagePages:
         return self._of.get(slot, ())
 
     def reserve(self, counts: Mapping[int, int]) -> None:
-        """Let each slot have pages for as many images as ``counts`` says. Raises torch.OutOfMemoryError: then none has more."""
+        """Let each slot have pages for as many images as ``counts`` says. torch.OutOfMemoryError: none has more."""
         missing = {slot: -(-count // self.size) - len(self.of(slot)) for slot, count in counts.items()}
         wanted = sum(more for more in missing.values() if more > 0)
         if wanted > len(self._free):

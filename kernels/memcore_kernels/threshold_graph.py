@@ -129,6 +129,7 @@ class DeviceGraphs:
         first = min(capacity, expected or capacity)
         self.config = choose_config(first, self.lines, tma, ssd_max, capability)
         self.pages = ImagePages(-(-first // self.config.pairs) * slots, self.config.pairs, shape, device)
+        self._description: tuple[torch.Tensor, Any] | None = None
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         self.intake = Intake(self.lines, self.blocks, self.config.block_k)
@@ -306,12 +307,7 @@ class DeviceGraphs:
         )
         programs, tiles_per_program = self.schedule(blocks)
         _, image, plane, row = self.lines.strides[0]
-        images: Any = self.pages.store
-        if self.config.tma:
-            stored = images.shape[0] * images.shape[1]
-            layout = memory_layout.layout(self.lines, 0, 1, stored)
-            assert layout is not None
-            images = descriptor(images, layout, pairs, self.config.block_k)
+        images: Any = self._described() if self.config.tma else self.pages.store
         verify_kernel[(programs,)](
             images,
             self.norms,
@@ -339,6 +335,15 @@ class DeviceGraphs:
             PACKED_XOR=PACKED_XOR,
             num_warps=self.config.warps,
         )
+
+    def _described(self) -> Any:
+        """Return the descriptor of the store, made again where the store has grown."""
+        store = self.pages.store
+        if self._description is None or self._description[0] is not store:
+            layout = memory_layout.layout(self.lines, 0, 1, store.shape[0] * store.shape[1])
+            assert layout is not None
+            self._description = store, descriptor(store, layout, self.config.pairs, self.config.block_k)
+        return self._description[1]
 
     def schedule(self, blocks: int) -> tuple[int, int]:
         """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
