@@ -273,14 +273,15 @@ class Intake:
     def down(self) -> int:
         """Blocks, one below the other, of a step."""
         assert self.blocks is not None
-        below = triton.next_power_of_2(self.lines.rows // self.blocks.rows)
+        below = int(triton.next_power_of_2(self.lines.rows // self.blocks.rows))
         return max(1, min(below, PROGRAM_BYTES // self.blocks.size))
 
     @functools.cached_property
     def images(self) -> int:
         """Images to a program: one where there are several segments, whose norms a program keeps side by side."""
         if self.blocks is None:
-            return max(1, min(MAX_IMAGES, PROGRAM_BYTES // triton.next_power_of_2(self.lines.tile_bytes)))
+            rounded = int(triton.next_power_of_2(self.lines.tile_bytes))
+            return max(1, min(MAX_IMAGES, PROGRAM_BYTES // rounded))
         if self._segments[1] > 1:
             return 1
         return max(1, min(MAX_IMAGES, PROGRAM_BYTES // (self.blocks.size * self.down)))

@@ -189,7 +189,9 @@ class DeviceGraphs:
             self.counts[slot] = count
         if not INTERPRETED:
             table = table.pin_memory().to(self.device, non_blocking=True)
-        prompts, pages, positions = table.split([4 * len(end), self._blocks * len(end), 2 * len(images)])
+        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
+        prompts, pages = table[:of_prompts], table[of_prompts : of_prompts + of_pages]
+        positions = table[of_prompts + of_pages :]
         # Set to 0 by the first launch, counted up by the second, read by the third.
         listed = torch.empty(1, dtype=torch.int32, device=self.device)
         with _current(self.device):

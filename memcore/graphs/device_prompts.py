@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,8 @@ from memcore.arrays import ImageArray
 from memcore.backends import gpu
 from memcore.clique import max_cliques
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graphs.device_slots import (
-    CoreSlots,
-    KernelSlots,
-    SlotRun,
-    Slots,
-    SlotVerdict,
-    in_one_piece,
-    take,
-)
+from memcore.graphs.device_slots import CoreSlots, KernelSlots, SlotAnswer, Slots, SlotVerdict
+from memcore.graphs.slot_runs import Numbers, SlotRun, select
 from memcore.types import DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Clique, Graph, Threshold
 
 if TYPE_CHECKING:
@@ -31,13 +24,6 @@ if TYPE_CHECKING:
 
 #: Images of a prompt at most: what the clique kernel's sets of vertices hold.
 MAX_CAPACITY = 1024
-
-
-class SlotAnswer(NamedTuple):
-    """The answer about one slot: its largest clique with bounds, and the number of edges of its graph."""
-
-    clique: Clique
-    edges: int
 
 
 class DevicePrompts:
@@ -109,7 +95,7 @@ class DevicePrompts:
         self._threads = threads
         self._expected = self.capacity if expected is None else arrays.check_count(expected, "expected")
         self._slots = _make_slots(self, count, str(device))
-        self._vertices: list[list[range | NDArray[np.int64]]] = [[] for _ in range(count)]
+        self._vertices: list[list[Numbers]] = [[] for _ in range(count)]
         self._kept = [0] * count
         self._generated = [0] * count
 
@@ -217,7 +203,7 @@ class DevicePrompts:
                 raise ArgumentValueError(
                     f"images must leave each slot at most capacity={self.capacity}, slot {slot} would have {end[slot]}"
                 )
-        pixels, kept_runs, vertices = self._select(pixels, runs, keep)
+        pixels, kept_runs, vertices = select(pixels, runs, keep, self._generated)
         if kept_runs:
             self._slots.extend(pixels, kept_runs)
         for run, numbers in zip(kept_runs, vertices, strict=True):
@@ -225,33 +211,6 @@ class DevicePrompts:
             self._kept[run.slot] += run.length
         for slot, count in end.items():
             self._generated[slot] = count
-
-    def _select(
-        self, pixels: Any, runs: list[SlotRun], keep: NDArray[np.bool_] | None
-    ) -> tuple[Any, list[SlotRun], list[range] | list[NDArray[np.int64]]]:
-        """Return the images that are kept, the runs that name all of them in order, and each run's generation numbers."""
-        done: dict[int, int] = {}
-        starts = []
-        for slot, _, count in runs:
-            starts.append(done.get(slot, self._generated[slot]))
-            done[slot] = starts[-1] + count
-        if keep is None and all(a.first + a.length == b.first for a, b in itertools.pairwise(runs)) and runs:
-            return in_one_piece(
-                pixels, runs, starts
-            )  # a sampler's batch: nothing here is done for each image
-        rows, kept_runs, vertices = [], [], []
-        total = 0
-        for (slot, first, count), start in zip(runs, starts, strict=True):
-            inside = np.arange(count) if keep is None else np.flatnonzero(keep[first : first + count])
-            if not len(inside):
-                continue
-            rows.append(first + inside)
-            vertices.append(start + inside)
-            kept_runs.append(SlotRun(slot, total, len(inside)))
-            total += len(inside)
-        if not total:
-            return pixels[:0], [], []
-        return take(pixels, np.concatenate(rows)), kept_runs, vertices
 
     def generated(self, slot: int) -> int:
         """Return the number of a slot's generations so far, excluded ones among them."""

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memcore.backends import gpu, gpu_clique
 from memcore.graph import tiled_l2_graph
 from memcore.graphs.prompt_graph import PromptGraph
-from memcore.types import Graph, Threshold
+from memcore.graphs.slot_runs import SlotRun, index_on
+from memcore.types import Clique, Graph, Threshold
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +28,11 @@ DEVICE_NODES = 2_000
 _VERDICTS = {gpu_clique.NONE: False, gpu_clique.SOME: True, gpu_clique.OPEN: None}
 
 
-class SlotRun(NamedTuple):
-    """``length`` images of one slot that follow each other in a batch, from row ``first`` on."""
+class SlotAnswer(NamedTuple):
+    """The answer about one slot: its largest clique with bounds, and the number of edges of its graph."""
 
-    slot: int
-    first: int
-    length: int
+    clique: Clique
+    edges: int
 
 
 class SlotVerdict(NamedTuple):
@@ -269,30 +268,6 @@ class CoreSlots:
     def clear(self, slot: int) -> None:
         """Replace a slot's graph by an empty one."""
         self._graphs[slot] = self._empty()
-
-
-def take(pixels: Any, rows: NDArray[np.int64]) -> Any:
-    """Return these rows of an array or a tensor (M, H, W, C)."""
-    return pixels[rows] if isinstance(pixels, np.ndarray) else pixels.index_select(0, index_on(pixels, rows))
-
-
-def in_one_piece(
-    pixels: Any, runs: list[SlotRun], starts: list[int]
-) -> tuple[Any, list[SlotRun], list[range]]:
-    """Return what ``DevicePrompts._select`` returns for runs that follow each other, all of whose images are kept."""
-    first, last = runs[0].first, runs[-1].first + runs[-1].length
-    if first:
-        runs = [SlotRun(run.slot, run.first - first, run.length) for run in runs]
-    vertices = [range(start, start + run.length) for run, start in zip(runs, starts, strict=True)]
-    return pixels if last - first == len(pixels) else pixels[first:last], runs, vertices
-
-
-def index_on(tensor: torch.Tensor, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
-    """Return row numbers as an index on the tensor's device, copied without waiting, as indexing by a list would."""
-    import torch
-
-    index = torch.as_tensor(rows)
-    return index.pin_memory().to(tensor.device, non_blocking=True) if tensor.is_cuda else index
 
 
 def fetch(*answers: torch.Tensor) -> list[torch.Tensor]:

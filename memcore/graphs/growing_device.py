@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
-from memcore.graphs.device_slots import SlotRun, SlotVerdict
+from memcore.graphs.device_prompts import DevicePrompts
+from memcore.graphs.device_slots import SlotAnswer, SlotVerdict
 from memcore.graphs.findings import search_all
 from memcore.graphs.growing import DECISION_NODES, Bounds, GraphOutcome, GraphSettings, PromptRun
 from memcore.graphs.growing_host import HostGrowingGraphs
+from memcore.graphs.slot_runs import SlotRun
 from memcore.types import Images
 
 _log = logging.getLogger("memcore")

@@ -17,6 +17,7 @@ from memcore_kernels import intake, threshold_graph
 
 from memcore.backends import gpu, gpu_clique
 from memcore.graphs import device_prompts, start
+from memcore.graphs.device_slots import KernelSlots
 from memcore.sampling import watch
 
 #: Of images that take the kernels' usual way: lines of 64 bytes, which the copy engine takes, and blocks with means.
@@ -83,7 +84,7 @@ def counted_device() -> Iterator[list[str]]:
             (
                 device_prompts,
                 "_make_slots",
-                lambda p, count, device: device_prompts.KernelSlots(
+                lambda p, count, device: KernelSlots(
                     count, p.capacity, p.shape, p.threshold, p.tile, device, p._expected
                 ),
             ),
