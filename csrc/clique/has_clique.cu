@@ -24,6 +24,9 @@ namespace {
 
 constexpr int kCoreWarps = 4;
 constexpr int kSearchWarps = 8;
+// Blocks of a multiprocessor, with 64 registers a thread. Told so, the compiler takes enough not to spill.
+constexpr int kCoreBlocks = 8;
+constexpr int kSearchBlocks = 4;
 
 // The arguments that all warps share.
 struct Question {
@@ -110,7 +113,7 @@ __device__ bool find_core(const Question& question, const uint32_t* rows, uint32
 }
 
 template <int kWords>
-__global__ void __launch_bounds__(kCoreWarps* kWarpLanes) core_kernel(Question question) {
+__global__ void __launch_bounds__(kCoreWarps* kWarpLanes, kCoreBlocks) core_kernel(Question question) {
     MEMCORE_SHARED_WORDS(shared);
     const int warp = static_cast<int>(threadIdx.x) / kWarpLanes;
     const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
@@ -212,7 +215,7 @@ class FirstVertices : WarpSearch<!kSharedRows> {
 };
 
 template <bool kSharedRows>
-__global__ void __launch_bounds__(kSearchWarps* kWarpLanes) search_kernel(Question question) {
+__global__ void __launch_bounds__(kSearchWarps* kWarpLanes, kSearchBlocks) search_kernel(Question question) {
     MEMCORE_SHARED_WORDS(shared);
     const int thread = static_cast<int>(threadIdx.x);
     const int lane = thread % kWarpLanes;

@@ -131,8 +131,12 @@ def intake_kernel(
     below = unit % DOWN
     known = row < count
     row_safe = tl.where(known, row, 0)
-    stored_at = tl.load(position_ptr + 2 * row_safe)
-    position = tl.load(position_ptr + 2 * row_safe + 1)
+    # Positions once an image, then for each of its units.
+    image = first + tl.arange(0, IMAGES)
+    stored = tl.load(position_ptr + 2 * image, mask=image < count, other=0)
+    place = tl.load(position_ptr + 2 * image + 1, mask=image < count, other=0)
+    stored_at = tl.reshape(tl.broadcast_to(stored[:, None], (IMAGES, DOWN)), (IMAGES * DOWN,))
+    position = tl.reshape(tl.broadcast_to(place[:, None], (IMAGES, DOWN)), (IMAGES * DOWN,))
     element = tl.arange(0, BLOCK)
     line = below[:, None] * BLOCK_ROWS + (element // BLOCK_WORDS)[None, :]
     column = (element % BLOCK_WORDS)[None, :]
@@ -177,8 +181,6 @@ def intake_kernel(
                 norms += tl.where(part == s, of_segment, 0)
         x = x_next
     # The padding of a row of means is zeros.
-    image = first + tl.arange(0, IMAGES)
-    place = tl.load(position_ptr + 2 * tl.where(image < count, image, 0) + 1)
     total = tl.sum(tl.reshape(spread, (IMAGES, DOWN)), 1) + (STORED - COUNT) * 128 * 128
     tl.store(spread_ptr + t.to(tl.int64) * spread_stride + place, total, mask=image < count)
     PAD: tl.constexpr = (SEGMENT * SEGMENTS - K) * WORD * 128 * 128
@@ -228,8 +230,8 @@ def intake_lines_kernel(
     image = pid // tiles * IMAGES + tl.arange(0, IMAGES)
     known = image < count
     image_safe = tl.where(known, image, 0)
-    stored_at = tl.load(position_ptr + 2 * image_safe)
-    position = tl.load(position_ptr + 2 * image_safe + 1)
+    stored_at = tl.load(position_ptr + 2 * image, mask=known, other=0)
+    position = tl.load(position_ptr + 2 * image + 1, mask=known, other=0)
     down_tile = tl.cast(t // tiles_x, tl.int64) * (ROWS * UNIT)
     across_tile = t % tiles_x * LINE
     source = source_ptr + down_tile * source_row_stride + across_tile

@@ -5,45 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import triton
 
 from memcore_kernels import graph_kernels, intake, knn, memory_layout, threshold_graph
 from memcore_kernels.plan import Channels, Launch, plan
+from memcore_kernels.proof.program import Program, image_types, plain, shared_limit
 from memcore_kernels.tile_blocks import NORM_ROWS, NORM_WARPS, tile_norms_kernel
 from memcore_kernels.tiled_l2 import tiled_l2_kernel
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A kernel as a launch would specialise it. ``pointers``: what each points to, or describes, in Triton's words."""
-
-    kernel: Any
-    case: str
-    arguments: dict[str, int]
-    constants: dict[str, Any]
-    pointers: dict[str, str]
-    warps: int
-    block: str
-    #: Whether it multiplies matrices, copies without waiting, and has the copy engine (TMA) do so.
-    multiplies: bool
-    copies: bool
-    tma: bool
-    #: Bytes that a step of the inner loop copies from images, and its multiply-adds; 0 where it does not multiply.
-    step_bytes: int
-    step_multiply_adds: int
-    max_registers: int
-    max_shared_bytes: int
-    #: What the launch does, for ``roofline``: in words; its programs; multiply-adds with all padding; bytes it must read or
-    #: write once.
-    work: str
-    programs: int
-    multiply_adds: int
-    memory_bytes: int
-    #: Rounds of selection of each program, where it selects: estimated for random rows.
-    rounds: float = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,19 +107,6 @@ def programs(architecture: int) -> Iterator[Program]:
         yield _nearest(name, d, k, capability)
 
 
-def shared_limit(capability: tuple[int, int]) -> int:
-    """Return the bytes of shared memory that a block may have on every device that runs this code."""
-    return (227 if capability[0] in (9, 10) else 99) * 1024  # 99 KiB on sm_86 and sm_89
-
-
-def _images(names: tuple[str, ...], rows: tuple[int, ...], block_k: int, tma: bool) -> dict[str, str]:
-    """Return the types of the arguments that images come by."""
-    return {
-        name: f"tensordesc<u8[1, {count}, 1, 1, {block_k}]>" if tma else "*u8"
-        for name, count in zip(names, rows, strict=True)
-    }
-
-
 def _dense(capability: tuple[int, int]) -> Iterator[Program]:
     for case in CASES:
         launch = case.launch(capability)
@@ -160,7 +117,7 @@ def _dense(capability: tuple[int, int]) -> Iterator[Program]:
             case=case.name,
             arguments=launch.arguments,
             constants=launch.constants | {"PACKED_XOR": True},
-            pointers=_images(("a", "b"), (m, n), k, config.tma)
+            pointers=image_types(("a", "b"), (m, n), k, config.tma)
             | {"a_norm_ptr": "*i32", "b_norm_ptr": "*i32", "out_ptr": "*u32" if launch.narrow else "*i64"},
             warps=config.warps,
             block=f"{m}x{n}x{k}",
@@ -185,7 +142,7 @@ def _norms(capability: tuple[int, int]) -> Iterator[Program]:
         if launch.norm_constants in seen or launch.config.gram:
             continue
         seen.append(launch.norm_constants)
-        yield _plain(
+        yield plain(
             tile_norms_kernel,
             case.name,
             launch.norm_arguments(0) | {"norm_stride": launch.padded[0]},
@@ -198,42 +155,6 @@ def _norms(capability: tuple[int, int]) -> Iterator[Program]:
             launch.norm_programs(0),
             case.image_bytes * launch.n,
         )
-
-
-def _plain(
-    kernel: Any,
-    case: str,
-    arguments: dict[str, int],
-    constants: dict[str, Any],
-    pointers: dict[str, str],
-    warps: int,
-    block: str,
-    max_registers: int,
-    work: str,
-    count: int,
-    memory_bytes: int,
-) -> Program:
-    """Return a kernel that neither multiplies matrices nor copies without waiting."""
-    return Program(
-        kernel=kernel,
-        case=case,
-        arguments=arguments,
-        constants=constants,
-        pointers=pointers,
-        warps=warps,
-        block=block,
-        multiplies=False,
-        copies=False,
-        tma=False,
-        step_bytes=0,
-        step_multiply_adds=0,
-        max_registers=max_registers,
-        max_shared_bytes=shared_limit((8, 0)),
-        work=work,
-        programs=count,
-        multiply_adds=0,
-        memory_bytes=memory_bytes,
-    )
 
 
 def _multiply_adds(launch: Launch) -> int:
@@ -294,7 +215,7 @@ def _graph(
     )
     yield _verify(case, name, graphs, capability)
     if case is CASES[0]:
-        yield _plain(
+        yield plain(
             graph_kernels.degrees_kernel,
             "500 images",
             {"rows": SLOTS * CAPACITY, "words": graphs.words},
@@ -327,7 +248,7 @@ def _intake(case: Case, name: str, graphs: threshold_graph.DeviceGraphs) -> Prog
         pointers |= {"mean_ptr": "*u8", "spread_ptr": "*i32"}
         arguments |= {"spread_stride": graphs.spreads.shape[-1]}
         stored = blocks.stored + 4
-    return _plain(
+    return plain(
         intake.intake_kernel if blocks else intake.intake_lines_kernel,
         name,
         arguments,
@@ -374,7 +295,7 @@ def _verify(
             "TMA": config.tma,
             "PACKED_XOR": True,
         },
-        pointers=_images(("x",), (side,), config.block_k, config.tma)
+        pointers=image_types(("x",), (side,), config.block_k, config.tma)
         | dict.fromkeys(names, "*i32")
         | {"prompt_ptr": "*i64", "page_ptr": "*i64"},
         warps=config.warps,
@@ -425,7 +346,7 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
             "c_stride": d // align,
         },
         constants=constants | {"PACKED_XOR": True},
-        pointers=_images(("q", "c"), (m, n), block_k, tma)
+        pointers=image_types(("q", "c"), (m, n), block_k, tma)
         | {"q_norm_ptr": "*i32", "c_norm_ptr": "*i32", "key_ptr": "*i64"},
         warps=config.warps,
         block=f"{m}x{n}x{block_k}",

@@ -9,7 +9,7 @@ from typing import Any
 
 import triton
 
-from memcore_kernels.proof.compiled_cases import Program
+from memcore_kernels.proof.program import Program
 
 
 def digest(program: Program, architecture: str) -> str:

@@ -35,8 +35,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from memcore_kernels.proof import roofline
-from memcore_kernels.proof.compiled_cases import Program, programs
+from memcore_kernels.proof.compiled_cases import programs
 from memcore_kernels.proof.digest import digest
+from memcore_kernels.proof.program import Program
 from memcore_kernels.tile_blocks import INTERPRETED
 
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}

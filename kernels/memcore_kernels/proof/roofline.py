@@ -34,7 +34,8 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-from memcore_kernels.proof.compiled_cases import MULTIPROCESSORS, Program, programs
+from memcore_kernels.proof.compiled_cases import MULTIPROCESSORS, programs
+from memcore_kernels.proof.program import Program
 
 ARCHITECTURE = "sm_90a"
 TABLE_START = "<!-- memcore_kernels.proof.roofline -->"

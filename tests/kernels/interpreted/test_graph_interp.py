@@ -1,4 +1,4 @@
-"""Graphs as bits and nearest rows equal the int64 oracle, in any order of programs, without a stray access or a race."""
+"""Graphs as bits equal the int64 oracle, in any order of programs, without a stray access or a race."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from memcore_kernels import knn as knn_kernels
 from memcore_kernels import memory_layout, threshold_graph
 from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
 from memcore_kernels.intake import Intake
 from memcore_kernels.threshold_graph import DeviceGraphs
 
 import memcore
-from memcore.backends import gpu, gpu_clique, reference
-from memcore.errors import ArgumentValueError
+from memcore.backends import gpu_clique
 from memcore.graphs import device_prompts
 from memcore.graphs.device_prompts import DevicePrompts
 from memcore.graphs.device_slots import KernelSlots
@@ -279,47 +277,6 @@ def test_bounds_leave_no_edge_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("q", "n", "d", "k"), [(1, 1, 1, 1), (17, 40, 5, 7), (3, 70, 130, 33), (2, 33, 64, 32)]
-)
-def test_nearest_rows(q: int, n: int, d: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn_kernels, "PROGRAMS", 1)  # more than one block of the corpus to a program
-    rng = np.random.default_rng(q + n)
-    # Few values, so that there are many ties.
-    queries, corpus = (torch.from_numpy(rng.integers(0, 3, (m, d), dtype=np.uint8)) for m in (q, n))
-    corpus[n // 2] = 255
-    with watched(k):
-        ssd, indices = knn_kernels.knn(queries, corpus, k)
-    expected_ssd, expected_indices = reference.knn(queries.numpy(), corpus.numpy(), k)
-    assert ssd.tolist() == expected_ssd.tolist()
-    assert indices.tolist() == expected_indices.tolist()
-
-
-def test_the_gpu_backend_finds_nearest_rows() -> None:
-    rows = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (9, 24), dtype=np.uint8))
-    ssd, indices = gpu.knn(rows[:2], rows, 3)
-    expected = reference.knn(rows[:2].numpy(), rows.numpy(), 3)
-    assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    with pytest.raises(ArgumentValueError, match="k must be at most 128 on a GPU, got 129"):
-        gpu.knn(rows, rows, 129)
-
-
-def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    whole = torch.from_numpy(rng.integers(0, 256, (50, 96), dtype=np.uint8))
-    with watched():
-        ssd, indices = knn_kernels.knn(whole[:3, 16:64], whole[::2, 16:64], 5)
-    expected = reference.knn(whole[:3, 16:64].numpy(), whole[::2, 16:64].numpy(), 5)
-    assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    monkeypatch.setattr(knn_kernels, "choose_config", lambda *_: knn_kernels.Config(16, 16, 4096, 2, 4))
-    long = torch.zeros(3, 66_304, dtype=torch.uint8)  # two segments
-    long[1] = 255
-    with watched():
-        ssd, indices = knn_kernels.knn(long[:1], long, 3)
-    assert ssd.tolist() == [[0, 0, 66_304 * 255**2]]
-    assert indices.tolist() == [[0, 2, 1]]
-
-
-@pytest.mark.parametrize(
     ("call", "error", "text"),
     [
         (
@@ -336,11 +293,6 @@ def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) ->
             lambda: DeviceGraphs(1, 5, (8, 8, 3), tile=(3, 4), ssd_max=1, device="cpu"),
             ValueError,
             "tile must",
-        ),
-        (
-            lambda: knn_kernels.knn(torch.zeros(2, 3), torch.zeros(2, 3), 1),
-            TypeError,
-            "queries must be torch.uint8",
         ),
     ],
 )
