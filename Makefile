@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: gpu-check proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,6 +43,9 @@ aarch64: ## the native tests, cross-compiled for AArch64 and run under emulation
 
 bench: $(VENV)/.dev ## the kernels against their peers
 	$(BIN)/memcore bench
+
+gpu-check: $(VENV)/.dev ## every kernel checked and timed on this machine's GPU, into gpu-check/; without one, what it would do
+	$(BIN)/python benchmarks/gpu_check --out gpu-check
 
 proof-scale: $(VENV)/.dev ## 350,000 prompts x 500 images through memcore audit, killed five times and resumed
 	$(BIN)/python benchmarks/proof_scale.py

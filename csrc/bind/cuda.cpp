@@ -40,6 +40,16 @@ int max_clique(int device, std::uintptr_t stream, std::uintptr_t adjacency, int 
         reinterpret_cast<std::int64_t*>(bounds), reinterpret_cast<void*>(workspace));
 }
 
+int has_clique(int device, std::uintptr_t stream, std::uintptr_t adjacency, std::uintptr_t slots, int n,
+               std::int64_t graphs, int min_size, std::int64_t node_limit, std::uintptr_t answers,
+               std::uintptr_t workspace) {
+    const Unlocked unlocked;
+    return memcore_cuda_has_clique(
+        device, reinterpret_cast<void*>(stream), reinterpret_cast<const std::uint32_t*>(adjacency),
+        reinterpret_cast<const std::int32_t*>(slots), n, graphs, min_size, node_limit,
+        reinterpret_cast<std::int32_t*>(answers), reinterpret_cast<void*>(workspace));
+}
+
 }  // namespace
 
 void init_cuda(pybind11::module_& m) {

@@ -7,6 +7,7 @@
 
 #include "clique/warp_solver.hpp"
 #include "cuda/memcore_cuda.h"
+#include "cuda/on_device.hpp"
 
 namespace memcore::cuda {
 namespace {
@@ -33,40 +34,16 @@ __global__ void __launch_bounds__(kWarps* kWarpLanes, kBlocks) max_clique_kernel
 
 // ---- host
 
-// The device that a call names is the current one for as long as this lives.
-class OnDevice {
-  public:
-    explicit OnDevice(int device) {
-        error_ = cudaGetDevice(&before_);
-        if (error_ == cudaSuccess && before_ != device) {
-            error_ = cudaSetDevice(device);
-            changed_ = error_ == cudaSuccess;
-        }
-    }
-    ~OnDevice() {
-        if (changed_) static_cast<void>(cudaSetDevice(before_));
-    }
-    OnDevice(const OnDevice&) = delete;
-    OnDevice& operator=(const OnDevice&) = delete;
-    cudaError_t error() const { return error_; }
-
-  private:
-    int before_ = 0;
-    bool changed_ = false;
-    cudaError_t error_;
-};
-
 constexpr int64_t kTicketBytes = 16;  // the counter, and padding that keeps the levels after it aligned
-
-bool in_range(int n, int64_t graphs) {
-    return n >= 0 && n <= MEMCORE_CUDA_MAX_VERTICES && graphs >= 0 && graphs <= static_cast<int64_t>(1) << 40;
-}
-
-int count_words(int n) { return (n + kWordBits - 1) / kWordBits; }
 
 std::size_t shared_bytes(int n) {
     return sizeof(uint32_t) * kWarps * static_cast<std::size_t>(warp_words(n, count_words(n)));
 }
+
+// What no number of vertices needs more of. Each call sets the kernel's limit to this one number: were it the
+// call's own need, a call beside it could lower the limit between another's setting and its launch.
+constexpr int kMostSharedBytes =
+    static_cast<int>(sizeof(uint32_t)) * kWarps * (kLevelWords + MEMCORE_CUDA_MAX_VERTICES);
 
 // As many blocks as the device holds at once, and no more than there is work for.
 cudaError_t count_blocks(int device, int n, int64_t graphs, int64_t* blocks) {
@@ -76,7 +53,7 @@ cudaError_t count_blocks(int device, int n, int64_t graphs, int64_t* blocks) {
     cudaError_t error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     if (error != cudaSuccess) return error;
     error = cudaFuncSetAttribute(max_clique_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(bytes));
+                                 kMostSharedBytes);
     if (error != cudaSuccess) return error;
     error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, max_clique_kernel, kWarps * kWarpLanes,
                                                           bytes);

@@ -50,6 +50,32 @@ int memcore_cuda_max_clique(int device, void* stream, const uint32_t* adjacency,
                             int min_size, int64_t node_limit, uint32_t* members, int64_t* bounds,
                             void* workspace);
 
+/* The answers of memcore_cuda_has_clique. */
+#define MEMCORE_CUDA_NONE 0 /* there is none: proven */
+#define MEMCORE_CUDA_SOME 1 /* there is one: proven */
+#define MEMCORE_CUDA_OPEN 2 /* the node limit left it open */
+
+/* Bytes of device memory that memcore_cuda_has_clique needs as workspace; -1 where n or graphs is out of
+ * range. */
+int64_t memcore_cuda_has_clique_workspace(int n, int64_t graphs);
+
+/* Is there a clique of min_size? And how many edges? For `graphs` graphs, in two launches.
+ *
+ *   adjacency    as of memcore_cuda_max_clique, aligned to 16 for speed.
+ *   slots        (graphs) 32-bit numbers: which of the graphs in adjacency each is; NULL for 0, 1, ...
+ *   min_size     >= 0.
+ *   node_limit   nodes of the search for each graph, shared out evenly among the vertices that it branches on
+ *                first, at least one for each; >= 0.
+ *   answers      (graphs, 2) 32-bit numbers: one of the three answers above, and the number of edges.
+ *   workspace    memcore_cuda_has_clique_workspace bytes, aligned to 8.
+ *
+ * An answer depends on its graph, min_size, node_limit and on whether the search's levels fit the device's
+ * shared memory, which they do up to a min_size of 64: else what the first launch cannot decide stays open.
+ */
+int memcore_cuda_has_clique(int device, void* stream, const uint32_t* adjacency, const int32_t* slots, int n,
+                            int64_t graphs, int min_size, int64_t node_limit, int32_t* answers,
+                            void* workspace);
+
 #ifdef __cplusplus
 }
 #endif

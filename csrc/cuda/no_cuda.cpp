@@ -25,3 +25,10 @@ int memcore_cuda_max_clique(int, void*, const uint32_t*, int, int64_t, int, int6
                             void*) {
     return kNoDriver;
 }
+
+int64_t memcore_cuda_has_clique_workspace(int, int64_t) { return -1; }
+
+int memcore_cuda_has_clique(int, void*, const uint32_t*, const int32_t*, int, int64_t, int, int64_t, int32_t*,
+                            void*) {
+    return kNoDriver;
+}

@@ -126,18 +126,19 @@ def small_set() -> Picture:
     return p
 
 
-def block_bounds() -> Picture:
+def intake() -> Picture:
     p = Picture(
-        "block_bounds: means of blocks and norms, one pass over new images",
-        "64 new images of 512 x 512 x 3, tiles of 128 x 128: 128 programs of 8 images x one tile",
-        "A program reads one tile of 8 images, block after block of 8 lines x 128 bytes, straight into registers. It stores "
-        "a byte for a block's mean, and at the end 4 bytes for the tile's norm.",
+        "intake: new images into their slots, with means of blocks and norms, in one pass",
+        "64 new images of 512 x 512 x 3, tiles of 128 x 128: 1,024 programs of one image x one tile",
+        "A program reads one tile of an image, 8 blocks of 8 lines x 128 bytes at a time, straight into registers, and "
+        "writes the same bytes to the image's slot. It stores a byte for a block's mean, and at the end 4 bytes each for "
+        "the tile's norm and the means' own.",
         (176, 56, 46, 94),
     )
     l2, shared = p.band["l2"].top, p.band["shared"].top
-    images = p.box("hbm", (136, 326, 10, 156), "new images, in their places: 50.3 MB")
+    images = p.box("hbm", (136, 326, 10, 156), "new images: 50.3 MB, and their slots")
     p.strips(150, images.top + 34, 8, 5)
-    p.text(150, images.top + 126, "8 images")
+    p.text(150, images.top + 126, "one image")
     p.text(150, images.top + 143, "tile t")
     for block in range(48):
         left, top = 300 + block % 3 * 26, images.top + 32 + block // 3 * 7
@@ -146,14 +147,14 @@ def block_bounds() -> Picture:
     means = p.box(
         "hbm", (490, 186, 10, 84), "means\n(images, tiles, 64)\nuint8, 48 of the 64\nused: 49 kB written"
     )
-    norms = p.box("hbm", (694, 174, 10, 84), "norms\n(tiles, segments, N)\nint32:\n4 kB written")
-    p.lines(600, norms.bottom + 26, "tiles over 66,051 bytes:\nnorms by tile_norms,\nin a second pass")
+    norms = p.box("hbm", (694, 174, 10, 84), "norms, spreads\n(tiles, segments, N)\nint32:\n8 kB written")
+    p.lines(600, norms.bottom + 26, "the image itself goes\nto its slot: 50.3 MB\nwritten")
     p.text(240, l2 + 33, "each byte once: 50.3 MB")
     p.lines(240, shared + 19, "64 bytes: warps add up their sums;\nno pixel lies here")
     load = p.box(
-        "registers", (136, 222, 12, 68), "one block of 8 images\n8 x 8 x 128 = 8,192 bytes,\n64 a thread"
+        "registers", (136, 222, 12, 68), "8 blocks of an image\n8 x 8 x 128 = 8,192 bytes,\n64 a thread"
     )
-    mean = p.box("registers", (490, 180, 12, 68), "⌊sum / 1,024⌋\na byte an image, stored\nafter each block")
+    mean = p.box("registers", (490, 180, 12, 68), "⌊sum / 1,024⌋\na byte a block, stored\nafter each step")
     square = p.box(
         "registers", (694, 174, 12, 68), "sum of (x - 128)²\nover all 48 blocks,\nstored at the end"
     )
@@ -178,9 +179,9 @@ def threshold_graph() -> Picture:
     p = Picture(
         "threshold_graph: from means to a list of blocks to the graph's bits",
         "prompts of 500 images of 512 x 512 x 3, tiles of 128 x 128; blocks of P x P pairs, P = 128 or 64; sm_90a",
-        "block_means reads each new image once and writes norms and means. candidates reads means, writes the bits of pairs "
-        "that may be edges, and a list of the blocks that have any. verify reads the images of those blocks alone and "
-        "clears the bits of pairs above the threshold by an atomic AND. degrees counts bits.",
+        "intake reads each new image once, writes it to its slot, and norms and means. candidates reads means, writes the "
+        "bits of pairs that may be edges, and a list of the blocks that have any. verify reads the images of those blocks "
+        "alone and clears the bits of pairs above the threshold by an atomic AND. degrees counts bits.",
         (186, 40, 74, 132),
     )
     l2, shared = p.band["l2"].top, p.band["shared"].top
@@ -195,7 +196,7 @@ def threshold_graph() -> Picture:
     measure = p.box(
         "registers",
         (136, 138, 12, 108),
-        "1 block_means\neach new image\nonce: D bytes;\nwrites 52 bytes\na tile",
+        "1 intake\neach new image\nonce: D bytes;\nwrites D bytes\nand 56 a tile",
     )
     guess = p.box(
         "registers",
@@ -372,7 +373,7 @@ def max_clique() -> Picture:
 PICTURES: dict[str, Callable[[], Picture]] = {
     "tiled_l2": tiled_l2,
     "tiled_l2_small": small_set,
-    "block_bounds": block_bounds,
+    "intake": intake,
     "threshold_graph": threshold_graph,
     "knn": knn,
     "max_clique": max_clique,

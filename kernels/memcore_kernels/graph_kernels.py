@@ -30,23 +30,23 @@ def _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS: tl.c
     """Return the addresses of the words of a block of pairs, and which of them exist."""
     row = row_block * PAIRS + tl.arange(0, PAIRS)
     word = column_block * (PAIRS // 32) + tl.arange(0, PAIRS // 32)
-    address = bits_ptr + (slot.to(tl.int64) * capacity + row[:, None]) * words + word[None, :]
+    address = bits_ptr + (slot * capacity + row[:, None]) * words + word[None, :]
     return address, (row < capacity)[:, None] & (word < words)[None, :]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["sides"])
 def candidates_kernel(
     mean_ptr,
+    spread_ptr,
     bits_ptr,
     list_ptr,
     count_ptr,
-    slot_ptr,
-    since_ptr,
-    end_ptr,
+    prompt_ptr,
     capacity,
     words,
     tiles,
     limit,
+    spread_stride,
     sides,
     STORED: tl.constexpr,
     BOUNDED: tl.constexpr,
@@ -55,16 +55,16 @@ def candidates_kernel(
     """Write bits = pairs with sum_g (mean_i - mean_j)^2 <= limit for every tile; list = the blocks of pairs that have any.
 
     One program: PAIRS x PAIRS pairs of one prompt, those of block row ``since // PAIRS`` + its own, columns up to the
-    diagonal. It reads 2 * PAIRS * tiles * STORED bytes of means. Entry: slot * 256 + row * 16 + column, in any order. The
-    means' sums of squares are below 64 * 255^2, so int32 holds all. BOUNDED: False where tiles have no blocks; then every
-    pair is a candidate. ``slot_ptr``, ``since_ptr``, ``end_ptr`` (prompts,): where each prompt's graph is, its images
-    before this call and after it.
+    diagonal. It reads 2 * PAIRS * tiles * (STORED + 4) bytes: means, and their spreads (``intake``). Entry: prompt * 256 +
+    row * 16 + column, in any order. The means' sums of squares are below 64 * 255^2, so int32 holds all. BOUNDED: False
+    where tiles have no blocks; then every pair is a candidate. ``prompt_ptr`` (prompts, 4) int64: the slot of each prompt's
+    graph, its images before this call and after it, 0.
     """
     pid = tl.program_id(0)
     prompt = pid // (sides * sides)
-    slot = tl.load(slot_ptr + prompt)
-    end = tl.load(end_ptr + prompt)
-    row_block = tl.load(since_ptr + prompt) // PAIRS + pid // sides % sides
+    slot = tl.load(prompt_ptr + prompt * 4)
+    end = tl.load(prompt_ptr + prompt * 4 + 2).to(tl.int32)
+    row_block = tl.load(prompt_ptr + prompt * 4 + 1).to(tl.int32) // PAIRS + pid // sides % sides
     column_block = pid % sides
     if (row_block * PAIRS < end) & (column_block <= row_block):
         i = row_block * PAIRS + tl.arange(0, PAIRS)
@@ -72,36 +72,36 @@ def candidates_kernel(
         edges = (i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :])
         if BOUNDED:
             g = tl.arange(0, STORED)
-            a_rows = (
-                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(i < end, i, 0))[:, None] * tiles * STORED
-            )
-            b_rows = (
-                mean_ptr + (slot.to(tl.int64) * capacity + tl.where(j < end, j, 0))[:, None] * tiles * STORED
-            )
+            a_row = slot * capacity + tl.where(i < end, i, 0)
+            b_row = slot * capacity + tl.where(j < end, j, 0)
+            a_rows = mean_ptr + a_row[:, None] * tiles * STORED
+            b_rows = mean_ptr + b_row[:, None] * tiles * STORED
             for t in range(tiles):
                 a = (tl.load(a_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
                 b = (tl.load(b_rows + t * STORED + g[None, :]) ^ 0x80).to(tl.int8, bitcast=True)
-                a_norm = tl.sum(a.to(tl.int32) * a.to(tl.int32), 1)
-                b_norm = tl.sum(b.to(tl.int32) * b.to(tl.int32), 1)
+                spreads = spread_ptr + tl.cast(t, tl.int64) * spread_stride
+                both = tl.load(spreads + a_row)[:, None] + tl.load(spreads + b_row)[None, :]
                 dot = tl.dot(a, tl.trans(b), out_dtype=tl.int32)
-                edges = edges & (a_norm[:, None] + b_norm[None, :] - 2 * dot <= limit)
+                edges = edges & (both - 2 * dot <= limit)
         below, below_exists = _words(bits_ptr, slot, capacity, words, row_block, column_block, PAIRS)
         tl.store(below, _pack(edges, PAIRS), mask=below_exists)
         above, above_exists = _words(bits_ptr, slot, capacity, words, column_block, row_block, PAIRS)
         tl.store(above, _pack(tl.trans(edges), PAIRS), mask=above_exists)
         if tl.max(tl.max(edges.to(tl.int32), 1), 0) > 0:
             place = tl.atomic_add(count_ptr, 1, sem="relaxed")
-            tl.store(list_ptr + place, slot * 256 + row_block * 16 + column_block)
+            tl.store(list_ptr + place, prompt * 256 + row_block * 16 + column_block)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles_per_program"])
 def verify_kernel(
     x,
     norm_ptr,
     bits_ptr,
     list_ptr,
     count_ptr,
-    end_ptr,
+    prompt_ptr,
+    page_ptr,
+    pages,
     capacity,
     words,
     tiles,
@@ -130,27 +130,30 @@ def verify_kernel(
     A fixed number of programs goes through the list, which only the device knows the length of: program p takes the work
     items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
     multiply-adds and reads 2 * PAIRS * K bytes a tile, until no pair of it is left. Formula and bounds on the sums are
-    ``tiled_l2``'s. ``end_ptr`` (slots,): the images of each slot. ``norm_ptr``: as of
-    ``tile_norms_kernel``. SATURATED: sums of several segments
-    stay in uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
+    ``tiled_l2``'s. ``prompt_ptr``: as of ``candidates_kernel``. ``page_ptr`` (prompts, pages) int64: which page of PAIRS
+    images of x holds each block of rows. ``norm_ptr``: as of ``intake``. SATURATED: sums of several segments stay in
+    uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
     """
     groups = tl.cdiv(tiles, tiles_per_program)
     work = tl.load(count_ptr) * groups
     for item in range(tl.program_id(0), work, tl.num_programs(0)):
         entry = tl.load(list_ptr + item // groups)
-        slot, row_block, column_block = entry // 256, entry // 16 % 16, entry % 16
-        end = tl.load(end_ptr + slot)
+        prompt, row_block, column_block = entry // 256, entry // 16 % 16, entry % 16
+        slot = tl.load(prompt_ptr + prompt * 4)
+        end = tl.load(prompt_ptr + prompt * 4 + 2).to(tl.int32)
         i = row_block * PAIRS + tl.arange(0, PAIRS)
         j = column_block * PAIRS + tl.arange(0, PAIRS)
-        first = slot.to(tl.int64) * capacity
-        a_image = first + row_block * PAIRS
-        b_image = first + column_block * PAIRS
+        a_image = tl.load(page_ptr + prompt * pages + row_block) * PAIRS
+        b_image = tl.load(page_ptr + prompt * pages + column_block) * PAIRS
+        a_norms = norm_ptr + slot * capacity + row_block * PAIRS
+        b_norms = norm_ptr + slot * capacity + column_block * PAIRS
         a_rows = x
         b_rows = x
         if not TMA:
-            # Rows past the end read image 0: their bits are not set.
-            a_rows = x + (first + tl.where(i < end, i, 0))[:, None] * image_stride * ALIGN
-            b_rows = x + (first + tl.where(j < end, j, 0))[:, None] * image_stride * ALIGN
+            # Rows past the end read their page's first image: their bits are not set.
+            inside = tl.arange(0, PAIRS)
+            a_rows = x + (a_image + tl.where(i < end, inside, 0))[:, None] * image_stride * ALIGN
+            b_rows = x + (b_image + tl.where(j < end, inside, 0))[:, None] * image_stride * ALIGN
         edges = _pack((i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :]), PAIRS)
         t = item % groups * tiles_per_program
         last = tl.minimum(t + tiles_per_program, tiles)
@@ -160,8 +163,8 @@ def verify_kernel(
                 x,
                 a_rows,
                 b_rows,
-                norm_ptr + a_image,
-                norm_ptr + b_image,
+                a_norms,
+                b_norms,
                 norm_stride,
                 norm_stride,
                 t,

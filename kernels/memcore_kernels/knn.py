@@ -7,7 +7,8 @@ the same list. s = bits of the number of rows. D * 255^2 * 2^s < 2^63 is require
 
 One program: QUERIES queries x one part of the corpus, COLUMNS rows of it at a time. The product runs on the int8 matrix
 units in segments, as in ``tiled_l2``. Then each query's smallest key takes the place of the worst one that it keeps, again
-and again, until no query has a key that would enter: the longer the part, the rarer. Parts are merged by the launcher.
+and again, until no query has a key that would enter: the longer the part, the rarer, so that parts are few: as many as give
+each multiprocessor a program or two. Parts are merged by the launcher.
 Bytes: the corpus is read Q / QUERIES times through the L2 cache, the queries COLUMNS rows of the corpus after the other;
 KEPT keys of 8 bytes a query and part are written.
 """
@@ -28,15 +29,16 @@ import triton
 import triton.language as tl
 
 from memcore_kernels import memory_layout
-from memcore_kernels.plan import TMA_CAPABILITY, capability_of
+from memcore_kernels.plan import TMA_CAPABILITY, capability_of, processors
 from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms, tile_ssd
 
 #: Longest list that a program keeps.
 MAX_K = 128
 #: No key is as large, nor a place of a list that has none yet: those count down from here.
 NO_KEY = 2**63 - 1
-#: Programs to aim at: several for each multiprocessor of any device.
-PROGRAMS = 1024
+#: Programs to aim at for each multiprocessor, of which one or two are there at a time. More make parts shorter, and each
+#: part fills its list anew: of random rows, one of n rows takes about k ln(n / k) rounds and k more.
+PROGRAMS = 2
 
 
 @triton.jit
@@ -124,15 +126,18 @@ def knn_kernel(
             PACKED_XOR,
         )
         ssd = tl.where((start + column < end)[None, :], ssd, tl.full((), TAKEN, SSD))
-        better = True
+        least = tl.min(ssd, 1)
+        worst = tl.max(kept, 1)
+        # Of most blocks no row enters, which a look at the smallest of each query tells.
+        better = tl.max(((least != TAKEN) & ((least.to(tl.int64) << shift) < worst)).to(tl.int32), 0) > 0
         while better:
-            least = tl.min(ssd, 1)
             place = tl.min(tl.where(ssd == least[:, None], column[None, :], COLUMNS), 1)
             key = (least.to(tl.int64) << shift) + (start + place)
-            worst = tl.max(kept, 1)
             enters = (least != TAKEN) & (key < worst)
             kept = tl.where(enters[:, None] & (kept == worst[:, None]), key[:, None], kept)
             ssd = tl.where(column[None, :] == place[:, None], tl.full((), TAKEN, SSD), ssd)
+            least = tl.min(ssd, 1)
+            worst = tl.max(kept, 1)
             better = tl.max(enters.to(tl.int32), 0) > 0
     place = (part.to(tl.int64) * queries + i[:, None]) * KEPT + tl.arange(0, KEPT)[None, :]
     tl.store(key_ptr + place, kept, mask=(i < queries)[:, None])
@@ -206,6 +211,18 @@ def constants(d: int, align: int, kept: int, config: Config, tma: bool) -> dict[
     }
 
 
+def share_out(rows: int, query_blocks: int, columns: int, multiprocessors: int) -> tuple[int, int]:
+    """Return (parts of the corpus, rows of each but the last): whole blocks of ``columns``, few parts.
+
+    >>> share_out(50_001, 8, 128, 132)
+    (33, 1536)
+    """
+    steps = -(-rows // columns)
+    parts = max(1, min(steps, PROGRAMS * multiprocessors // query_blocks))
+    rows_per_part = -(-steps // parts) * columns
+    return -(-rows // rows_per_part), rows_per_part
+
+
 def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ssd (Q, k) int64 and indices (Q, k) int64 of the k nearest rows, nearest first, ties by index.
 
@@ -236,7 +253,7 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
     queries, corpus = (x if x.stride(1) == 1 or d == 1 else x.contiguous() for x in (queries, corpus))
     with torch.cuda.device(queries.device) if queries.is_cuda else contextlib.nullcontext():
         keys = _launch(queries, corpus, kept_for(k), shift)
-    best = keys.transpose(0, 1).flatten(1).sort(1).values[:, :k]
+    best = keys.transpose(0, 1).flatten(1).topk(k, 1, largest=False, sorted=True).values
     return best >> shift, best & ((1 << shift) - 1)
 
 
@@ -249,10 +266,10 @@ def _launch(queries: torch.Tensor, corpus: torch.Tensor, kept: int, shift: int) 
     layouts = describe(d, align, (count, rows), strides, capability)
     config = choose_config(kept, align, d > memory_layout.MAX_SEGMENT_BYTES, bool(layouts), capability)
     fixed = constants(d, align, kept, config, bool(layouts))
-    query_blocks, steps = -(-count // config.queries), -(-rows // config.columns)
-    parts = max(1, min(steps, PROGRAMS // query_blocks))
-    rows_per_part = -(-steps // parts) * config.columns
-    parts = -(-rows // rows_per_part)
+    query_blocks = -(-count // config.queries)
+    parts, rows_per_part = share_out(rows, query_blocks, config.columns, processors(queries.device))
+    if rows + rows_per_part >= 2**31:
+        raise ValueError(f"corpus must have fewer than {2**31 - rows_per_part} rows, got {rows}: split it")
     row = {name: fixed[name] for name in ("K", "ALIGN", "SEGMENT", "SEGMENTS", "BLOCK_K")}
     blocks = (config.queries, config.columns)
     norms = []

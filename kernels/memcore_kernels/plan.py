@@ -219,6 +219,11 @@ def capability_of(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
+def processors(device: torch.device) -> int:
+    """Return the multiprocessors of a device; three where a kernel is interpreted."""
+    return 3 if device.type != "cuda" else torch.cuda.get_device_properties(device).multi_processor_count
+
+
 def _named(prefix: str, strides: tuple[int, int, int, int]) -> dict[str, int]:
     names = ("batch_stride", "image_stride", "plane_stride", "row_stride")
     return {prefix + name: stride for name, stride in zip(names, strides, strict=True)}

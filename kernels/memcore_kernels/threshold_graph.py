@@ -4,7 +4,7 @@
 
 Three launches, and no matrix of distances:
 
-1. ``block_means_kernel`` (block_bounds.py) reads each new image once: means of blocks, norms.
+1. ``intake_kernel`` (intake.py) reads each new image once and writes it to its slot: means of blocks and norms with it.
 2. ``candidates_kernel``: for each block of P x P pairs (P = 64 or 128) with a new image in it, the pairs whose means allow
    an edge, as bits; and a list of the blocks that have any. Most blocks of an audit have none.
 3. ``verify_kernel``: for each block in the list, tile after tile, the exact ssd on the int8 matrix units as in
@@ -14,7 +14,7 @@ A block's columns are whole words of a row, and so are its mirror image's: block
 that 2 stores plainly (on the diagonal, where the mirror image is the block itself, twice the same). The programs of 3 that
 share a block, each with its own tiles, meet in ANDs only, whose order does not matter.
 
-Bytes: per new image D + 20 a tile (launch 1); 2 * P * tiles * G for a block of pairs (launch 2); 2 * P * D for a
+Bytes: per new image 2 D + G + 8 a tile (launch 1); 2 * P * tiles * (G + 4) for a block of pairs (launch 2); 2 * P * D for a
 block in the list (launch 3), through the L2 cache. Written: the bits.
 """
 
@@ -22,20 +22,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 
 from memcore_kernels import memory_layout
-from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
+from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
-from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of
-from memcore_kernels.tile_blocks import INTERPRETED, NORM_ROWS, PACKED_XOR, descriptor, tile_norms
+from memcore_kernels.intake import Intake
+from memcore_kernels.pages import ImagePages
+from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of, processors
+from memcore_kernels.tile_blocks import INTERPRETED, PACKED_XOR, descriptor
 
 #: Images of a graph at most.
 MAX_CAPACITY = 1024
 WORD = 32
+#: Programs of ``verify_kernel`` for each multiprocessor at most.
+PROGRAMS = 4
 #: Warps of the kernels that do not verify, for 64 rows.
 WARPS = 4
 
@@ -85,8 +91,11 @@ class DeviceGraphs:
 
     ``bits`` (slots, capacity, words) int32 is the adjacency: bit j % 32 of word j // 32 of row i. Nothing here waits for
     the device. Everything runs on the current stream of ``device``; which images a slot has is known on the host.
+    Images lie in pages of as many as a block of pairs has rows: memory for ``expected`` of each slot is taken at once, for
+    more when they come, and a slot that is cleared gives its pages to others.
 
-    Raises ValueError (capacity, shape, tile), naming the argument.
+    Raises ValueError (capacity, shape, tile), naming the argument; torch.OutOfMemoryError, also in ``extend`` and ``grow``,
+    which then have changed nothing.
     """
 
     def __init__(
@@ -99,84 +108,154 @@ class DeviceGraphs:
         ssd_max: int,
         device: torch.device | str,
         capability: tuple[int, int] | None = None,
+        expected: int | None = None,
     ) -> None:
         if not 1 <= capacity <= MAX_CAPACITY:
             raise ValueError(f"capacity must be 1 to {MAX_CAPACITY} images, got {capacity}")
         if slots < 1 or slots > 2**22:
             raise ValueError(f"slots must be 1 to 2^22, got {slots}")
-        height, width, channels = shape
+        height, width, _ = shape
         if min(shape) < 1 or min(tile) < 1 or height % tile[0] or width % tile[1]:
             raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tile}")
         self.capacity, self.ssd_max, self.device = capacity, ssd_max, torch.device(device)
         # Channels last, which is how a decoder of images leaves them and what reads in the longest lines.
-        self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
-        self.lines = memory_layout.describe([self.images.movedim(-1, 2)], tile)
-        self.layout = memory_layout.layout(self.lines, 0, 1, slots * capacity)
+        alike = torch.empty(2, 2, *shape, dtype=torch.uint8, device="meta")
+        self.lines = memory_layout.describe([alike.movedim(-1, 2)], tile)
         capability = capability or capability_of(self.device)
-        aligned = self.layout is not None and self.lines.line % LINE_UNIT == 0
-        tma = aligned and capability >= TMA_CAPABILITY
-        self.config = choose_config(capacity, self.lines, tma, ssd_max, capability)
+        whole_lines = (
+            self.lines.line % LINE_UNIT == 0 and memory_layout.layout(self.lines, 0, 1, 4) is not None
+        )
+        tma = whole_lines and capability >= TMA_CAPABILITY
+        first = min(capacity, expected or capacity)
+        self.config = choose_config(first, self.lines, tma, ssd_max, capability)
+        self.pages = ImagePages(-(-first // self.config.pairs) * slots, self.config.pairs, shape, device)
+        self._description: tuple[torch.Tensor, Any] | None = None
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
-        rows, tiles = slots * capacity, self.lines.tiles
-        stored = self.blocks.stored if self.blocks else 1
+        self.intake = Intake(self.lines, self.blocks, self.config.block_k)
+        tiles, stored = self.lines.tiles, self.blocks.stored if self.blocks else 1
         self.words = -(-capacity // WORD)
-        self.means = torch.zeros(rows, tiles, stored, dtype=torch.uint8, device=device)
+        self.means = torch.zeros(0, tiles, stored, dtype=torch.uint8, device=device)
+        self.spreads = torch.zeros(tiles, 0, dtype=torch.int32, device=device)
         # A block of pairs may end past the last image.
-        self.norms = torch.zeros(
-            tiles, self.segments[1], rows + self.config.pairs, dtype=torch.int32, device=device
+        self.norms = torch.zeros(tiles, self.segments[1], self.config.pairs, dtype=torch.int32, device=device)
+        self.bits = torch.zeros(0, capacity, self.words, dtype=torch.int32, device=device)
+        self.counts: list[int] = []
+        self.grow(slots)
+
+    def grow(self, slots: int) -> None:
+        """Add empty slots. What the others hold is copied, but for their images, which stay where they are."""
+        rows = slots * self.capacity
+        # All of it before any of it counts.
+        larger = (
+            torch.nn.functional.pad(self.means, (0, 0, 0, 0, 0, rows)),
+            torch.nn.functional.pad(self.spreads, (0, rows)),
+            torch.nn.functional.pad(self.norms, (0, rows)),
+            torch.nn.functional.pad(self.bits, (0, 0, 0, 0, 0, slots)),
         )
-        self.bits = torch.zeros(slots, capacity, self.words, dtype=torch.int32, device=device)
-        self.counts = [0] * slots
-        self._ends = torch.zeros(slots, dtype=torch.int32, device=device)
+        self.means, self.spreads, self.norms, self.bits = larger
+        self.counts += [0] * slots
 
     def clear(self, slot: int) -> None:
         """Make room for another prompt."""
         self.counts[slot] = 0
+        self.pages.release(slot)
         self.bits[slot] = 0
-        self._ends[slot] = 0
 
-    def extend(self, images: torch.Tensor, slots: list[int]) -> None:
-        """Add images (M, H, W, C) uint8 of the device, each to the slot that ``slots`` (M,) names, in this order.
+    def images(self, slot: int) -> torch.Tensor:
+        """Return a slot's images (N, H, W, C): a view, or a copy where its pages lie apart."""
+        return self.pages.images(slot, self.counts[slot])
 
-        Pairs of an old and a new image are decided, and those of two new ones; of two old ones only those that share a
-        block of pairs with a new one. Raises ValueError where a slot is full or ``images`` is of another shape.
+    def extend(self, images: torch.Tensor, runs: Iterable[tuple[int, int, int]]) -> None:
+        """Add images (M, H, W, C) uint8 of the device: of each run (slot, first, count) rows first to first + count - 1.
+
+        Runs follow each other and name every row. Pairs of an old and a new image are decided, and those of two new ones; of
+        two old ones only those that share a block of pairs with a new one. Images are read in place where the pixels of a
+        row lie together, at addresses and strides that suit the slots' words; else a copy is made first.
+
+        Raises ValueError where a slot is full, runs leave out or repeat a row, or ``images`` is of another shape.
         """
-        if (
-            images.dtype != torch.uint8
-            or images.shape[1:] != self.images.shape[2:]
-            or len(slots) != len(images)
-        ):
+        shape, device = self.pages.store.shape[2:], self.pages.store.device
+        if images.dtype != torch.uint8 or images.shape[1:] != shape:
             raise ValueError(
-                f"images must be uint8 of shape {(len(slots), *self.images.shape[2:])}, one a slot, got "
-                f"{images.dtype} of {tuple(images.shape)}"
+                f"images must be uint8 of shape {('M', *shape)}, got {images.dtype} of {tuple(images.shape)}"
             )
-        if images.device != self.images.device:
-            raise ValueError(f"images must be on {self.images.device}, got {images.device}")
-        if any(not 0 <= slot < len(self.counts) for slot in slots):
-            raise ValueError(f"slots must be 0 to {len(self.counts) - 1}, got {slots}")
-        since = {slot: self.counts[slot] for slot in dict.fromkeys(slots)}
-        end = dict(since)
-        positions = []
-        for slot in slots:
-            positions.append(slot * self.capacity + end[slot])
-            end[slot] += 1
-        if max(end.values(), default=0) > self.capacity:
-            raise ValueError(f"images must leave each slot at most {self.capacity}, got {max(end.values())}")
-        if not slots:
+        if images.device != device:
+            raise ValueError(f"images must be on {device}, got {images.device}")
+        table, since, end = self._place(len(images), runs)
+        if not len(images):
             return
-        # One small copy to the device for all that the launches need to know.
-        table = torch.tensor([[*since], [*since.values()], [*end.values()]], dtype=torch.int32)
-        where = torch.tensor(positions, dtype=torch.int64)
-        if not INTERPRETED:
-            table, where = (x.pin_memory().to(self.device, non_blocking=True) for x in (table, where))
-        self.images.flatten(0, 1)[where] = images
-        self._ends[table[0].long()] = table[2]
         for slot, count in end.items():
             self.counts[slot] = count
+        if not INTERPRETED:
+            table = table.pin_memory().to(self.device, non_blocking=True)
+        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
+        prompts, pages = table[:of_prompts], table[of_prompts : of_prompts + of_pages]
+        positions = table[of_prompts + of_pages :]
+        # Set to 0 by the first launch, counted up by the second, read by the third.
+        listed = torch.empty(1, dtype=torch.int32, device=self.device)
         with _current(self.device):
-            self._measure(where)
-            self._connect(table, since, end)
+            self.intake.launch(
+                images,
+                positions,
+                self.pages.store.flatten(0, 1),
+                self.means,
+                self.spreads,
+                self.norms,
+                listed,
+            )
+            self._connect(prompts, pages, since, end, listed)
+
+    def _place(
+        self, count: int, runs: Iterable[tuple[int, int, int]]
+    ) -> tuple[torch.Tensor, dict[int, int], dict[int, int]]:
+        """Return all that the launches need to know, and how many images each slot has before and after.
+
+        A row (slot, before, after, 0) a prompt, then the pages of each prompt's blocks, then two positions an image, as
+        ``intake`` takes them: int64 in one tensor, so that one small copy brings them to the device.
+        """
+        since: dict[int, int] = {}
+        end: dict[int, int] = {}
+        places, named = [], 0
+        for slot, first, length in runs:
+            if not 0 <= slot < len(self.counts):
+                raise ValueError(f"slots must be 0 to {len(self.counts) - 1}, got {slot}")
+            if first != named or length < 1:
+                raise ValueError(
+                    f"runs must name each of {count} rows once and in order, got one of {length} rows from {first} "
+                    f"where row {named} is next"
+                )
+            before = end.get(slot, self.counts[slot])
+            since.setdefault(slot, before)
+            places.append((slot, before, length))
+            named += length
+            end[slot] = before + length
+        if named != count:
+            raise ValueError(f"runs must name all {count} images, got {named}")
+        if max(end.values(), default=0) > self.capacity:
+            raise ValueError(f"images must leave each slot at most {self.capacity}, got {max(end.values())}")
+        self.pages.reserve(end)
+        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
+        table = np.zeros(of_prompts + of_pages + 2 * count, np.int64)
+        prompts = table[:of_prompts].reshape(-1, 4)
+        prompts[:, 0], prompts[:, 1], prompts[:, 2] = [*end], [*since.values()], [*end.values()]
+        pages = table[of_prompts : of_prompts + of_pages].reshape(-1, self._blocks)
+        for row, slot in zip(pages, end, strict=True):
+            row[: len(self.pages.of(slot))] = self.pages.of(slot)
+        row_of = dict(zip(end, pages, strict=True))
+        positions = table[of_prompts + of_pages :].reshape(-1, 2)
+        size, at = self.pages.size, 0
+        for slot, before, length in places:
+            block, inside = np.divmod(np.arange(before, before + length), size)
+            positions[at : at + length, 0] = row_of[slot][block] * size + inside
+            positions[at : at + length, 1] = np.arange(length) + (slot * self.capacity + before)
+            at += length
+        return torch.from_numpy(table), since, end
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of pairs, one below the other, of a full slot."""
+        return -(-self.capacity // self.config.pairs)
 
     def degrees(self) -> torch.Tensor:
         """Return the neighbours of each image, (slots, capacity) int32."""
@@ -194,32 +273,14 @@ class DeviceGraphs:
             )
         return degrees
 
-    def _measure(self, where: torch.Tensor) -> None:
-        """Compute means and norms of the new images."""
-        _, image, plane, row = self.lines.strides[0]
-        if self.blocks:
-            block_means(
-                self.images, where, self.means, self.norms, self.lines, self.blocks, self.config.block_k
-            )
-            if self.segments[1] == 1:
-                return
-        # Of tiles without blocks, or of several segments: norms in a pass of their own, into a copy.
-        fresh = self.images.flatten(0, 1)[where]
-        norms = torch.empty(*self.norms.shape[:2], len(where), dtype=torch.int32, device=self.device)
-        programs = -(-len(where) // NORM_ROWS) * self.lines.tiles * self.segments[1]
-        arguments = {
-            "n": len(where),
-            "tiles": self.lines.tiles,
-            "tiles_x": self.lines.tiles_x,
-            "batch_stride": 0,
-            "image_stride": image,
-            "plane_stride": plane,
-            "row_stride": row,
-        }
-        tile_norms(fresh, programs, norms, arguments, self.tile_constants() | {"BLOCK_N": NORM_ROWS})
-        self.norms[:, :, where] = norms
-
-    def _connect(self, table: torch.Tensor, since: dict[int, int], end: dict[int, int]) -> None:
+    def _connect(
+        self,
+        prompts: torch.Tensor,
+        pages: torch.Tensor,
+        since: dict[int, int],
+        end: dict[int, int],
+        listed: torch.Tensor,
+    ) -> None:
         pairs = self.config.pairs
         sides = max(-(-last // pairs) for last in end.values())
         blocks = sum(
@@ -227,20 +288,19 @@ class DeviceGraphs:
             for s in end
         )
         entries = torch.empty(blocks, dtype=torch.int32, device=self.device)
-        count = torch.zeros(1, dtype=torch.int32, device=self.device)
         limit = mean_limit(self.ssd_max, self.blocks) if self.blocks else 0
         candidates_kernel[(len(end) * sides * sides,)](
             self.means,
+            self.spreads,
             self.bits,
             entries,
-            count,
-            table[0],
-            table[1],
-            table[2],
+            listed,
+            prompts,
             self.capacity,
             self.words,
             self.lines.tiles,
             min(limit, 2**31 - 1),
+            self.spreads.shape[-1],
             sides,
             STORED=self.blocks.stored if self.blocks else pairs,
             BOUNDED=self.blocks is not None,
@@ -249,16 +309,16 @@ class DeviceGraphs:
         )
         programs, tiles_per_program = self.schedule(blocks)
         _, image, plane, row = self.lines.strides[0]
-        images: Any = self.images
-        if self.layout is not None and self.config.tma:
-            images = descriptor(self.images, self.layout, pairs, self.config.block_k)
+        images: Any = self._described() if self.config.tma else self.pages.store
         verify_kernel[(programs,)](
             images,
             self.norms,
             self.bits,
             entries,
-            count,
-            self._ends,
+            listed,
+            prompts,
+            pages,
+            self._blocks,
             self.capacity,
             self.words,
             self.lines.tiles,
@@ -278,13 +338,22 @@ class DeviceGraphs:
             num_warps=self.config.warps,
         )
 
+    def _described(self) -> Any:
+        """Return the descriptor of the store, made again where the store has grown."""
+        store = self.pages.store
+        if self._description is None or self._description[0] is not store:
+            layout = memory_layout.layout(self.lines, 0, 1, store.shape[0] * store.shape[1])
+            assert layout is not None
+            self._description = store, descriptor(store, layout, self.config.pairs, self.config.block_k)
+        return self._description[1]
+
     def schedule(self, blocks: int) -> tuple[int, int]:
         """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
 
-        Four programs a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
+        PROGRAMS a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
         early; with fewer, tiles are shared out.
         """
-        at_once = 4 * _processors(self.device)
+        at_once = PROGRAMS * processors(self.device)
         groups = max(1, min(self.lines.tiles, at_once // max(blocks, 1)))
         tiles = -(-self.lines.tiles // groups)
         return min(at_once, blocks * -(-self.lines.tiles // tiles)), tiles
@@ -305,8 +374,3 @@ class DeviceGraphs:
 def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Make this the current device, on which kernels start, for a while."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-
-
-def _processors(device: torch.device) -> int:
-    """Return the multiprocessors of a device; three where a kernel is interpreted."""
-    return 3 if device.type != "cuda" else torch.cuda.get_device_properties(device).multi_processor_count

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Vertices of the largest graph that the kernel takes: a set is one 32-bit word in each of a warp's 32 lanes.
 MAX_VERTICES = 1024
 WORD_BITS = 32
+#: Answers of ``has_cliques``: there is none, there is one, the node limit left it open.
+NONE, SOME, OPEN = 0, 1, 2
 
 
 class Found(NamedTuple):
@@ -44,18 +46,8 @@ def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[
     """
     import torch
 
-    if bits.dtype != torch.int32:
-        raise ArgumentTypeError(f"bits must be torch.int32, got {bits.dtype}")
-    _, n, words = bits.shape
-    if n > MAX_VERTICES or words != -(-n // WORD_BITS):
-        raise ArgumentValueError(
-            f"bits must be (G, n, ceil(n / 32)) with n <= {MAX_VERTICES}, got shape {tuple(bits.shape)}"
-        )
-    if not bits.is_cuda:
-        raise DeviceError(f"bits must be on a CUDA device, got {bits.device}")
-    usable, reason = available()
-    if not usable:
-        raise DeviceError(f"cliques on {bits.device} need the core's CUDA part: {reason}")
+    _check_bits(bits)
+    _check_device(bits)
     stream = torch.cuda.current_stream(bits.device).cuda_stream
     return launch(_core, bits.contiguous(), bits.device.index, stream, min_size, node_limit)
 
@@ -91,6 +83,86 @@ def launch(
             f"the clique kernel did not start on device {device}: {library.cuda_error(error)} ({error})"
         )
     return members, bounds
+
+
+def has_cliques(
+    bits: torch.Tensor, *, min_size: int, node_limit: int, slots: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return (G, 2) int32 on the device: whether each graph has a clique of ``min_size``, and its number of edges.
+
+    The first number is ``NONE`` or ``SOME``, which are proven, or ``OPEN`` where the node limit was reached: then the CPU is
+    to decide. ``bits`` (S, n, W) int32; ``slots`` (G,) int32 on the same device: which of them are asked about, all without
+    it. The work is queued on the current stream of the tensor's device; this returns before it is done. ``node_limit`` is
+    that of ``csrc/cuda/memcore_cuda.h``. Raises as ``max_cliques`` does.
+    """
+    import torch
+
+    _check_bits(bits)
+    if slots is not None and (slots.dtype != torch.int32 or slots.dim() != 1 or slots.device != bits.device):
+        raise ArgumentTypeError(
+            f"slots must be (G,) torch.int32 on {bits.device}, got {slots.dtype} {tuple(slots.shape)} on {slots.device}"
+        )
+    _check_device(bits)
+    stream = torch.cuda.current_stream(bits.device).cuda_stream
+    return launch_decision(_core, bits.contiguous(), bits.device.index, stream, min_size, node_limit, slots)
+
+
+def launch_decision(
+    library: Any,
+    bits: torch.Tensor,
+    device: int,
+    stream: int,
+    min_size: int,
+    node_limit: int,
+    slots: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Call ``library``, the core or a substitute for it, with the addresses of contiguous tensors."""
+    graphs, n, _ = bits.shape
+    if slots is not None:
+        slots = slots.contiguous()
+        graphs = len(slots)
+    answers = bits.new_empty((graphs, 2))
+    size = library.cuda_has_clique_workspace(n, graphs)
+    if size < 0:
+        raise DeviceError(f"the core has no CUDA part: no workspace for {graphs} graphs on {n} vertices")
+    workspace = bits.new_empty((size // 4,))
+    error = library.cuda_has_clique(
+        device,
+        stream,
+        bits.data_ptr(),
+        0 if slots is None else slots.data_ptr(),
+        n,
+        graphs,
+        min_size,
+        node_limit,
+        answers.data_ptr(),
+        workspace.data_ptr(),
+    )
+    if error:
+        raise DeviceError(
+            f"the clique kernel did not start on device {device}: {library.cuda_error(error)} ({error})"
+        )
+    return answers
+
+
+def _check_bits(bits: torch.Tensor) -> None:
+    import torch
+
+    if bits.dtype != torch.int32:
+        raise ArgumentTypeError(f"bits must be torch.int32, got {bits.dtype}")
+    _, n, words = bits.shape
+    if n > MAX_VERTICES or words != -(-n // WORD_BITS):
+        raise ArgumentValueError(
+            f"bits must be (G, n, ceil(n / 32)) with n <= {MAX_VERTICES}, got shape {tuple(bits.shape)}"
+        )
+
+
+def _check_device(bits: torch.Tensor) -> None:
+    if not bits.is_cuda:
+        raise DeviceError(f"bits must be on a CUDA device, got {bits.device}")
+    usable, reason = available()
+    if not usable:
+        raise DeviceError(f"cliques on {bits.device} need the core's CUDA part: {reason}")
 
 
 def to_host(members: torch.Tensor, bounds: torch.Tensor) -> list[Found]:
@@ -148,4 +220,6 @@ def unpack(bits: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def _members(words: list[int]) -> tuple[int, ...]:
+    if not any(words):
+        return ()
     return tuple(WORD_BITS * w + b for w, word in enumerate(words) for b in range(WORD_BITS) if word >> b & 1)

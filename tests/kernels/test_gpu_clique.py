@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -50,6 +51,37 @@ def test_equal_to_the_cpu(n: int, rng: np.random.Generator) -> None:
         expected = memcore.max_clique(graph)
         assert answer.members == expected.members
         assert answer[1:4] == (expected.lower, expected.upper, True)
+
+
+def test_decisions_are_the_cpus(rng: np.random.Generator) -> None:
+    """Is there a clique of a size, and how many edges, of graphs that slots name."""
+    if fibers.missing():
+        pytest.skip(fibers.missing())
+    graphs = torch.stack([random_graph(rng, 50, p) for p in (0.0, 0.1, 0.3, 0.6, 0.9, 1.0)])
+    bits, slots = gpu_clique.pack(graphs), torch.tensor([5, 0, 3, 2, 1, 4, 3], dtype=torch.int32)
+    sizes = [memcore.max_clique(graph).lower for graph in graphs]
+    for size in (1, 3, 6, 10):
+        answers = gpu_clique.launch_decision(fibers.library(), bits, 0, 0, size, NO_LIMIT, slots)
+        expected = [gpu_clique.SOME if sizes[slot] >= size else gpu_clique.NONE for slot in slots]
+        assert answers[:, 0].tolist() == expected
+        assert answers[:, 1].tolist() == (graphs.sum((1, 2)) // 2)[slots.long()].tolist()
+    limited = gpu_clique.launch_decision(fibers.library(), bits, 0, 0, sizes[3] + 1, 1)
+    assert limited[3, 0] == gpu_clique.OPEN
+    assert limited.shape == (6, 2)
+
+
+def test_wrong_questions_name_the_argument() -> None:
+    bits = torch.zeros(2, 40, 2, dtype=torch.int32)
+    ask = functools.partial(gpu_clique.has_cliques, min_size=3, node_limit=1)
+    for arguments, error, text in (
+        ((bits.long(),), ArgumentTypeError, "bits must be torch.int32"),
+        ((bits[:, :, :1],), ArgumentValueError, "bits must be"),
+        ((bits,), DeviceError, "bits must be on a CUDA device, got cpu"),
+    ):
+        with pytest.raises(error, match=text):
+            ask(*arguments)
+    with pytest.raises(ArgumentTypeError, match="slots must be"):
+        ask(bits, slots=torch.zeros(2))
 
 
 @pytest.mark.usefixtures("on_fibers")
@@ -114,3 +146,4 @@ def test_without_a_device_the_core_says_why() -> None:
     error = _core.cuda_max_clique(0, 0, 0, 4, 1, 0, 10, 0, 0, 0)
     assert error == 35
     assert _core.cuda_error(error)
+    assert _core.cuda_has_clique(0, 0, 0, 0, 4, 1, 0, 10, 0, 0) == 35

@@ -11,6 +11,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -138,27 +139,66 @@ def test_the_digest_follows_the_code_and_not_its_comments() -> None:
     assert "One program" not in texts["tiled_l2_kernel"]
 
 
+def code(loop: dict[str, int], registers: int = 64, shared_bytes: int = 0) -> Any:
+    return types.SimpleNamespace(loop=loop, registers=registers, shared_bytes=shared_bytes)
+
+
 def test_bounds_of_a_known_loop() -> None:
     """Arithmetic of the roofline, by hand: 4 matrix instructions of 64 x 64 x 32, two groups of warps."""
-    loop = {"IGMMA.64x64x32.S8.S8": 4, "LDGSTS.E.BYPASS.128": 6, "LDS.128": 2, "LOP3.LUT": 28, "BRA": 60}
-    work = dataclasses.replace(PAPER, multiply_adds=132 * 1_048_576 * 1000, memory_bytes=3_350_000)
-    found = roofline.bound(work, loop)
+    loop = {
+        "IGMMA.64x64x32.S8.S8": 4,
+        "LDGSTS.E.BYPASS.128": 6,
+        "LDS.128": 2,
+        "LOP3.LUT": 28,
+        "BAR.SYNC": 2,
+        "BRA": 58,
+    }
+    work = dataclasses.replace(
+        PAPER, multiply_adds=132 * 1_048_576 * 1000, memory_bytes=3_350_000, programs=132
+    )
+    found = roofline.bound(work, code(loop))
     second = 1000 / 1.83e9  # 1,000 iterations of each multiprocessor, in seconds a cycle
+    l2 = 5.5e12 / 132 / 1.83e9
     assert found.memory == pytest.approx(1e-3)
     assert found.int8 == pytest.approx(1000 * 256 * second)
     assert found.issue == pytest.approx(1000 * 8 * 100 / 4 * second)
     assert found.integer == pytest.approx(1000 * 8 * 28 / 2 * second)
     assert found.shared == pytest.approx(1000 * 8 * 32 * (6 + 2) * 16 / 128 * second)
-    assert found.l2 == pytest.approx(1000 * 8 * 32 * 96 / (5120 / 132) * second)
-    assert found.binds == "l2"
+    assert found.l2 == pytest.approx(1000 * 8 * 32 * 96 / l2 * second)
+    # Products, then the instructions (200 cycles, its lanes' shared memory takes 64), then two barriers of 30.
+    assert found.serial == pytest.approx(1000 * (256 + 200 + 60) * second)
+    assert (found.binds, found.waves, found.resident) == ("l2", 1, 4)
     assert found.share == pytest.approx(found.int8 / found.l2)
-    assert roofline.bound(work, {"BRA": 1}) is None
+    assert roofline.bound(work, code({"BRA": 1})) is None
     # The copy engine's instruction does not say how many bytes: a step of this kernel has 128 + 128 rows of 128.
-    by_engine = dataclasses.replace(PAPER_TMA, multiply_adds=132 * 2_097_152 * 1000, memory_bytes=3_350_000)
-    found = roofline.bound(by_engine, {"IGMMA.64x128x32.S8.S8": 4, "UTMALDG.5D": 2, "LDS.128": 2})
-    assert found.l2 == pytest.approx(1000 * 32_768 / (5120 / 132) * second)
+    by_engine = dataclasses.replace(
+        PAPER_TMA, multiply_adds=132 * 2_097_152 * 1000, memory_bytes=3_350_000, programs=132
+    )
+    found = roofline.bound(by_engine, code({"IGMMA.64x128x32.S8.S8": 4, "UTMALDG.5D": 2, "LDS.128": 2}))
+    assert found.l2 == pytest.approx(1000 * 32_768 / l2 * second)
     assert found.shared == pytest.approx(1000 * (32_768 + 8 * 32 * 32) / 128 * second)
     assert found.int8 == pytest.approx(1000 * 512 * second)
+
+
+def test_bounds_do_not_flatter() -> None:
+    """Too few programs, one more than fits, steps that wait and selection all cost their time."""
+    loop = {"IGMMA.64x128x32.S8.S8": 4, "UTMALDG.5D": 2, "LDS.128": 2}
+    work = dataclasses.replace(PAPER_TMA, multiply_adds=132 * 2_097_152 * 1000, memory_bytes=1, programs=132)
+    whole = roofline.bound(work, code(loop, 250))
+    few = roofline.bound(dataclasses.replace(work, programs=16), code(loop, 250))
+    assert few.int8 == pytest.approx(whole.int8 * 132 / 16)
+    assert few.share < 16 / 132
+    one_more = roofline.bound(dataclasses.replace(work, programs=133), code(loop, 250))
+    assert (whole.waves, one_more.waves) == (1, 2)
+    assert one_more.int8 == pytest.approx(whole.int8 * 264 / 133)
+    assert one_more.serial == pytest.approx(whole.serial * 264 / 133)
+    waiting = roofline.bound(work, code(loop | {"BAR.SYNC.DEFER_BLOCKING": 40}, 250))
+    assert waiting.binds == "serial"
+    assert waiting.share < whole.share
+    selecting = roofline.bound(dataclasses.replace(work, rounds=1000), code(loop, 250))
+    assert selecting.select == pytest.approx(1000 * 3 * 128 * 128 / 128 / 1.83e6)
+    assert selecting.share < whole.share
+    assert (roofline.resident_programs(8, 255, 0), roofline.resident_programs(4, 32, 100_000)) == (1, 2)
 
 
 def test_the_shape_tables() -> None:

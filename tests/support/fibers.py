@@ -1,4 +1,4 @@
-"""Run the CUDA part of the core on the CPU: csrc/clique/max_clique.cu, compiled as C++, each thread a fiber.
+"""Run the CUDA part of the core on the CPU: csrc/clique/*.cu, compiled as C++, each thread a fiber.
 
 ``library()`` replaces ``memcore._core`` where ``memcore.backends.gpu_clique`` calls it; "device" addresses are
 those of CPU tensors.
@@ -39,12 +39,26 @@ class Library:
             *(number, pointer, pointer, number, wide, number, wide),
             *(pointer, pointer, pointer),
         ]
+        self._has_clique = loaded.memcore_cuda_has_clique
+        self._has_clique.argtypes = [
+            *(number, pointer, pointer, pointer, number, wide, number, wide),
+            *(pointer, pointer),
+        ]
+        self._has_workspace = loaded.memcore_cuda_has_clique_workspace
+        self._has_workspace.argtypes = [number, wide]
+        self._has_workspace.restype = wide
 
     def cuda_max_clique_workspace(self, device: int, n: int, graphs: int) -> int:
         return int(self._workspace(device, n, graphs))
 
     def cuda_max_clique(self, *arguments: int) -> int:
         return int(self._max_clique(*arguments))
+
+    def cuda_has_clique_workspace(self, n: int, graphs: int) -> int:
+        return int(self._has_workspace(n, graphs))
+
+    def cuda_has_clique(self, *arguments: int) -> int:
+        return int(self._has_clique(*arguments))
 
     def cuda_error(self, error: int) -> str:
         return f"error {error}"
@@ -56,10 +70,11 @@ def library() -> Library:
     with tempfile.TemporaryDirectory() as folder:
         flags = ["-std=c++20", "-O1", "-fPIC", "-Wno-psabi", f"-I{CSRC}"]
         runtime = CSRC / "tests" / "simt"
+        kernel = ["-x", "c++", "-include", str(runtime / "simt.hpp")]
         objects = []
         for source, extra in (
             (runtime / "simt.cpp", []),
-            (CSRC / "clique" / "max_clique.cu", ["-x", "c++", "-include", str(runtime / "simt.hpp")]),
+            *((CSRC / "clique" / f"{name}.cu", kernel) for name in ("max_clique", "has_clique")),
         ):
             objects.append(f"{folder}/{source.stem}.o")
             subprocess.run([_compiler(), *flags, *extra, "-c", str(source), "-o", objects[-1]], check=True)

@@ -8,7 +8,8 @@ raises inside the launch (wrapped in triton's InterpreterError) on
   elements only, so a read of the gap between two rows of a slice is caught, as is a misaligned access;
 - ``Race``: in one launch, two programs touch a byte and at least one of them stores to it plainly
   (atomics may meet atomics), or two lanes of one store write the same byte;
-and runs the programs in an order shuffled by ``seed``. Each launch starts with an empty record: kernels on one
+and runs the programs in an order shuffled by ``seed``. ``with watched() as watch`` also counts the bytes that all launches
+load and store, lanes that are masked left out (``watch.moved``). Each launch starts with an empty record: kernels on one
 stream run one after another. Needs TRITON_INTERPRET=1 before triton is imported; it patches the interpreter's
 builder, so it belongs in tests only.
 """
@@ -52,9 +53,12 @@ class _Memory:
         self.owned.as_strided([*tensor.shape, size], strides, tensor.storage_offset() * size).fill_(True)
 
 
-class _Watch:
+class Watch:
+    """What the launches of a block touch. ``moved``: bytes by kind of access, each as often as a lane asks for it."""
+
     def __init__(self) -> None:
         self.memories: list[_Memory] = []
+        self.moved: dict[Kind, int] = {"load": 0, "store": 0, "atomic": 0}
 
     def begin_launch(self, arguments: list[Any]) -> None:
         memories: dict[int, _Memory] = {}
@@ -78,6 +82,7 @@ class _Watch:
         size = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
         if (addresses % size).any():
             raise OutOfBounds(f"misaligned {kind} of {size} bytes, program {grid_index}")
+        self.moved[kind] += addresses.size * size
         program = grid_index[0] + (grid_index[1] << 31) + (grid_index[2] << 47)
         for memory, chosen in self._by_memory(addresses, kind, grid_index):
             bytes_touched = (chosen[:, None] + np.arange(size)).ravel() - memory.start
@@ -117,9 +122,9 @@ def _record(
 
 
 @contextlib.contextmanager
-def watched(seed: int = 0) -> Iterator[None]:
-    """Check every launch in the block, and shuffle the order of its programs by ``seed``."""
-    watch = _Watch()
+def watched(seed: int = 0) -> Iterator[Watch]:
+    """Check every launch in the block, shuffle the order of its programs by ``seed``, and count the bytes that they move."""
+    watch = Watch()
     builder = type(interpreter.interpreter_builder)
     executor = interpreter.GridExecutor
 
@@ -191,7 +196,7 @@ def watched(seed: int = 0) -> Iterator[None]:
         for name, function in replacements.items():
             setattr(builder, name, function)
         executor._init_args_hst = init_arguments
-        yield
+        yield watch
     finally:
         for name, function in original.items():
             setattr(builder, name, function)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs csrc/clique/max_clique.cu on the CPU, each CUDA thread a fiber, against the CPU solver; then with faults
-# planted in it, each of which must be caught: run.sh [plain|asan|tsan]. Objects go to build/simt/.
+# Runs csrc/clique/*.cu on the CPU, each CUDA thread a fiber, against the CPU solver; then with faults planted in
+# them, each of which must be caught: run.sh [plain|asan|tsan]. Objects go to build/simt/.
 set -eu
 cd "$(dirname "$0")/../.."
 mode=${1:-plain}
@@ -25,10 +25,12 @@ compile() { # source, object, flags
     # shellcheck disable=SC2086
     $cxx $3 $flags -c "$1" -o "$out/$2"
 }
-kernel() { # source, program, folder of headers that come first
-    compile "$1" kernel.o "$sanitize ${3:-} -x c++ -include tests/simt/simt.hpp"
+kernels() { # folder with clique/*.cu, test, program, folder of headers that come first
+    for name in max_clique has_clique; do
+        compile "$1/clique/$name.cu" "$name.o" "$sanitize ${4:-} -x c++ -include tests/simt/simt.hpp"
+    done
     # shellcheck disable=SC2086
-    $cxx $flags $sanitize "$out/kernel.o" "$out"/cpu-*.o "$out/simt.o" "$out/test.o" -o "$out/$2"
+    $cxx $flags $sanitize "$out/max_clique.o" "$out/has_clique.o" "$out"/cpu-*.o "$out/simt.o" "$out/$2.o" -o "$out/$3"
 }
 rm -f "$out"/cpu-*.o
 # The CPU solver is the reference here; its own tests run under sanitizers already.
@@ -36,21 +38,24 @@ for source in clique/*.cpp runtime/thread_pool.cpp runtime/interrupt.cpp; do
     compile "$source" "cpu-$(echo "$source" | tr / -).o" ""
 done
 compile tests/simt/simt.cpp simt.o "$runtime"
-compile tests/simt/test_max_clique.cpp test.o "$sanitize"
-kernel clique/max_clique.cu test_max_clique
-"$out/test_max_clique" $schedules $small
+for test in test_max_clique test_has_clique; do
+    compile tests/simt/$test.cpp $test.o "$sanitize"
+    kernels . $test $test
+    "$out/$test" $schedules $small
+done
 
-planted() { # name, what the output must show, sed command
+planted() { # name, what the output must show, sed command, test
     mkdir -p "$out/$1/clique"
-    for source in max_clique.cu warp_solver.hpp; do
+    changed=""
+    for source in max_clique.cu has_clique.cu warp_solver.hpp warp_search.hpp; do
         sed "$3" clique/$source >"$out/$1/clique/$source"
+        cmp -s clique/$source "$out/$1/clique/$source" || changed=1
     done
-    if cmp -s clique/max_clique.cu "$out/$1/clique/max_clique.cu" &&
-        cmp -s clique/warp_solver.hpp "$out/$1/clique/warp_solver.hpp"; then
+    if [ -z "$changed" ]; then
         echo "FAILED: planting '$1' changed nothing: the kernel was rewritten, fix tests/simt/run.sh" >&2
         exit 1
     fi
-    kernel "$out/$1/clique/max_clique.cu" "planted-$1" "-I$out/$1"
+    kernels "$out/$1" "${4:-test_max_clique}" "planted-$1" "-I$out/$1"
     if "$out/planted-$1" 1 1 >"$out/$1.log" 2>&1 || ! grep -q "$2" "$out/$1.log"; then
         echo "FAILED: the planted fault '$1' was not caught as '$2', see $out/$1.log" >&2
         exit 1
@@ -61,11 +66,21 @@ lost='s/atomicAdd(launch.ticket, 1ull)/[\&] { const auto t = *launch.ticket; sim
 case $mode in
 plain)
     planted lost-update "each graph was taken once" "$lost"
+    planted taken-twice "each graph was taken once" 's/block->place = atomicAdd(question.ticket, 1ull)/block->place = *question.ticket; simt::maybe_yield(); *question.ticket = block->place + 1/' test_has_clique
+    planted unsorted-branches "FAILED: random" 's/core \& ~(branching \& ~rest)/core \& ~branching/' test_has_clique
+    planted upper-half "FAILED" 's/higher >= question.min_size - 1/higher > question.min_size - 1/' test_has_clique
+    planted half-a-core "FAILED" 's/stays = neighbours<kWords>(row, 0,/stays = neighbours<kWords>(row, group,/' test_has_clique
+    planted barrier-in-one-warp "__syncthreads reached at different places\|simt:" 's/        if (kSharedRows) {/        if (kSharedRows \&\& thread < 32) {/' test_has_clique
     planted diverged-lanes "lanes meet in different collectives" 's/if (lane_ == 0) bound_at_/if (lane_ == 0) __syncwarp();\n        &/'
     ;;
-asan) planted shared-overrun "heap-buffer-overflow" 's/level_words(words) + n;/level_words(words);/' ;;
+asan)
+    planted shared-overrun "heap-buffer-overflow" 's/level_words(words) + depth;/level_words(words);/'
+    planted levels-overrun "heap-buffer-overflow" 's/kBlockWords + rows + kSearchWarps/kBlockWords + rows + (kSearchWarps - 1)/' test_has_clique
+    ;;
 tsan)
     planted missing-barrier "data race" '/chosen_\[depth\] =/{n;d;}'
     planted lost-update "data race" "$lost"
+    planted rows-too-early "data race" '/rows\[i\] = __ldg(global + i);/{n;d;}' test_has_clique
+    planted core-too-early "data race" '/all lanes have read the old word/d' test_has_clique
     ;;
 esac

@@ -336,9 +336,17 @@ bool advance(Block& block) {
 
 Settings& settings() {
     static Settings all{from_environment("SIMT_SEED", 1),
-                        static_cast<unsigned>(from_environment("SIMT_RESIDENT", 2)), 0};
+                        static_cast<unsigned>(from_environment("SIMT_RESIDENT", 2)),
+                        227 << 10,
+                        0,
+                        0,
+                        0,
+                        0};
     return all;
 }
+
+void count_load() { ++settings().loads; }
+void count_bits() { ++settings().bit_counts; }
 
 const Place& here() { return running->place; }
 
@@ -349,6 +357,7 @@ void maybe_yield() {
 }
 
 std::int64_t collective(Operation operation, unsigned mask, std::int64_t input, int lane, const void* site) {
+    ++settings().collectives;
     Thread& me = *running;
     Block& block = *me.block;
     const unsigned bit = 1u << me.place.lane;
@@ -379,7 +388,7 @@ std::int64_t collective(Operation operation, unsigned mask, std::int64_t input, 
 void launch(dim3 grid, dim3 size, std::size_t shared_bytes, const std::function<void()>& body) {
     const unsigned blocks = grid.x * grid.y * grid.z;
     const unsigned threads = size.x * size.y * size.z;
-    if (blocks == 0 || threads == 0 || threads > kMaxThreads || shared_bytes > kSimtMaxSharedBytes) {
+    if (blocks == 0 || threads == 0 || threads > kMaxThreads || shared_bytes > settings().shared_bytes) {
         stop("a launch that CUDA refuses", nullptr);
     }
     launched = &body;

@@ -34,6 +34,13 @@ struct dim3 {
     constexpr dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+struct uint2 {
+    unsigned x, y;
+};
+struct uint4 {
+    unsigned x, y, z, w;
+};
+
 namespace simt {
 
 enum class Operation : int {
@@ -56,9 +63,17 @@ struct Place {
 struct Settings {
     std::uint64_t seed;      // SIMT_SEED
     unsigned resident;       // SIMT_RESIDENT: blocks alive at once
+    unsigned shared_bytes;   // that a block may have, as the device says
     std::uint64_t switches;  // fibers left so far
+    // What lanes did so far: a warp's instruction counts once for each of its lanes that takes part.
+    std::uint64_t loads;        // __ldg, of any width
+    std::uint64_t collectives;  // votes, shuffles, sums, fences, barriers
+    std::uint64_t bit_counts;   // __popc, __ffs
 };
 Settings& settings();
+// Not inlined into the kernel: a sanitizer would take the counters for memory that the threads share.
+void count_load();
+void count_bits();
 
 const Place& here();
 // Joins the lanes of `mask` in one operation; `site` is where in the program.
@@ -117,10 +132,17 @@ SIMT_COLLECTIVE T __reduce_add_sync(unsigned mask, T value) {
         simt::collective(simt::Operation::kReduceAdd, mask, static_cast<std::int64_t>(value), 0, SIMT_SITE));
 }
 
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __popc(unsigned x) {
+    simt::count_bits();
+    return __builtin_popcount(x);
+}
+inline int __ffs(int x) {
+    simt::count_bits();
+    return __builtin_ffs(x);
+}
 template <class T>
 T __ldg(const T* p) {
+    simt::count_load();
     return *p;
 }
 template <class T>
@@ -134,7 +156,7 @@ T atomicAdd(T* address, T value) {
 // The part of the runtime's API that host code here uses. Device memory is host memory.
 using cudaStream_t = void*;
 enum cudaError_t : int { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 struct cudaLaunchConfig_t {
     dim3 gridDim, blockDim;
@@ -144,7 +166,6 @@ struct cudaLaunchConfig_t {
     unsigned numAttrs;
 };
 constexpr int kSimtProcessors = 3;
-constexpr int kSimtMaxSharedBytes = 227 << 10;
 
 inline cudaError_t cudaGetDevice(int* device) {
     *device = 0;
@@ -155,8 +176,9 @@ inline cudaError_t cudaGetDeviceCount(int* count) {
     *count = 1;
     return cudaSuccess;
 }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-    *value = kSimtProcessors;
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    *value = attribute == cudaDevAttrMultiProcessorCount ? kSimtProcessors
+                                                         : static_cast<int>(simt::settings().shared_bytes);
     return cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes, cudaStream_t) {
@@ -165,7 +187,7 @@ inline cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes, 
 }
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, int value) {
-    return value > kSimtMaxSharedBytes ? cudaErrorInvalidValue : cudaSuccess;
+    return value > static_cast<int>(simt::settings().shared_bytes) ? cudaErrorInvalidValue : cudaSuccess;
 }
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int, std::size_t) {

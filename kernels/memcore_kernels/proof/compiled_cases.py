@@ -5,41 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import triton
 
-from memcore_kernels import block_bounds, graph_kernels, knn, memory_layout, threshold_graph
+from memcore_kernels import graph_kernels, intake, knn, memory_layout, threshold_graph
 from memcore_kernels.plan import Channels, Launch, plan
+from memcore_kernels.proof.program import Program, image_types, plain, shared_limit
 from memcore_kernels.tile_blocks import NORM_ROWS, NORM_WARPS, tile_norms_kernel
 from memcore_kernels.tiled_l2 import tiled_l2_kernel
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A kernel as a launch would specialise it. ``pointers``: what each points to, or describes, in Triton's words."""
-
-    kernel: Any
-    case: str
-    arguments: dict[str, int]
-    constants: dict[str, Any]
-    pointers: dict[str, str]
-    warps: int
-    block: str
-    #: Whether it multiplies matrices, copies without waiting, and has the copy engine (TMA) do so.
-    multiplies: bool
-    copies: bool
-    tma: bool
-    #: Bytes that a step of the inner loop copies from images, and its multiply-adds; 0 where it does not multiply.
-    step_bytes: int
-    step_multiply_adds: int
-    max_registers: int
-    max_shared_bytes: int
-    #: What the launch does, for ``roofline``: in words; multiply-adds with all padding; bytes it must read or write once.
-    work: str
-    multiply_adds: int
-    memory_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +85,11 @@ ROWS = 50_001
 #: Capacity and slots of the graphs that represent an audit: the paper's 500 images a prompt.
 CAPACITY = 500
 SLOTS = 64
+#: Multiprocessors of the device that launches are shared out for, an H100, and tiles of a work item of ``verify_kernel``.
+MULTIPROCESSORS = 132
+TILES_AN_ITEM = 3
+#: Images of a batch that the graphs take in.
+NEW_IMAGES = 64
 
 
 def programs(architecture: int) -> Iterator[Program]:
@@ -128,19 +107,6 @@ def programs(architecture: int) -> Iterator[Program]:
         yield _nearest(name, d, k, capability)
 
 
-def shared_limit(capability: tuple[int, int]) -> int:
-    """Return the bytes of shared memory that a block may have on every device that runs this code."""
-    return (227 if capability[0] in (9, 10) else 99) * 1024  # 99 KiB on sm_86 and sm_89
-
-
-def _images(names: tuple[str, ...], rows: tuple[int, ...], block_k: int, tma: bool) -> dict[str, str]:
-    """Return the types of the arguments that images come by."""
-    return {
-        name: f"tensordesc<u8[1, {count}, 1, 1, {block_k}]>" if tma else "*u8"
-        for name, count in zip(names, rows, strict=True)
-    }
-
-
 def _dense(capability: tuple[int, int]) -> Iterator[Program]:
     for case in CASES:
         launch = case.launch(capability)
@@ -151,7 +117,7 @@ def _dense(capability: tuple[int, int]) -> Iterator[Program]:
             case=case.name,
             arguments=launch.arguments,
             constants=launch.constants | {"PACKED_XOR": True},
-            pointers=_images(("a", "b"), (m, n), k, config.tma)
+            pointers=image_types(("a", "b"), (m, n), k, config.tma)
             | {"a_norm_ptr": "*i32", "b_norm_ptr": "*i32", "out_ptr": "*u32" if launch.narrow else "*i64"},
             warps=config.warps,
             block=f"{m}x{n}x{k}",
@@ -163,6 +129,7 @@ def _dense(capability: tuple[int, int]) -> Iterator[Program]:
             max_registers=255,
             max_shared_bytes=shared_limit(capability),
             work=f"{launch.n} x {launch.m} images" if case.m else f"{launch.n} images",
+            programs=launch.programs,
             multiply_adds=_multiply_adds(launch),
             memory_bytes=case.image_bytes * (launch.n + (case.m or 0)) + 4 * launch.n * launch.m,
         )
@@ -175,7 +142,7 @@ def _norms(capability: tuple[int, int]) -> Iterator[Program]:
         if launch.norm_constants in seen or launch.config.gram:
             continue
         seen.append(launch.norm_constants)
-        yield _plain(
+        yield plain(
             tile_norms_kernel,
             case.name,
             launch.norm_arguments(0) | {"norm_stride": launch.padded[0]},
@@ -185,42 +152,9 @@ def _norms(capability: tuple[int, int]) -> Iterator[Program]:
             f"{NORM_ROWS}x{launch.config.block_k}",
             64,
             f"{launch.n} images",
+            launch.norm_programs(0),
             case.image_bytes * launch.n,
         )
-
-
-def _plain(
-    kernel: Any,
-    case: str,
-    arguments: dict[str, int],
-    constants: dict[str, Any],
-    pointers: dict[str, str],
-    warps: int,
-    block: str,
-    max_registers: int,
-    work: str,
-    memory_bytes: int,
-) -> Program:
-    """Return a kernel that neither multiplies matrices nor copies without waiting."""
-    return Program(
-        kernel=kernel,
-        case=case,
-        arguments=arguments,
-        constants=constants,
-        pointers=pointers,
-        warps=warps,
-        block=block,
-        multiplies=False,
-        copies=False,
-        tma=False,
-        step_bytes=0,
-        step_multiply_adds=0,
-        max_registers=max_registers,
-        max_shared_bytes=shared_limit((8, 0)),
-        work=work,
-        multiply_adds=0,
-        memory_bytes=memory_bytes,
-    )
 
 
 def _multiply_adds(launch: Launch) -> int:
@@ -245,26 +179,10 @@ def _graph(
 ) -> Iterator[Program]:
     """Yield the three launches of ``threshold_graph``, and the degrees."""
     lines, blocks, config = graphs.lines, graphs.blocks, graphs.config
-    _, image, plane, row = lines.strides[0]
-    where = {"image_stride": image, "plane_stride": plane, "row_stride": row}
-    tiles = {"tiles": lines.tiles, "tiles_x": lines.tiles_x}
-    norm = {"norm_stride": graphs.norms.shape[-1]}
-    if blocks is not None:
-        yield _plain(
-            block_bounds.block_means_kernel,
-            name,
-            {"rows_new": 64, **tiles, **norm, **where},
-            block_bounds.constants(lines, blocks, config.block_k),
-            {"x_ptr": "*u8", "mean_ptr": "*u8", "norm_ptr": "*i32", "position_ptr": "*i64"},
-            block_bounds.WARPS,
-            f"{blocks.images}x{blocks.rows}x{blocks.width}",
-            128,
-            "64 new images",
-            64 * case.image_bytes,
-        )
+    yield _intake(case, name, graphs)
     graph = {"capacity": CAPACITY, "words": graphs.words}
-    names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr", "slot_ptr", "since_ptr", "end_ptr")
-    ints = dict.fromkeys(names, "*i32")
+    names = ("spread_ptr", "bits_ptr", "list_ptr", "count_ptr")
+    ints = dict.fromkeys(names, "*i32") | {"prompt_ptr": "*i64"}
     side = config.pairs
     stored = blocks.stored if blocks else side
     sides = -(-CAPACITY // side)
@@ -272,7 +190,13 @@ def _graph(
     yield Program(
         kernel=graph_kernels.candidates_kernel,
         case=name,
-        arguments={**graph, "tiles": lines.tiles, "limit": 99_991, "sides": sides},
+        arguments={
+            **graph,
+            "tiles": lines.tiles,
+            "limit": 99_991,
+            "spread_stride": graphs.spreads.shape[-1],
+            "sides": sides,
+        },
         constants={"STORED": stored, "BOUNDED": blocks is not None, "PAIRS": side},
         pointers={"mean_ptr": "*u8", **ints},
         warps=threshold_graph.candidate_warps(side),
@@ -285,12 +209,13 @@ def _graph(
         max_registers=255,
         max_shared_bytes=shared_limit((8, 0)),
         work=f"{CAPACITY} images from nothing",
+        programs=sides * sides,
         multiply_adds=pairs_decided * lines.tiles * stored if blocks else 0,
-        memory_bytes=CAPACITY * lines.tiles * stored,
+        memory_bytes=CAPACITY * lines.tiles * (stored + 4),
     )
     yield _verify(case, name, graphs, capability)
     if case is CASES[0]:
-        yield _plain(
+        yield plain(
             graph_kernels.degrees_kernel,
             "500 images",
             {"rows": SLOTS * CAPACITY, "words": graphs.words},
@@ -300,8 +225,42 @@ def _graph(
             f"64x{graphs.words}",
             64,
             f"{SLOTS} prompts",
+            -(-SLOTS * CAPACITY // 64),
             4 * SLOTS * CAPACITY * graphs.words,
         )
+
+
+def _intake(case: Case, name: str, graphs: threshold_graph.DeviceGraphs) -> Program:
+    """Return the launch that takes 64 new images in."""
+    lines, blocks, take = graphs.lines, graphs.blocks, graphs.intake
+    new = torch.empty(NEW_IMAGES, *case.size, dtype=torch.uint8, device="meta")
+    element = "*i32" if take.word == 4 else "*u8"
+    pointers = {"source_ptr": element, "image_ptr": element, "norm_ptr": "*i32", "position_ptr": "*i64"}
+    arguments = {
+        "count": NEW_IMAGES,
+        "tiles": lines.tiles,
+        "tiles_x": lines.tiles_x,
+        "norm_stride": graphs.norms.shape[-1],
+        **take.strides(take.rows_of(new)),
+    }
+    stored = 0
+    if blocks is not None:
+        pointers |= {"mean_ptr": "*u8", "spread_ptr": "*i32"}
+        arguments |= {"spread_stride": graphs.spreads.shape[-1]}
+        stored = blocks.stored + 4
+    return plain(
+        intake.intake_kernel if blocks else intake.intake_lines_kernel,
+        name,
+        arguments,
+        take.constants | {"PACKED": True},
+        pointers | {"listed_ptr": "*i32"},
+        intake.WARPS,
+        f"{take.images}x{take.down}x{blocks.rows}x{blocks.width}" if blocks else f"{take.images} lines",
+        128,
+        f"{NEW_IMAGES} new images",
+        take.programs(NEW_IMAGES),
+        NEW_IMAGES * (2 * case.image_bytes + lines.tiles * (stored + 4 * graphs.segments[1])),
+    )
 
 
 def _verify(
@@ -310,13 +269,14 @@ def _verify(
     lines, config, side = graphs.lines, graphs.config, graphs.config.pairs
     _, image, plane, row = lines.strides[0]
     sides = -(-graphs.capacity // side)
-    names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr", "end_ptr")
+    names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr")
     arguments = {
+        "pages": sides,
         "capacity": graphs.capacity,
         "words": graphs.words,
         "tiles": lines.tiles,
         "tiles_x": lines.tiles_x,
-        "tiles_per_program": 3,
+        "tiles_per_program": TILES_AN_ITEM,
         "ssd_max": graphs.ssd_max + 1,
         "norm_stride": graphs.norms.shape[-1],
         "image_stride": image,
@@ -335,7 +295,9 @@ def _verify(
             "TMA": config.tma,
             "PACKED_XOR": True,
         },
-        pointers=_images(("x",), (side,), config.block_k, config.tma) | dict.fromkeys(names, "*i32"),
+        pointers=image_types(("x",), (side,), config.block_k, config.tma)
+        | dict.fromkeys(names, "*i32")
+        | {"prompt_ptr": "*i64", "page_ptr": "*i64"},
         warps=config.warps,
         block=f"{side}x{side}x{config.block_k}",
         multiplies=True,
@@ -346,6 +308,10 @@ def _verify(
         max_registers=255,
         max_shared_bytes=shared_limit(capability),
         work=f"{graphs.capacity} images, no pair ruled out before",
+        programs=min(
+            threshold_graph.PROGRAMS * MULTIPROCESSORS,
+            sides * (sides + 1) // 2 * -(-lines.tiles // TILES_AN_ITEM),
+        ),
         multiply_adds=sides
         * (sides + 1)
         // 2
@@ -364,13 +330,15 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
     constants = knn.constants(d, align, kept, config, tma)
     m, n, block_k = config.queries, config.columns, config.block_k
     padded = constants["SEGMENT"] * constants["SEGMENTS"]
+    query_blocks = -(-QUERIES // m)
+    parts, rows_per_part = knn.share_out(ROWS, query_blocks, n, MULTIPROCESSORS)
     return Program(
         kernel=knn.knn_kernel,
         case=name,
         arguments={
             "queries": QUERIES,
             "rows": ROWS,
-            "rows_per_part": 3200,
+            "rows_per_part": rows_per_part,
             "shift": 17,
             "q_norm_stride": 1024,
             "c_norm_stride": 50_048,
@@ -378,7 +346,7 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
             "c_stride": d // align,
         },
         constants=constants | {"PACKED_XOR": True},
-        pointers=_images(("q", "c"), (m, n), block_k, tma)
+        pointers=image_types(("q", "c"), (m, n), block_k, tma)
         | {"q_norm_ptr": "*i32", "c_norm_ptr": "*i32", "key_ptr": "*i64"},
         warps=config.warps,
         block=f"{m}x{n}x{block_k}",
@@ -389,7 +357,10 @@ def _nearest(name: str, d: int, k: int, capability: tuple[int, int]) -> Program:
         step_multiply_adds=m * n * block_k,
         max_registers=255,
         max_shared_bytes=shared_limit(capability),
-        work=f"{QUERIES:,} queries x {ROWS:,} rows; selection left out",
+        work=f"{QUERIES:,} queries x {ROWS:,} rows",
+        programs=query_blocks * parts,
         multiply_adds=-(-QUERIES // m) * m * -(-ROWS // n) * n * padded,
         memory_bytes=(QUERIES + ROWS) * d,
+        # The worst of 64 to 128 queries decides: kept keys enter about kept * (1 + ln(rows / kept)) times.
+        rounds=kept * (1 + math.log(max(1, rows_per_part / kept))),
     )

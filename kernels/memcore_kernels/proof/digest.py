@@ -9,7 +9,7 @@ from typing import Any
 
 import triton
 
-from memcore_kernels.proof.compiled_cases import Program
+from memcore_kernels.proof.program import Program
 
 
 def digest(program: Program, architecture: str) -> str:
@@ -17,7 +17,7 @@ def digest(program: Program, architecture: str) -> str:
 
     Comments, docstrings and the place in the file are left out: they change no instruction.
     """
-    everything = {
+    everything: dict[str, Any] = {
         "triton": triton.__version__,
         "architecture": architecture,
         "text": sorted(_texts(program.kernel, {}).items()),
@@ -28,6 +28,8 @@ def digest(program: Program, architecture: str) -> str:
         "case": program.case,
         "block": program.block,
     }
+    if general := [parameter.name for parameter in program.kernel.params if parameter.do_not_specialize]:
+        everything["general"] = general
     return hashlib.sha256(json.dumps(everything, default=str).encode()).hexdigest()[:24]
 
 

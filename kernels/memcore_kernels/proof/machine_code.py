@@ -35,8 +35,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from memcore_kernels.proof import roofline
-from memcore_kernels.proof.compiled_cases import Program, programs
+from memcore_kernels.proof.compiled_cases import programs
 from memcore_kernels.proof.digest import digest
+from memcore_kernels.proof.program import Program
 from memcore_kernels.tile_blocks import INTERPRETED
 
 ARCHITECTURES = {80: "sm_80", 90: "sm_90a", 100: "sm_100a"}
@@ -66,7 +67,7 @@ class MachineCode:
     async_copies: int
     #: Those of them that the copy engine makes (UTMALDG).
     tma_copies: int
-    #: Opcodes of the inner loop with the modifiers that say how wide they are; empty where there is no loop.
+    #: Opcodes of the inner loop with the modifiers that say how wide they are; of all of it where the compiler left no loop.
     loop: dict[str, int]
     #: ``digest`` of what it was compiled from.
     digest: str
@@ -85,7 +86,10 @@ class MachineCode:
 def compile_program(program: Program, architecture: int) -> Any:
     """Return Triton's compiled kernel for one compute capability, specialised as at a launch; needs no driver."""
     kernel, arguments = program.kernel, program.arguments
-    fixed = program.constants | {name: value for name, value in arguments.items() if value == 1}
+    general = {parameter.name for parameter in kernel.params if parameter.do_not_specialize}
+    fixed = program.constants | {
+        name: value for name, value in arguments.items() if value == 1 and name not in general
+    }
     types: dict[str, str] = {}
     attributes = {}
     for position, name in enumerate(kernel.arg_names):
@@ -96,7 +100,9 @@ def compile_program(program: Program, architecture: int) -> Any:
         else:
             types[name] = program.pointers[name]
         described = types[name].startswith("tensordesc")
-        if name not in fixed and not described and arguments.get(name, 0) % 16 == 0:
+        if name in fixed or name in general or described:
+            continue
+        if arguments.get(name, 0) % 16 == 0:
             attributes[(position,)] = MULTIPLE_OF_16
     source = ASTSource(fn=kernel, signature=types, constexprs=fixed, attrs=attributes)
     target = GPUTarget("cuda", architecture, 32)
@@ -109,7 +115,7 @@ def inspect(program: Program, architecture: int) -> MachineCode:
     usage, disassembly = _disassemble(compiled.asm["cubin"])
     opcodes = collections.Counter(_opcodes(disassembly.splitlines()))
     wanted = MATRIX_INSTRUCTIONS if program.multiplies else GLOBAL_LOADS
-    loop = collections.Counter(_inner_loop(disassembly, wanted))
+    loop = collections.Counter(_inner_loop(disassembly, wanted)) or opcodes
 
     def count(counter: collections.Counter[str], *prefixes: str) -> dict[str, int]:
         return {name: n for name, n in sorted(counter.items()) if name.startswith(prefixes)}
@@ -240,8 +246,8 @@ def write_between_marks(path: Path, start: str, end: str, table: str) -> None:
 def write_tables(path: Path, rows: list[MachineCode]) -> None:
     """Write both tables of docs/kernels.md."""
     write_between_marks(path, TABLE_START, TABLE_END, markdown(rows))
-    loops = {(row.kernel, row.case): row.loop for row in rows if row.architecture == roofline.ARCHITECTURE}
-    write_between_marks(path, roofline.TABLE_START, roofline.TABLE_END, roofline.markdown(loops))
+    of_case = {(row.kernel, row.case): row for row in rows if row.architecture == roofline.ARCHITECTURE}
+    write_between_marks(path, roofline.TABLE_START, roofline.TABLE_END, roofline.markdown(of_case))
 
 
 def main() -> None:

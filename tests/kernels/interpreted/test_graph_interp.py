@@ -1,18 +1,19 @@
-"""Graphs as bits and nearest rows equal the int64 oracle, in any order of programs, without a stray access or a race."""
+"""Graphs as bits equal the int64 oracle, in any order of programs, without a stray access or a race."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
-from memcore_kernels import knn as knn_kernels
 from memcore_kernels import memory_layout, threshold_graph
-from memcore_kernels.block_bounds import Blocks, block_means, choose_blocks, mean_limit
+from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
+from memcore_kernels.intake import Intake
 from memcore_kernels.threshold_graph import DeviceGraphs
 
 import memcore
-from memcore.backends import gpu, gpu_clique, reference
-from memcore.errors import ArgumentValueError
+from memcore.backends import gpu_clique
 from memcore.graphs import device_prompts
 from memcore.graphs.device_prompts import DevicePrompts
 from memcore.graphs.device_slots import KernelSlots
@@ -20,6 +21,13 @@ from memcore.sampling.budget import Sequential
 from tests.support import fibers
 from tests.support.interpreter_check import watched
 from tests.support.kernel_graphs import limit, oracle, prompt
+
+
+def runs_of(slots: list[int]) -> list[tuple[int, int, int]]:
+    """Return the runs (slot, first, count) of a batch whose images go to these slots."""
+    groups = [(slot, len(list(same))) for slot, same in itertools.groupby(slots)]
+    firsts = [0, *itertools.accumulate(count for _, count in groups)]
+    return [(slot, first, count) for (slot, count), first in zip(groups, firsts, strict=False)]
 
 
 def check(graphs: DeviceGraphs, prompts: dict[int, torch.Tensor], tile: tuple[int, int]) -> int:
@@ -44,7 +52,7 @@ def test_numbers_of_images(n: int) -> None:
     graphs = DeviceGraphs(1, n, (8, 16, 3), tile=(4, 16), ssd_max=limit(4 * 48), device="cpu")
     images = prompt(rng, n, (8, 16, 3), min(n, 3))
     with watched(n):
-        graphs.extend(images, [0] * n)
+        graphs.extend(images, [(0, 0, n)])
     assert (check(graphs, {0: images}, (4, 16)) > 0) == (n > 1)
 
 
@@ -66,7 +74,7 @@ def test_shapes_and_tails(shape: tuple[int, int, int], tile: tuple[int, int], bl
     assert graphs.blocks == blocks
     images = prompt(rng, 9, shape, 3)
     with watched(1):
-        graphs.extend(images, [1] * 9)
+        graphs.extend(images, [(1, 0, 9)])
     assert check(graphs, {0: images[:0], 1: images}, tile) > 0
 
 
@@ -88,13 +96,37 @@ def test_many_prompts_in_any_batches() -> None:
             images.append(whole[slot][taken[slot]])
             taken[slot] += 1
         with watched(size):
-            graphs.extend(torch.stack(images), batch)
+            graphs.extend(torch.stack(images), runs_of(batch))
         check(graphs, {slot: images[: taken[slot]] for slot, images in whole.items()}, tile)
     assert at == len(arrivals)
     graphs.clear(0)
     with watched():
-        graphs.extend(whole[3][:6], [0] * 6)
+        graphs.extend(whole[3][:6], [(0, 0, 6)])
     assert check(graphs, {0: whole[3][:6], 1: whole[1], 3: whole[3]}, tile) > 0
+
+
+def test_pages_apart_and_a_store_that_grows() -> None:
+    """Prompts of 150 and 70 images in turns, from memory for 64 of each: blocks of pairs whose pages lie anywhere."""
+    rng = np.random.default_rng(11)
+    shape, tile = (8, 16, 1), (8, 16)
+    whole = {0: prompt(rng, 150, shape, 4), 1: prompt(rng, 70, shape, 3), 2: prompt(rng, 66, shape, 3)}
+    graphs = DeviceGraphs(2, 160, shape, tile=tile, ssd_max=limit(128), device="cpu", expected=64)
+    assert (graphs.config.pairs, len(graphs.pages.store)) == (64, 2)
+    for start in range(0, 150, 50):
+        parts = {slot: whole[slot][start : start + 50] for slot in (0, 1)}
+        runs = [(0, 0, 50)] + [(1, 50, len(parts[1]))] * bool(len(parts[1]))
+        with watched(start):
+            graphs.extend(torch.cat([parts[0], parts[1]]), runs)
+    assert list(graphs.pages.of(0)) != list(range(3))
+    assert check(graphs, {0: whole[0], 1: whole[1]}, tile) > 0
+    assert all(torch.equal(graphs.images(slot), whole[slot]) for slot in (0, 1))
+    graphs.grow(1)
+    graphs.clear(0)
+    pages = len(graphs.pages.store)
+    with watched(1):
+        graphs.extend(whole[2], [(2, 0, 66)])
+    assert check(graphs, {0: whole[0][:0], 1: whole[1], 2: whole[2]}, tile) > 0
+    assert len(graphs.pages.store) == pages, "pages of the slot that was cleared"
 
 
 def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +136,59 @@ def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> Non
         graphs = DeviceGraphs(1, 20, (12, 12, 1), tile=(4, 4), ssd_max=limit(16), device="cpu")
         monkeypatch.setattr(DeviceGraphs, "schedule", lambda *_, p=programs, t=tiles: (p, t))
         with watched(programs):
-            graphs.extend(images, [0] * 20)
+            graphs.extend(images, [(0, 0, 20)])
         assert check(graphs, {0: images}, (4, 4)) > 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "most"),
+    [
+        ((512, 512, 3), (128, 128), 2.01),
+        ((512, 512, 3), (256, 256), 2.01),  # three segments
+        ((64, 64, 3), (16, 16), 2.1),
+        ((30, 50, 3), (15, 25), 2.02),  # no blocks
+        ((32, 32, 3), (8, 8), 2.3),  # 40 bytes of means, spreads and norms to 192 of pixels
+    ],
+)
+def test_an_image_is_read_once_and_written_once(
+    shape: tuple[int, int, int], tile: tuple[int, int], most: float
+) -> None:
+    """Bytes that the launch loads and stores, positions included, to the images' bytes."""
+    graphs = DeviceGraphs(1, 9, shape, tile=tile, ssd_max=limit(tile[0] * tile[1] * shape[2]), device="cpu")
+    images = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (5, *shape), dtype=np.uint8))
+    where, listed = torch.arange(2, 7)[:, None].repeat(1, 2), torch.zeros(1, dtype=torch.int32)
+    with watched(2) as watch:
+        graphs.intake.launch(
+            images, where, graphs.pages.store[0], graphs.means, graphs.spreads, graphs.norms, listed
+        )
+    assert torch.equal(graphs.pages.store[0, 2:7], images)
+    assert watch.moved["atomic"] == 0
+    assert 2 <= (watch.moved["load"] + watch.moved["store"]) / images.numel() <= most
+    # Norms of each segment, against their formula.
+    cut = images.reshape(5, shape[0] // tile[0], tile[0], -1, tile[1] * shape[2]).permute(0, 1, 3, 2, 4)
+    squares = (cut.reshape(5, graphs.lines.tiles, -1).long() - 128) ** 2
+    segment, count = graphs.segments
+    padded = torch.nn.functional.pad(squares, (0, segment * count - squares.shape[-1]), value=128**2)
+    expected = padded.reshape(5, graphs.lines.tiles, count, segment).sum(-1).permute(1, 2, 0)
+    assert torch.equal(graphs.norms[..., 2:7].long(), expected)
+
+
+def test_images_that_are_no_plain_array() -> None:
+    """Channels first, a crop, every second image, an address that is no multiple of 16: as contiguous ones."""
+    rng = np.random.default_rng(8)
+    whole = torch.from_numpy(rng.integers(0, 256, (12, 3, 18, 40), dtype=np.uint8))
+    flat = torch.from_numpy(rng.integers(0, 256, 6 * 8 * 16 * 3 + 1, dtype=np.uint8))
+    for images in (
+        whole[:, :, 2:10, 8:24].permute(0, 2, 3, 1),
+        whole.permute(0, 2, 3, 1).contiguous()[::2, 3:11, 16:32],
+        flat[1:].reshape(6, 8, 16, 3),
+        whole[:1, :, :8, :16].permute(0, 2, 3, 1).expand(3, -1, -1, -1),
+    ):
+        graphs = DeviceGraphs(1, 12, (8, 16, 3), tile=(4, 16), ssd_max=limit(4 * 48), device="cpu")
+        with watched(1):
+            graphs.extend(images, [(0, 0, len(images))])
+        assert torch.equal(graphs.images(0), images)
+        check(graphs, {0: images.contiguous()}, (4, 16))
 
 
 @pytest.mark.parametrize("ssd_max", [0, 1, 255**2 * 192])
@@ -115,7 +198,7 @@ def test_extreme_thresholds(ssd_max: int) -> None:
     images[3, 0, 0, 0] = 1
     graphs = DeviceGraphs(1, 4, (8, 8, 3), tile=(8, 8), ssd_max=ssd_max, device="cpu")
     with watched():
-        graphs.extend(images, [0] * 4)
+        graphs.extend(images, [(0, 0, 4)])
     assert check(graphs, {0: images}, (8, 8)) == {0: 2, 1: 6, 255**2 * 192: 12}[ssd_max]
 
 
@@ -136,7 +219,7 @@ def test_large_tiles(rows: int, saturated: bool, monkeypatch: pytest.MonkeyPatch
     assert graphs.blocks is not None
     monkeypatch.setattr(threshold_graph, "mean_limit", lambda *_: 2**31 - 1)  # leave it to the exact sums
     with watched():
-        graphs.extend(images, [0] * 3)
+        graphs.extend(images, [(0, 0, 3)])
     assert check(graphs, {0: images}, (rows, 128)) == 2
 
 
@@ -165,10 +248,18 @@ def test_bounds_leave_no_edge_out() -> None:
     blocks = choose_blocks(lines)
     assert blocks is not None
     means = torch.zeros(40, 4, blocks.stored, dtype=torch.uint8)
+    spreads = torch.zeros(4, 40, dtype=torch.int32)
     norms = torch.zeros(4, 1, 40, dtype=torch.int32)
-    order = torch.from_numpy(rng.permutation(40))
+    order, rows = (torch.from_numpy(rng.permutation(40)) for _ in range(2))
+    store, listed = torch.zeros_like(images), torch.full((1,), 7, dtype=torch.int32)
     with watched(1):
-        block_means(images, order, means, norms, lines, blocks, 64)
+        Intake(lines, blocks, 64).launch(
+            images, torch.stack([order, rows], 1), store, means, spreads, norms, listed
+        )
+    assert not listed.any()
+    assert torch.equal(store[order], images)
+    means, norms, spreads = means[rows], norms[..., rows], spreads[:, rows]
+    assert torch.equal(spreads.T.long(), ((means.long() - 128) ** 2).sum(-1))
     # Of blocks of whole lines' bytes: the plain mean, floored.
     tiles = images.reshape(40, 2, 8, 2, 24).permute(0, 1, 3, 2, 4).reshape(40, 4, 192)
     rows, width = blocks.rows, blocks.width
@@ -183,47 +274,6 @@ def test_bounds_leave_no_edge_out() -> None:
         bound = mean_limit(ssd_max, blocks)
         assert (apart[ssd <= ssd_max] <= bound).all()
         assert (apart > bound).any()
-
-
-@pytest.mark.parametrize(
-    ("q", "n", "d", "k"), [(1, 1, 1, 1), (17, 40, 5, 7), (3, 70, 130, 33), (2, 33, 64, 32)]
-)
-def test_nearest_rows(q: int, n: int, d: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knn_kernels, "PROGRAMS", 2)  # more than one block of the corpus to a program
-    rng = np.random.default_rng(q + n)
-    # Few values, so that there are many ties.
-    queries, corpus = (torch.from_numpy(rng.integers(0, 3, (m, d), dtype=np.uint8)) for m in (q, n))
-    corpus[n // 2] = 255
-    with watched(k):
-        ssd, indices = knn_kernels.knn(queries, corpus, k)
-    expected_ssd, expected_indices = reference.knn(queries.numpy(), corpus.numpy(), k)
-    assert ssd.tolist() == expected_ssd.tolist()
-    assert indices.tolist() == expected_indices.tolist()
-
-
-def test_the_gpu_backend_finds_nearest_rows() -> None:
-    rows = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (9, 24), dtype=np.uint8))
-    ssd, indices = gpu.knn(rows[:2], rows, 3)
-    expected = reference.knn(rows[:2].numpy(), rows.numpy(), 3)
-    assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    with pytest.raises(ArgumentValueError, match="k must be at most 128 on a GPU, got 129"):
-        gpu.knn(rows, rows, 129)
-
-
-def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    whole = torch.from_numpy(rng.integers(0, 256, (50, 96), dtype=np.uint8))
-    with watched():
-        ssd, indices = knn_kernels.knn(whole[:3, 16:64], whole[::2, 16:64], 5)
-    expected = reference.knn(whole[:3, 16:64].numpy(), whole[::2, 16:64].numpy(), 5)
-    assert (ssd.tolist(), indices.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    monkeypatch.setattr(knn_kernels, "choose_config", lambda *_: knn_kernels.Config(16, 16, 4096, 2, 4))
-    long = torch.zeros(3, 66_304, dtype=torch.uint8)  # two segments
-    long[1] = 255
-    with watched():
-        ssd, indices = knn_kernels.knn(long[:1], long, 3)
-    assert ssd.tolist() == [[0, 0, 66_304 * 255**2]]
-    assert indices.tolist() == [[0, 2, 1]]
 
 
 @pytest.mark.parametrize(
@@ -244,11 +294,6 @@ def test_nearest_rows_of_views_and_long_rows(monkeypatch: pytest.MonkeyPatch) ->
             ValueError,
             "tile must",
         ),
-        (
-            lambda: knn_kernels.knn(torch.zeros(2, 3), torch.zeros(2, 3), 1),
-            TypeError,
-            "queries must be torch.uint8",
-        ),
     ],
 )
 def test_wrong_calls_name_the_argument(call: object, error: type[Exception], text: str) -> None:
@@ -259,12 +304,21 @@ def test_wrong_calls_name_the_argument(call: object, error: type[Exception], tex
 def test_a_full_slot_is_refused_and_left_alone() -> None:
     graphs = DeviceGraphs(1, 3, (8, 8, 1), tile=(4, 4), ssd_max=9, device="cpu")
     images = torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="at most 3, got 4"):
-        graphs.extend(images, [0] * 4)
-    with pytest.raises(ValueError, match="slots must be 0 to 0"):
-        graphs.extend(images[:1], [1])
+    for runs, text in (
+        ([(0, 0, 4)], "at most 3, got 4"),
+        ([(0, 0, 2), (0, 2, 2)], "at most 3, got 4"),
+        ([(1, 0, 4)], "slots must be 0 to 0, got 1"),
+        (
+            [(0, 0, 1), (0, 2, 2)],
+            "runs must name each of 4 rows once and in order, got one of 2 rows from 2 where row 1",
+        ),
+        ([(0, 0, 0)], "got one of 0 rows"),
+        ([(0, 0, 2)], "runs must name all 4 images, got 2"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            graphs.extend(images, runs)
     with pytest.raises(ValueError, match="images must be uint8 of shape"):
-        graphs.extend(images[:2], [0])
+        graphs.extend(images[:, :4], [(0, 0, 4)])
     assert graphs.counts == [0]
 
 
@@ -312,6 +366,13 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
             fibers.library(), bits.contiguous(), 0, 0, min_size, node_limit
         ),
     )
+    monkeypatch.setattr(
+        gpu_clique,
+        "has_cliques",
+        lambda bits, *, min_size, node_limit, slots=None: gpu_clique.launch_decision(
+            fibers.library(), bits.contiguous(), 0, 0, min_size, node_limit, slots
+        ),
+    )
     rng = np.random.default_rng(11)
     shape = (8, 16, 3)
     whole = [prompt(rng, 36, shape, copies) for copies in (8, 1, 0)]
@@ -335,5 +396,9 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
                 start + 12, graph.largest_clique
             )
     assert [len(found.members) for found in prompts.largest(min_size=5)][2] == 0
-    assert [answer.edges for answer in prompts.ask()] == [len(graph.graph()) for graph in on_cpu]
+    edges = [len(graph.graph()) for graph in on_cpu]
+    assert [answer.edges for answer in prompts.ask()] == edges
+    for size in (1, 5, 6, 40):
+        found = [len(memcore.max_clique(graph.graph())) >= size for graph in on_cpu]
+        assert prompts.has_clique([2, 0, 1], min_size=size) == [(found[i], edges[i]) for i in (2, 0, 1)]
     assert torch.equal(prompts.images(1), whole[1])

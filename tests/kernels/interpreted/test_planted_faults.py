@@ -65,30 +65,46 @@ def graph_of(pixels: torch.Tensor) -> None:
     graphs = threshold_graph.DeviceGraphs(1, 70, (8, 16, 1), tile=TILE, ssd_max=SSD_MAX, device="cpu")
     graphs.schedule = lambda _: (4, 1)
     with watched(1):
-        graphs.extend(pixels, [0] * 70)
+        graphs.extend(pixels, [(0, 0, 70)])
     ssd = reference.tiled_l2_ssd(pixels[None].numpy(), None, TILE)[0].astype(np.int64)
     expected = torch.from_numpy(ssd <= SSD_MAX).fill_diagonal_(False)
     assert expected.any()
     assert torch.equal(gpu_clique.unpack(graphs.bits[0], 70), expected)
 
 
-def means(module: ModuleType) -> None:
-    """Means and norms of five images, whose programs have room for more."""
+def intake(module: ModuleType) -> None:
+    """Images, means, spreads and norms of five images, whose programs have room for more; then of three segments."""
     pixels = images(5)
     lines = memory_layout.describe([pixels[None].movedim(-1, 2)], TILE)
+    cut = pixels.reshape(5, 2, 4, 16)
+    stored, where = torch.tensor([[3, 0, 4, 1, 2], [1, 2, 3, 4, 0]])
+    both = torch.stack([stored, where], 1)
     blocks = block_bounds.choose_blocks(lines)
     assert blocks is not None
-    found = torch.zeros(5, lines.tiles, blocks.stored, dtype=torch.uint8)
-    norms = torch.zeros(lines.tiles, 1, 5, dtype=torch.int32)
-    with watched(2):
-        module.block_means(pixels, torch.tensor([3, 0, 4, 1, 2]), found, norms, lines, blocks, 128)
-    cut = pixels.reshape(5, 2, 4, 16)
-    pad = memory_layout.segments(64, 128)[0] - 64
-    squares = ((cut.long() - 128) ** 2).sum((2, 3)) + pad * 128**2
     rows, width = blocks.rows, blocks.width
     sums = cut.reshape(5, 2, 4 // rows, rows, 16 // width, width).long().sum((3, 5)).flatten(2)
-    assert torch.equal(found[..., : blocks.count].long(), sums // blocks.size)
-    assert torch.equal(norms[:, 0].T.long(), squares)
+    for most, step in ((10**6, 128), (32, 32)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memory_layout, "MAX_SEGMENT_BYTES", most)
+            segment, count = memory_layout.segments(64, step)
+            for cut_by in (blocks, None):
+                store = torch.zeros_like(pixels)
+                means = torch.zeros(5, lines.tiles, blocks.stored, dtype=torch.uint8)
+                spreads = torch.zeros(lines.tiles, 5, dtype=torch.int32)
+                norms = torch.zeros(lines.tiles, count, 5, dtype=torch.int32)
+                listed = torch.ones(1, dtype=torch.int32)
+                with watched(2):
+                    module.Intake(lines, cut_by, step).launch(
+                        pixels, both, store, means, spreads, norms, listed
+                    )
+                assert not listed.any()
+                assert torch.equal(store[stored], pixels)
+                padded = torch.nn.functional.pad(cut.flatten(2), (0, segment * count - 64))
+                squares = ((padded.long() - 128) ** 2).reshape(5, 2, count, segment).sum(-1)
+                assert torch.equal(norms[..., where].long(), squares.permute(1, 2, 0))
+                if cut_by:
+                    assert torch.equal(means[where, :, : blocks.count].long(), sums // blocks.size)
+                    assert torch.equal(spreads.T.long(), ((means.long() - 128) ** 2).sum(-1))
 
 
 def blocks(module: ModuleType) -> None:
@@ -131,7 +147,7 @@ def nearest(module: ModuleType) -> None:
 
 CHECKS: dict[str, Callable[[ModuleType], None]] = {
     "graph_kernels": graph,
-    "block_bounds": means,
+    "intake": intake,
     "knn": nearest,
     "tile_blocks": blocks,
     "tiled_l2": dense,
@@ -176,24 +192,66 @@ FAULTS = [
     ),
     (
         "images that are none, stored",
-        "block_bounds",
-        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm, mask=valid)",
-        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + image, norm)",
+        "intake",
+        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + place, norm, mask=image < count)",
+        "tl.store(norm_ptr + t.to(tl.int64) * norm_stride + place, norm)",
         "Race",
     ),
     (
-        "a block past the end of a tile",
-        "block_bounds",
-        "for block in range(PLANES * DOWN * ACROSS):",
-        "for block in range(PLANES * DOWN * ACROSS + 64):",
+        "a step past the end of a tile",
+        "intake",
+        "there_next = known & (below + following < BELOW) & (step + 1 < STEPS)",
+        "there_next = known & (step + 1 < STEPS + 8)",
         "OutOfBounds",
     ),
     (
         "tiles and images taken for each other",
-        "block_bounds",
-        "t = pid % tiles\n    row = pid // tiles * IMAGES",
-        "t = pid // tiles\n    row = pid % tiles * IMAGES",
+        "intake",
+        "t = pid % tiles\n    first = pid // tiles * IMAGES",
+        "t = pid // tiles\n    first = pid % tiles * IMAGES",
         "Race|assert",
+    ),
+    (
+        "the next step's bytes stored in this one's place",
+        "intake",
+        "tl.store(to, x, mask=there[:, None])",
+        "tl.store(to, x_next, mask=there[:, None])",
+        "assert",
+    ),
+    (
+        "images stored where their norms go",
+        "intake",
+        "target += stored_at[:, None] * image_stride",
+        "target += position[:, None] * image_stride",
+        "assert",
+    ),
+    (
+        "a segment that goes on into the next",
+        "intake",
+        "(inside < SEGMENT)[None, :] & (k < K)[None, :]",
+        "(k < K)[None, :]",
+        "assert",
+    ),
+    (
+        "the second segment's squares in the first",
+        "intake",
+        "tl.where(part == s, of_segment, 0)",
+        "tl.where(part == 0, of_segment, 0)",
+        "assert",
+    ),
+    (
+        "padding of means left out of their spread",
+        "intake",
+        "+ (STORED - COUNT) * 128 * 128",
+        "",
+        "assert",
+    ),
+    (
+        "a counter that two programs clear",
+        "intake",
+        "if pid == 0:",
+        "if pid < 2:",
+        "Race",
     ),
     (
         "the next tile's lines past the end of one",
