@@ -19,7 +19,7 @@ KERNELS = 6
 
 def main() -> None:
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "build/cuda-lib"]
-    subprocess.run(command, env=os.environ | {"MEMCORE_CUDA": "1"}, check=True)
+    subprocess.run(command, env=os.environ | {"MEMCORE_CUDA": "1", "MEMCORE_WERROR": "1"}, check=True)
     (library,) = Path("build/cuda-lib/memcore").glob("_core*.so")
 
     listed = output("--list-elf", library) + output("--list-ptx", library)

@@ -100,6 +100,8 @@ def verify_kernel(
     list_ptr,
     count_ptr,
     prompt_ptr,
+    page_ptr,
+    pages,
     capacity,
     words,
     tiles,
@@ -128,9 +130,9 @@ def verify_kernel(
     A fixed number of programs goes through the list, which only the device knows the length of: program p takes the work
     items p, p + programs, ... A work item is a block of pairs x ``tiles_per_program`` tiles; it does PAIRS^2 * K
     multiply-adds and reads 2 * PAIRS * K bytes a tile, until no pair of it is left. Formula and bounds on the sums are
-    ``tiled_l2``'s. ``prompt_ptr``: as of ``candidates_kernel``. ``norm_ptr``: as of ``intake``. SATURATED: sums of several
-    segments stay in uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or
-    else int64.
+    ``tiled_l2``'s. ``prompt_ptr``: as of ``candidates_kernel``. ``page_ptr`` (prompts, pages) int64: which page of PAIRS
+    images of x holds each block of rows. ``norm_ptr``: as of ``intake``. SATURATED: sums of several segments stay in
+    uint32, which decides alike where ssd_max < 2^32 - 1. ssd_max fits the type of the sums: uint32, or else int64.
     """
     groups = tl.cdiv(tiles, tiles_per_program)
     work = tl.load(count_ptr) * groups
@@ -141,15 +143,17 @@ def verify_kernel(
         end = tl.load(prompt_ptr + prompt * 4 + 2).to(tl.int32)
         i = row_block * PAIRS + tl.arange(0, PAIRS)
         j = column_block * PAIRS + tl.arange(0, PAIRS)
-        first = slot * capacity
-        a_image = first + row_block * PAIRS
-        b_image = first + column_block * PAIRS
+        a_image = tl.load(page_ptr + prompt * pages + row_block) * PAIRS
+        b_image = tl.load(page_ptr + prompt * pages + column_block) * PAIRS
+        a_norms = norm_ptr + slot * capacity + row_block * PAIRS
+        b_norms = norm_ptr + slot * capacity + column_block * PAIRS
         a_rows = x
         b_rows = x
         if not TMA:
-            # Rows past the end read image 0: their bits are not set.
-            a_rows = x + (first + tl.where(i < end, i, 0))[:, None] * image_stride * ALIGN
-            b_rows = x + (first + tl.where(j < end, j, 0))[:, None] * image_stride * ALIGN
+            # Rows past the end read their page's first image: their bits are not set.
+            inside = tl.arange(0, PAIRS)
+            a_rows = x + (a_image + tl.where(i < end, inside, 0))[:, None] * image_stride * ALIGN
+            b_rows = x + (b_image + tl.where(j < end, inside, 0))[:, None] * image_stride * ALIGN
         edges = _pack((i < end)[:, None] & (j < end)[None, :] & (i[:, None] != j[None, :]), PAIRS)
         t = item % groups * tiles_per_program
         last = tl.minimum(t + tiles_per_program, tiles)
@@ -159,8 +163,8 @@ def verify_kernel(
                 x,
                 a_rows,
                 b_rows,
-                norm_ptr + a_image,
-                norm_ptr + b_image,
+                a_norms,
+                b_norms,
                 norm_stride,
                 norm_stride,
                 t,

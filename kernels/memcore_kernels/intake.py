@@ -22,6 +22,7 @@ next while it works on these: 64 images of 512 x 512 x 3 are 1,024 programs, whi
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import torch
 import triton
@@ -270,27 +271,28 @@ class Intake:
         """Bytes of an element: 4 where lines are whole words."""
         return 4 if self.lines.align >= 4 else 1
 
-    @property
+    @functools.cached_property
     def down(self) -> int:
         """Blocks, one below the other, of a step."""
         assert self.blocks is not None
-        below = triton.next_power_of_2(self.lines.rows // self.blocks.rows)
+        below = int(triton.next_power_of_2(self.lines.rows // self.blocks.rows))
         return max(1, min(below, PROGRAM_BYTES // self.blocks.size))
 
-    @property
+    @functools.cached_property
     def images(self) -> int:
         """Images to a program: one where there are several segments, whose norms a program keeps side by side."""
         if self.blocks is None:
-            return max(1, min(MAX_IMAGES, PROGRAM_BYTES // triton.next_power_of_2(self.lines.tile_bytes)))
+            rounded = int(triton.next_power_of_2(self.lines.tile_bytes))
+            return max(1, min(MAX_IMAGES, PROGRAM_BYTES // rounded))
         if self._segments[1] > 1:
             return 1
         return max(1, min(MAX_IMAGES, PROGRAM_BYTES // (self.blocks.size * self.down)))
 
-    @property
+    @functools.cached_property
     def _segments(self) -> tuple[int, int]:
         return memory_layout.segments(self.lines.tile_bytes, self.block_k)
 
-    @property
+    @functools.cached_property
     def constants(self) -> dict[str, int]:
         """Return the compile-time arguments of the kernel, less PACKED."""
         segment, count = self._segments

@@ -33,6 +33,7 @@ from memcore_kernels import memory_layout
 from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
 from memcore_kernels.intake import Intake
+from memcore_kernels.pages import ImagePages
 from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of, processors
 from memcore_kernels.tile_blocks import INTERPRETED, PACKED_XOR, descriptor
 
@@ -90,8 +91,11 @@ class DeviceGraphs:
 
     ``bits`` (slots, capacity, words) int32 is the adjacency: bit j % 32 of word j // 32 of row i. Nothing here waits for
     the device. Everything runs on the current stream of ``device``; which images a slot has is known on the host.
+    Images lie in pages of as many as a block of pairs has rows: memory for ``expected`` of each slot is taken at once, for
+    more when they come, and a slot that is cleared gives its pages to others.
 
-    Raises ValueError (capacity, shape, tile), naming the argument.
+    Raises ValueError (capacity, shape, tile), naming the argument; torch.OutOfMemoryError, also in ``extend`` and ``grow``,
+    which then have changed nothing.
     """
 
     def __init__(
@@ -104,42 +108,63 @@ class DeviceGraphs:
         ssd_max: int,
         device: torch.device | str,
         capability: tuple[int, int] | None = None,
+        expected: int | None = None,
     ) -> None:
         if not 1 <= capacity <= MAX_CAPACITY:
             raise ValueError(f"capacity must be 1 to {MAX_CAPACITY} images, got {capacity}")
         if slots < 1 or slots > 2**22:
             raise ValueError(f"slots must be 1 to 2^22, got {slots}")
-        height, width, channels = shape
+        height, width, _ = shape
         if min(shape) < 1 or min(tile) < 1 or height % tile[0] or width % tile[1]:
             raise ValueError(f"tile must divide the images' height {height} and width {width}, got {tile}")
         self.capacity, self.ssd_max, self.device = capacity, ssd_max, torch.device(device)
         # Channels last, which is how a decoder of images leaves them and what reads in the longest lines.
-        self.images = torch.empty(slots, capacity, height, width, channels, dtype=torch.uint8, device=device)
-        self.lines = memory_layout.describe([self.images.movedim(-1, 2)], tile)
-        self.layout = memory_layout.layout(self.lines, 0, 1, slots * capacity)
+        alike = torch.empty(2, 2, *shape, dtype=torch.uint8, device="meta")
+        self.lines = memory_layout.describe([alike.movedim(-1, 2)], tile)
         capability = capability or capability_of(self.device)
-        aligned = self.layout is not None and self.lines.line % LINE_UNIT == 0
-        tma = aligned and capability >= TMA_CAPABILITY
-        self.config = choose_config(capacity, self.lines, tma, ssd_max, capability)
+        whole_lines = (
+            self.lines.line % LINE_UNIT == 0 and memory_layout.layout(self.lines, 0, 1, 4) is not None
+        )
+        tma = whole_lines and capability >= TMA_CAPABILITY
+        first = min(capacity, expected or capacity)
+        self.config = choose_config(first, self.lines, tma, ssd_max, capability)
+        self.pages = ImagePages(-(-first // self.config.pairs) * slots, self.config.pairs, shape, device)
+        self._description: tuple[torch.Tensor, Any] | None = None
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         self.intake = Intake(self.lines, self.blocks, self.config.block_k)
-        rows, tiles = slots * capacity, self.lines.tiles
-        stored = self.blocks.stored if self.blocks else 1
+        tiles, stored = self.lines.tiles, self.blocks.stored if self.blocks else 1
         self.words = -(-capacity // WORD)
-        self.means = torch.zeros(rows, tiles, stored, dtype=torch.uint8, device=device)
-        self.spreads = torch.zeros(tiles, rows, dtype=torch.int32, device=device)
+        self.means = torch.zeros(0, tiles, stored, dtype=torch.uint8, device=device)
+        self.spreads = torch.zeros(tiles, 0, dtype=torch.int32, device=device)
         # A block of pairs may end past the last image.
-        self.norms = torch.zeros(
-            tiles, self.segments[1], rows + self.config.pairs, dtype=torch.int32, device=device
+        self.norms = torch.zeros(tiles, self.segments[1], self.config.pairs, dtype=torch.int32, device=device)
+        self.bits = torch.zeros(0, capacity, self.words, dtype=torch.int32, device=device)
+        self.counts: list[int] = []
+        self.grow(slots)
+
+    def grow(self, slots: int) -> None:
+        """Add empty slots. What the others hold is copied, but for their images, which stay where they are."""
+        rows = slots * self.capacity
+        # All of it before any of it counts.
+        larger = (
+            torch.nn.functional.pad(self.means, (0, 0, 0, 0, 0, rows)),
+            torch.nn.functional.pad(self.spreads, (0, rows)),
+            torch.nn.functional.pad(self.norms, (0, rows)),
+            torch.nn.functional.pad(self.bits, (0, 0, 0, 0, 0, slots)),
         )
-        self.bits = torch.zeros(slots, capacity, self.words, dtype=torch.int32, device=device)
-        self.counts = [0] * slots
+        self.means, self.spreads, self.norms, self.bits = larger
+        self.counts += [0] * slots
 
     def clear(self, slot: int) -> None:
         """Make room for another prompt."""
         self.counts[slot] = 0
+        self.pages.release(slot)
         self.bits[slot] = 0
+
+    def images(self, slot: int) -> torch.Tensor:
+        """Return a slot's images (N, H, W, C): a view, or a copy where its pages lie apart."""
+        return self.pages.images(slot, self.counts[slot])
 
     def extend(self, images: torch.Tensor, runs: Iterable[tuple[int, int, int]]) -> None:
         """Add images (M, H, W, C) uint8 of the device: of each run (slot, first, count) rows first to first + count - 1.
@@ -150,13 +175,13 @@ class DeviceGraphs:
 
         Raises ValueError where a slot is full, runs leave out or repeat a row, or ``images`` is of another shape.
         """
-        if images.dtype != torch.uint8 or images.shape[1:] != self.images.shape[2:]:
+        shape, device = self.pages.store.shape[2:], self.pages.store.device
+        if images.dtype != torch.uint8 or images.shape[1:] != shape:
             raise ValueError(
-                f"images must be uint8 of shape {('M', *self.images.shape[2:])}, got "
-                f"{images.dtype} of {tuple(images.shape)}"
+                f"images must be uint8 of shape {('M', *shape)}, got {images.dtype} of {tuple(images.shape)}"
             )
-        if images.device != self.images.device:
-            raise ValueError(f"images must be on {self.images.device}, got {images.device}")
+        if images.device != device:
+            raise ValueError(f"images must be on {device}, got {images.device}")
         table, since, end = self._place(len(images), runs)
         if not len(images):
             return
@@ -164,26 +189,34 @@ class DeviceGraphs:
             self.counts[slot] = count
         if not INTERPRETED:
             table = table.pin_memory().to(self.device, non_blocking=True)
-        prompts, positions = table[: 4 * len(end)], table[4 * len(end) :]
+        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
+        prompts, pages = table[:of_prompts], table[of_prompts : of_prompts + of_pages]
+        positions = table[of_prompts + of_pages :]
         # Set to 0 by the first launch, counted up by the second, read by the third.
         listed = torch.empty(1, dtype=torch.int32, device=self.device)
         with _current(self.device):
             self.intake.launch(
-                images, positions, self.images.flatten(0, 1), self.means, self.spreads, self.norms, listed
+                images,
+                positions,
+                self.pages.store.flatten(0, 1),
+                self.means,
+                self.spreads,
+                self.norms,
+                listed,
             )
-            self._connect(prompts, since, end, listed)
+            self._connect(prompts, pages, since, end, listed)
 
     def _place(
         self, count: int, runs: Iterable[tuple[int, int, int]]
     ) -> tuple[torch.Tensor, dict[int, int], dict[int, int]]:
         """Return all that the launches need to know, and how many images each slot has before and after.
 
-        A row (slot, before, after, 0) a prompt, then two positions an image, as ``intake`` takes them: int64 in one tensor,
-        so that one small copy brings them to the device.
+        A row (slot, before, after, 0) a prompt, then the pages of each prompt's blocks, then two positions an image, as
+        ``intake`` takes them: int64 in one tensor, so that one small copy brings them to the device.
         """
         since: dict[int, int] = {}
         end: dict[int, int] = {}
-        starts, lengths, named = [], [], 0
+        places, named = [], 0
         for slot, first, length in runs:
             if not 0 <= slot < len(self.counts):
                 raise ValueError(f"slots must be 0 to {len(self.counts) - 1}, got {slot}")
@@ -194,20 +227,35 @@ class DeviceGraphs:
                 )
             before = end.get(slot, self.counts[slot])
             since.setdefault(slot, before)
-            starts.append(slot * self.capacity + before - first)
-            lengths.append(length)
+            places.append((slot, before, length))
             named += length
             end[slot] = before + length
         if named != count:
             raise ValueError(f"runs must name all {count} images, got {named}")
         if max(end.values(), default=0) > self.capacity:
             raise ValueError(f"images must leave each slot at most {self.capacity}, got {max(end.values())}")
-        table = np.zeros(4 * len(end) + 2 * count, np.int64)
-        prompts = table[: 4 * len(end)].reshape(-1, 4)
+        self.pages.reserve(end)
+        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
+        table = np.zeros(of_prompts + of_pages + 2 * count, np.int64)
+        prompts = table[:of_prompts].reshape(-1, 4)
         prompts[:, 0], prompts[:, 1], prompts[:, 2] = [*end], [*since.values()], [*end.values()]
-        rows = np.repeat(np.array(starts, np.int64), lengths) + np.arange(count)
-        table[4 * len(end) :].reshape(-1, 2)[:] = rows[:, None]
+        pages = table[of_prompts : of_prompts + of_pages].reshape(-1, self._blocks)
+        for row, slot in zip(pages, end, strict=True):
+            row[: len(self.pages.of(slot))] = self.pages.of(slot)
+        row_of = dict(zip(end, pages, strict=True))
+        positions = table[of_prompts + of_pages :].reshape(-1, 2)
+        size, at = self.pages.size, 0
+        for slot, before, length in places:
+            block, inside = np.divmod(np.arange(before, before + length), size)
+            positions[at : at + length, 0] = row_of[slot][block] * size + inside
+            positions[at : at + length, 1] = np.arange(length) + (slot * self.capacity + before)
+            at += length
         return torch.from_numpy(table), since, end
+
+    @property
+    def _blocks(self) -> int:
+        """Blocks of pairs, one below the other, of a full slot."""
+        return -(-self.capacity // self.config.pairs)
 
     def degrees(self) -> torch.Tensor:
         """Return the neighbours of each image, (slots, capacity) int32."""
@@ -226,7 +274,12 @@ class DeviceGraphs:
         return degrees
 
     def _connect(
-        self, prompts: torch.Tensor, since: dict[int, int], end: dict[int, int], listed: torch.Tensor
+        self,
+        prompts: torch.Tensor,
+        pages: torch.Tensor,
+        since: dict[int, int],
+        end: dict[int, int],
+        listed: torch.Tensor,
     ) -> None:
         pairs = self.config.pairs
         sides = max(-(-last // pairs) for last in end.values())
@@ -256,9 +309,7 @@ class DeviceGraphs:
         )
         programs, tiles_per_program = self.schedule(blocks)
         _, image, plane, row = self.lines.strides[0]
-        images: Any = self.images
-        if self.layout is not None and self.config.tma:
-            images = descriptor(self.images, self.layout, pairs, self.config.block_k)
+        images: Any = self._described() if self.config.tma else self.pages.store
         verify_kernel[(programs,)](
             images,
             self.norms,
@@ -266,6 +317,8 @@ class DeviceGraphs:
             entries,
             listed,
             prompts,
+            pages,
+            self._blocks,
             self.capacity,
             self.words,
             self.lines.tiles,
@@ -284,6 +337,15 @@ class DeviceGraphs:
             PACKED_XOR=PACKED_XOR,
             num_warps=self.config.warps,
         )
+
+    def _described(self) -> Any:
+        """Return the descriptor of the store, made again where the store has grown."""
+        store = self.pages.store
+        if self._description is None or self._description[0] is not store:
+            layout = memory_layout.layout(self.lines, 0, 1, store.shape[0] * store.shape[1])
+            assert layout is not None
+            self._description = store, descriptor(store, layout, self.config.pairs, self.config.block_k)
+        return self._description[1]
 
     def schedule(self, blocks: int) -> tuple[int, int]:
         """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.

@@ -75,14 +75,22 @@ def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tens
 
 
 def device_graphs(
-    slots: int, capacity: int, shape: tuple[int, int, int], tile: tuple[int, int], ssd_max: int, device: str
+    slots: int,
+    capacity: int,
+    shape: tuple[int, int, int],
+    tile: tuple[int, int],
+    ssd_max: int,
+    device: str,
+    expected: int | None = None,
 ) -> Any:
     """Return ``memcore_kernels.DeviceGraphs``, or raise MissingExtraError where triton is not installed."""
     if importlib.util.find_spec("triton") is None:
         raise MissingExtraError("triton", "gpu", "graphs on a CUDA device")
     import memcore_kernels
 
-    return memcore_kernels.DeviceGraphs(slots, capacity, shape, tile=tile, ssd_max=ssd_max, device=device)
+    return memcore_kernels.DeviceGraphs(
+        slots, capacity, shape, tile=tile, ssd_max=ssd_max, device=device, expected=expected
+    )
 
 
 def edges_within(ssd: torch.Tensor, ssd_max: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -220,4 +220,6 @@ def unpack(bits: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def _members(words: list[int]) -> tuple[int, ...]:
+    if not any(words):
+        return ()
     return tuple(WORD_BITS * w + b for w, word in enumerate(words) for b in range(WORD_BITS) if word >> b & 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from memcore.arrays import ImageArray
 from memcore.backends import gpu
 from memcore.clique import max_cliques
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
-from memcore.graphs.device_slots import CoreSlots, KernelSlots, SlotRun, Slots, take
+from memcore.graphs.device_slots import CoreSlots, KernelSlots, SlotAnswer, Slots, SlotVerdict
+from memcore.graphs.slot_runs import Numbers, SlotRun, select
 from memcore.types import DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Clique, Graph, Threshold
 
 if TYPE_CHECKING:
@@ -25,21 +26,15 @@ if TYPE_CHECKING:
 MAX_CAPACITY = 1024
 
 
-class SlotAnswer(NamedTuple):
-    """The answer about one slot: its largest clique with bounds, and the number of edges of its graph."""
-
-    clique: Clique
-    edges: int
-
-
 class DevicePrompts:
     """Graphs of up to ``slots`` prompts, of at most ``capacity`` generations each, that stay on their images' device.
 
     ``extend`` takes a sampler's batch, which may mix prompts, and decides the pairs with a new image: on a CUDA device
     images, block means and adjacency bits stay there, and nothing waits. ``largest`` answers for many prompts at once:
     there, 32 bytes a prompt and its clique as bits come to the host, which is all that a ``sampling.budget`` decides on.
-    ``ask`` returns the number of edges as well, in the same transfer. ``graph`` returns a prompt's edges and distances.
-    Every answer is ``PromptGraph``'s, bit for bit; on a CPU it is one for each slot.
+    ``ask`` returns the number of edges as well, in the same wait, and ``has_clique`` only whether there is a clique of a
+    size. ``graph`` returns a prompt's edges and distances. Every answer is ``PromptGraph``'s, bit for bit; on a CPU it is
+    one for each slot.
 
     A CUDA device needs the extra "gpu". Where the core has no CUDA part (``memcore info``), ``largest`` copies
     the prompts' bits to the host, 32 kB each at 500 generations, and solves there. Never run on a GPU: docs/kernels.md says
@@ -48,8 +43,7 @@ class DevicePrompts:
     Parameters
     ----------
     slots, capacity
-        Prompts at a time, and generations of each, at most 1,024. A CUDA device allocates memory for all at once:
-        slots * capacity images.
+        Prompts at a time, and generations of each, at most 1,024.
     shape
         (H, W, C) of every image, H and W divided by ``grid``.
     threshold, grid, tile
@@ -58,6 +52,9 @@ class DevicePrompts:
         The device of the images: "cuda", "cuda:1", or "cpu".
     threads
         Threads for the work on the CPU.
+    expected
+        Generations of a prompt that memory is allocated for at first, by default ``capacity``. A CUDA device allocates more
+        when they come, in pages of 64 or 128 images, and a slot that is cleared gives its pages to others.
 
     Raises
     ------
@@ -85,6 +82,7 @@ class DevicePrompts:
         tile: tuple[int, int] | None = None,
         device: torch.device | str = "cuda",
         threads: int | None = None,
+        expected: int | None = None,
     ) -> None:
         count = arrays.check_count(slots, "slots")
         self.capacity = arrays.check_count(capacity, "capacity", 1, MAX_CAPACITY)
@@ -95,8 +93,9 @@ class DevicePrompts:
         self.tile = arrays.tile_shape(shape, grid, tile)
         self.tile_bytes = self.tile[0] * self.tile[1] * shape[2]
         self._threads = threads
+        self._expected = self.capacity if expected is None else arrays.check_count(expected, "expected")
         self._slots = _make_slots(self, count, str(device))
-        self._vertices: list[list[NDArray[np.int64]]] = [[] for _ in range(count)]
+        self._vertices: list[list[Numbers]] = [[] for _ in range(count)]
         self._kept = [0] * count
         self._generated = [0] * count
 
@@ -167,6 +166,21 @@ class DevicePrompts:
             checked.append(SlotRun(self._check_slot(slot), first, count))
         self._add(view, checked, exclude)
 
+    def grow(self, count: int) -> None:
+        """Add ``count`` empty slots, numbered from ``len(self)`` on.
+
+        >>> import memcore
+        >>> prompts = memcore.DevicePrompts(2, 8, (8, 8, 3), device="cpu")
+        >>> prompts.grow(3)
+        >>> len(prompts)
+        5
+        """
+        more = arrays.check_count(count, "count")
+        self._slots.grow(more)
+        self._vertices += [[] for _ in range(more)]
+        self._kept += [0] * more
+        self._generated += [0] * more
+
     def _as_images(self, images: torch.Tensor) -> ImageArray:
         view = arrays.as_images(images, "images", channels="last", ndims=(4,))
         if view.is_float:
@@ -189,7 +203,7 @@ class DevicePrompts:
                 raise ArgumentValueError(
                     f"images must leave each slot at most capacity={self.capacity}, slot {slot} would have {end[slot]}"
                 )
-        pixels, kept_runs, vertices = self._select(pixels, runs, keep)
+        pixels, kept_runs, vertices = select(pixels, runs, keep, self._generated)
         if kept_runs:
             self._slots.extend(pixels, kept_runs)
         for run, numbers in zip(kept_runs, vertices, strict=True):
@@ -197,30 +211,6 @@ class DevicePrompts:
             self._kept[run.slot] += run.length
         for slot, count in end.items():
             self._generated[slot] = count
-
-    def _select(
-        self, pixels: Any, runs: list[SlotRun], keep: NDArray[np.bool_] | None
-    ) -> tuple[Any, list[SlotRun], list[NDArray[np.int64]]]:
-        """Return the images that are kept, the runs that name all of them in order, and each run's generation numbers."""
-        done: dict[int, int] = {}
-        rows, kept_runs, vertices = [], [], []
-        total = 0
-        for slot, first, count in runs:
-            start = done.get(slot, self._generated[slot])
-            done[slot] = start + count
-            inside = np.arange(count) if keep is None else np.flatnonzero(keep[first : first + count])
-            if not len(inside):
-                continue
-            rows.append(first + inside)
-            vertices.append(start + inside)
-            kept_runs.append(SlotRun(slot, total, len(inside)))
-            total += len(inside)
-        if not total:
-            return pixels[:0], [], []
-        wanted = np.concatenate(rows)
-        if wanted[-1] - wanted[0] + 1 == total and (np.diff(wanted) == 1).all():
-            return pixels[int(wanted[0]) : int(wanted[0]) + total], kept_runs, vertices
-        return take(pixels, wanted), kept_runs, vertices
 
     def generated(self, slot: int) -> int:
         """Return the number of a slot's generations so far, excluded ones among them."""
@@ -267,24 +257,58 @@ class DevicePrompts:
         >>> [(len(answer.clique), answer.edges) for answer in prompts.ask()]
         [(3, 3)]
         """
-        chosen = list(range(len(self))) if slots is None else [self._check_slot(slot) for slot in slots]
-        filled = [slot for slot in dict.fromkeys(chosen) if self._kept[slot]]
+        chosen, filled = self._choose(slots)
         answers: dict[int, SlotAnswer] = {}
         for slot, (found, edges) in self._slots.cliques(filled, min_size, node_limit).items():
-            numbers = self._kept_vertices(slot)
-            members = tuple(numbers[list(found.members)].tolist())
+            members = found.members
+            if members and self._kept[slot] != self._generated[slot]:
+                members = tuple(self._kept_vertices(slot)[list(members)].tolist())
             clique = Clique(members, found.lower, found.upper, found.proven, found.nodes)
             answers[slot] = SlotAnswer(clique, edges)
-        left = [slot for slot in filled if slot not in answers]
-        if left:
-            graphs = [self._renumber(slot, g) for slot, g in zip(left, self._slots.edges(left), strict=True)]
-            solved = max_cliques(
-                graphs, min_size=max(1, min_size), node_limit=node_limit, threads=self._threads
-            )
-            for slot, clique, graph in zip(left, solved, graphs, strict=True):
-                answers[slot] = SlotAnswer(clique, len(graph))
+        answers |= self._solve([slot for slot in filled if slot not in answers], min_size, node_limit)
         empty = SlotAnswer(Clique((), 0, 0, True), 0)
         return [answers.get(slot, empty) for slot in chosen]
+
+    def has_clique(
+        self,
+        slots: Sequence[int] | None = None,
+        *,
+        min_size: int,
+        node_limit: int = DEFAULT_NODE_LIMIT,
+    ) -> list[SlotVerdict]:
+        """Tell of each of ``slots`` whether its graph has a clique of ``min_size``, and its number of edges.
+
+        That takes less than to find the largest one, and a CUDA device answers for all slots with 8 bytes each. A search
+        that ends at a limit leaves the question open: found is None.
+
+        >>> import memcore, torch
+        >>> prompts = memcore.DevicePrompts(1, 8, (8, 8, 3), device="cpu")
+        >>> prompts.extend(torch.zeros(3, 8, 8, 3, dtype=torch.uint8), [0, 0, 0])
+        >>> prompts.has_clique(min_size=3)
+        [SlotVerdict(found=True, edges=3)]
+        """
+        arrays.check_count(min_size, "min_size")
+        chosen, filled = self._choose(slots)
+        verdicts = self._slots.verdicts(filled, min_size, node_limit)
+        left = [slot for slot in filled if slot not in verdicts]
+        for slot, (clique, edges) in self._solve(left, min_size, node_limit).items():
+            found = clique.upper >= min_size if clique.proven or clique.lower >= min_size else None
+            verdicts[slot] = SlotVerdict(found, edges)
+        return [verdicts.get(slot, SlotVerdict(False, 0)) for slot in chosen]
+
+    def _choose(self, slots: Sequence[int] | None) -> tuple[list[int], list[int]]:
+        """Return the slots that are asked about, and those of them that hold images, each once."""
+        chosen = list(range(len(self))) if slots is None else [self._check_slot(slot) for slot in slots]
+        return chosen, [slot for slot in dict.fromkeys(chosen) if self._kept[slot]]
+
+    def _solve(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, SlotAnswer]:
+        """Search the graphs of these slots on the CPU."""
+        if not slots:
+            return {}
+        graphs = [self._renumber(slot, g) for slot, g in zip(slots, self._slots.edges(slots), strict=True)]
+        solved = max_cliques(graphs, min_size=max(1, min_size), node_limit=node_limit, threads=self._threads)
+        found = zip(slots, solved, graphs, strict=True)
+        return {slot: SlotAnswer(clique, len(graph)) for slot, clique, graph in found}
 
     def edge_counts(self, slots: Sequence[int]) -> list[int]:
         """Return the number of edges of each slot's graph: one transfer of 8 bytes a slot."""
@@ -295,7 +319,7 @@ class DevicePrompts:
         return self._renumber(self._check_slot(slot), self._slots.graph(slot))
 
     def images(self, slot: int) -> torch.Tensor:
-        """Return a slot's images (N, H, W, C), a view on its device; excluded ones were not kept."""
+        """Return a slot's images (N, H, W, C) on its device, without excluded ones: a view, or a copy of pages apart."""
         return self._slots.images(self._check_slot(slot))
 
     def pixels(self, slot: int, index: int) -> NDArray[np.uint8]:
@@ -304,7 +328,20 @@ class DevicePrompts:
         position = bisect.bisect_left(numbers, arrays.check_index(index, "index"))
         if position == len(numbers) or numbers[position] != index:
             raise ArgumentValueError(f"index {index} is not a kept generation of slot {slot}")
-        return np.array(self._slots.images(slot)[position].cpu().numpy())
+        return np.array(self._slots.image(slot, position).cpu().numpy())
+
+    def to_host(self, slot: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return all generations (N, H, W, C) of a slot on the CPU, excluded ones black, and which are excluded (N,).
+
+        They come one after the other, so that no memory of the device is needed.
+        """
+        numbers = self._kept_vertices(self._check_slot(slot))
+        pixels = np.zeros((self._generated[slot], *self.shape), np.uint8)
+        excluded = np.ones(len(pixels), np.bool_)
+        excluded[numbers] = False
+        for position, number in enumerate(numbers.tolist()):
+            pixels[number] = self._slots.image(slot, position).cpu().numpy()
+        return pixels, excluded
 
     def clear(self, slot: int) -> None:
         """Empty a slot for another prompt."""
@@ -313,9 +350,9 @@ class DevicePrompts:
 
     def _kept_vertices(self, slot: int) -> NDArray[np.int64]:
         """Return the generation number of each kept image of a slot (kept,), ascending."""
-        if len(self._vertices[slot]) != 1:
-            self._vertices[slot] = [np.concatenate([np.empty(0, np.int64), *self._vertices[slot]])]
-        return self._vertices[slot][0]
+        numbers = np.concatenate([np.empty(0, np.int64), *self._vertices[slot]])
+        self._vertices[slot] = [numbers]
+        return numbers
 
     def _renumber(self, slot: int, kept: Graph) -> Graph:
         """Return the graph of all generations of a slot, from the graph of its kept images."""
@@ -337,13 +374,13 @@ class DevicePrompts:
 
 def _make_slots(prompts: DevicePrompts, count: int, device: str) -> Slots:
     kind = device.partition(":")[0]
+    settings = prompts.shape, prompts.threshold, prompts.tile
+    first = min(prompts.capacity, prompts._expected)
     if kind == "cpu":
-        return CoreSlots(
-            count, prompts.capacity, prompts.shape, prompts.threshold, prompts.tile, prompts._threads
-        )
+        return CoreSlots(count, first, *settings, prompts._threads)
     if kind != "cuda":
         raise DeviceError(f"device must be 'cpu' or a CUDA device, got {device!r}")
     usable, reason = gpu.available()
     if not usable:
         raise DeviceError(f"device={device!r} cannot be used: {reason}")
-    return KernelSlots(count, prompts.capacity, prompts.shape, prompts.threshold, prompts.tile, device)
+    return KernelSlots(count, prompts.capacity, *settings, device, first)

@@ -9,25 +9,37 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memcore.backends import gpu, gpu_clique
 from memcore.graph import tiled_l2_graph
 from memcore.graphs.prompt_graph import PromptGraph
-from memcore.types import Graph, Threshold
+from memcore.graphs.slot_runs import SlotRun, index_on
+from memcore.types import Clique, Graph, Threshold
 
 if TYPE_CHECKING:
     import torch
 
 Shape = tuple[int, int, int]
 
+#: Nodes of a search that one warp of the device does: a few milliseconds, for which all that is queued behind it waits. What
+#: needs more is searched on the CPU.
+DEVICE_NODES = 2_000
+#: What the clique kernel's verdicts mean.
+_VERDICTS = {gpu_clique.NONE: False, gpu_clique.SOME: True, gpu_clique.OPEN: None}
 
-class SlotRun(NamedTuple):
-    """``length`` images of one slot that follow each other in a batch, from row ``first`` on."""
 
-    slot: int
-    first: int
-    length: int
+class SlotAnswer(NamedTuple):
+    """The answer about one slot: its largest clique with bounds, and the number of edges of its graph."""
+
+    clique: Clique
+    edges: int
+
+
+class SlotVerdict(NamedTuple):
+    """Whether a slot's graph has a clique of the size that was asked for, None if that is open; its number of edges."""
+
+    found: bool | None
+    edges: int
 
 
 class Slots(Protocol):
@@ -43,6 +55,13 @@ class Slots(Protocol):
         self, slots: list[int], min_size: int, node_limit: int
     ) -> dict[int, tuple[gpu_clique.Found, int]]:
         """Return the maximum clique, where it was proven, and the number of edges of slots that are solved on their device.
+
+        One transfer answers for all of them.
+        """
+        ...
+
+    def verdicts(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, SlotVerdict]:
+        """Tell whether there is a clique of ``min_size``, and the number of edges, of slots that are solved on their device.
 
         One transfer answers for all of them.
         """
@@ -64,6 +83,14 @@ class Slots(Protocol):
         """Return a slot's images (N, H, W, C) on their device."""
         ...
 
+    def image(self, slot: int, position: int) -> torch.Tensor:
+        """Return one image (H, W, C) of a slot on its device."""
+        ...
+
+    def grow(self, count: int) -> None:
+        """Add empty slots."""
+        ...
+
     def clear(self, slot: int) -> None:
         """Empty a slot."""
         ...
@@ -80,12 +107,13 @@ class KernelSlots:
         threshold: Threshold,
         tile: tuple[int, int],
         device: str,
+        expected: int | None = None,
     ) -> None:
         self.device = device
         self._threshold, self._tile = threshold, tile
         self._tile_bytes = tile[0] * tile[1] * shape[2]
         ssd_max = threshold.ssd_max(self._tile_bytes)
-        self._graphs = gpu.device_graphs(count, capacity, shape, tile, ssd_max, device)
+        self._graphs = gpu.device_graphs(count, capacity, shape, tile, ssd_max, device, expected)
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images on the device; nothing waits for it."""
@@ -93,31 +121,47 @@ class KernelSlots:
 
         self._graphs.extend(torch.as_tensor(pixels), runs)
 
+    def grow(self, count: int) -> None:
+        """Add empty slots."""
+        self._graphs.grow(count)
+
     def cliques(
         self, slots: list[int], min_size: int, node_limit: int
     ) -> dict[int, tuple[gpu_clique.Found, int]]:
         """Return proven cliques and numbers of edges by one transfer; nothing without the core's CUDA part."""
-        import torch
-
         if not slots or not gpu_clique.available()[0]:
             return {}
-        chosen = index_on(self._graphs.bits, slots)
-        bits = self._graphs.bits.index_select(0, chosen)
-        members, bounds = gpu_clique.max_cliques(bits, min_size=min_size, node_limit=node_limit)
-        edges = self._graphs.degrees().index_select(0, chosen).sum(1, keepdim=True) // 2
-        # The only wait for the device: members, bounds and edges of all slots in one transfer.
-        rows = torch.cat([members.long(), bounds, edges.long()], dim=1).cpu().tolist()
-        words = members.shape[1]
-        found = [
-            (slot, gpu_clique.read_found(row, words), row[-1]) for slot, row in zip(slots, rows, strict=True)
-        ]
-        return {slot: (answer, count) for slot, answer, count in found if answer.proven}
+        bits, limit = self._bits(slots), min(node_limit, DEVICE_NODES)
+        members, bounds = gpu_clique.max_cliques(bits, min_size=min_size, node_limit=limit)
+        counted = gpu_clique.has_cliques(bits, min_size=max(1, min_size), node_limit=0)
+        rows = zip(slots, *(answer.tolist() for answer in fetch(members, bounds, counted)), strict=True)
+        return {
+            slot: (gpu_clique.read_found(words + bound, len(words)), edges)
+            for slot, words, bound, (_, edges) in rows
+            if bound[2]
+        }
+
+    def verdicts(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, SlotVerdict]:
+        """Return verdicts by one transfer; nothing without the core's CUDA part."""
+        if not slots or not gpu_clique.available()[0]:
+            return {}
+        limit = min(node_limit, DEVICE_NODES)
+        bits = self._graphs.bits
+        chosen = index_on(bits, np.array(slots, np.int32))
+        (answers,) = fetch(gpu_clique.has_cliques(bits, min_size=min_size, node_limit=limit, slots=chosen))
+        return {
+            slot: SlotVerdict(_VERDICTS[verdict], edges)
+            for slot, (verdict, edges) in zip(slots, answers.tolist(), strict=True)
+        }
+
+    def _bits(self, slots: list[int]) -> torch.Tensor:
+        """Return the adjacency of these slots, on the device."""
+        bits: torch.Tensor = self._graphs.bits
+        return bits.index_select(0, index_on(bits, slots))
 
     def edges(self, slots: list[int]) -> list[Graph]:
         """Return the slots' graphs without distances: their bits come to the host in one transfer."""
-        bits = self._graphs.bits.index_select(
-            0, index_on(self._graphs.bits, slots)
-        ).cpu()  # one transfer for all slots
+        bits = self._bits(slots).cpu()  # one transfer for all slots
         graphs = []
         for slot, rows in zip(slots, bits, strict=True):
             count = self._graphs.counts[slot]
@@ -138,9 +182,14 @@ class KernelSlots:
         return tiled_l2_graph(self.images(slot), self._threshold.value, tile=self._tile, channels="last")
 
     def images(self, slot: int) -> torch.Tensor:
-        """Return a slot's images, a view on the device."""
-        images: torch.Tensor = self._graphs.images[slot, : self._graphs.counts[slot]]
+        """Return a slot's images on the device: a view, or a copy where they lie apart."""
+        images: torch.Tensor = self._graphs.images(slot)
         return images
+
+    def image(self, slot: int, position: int) -> torch.Tensor:
+        """Return one image of a slot on the device."""
+        image: torch.Tensor = self._graphs.pages.image(slot, position)
+        return image
 
     def clear(self, slot: int) -> None:
         """Empty a slot; its memory is used again."""
@@ -161,6 +210,8 @@ class CoreSlots:
         tile: tuple[int, int],
         threads: int | None,
     ) -> None:
+        """Keep ``capacity`` images of each at first."""
+
         def empty() -> PromptGraph:
             return PromptGraph(
                 shape, threshold.value, tile=tile, channels="last", threads=threads, capacity=capacity
@@ -168,6 +219,10 @@ class CoreSlots:
 
         self._empty = empty
         self._graphs = [empty() for _ in range(count)]
+
+    def grow(self, count: int) -> None:
+        """Add empty slots."""
+        self._graphs += [self._empty() for _ in range(count)]
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images, each slot's in one call."""
@@ -182,6 +237,10 @@ class CoreSlots:
         self, slots: list[int], min_size: int, node_limit: int
     ) -> dict[int, tuple[gpu_clique.Found, int]]:
         """Return nothing: ``DevicePrompts`` solves the graphs of ``edges`` on the CPU."""
+        return {}
+
+    def verdicts(self, slots: list[int], min_size: int, node_limit: int) -> dict[int, SlotVerdict]:
+        """Return nothing, as ``cliques`` does."""
         return {}
 
     def edges(self, slots: list[int]) -> list[Graph]:
@@ -202,19 +261,23 @@ class CoreSlots:
 
         return torch.from_numpy(self._graphs[slot].images())
 
+    def image(self, slot: int, position: int) -> torch.Tensor:
+        """Return one image of a slot as a tensor that shares its memory."""
+        return self.images(slot)[position]
+
     def clear(self, slot: int) -> None:
         """Replace a slot's graph by an empty one."""
         self._graphs[slot] = self._empty()
 
 
-def take(pixels: Any, rows: NDArray[np.int64]) -> Any:
-    """Return these rows of an array or a tensor (M, H, W, C)."""
-    return pixels[rows] if isinstance(pixels, np.ndarray) else pixels.index_select(0, index_on(pixels, rows))
-
-
-def index_on(tensor: torch.Tensor, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
-    """Return row numbers as an index on the tensor's device, copied without waiting, as indexing by a list would."""
+def fetch(*answers: torch.Tensor) -> list[torch.Tensor]:
+    """Return tensors of one device on the host: all are copied, then the host waits once."""
     import torch
 
-    index = torch.as_tensor(rows, dtype=torch.int64)
-    return index.pin_memory().to(tensor.device, non_blocking=True) if tensor.is_cuda else index
+    if not answers[0].is_cuda:
+        return list(answers)
+    copies = [torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True) for answer in answers]
+    for copy, answer in zip(copies, answers, strict=True):
+        copy.copy_(answer, non_blocking=True)
+    torch.cuda.current_stream(answers[0].device).synchronize()
+    return copies

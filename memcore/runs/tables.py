@@ -36,12 +36,17 @@ def pairs_array(edges: NDArray[np.int32], ssd: NDArray[np.unsignedinteger[Any]])
 
 def images_array(written: Mapping[int, FileDigest]) -> pa.Array:
     """Return a row's images, of which ``written`` holds each file's digest by seed, in that order."""
+    if not written:  # as of most prompts
+        return _NO_IMAGES
     columns = [
         pa.array(list(written), pa.int64()),
         pa.array([digest["bytes"] for digest in written.values()], pa.int64()),
         pa.array([digest["sha256"] for digest in written.values()], pa.string()),
     ]
     return pa.StructArray.from_arrays(columns, fields=list(_TYPES["images"].value_type))
+
+
+_NO_IMAGES = pa.array([], _TYPES["images"].value_type)
 
 
 def rows_to_table(rows: Sequence[FindingRow]) -> pa.Table:

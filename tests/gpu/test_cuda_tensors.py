@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import time
+
 import numpy as np
 import pytest
 
@@ -248,3 +251,94 @@ def test_the_cliques_of_many_graphs_can_be_captured() -> None:
     again = gpu_clique.max_cliques(given, min_size=0, node_limit=10**6)
     assert torch.equal(members, again[0])
     assert torch.equal(bounds[:, :3], again[1][:, :3])
+
+
+def test_threads_that_ask_for_graphs_of_different_sizes() -> None:
+    """Shared memory is set for the whole process: what one thread asks for must be enough for the other."""
+    available, reason = gpu_clique.available()
+    if not available:
+        pytest.skip(f"the core's CUDA part is needed: {reason}")
+    rng = np.random.default_rng(6)
+    graphs = {}
+    for n in (64, 1024):
+        upper = np.triu(rng.random((8, n, n)) < 0.02, 1)
+        graphs[n] = torch.from_numpy(upper | upper.transpose(0, 2, 1)).cuda()
+
+    def ask(n: int) -> None:
+        bits, end = gpu_clique.pack(graphs[n]), time.monotonic() + 3
+        first = gpu_clique.to_host(*gpu_clique.max_cliques(bits, min_size=0, node_limit=10**5))
+        while time.monotonic() < end:
+            with torch.cuda.stream(torch.cuda.Stream()):
+                again = gpu_clique.to_host(*gpu_clique.max_cliques(bits, min_size=0, node_limit=10**5))
+            assert [one.members for one in again] == [one.members for one in first]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(ask, n) for n in graphs]:
+            done.result()
+
+
+def test_hard_graphs_hold_the_device_for_a_moment_only() -> None:
+    from memcore.graphs.device_slots import DEVICE_NODES
+
+    available, reason = gpu_clique.available()
+    if not available:
+        pytest.skip(f"the core's CUDA part is needed: {reason}")
+    rng = np.random.default_rng(7)
+    upper = np.triu(rng.random((500, 500)) < 0.9, 1)
+    bits = gpu_clique.pack(torch.from_numpy(upper | upper.T)[None].cuda())
+    gpu_clique.has_cliques(bits, min_size=10, node_limit=1)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    easy = gpu_clique.has_cliques(bits, min_size=10, node_limit=DEVICE_NODES).cpu()
+    hard = gpu_clique.has_cliques(bits, min_size=150, node_limit=DEVICE_NODES).cpu()
+    assert time.perf_counter() - start < 5, "as the limit is meant; without one it is minutes"
+    assert easy.tolist() == [[gpu_clique.SOME, int(upper.sum())]]
+    assert hard[0, 0] in (gpu_clique.NONE, gpu_clique.OPEN)
+
+
+def test_memory_comes_with_images_and_goes_to_the_next_prompt() -> None:
+    shape = (256, 256, 3)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    prompts = memcore.DevicePrompts(512, 500, shape, device="cuda", expected=16)
+    batch = random_images(512, *shape).cuda()
+    taken = torch.cuda.memory_allocated() - before - batch.numel()
+    assert taken < 512 * 80 * batch[0].numel(), "a page of 64 images and the rest, not 500"
+    for _ in range(3):
+        prompts.extend_runs(batch, [(slot, slot, 1) for slot in range(512)])
+    for slot in range(512):
+        prompts.clear(slot)
+    prompts.extend_runs(batch, [(7, 0, 200)])
+    assert torch.cuda.memory_allocated() - before - batch.numel() <= taken
+    assert np.array_equal(
+        prompts.graph(7).ssd, memcore.tiled_l2_graph(batch[:200], 0.15, channels="last").ssd
+    )
+
+
+def test_a_full_device_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    from memcore.graphs.growing import GraphSettings, PromptRun
+    from memcore.graphs.growing_device import DeviceGrowingGraphs
+    from memcore.graphs.growing_host import HostGrowingGraphs
+    from memcore.types import Images
+
+    settings = GraphSettings((64, 64, 3), 0.15, (4, 4), 10, 10**6, generations=200, expected=64)
+    images = near_duplicates(130, 64).movedim(1, -1).contiguous()
+    flagged = np.zeros(len(images), np.bool_)
+    runs = [PromptRun(0, 0, 60), PromptRun(1, 60, 90)]
+    device, host = DeviceGrowingGraphs(settings, "cuda"), HostGrowingGraphs(settings)
+    for graphs in (device, host):
+        graphs.begin([0, 1])
+    batch = images.cuda()
+    whole = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**20) / whole)
+    try:
+        for _ in range(2):
+            device.extend(Images(batch, flagged), runs)
+            host.extend(Images(images, flagged), runs)
+        for prompt_id in (0, 1):
+            one, other = device.outcome(prompt_id), host.outcome(prompt_id)
+            assert (one.generated, one.edges, one.findings) == (other.generated, other.edges, other.findings)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "is full" in caplog.text

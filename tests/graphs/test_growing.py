@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 import memcore
 from memcore.backends import gpu_clique
 from memcore.errors import ArgumentValueError
-from memcore.graphs import growing_device, growing_host
-from memcore.graphs.device_prompts import DevicePrompts, SlotAnswer
+from memcore.graphs import device_slots, growing_device, growing_host
+from memcore.graphs.device_prompts import DevicePrompts
 from memcore.graphs.device_slots import KernelSlots
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
 from memcore.graphs.growing_device import DeviceGrowingGraphs
@@ -74,13 +75,16 @@ def answer(graphs: GrowingGraphs, prompt_id: int) -> tuple[int, int, int, list[m
 def count_questions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Return a list that grows with each question: the number of prompts, and the size that was asked for."""
     asked: list[tuple[int, int]] = []
-    right = DevicePrompts.ask
 
-    def ask(self: DevicePrompts, slots: list[int], *, min_size: int = 0, node_limit: int) -> list[SlotAnswer]:
-        asked.append((len(slots), min_size))
-        return right(self, slots, min_size=min_size, node_limit=node_limit)
+    def counted(right: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(self: DevicePrompts, slots: list[int], *, min_size: int = 0, node_limit: int) -> Any:
+            asked.append((len(slots), min_size))
+            return right(self, slots, min_size=min_size, node_limit=node_limit)
 
-    monkeypatch.setattr(DevicePrompts, "ask", ask)
+        return ask
+
+    for name in ("ask", "has_clique"):
+        monkeypatch.setattr(DevicePrompts, name, counted(getattr(DevicePrompts, name)))
     return asked
 
 
@@ -151,10 +155,11 @@ def test_one_question_is_asked_about_all_prompts_that_are_due(monkeypatch: pytes
     assert bounds(3) == (6, 6)
     assert bounds(2) == (1, 1)
     assert answer(graphs, 2) == expected(whole[2])
-    assert asked == [(8, 4)], "the answers hold until images arrive"
+    assert bounds(1) == (6, 6)
+    assert asked == [(8, 4), (8, 0)], "the answers hold until images arrive"
     graphs.extend(*batch((2, whole[1])))
     assert graphs.bounds([2])(2) == (6, 6)
-    assert asked == [(8, 4), (1, 0)], "a budget decides on the largest clique, whatever its size"
+    assert asked == [(8, 4), (8, 0), (1, 0)], "a budget decides on the largest clique, whatever its size"
 
 
 def test_the_largest_clique_is_asked_only_of_prompts_with_edges_and_no_finding(
@@ -198,37 +203,156 @@ def test_the_largest_clique_is_the_same_where_the_search_ends_at_its_limit(
     assert found[0] == found[1]
 
 
-def test_a_device_answers_with_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels replaced by matrices on the CPU: what is counted is how often something comes to the host."""
-    adjacency = torch.zeros(3, 40, 40, dtype=torch.bool)
-    adjacency[0, :5, :5] = adjacency[2, 7:9, 7:9] = True
+@dataclasses.dataclass
+class Answering:
+    """Kernels replaced by matrices on the CPU; what is counted is how often the host waits, and what the device is asked."""
+
+    waits: list[int]
+    limits: list[int]
+    slots: KernelSlots
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Answering:
+    adjacency = torch.zeros(4, 40, 40, dtype=torch.bool)
+    adjacency[0, :5, :5] = adjacency[2, 7:9, 7:9] = adjacency[3, 9:30, 9:30] = True
     adjacency[:, range(40), range(40)] = False
+    waits: list[int] = []
+    limits: list[int] = []
 
     class Graphs:
         bits = gpu_clique.pack(adjacency)
 
-        def degrees(self) -> torch.Tensor:
-            return adjacency.sum(2).int()
-
     def max_cliques(bits: torch.Tensor, *, min_size: int, node_limit: int) -> tuple[torch.Tensor, ...]:
+        limits.append(node_limit)
         rows = gpu_clique.unpack(bits, 40)
-        members = gpu_clique.pack(torch.cat([rows.any(1)[:, None]], dim=1))[:, 0]
         sizes = rows.any(1).sum(1)
-        return members, torch.stack([sizes, sizes, sizes.new_ones(len(sizes)), sizes], dim=1)
+        members = gpu_clique.pack(rows.any(1)[:, None])[:, 0]
+        return members, torch.stack([sizes, sizes, sizes <= 20, sizes], dim=1)
 
-    transfers = []
-    right = torch.Tensor.cpu
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: (transfers.append(self.shape), right(self))[1])
+    def has_cliques(
+        bits: torch.Tensor, *, min_size: int, node_limit: int, slots: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        limits.append(node_limit)
+        rows = gpu_clique.unpack(bits if slots is None else bits[slots], 40)
+        sizes = rows.any(1).sum(1)
+        verdicts = torch.where(sizes > 20, 2, (sizes >= min_size).long())
+        return torch.stack([verdicts, rows.flatten(1).sum(1) // 2], dim=1).int()
+
+    right = device_slots.fetch
+    monkeypatch.setattr(device_slots, "fetch", lambda *a: (waits.append(len(a)), right(*a))[1])
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: pytest.fail("another wait"))
     monkeypatch.setattr(gpu_clique, "available", lambda: (True, ""))
     monkeypatch.setattr(gpu_clique, "max_cliques", max_cliques)
+    monkeypatch.setattr(gpu_clique, "has_cliques", has_cliques)
     slots = KernelSlots.__new__(KernelSlots)
     slots._graphs = Graphs()
-    found = slots.cliques([2, 0], 0, 100)
+    return Answering(waits, limits, slots)
+
+
+def test_a_device_answers_with_one_wait(answering: Answering) -> None:
+    found = answering.slots.cliques([2, 0, 1], 0, 100)
     assert {slot: (clique.members, clique.upper, edges) for slot, (clique, edges) in found.items()} == {
         2: ((7, 8), 2, 1),
         0: ((0, 1, 2, 3, 4), 5, 10),
+        1: ((), 0, 0),
     }
-    assert len(transfers) == 1
+    assert len(answering.waits) == 1
+    verdicts = answering.slots.verdicts([0, 1, 2, 3], 3, 100)
+    assert verdicts == {0: (True, 10), 1: (False, 0), 2: (False, 1), 3: (None, 210)}
+    assert len(answering.waits) == 2
+
+
+def test_a_hard_graph_does_not_hold_the_device(answering: Answering) -> None:
+    """One warp would search it for minutes while all else waits: the device stops early, and the CPU has the whole limit."""
+    assert set(answering.slots.cliques([0, 3], 0, 10**7)) == {0}
+    answering.slots.verdicts([0, 3], 4, 10**7)
+    answering.slots.verdicts([0, 3], 4, 50)
+    assert max(answering.limits) <= device_slots.DEVICE_NODES <= 5000
+    assert answering.limits[-1] == 50
+
+
+@pytest.mark.parametrize(("copies", "found"), [(0, False), (4, False), (5, True), (9, True)])
+def test_whether_there_is_a_clique_of_a_size(copies: int, found: bool) -> None:
+    prompts = DevicePrompts(3, 40, SHAPE, device="cpu")
+    images = torch.from_numpy(images_of(3, copies))
+    prompts.extend_runs(images, [(1, 0, 20)])
+    edges = prompts.edge_counts([1])[0]
+    assert edges == copies * (copies - 1) // 2
+    assert prompts.has_clique(min_size=5) == [(False, 0), (found, edges), (False, 0)]
+    assert prompts.has_clique([1, 1], min_size=5) == [(found, edges)] * 2
+
+
+class Memory:
+    """A device on which the calls of one method find no memory, those whose numbers are in ``fails`` (from 0 on)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, fails: Callable[[int], bool]) -> None:
+        self.calls = 0
+        right = getattr(DevicePrompts, name)
+
+        def call(prompts: DevicePrompts, *arguments: Any, **more: Any) -> Any:
+            self.calls += 1
+            if fails(self.calls - 1):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return right(prompts, *arguments, **more)
+
+        monkeypatch.setattr(DevicePrompts, name, call)
+
+
+@pytest.mark.parametrize(
+    ("name", "fails", "moved"),
+    [
+        ("extend_runs", lambda number: number == 0, False),  # all at once: halves fit
+        (
+            "extend_runs",
+            lambda number: number in (0, 1, 2),
+            True,
+        ),  # not even one: it moves before it has an image
+        ("extend_runs", lambda number: number in (1, 2, 3), True),  # later, with images
+        ("extend_runs", lambda number: True, True),
+        ("grow", lambda number: True, True),
+        ("__init__", lambda number: True, True),
+        ("ask", lambda number: number == 0, False),
+        ("ask", lambda number: True, True),
+        ("has_clique", lambda number: number == 0, False),
+        ("has_clique", lambda number: True, True),
+        ("graph", lambda number: True, True),
+    ],
+)
+def test_where_memory_ends_answers_are_the_same(
+    name: str,
+    fails: Callable[[int], bool],
+    moved: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = {i: images_of(i, copies) for i, copies in ((1, 9), (2, 0), (3, 3), (4, 6))}
+    whole[1][[2, 5]] = 0  # flagged
+    graphs = on_slots(SETTINGS)
+    memory = Memory(monkeypatch, name, fails)
+    graphs.begin([1, 2])
+    graphs.extend(*batch((1, whole[1][:8]), (2, whole[2][:8])))
+    graphs.begin([3, 4])
+    graphs.extend(*batch(*((i, images[8:] if i < 3 else images) for i, images in whole.items())))
+    bounds = graphs.bounds(list(whole))
+    if name == "ask":
+        right = HostGrowingGraphs(SETTINGS)
+        right.begin(list(whole))
+        right.extend(*batch(*whole.items()))
+        assert [bounds(i) for i in whole] == [right.bounds([i])(i) for i in whole]
+    for prompt_id, images in whole.items():
+        assert answer(graphs, prompt_id) == expected(images)
+        if not flag_constant(images)[7]:
+            assert np.array_equal(graphs.pixels(prompt_id, 7), images[7])
+    assert memory.calls
+    told = [record.message for record in caplog.records if "the memory of cpu is full" in record.message]
+    assert len(told) == moved
+    for prompt_id in whole:
+        graphs.drop(prompt_id)
+    monkeypatch.undo()
+    graphs.begin([9])
+    graphs.extend(*batch((9, whole[1])))
+    assert answer(graphs, 9) == expected(whole[1])
 
 
 def test_runs_may_leave_rows_out_and_come_twice() -> None:

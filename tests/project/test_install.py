@@ -170,3 +170,19 @@ def test_an_editable_install_is_seen_by_type_checkers(monkeypatch: pytest.Monkey
     folders = [Path(line) for line in data.decode().splitlines()]
     for package in ("memcore", "memcore_kernels"):
         assert [folder for folder in folders if (folder / package / "py.typed").is_file()]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_strange_compilers_warnings_stop_no_build(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the compilers that were tried are errors where ``.ci/run`` asks for it, of C++ and of CUDA."""
+    pytest.importorskip("pybind11")
+    setuptools = pytest.importorskip("setuptools")
+    monkeypatch.setattr(setuptools, "setup", lambda **given: None)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("MEMCORE_WERROR", raising=False)
+    if asked:
+        monkeypatch.setenv("MEMCORE_WERROR", "1")
+    made = runpy.run_path(str(ROOT / "setup.py"))
+    for flags in (made["WARNINGS"], made["CUDA_FLAGS"]):
+        assert ("-Werror" in " ".join(flags).replace(",", " ").split()) == asked
+    assert "export MEMCORE_WERROR=1" in (ROOT / ".ci" / "run").read_text()

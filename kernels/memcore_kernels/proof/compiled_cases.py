@@ -271,6 +271,7 @@ def _verify(
     sides = -(-graphs.capacity // side)
     names = ("norm_ptr", "bits_ptr", "list_ptr", "count_ptr")
     arguments = {
+        "pages": sides,
         "capacity": graphs.capacity,
         "words": graphs.words,
         "tiles": lines.tiles,
@@ -296,7 +297,7 @@ def _verify(
         },
         pointers=image_types(("x",), (side,), config.block_k, config.tma)
         | dict.fromkeys(names, "*i32")
-        | {"prompt_ptr": "*i64"},
+        | {"prompt_ptr": "*i64", "page_ptr": "*i64"},
         warps=config.warps,
         block=f"{side}x{side}x{config.block_k}",
         multiplies=True,

@@ -47,6 +47,7 @@ try:
         quiet_libraries,
         untold_truncation,
     )
+    from memcore.sampling.diffusers.precision import describe_precision, deterministic_kernels
 except ImportError as error:
     raise MissingExtraError(
         getattr(error, "name", None) or "diffusers", "audit", "Sampling a diffusers pipeline"
@@ -205,7 +206,7 @@ class DiffusersSampler:
                 "batch_size": str(self.batch_size),
                 "dtype": str(self._pipe.dtype).removeprefix("torch."),
                 "device": self._device_kind(),
-                "matmul_precision": torch.get_float32_matmul_precision(),
+                **describe_precision(on_gpu=self._device.type == "cuda"),
                 **{name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
                 "memcore": _memcore_version(),
             }
@@ -349,12 +350,7 @@ class DiffusersSampler:
     def _repeatable(self) -> Iterator[None]:
         """Set what the caller may have set differently: torch's threads on a CPU, cuDNN's choice of kernels on a GPU."""
         if not self._on_cpu:
-            with torch.backends.cudnn.flags(
-                enabled=torch.backends.cudnn.enabled,
-                benchmark=False,
-                deterministic=True,
-                allow_tf32=torch.backends.cudnn.allow_tf32,
-            ):
+            with deterministic_kernels():
                 yield
             return
         before = torch.get_num_threads()

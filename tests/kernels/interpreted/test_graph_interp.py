@@ -105,6 +105,30 @@ def test_many_prompts_in_any_batches() -> None:
     assert check(graphs, {0: whole[3][:6], 1: whole[1], 3: whole[3]}, tile) > 0
 
 
+def test_pages_apart_and_a_store_that_grows() -> None:
+    """Prompts of 150 and 70 images in turns, from memory for 64 of each: blocks of pairs whose pages lie anywhere."""
+    rng = np.random.default_rng(11)
+    shape, tile = (8, 16, 1), (8, 16)
+    whole = {0: prompt(rng, 150, shape, 4), 1: prompt(rng, 70, shape, 3), 2: prompt(rng, 66, shape, 3)}
+    graphs = DeviceGraphs(2, 160, shape, tile=tile, ssd_max=limit(128), device="cpu", expected=64)
+    assert (graphs.config.pairs, len(graphs.pages.store)) == (64, 2)
+    for start in range(0, 150, 50):
+        parts = {slot: whole[slot][start : start + 50] for slot in (0, 1)}
+        runs = [(0, 0, 50)] + [(1, 50, len(parts[1]))] * bool(len(parts[1]))
+        with watched(start):
+            graphs.extend(torch.cat([parts[0], parts[1]]), runs)
+    assert list(graphs.pages.of(0)) != list(range(3))
+    assert check(graphs, {0: whole[0], 1: whole[1]}, tile) > 0
+    assert all(torch.equal(graphs.images(slot), whole[slot]) for slot in (0, 1))
+    graphs.grow(1)
+    graphs.clear(0)
+    pages = len(graphs.pages.store)
+    with watched(1):
+        graphs.extend(whole[2], [(2, 0, 66)])
+    assert check(graphs, {0: whole[0][:0], 1: whole[1], 2: whole[2]}, tile) > 0
+    assert len(graphs.pages.store) == pages, "pages of the slot that was cleared"
+
+
 def test_tiles_shared_out_among_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     images = prompt(rng, 20, (12, 12, 1), 5)
@@ -135,9 +159,9 @@ def test_an_image_is_read_once_and_written_once(
     where, listed = torch.arange(2, 7)[:, None].repeat(1, 2), torch.zeros(1, dtype=torch.int32)
     with watched(2) as watch:
         graphs.intake.launch(
-            images, where, graphs.images[0], graphs.means, graphs.spreads, graphs.norms, listed
+            images, where, graphs.pages.store[0], graphs.means, graphs.spreads, graphs.norms, listed
         )
-    assert torch.equal(graphs.images[0, 2:7], images)
+    assert torch.equal(graphs.pages.store[0, 2:7], images)
     assert watch.moved["atomic"] == 0
     assert 2 <= (watch.moved["load"] + watch.moved["store"]) / images.numel() <= most
     # Norms of each segment, against their formula.
@@ -163,7 +187,7 @@ def test_images_that_are_no_plain_array() -> None:
         graphs = DeviceGraphs(1, 12, (8, 16, 3), tile=(4, 16), ssd_max=limit(4 * 48), device="cpu")
         with watched(1):
             graphs.extend(images, [(0, 0, len(images))])
-        assert torch.equal(graphs.images[0, : len(images)], images)
+        assert torch.equal(graphs.images(0), images)
         check(graphs, {0: images.contiguous()}, (4, 16))
 
 
@@ -342,6 +366,13 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
             fibers.library(), bits.contiguous(), 0, 0, min_size, node_limit
         ),
     )
+    monkeypatch.setattr(
+        gpu_clique,
+        "has_cliques",
+        lambda bits, *, min_size, node_limit, slots=None: gpu_clique.launch_decision(
+            fibers.library(), bits.contiguous(), 0, 0, min_size, node_limit, slots
+        ),
+    )
     rng = np.random.default_rng(11)
     shape = (8, 16, 3)
     whole = [prompt(rng, 36, shape, copies) for copies in (8, 1, 0)]
@@ -365,5 +396,9 @@ def test_a_budget_decides_on_many_prompts(monkeypatch: pytest.MonkeyPatch) -> No
                 start + 12, graph.largest_clique
             )
     assert [len(found.members) for found in prompts.largest(min_size=5)][2] == 0
-    assert [answer.edges for answer in prompts.ask()] == [len(graph.graph()) for graph in on_cpu]
+    edges = [len(graph.graph()) for graph in on_cpu]
+    assert [answer.edges for answer in prompts.ask()] == edges
+    for size in (1, 5, 6, 40):
+        found = [len(memcore.max_clique(graph.graph())) >= size for graph in on_cpu]
+        assert prompts.has_clique([2, 0, 1], min_size=size) == [(found[i], edges[i]) for i in (2, 0, 1)]
     assert torch.equal(prompts.images(1), whole[1])

@@ -144,7 +144,7 @@ def test_graphs(n: int, capacity: int, on_sm_90: list[tuple[int, ...]]) -> None:
     for start in range(0, n, 70):
         batch = images[start : start + 70]
         with watched(start):
-            graphs.extend(torch.cat([batch, batch]), [0] * len(batch) + [1] * len(batch))
+            graphs.extend(torch.cat([batch, batch]), [(0, 0, len(batch)), (1, len(batch), len(batch))])
     for slot in (0, 1):
         found = gpu_clique.unpack(graphs.bits[slot], capacity)
         assert torch.equal(found[:n, :n], graph_oracle(images, tile, graphs.ssd_max))
