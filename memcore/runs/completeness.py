@@ -34,7 +34,7 @@ _FAILURES = frozenset({"sampler", "refused", "error", "crash"})
 PROMPT_FAILURES = frozenset({"sampler", "refused"})
 #: Reasons of notes about a prompt or its sampler. A broken image of a sampler counts as excluded.
 _NOTES = frozenset(
-    {"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint", "refused-image"}
+    {"long-prompt", "same-image", "unrepeatable", "broken-image", "checkpoint", "refused-image", "guarded"}
 )
 #: How the reasons of what a server answered begin; images that it did not give count as excluded.
 _HTTP = "http-"
