@@ -35,6 +35,8 @@ class Rule:
     def apply(self, pixels: NDArray[np.uint8]) -> Read:
         """Return the pixels of the index's shape, or why there are none."""
         try:
+            if 0 in pixels.shape:
+                return UnreadableImage(BROKEN, f"{pixels.shape}, an image without pixels")
             if pixels.shape[2] == 4 and self.shape[2] == 3:
                 pixels = flatten(pixels, self.background)
             if self.resize is not None and pixels.shape[2] == self.shape[2]:
