@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from memcore.conditions import Condition as Condition
 from memcore.errors import ArgumentTypeError, ArgumentValueError
-from memcore.interop import as_array, is_torch
 from memcore.notebook import html_table
+from memcore.vertices import MOST as MOST
+from memcore.vertices import as_edges, as_vertex_count
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,6 @@ Channels: TypeAlias = Literal["first", "last"]
 
 #: Largest number of bytes in a tile whose ssd, at most K * 255^2, still fits an unsigned 32-bit integer.
 MAX_K_UINT32 = (2**32 - 1) // 255**2
-#: The core counts vertices and images in 32 bits: a larger minimum size means the same as this one.
-MOST = 2**31 - 1
 _INT32 = np.dtype(np.int32)
 _MASKED = np.ma.MaskedArray
 #: The paper's threshold for an edge and for an extraction.
@@ -123,9 +122,9 @@ class Graph:
             type(edges) is np.ndarray and edges.dtype == _INT32 and edges.ndim == 2 and edges.shape[1] == 2
         )
         if not ready:
-            object.__setattr__(self, "edges", _as_edges(edges))
+            object.__setattr__(self, "edges", as_edges(edges))
         if type(self.n) is not int or not 0 <= self.n < MOST:
-            object.__setattr__(self, "n", _as_vertex_count(self.n))
+            object.__setattr__(self, "n", as_vertex_count(self.n))
         if isinstance(self.ssd, _MASKED) or isinstance(self.distances, _MASKED):
             raise ArgumentTypeError("ssd and distances must not be masked, since the mask would be ignored")
 
@@ -202,34 +201,6 @@ class Graph:
                 f"edges must hold 0 <= i < j < n; row {row} is ({i[row]}, {j[row]}) and n is {self.n}"
             )
         return i, j
-
-
-def _as_vertex_count(n: Any) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise ArgumentTypeError(f"n must be an integer, got {type(n).__name__}")
-    if not 0 <= n < MOST:
-        raise ArgumentValueError(f"n must be in [0, 2^31 - 2], got {n}")
-    return int(n)
-
-
-def _as_edges(edges: Any) -> NDArray[np.int32]:
-    """Return edges as (E, 2) int32, or raise for anything but pairs of vertex numbers that 32 bits hold."""
-    array = as_array(np.asarray(edges) if isinstance(edges, list | tuple) else edges, "edges")[0]
-    if is_torch(array):
-        array = array.cpu().numpy()  # not a dtype of images, so as_array left it
-    if array.size == 0 and array.ndim <= 2:
-        return np.empty((0, 2), np.int32)
-    if array.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"edges must be integers, got {array.dtype.name}")
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ArgumentValueError(f"edges must have the shape (E, 2), got {array.shape}")
-    least, most = int(array.min()), int(array.max())
-    if least < 0 or most >= MOST:
-        raise ArgumentValueError(
-            f"edges must hold vertex numbers from 0 to 2^31 - 2, got {least if least < 0 else most}"
-        )
-    narrow: NDArray[np.int32] = array.astype(np.int32)
-    return narrow
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from memcore.index.checked import Budget, CheckedFile, damaged
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, open_as_recorded, why_not_in_order
 from memcore.index.shard_files import ShardFiles, levels_of
-from memcore.sources.base import Source, StoredSource, shown
+from memcore.sources.base import FileParts, Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
 from memcore.sources.open import open_source
@@ -62,8 +62,8 @@ class Index:
         self._moved = tuple(moved)
         self._trusted = trust_paths
         self._starts = np.array([s.start for s in shards] + [len(self)], dtype=np.int64)
-        self._resize = Resize(**meta.resize) if meta.resize else None
-        self._background = cast("Background | None", tuple(meta.background) if meta.background else None)
+        self.resize = Resize(**meta.resize) if meta.resize else None
+        self.background = cast("Background | None", tuple(meta.background) if meta.background else None)
         self.fetched = 0
 
     def __repr__(self) -> str:
@@ -82,6 +82,7 @@ class Index:
         moved: Sequence[Path] = (),
         trust_paths: bool = True,
         verify: bool = True,
+        memory: int = _HELD_BYTES,
     ) -> Index:
         """Open an index that is complete.
 
@@ -89,6 +90,7 @@ class Index:
         is checked when it is used. ``sources`` are a program's own sources, in the order in which they were added.
         ``moved`` says where sources are now that are no longer where they were indexed. Without ``trust_paths`` no place is
         opened because the index names it, which may come from somebody else: ``moved`` then has the place of every source.
+        ``memory``: bytes of sketches that stay in memory once they were read; others are read for each search.
 
         Raises RunError, which says what is wrong and what to do.
         """
@@ -99,7 +101,7 @@ class Index:
                 f"{path} is not finished: give the same memcore index command again, which resumes it"
             )
         metas = [layout.read_shard_meta(path, n) for n in range(layout.shard_count(path))]
-        levels, held = levels_of(meta), Budget(_HELD_BYTES)
+        levels, held = levels_of(meta), Budget(memory)
         shards: list[ShardFiles] = []
         start = 0
         for number, shard in enumerate(metas):
@@ -217,7 +219,7 @@ class Index:
             return payloads
         pixels = np.empty((len(places), *self.image_shape), np.uint8)
         for at, payload in enumerate(payloads):
-            image = decode_payload(payload, self._resize, self._background, self.image_shape)
+            image = decode_payload(payload, self.resize, self.background, self.image_shape)
             if isinstance(image, UnreadableImage):
                 raise self._changed(int(rows[at]), f"{image.reason}: {image}")
             pixels[at] = image
@@ -277,6 +279,24 @@ class Index:
                     f"source={shown(place)} is not what {self.path} was made from: {whys[0]}; give the place of the same "
                     "files, or index these in another folder"
                 )
+
+    def added_files(self) -> list[str]:
+        """Return the files of the sources that were not there when they were indexed; archives and tables may be added.
+
+        Raises RunError as ``check_sources`` does.
+        """
+        known: dict[str, set[str]] = {}
+        entries: dict[str, SourceRecord] = {}
+        for number, entry in enumerate(self.meta.sources):
+            source = self._source(number)
+            if isinstance(source, FileParts) and Path(source.path).is_dir():
+                known.setdefault(source.path, set()).update(part["name"] for part in entry["parts"])
+                entries[source.path] = entry
+        added = []
+        for path, entry in entries.items():
+            there = open_source(Path(path), entry["kind"], **self._options(entry))
+            added += [f"{path}/{part.name}" for part in there.parts if part.name not in known[path]]
+        return added
 
     def _source(self, number: int) -> Source:
         while len(self._sources) <= number:

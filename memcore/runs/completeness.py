@@ -42,6 +42,7 @@ _NOTES = frozenset(
         "checkpoint",
         "refused-image",
         "given-image",
+        "guarded",
     }
 )
 #: How the reasons of what a server answered begin; images that it did not give count as excluded.

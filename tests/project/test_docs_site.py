@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = (
     "memcore",
     "memcore.errors",
+    "memcore.guard",
     "memcore.images",
     "memcore.index",
     "memcore.isa",

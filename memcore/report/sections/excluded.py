@@ -19,6 +19,7 @@ REASONS = {
     "refused": "a prompt of which a content filter of the server refused every image",
     "refused-image": "images that a content filter of the server refused, left out of their prompts",
     **{code: f"answers of the server: {text}" for code, text in SERVER_REASONS.items()},
+    "guarded": "images that the model's output filter withheld or replaced",
     "broken-image": "images of NaN or without a picture, left out of their prompts",
     "same-image": "a prompt with one image for several seeds: the sampler ignores seeds or answers from a cache",
     "unrepeatable": "a seed that gave two different images",

@@ -20,13 +20,13 @@ from memcore.images.decode import decode
 from memcore.images.reasons import UnreadableImage
 from memcore.sampling import transient
 from memcore.sampling.http.concurrency import run_side_by_side
-from memcore.sampling.http.endpoint import Endpoint, check_endpoint
+from memcore.sampling.http.endpoint import check_endpoint
 from memcore.sampling.http.exchange import Exchange
 from memcore.sampling.http.failure import REFUSED, Failure
+from memcore.sampling.http.options import check_told, make_headers, make_images_api
 from memcore.sampling.http.patience import Gate
-from memcore.sampling.http.protocols import NOT_TAKEN, Dialect, ImagesApi, MemcoreApi, Shape, take_extra
+from memcore.sampling.http.protocols import NOT_TAKEN, Dialect, MemcoreApi, Shape
 from memcore.sampling.received import Answer, Received
-from memcore.sampling.seeds import MOST_SEED_BITS
 from memcore.types import Images, Request, SampleNote
 
 #: Images at the beginning of a prompt that must all be refused before no more of it are asked for.
@@ -129,19 +129,19 @@ class HttpSampler:
             raise ArgumentValueError(f"timeout must be a number of seconds above 0, got {timeout!r}")
         self._endpoint = check_endpoint(endpoint, has_token=token is not None, plain_http=plain_http)
         self._exchange = Exchange(
-            _headers(token, token_header),
+            make_headers(token, token_header),
             timeout=float(timeout),
             connections=self._concurrency,
             ca=ca,
             trust_env=trust_env,
         )
         if protocol == "images":
-            self._dialect: Dialect = _images_api(
+            self._dialect: Dialect = make_images_api(
                 self._endpoint, model, height, width, seeds, seed_bits, per_request, body
             )
         else:
             self._dialect = self._meet(per_request, encoding)
-            _check_told(self._dialect.shape, height, width, model, body)
+            check_told(self._dialect.shape, height, width, model, body)
         self._protocol = protocol
         self.image_shape: Shape = self._dialect.shape
         self.conditions, self.needed_conditions, self.masks_hide = self._dialect.taken
@@ -364,51 +364,3 @@ def _is_refusal(code: str) -> bool:
     return code in (REFUSED, NOT_TAKEN) or (
         code.startswith("http-4") and code.removeprefix("http-").isdecimal()
     )
-
-
-def _headers(token: str | None, header: str) -> dict[str, str]:
-    if not isinstance(header, str) or not header.replace("-", "").isalnum() or not header.isascii():
-        raise ConfigError(f"token_header must be the name of a header, got {header!r}")
-    if token is None:
-        return {}
-    return {header: f"Bearer {token}" if header.lower() == "authorization" else token}
-
-
-def _images_api(
-    endpoint: Endpoint,
-    model: str,
-    height: int | None,
-    width: int | None,
-    seeds: bool,
-    seed_bits: int,
-    per_request: int | None,
-    body: Mapping[str, Any] | None,
-) -> ImagesApi:
-    if height is None or width is None:
-        raise ConfigError(
-            "height and width are missing: with protocol='images' give the size of the images in pixels"
-        )
-    for name, value in (("height", height), ("width", width)):
-        arrays.check_count(value, name, 1, 8192)
-    if not isinstance(seeds, bool):
-        raise ConfigError(f"seeds must be true or false, got {seeds!r}")
-    if not isinstance(model, str):
-        raise ConfigError(f"model must be the name of a model, got {type(model).__name__}")
-    bits = arrays.check_count(seed_bits, "seed_bits", 1, MOST_SEED_BITS) if seeds else None
-    if bits is not None and (per_request or 1) > 1:
-        raise ConfigError("per_request must be 1 where the server takes seeds: a request has one seed")
-    return ImagesApi(endpoint, (height, width, 3), bits, model, per_request or 1, take_extra(body or {}))
-
-
-def _check_told(
-    shape: Shape, height: int | None, width: int | None, model: str, body: Mapping[str, Any] | None
-) -> None:
-    """Refuse options that the server decides, if it has decided otherwise."""
-    if (height or shape[0], width or shape[1]) != shape[:2]:
-        raise ConfigError(
-            f"height={height} and width={width} are given, but the server makes images of {shape[0]}x{shape[1]}"
-        )
-    if model or body:
-        raise ConfigError(
-            "model and body are of protocol='images': the server of protocol='memcore' has one model"
-        )
