@@ -27,6 +27,7 @@ from memcore.sampling.named import is_hosted
 from memcore.sampling.protocol import Sampler, asks_once, check_sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
+from memcore.system.gpus import visible_gpus
 from memcore.system.progress import say
 
 
@@ -52,8 +53,9 @@ def audit(
 
     With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
     process, with ``Config(source="custom", ...)``. Otherwise each worker process loads what ``config`` names.
-    ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU and to one
-    on a GPU; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were
+    ``run`` is a path, a URL that fsspec knows, or an opened run. ``workers`` defaults to the processors on a CPU, and with
+    ``device="cuda"`` to one for each GPU, which sees that one alone; ``threads`` are threads a worker. ``part`` (k, n) does
+    the k-th of n parts. ``retry`` repeats shards that were
     given up because they failed three times, ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs
     the workers on the cluster at ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's
     images of unfinished prompts may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none.
@@ -98,7 +100,8 @@ def audit(
         raise ConfigError("prompts is missing: a text file with one prompt a line, or a Parquet file")
     named = prompts if prompts is not None else read_prompts(Path(config.prompts))
     # a hosted model is asked by threads of one worker: its own processors make the images
-    most = processors() if config.device == "cpu" and not hosted else 1
+    gpus = visible_gpus(config.device) if launcher == "local" and not hosted else ()
+    most = processors() if config.device == "cpu" and not hosted else max(1, len(gpus))
     job = AuditJob(
         run,
         config,
@@ -116,7 +119,7 @@ def audit(
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)
-    resources = Resources(threads, int(config.device != "cpu"), ray_address)
+    resources = Resources(threads, int(config.device != "cpu"), ray_address, gpus)
     return _launch(job, launcher, resources, count, part)
 
 

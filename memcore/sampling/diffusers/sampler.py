@@ -144,22 +144,33 @@ class DiffusersSampler:
         revision: str | None = None,
         variant: str | None = None,
         scheduler: str | None = None,
+        model_config: str | None = None,
+        adapter: str | None = None,
         **options: Any,
     ) -> DiffusersSampler:
-        """Load a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
+        """Load a pipeline from a folder, by its name on the hub, or from one file; ``options`` are the constructor's.
 
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
-        over its configuration. Raises ConfigError if model, device or scheduler is not available.
+        over its configuration. A model that is one .safetensors file takes the rest from ``model_config``, a pipeline of
+        its kind. ``adapter`` is a folder or file of LoRA weights, which are added to the model's. Raises ConfigError if
+        one of these is not available, and MissingExtraError without peft.
         """
         check_place(dtype, device)
-        kind = find_class(model, revision)
+        kind = find_class(model, revision, model_config)
         if kind is not None and "steps" in options and "guidance_scale" in options:
             # what its call takes is known without the weights
-            names = ("height", "width", "negative_prompt", "call_options")
-            given = {name: options[name] for name in names if name in options}
+            known = {"height", "width", "negative_prompt", "call_options"}
+            given = {name: value for name, value in options.items() if name in known}
             call_arguments(kind, options["steps"], options["guidance_scale"], **given)
         pipe = load_pipeline(
-            model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
+            model,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            variant=variant,
+            scheduler=scheduler,
+            model_config=model_config,
+            adapter=adapter,
         )
         return cls(pipe, **options)
 
