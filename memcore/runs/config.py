@@ -29,6 +29,7 @@ DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
 SCREENS = ("none", *SCORES)
+_OF_MODEL = ("variant", "revision", "scheduler", "model_config", "adapter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Config:
     model_config: Annotated[
         str | None,
         Option(
-            "pipeline (folder or name) of which a model in one file takes all but its weights",
+            "pipeline that a model in one file takes all but its weights from",
             "folder",
             use="sampled",
         ),
@@ -239,7 +240,7 @@ class Config:
                 raise ConfigError(
                     "steps is missing: give the number of denoising steps, which changes the images"
                 )
-        for name in ("variant", "revision", "scheduler", "model_config", "adapter"):
+        for name in _OF_MODEL:
             if getattr(self, name) is not None and self.source != "diffusers":
                 raise ConfigError(
                     f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
@@ -345,8 +346,7 @@ class Config:
         """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
         decisive = dataclasses.asdict(self)
         # the sampler's fingerprint has what these name
-        named = ("model", "variant", "revision", "scheduler", "model_config", "adapter")
-        for path in (*named, "images", "prompts", "sampler"):
+        for path in (*_OF_MODEL, "model", "images", "prompts", "sampler"):
             decisive.pop(path)
         decisive["sampler_options"] = (
             ""  # any of them may be a secret; the public ones are in the fingerprint

@@ -50,7 +50,7 @@ def infer_model_config(model: str) -> str:
 def moved_classes() -> Iterator[None]:
     """Let diffusers find the classes of a saved unCLIP or Stable Cascade pipeline while it is loaded.
 
-    diffusers keeps them where neither their old place, which published weights name, nor the one that it writes itself leads.
+    Published weights name their old place, and diffusers writes another; in its newest releases neither leads to them.
     """
     library: Any = importlib.import_module("diffusers")
     put: list[tuple[Any, str]] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,11 +158,12 @@ class DiffusersSampler:
         """
         check_place(dtype, device)
         kind = find_class(model, revision, model_config)
-        if kind is not None and "steps" in options and "guidance_scale" in options:
-            # what its call takes is known without the weights
-            known = {"height", "width", "negative_prompt", "call_options"}
-            given = {name: value for name, value in options.items() if name in known}
-            call_arguments(kind, options["steps"], options["guidance_scale"], **given)
+        if (
+            kind is not None and "steps" in options and "guidance_scale" in options
+        ):  # known without the weights
+            names = {"steps", "guidance_scale", "height", "width", "negative_prompt", "call_options"}
+            given = {"steps_each" if n == "steps" else n: v for n, v in options.items() if n in names}
+            call_arguments(kind, **given)
         pipe = load_pipeline(
             model,
             dtype=dtype,
@@ -218,7 +220,7 @@ class DiffusersSampler:
                 "device": self._device_kind(),
                 "matmul_precision": torch.get_float32_matmul_precision(),
                 **{name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
-                "memcore": _memcore_version(),
+                "memcore": str(importlib.import_module("memcore").__version__),
             }
             if self._on_cpu:
                 self._described |= {"cpu_batch": str(self.cpu_batch), "cpu_threads": str(self.cpu_threads)}
@@ -394,9 +396,3 @@ def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
                 "tensors, arrays, pictures or functions"
             ) from None
     return described
-
-
-def _memcore_version() -> str:
-    import memcore
-
-    return memcore.__version__
