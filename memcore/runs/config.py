@@ -71,11 +71,7 @@ class Config:
     ] = None
     model_config: Annotated[
         str | None,
-        Option(
-            "pipeline that a model in one file takes all but its weights from",
-            "folder",
-            use="sampled",
-        ),
+        Option("pipeline that a model in one file takes all but its weights from", "folder", use="sampled"),
     ] = None
     adapter: Annotated[
         str | None,
