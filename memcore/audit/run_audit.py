@@ -28,6 +28,7 @@ from memcore.sampling.named import is_hosted
 from memcore.sampling.protocol import Sampler, asks_once, check_sampler
 from memcore.storage.base import Part
 from memcore.system.cpus import processors
+from memcore.system.gpus import visible_gpus
 from memcore.system.progress import say
 
 
@@ -54,13 +55,14 @@ def audit(
     With ``sampler`` (any ``memcore.sampling.Sampler``) and ``prompts`` a program audits its own generator in this
     process, with ``Config(source="custom", ...)``. Otherwise each worker process loads what ``config`` names.
     ``prompts`` are texts, or pairs of a text and a ``Condition``. ``run`` is a path, a URL that fsspec knows, or an
-    opened run. ``workers`` defaults to the processors on a CPU and to one on a GPU; ``threads`` are threads a worker.
-    ``part`` (k, n) does the k-th of n parts. ``retry`` repeats shards that were given up because they failed three times,
-    ``retry_failed`` the prompts that failed in others. ``launcher`` "ray" runs the workers on the cluster at
-    ``ray_address``, or on one that is started here. ``journal_bytes`` are what each worker's images of unfinished prompts
-    may take on the disk, so that a kill costs a minute of sampling at most; 0 keeps none. ``price_per_image`` of a hosted
-    model is recorded with each image that is asked for; before ``max_cost`` would be passed, with what the run spent
-    already, it stops, and can be resumed with a larger one.
+    opened run. ``workers`` defaults to the processors on a CPU, and with ``device="cuda"`` to one for each GPU, which
+    sees that one alone; ``threads`` are threads a worker. ``part`` (k, n) does the k-th of n parts. ``retry`` repeats
+    shards that were given up because they failed three times, ``retry_failed`` the prompts that failed in others.
+    ``launcher`` "ray" runs the workers on the cluster at ``ray_address``, or on one that is started here.
+    ``journal_bytes`` are what each worker's images of unfinished prompts may take on the disk, so that a kill costs a
+    minute of sampling at most; 0 keeps none. ``price_per_image`` of a hosted model is recorded with each image that is
+    asked for; before ``max_cost`` would be passed, with what the run spent already, it stops, and can be resumed with a
+    larger one.
 
     A program that starts worker processes calls this under ``if __name__ == "__main__":``, since each of them imports it.
 
@@ -102,7 +104,8 @@ def audit(
     named = prompts if prompts is not None else read_prompt_list(config)
     config = with_image_size(config, named)
     # a hosted model is asked by threads of one worker: its own processors make the images
-    most = processors() if config.device == "cpu" and not hosted else 1
+    gpus = visible_gpus(config.device) if launcher == "local" and not hosted else ()
+    most = processors() if config.device == "cpu" and not hosted else max(1, len(gpus))
     job = AuditJob(
         run,
         config,
@@ -118,7 +121,7 @@ def audit(
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":
         threads = max(1, processors() // count)
-    resources = Resources(threads, int(config.device != "cpu"), ray_address)
+    resources = Resources(threads, int(config.device != "cpu"), ray_address, gpus)
     return _launch(job, launcher, resources, count, part)
 
 

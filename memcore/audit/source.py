@@ -40,6 +40,8 @@ def make_source(config: Config, threads: int | None = None) -> Source:
         variant=config.variant,
         revision=config.revision,
         scheduler=config.scheduler,
+        model_config=config.model_config,
+        adapter=config.adapter,
         steps=config.steps,
         guidance_scale=config.guidance_scale,
         batch_size=config.batch_size,
@@ -62,10 +64,12 @@ def check_model(model: str) -> None:
             raise ConfigError(
                 f"model={model} cannot be loaded as a diffusers pipeline: it has no model_index.json"
             )
-    elif path.exists():
-        raise ConfigError(
-            f"model={model} is a file: give the folder of a diffusers pipeline, or its name on the hub"
-        )
+    elif path.is_file():
+        if path.suffix != ".safetensors":
+            raise ConfigError(
+                f"model={model} is a file: give the folder of a diffusers pipeline, its name on the hub, or one "
+                ".safetensors file"
+            )
     elif not _HUB_NAME.fullmatch(model):
         raise ConfigError(
             f"model={model} does not exist{where(model)}: give the folder of a diffusers pipeline, or its name on the hub "

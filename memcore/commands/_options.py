@@ -26,7 +26,8 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "what makes the images",
         "A model or a sampler, and what it is given; or stored images.",
         (
-            *("model", "variant", "revision", "scheduler", "sampler", "sampler_options", "prompts", "steps"),
+            *("model", "variant", "revision", "model_config", "adapter", "scheduler", "sampler"),
+            *("sampler_options", "prompts", "steps"),
             *("guidance_scale", "height", "width", "dtype", "device", "batch_size", "seed"),
             *("images", "resize", "resize_method", "resize_fit", "background"),
         ),
@@ -59,7 +60,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     """Add --workers, --threads and --quiet of a command that starts workers."""
     group = parser.add_argument_group("workers", "They change how long a run takes, and no finding.")
     group.add_argument(
-        "--workers", type=int, help="processes (default: one for each processor; one on a GPU)"
+        "--workers",
+        type=int,
+        help="processes (default: one for each processor; with --device cuda one for each GPU)",
     )
     group.add_argument(
         "--threads", type=int, help="threads a worker (default: the processors, divided among the workers)"
@@ -268,7 +271,11 @@ def _tell_idle(arguments: argparse.Namespace, told: Mapping[str, Any], use: Use)
 
 
 #: What of a run's configuration says where something outside of its folder is, by what makes its images.
-_PLACES = {"diffusers": ("model", "variant", "revision"), "stored": ("images",), "custom": ()}
+_PLACES = {
+    "diffusers": ("model", "variant", "revision", "model_config", "adapter"),
+    "stored": ("images",),
+    "custom": (),
+}
 
 
 def _check_given(
@@ -279,7 +286,9 @@ def _check_given(
         name: str(recorded[name]) for name in _PLACES[source] if recorded.get(name) and name not in given
     }
     if missing:
-        flags = " ".join(f"--{name} {shlex.quote(place)}" for name, place in missing.items())
+        flags = " ".join(
+            f"--{name.replace('_', '-')} {shlex.quote(place)}" for name, place in missing.items()
+        )
         what = "its images are" if source == "stored" else "its model is"
         raise ConfigError(
             f"{arguments.run} says where {what}, but nothing is opened because a run's folder names it, which may come from "

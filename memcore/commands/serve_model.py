@@ -19,7 +19,8 @@ HELP = "serve a model over HTTP, for an audit by --sampler http"
 EXAMPLES = ("memcore serve-model FOLDER --steps 50 --guidance-scale 7.5 --token env:MODEL_TOKEN",)
 #: The options of a run's configuration that decide which images a model makes.
 _MODEL = (
-    *("variant", "revision", "scheduler", "sampler", "sampler_options", "steps", "guidance_scale"),
+    *("variant", "revision", "model_config", "adapter", "scheduler", "sampler", "sampler_options"),
+    *("steps", "guidance_scale"),
     *("batch_size", "height", "width", "strength", "dtype", "device"),
 )
 

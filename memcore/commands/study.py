@@ -27,6 +27,7 @@ EXAMPLES = (
     "memcore study run laptop STUDY",
     "memcore study report STUDY",
     "memcore study train FOLDER",
+    "memcore study train FOLDER --model cascade",
 )
 _PROTOCOL_HELP = "a TOML file, or the name of a protocol that memcore ships: quick, laptop, full, cifar10"
 _STUDY_HELP = "the study's folder or URL"
@@ -207,14 +208,29 @@ def _report(arguments: argparse.Namespace) -> Answer:
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="FOLDER", help="folder for the data and the model")
-    parser.add_argument("--steps", type=int, help="training steps (default: the bundled model's)")
+    parser.add_argument(
+        "--model",
+        choices=("demo", "cascade", "unclip"),
+        default="demo",
+        help="demo: the bundled one, of Stable Diffusion's classes; cascade: pixels in two stages, of DeepFloyd IF's, as "
+        "Imagen; unclip: prior, decoder and upscalers, as DALL-E 2 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="training steps of each part (default: those of its recipe)"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> Answer:
-    from memcore.study.tiny_sd import build
+    check_positive(arguments, "steps")
+    if arguments.model == "demo":
+        from memcore.study.tiny_sd import build
 
-    options = {} if arguments.steps is None else {"steps": arguments.steps}
-    build(arguments.out, progress=lambda line: write_error(line), **options)
+        options = {} if arguments.steps is None else {"steps": arguments.steps}
+        build(arguments.out, progress=lambda line: write_error(line), **options)
+    else:
+        from memcore.study.planted.build import build as build_planted
+
+        build_planted(arguments.model, arguments.out, steps=arguments.steps, say=write_error)
     return Answer({"folder": str(arguments.out)}, [str(arguments.out)])
 
 
@@ -225,5 +241,9 @@ _ACTIONS: dict[str, _Act] = {
     "plan": ("estimate the hours of a protocol, from a few steps of each kind of model", _add_plan, _plan),
     "status": ("say how far a study is, from its folder alone, on any machine", _add_study, _status),
     "report": ("write a page of a study's findings", _add_study, _report),
-    "train": ("train the bundled model of the demo again, with its planted duplicates", _add_train, _train),
+    "train": (
+        "train the bundled model again, or a cascade or unCLIP, with planted duplicates",
+        _add_train,
+        _train,
+    ),
 }

@@ -30,6 +30,7 @@ DTYPES: tuple[str, ...] = get_args(DtypeName)
 KEEP: tuple[str, ...] = get_args(Keep)
 BUDGETS: tuple[str, ...] = get_args(BudgetName)
 SCREENS = ("none", *SCORES)
+_OF_MODEL = ("variant", "revision", "scheduler", "model_config", "adapter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Config:
     """
 
     source: Annotated[SourceName, Option("where images come from", use=None)] = "diffusers"
-    model: Annotated[str, Option("folder or name of a diffusers pipeline", use="sampled")] = ""
+    model: Annotated[
+        str, Option("folder or name of a diffusers pipeline, or one .safetensors file", use="sampled")
+    ] = ""
     variant: Annotated[
         str | None, Option("of the model's files, for example fp16", "name", use="sampled")
     ] = None
@@ -66,6 +69,14 @@ class Config:
             "class",
             use="sampled",
         ),
+    ] = None
+    model_config: Annotated[
+        str | None,
+        Option("pipeline that a model in one file takes all but its weights from", "folder", use="sampled"),
+    ] = None
+    adapter: Annotated[
+        str | None,
+        Option("folder or file of LoRA weights, which are added to the model's", "folder", use="sampled"),
     ] = None
     images: Annotated[
         str,
@@ -243,7 +254,7 @@ class Config:
                 raise ConfigError(
                     "steps is missing: give the number of denoising steps, which changes the images"
                 )
-        for name in ("variant", "revision", "scheduler"):
+        for name in _OF_MODEL:
             if getattr(self, name) is not None and self.source != "diffusers":
                 raise ConfigError(
                     f"{name} is of a diffusers model, but source is {self.source!r}: leave it out"
@@ -364,8 +375,8 @@ class Config:
     def digest(self, fingerprint: str, prompts_digest: str) -> str:
         """Return the sha256 of all that decides the findings; a path counts by its content, not by its name."""
         decisive = dataclasses.asdict(self)
-        # the sampler's fingerprint has what these three name
-        for path in ("model", "images", "prompts", "sampler", "variant", "revision", "scheduler"):
+        # the sampler's fingerprint has what these name
+        for path in (*_OF_MODEL, "model", "images", "prompts", "sampler"):
             decisive.pop(path)
         decisive.pop("conditions")  # the digest of the prompts has them by their content
         decisive["sampler_options"] = (

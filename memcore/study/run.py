@@ -17,6 +17,7 @@ from memcore.study.folder import PROTOCOL, StudyFolder, StudyStart
 from memcore.study.protocols.read import read_bytes
 from memcore.study.task import StudyJob
 from memcore.system.cpus import processors
+from memcore.system.gpus import visible_gpus
 from memcore.system.progress import say
 
 
@@ -44,7 +45,7 @@ def run_study(
     study
         A path, or a URL that fsspec knows. An existing study is resumed.
     workers
-        Processes; by default one a processor, and one on a GPU.
+        Processes; by default one a processor, and one a GPU where the protocol's device is "cuda".
     paths
         Where data sets are, by their names in the protocol.
     part
@@ -77,9 +78,11 @@ def run_study(
     on_gpu = job.start.protocol.device != "cpu"
     job.start.check_startable()
     existing = StudyFolder.open(str(study)) if job.start.storage.exists(PROTOCOL) else None
-    count = min(workers or (1 if on_gpu else processors()), job.useful_workers(existing, part))
+    gpus = visible_gpus(job.start.protocol.device) if launcher == "local" else ()
+    most = max(1, len(gpus)) if on_gpu else processors()
+    count = min(workers or most, job.useful_workers(existing, part))
     say("loading the data", quiet=quiet)
-    resources = Resources(1, int(on_gpu), ray_address)
+    resources = Resources(1, int(on_gpu), ray_address, gpus)
     with _locked(job, part) as presence:
         return run_pool(job, make_pool(launcher, job.work, resources), count, part, presence)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -51,7 +52,7 @@ def build(
     training = dataset.build_training_set(load_art(art))
     dataset.save(training, out)
     say(f"data: {len(training.items)} unique images, {len(training.entries())} with their copies")
-    with _reproducible():
+    with reproducible():
         autoencoder = train_autoencoder(training.images, autoencoder_steps, seed, say)
         tokenizer = train_tokenizer(training.captions())
         pipeline = train_diffusion(training, autoencoder, tokenizer, steps, seed + 1, say)
@@ -61,15 +62,21 @@ def build(
 
 def save_pipeline(pipeline: StableDiffusionPipeline, captions: Sequence[str], folder: Path) -> None:
     """Save in float16 safetensors, with the vocabulary in the format of transformers 4 and of 5."""
+    save_half(pipeline, folder)
+    save_vocabulary(captions, folder / "tokenizer")
+
+
+def save_half(pipeline: Any, folder: Path) -> None:
+    """Save a pipeline in float16 safetensors, in place of what the folder held."""
     if folder.exists():
         shutil.rmtree(folder)
     pipeline.to(torch.float16).save_pretrained(folder, safe_serialization=True)
-    save_vocabulary(captions, folder / "tokenizer")
     # transformers loads the dtype noted here, diffusers float32: otherwise the parts would have different dtypes.
     file = folder / "text_encoder" / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8"))
-    config["dtype"] = config["torch_dtype"] = "float32"
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if file.exists():
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["dtype"] = config["torch_dtype"] = "float32"
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def folder_bytes(folder: Path) -> int:
@@ -78,7 +85,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 @contextmanager
-def _reproducible() -> Iterator[None]:
+def reproducible() -> Iterator[None]:
     """Compute on one thread, whose sums have one order; restore the caller's threads and random state."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -90,7 +90,10 @@ def test_a_device_that_is_not_there_is_refused_without_the_weights(
         ("./none", "does not exist"),
         ("a/b/c", "does not exist"),
         ("{tmp}", "cannot be loaded as a diffusers pipeline: it has no model_index.json"),
-        ("{tmp}/prompts.txt", "is a file: give the folder of a diffusers pipeline"),
+        (
+            "{tmp}/prompts.txt",
+            "is a file: give the folder of a diffusers pipeline, its name on the hub, or one",
+        ),
     ],
 )
 def test_a_model_that_is_not_there_is_refused_at_once(

@@ -20,7 +20,8 @@ from memcore.study.models.folder import load_folder
 from memcore.study.models.noise import draw_noise
 from memcore.study.models.unet import new_unet, noise_schedule, split_prediction
 from memcore.study.protocols.protocol import Factors, QualitySpec
-from memcore.study.training.trainer import Trainer, learning_share, spans, weights_digest
+from memcore.study.training.descent import learning_share
+from memcore.study.training.trainer import Trainer, spans, weights_digest
 from tests.support.study_sets import blobs
 
 TINY = Factors(n=16, steps=12, width=8, batch=4)

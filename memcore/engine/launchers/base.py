@@ -22,11 +22,16 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What each worker asks for, and where: ``address`` names a cluster, for launchers that know one."""
+    """What each worker asks for, and where: ``address`` names a cluster, for launchers that know one.
+
+    ``devices`` are the GPUs of this machine, as CUDA_VISIBLE_DEVICES names them, among which local workers are spread: each
+    sees one of them alone.
+    """
 
     threads: int | None = None
     gpus: int = 0
     address: str | None = None
+    devices: tuple[str, ...] = ()
 
 
 class Pool(Protocol[FolderIn]):

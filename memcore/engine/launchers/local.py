@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -28,6 +28,8 @@ GRACE_SECONDS = 10.0
 PROGRESS_SECONDS = 0.5
 #: Exit code of a worker that imported a program which starts workers when it is imported.
 NO_GUARD = 77
+#: The variable by which CUDA is told which GPUs a process may use.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def check_program() -> None:
@@ -52,7 +54,7 @@ def check_program() -> None:
 
 def make_pool(work: Work[F], resources: Resources) -> Pool[F]:
     """Make a pool of processes."""
-    return LocalPool(work, resources.threads)
+    return LocalPool(work, resources.threads, resources.devices)
 
 
 class LocalPool(Generic[F]):
@@ -61,9 +63,12 @@ class LocalPool(Generic[F]):
     A shared queue would not do: a process killed while it holds the queue's lock stops all the others.
     """
 
-    def __init__(self, work: Work[F], threads: int | None) -> None:
+    def __init__(self, work: Work[F], threads: int | None, devices: Sequence[str] = ()) -> None:
+        """``devices`` are the GPUs among which the workers are spread; without any, each sees what this process sees."""
         self._work = work
         self._threads = threads
+        self._devices = tuple(devices)
+        self._device: dict[int, str] = {}
         self._context = multiprocessing.get_context("spawn")
         self._numbers = itertools.count()
         self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
@@ -80,10 +85,18 @@ class LocalPool(Generic[F]):
             daemon=True,
             name=f"memcore-{number}",
         )
-        with _signals_held():
+        device = self._next_device()
+        with _signals_held(), _visible(device):
             process.start()
+        if device is not None:
+            self._device[number] = device
         theirs.close()  # so that the pipe ends when the worker does
         self._workers[number] = (process, ours)
+
+    def _next_device(self) -> str | None:
+        """Return the GPU with the fewest workers that live, the first of several; None where workers are not spread."""
+        used = [device for number, device in self._device.items() if number in self._workers]
+        return min(self._devices, key=used.count, default=None)
 
     def assign(self, worker: int, folder: F, task: str, checkpoint_seconds: float) -> None:
         """Have a worker that is ready do a task."""
@@ -181,6 +194,21 @@ def _do_tasks(connection: Connection, worker: Worker[F]) -> None:
         with _throttled(connection) as on_progress:
             answer = worker.do(folder, task, on_progress, checkpoint_seconds)
         connection.send(answer)
+
+
+@contextlib.contextmanager
+def _visible(device: str | None) -> Iterator[None]:
+    """Start processes that see one GPU: CUDA reads the variable once, when a process first uses it."""
+    before = os.environ.get(_VISIBLE)
+    if device is not None:
+        os.environ[_VISIBLE] = device
+    try:
+        yield
+    finally:
+        if device is not None and before is None:
+            del os.environ[_VISIBLE]
+        elif device is not None and before is not None:
+            os.environ[_VISIBLE] = before
 
 
 @contextlib.contextmanager

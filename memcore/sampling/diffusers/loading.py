@@ -16,6 +16,13 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from memcore.errors import ArgumentValueError, ConfigError
+from memcore.sampling.diffusers.places import (
+    first_line,
+    fuse_adapter,
+    infer_model_config,
+    is_single_file,
+    moved_classes,
+)
 from memcore.system.places import where
 
 
@@ -37,18 +44,26 @@ def check_place(dtype: str, device: str) -> None:
         )
 
 
-def find_class(model: str, revision: str | None = None) -> type[Any] | None:
+def find_class(model: str, revision: str | None = None, model_config: str | None = None) -> type[Any] | None:
     """Return the class of a model's pipeline from its model_index.json; None where that names none of diffusers.
 
-    Raises ConfigError where there is no model: its weights need not be loaded to find out.
+    That of a single file is ``model_config``'s, which is inferred where it is not given. Raises ConfigError where there is
+    no model: its weights need not be loaded to find out.
     """
     named = {} if revision is None else {"revision": revision}
     try:
         with quiet_libraries():
-            about = DiffusionPipeline.load_config(model, **named)
+            if is_single_file(model):
+                about = DiffusionPipeline.load_config(model_config or infer_model_config(model))
+            elif model_config is not None:
+                raise ConfigError(
+                    f"model_config is of a model in one file, but model={model} is none: leave it out"
+                )
+            else:
+                about = DiffusionPipeline.load_config(model, **named)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            _unloadable(model, error) + ("" if Path(model).exists() else where(model))
+            _unloadable(model, error) + (_config_hint(model) if Path(model).exists() else where(model))
         ) from error
     name = about.get("_class_name") if isinstance(about, dict) else None
     found = getattr(diffusers, name, None) if isinstance(name, str) else None
@@ -56,8 +71,17 @@ def find_class(model: str, revision: str | None = None) -> type[Any] | None:
 
 
 def _unloadable(model: str, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"model={model!r} cannot be loaded as a diffusers pipeline: {first}"
+    return f"model={model!r} cannot be loaded as a diffusers pipeline: {first_line(error)}"
+
+
+def _config_hint(model: str) -> str:
+    """Return what a single file needs besides itself; nothing for a folder."""
+    if not Path(model).is_file():
+        return ""
+    return (
+        ". A single file holds weights alone: give the folder or the hub's name of a pipeline of its kind as model_config "
+        "(--model-config)"
+    )
 
 
 def load_pipeline(
@@ -68,6 +92,8 @@ def load_pipeline(
     revision: str | None = None,
     variant: str | None = None,
     scheduler: str | None = None,
+    model_config: str | None = None,
+    adapter: str | None = None,
 ) -> Any:
     """Return the pipeline on its device, as ``DiffusersSampler.load`` describes. Raises ConfigError."""
     chosen: dict[str, Any] = {
@@ -76,10 +102,19 @@ def load_pipeline(
     try:
         with quiet_libraries():
             chosen[_dtype_argument()] = getattr(torch, dtype)
-            pipe = DiffusionPipeline.from_pretrained(model, **chosen)
+            if is_single_file(model):
+                pipe = _from_single_file(model, model_config, chosen)
+            else:
+                with moved_classes():
+                    pipe = DiffusionPipeline.from_pretrained(model, **chosen)
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        hint = _variant_hint(model, variant) if Path(model).exists() else where(model)
+        hint = _config_hint(model) or _variant_hint(model, variant) if Path(model).exists() else where(model)
         raise ConfigError(_unloadable(model, error) + hint) from error
+    if adapter is not None:
+        with quiet_libraries():
+            fuse_adapter(pipe, adapter)
     if scheduler is not None:
         kind = getattr(diffusers, scheduler, None)
         if not inspect.isclass(kind) or not hasattr(kind, "set_timesteps"):
@@ -92,6 +127,18 @@ def load_pipeline(
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from error
     return pipe
+
+
+def _from_single_file(model: str, model_config: str | None, chosen: dict[str, Any]) -> Any:
+    """Return the pipeline whose weights are one file; the rest is taken from ``model_config``."""
+    named = [name for name in ("variant", "revision") if name in chosen]
+    if named:
+        raise ConfigError(f"{named[0]} must be left out: model={model} is one file")
+    kind = find_class(model, model_config=model_config)
+    if kind is None or not hasattr(kind, "from_single_file"):
+        what = kind.__name__ if kind is not None else "the pipeline of model_config"
+        raise ConfigError(f"model={model!r} cannot be loaded: {what} is not read from one file")
+    return kind.from_single_file(model, config=model_config or infer_model_config(model), **chosen)
 
 
 def _variant_hint(model: str, variant: str | None) -> str:

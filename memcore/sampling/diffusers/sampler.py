@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,22 +157,33 @@ class DiffusersSampler:
         revision: str | None = None,
         variant: str | None = None,
         scheduler: str | None = None,
+        model_config: str | None = None,
+        adapter: str | None = None,
         **options: Any,
     ) -> DiffusersSampler:
-        """Load a pipeline from a folder or by its name on the hub; ``options`` are the constructor's.
+        """Load a pipeline from a folder, by its name on the hub, or from one file; ``options`` are the constructor's.
 
         ``scheduler`` names a class of diffusers, for example "DDIMScheduler", that replaces the model's own and takes
-        over its configuration. Raises ConfigError if model, device or scheduler is not available.
+        over its configuration. A model that is one .safetensors file takes the rest from ``model_config``, a pipeline of
+        its kind. ``adapter`` is a folder or file of LoRA weights, which are added to the model's. Raises ConfigError if
+        one of these is not available, and MissingExtraError without peft.
         """
         check_place(dtype, device)
-        kind = find_class(model, revision)
+        kind = find_class(model, revision, model_config)
         if kind is not None and "steps" in options and "guidance_scale" in options:
             # what its call takes is known without the weights
             names = ("height", "width", "negative_prompt", "call_options", "strength")
             given = {name: options[name] for name in names if name in options}
             call_arguments(kind, options["steps"], options["guidance_scale"], **given)
         pipe = load_pipeline(
-            model, dtype=dtype, device=device, revision=revision, variant=variant, scheduler=scheduler
+            model,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            variant=variant,
+            scheduler=scheduler,
+            model_config=model_config,
+            adapter=adapter,
         )
         return cls(pipe, **options)
 
@@ -220,7 +232,7 @@ class DiffusersSampler:
                 "device": self._device_kind(),
                 **describe_precision(on_gpu=self._device.type == "cuda"),
                 **{name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")},
-                "memcore": _memcore_version(),
+                "memcore": str(importlib.import_module("memcore").__version__),
             }
             if self._on_cpu:
                 self._described |= {"cpu_batch": str(self.cpu_batch), "cpu_threads": str(self.cpu_threads)}
@@ -392,9 +404,3 @@ def _described_options(call: Mapping[str, Any]) -> dict[str, str]:
                 "tensors, arrays, pictures or functions"
             ) from None
     return described
-
-
-def _memcore_version() -> str:
-    import memcore
-
-    return memcore.__version__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -21,14 +20,11 @@ from safetensors.torch import save as save_tensors
 from memcore.errors import RunError
 from memcore.study.models.unet import UNetDenoiser, new_unet, noise_schedule
 from memcore.study.protocols.protocol import Factors
+from memcore.study.training.descent import Descent
 from memcore.system.parsing import parse_json
 
-#: Largest norm of a step's gradient; a larger one is scaled down to it.
-_CLIP = 1.0
 #: Weight of a step in the smoothed loss.
 _SMOOTHING = 0.02
-#: Share of the learning rate that the schedule begins and ends with.
-_START, _END = 1 / 25, 1e-4 / 25
 #: Entries of a state besides the tensors of the nets and the optimizer.
 _LOOSE = "loose"
 
@@ -69,8 +65,16 @@ class Trainer:
         shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
         self.device = torch.device(device)
         net = new_unet(factors, shape, classes, seed).to(self.device)
-        self.net: UNet2DModel = net.train()
-        self.average: UNet2DModel = copy.deepcopy(net).eval().requires_grad_(False)
+        self._descent = Descent(
+            net,
+            steps=factors.steps,
+            learning_rate=factors.learning_rate,
+            weight_decay=factors.weight_decay,
+            warmup=factors.warmup,
+            ema=factors.ema,
+        )
+        self.net: UNet2DModel = self._descent.net
+        self.average: UNet2DModel = self._descent.average
         self._alphas = noise_schedule(factors.schedule, factors.timesteps)
         self._scales = (self._alphas.sqrt().view(-1, 1, 1, 1), (1 - self._alphas).sqrt().view(-1, 1, 1, 1))
         self.model = UNetDenoiser(self.average, shape, self._alphas, factors.prediction, factors.unshuffle)
@@ -81,19 +85,11 @@ class Trainer:
         self._labels = None if labels is None else torch.from_numpy(labels)
         state = np.random.SeedSequence([*seed, 9]).generate_state(1, np.uint64)[0]
         self._random = torch.Generator().manual_seed(int(state) >> 1)
-        self._parameters = list(self.net.parameters())
-        self._averages = list(self.average.parameters())
-        self._optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=factors.learning_rate,
-            weight_decay=factors.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
 
     @property
     def parameters(self) -> int:
         """Return how many numbers the model has."""
-        return sum(parameter.numel() for parameter in self._parameters)
+        return sum(parameter.numel() for parameter in self._descent.parameters)
 
     def run(self, steps: int) -> None:
         """Train ``steps`` steps more."""
@@ -101,21 +97,10 @@ class Trainer:
             self._step()
 
     def _step(self) -> None:
-        factors = self.factors
-        for group in self._optimizer.param_groups:
-            group["lr"] = factors.learning_rate * learning_share(self.step, factors.steps, factors.warmup)
         noisy, times, classes, target = self._batch()
         out = self.net(noisy, times, class_labels=classes, return_dict=False)[0]
-        loss = F.mse_loss(out, target)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward([loss])
-        torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP, foreach=True)
-        self._optimizer.step()
+        value = self._descent.take(F.mse_loss(out, target), self.step)
         self.step += 1
-        kept = min(factors.ema, self.step / (self.step + 9))
-        with torch.no_grad():
-            torch._foreach_lerp_(self._averages, self._parameters, 1 - kept)
-        value = loss.item()
         self.loss = value if math.isnan(self.loss) else (1 - _SMOOTHING) * self.loss + _SMOOTHING * value
 
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
@@ -163,8 +148,8 @@ class Trainer:
             for kind, net in (("net", self.net), ("average", self.average))
             for name, tensor in net.state_dict().items()
         }
-        for i, parameter in enumerate(self._parameters):
-            for name, value in self._optimizer.state[parameter].items():
+        for i, parameter in enumerate(self._descent.parameters):
+            for name, value in self._descent.optimizer.state[parameter].items():
                 tensors[f"optimizer.{i}.{name}"] = torch.as_tensor(value).contiguous().cpu()
         tensors["random"] = self._random.get_state()
         loose = {
@@ -193,32 +178,16 @@ class Trainer:
             net.load_state_dict(
                 {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
             )
-        for i, parameter in enumerate(self._parameters):
+        for i, parameter in enumerate(self._descent.parameters):
             prefix = f"optimizer.{i}."
             found = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-            self._optimizer.state[parameter] = {
+            self._descent.optimizer.state[parameter] = {
                 name: tensor.to(self.device) if name != "step" or self.device.type == "cuda" else tensor
                 for name, tensor in found.items()
             }
         self._random.set_state(tensors["random"])
         self.step, self.loss = int(loose["step"]), float.fromhex(loose["loss"])
         self.history = [(step, float.fromhex(loss), digest) for step, loss, digest in loose["history"]]
-
-
-def learning_share(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the learning rate at a step: half a cosine up over the ``warmup``, and one down after it.
-
-    >>> [round(learning_share(step, 100, 0.05), 2) for step in (0, 4, 52, 99)]
-    [0.04, 1.0, 0.49, 0.0]
-    """
-    top = warmup * steps - 1
-    if step <= top:
-        return _cosine(_START, 1.0, step / top if top > 0 else 1.0)
-    return _cosine(1.0, _END, (step - top) / max(1e-9, steps - 1 - top))
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
 def spans(step: int, end: int, stops: Sequence[int], interval: int) -> Iterator[int]:

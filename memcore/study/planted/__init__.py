@@ -1,0 +1,1 @@
+"""Small models of the paper's other systems, trained on planted duplicates: a cascade (Imagen), unCLIP (DALL-E 2)."""
