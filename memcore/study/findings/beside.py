@@ -171,7 +171,10 @@ class _Losses(NamedTuple):
 
 
 def _losses(study: Study, spec: ModelSpec) -> _Losses:
-    axes, rows = study.loss_axes(spec), study.losses(spec)
+    rows = study.losses(spec)
+    if not rows:
+        return _Losses({}, {})
+    axes = study.loss_axes(spec)
     times, draws, flips = axes["timesteps"], int(axes["draws"]), int(axes["flips"])
     grid = np.array([(t, d, f) for t in times for d in range(draws) for f in range(flips)], np.int64)
     plain = min(times, key=lambda t: (abs(t - PLAIN_TIMESTEP * spec.factors.timesteps), t))
