@@ -121,7 +121,8 @@ def _run(arguments: argparse.Namespace) -> Answer:
     if result["complete"]:
         lines.append(f"memcore study report {shlex.quote(arguments.study)}: makes a page of its findings")
     failed = result["models_failed"] and not arguments.allow_incomplete
-    return Answer(result, lines, INCOMPLETE if failed and part is None else DONE)
+    lacking = bool(result["tables_missing"])
+    return Answer(result, lines, INCOMPLETE if lacking or (failed and part is None) else DONE)
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +187,8 @@ def _status(arguments: argparse.Namespace) -> Answer:
     from memcore.study.status import status_lines, study_status
 
     result = study_status(StudyFolder.open(arguments.study))
-    return Answer(result, status_lines(result), INCOMPLETE if result["models_failed"] else DONE)
+    lacking = result["models_failed"] or result["tables_missing"]
+    return Answer(result, status_lines(result), INCOMPLETE if lacking else DONE)
 
 
 def _report(arguments: argparse.Namespace) -> Answer:

@@ -24,6 +24,7 @@ from memcore.storage.open import open_storage
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import ModelSpec, Protocol
 from memcore.study.protocols.read import parse_protocol, with_paths
+from memcore.study.rows import ROWS
 from memcore.system.parsing import check_shape, parse_json
 
 FORMAT = 1
@@ -96,6 +97,12 @@ class StudyFolder:
             }
             for model, manifest in self.manifests().items()
         }
+
+    def missing_tables(self) -> dict[str, list[str]]:
+        """Return the names of the tables that a manifest has and the folder lacks, by their model."""
+        there = {f"{ROWS}/{name}" for name in self.storage.names(ROWS)}
+        lacking = {model: sorted(files.keys() - there) for model, files in self.files().items()}
+        return {model: names for model, names in lacking.items() if names}
 
 
 class StudyStart:

@@ -170,6 +170,21 @@ def test_a_missing_table_is_told_and_never_taken_for_an_empty_one(whole: Path, t
         path.write_bytes(sound)
 
 
+def test_the_status_names_tables_that_are_gone(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "study")
+    gone = sorted((tmp_path / "study" / ROWS).iterdir())[3]
+    gone.unlink()
+    model = gone.name.partition(".")[0]
+    result = study_status(StudyFolder.open(str(tmp_path / "study")))
+    assert result["tables_missing"] == {model: [f"{ROWS}/{gone.name}"]}
+    assert not result["complete"]
+    (line,) = [line for line in status_lines(result) if gone.name in line]
+    assert line.endswith(f"remove manifest/{model}.json and run the study again")
+    (tmp_path / "study" / "manifest" / f"{model}.json").unlink()
+    assert study_status(StudyFolder.open(str(tmp_path / "study")))["tables_missing"] == {}
+    assert study_status(StudyFolder.open(str(whole)))["tables_missing"] == {}
+
+
 def test_a_damaged_feature_network_is_refused(protocol: Path, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "study")
     (network,) = (tmp_path / "study" / "features").iterdir()

@@ -10,6 +10,7 @@ from memcore._version import __version__
 from memcore.report.pictures import Pictures
 from memcore.report.wording import listed
 from memcore.study.findings.base import Estimate, Finding, Missing
+from memcore.study.findings.beside import Beside
 from memcore.study.findings.plot import Table
 from memcore.study.findings.reading import Study
 from memcore.study.report.draw import Key, draw, legend
@@ -80,6 +81,20 @@ class FindingText:
 
 
 @dataclasses.dataclass(frozen=True)
+class BesideText:
+    """Figures without a verdict as they are written."""
+
+    name: str
+    title: str
+    sentence: str
+    svg: str
+    key: Sequence[Key]
+    caption: str
+    table: TableText
+    notes: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class GroupText:
     """A group of the protocol and how far it is."""
 
@@ -100,6 +115,7 @@ class Content:
     sentences: Sequence[str]
     notices: Sequence[str]
     findings: Sequence[FindingText]
+    beside: Sequence[BesideText]
     pictures: Sequence[Wall]
     pictures_from: str
     pictures_refused: int
@@ -112,7 +128,9 @@ class Content:
     version: str
 
 
-def make_content(study: Study, findings: Sequence[Finding], walls: Walls, pictures: Pictures) -> Content:
+def make_content(
+    study: Study, findings: Sequence[Finding], beside: Sequence[Beside], walls: Walls, pictures: Pictures
+) -> Content:
     """Return the content of the page. ``pictures`` are those that ``walls`` embedded."""
     missing = study.missing(study.specs)
     failed = [m for m in missing if m.state == "failed"]
@@ -122,6 +140,7 @@ def make_content(study: Study, findings: Sequence[Finding], walls: Walls, pictur
         sentences=_sentences(study, findings),
         notices=_notices(missing, findings),
         findings=[_finding(finding) for finding in findings],
+        beside=[_beside(figures) for figures in beside],
         pictures=walls.walls,
         pictures_from=f"Chosen from {count(walls.models, 'model')} of {count(walls.settings, 'setting')} with a hit.",
         pictures_refused=walls.refused,
@@ -297,6 +316,20 @@ def _finding(finding: Finding) -> FindingText:
         notes=measured.notes,
         models=list(measured.models),
         missing=measured.missing,
+    )
+
+
+def _beside(figures: Beside) -> BesideText:
+    plot = figures.plot
+    return BesideText(
+        figures.name,
+        figures.title,
+        figures.sentence.replace(" %", "\u00a0%"),
+        "" if plot is None else draw(plot, f"plot-{figures.name}"),
+        [] if plot is None else legend(plot),
+        "" if plot is None else plot.caption,
+        _table(figures.table),
+        figures.notes,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 from importlib.resources import files
@@ -16,6 +17,7 @@ from memcore.report.pictures import Pictures
 from memcore.runs.tables import parquet_bytes
 from memcore.study.findings import finding_as_dict, judge_study
 from memcore.study.findings.base import Finding
+from memcore.study.findings.beside import Beside, measure_beside
 from memcore.study.findings.reading import Study
 from memcore.study.findings.scores import score_tables
 from memcore.study.report.content import make_content
@@ -47,8 +49,9 @@ def write_study_report(folder: Path, study: Study) -> Path:
     except ImportError:
         raise MissingExtraError("jinja2", "report", "The report") from None
     findings = judge_study(study)
-    page = render(study, findings).encode()
-    figures = json.dumps(as_json(study, findings), indent=1, allow_nan=False).encode()
+    beside = measure_beside(study)
+    page = render(study, findings, beside).encode()
+    figures = json.dumps(as_json(study, findings, beside), indent=1, allow_nan=False).encode()
     remove_file(folder / FIGURES)  # figures of another page would be read as this one's
     write_output(folder / PAGE, page)
     write_output(folder / FIGURES, figures)
@@ -57,12 +60,16 @@ def write_study_report(folder: Path, study: Study) -> Path:
     return folder / PAGE
 
 
-def as_json(study: Study, findings: list[Finding] | None = None) -> dict[str, Any]:
+def as_json(
+    study: Study, findings: list[Finding] | None = None, beside: list[Beside] | None = None
+) -> dict[str, Any]:
     """Return the study's figures as ``memcore study report STUDY --json`` prints them.
 
-    ``findings`` are computed unless they are given. ``models`` counts the planned models by their state.
+    ``findings``, and the figures ``beside`` them, are computed unless they are given. ``models`` counts the planned models
+    by their state.
     """
     found = judge_study(study) if findings is None else findings
+    besides = measure_beside(study) if beside is None else beside
     states = [study.states.get(spec.id, "unfinished") for spec in study.specs]
     return {
         "format": FORMAT,
@@ -73,10 +80,11 @@ def as_json(study: Study, findings: list[Finding] | None = None) -> dict[str, An
             **{state: states.count(state) for state in ("done", "unfinished", "failed")},
         },
         "findings": [finding_as_dict(finding) for finding in found],
+        "beside": [dataclasses.asdict(figures) for figures in besides],
     }
 
 
-def render(study: Study, findings: list[Finding]) -> str:
+def render(study: Study, findings: list[Finding], beside: list[Beside]) -> str:
     """Return the page."""
     environment = _environment()
     css = _read("report:page.css") + _read("study.report:page.css")
@@ -85,7 +93,7 @@ def render(study: Study, findings: list[Finding]) -> str:
     page = environment.get_template("page.html").render(
         css=css,
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        page=make_content(study, findings, walls, pictures),
+        page=make_content(study, findings, beside, walls, pictures),
         size=_SIZE,
     )
     return page.replace(_SIZE, wording.size(len(page.encode())))
