@@ -39,6 +39,8 @@ def test_ids_do_not_depend_on_where_the_data_are_but_on_everything_else() -> Non
         "schedule": "cosine",
         "prediction": "sample",
         "folder": "x",
+        "model": "dcgan",
+        "generator": "x",
     }
     for field in dataclasses.fields(Factors):
         if field.name == "data":
