@@ -425,7 +425,7 @@ def test_what_is_no_generator_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(ConfigError, match=said):
             load_generator(name, shape)
     with pytest.raises(
-        SamplerError, match="generator=odd_generators:fails cannot make images: .*no such file"
+        SamplerError, match=r"generator=odd_generators:fails cannot make images: .*no such file"
     ):
         load_generator("odd_generators:fails", shape).sample([0], 1)
     with pytest.raises(ConfigError, match="got float64"):
