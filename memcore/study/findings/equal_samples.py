@@ -89,8 +89,8 @@ def measure(study: Study) -> Measured:
         notes=[
             "Kinds with fewer seeds are in the table and in no verdict.",
             f"The paper drew {SAMPLES:,} samples of pretrained models of CIFAR-10 ({IMAGES:,} images in colour, 32 x 32) "
-            "and gives no held-out control. Its Frechet distances are on Inception features, those here on a small classifier, "
-            "so that only their order compares. (?) marks distances on which our sources disagree.",
+            "and gives no held-out control. Its Frechet distances are on Inception features, those here on a small "
+            "classifier, so that only their order compares. (?) marks distances on which our sources disagree.",
         ],
     )
 
