@@ -384,11 +384,10 @@ class Striped(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lift = torch.nn.Parameter(torch.tensor(1))
-        self.lift.requires_grad_(False)
+        self.lift = torch.nn.Parameter(torch.ones(1))
 
     def forward(self, seeds: torch.Tensor) -> torch.Tensor:
-        return ((seeds + self.lift) % 256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 8, 8, 3)
+        return ((seeds + self.lift.long()) % 256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 8, 8, 3)
 
 
 def test_a_torchscript_file_maps_seeds_to_images(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
 class Pairs:
     """A diffusion model and a GAN on the same images: ``models`` by seed, training set and kind."""
 
-    gan: ModelKind
+    gan: str
     models: Mapping[tuple[int, TrainingSet, str], ModelSpec]
 
     @property

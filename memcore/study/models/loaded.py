@@ -7,6 +7,7 @@ study's folder.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,10 @@ def load_generator(name: str, shape: tuple[int, int, int], device: str = "cpu") 
 def _load_script(name: str, path: Path, shape: tuple[int, int, int], device: str) -> LoadedGenerator:
     data = path.read_bytes()
     try:
-        module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # files that exist are TorchScript, whatever PyTorch would have new ones be
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         cause = str(error).strip().partition("\n")[0]
         raise ConfigError(f"generator={name} is no TorchScript file: {cause}") from None

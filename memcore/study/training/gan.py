@@ -142,7 +142,8 @@ class GanTrainer(Resumable):
         """Return how far the critic's slope between training and made images is from 1."""
         at = torch.rand(len(real), 1, 1, 1, generator=self._random).to(self.device)
         slope = _slope(self._critic, at * real + (1 - at) * made)
-        return (torch.linalg.vector_norm(slope, dim=(1, 2, 3)) - 1).square().mean()
+        norms: torch.Tensor = torch.linalg.vector_norm(slope, dim=(1, 2, 3))
+        return (norms - 1).square().mean()
 
     def _square_slope(self, real: torch.Tensor) -> torch.Tensor:
         """Return the mean square of the critic's slope at training images."""
