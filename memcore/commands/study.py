@@ -29,7 +29,7 @@ EXAMPLES = (
     "memcore study train FOLDER",
     "memcore study train FOLDER --model cascade",
 )
-_PROTOCOL_HELP = "a TOML file, or the name of a protocol that memcore ships: quick, laptop, full, cifar10"
+_PROTOCOL_HELP = "a TOML file, or the name of a protocol that memcore ships: quick, laptop, full, cifar10, gan, gan-cifar10"
 _STUDY_HELP = "the study's folder or URL"
 
 
@@ -166,7 +166,7 @@ def plan_lines(plan: StudyPlan) -> list[str]:
     for kind in plan["kinds"]:
         shape = "x".join(map(str, kind["shape"]))
         lines.append(
-            f"  {count(kind['models'], 'model')} of {shape}, width {kind['width']}, depth {kind['depth']}, "
+            f"  {count(kind['models'], kind['model'] + ' model')} of {shape}, width {kind['width']}, depth {kind['depth']}, "
             f"{kind['parameters']:,} parameters: a step of {kind['batch']} images {format_seconds(kind['step_seconds'])}, "
             f"a pass of 64 {format_seconds(kind['pass_seconds'])}, in all {format_hours(kind['hours'])}"
         )

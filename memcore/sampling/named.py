@@ -28,7 +28,7 @@ def load_sampler(name: str, options: Mapping[str, Any]) -> Sampler:
 
     Raises ConfigError, naming what is missing, and SamplerError, naming the line, for what its code raises.
     """
-    found = _find(name)
+    found = find_named(name)
     if isinstance(found, type) or not hasattr(found, "sample"):
         if not callable(found):
             raise ConfigError(
@@ -78,7 +78,7 @@ def find_public_options(name: str) -> tuple[str, ...]:
 
     Their values are recorded in the run's folder and enter its digest. Raises ConfigError if there is no such sampler.
     """
-    return _declared_public(name, _find(name))
+    return _declared_public(name, find_named(name))
 
 
 def is_hosted(name: str, *, certainly: bool = False) -> bool:
@@ -89,26 +89,27 @@ def is_hosted(name: str, *, certainly: bool = False) -> bool:
     """
     if SHORT_NAMES.get(name, name) in SHORT_NAMES.values():
         return True
-    return certainly and asks_once(_find(name))
+    return certainly and asks_once(find_named(name))
 
 
-def _find(name: str) -> Any:
-    """Import what the name says."""
+def find_named(name: str, what: str = "sampler") -> Any:
+    """Import what ``module:attribute`` names; ``what`` is the argument that errors speak of."""
     module_name, separator, attribute = SHORT_NAMES.get(name, name).partition(":")
     if not separator or not module_name or not attribute:
-        raise ConfigError(f"sampler must look like package.module:attribute, or be http, got {name!r}")
+        other = ", or be http" if what == "sampler" else ""
+        raise ConfigError(f"{what} must look like package.module:attribute{other}, got {name!r}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that nothing here shadows what is installed
     try:
-        with errors_named(f"sampler={name} cannot be imported", other=(ModuleNotFoundError,)):
+        with errors_named(f"{what}={name} cannot be imported", other=(ModuleNotFoundError,)):
             found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(f"sampler={name} cannot be imported: {raised_text(error)}") from None
-        raise ConfigError(f"sampler={name}: {error} (searched also in {os.getcwd()})") from None
+            raise ConfigError(f"{what}={name} cannot be imported: {raised_text(error)}") from None
+        raise ConfigError(f"{what}={name}: {error} (searched also in {os.getcwd()})") from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ConfigError(f"sampler={name}: {module_name} has no {attribute!r}")
+            raise ConfigError(f"{what}={name}: {module_name} has no {attribute!r}")
         found = getattr(found, part)
     return found
 

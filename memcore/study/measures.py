@@ -24,6 +24,8 @@ from memcore.study.protocols.protocol import ModelSpec, Protocol
 from memcore.study.rows import Name
 
 Rows = list[dict[str, Any]]
+#: Factors that a model's own row does not have: ``generator_rows`` tells them.
+GENERATOR = ("model", "generator", "augment")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -316,7 +318,7 @@ def model_row(
     kept = {
         name: factors[name]
         for name in factors
-        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data")
+        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data", *GENERATOR)
     }
     return {
         **kept,
@@ -335,6 +337,16 @@ def model_row(
         "members_digest": members_digest,
         "weights_sha256": weights,
     }
+
+
+def generator_rows(subject: Subject) -> Rows:
+    """Return the row of a model that is no diffusion model; of a diffusion model none."""
+    factors = subject.spec.factors
+    if factors.model == "diffusion" and not factors.generator:
+        return []
+    name = factors.generator.replace("\\", "/").rpartition("/")[2]
+    kind = "loaded" if name else factors.model
+    return [{"model": subject.spec.id, "kind": kind, "name": name, "augment": factors.augment}]
 
 
 def training_rows(history: Sequence[tuple[int, float, str]]) -> Rows:

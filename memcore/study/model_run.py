@@ -22,13 +22,16 @@ from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.sets import draw_sets, members_digest
 from memcore.study.measures import Subject
 from memcore.study.models.folder import load_folder
+from memcore.study.models.generator import Generator
+from memcore.study.models.loaded import LoadedGenerator, load_generator
 from memcore.study.models.unet import UNetDenoiser
 from memcore.study.pieces import Pieces, Tables
 from memcore.study.prepared import PreparedData
 from memcore.study.protocols.protocol import ModelSpec, Protocol
 from memcore.study.rows import Name, rows_name
 from memcore.study.tables import rows_to_bytes
-from memcore.study.training.trainer import Trainer, spans, weights_digest
+from memcore.study.training.make import Training, new_training
+from memcore.study.training.trainer import spans, weights_digest
 from memcore.study.units import Units, count_units, samples_needed
 
 #: Samples that are kept together while the others are drawn: what a kill costs at most of a checkpoint's samples.
@@ -82,10 +85,10 @@ class ModelRun:
         work()
         self._seconds[what] += time.monotonic() - start
 
-    def _trainer(self) -> Trainer | None:
+    def _trainer(self) -> Training | None:
         """Return the model in training, with the state that was saved; None for one that was trained elsewhere."""
         spec, factors = self._spec, self._spec.factors
-        if factors.folder:
+        if factors.folder or factors.generator:
             return None
         images, labels = self._training_set()
         classes = 0
@@ -94,13 +97,13 @@ class ModelRun:
         elif factors.labels == "unique":
             classes = len(self._subject.sets.members) + factors.canaries
         seed = (spec.seed, factors.half + 1)
-        trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
+        trainer = new_training(factors, images, labels, classes, seed, self._protocol.device)
         state = self._pieces.state()
         if state is not None:
             trainer.load_state(state)
             stops = [step for step in spec.checkpoints if step <= trainer.step]
             if any(self._pieces.weights(step) is None for step in stops):  # damaged: train it again
-                trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
+                trainer = new_training(factors, images, labels, classes, seed, self._protocol.device)
         self._on_progress(kept=self._training_units(trainer.step))
         return trainer
 
@@ -122,7 +125,7 @@ class ModelRun:
     def _training_units(self, steps: int) -> int:
         return self._units.training * steps // max(1, self._spec.factors.steps)
 
-    def _train(self, trainer: Trainer) -> None:
+    def _train(self, trainer: Training) -> None:
         """Train to the end, and save weights at each checkpoint and the state at every interval."""
         stops = self._spec.checkpoints
         for step in spans(trainer.step, self._spec.factors.steps, stops, self._protocol.interval):
@@ -135,7 +138,10 @@ class ModelRun:
             self._pieces.save_state(trainer.state())
             self._on_progress(self._training_units(step) - before)
 
-    def _already_trained(self) -> UNetDenoiser:
+    def _already_trained(self) -> Generator:
+        if self._spec.factors.generator:
+            shape = self._subject.data.shape
+            return load_generator(self._spec.factors.generator, shape, self._protocol.device)
         model = load_folder(Path(self._spec.factors.folder), self._protocol.device)
         if model.shape != self._subject.data.shape:
             folder, shape = self._spec.factors.folder, self._subject.data.shape
@@ -144,7 +150,7 @@ class ModelRun:
             )
         return model
 
-    def _attack(self, model: UNetDenoiser, trainer: Trainer | None) -> None:
+    def _attack(self, model: Generator, trainer: Training | None) -> None:
         """Do every attack that is not done yet, a piece at a time."""
         last = self._spec.checkpoints[-1]
         for step in self._spec.checkpoints:
@@ -169,14 +175,14 @@ class ModelRun:
             self._pieces.keep(piece, made, axes)
             self._on_progress(units)
 
-    def _load(self, trainer: Trainer | None, step: int) -> None:
+    def _load(self, trainer: Training | None, step: int) -> None:
         """Make the model that of a checkpoint."""
         if trainer is not None:
             weights = self._pieces.weights(step)
             assert weights is not None  # written before the state that says the step is done
             trainer.load_weights(weights)
 
-    def _at_checkpoint(self, model: UNetDenoiser, step: int) -> Tables:
+    def _at_checkpoint(self, model: Generator, step: int) -> Tables:
         attacks = set(self._spec.attacks)
         made: dict[Any, measures.Rows] = {}
         needed = samples_needed(self._protocol, self._spec)
@@ -193,10 +199,10 @@ class ModelRun:
                     made["samples"] = measures.sample_rows(self._subject, step, samples)
                 del samples
         if "canaries" in attacks:
-            made["canaries"] = measures.canary_rows(self._subject, step, model)
+            made["canaries"] = measures.canary_rows(self._subject, step, _denoiser(model))
         return made
 
-    def _draw(self, model: UNetDenoiser, step: int, count: int, file: Any) -> NDArray[np.uint8]:
+    def _draw(self, model: Generator, step: int, count: int, file: Any) -> NDArray[np.uint8]:
         """Return samples 0 to ``count`` - 1 of a checkpoint; of many, chunks are kept, and the whole is a file's."""
         if count <= CHUNK:
             return self._sample(model, 0, count)
@@ -214,18 +220,18 @@ class ModelRun:
             whole[start:stop] = made
         return whole
 
-    def _sample(self, model: UNetDenoiser, start: int, stop: int) -> NDArray[np.uint8]:
+    def _sample(self, model: Generator, start: int, stop: int) -> NDArray[np.uint8]:
         labels = self._subject.label_samples(start, stop)
         return model.sample(range(start, stop), self._protocol.extraction.steps, labels)
 
-    def _membership(self, model: UNetDenoiser) -> tuple[Tables, dict[str, Any] | None]:
-        rows, axes = measures.loss_rows(self._subject, model)
+    def _membership(self, model: Generator) -> tuple[Tables, dict[str, Any] | None]:
+        rows, axes = measures.loss_rows(self._subject, _denoiser(model))
         return {"losses": rows}, axes
 
-    def _inpainting(self, model: UNetDenoiser) -> tuple[Tables, dict[str, Any] | None]:
-        return {"inpainting": measures.inpainting_rows(self._subject, model)}, None
+    def _inpainting(self, model: Generator) -> tuple[Tables, dict[str, Any] | None]:
+        return {"inpainting": measures.inpainting_rows(self._subject, _denoiser(model))}, None
 
-    def _store(self, model: UNetDenoiser, trainer: Trainer | None) -> None:
+    def _store(self, model: Generator, trainer: Training | None) -> None:
         """Write all tables, the model's own row last."""
         spec = self._spec
         pieces = [f"step-{step}" for step in spec.checkpoints] + ["membership", "inpainting"]
@@ -233,17 +239,13 @@ class ModelRun:
             self._write(table, data)
         images, labels = self._training_set()
         if trainer is None:
-            from safetensors.torch import save
-
-            weights = weights_digest(
-                save({n: t.contiguous().cpu() for n, t in model.net.state_dict().items()})
-            )
+            parameters, weights = _describe(model)
             history = [(spec.checkpoints[-1], float("nan"), weights)]
         else:
-            history = trainer.history
+            parameters, history = trainer.parameters, trainer.history
         row = measures.model_row(
             self._subject,
-            parameters=sum(p.numel() for p in model.net.parameters()),
+            parameters=parameters,
             loss=history[-1][1],
             data_digest=self._prepared.digest,
             members_digest=members_digest(images, labels),
@@ -252,9 +254,11 @@ class ModelRun:
         for table, rows in (
             ("members", measures.member_rows(self._subject)),
             ("training", measures.training_rows(history)),
+            ("generator", measures.generator_rows(self._subject)),
             ("model", [row]),
         ):
-            self._write(table, rows_to_bytes(table, rows))
+            if rows:
+                self._write(table, rows_to_bytes(table, rows))
 
     def _write(self, table: Name, data: bytes) -> None:
         name = rows_name(self._spec.id, table)
@@ -264,3 +268,20 @@ class ModelRun:
     def clear(self) -> None:
         """Remove what is kept of the unfinished model; called once the manifest is there."""
         self._pieces.clear()
+
+
+def _denoiser(model: Generator) -> UNetDenoiser:
+    """Return the model as one that has losses; the protocol's check lets no other be asked for them."""
+    assert isinstance(model, UNetDenoiser)
+    return model
+
+
+def _describe(model: Generator) -> tuple[int, str]:
+    """Return how many numbers a model that was trained elsewhere has, and the digest of its weights."""
+    if isinstance(model, LoadedGenerator):
+        return model.parameters, model.digest
+    from safetensors.torch import save
+
+    net = _denoiser(model).net
+    weights = weights_digest(save({n: t.contiguous().cpu() for n, t in net.state_dict().items()}))
+    return sum(p.numel() for p in net.parameters()), weights

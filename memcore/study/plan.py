@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from memcore.study.data.sets import draw_sets
+from memcore.study.models.generator import Generator
+from memcore.study.models.loaded import load_generator
 from memcore.study.models.unet import BATCH
 from memcore.study.prepared import PreparedData, prepare_data
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import ModelSpec, Protocol
-from memcore.study.training.trainer import Trainer
-from memcore.study.units import Units, count_units
+from memcore.study.training.make import new_training
+from memcore.study.units import Units, count_units, passes_of_sampling
 
 #: Steps before the clock starts, and the least that are timed.
 _WARMING, _LEAST = 2, 3
@@ -27,6 +29,7 @@ class Kind(TypedDict):
 
     models: int
     shape: list[int]
+    model: str
     width: int
     depth: int
     batch: int
@@ -83,7 +86,9 @@ def plan_study(protocol: Protocol, *, workers: int, seconds: float = 2.0) -> Stu
 
 
 def _sampled(protocol: Protocol, spec: ModelSpec, units: Units) -> int:
-    return units.sampling * len(spec.checkpoints) // protocol.extraction.steps
+    side = protocol.data[spec.factors.data].side
+    passes = passes_of_sampling(spec.factors, protocol.extraction.steps, side)
+    return units.sampling * len(spec.checkpoints) // passes
 
 
 def _group(
@@ -104,6 +109,8 @@ def _group(
             f.batch,
             f.labels != "none",
             f.folder,
+            f.model,
+            f.generator,
         )
         found.setdefault(key, []).append(spec)
     return found
@@ -117,11 +124,19 @@ def _measure(
     sets = draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)
     images = data.images[sets.members]
     labels = None if spec.factors.labels == "none" else np.zeros(len(images), np.int64)
-    trainer = Trainer(spec.factors, images, labels, 0 if labels is None else 1, (0,), protocol.device)
-    trainer.run(_WARMING)
-    step = _time(lambda: trainer.run(1), seconds / 2)
+    model: Generator
+    if spec.factors.generator:
+        loaded = load_generator(spec.factors.generator, data.shape, protocol.device)
+        model, parameters, step = loaded, loaded.parameters, 0.0
+    else:
+        classes = 0 if labels is None else 1
+        trainer = new_training(spec.factors, images, labels, classes, (0,), protocol.device)
+        trainer.run(_WARMING)
+        step = _time(lambda: trainer.run(1), seconds / 2)
+        model, parameters = trainer.model, trainer.parameters
     asked = None if labels is None else labels[:1].repeat(BATCH)
-    sampled = _time(lambda: trainer.model.sample(range(BATCH), _DDIM_STEPS, asked), seconds / 2) / _DDIM_STEPS
+    passes = passes_of_sampling(spec.factors, _DDIM_STEPS, data.shape[0])
+    sampled = _time(lambda: model.sample(range(BATCH), _DDIM_STEPS, asked), seconds / 2) / passes
     work = 0.0
     for one in specs:
         units = count_units(protocol, one)
@@ -129,10 +144,11 @@ def _measure(
     return {
         "models": len(specs),
         "shape": list(data.shape),
+        "model": spec.factors.model,
         "width": spec.factors.width,
         "depth": spec.factors.depth,
         "batch": spec.factors.batch,
-        "parameters": trainer.parameters,
+        "parameters": parameters,
         "step_seconds": step,
         "pass_seconds": sampled,
         "hours": work / 3600,

@@ -17,9 +17,9 @@ from memcore.study.data.images import ImageSet
 from memcore.study.data.load import load_data
 from memcore.study.data.sets import draw_sets
 from memcore.study.folder import FEATURES, describe_protocol
-from memcore.study.models.unet import check_shape
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import Protocol
+from memcore.study.training.make import check_images
 from memcore.study.training.trainer import weights_digest
 
 _HEAD = "memcore features 1"
@@ -50,8 +50,8 @@ def prepare_data(protocol: Protocol) -> dict[str, PreparedData]:
         found[name] = PreparedData(data, data.digest())
     for spec in specs:
         data = found[spec.factors.data].data
-        if not spec.factors.folder:
-            check_shape(spec.factors, data.shape)
+        if not spec.factors.folder and not spec.factors.generator:
+            check_images(spec.factors, data.shape)
         if spec.factors.labels == "class" and not data.classes:
             raise ConfigError(f"data.{spec.factors.data} has no classes: labels can be 'none' or 'unique'")
         draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)

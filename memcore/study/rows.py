@@ -69,6 +69,19 @@ class ModelRow(TypedDict):
     weights_sha256: str
 
 
+class GeneratorRow(TypedDict):
+    """``generator``: a model that is no diffusion model. One row; diffusion models have none.
+
+    ``kind`` is the factor ``model``, or "loaded" for one that was trained elsewhere: ``name`` is then the last part of the
+    TorchScript file's path, or its ``module:attribute``. ``augment`` says that a critic saw augmented images.
+    """
+
+    model: str
+    kind: str
+    name: str
+    augment: bool
+
+
 class MemberRow(TypedDict):
     """``members``: an image that was trained on or kept from training, by its index in the data set.
 
@@ -209,6 +222,7 @@ class PictureRow(TypedDict):
 
 Name: TypeAlias = Literal[
     "model",
+    "generator",
     "members",
     "training",
     "extraction",
@@ -235,6 +249,7 @@ TABLES: dict[Name, Table] = {
     table.name: table
     for table in (
         Table("model", ModelRow),
+        Table("generator", GeneratorRow),
         Table("members", MemberRow),
         Table("training", TrainingRow),
         Table("extraction", ExtractionRow),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from memcore.study.models.autoregressive import token_side
 from memcore.study.models.unet import BATCH
-from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.protocols.protocol import Factors, ModelSpec, Protocol
 
 #: Passes that a training step of as many images costs: forward, and backward twice.
 STEP = 3
@@ -40,7 +41,9 @@ def count_units(protocol: Protocol, spec: ModelSpec) -> Units:
     sampled = {"extraction", "quality", "samples"} & set(spec.attacks)
     sampling = losses = inpainting = 0
     if sampled:
-        sampling = _batches(samples_needed(protocol, spec)) * protocol.extraction.steps
+        side = protocol.data[factors.data].side
+        passes = passes_of_sampling(factors, protocol.extraction.steps, side)
+        sampling = _batches(samples_needed(protocol, spec)) * passes
     if "canaries" in spec.attacks:
         sampling += _batches(protocol.canaries.candidates) * protocol.canaries.draws
     if "membership" in spec.attacks:
@@ -51,8 +54,23 @@ def count_units(protocol: Protocol, spec: ModelSpec) -> Units:
         attacked = protocol.inpainting
         images = 2 * min(attacked.images, members)
         inpainting = images * _batches(attacked.tries) * (attacked.steps + 1)
-    training = 0 if factors.folder else STEP * factors.steps * max(1, math.ceil(factors.batch / BATCH))
+    training = (
+        0
+        if factors.folder or factors.generator
+        else STEP * factors.steps * max(1, math.ceil(factors.batch / BATCH))
+    )
     return Units(training, sampling, len(spec.checkpoints), losses, inpainting)
+
+
+def passes_of_sampling(factors: Factors, steps: int, side: int) -> int:
+    """Return the passes that a batch of samples takes: one of a GAN, one a token of an autoregressive model.
+
+    >>> passes_of_sampling(Factors(), 20, 16), passes_of_sampling(Factors(model="dcgan"), 20, 16)
+    (20, 1)
+    """
+    if factors.folder or factors.model in ("diffusion", "flow"):
+        return 1 if factors.generator else steps
+    return token_side(side) ** 2 if factors.model == "autoregressive" else 1
 
 
 def samples_needed(protocol: Protocol, spec: ModelSpec) -> int:

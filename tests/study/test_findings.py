@@ -6,7 +6,7 @@ import pytest
 
 from memcore.study.findings import judge_study
 from memcore.study.findings.base import Finding
-from tests.support.planted_study import LETTERS, SEEDS, study_of
+from tests.support.planted_study import COMPARED, LETTERS, SEEDS, study_of
 
 
 def _finding(letter: str, **how: object) -> Finding:
@@ -14,7 +14,7 @@ def _finding(letter: str, **how: object) -> Finding:
     return next(f for f in judge_study(study) if f.letter == letter)
 
 
-@pytest.mark.parametrize("letter", LETTERS)
+@pytest.mark.parametrize("letter", LETTERS + COMPARED)
 @pytest.mark.parametrize(("effect", "verdict"), [(1, "shown"), (-1, "opposite"), (0, "not shown")])
 def test_a_planted_effect_is_told(letter: str, effect: int, verdict: str) -> None:
     finding = _finding(letter, effect=effect)
@@ -24,7 +24,7 @@ def test_a_planted_effect_is_told(letter: str, effect: int, verdict: str) -> Non
     assert finding.seeds == len(SEEDS)
 
 
-@pytest.mark.parametrize("letter", LETTERS)
+@pytest.mark.parametrize("letter", LETTERS + COMPARED)
 def test_swapped_labels_turn_it_opposite(letter: str) -> None:
     finding = _finding(letter, swapped=True)
     assert finding.verdict == "opposite", [

@@ -39,6 +39,8 @@ def test_ids_do_not_depend_on_where_the_data_are_but_on_everything_else() -> Non
         "schedule": "cosine",
         "prediction": "sample",
         "folder": "x",
+        "model": "dcgan",
+        "generator": "x",
     }
     for field in dataclasses.fields(Factors):
         if field.name == "data":
@@ -110,7 +112,7 @@ def test_paths_of_data_are_given_by_name() -> None:
 
 
 def test_shipped_protocols_have_the_models_that_they_promise() -> None:
-    assert shipped() == ["cifar10", "full", "laptop", "quick"]
+    assert shipped() == ["cifar10", "full", "gan", "gan-cifar10", "laptop", "quick"]
     protocols = {name: read_protocol(name) for name in shipped()}
     models = {name: expand(protocol) for name, protocol in protocols.items()}
     assert len(models["laptop"]) >= 80
@@ -120,6 +122,18 @@ def test_shipped_protocols_have_the_models_that_they_promise() -> None:
     assert {s.factors.n for s in halves} == {50_000}
     assert protocols["cifar10"].extraction.samples == 2**20
     assert sum("hyperparameters" in s.groups for s in models["cifar10"]) >= 200
+    for name, letter in (("gan", "j"), ("gan", "k"), ("gan", "l"), ("gan-cifar10", "j")):
+        both = [
+            s
+            for s in models[name]
+            if any(letter in g.findings for g in protocols[name].groups if g.name in s.groups)
+        ]
+        seeds = {
+            kind: {s.seed for s in both if s.factors.model == kind}
+            for kind in ("diffusion", "dcgan", "stylegan")
+        }
+        assert len(seeds["diffusion"]) == 5
+        assert max(len(seeds["dcgan"]), len(seeds["stylegan"])) == 5
     for name in ("laptop", "full"):
         letters = {letter for group in protocols[name].groups for letter in group.findings}
         assert letters == set("abcdefghi")

@@ -19,6 +19,8 @@ from memcore.study.status import State
 from memcore.study.tables import rows_to_bytes
 
 LETTERS = "abcdefghi"
+#: The findings that compare kinds of models.
+COMPARED = "jkl"
 SEEDS = (0, 1, 2, 3, 4)
 STEPS = (500, 1000, 2000)
 SAMPLES = 1000
@@ -279,6 +281,35 @@ def _inpainting(files: Files, models: Sequence[ModelSpec], e: float, swapped: bo
         files.put(spec.id, "inpainting", rows)
 
 
+def _kinds(files: Files, models: Sequence[ModelSpec], e: float, swapped: bool) -> None:
+    """For: of the diffusion model more is found, nearly nothing of the GAN; both come near to held-out images alike."""
+    for spec in models:
+        diffusion = (spec.factors.model == "diffusion") != swapped
+        share = 0.16 * (1 + (0.9 if diffusion else -0.9) * e)
+        rows = [r for k, s in enumerate(STEPS) for r in extraction_rows(s, share * (0.7 + 0.15 * k))]
+        files.put(spec.id, "extraction", rows)
+        quality = [
+            {
+                "step": step,
+                "of": "held-out",
+                "frechet": 95.0 - 20 * k + (spec.seed if diffusion else 3),
+                "samples": SAMPLES,
+                "reference": 100,
+                "features_sha256": "f" * 64,
+            }
+            for k, step in enumerate(STEPS)
+        ]
+        files.put(spec.id, "quality", quality)
+
+
+def _decay(files: Files, models: Sequence[ModelSpec], e: float, swapped: bool) -> None:
+    """For: the diffusion model's share halves where the set doubles, and the GAN's is low at any size."""
+    for spec in models:
+        diffusion = (spec.factors.model == "diffusion") != swapped
+        share = 0.2 * 2.0 ** (-e * np.log2(spec.factors.n / 32)) if diffusion else 0.23 - 0.18 * e
+        files.put(spec.id, "extraction", [r for s in STEPS for r in extraction_rows(s, float(share))])
+
+
 def png(value: int, side: int = 8) -> bytes:
     """Return a small grey picture as PNG."""
     sink = io.BytesIO()
@@ -315,4 +346,17 @@ PLANS: dict[str, Plan] = {
     "g": Plan(("membership",), [Factors(n=60, half=k) for k in range(8)], _membership),
     "h": Plan(("samples",), [Factors(n=n, half=k) for n in (64, 1024) for k in (0, 1)], _agreement),
     "i": Plan(("inpainting",), [Factors(n=64)], _inpainting),
+    "j": Plan(
+        ("extraction", "quality"),
+        [
+            Factors(n=n, copies=c, model=m)
+            for n, c in ((100, ()), (150, ((10, 20),)))
+            for m in ("diffusion", "dcgan")
+        ],
+        _kinds,
+    ),
+    "k": Plan(("extraction", "quality"), [Factors(n=100, model=m) for m in ("diffusion", "dcgan")], _kinds),
+    "l": Plan(
+        ("extraction",), [Factors(n=n, model=m) for n in (16, 32, 64) for m in ("diffusion", "dcgan")], _decay
+    ),
 }

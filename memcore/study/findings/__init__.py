@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from memcore.study.findings import (
     agreement,
+    decay,
     deduplication,
     duplicates,
+    equal_distance,
+    equal_samples,
     flips,
     inpainting,
     labels,
@@ -24,8 +27,10 @@ from memcore.study.findings import (
 from memcore.study.findings.base import Finding, Measured, judge
 from memcore.study.findings.reading import Study
 
-#: (letter, title, analysis) of every finding: one family for Holm's adjustment, whatever a protocol leaves out.
-ANALYSES: tuple[tuple[str, str, Callable[[Study], Measured]], ...] = tuple(
+Family: TypeAlias = "tuple[tuple[str, str, Callable[[Study], Measured]], ...]"
+#: (letter, title, analysis) of every finding of one kind of model: one family for Holm's adjustment, whatever a protocol
+#: leaves out.
+ANALYSES: Family = tuple(
     (module.LETTER, module.TITLE, module.measure)
     for module in (
         duplicates,
@@ -39,20 +44,32 @@ ANALYSES: tuple[tuple[str, str, Callable[[Study], Measured]], ...] = tuple(
         inpainting,
     )
 )
+#: The findings that compare kinds of models: a family of their own, since other protocols ask for them.
+COMPARISON: Family = tuple(
+    (module.LETTER, module.TITLE, module.measure) for module in (equal_samples, equal_distance, decay)
+)
 _NO_GROUP = "no group of this protocol is for this finding."
 
 
 def judge_study(study: Study) -> list[Finding]:
-    """Return all findings, (a) to (i), judged together.
+    """Return the findings of each family that the protocol names a letter of: (a) to (i), and (j) to (l).
+
+    Those of a family are judged together. A protocol that names none gets (a) to (i).
 
     Raises RunError if a table is damaged or lacks a control.
     """
-    return judge(
-        [
-            (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
-            for letter, title, analysis in ANALYSES
-        ]
-    )
+    named = {letter for group in study.protocol.groups for letter in group.findings}
+    asked = [family for family in (ANALYSES, COMPARISON) if named & {letter for letter, *_ in family}]
+    return [
+        finding
+        for family in asked or [ANALYSES]
+        for finding in judge(
+            [
+                (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
+                for letter, title, analysis in family
+            ]
+        )
+    ]
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:

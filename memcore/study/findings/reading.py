@@ -40,6 +40,8 @@ class Leak:
     planted: int
     control_hits: int
     control_samples: int
+    control_unique: int
+    control_planted: int
 
     @property
     def share(self) -> float:
@@ -60,6 +62,12 @@ class Leak:
     def found(self) -> float:
         """Return the share of the unique training images that were found."""
         return self.unique / self.planted if self.planted else 0.0
+
+    @property
+    def found_beyond(self) -> float:
+        """Return the share of the unique training images that were found, beyond that of held-out images."""
+        control = self.control_unique / self.control_planted if self.control_planted else 0.0
+        return self.found - control
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +171,8 @@ class Study:
                 row["planted"],
                 control[step]["hits"],
                 control[step]["samples"],
+                control[step]["unique"],
+                control[step]["planted"],
             )
             for step, row in sorted(train.items())
         }

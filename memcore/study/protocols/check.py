@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memcore.study.protocols.protocol import Group, Protocol
+from memcore.study.protocols.protocol import Group, ModelKind, Protocol
 
 #: The least that a number may be. All are whole but those in ``_POSITIVE``.
 _LEAST: dict[str, int] = {
@@ -24,6 +24,21 @@ _LEAST: dict[str, int] = {
 #: Numbers from 0 on, with the most that they may be.
 _SHARES: dict[str, float] = {"learning_rate": 1.0, "weight_decay": 10.0, "warmup": 1.0, "ema": 0.999999}
 _MOST_SEEDS = 10_000
+#: Attacks that ask for images alone: all that a model without losses can be asked.
+_OF_IMAGES = ("extraction", "quality", "samples")
+_OF_DENOISERS = ("schedule", "prediction", "timesteps")
+_OF_UNETS = ("depth", "layers", "attention", "unshuffle")
+_OF_GANS = ("augment",)
+_GAN_IGNORES = (*_OF_DENOISERS, *_OF_UNETS, "weight_decay", "warmup")
+#: Factors that do nothing to a kind of model.
+_IGNORED: dict[ModelKind, tuple[str, ...]] = {
+    "diffusion": _OF_GANS,
+    "dcgan": _GAN_IGNORES,
+    "wgan-gp": _GAN_IGNORES,
+    "stylegan": _GAN_IGNORES,
+    "flow": (*_OF_DENOISERS, *_OF_GANS),
+    "autoregressive": (*_OF_DENOISERS, *_OF_UNETS, *_OF_GANS),
+}
 
 
 def check_protocol(protocol: Protocol) -> None:
@@ -68,12 +83,34 @@ def _check_group(group: Group, protocol: Protocol) -> None:
         raise ValueError(
             f"{where}: images that were not trained on have no unique label, so membership and inpainting lack a control"
         )
+    _check_kinds(where, group, choices)
     if "canaries" in group.attacks and not all(value > 0 for value in choices.get("canaries", (0,))):
         raise ValueError(f"{where}: the attack 'canaries' needs canaries")
     smallest = min(choices.get("n", (64,)))
     planted = _count_planted(choices)
     if planted > smallest:
         raise ValueError(f"{where}: copies plants {planted} images of n={smallest}")
+
+
+def _check_kinds(where: str, group: Group, choices: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse what models that are no diffusion models cannot be, or be asked."""
+    kinds: tuple[ModelKind, ...] = choices.get("model", ("diffusion",))
+    loaded = any(choices.get("generator", ("",)))
+    if loaded and (any(choices.get("folder", ("",))) or "model" in choices):
+        raise ValueError(f"{where}: generator names a trained model: leave out folder and model")
+    for name in choices:
+        if all(name in _IGNORED[kind] for kind in kinds) and not loaded:
+            raise ValueError(f"{where}: {name} does nothing to {' or '.join(kinds)}: leave it out")
+    other = "generator" if loaded else next((kind for kind in kinds if kind != "diffusion"), "")
+    if not other:
+        return
+    attacks = sorted(set(group.attacks) - set(_OF_IMAGES))
+    if attacks:
+        raise ValueError(f"{where}: {other} has no loss of an image and cannot fill one in: no {attacks[0]}")
+    if set(choices.get("labels", ("none",))) != {"none"}:
+        raise ValueError(f"{where}: {other} has no classes: labels must be 'none'")
+    if other != "generator" and any(choices.get("folder", ("",))):
+        raise ValueError(f"{where}: folder is a diffusion model: leave out model")
 
 
 def _count_planted(choices: Mapping[str, tuple[Any, ...]]) -> int:

@@ -14,6 +14,7 @@ DataKind: TypeAlias = Literal["bundled", "fashion", "cifar10", "clip-art", "stor
 LabelKind: TypeAlias = Literal["none", "class", "unique"]
 Schedule: TypeAlias = Literal["linear", "cosine"]
 Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
+ModelKind: TypeAlias = Literal["diffusion", "dcgan", "wgan-gp", "stylegan", "flow", "autoregressive"]
 Attack: TypeAlias = Literal["extraction", "membership", "inpainting", "quality", "canaries", "samples"]
 
 
@@ -42,6 +43,9 @@ class Factors:
     number. ``copies`` plants duplicates: pairs (images, copies), given to the first images of the set in turn;
     ``deduplicated`` trains on the same images once each. ``canaries`` images of noise are planted besides. ``folder`` names
     an unconditional model of diffusers that was trained elsewhere, on the images of the set: it is attacked as it is.
+
+    ``model`` is the kind that is trained. ``generator`` names one of another kind that was trained elsewhere: a TorchScript
+    file, or ``module:attribute`` (``models/loaded.py``). ``augment`` shows a GAN's critic augmented images.
     """
 
     data: str = "images"
@@ -68,6 +72,20 @@ class Factors:
     schedule: Schedule = "linear"
     prediction: Prediction = "epsilon"
     timesteps: int = 1000
+    model: ModelKind = "diffusion"
+    generator: str = ""
+    augment: bool = True
+
+
+#: Factors that the first studies did not have: a model's identity leaves them out where they have their defaults, so that
+#: it is still what it was.
+_LATER = ("model", "generator", "augment")
+
+
+def decisive_factors(factors: Factors) -> dict[str, Any]:
+    """Return the factors that a model's identity is made of, by name."""
+    found = dataclasses.asdict(factors)
+    return {k: v for k, v in found.items() if k not in _LATER or v != getattr(Factors, k)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ def shipped() -> list[str]:
     """Return the names of the protocols that memcore ships.
 
     >>> shipped()
-    ['cifar10', 'full', 'laptop', 'quick']
+    ['cifar10', 'full', 'gan', 'gan-cifar10', 'laptop', 'quick']
     """
     folder = files("memcore") / _SHIPPED
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))

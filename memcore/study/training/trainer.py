@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import copy
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ from safetensors.torch import save as save_tensors
 
 from memcore.errors import RunError
 from memcore.study.models.unet import UNetDenoiser, new_unet, noise_schedule
-from memcore.study.protocols.protocol import Factors
+from memcore.study.protocols.protocol import Factors, decisive_factors
 from memcore.study.training.descent import Descent
 from memcore.system.parsing import parse_json
 
@@ -156,7 +157,7 @@ class Trainer:
             "step": self.step,
             "loss": self.loss.hex(),
             "history": [(step, loss.hex(), digest) for step, loss, digest in self.history],
-            "factors": _factors_digest(self.factors),
+            "factors": factors_digest(self.factors),
         }
         data: bytes = save_tensors(tensors, metadata={_LOOSE: json.dumps(loose)})
         return data
@@ -167,11 +168,11 @@ class Trainer:
         Raises RunError if it is damaged, or of a model with other factors.
         """
         try:
-            loose = parse_json(_metadata(data)[_LOOSE])
+            loose = parse_json(read_metadata(data)[_LOOSE])
             tensors = load_tensors(data)
         except Exception as error:  # safetensors has no common type of its errors
             raise RunError(f"the state of a training is damaged: {error}") from None
-        if loose["factors"] != _factors_digest(self.factors):
+        if loose["factors"] != factors_digest(self.factors):
             raise RunError("the state is that of a training with other factors")
         for kind, net in (("net", self.net), ("average", self.average)):
             prefix = f"{kind}."
@@ -210,12 +211,13 @@ def weights_digest(weights: bytes) -> str:
     return found.hexdigest()
 
 
-def _factors_digest(factors: Factors) -> str:
-    payload = json.dumps(dataclasses.asdict(factors), sort_keys=True)
+def factors_digest(factors: Factors) -> str:
+    """Return the sha256 of what decides a training."""
+    payload = json.dumps(decisive_factors(factors), sort_keys=True)
     return hashlib.sha256(payload.encode()).hexdigest()
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
+def read_metadata(data: bytes) -> dict[str, Any]:
     """Return the metadata of safetensors, which its readers of bytes do not tell."""
     length = int.from_bytes(data[:8], "little")
     found: dict[str, Any] = parse_json(data[8 : 8 + length])["__metadata__"]
