@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from memcore.study.models.autoregressive import CODE, as_generator, new_autoregressive
 from memcore.study.protocols.protocol import Factors
+from memcore.study.training.descent import learning_share
 from memcore.study.training.resumable import Resumable
-from memcore.study.training.trainer import learning_share
 
 #: Share of the steps that the autoencoder gets.
 _FIRST = 0.4

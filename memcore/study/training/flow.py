@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from memcore.study.models.flow import TIME_SCALE, FlowGenerator
 from memcore.study.models.unet import new_unet
 from memcore.study.protocols.protocol import Factors
+from memcore.study.training.descent import learning_share
 from memcore.study.training.resumable import Resumable
-from memcore.study.training.trainer import learning_share
 
 #: Largest norm of a step's gradient; a larger one is scaled down to it.
 _CLIP = 1.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import copy
 import hashlib
 import json
 import math
