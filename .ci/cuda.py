@@ -45,6 +45,7 @@ def main() -> None:
         error = core.cuda_max_clique(0, 0, 0, 64, 1, 0, 10, 0, 0, 0)
         assert core.cuda_max_clique_workspace(0, 64, 1) == -2
         assert error in (35, 100), error  # cudaErrorInsufficientDriver, cudaErrorNoDevice
+        assert core.cuda_has_clique(0, 0, 0, 0, 64, 1, 0, 10, 0, 0) == error
         assert core.cuda_error(error)
     print(f"{library}: {', '.join(MACHINE_CODE)} and PTX, registers {[int(r) for r, _ in usage]}, no spills")
     print(f"without a device it says: {status['reason']}" if status["reason"] else "a device answers")

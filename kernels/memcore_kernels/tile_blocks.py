@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from memcore_kernels.memory_layout import Layout
 
@@ -304,4 +303,7 @@ def descriptor(images: torch.Tensor, layout: Layout, block_i: int, block_k: int)
     It is made on the host and handed to the kernel by value, as a number is: nothing is allocated on the device, and a CUDA
     graph that captures the launch keeps it.
     """
+    # Here, so that a Triton without descriptors serves devices that have no use for them.
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
     return TensorDescriptor(images, [*layout.shape], [*layout.strides], [1, block_i, 1, 1, block_k])
