@@ -6,7 +6,7 @@ and ``GuardedSampler`` lets the guarded model be audited.
 
 from memcore.guard.decision import Counts, Decision, Verdict
 from memcore.guard.delta import ChosenDelta
-from memcore.guard.output_filter import OutputFilter, Policy
+from memcore.guard.output_filter import OutputFilter
 from memcore.guard.sampler import GuardedSampler
 
-__all__ = ["ChosenDelta", "Counts", "Decision", "GuardedSampler", "OutputFilter", "Policy", "Verdict"]
+__all__ = ["ChosenDelta", "Counts", "Decision", "GuardedSampler", "OutputFilter", "Verdict"]

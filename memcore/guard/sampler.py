@@ -27,6 +27,7 @@ _OPTIONAL = (
     "keep_in",
     "takes_seeds",
     "first_step",
+    "close",
 )
 
 

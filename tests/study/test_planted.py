@@ -56,7 +56,7 @@ def test_what_is_planted() -> None:
     small = shrink(training.images)
     assert small.shape == (len(training.items), 16, 16, 3)
     mean = training.images.reshape(-1, 16, 4, 16, 4, 3).mean((2, 4))
-    assert np.abs(small - mean).max() <= 0.51  # each pixel is the mean of those that it covers
+    assert np.abs(small - mean).max() <= 1  # each pixel is the mean of those that it covers, rounded twice
 
 
 def test_each_copy_is_seen_once_an_epoch() -> None:
