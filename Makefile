@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-defences study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,9 @@ budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simul
 
 study: $(VENV)/.demo ## what makes small models leak: trains and attacks the models of the protocol laptop, into study-run/ (75 minutes)
 	$(BIN)/memcore study run laptop study-run && $(BIN)/memcore study report study-run
+
+study-defences: $(VENV)/.demo ## what defences cost: trains and attacks the models of the protocol defences, into study-defences-run/
+	$(BIN)/memcore study run defences study-defences-run && $(BIN)/memcore study report study-defences-run
 
 study-train: $(VENV)/.demo ## trains the bundled model again, into study-train-run/ (about half an hour)
 	$(BIN)/memcore study train study-train-run

@@ -20,7 +20,7 @@ from memcore.study.data.sets import Sets, draw_canaries, shift
 from memcore.study.frechet import frechet_distance
 from memcore.study.models.denoiser import Denoiser
 from memcore.study.models.unet import UNetDenoiser
-from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.protocols.protocol import DEFENCES, ModelSpec, Protocol
 from memcore.study.rows import Name
 
 Rows = list[dict[str, Any]]
@@ -316,7 +316,7 @@ def model_row(
     kept = {
         name: factors[name]
         for name in factors
-        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data")
+        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data", *DEFENCES)
     }
     return {
         **kept,

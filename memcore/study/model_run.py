@@ -20,6 +20,9 @@ from memcore.storage.digests import FileDigest, digest_bytes
 from memcore.study import measures
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.sets import draw_sets, members_digest
+from memcore.study.defences.filtered import filter_rows
+from memcore.study.defences.merging import merge_set
+from memcore.study.defences.recorded import defence_rows
 from memcore.study.measures import Subject
 from memcore.study.models.folder import load_folder
 from memcore.study.models.unet import UNetDenoiser
@@ -28,6 +31,7 @@ from memcore.study.prepared import PreparedData
 from memcore.study.protocols.protocol import ModelSpec, Protocol
 from memcore.study.rows import Name, rows_name
 from memcore.study.tables import rows_to_bytes
+from memcore.study.training.private import new_trainer
 from memcore.study.training.trainer import Trainer, spans, weights_digest
 from memcore.study.units import Units, count_units, samples_needed
 
@@ -49,6 +53,7 @@ class ModelRun:
         prepared: PreparedData,
         features: Callable[[], tuple[FeatureNetwork, str]],
         on_progress: OnProgress,
+        public: NDArray[np.uint8] | None = None,
     ) -> None:
         self._storage = storage
         self._protocol = protocol
@@ -60,6 +65,9 @@ class ModelRun:
         self._files: dict[str, FileDigest] = {}
         self._units: Units = count_units(protocol, spec)
         sets = draw_sets(prepared.data, protocol.data[spec.factors.data], spec.factors, spec.seed)
+        self._public = public
+        network = features()[0] if spec.factors.merge == "embeddings" else None
+        self._merged = merge_set(sets, prepared.data, spec.factors.merge, network)
         self._subject = Subject(protocol, spec, prepared.data, sets)
         self._seconds = {"training": 0.0, "attacks": 0.0}
 
@@ -93,16 +101,22 @@ class ModelRun:
             classes = max(1, self._prepared.data.classes)
         elif factors.labels == "unique":
             classes = len(self._subject.sets.members) + factors.canaries
-        seed = (spec.seed, factors.half + 1)
-        trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
+        trainer = self._new_trainer(images, labels, classes)
         state = self._pieces.state()
         if state is not None:
             trainer.load_state(state)
             stops = [step for step in spec.checkpoints if step <= trainer.step]
             if any(self._pieces.weights(step) is None for step in stops):  # damaged: train it again
-                trainer = Trainer(factors, images, labels, classes, seed, self._protocol.device)
+                trainer = self._new_trainer(images, labels, classes)
         self._on_progress(kept=self._training_units(trainer.step))
         return trainer
+
+    def _new_trainer(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64] | None, classes: int
+    ) -> Trainer:
+        factors, device = self._spec.factors, self._protocol.device
+        seed = (self._spec.seed, factors.half + 1)
+        return new_trainer(factors, images, labels, classes, seed, device, self._public)
 
     def _training_set(self) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         subject, sets = self._subject, self._subject.sets
@@ -116,7 +130,7 @@ class ModelRun:
                 else np.zeros(len(sets.canaries), np.int64)
             )
             labels = np.concatenate([labels, own])
-        rows = sets.rows()
+        rows = self._merged.sets.rows()
         return images[rows], None if labels is None else labels[rows]
 
     def _training_units(self, steps: int) -> int:
@@ -189,6 +203,8 @@ class ModelRun:
                     )
                 if "quality" in attacks:
                     made["quality"] = measures.quality_rows(self._subject, step, samples, *self._features())
+                if "filter" in attacks:
+                    made["filtered"] = filter_rows(self._subject, step, samples, *self._features())
                 if "samples" in attacks:
                     made["samples"] = measures.sample_rows(self._subject, step, samples)
                 del samples
@@ -253,6 +269,7 @@ class ModelRun:
             ("members", measures.member_rows(self._subject)),
             ("training", measures.training_rows(history)),
             ("model", [row]),
+            *defence_rows(self._subject, self._merged),
         ):
             self._write(table, rows_to_bytes(table, rows))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from memcore.study.findings import (
     agreement,
@@ -20,6 +20,7 @@ from memcore.study.findings import (
     membership,
     quality,
     set_size,
+    trades,
 )
 from memcore.study.findings.base import Finding, Measured, judge
 from memcore.study.findings.reading import Study
@@ -39,6 +40,9 @@ ANALYSES: tuple[tuple[str, str, Callable[[Study], Measured]], ...] = tuple(
         inpainting,
     )
 )
+Analyses: TypeAlias = "tuple[tuple[str, str, Callable[[Study], Measured]], ...]"
+#: Findings that are judged together: those of the paper's sections on what leaks, and those on defences.
+FAMILIES: tuple[Analyses, ...] = (ANALYSES, trades.ANALYSES)
 _NO_GROUP = "no group of this protocol is for this finding."
 
 
@@ -47,12 +51,26 @@ def judge_study(study: Study) -> list[Finding]:
 
     Raises RunError if a table is damaged or lacks a control.
     """
-    return judge(
-        [
-            (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
-            for letter, title, analysis in ANALYSES
-        ]
-    )
+    return [
+        finding
+        for family in _families(study)
+        for finding in judge(
+            [
+                (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
+                for letter, title, analysis in family
+            ]
+        )
+    ]
+
+
+def _families(study: Study) -> list[Analyses]:
+    """Return the families of which a group of the protocol asks for a finding; of none of them, the first.
+
+    A family is adjusted by itself: a question that a later version adds changes no verdict of another family.
+    """
+    asked = {letter for group in study.protocol.groups for letter in group.findings}
+    found = [family for family in FAMILIES if asked & {letter for letter, _, _ in family}]
+    return found or [ANALYSES]
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:

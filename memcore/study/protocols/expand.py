@@ -8,7 +8,14 @@ import itertools
 import json
 
 from memcore.errors import ConfigError
-from memcore.study.protocols.protocol import DataSpec, Factors, Group, ModelSpec, Protocol
+from memcore.study.protocols.protocol import (
+    DataSpec,
+    Factors,
+    Group,
+    ModelSpec,
+    Protocol,
+    describe_factors,
+)
 
 _DIGITS = 10
 
@@ -50,7 +57,7 @@ def model_id(factors: Factors, data: DataSpec, seed: int) -> str:
     'n32-x500-s'
     """
     decisive = {
-        "factors": {k: v for k, v in dataclasses.asdict(factors).items() if k != "data"},
+        "factors": {k: v for k, v in describe_factors(factors).items() if k != "data"},
         "data": {k: v for k, v in dataclasses.asdict(data).items() if k != "path"},
         "seed": seed,
     }

@@ -14,7 +14,11 @@ DataKind: TypeAlias = Literal["bundled", "fashion", "cifar10", "clip-art", "stor
 LabelKind: TypeAlias = Literal["none", "class", "unique"]
 Schedule: TypeAlias = Literal["linear", "cosine"]
 Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
-Attack: TypeAlias = Literal["extraction", "membership", "inpainting", "quality", "canaries", "samples"]
+Merge: TypeAlias = Literal["none", "graph", "embeddings"]
+Trainable: TypeAlias = Literal["all", "small"]
+Attack: TypeAlias = Literal[
+    "extraction", "membership", "inpainting", "quality", "canaries", "samples", "filter"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Factors:
     number. ``copies`` plants duplicates: pairs (images, copies), given to the first images of the set in turn;
     ``deduplicated`` trains on the same images once each. ``canaries`` images of noise are planted besides. ``folder`` names
     an unconditional model of diffusers that was trained elsewhere, on the images of the set: it is attacked as it is.
+
+    Defences: ``merge`` looks for duplicates in the training set and keeps one of each group. ``u_shape`` draws fewer timesteps
+    in the middle (training/draws.py), ``ambient`` uses above that timestep only images to which noise was added once and for
+    all. The first ``public_steps`` of the ``steps`` train on the images of the data set ``public``, the others on the private
+    images; then only ``trainable`` parameters move. ``dp_epsilon`` > 0 makes the private steps those of DP-SGD, for that
+    epsilon at ``dp_delta``, with gradients clipped to ``dp_clip``, each the mean over ``dp_draws`` noises of its image.
     """
 
     data: str = "images"
@@ -68,6 +78,53 @@ class Factors:
     schedule: Schedule = "linear"
     prediction: Prediction = "epsilon"
     timesteps: int = 1000
+    merge: Merge = "none"
+    u_shape: float = 0.0
+    ambient: int = 0
+    public: str = ""
+    public_steps: int = 0
+    trainable: Trainable = "all"
+    dp_epsilon: float = 0.0
+    dp_delta: float = 1e-4
+    dp_clip: float = 1.0
+    dp_draws: int = 1
+
+
+#: Factors that are no part of what a model is while they have their default: models from before they existed keep their ids.
+DEFENCES = (
+    "merge",
+    "u_shape",
+    "ambient",
+    "public",
+    "public_steps",
+    "trainable",
+    "dp_epsilon",
+    "dp_delta",
+    "dp_clip",
+    "dp_draws",
+)
+
+
+def describe_factors(factors: Factors) -> dict[str, Any]:
+    """Return all factors but the defences that are not used: what a model's id and its saved states are made of.
+
+    >>> "merge" in describe_factors(Factors()), "merge" in describe_factors(Factors(merge="graph"))
+    (False, True)
+    """
+    plain = Factors()
+    told = dataclasses.asdict(factors)
+    return {
+        name: value
+        for name, value in told.items()
+        if name not in DEFENCES or value != getattr(plain, name)
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterSpec:
+    """The output filter: its distance is the largest that refuses at most ``refused`` of the calibration images."""
+
+    refused: float = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +183,7 @@ class Group:
     """Models that belong together: ``fixed`` factors, a ``grid`` of others, times ``seeds``, and what is asked of them.
 
     ``checkpoints`` are the steps at which samples are drawn; the last step always is one. ``findings`` are the letters that
-    read the group.
+    read the group. ``defence`` is what a trade's table and plot call its models, "undefended" those it is compared with.
     """
 
     name: str
@@ -136,6 +193,7 @@ class Group:
     attacks: tuple[Attack, ...] = ("extraction",)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     grid: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    defence: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +209,7 @@ class Protocol:
     inpainting: InpaintingSpec = InpaintingSpec()
     quality: QualitySpec = QualitySpec()
     canaries: CanarySpec = CanarySpec()
+    filter: FilterSpec = FilterSpec()
     #: Where models are trained: "cpu", or "cuda".
     device: str = "cpu"
     #: Steps between two checkpoints of a training: what a kill costs at most.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from safetensors.torch import save as save_tensors
 
 from memcore.errors import RunError
 from memcore.study.models.unet import UNetDenoiser, new_unet, noise_schedule
-from memcore.study.protocols.protocol import Factors
+from memcore.study.protocols.protocol import Factors, describe_factors
+from memcore.study.training.draws import Ambient, draw_times
 from memcore.system.parsing import parse_json
 
 #: Largest norm of a step's gradient; a larger one is scaled down to it.
@@ -31,6 +31,16 @@ _SMOOTHING = 0.02
 _START, _END = 1 / 25, 1e-4 / 25
 #: Entries of a state besides the tensors of the nets and the optimizer.
 _LOOSE = "loose"
+
+
+class Batch(NamedTuple):
+    """Noisy images, their timesteps and classes, what is to be predicted, and what the prediction is multiplied with."""
+
+    noisy: torch.Tensor
+    times: torch.Tensor
+    classes: torch.Tensor | None
+    target: torch.Tensor
+    scale: torch.Tensor | None = None
 
 
 class Trainer:
@@ -79,21 +89,27 @@ class Trainer:
         self._unshuffled = F.pixel_unshuffle(self._images, factors.unshuffle)
         self._mirrored = F.pixel_unshuffle(self._images.flip(3), factors.unshuffle) if factors.flips else None
         self._labels = None if labels is None else torch.from_numpy(labels)
+        self._ambient = (
+            Ambient(self._unshuffled, self._alphas, factors.ambient, seed) if factors.ambient else None
+        )
         state = np.random.SeedSequence([*seed, 9]).generate_state(1, np.uint64)[0]
         self._random = torch.Generator().manual_seed(int(state) >> 1)
         self._parameters = list(self.net.parameters())
         self._averages = list(self.average.parameters())
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = self._new_optimizer()
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
             self._parameters,
-            lr=factors.learning_rate,
-            weight_decay=factors.weight_decay,
+            lr=self.factors.learning_rate,
+            weight_decay=self.factors.weight_decay,
             fused=self.device.type in ("cpu", "cuda"),
         )
 
     @property
     def parameters(self) -> int:
         """Return how many numbers the model has."""
-        return sum(parameter.numel() for parameter in self._parameters)
+        return sum(parameter.numel() for parameter in self.net.parameters())
 
     def run(self, steps: int) -> None:
         """Train ``steps`` steps more."""
@@ -101,32 +117,46 @@ class Trainer:
             self._step()
 
     def _step(self) -> None:
-        factors = self.factors
-        for group in self._optimizer.param_groups:
-            group["lr"] = factors.learning_rate * learning_share(self.step, factors.steps, factors.warmup)
-        noisy, times, classes, target = self._batch()
-        out = self.net(noisy, times, class_labels=classes, return_dict=False)[0]
-        loss = F.mse_loss(out, target)
+        self._set_rate()
+        batch = self._batch()
+        out = self.net(batch.noisy, batch.times, class_labels=batch.classes, return_dict=False)[0]
+        loss = F.mse_loss(out if batch.scale is None else batch.scale * out, batch.target)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP, foreach=True)
         self._optimizer.step()
+        self._finish_step(loss.item())
+
+    def _set_rate(self) -> None:
+        share = self._learning_share()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.factors.learning_rate * share
+
+    def _learning_share(self) -> float:
+        return learning_share(self.step, self.factors.steps, self.factors.warmup)
+
+    def _finish_step(self, value: float) -> None:
+        """Count a step, and take its weights and its loss into the averages."""
         self.step += 1
-        kept = min(factors.ema, self.step / (self.step + 9))
+        kept = min(self.factors.ema, self.step / (self.step + 9))
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, self._parameters, 1 - kept)
-        value = loss.item()
         self.loss = value if math.isnan(self.loss) else (1 - _SMOOTHING) * self.loss + _SMOOTHING * value
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Draw a batch: noisy images, their timesteps, their classes, and what is to be predicted."""
-        batch, random = self.factors.batch, self._random
-        chosen = torch.randint(len(self._unshuffled), (batch,), generator=random)
+    def _batch(self) -> Batch:
+        """Draw a batch of images, and its noise."""
+        return self._noised(
+            torch.randint(len(self._unshuffled), (self.factors.batch,), generator=self._random)
+        )
+
+    def _noised(self, chosen: torch.Tensor) -> Batch:
+        """Draw timesteps and noise for rows of the training set."""
+        count, random = len(chosen), self._random
         clean = self._unshuffled[chosen]
         if self._mirrored is not None:
-            mirror = torch.rand(batch, 1, 1, 1, generator=random) < 0.5
+            mirror = torch.rand(count, 1, 1, 1, generator=random) < 0.5
             clean = torch.where(mirror, self._mirrored[chosen], clean)
-        times = torch.randint(self.factors.timesteps, (batch,), generator=random)
+        times = draw_times(count, self.factors.timesteps, self.factors.u_shape, random)
         noise = torch.randn(clean.shape, generator=random)
         a, b = (scale[times] for scale in self._scales)
         noisy = a * clean + b * noise
@@ -134,11 +164,15 @@ class Trainer:
         if target is None:
             target = a * noise - b * clean
         classes = None if self._labels is None else self._labels[chosen]
+        scale = None
+        if self._ambient is not None:
+            noisy, scale = self._ambient.noised(chosen, times, noise, noisy)
         device = self.device
         if device.type == "cpu":
-            return noisy, times, classes, target
+            return Batch(noisy, times, classes, target, scale)
         classes = None if classes is None else classes.to(device)
-        return noisy.to(device), times.to(device), classes, target.to(device)
+        scale = None if scale is None else scale.to(device)
+        return Batch(noisy.to(device), times.to(device), classes, target.to(device), scale)
 
     def mark(self) -> bytes:
         """Note this step as a checkpoint, and return its averaged weights."""
@@ -205,6 +239,14 @@ class Trainer:
         self.history = [(step, float.fromhex(loss), digest) for step, loss, digest in loose["history"]]
 
 
+def read_step(data: bytes) -> int:
+    """Return how many steps are done in a state. Raises RunError if it is damaged."""
+    try:
+        return int(parse_json(_metadata(data)[_LOOSE])["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"the state of a training is damaged: {error}") from None
+
+
 def learning_share(step: int, steps: int, warmup: float) -> float:
     """Return the share of the learning rate at a step: half a cosine up over the ``warmup``, and one down after it.
 
@@ -242,7 +284,7 @@ def weights_digest(weights: bytes) -> str:
 
 
 def _factors_digest(factors: Factors) -> str:
-    payload = json.dumps(dataclasses.asdict(factors), sort_keys=True)
+    payload = json.dumps(describe_factors(factors), sort_keys=True)
     return hashlib.sha256(payload.encode()).hexdigest()
 
 
