@@ -130,7 +130,9 @@ def _measure(
         plain = dataclasses.replace(
             factors, public="", public_steps=0, dp_epsilon=0.0, trainable="all", steps=factors.public_steps
         )
-        public_step = _step_seconds(new_trainer(plain, images, labels, classes, (0,), protocol.device), seconds / 4)
+        public_step = _step_seconds(
+            new_trainer(plain, images, labels, classes, (0,), protocol.device), seconds / 4
+        )
         factors = dataclasses.replace(
             factors, public="", public_steps=0, steps=factors.steps - factors.public_steps
         )

@@ -210,9 +210,10 @@ class PictureRow(TypedDict):
 class FilteredRow(TypedDict):
     """``filtered``: what a filter leaves of the samples of a checkpoint: those beyond ``delta`` of each training image.
 
-    ``delta`` is the largest that refuses at most a share of the calibration images; ``refused_held_out`` of ``held_out`` other
-    held-out images are refused at it. ``hits`` and ``control_hits`` are the left samples that the adaptive rule calls copies of
-    training and of held-out images, ``unique`` training images of ``planted``. ``frechet`` is that of the left samples.
+    ``delta`` is the largest that refuses at most a share of the calibration images; ``refused_held_out`` of ``held_out``
+    other held-out images are refused at it. ``hits`` and ``control_hits`` are the left samples that the adaptive rule calls
+    copies of training and of held-out images, ``unique`` training images of ``planted``. ``frechet`` is that of
+    the left samples.
     """
 
     step: Int32
@@ -231,8 +232,8 @@ class FilteredRow(TypedDict):
 class DefenceRow(TypedDict):
     """``defence``: a defence in the training of a model. One row, of models that have one.
 
-    Of ``merge``: ``removed`` rows of the training set, of which ``wrongly`` were no copies of an image that stayed. Of DP-SGD:
-    ``noise`` in units of the clipping norm, the chance ``rate`` of a row, and the private steps.
+    Of ``merge``: ``removed`` rows of the training set, of which ``wrongly`` were no copies of an image that stayed. Of
+    DP-SGD: ``noise`` in units of the clipping norm, the chance ``rate`` of a row, and the private steps.
     """
 
     merge: str

@@ -1,4 +1,4 @@
-"""DP-SGD: each image's gradient is its own, the noise is what was promised, a killed training goes on as if nothing had been."""
+"""DP-SGD: gradients are each image's own, the noise is as promised, a killed training goes on as if nothing had been."""
 
 from __future__ import annotations
 
@@ -83,7 +83,6 @@ def test_one_image_moves_the_sum_by_no_more_than_the_clip(monkeypatch: pytest.Mo
     sums = []
     for taken in ([1], [1, 2]):
         trainer._random.set_state(state)
-        # the noises of image 1 are the first that are drawn for one image; for two they are others, so only norms are compared
         sums.append(trainer._clipped(torch.tensor(taken))[0])
     norms = [math.sqrt(sum(float(s.square().sum()) for s in part.values())) for part in sums]
     assert 0.0099 < norms[0] <= 0.010001
@@ -109,9 +108,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(public_steps: int, kep
         DP, public_steps=public_steps, public="other" if public_steps else "", trainable="small"
     )
     public = blobs(9, seed=5)
-    whole, first, second = (
-        new_trainer(factors, IMAGES, None, 0, (0,), public=public) for _ in range(3)
-    )
+    whole, first, second = (new_trainer(factors, IMAGES, None, 0, (0,), public=public) for _ in range(3))
     whole.run(6)
     first.run(kept)
     second.load_state(first.state())
@@ -155,6 +152,7 @@ def test_a_model_without_a_defence_is_trained_as_before() -> None:
 
 def exact_gaussian_delta(sigma: float, epsilon: float) -> float:
     """Balle and Wang 2018, theorem 8, of sensitivity 1."""
+
     def phi(z: float) -> float:
         return 0.5 * math.erfc(-z / math.sqrt(2))
 
@@ -178,7 +176,12 @@ def test_an_image_with_copies_costs_what_a_row_of_a_larger_gradient_does() -> No
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [((0, 0.1, 1, 0.1), "sigma"), ((1, 1.1, 1, 0.1), "rate"), ((1, 0.1, 0, 0.1), "steps"), ((1, 0.1, 1, 0), "delta")],
+    [
+        ((0, 0.1, 1, 0.1), "sigma"),
+        ((1, 1.1, 1, 0.1), "rate"),
+        ((1, 0.1, 0, 0.1), "steps"),
+        ((1, 0.1, 1, 0), "delta"),
+    ],
 )
 def test_what_has_no_meaning_is_refused_by_name(arguments: Any, name: str) -> None:
     with pytest.raises(ArgumentValueError, match=f"{name} is out of its range"):

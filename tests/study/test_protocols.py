@@ -77,7 +77,11 @@ def test_models_keep_the_ids_that_they_had_before_defences_were_added() -> None:
         ("n = 24", 'public = "web", public_steps = 2, n = 24', "public 'web' is not among images"),
         ("n = 24", 'public = "images", n = 24', "public names the data of the first public_steps"),
         ("n = 24", "dp_delta = 0.0, n = 24", "dp_delta must be above 0 and at most 0.5, got 0.0"),
-        ("n = 24", "dp_epsilon = 2.0, labels = \"class\", n = 24", "labels must be 'none' with public, dp_epsilon"),
+        (
+            "n = 24",
+            'dp_epsilon = 2.0, labels = "class", n = 24',
+            "labels must be 'none' with public, dp_epsilon",
+        ),
         ("n = 24", "ambient = 10, n = 24", "ambient needs prediction 'epsilon' and no flips"),
         ("[canaries]", "[filter]\nrefused = 1.0\n[canaries]", "filter.refused must be in [0, 1), got 1.0"),
     ],
@@ -92,7 +96,8 @@ def test_the_shipped_defences_have_an_undefended_model_and_six_halves_a_pool() -
     protocol = read_protocol("defences")
     specs = expand(protocol)
     named = {group.defence for group in protocol.groups}
-    assert "undefended" in named and len(named) == 10
+    assert "undefended" in named
+    assert len(named) == 10
     pools = Counter(g for spec in specs if spec.factors.half >= 0 for g in spec.groups)
     assert set(pools.values()) == {30}
     assert len({spec.seed for spec in specs}) == 5

@@ -35,8 +35,9 @@ class MergedSet:
 def merge_set(sets: Sets, data: ImageSet, merge: Merge, network: FeatureNetwork | None = None) -> MergedSet:
     """Return the sets with one image of each group of duplicates, canaries too.
 
-    "graph" groups by the exact graph of memcore, l2 of at most 0.025 (``merge_duplicates``). "embeddings" groups by the cosine of
-    the features of ``network``, at the least one that at most 1 % of its reference images exceed among each other.
+    "graph" groups by the exact graph of memcore, l2 of at most 0.025 (``merge_duplicates``). "embeddings" groups
+    by the cosine
+    of the features of ``network``, at the least one that at most 1 % of its reference images exceed among each other.
 
     Raises ArgumentValueError for "embeddings" without a network.
     """

@@ -22,9 +22,11 @@ PLAIN, FILTERED = "undefended", "filtered output"
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A defence in one seed: ``leak`` is the share of samples that are copies beyond the control's, ``frechet`` the distance
-    to held-out images (NaN if there is none), ``membership`` the area under LiRA's ROC - 0.5, ``exposure`` that of the canaries;
-    None where it was not measured.
+    """A defence in one seed.
+
+    ``leak`` is the share of samples that are copies beyond the control's, ``frechet`` the distance to held-out images (NaN
+    if there is none), ``membership`` the area under LiRA's ROC - 0.5, ``exposure`` that of the canaries; None where it was
+    not measured.
     """
 
     leak: float
@@ -107,16 +109,15 @@ def frechet_at(study: Study, spec: ModelSpec, step: int) -> float:
 
 
 def exposure_by_copies(study: Study, spec: ModelSpec) -> dict[int, float]:
-    """Return, for each number of copies, the mean exposure of the training images: log2(others + 1) - log2(rank of the loss).
+    """Return, for each number of copies, the mean exposure of the training images.
 
-    The others are the held-out images. Of an image that leaves no trace it is 1.44 in the mean.
+    It is log2(others + 1) - log2(rank of the loss). The others are the held-out images. Of an image that leaves
+    no trace it is 1.44 in the mean.
     """
     copies = {row["image"]: row["copies"] for row in study.rows(spec, "members") if row["role"] == "member"}
     losses = {
         role: {
-            row["image"]: float(np.mean(row["losses"]))
-            for row in study.losses(spec)
-            if row["role"] == role
+            row["image"]: float(np.mean(row["losses"])) for row in study.losses(spec) if row["role"] == role
         }
         for role in ("member", "held-out")
     }

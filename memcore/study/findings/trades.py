@@ -1,8 +1,8 @@
 """Findings (p) to (u): what defences cost and what they buy.
 
-A trade is acceptable if a defence leaves at most a tenth of the copies and half of the advantage of membership inference, and its
-samples are at most a tenth farther from held-out images; all three against the undefended models of the same seed. The bounds
-were fixed before any model of the protocol was trained.
+A trade is acceptable if a defence leaves at most a tenth of the copies and half of the advantage of membership inference,
+and its samples are at most a tenth farther from held-out images; all three against the undefended models of the same seed.
+The bounds were fixed before any model of the protocol was trained.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def measure_privacy(study: Study) -> Measured:
 def measure_guarantee(study: Study) -> Measured:
     """Return how much more an image with most copies is exposed than a single one, under a guarantee for each row."""
     found = find_defended(study, "r")
-    specs = [spec for d in found.values() for spec in d.main if spec.factors.dp_epsilon and spec.factors.copies]
+    specs = [
+        spec for d in found.values() for spec in d.main if spec.factors.dp_epsilon and spec.factors.copies
+    ]
     specs = [spec for spec in specs if "membership" in spec.attacks]
     if not specs:
         return Measured(lacking="no model of this study has a guarantee, copies and losses.")
@@ -233,9 +235,9 @@ class _Read:
     def _notes(self) -> list[str]:
         notes = [
             f"An acceptable trade leaves at most {percent(COPIES_LEFT)} of the undefended model's copies and "
-            f"{percent(ADVANTAGE_LEFT)} of LiRA's area above 0.5, and adds at most {percent(DISTANCE_MORE)} to the Frechet distance. "
-            "Where LiRA was not run on a defence, it changes neither a set without duplicates nor the losses, and all of "
-            "the advantage is taken to be left."
+            f"{percent(ADVANTAGE_LEFT)} of LiRA's area above 0.5, and adds at most {percent(DISTANCE_MORE)} to the "
+            "Frechet distance. Where LiRA was not run on a defence, it changes neither a set without duplicates "
+            "nor the losses, and all of the advantage is taken to be left."
         ]
         if self._filters:
             rows = [row for _, row in self._filters.values()]
@@ -245,7 +247,9 @@ class _Read:
                 f"{alarms:,} of {asked:,} held-out images."
             )
         if self.plain and min(row.leak for row in self.plain.values()) < _LEAST_LEAK:
-            notes.append("In at least one seed the undefended model leaks less than 1 %: that seed shows no trade.")
+            notes.append(
+                "In at least one seed the undefended model leaks less than 1 %: that seed shows no trade."
+            )
         return notes
 
 
@@ -286,7 +290,11 @@ def _sentence(outcomes: Mapping[str, Mapping[int, Outcome]]) -> str:
         for name, rows in outcomes.items()
         if (distances := _values(rows, lambda row: row.frechet))
     ]
-    return f"Copies among the samples, and Frechet distance to held-out images: {'; '.join(told)}." if told else ""
+    return (
+        f"Copies among the samples, and Frechet distance to held-out images: {'; '.join(told)}."
+        if told
+        else ""
+    )
 
 
 def _plot(outcomes: Mapping[str, Mapping[int, Outcome]], title: str, step: float) -> Plot | None:
@@ -320,7 +328,13 @@ def _table(outcomes: Mapping[str, Mapping[int, Outcome]], step: float) -> Table 
     return Table(
         ("defence", *(name for name, _ in _COLUMNS)),
         [
-            [name, *(written(estimate(_values(rows, of), step if i == 0 else 0.0)) for i, (_, of) in enumerate(_COLUMNS))]
+            [
+                name,
+                *(
+                    written(estimate(_values(rows, of), step if i == 0 else 0.0))
+                    for i, (_, of) in enumerate(_COLUMNS)
+                ),
+            ]
             for name, rows in outcomes.items()
         ],
     )

@@ -25,7 +25,14 @@ _LEAST: dict[str, int] = {
     "dp_draws": 1,
 }
 #: Numbers from 0 on, with the most that they may be.
-_SHARES: dict[str, float] = {"learning_rate": 1.0, "weight_decay": 10.0, "warmup": 1.0, "ema": 0.999999, "u_shape": 20.0, "dp_epsilon": 1e6}
+_SHARES: dict[str, float] = {
+    "learning_rate": 1.0,
+    "weight_decay": 10.0,
+    "warmup": 1.0,
+    "ema": 0.999999,
+    "u_shape": 20.0,
+    "dp_epsilon": 1e6,
+}
 #: Numbers above 0, with the most that they may be.
 _SOME: dict[str, float] = {"dp_delta": 0.5, "dp_clip": 1e6}
 _MOST_SEEDS = 10_000

@@ -47,11 +47,12 @@ class Factors:
     ``deduplicated`` trains on the same images once each. ``canaries`` images of noise are planted besides. ``folder`` names
     an unconditional model of diffusers that was trained elsewhere, on the images of the set: it is attacked as it is.
 
-    Defences: ``merge`` looks for duplicates in the training set and keeps one of each group. ``u_shape`` draws fewer timesteps
-    in the middle (training/draws.py), ``ambient`` uses above that timestep only images to which noise was added once and for
-    all. The first ``public_steps`` of the ``steps`` train on the images of the data set ``public``, the others on the private
-    images; then only ``trainable`` parameters move. ``dp_epsilon`` > 0 makes the private steps those of DP-SGD, for that
-    epsilon at ``dp_delta``, with gradients clipped to ``dp_clip``, each the mean over ``dp_draws`` noises of its image.
+    Defences: ``merge`` looks for duplicates in the training set and keeps one of each group. ``u_shape`` draws fewer
+    timesteps in the middle (training/draws.py), ``ambient`` uses above that timestep only images to which noise was added
+    once and for all. The first ``public_steps`` of the ``steps`` train on the images of the data set ``public``, the others
+    on the private images; then only ``trainable`` parameters move. ``dp_epsilon`` > 0 makes the private steps those of
+    DP-SGD, for that epsilon at ``dp_delta``, with gradients clipped to ``dp_clip``, each the mean over ``dp_draws`` noises
+    of its image.
     """
 
     data: str = "images"
@@ -114,9 +115,7 @@ def describe_factors(factors: Factors) -> dict[str, Any]:
     plain = Factors()
     told = dataclasses.asdict(factors)
     return {
-        name: value
-        for name, value in told.items()
-        if name not in DEFENCES or value != getattr(plain, name)
+        name: value for name, value in told.items() if name not in DEFENCES or value != getattr(plain, name)
     }
 
 

@@ -1,9 +1,10 @@
 """What epsilon the steps of DP-SGD cost: the privacy loss distribution of the Poisson-subsampled Gaussian mechanism.
 
-A step takes each training row with chance q, clips its gradient to norm C and adds Gaussian noise of deviation sigma C. Of two
-training sets that differ in one row, its outputs are at worst as far apart as N(0, sigma^2) and (1 - q) N(0, sigma^2) +
-q N(1, sigma^2). Of sets that differ in a row that stands there k times, they are as far apart as N(0, sigma^2) and the mixture
-of N(j, sigma^2), j binomial of k and q. The logarithm of the ratio of the two densities is the privacy loss; losses of steps
+A step takes each training row with chance q, clips its gradient to norm C and adds Gaussian noise of deviation sigma C. Of
+two training sets that differ in one row, its outputs are at worst as far apart as N(0, sigma^2) and (1 - q) N(0, sigma^2) +
+q N(1, sigma^2). Of sets that differ in a row that stands there k times, they are as far apart as N(0, sigma^2) and the
+mixture of N(j, sigma^2), j binomial of k and q. The logarithm of the ratio of the two densities is the privacy
+loss; losses of steps
 add up, so their distribution is convolved with itself, by FFT.
 """
 
@@ -131,9 +132,7 @@ def _between(edges: NDArray[np.float64], mean: float, sigma: float, ndtr: Any) -
     return chance
 
 
-def _compose(
-    p: NDArray[np.float64], q: NDArray[np.float64], steps: int, delta: float
-) -> float:
+def _compose(p: NDArray[np.float64], q: NDArray[np.float64], steps: int, delta: float) -> float:
     """Return the epsilon for which p's ``steps`` outcomes exceed e^epsilon times q's by ``delta`` in all."""
     lost = float(p[q <= 0].sum())  # what q cannot make at all
     use = (p > 0) & (q > 0)
@@ -141,7 +140,8 @@ def _compose(
     mean = float(p @ loss)
     spread = math.sqrt(max(1e-30, float(p @ (loss - mean) ** 2)))
     half = max(
-        steps * abs(mean) + _SPREADS * math.sqrt(steps) * spread, float(np.abs(loss[p > delta * 1e-9 / steps]).max())
+        steps * abs(mean) + _SPREADS * math.sqrt(steps) * spread,
+        float(np.abs(loss[p > delta * 1e-9 / steps]).max()),
     )
     grid = 2 * half / _POINTS
     first = math.floor(min(0.0, float(loss.min())) / grid)

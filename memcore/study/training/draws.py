@@ -35,9 +35,10 @@ def draw_times(count: int, timesteps: int, u_shape: float, random: torch.Generat
 class Ambient:
     """Training images to which noise was added once and for all; above timestep ``floor`` nothing else of them is seen.
 
-    A noisier image is made of the noisy one: x_t = (a_t / a_f) x_f + s e, with s^2 = b_t^2 - (a_t / a_f)^2 b_f^2 and fresh e,
-    where a_t and b_t scale image and noise at t. The mean of the whole noise of x_t, given x_t, is that of b_t e / s; so a net
-    that predicts s / b_t times its output against e learns the same prediction, and never sees what is under the noise.
+    A noisier image is made of the noisy one: x_t = (a_t / a_f) x_f + s e, with s^2 = b_t^2 - (a_t / a_f)^2 b_f^2 and fresh
+    e, where a_t and b_t scale image and noise at t. The mean of the whole noise of x_t, given x_t, is that of b_t
+    e / s; so a
+    net that predicts s / b_t times its output against e learns the same prediction, and never sees what is under the noise.
 
     Parameters
     ----------

@@ -34,8 +34,9 @@ class PrivateTrainer(Trainer):
     """A model whose first ``public_steps`` see public images alone. Its private steps move ``trainable`` parameters.
 
     Each private step of DP-SGD takes every row of the training set by a chance of its own, ``batch`` / rows; the gradient of
-    a row is the mean over ``dp_draws`` noises and timesteps, clipped to ``dp_clip``. The sum gets Gaussian noise and is divided
-    by ``batch``, whatever number was taken. So the weights have the guarantee of ``accountant.spent_epsilon`` for each row.
+    a row is the mean over ``dp_draws`` noises and timesteps, clipped to ``dp_clip``. The sum gets Gaussian noise and is
+    divided by ``batch``, whatever number was taken. So the weights have the guarantee of
+    ``accountant.spent_epsilon`` for each row.
 
     The noise comes from a seeded generator, so that a study can be repeated: it is no secret, and a model that is given away
     would need another one. The number of rows and the recorded loss are not covered by the guarantee.
@@ -55,7 +56,9 @@ class PrivateTrainer(Trainer):
         self.noise = 0.0
         if factors.dp_epsilon:
             if self.rate > 1:
-                raise ConfigError(f"batch must be at most the {len(images):,} training rows, got {factors.batch}")
+                raise ConfigError(
+                    f"batch must be at most the {len(images):,} training rows, got {factors.batch}"
+                )
             self.noise = noise_for(factors.dp_epsilon, factors.dp_delta, self.rate, self.private_steps)
         self._trained: dict[str, torch.nn.Parameter] = {}
         self._private = (self._unshuffled, self._mirrored, self._ambient)
@@ -88,7 +91,9 @@ class PrivateTrainer(Trainer):
     def _learning_share(self) -> float:
         """Return the share of the learning rate: public and private steps have a schedule each."""
         f = self.factors
-        start, steps = (0, f.public_steps) if self.step < f.public_steps else (f.public_steps, self.private_steps)
+        start, steps = (
+            (0, f.public_steps) if self.step < f.public_steps else (f.public_steps, self.private_steps)
+        )
         return learning_share(self.step - start, steps, f.warmup)
 
     def _begin_private(self) -> None:
@@ -115,7 +120,9 @@ class PrivateTrainer(Trainer):
                 None if tensor is None else tensor.view(len(rows), draws, *tensor.shape[1:])
                 for tensor in (drawn.noisy, drawn.times, drawn.target, drawn.scale)
             )
-            assert noisy is not None and times is not None and target is not None
+            assert noisy is not None
+            assert times is not None
+            assert target is not None
             gradients, losses = sample_gradients(self.net, self._trained, noisy, times, target, scale)
             for name, summed in clipped_sum(gradients, self.factors.dp_clip).items():
                 sums[name] += summed
