@@ -32,7 +32,7 @@ from memcore.study.tables import read_rows
 from memcore.study.task import StudyJob
 from tests.support.study_sets import TINY, blobs, write_tiny
 
-HEAD = TINY.partition("[[groups]]")[0].replace("samples = 70", "samples = 128")
+HEAD = TINY.partition("[[groups]]")[0].replace("samples = 70", "samples = 128").replace("block = 100", "block = 70")
 GROUPS = """
 [[groups]]
 name = "plain"
@@ -133,13 +133,13 @@ def test_public_images_are_none_that_a_seed_is_trained_on() -> None:
     data = image_set()
     public = public_images(protocol, spec, {"images": data})
     assert public is not None
-    assert len(public) == 100
+    assert len(public) == 70
     for seed in (0, 1):
         sets = draw_sets(data, protocol.data["images"], spec.factors, seed)
         for used in (sets.members, sets.control):
             assert not {i.tobytes() for i in data.images[used]} & {i.tobytes() for i in public}
-    late = dataclasses.replace(protocol, groups=(dataclasses.replace(protocol.groups[0], seeds=(2,)),))
-    with pytest.raises(ConfigError, match="its last block of 100 images is that of seed 2"):
+    late = dataclasses.replace(protocol, groups=(dataclasses.replace(protocol.groups[0], seeds=(3,)),))
+    with pytest.raises(ConfigError, match="its last block of 70 images is that of seed 3"):
         public_images(late, spec, {"images": data})
 
 
