@@ -32,7 +32,11 @@ from memcore.study.tables import read_rows
 from memcore.study.task import StudyJob
 from tests.support.study_sets import TINY, blobs, write_tiny
 
-HEAD = TINY.partition("[[groups]]")[0].replace("samples = 70", "samples = 128").replace("block = 100", "block = 70")
+HEAD = (
+    TINY.partition("[[groups]]")[0]
+    .replace("samples = 70", "samples = 128")
+    .replace("block = 100", "block = 70")
+)
 GROUPS = """
 [[groups]]
 name = "plain"

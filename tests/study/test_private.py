@@ -165,6 +165,23 @@ def test_without_subsampling_epsilon_is_that_of_the_gaussian_mechanism(sigma: fl
     assert exact_gaussian_delta(sigma / math.sqrt(steps), found) == pytest.approx(1e-5, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("sigma", "rate", "steps", "delta", "copies", "other"),
+    [
+        (1.0, 1.0, 1, 1e-5, 1, 4.377178466864904),
+        (1.0, 0.05, 400, 1e-4, 1, 5.735132268124843),
+        (0.6, 0.05, 400, 1e-4, 1, 18.764225818054328),
+        (2.0, 0.25, 100, 1e-5, 1, 6.44918216090693),
+        (4.0, 0.05, 100, 1e-4, 10, 5.309507918352053),
+    ],
+)
+def test_another_accountant_finds_the_same_epsilon(
+    sigma: float, rate: float, steps: int, delta: float, copies: int, other: float
+) -> None:
+    """``other`` is what dp-accounting 0.6.0 computes (benchmarks/independent_epsilon.py)."""
+    assert spent_epsilon(sigma, rate, steps, delta, copies=copies) == pytest.approx(other, rel=1e-3)
+
+
 def test_an_image_with_copies_costs_what_a_row_of_a_larger_gradient_does() -> None:
     assert spent_epsilon(5.0, 1.0, 10, 1e-5, copies=5) == pytest.approx(
         spent_epsilon(1.0, 1.0, 10, 1e-5), rel=0.01
