@@ -155,7 +155,7 @@ def test_paths_of_data_are_given_by_name() -> None:
 
 
 def test_shipped_protocols_have_the_models_that_they_promise() -> None:
-    assert shipped() == ["cifar10", "full", "laptop", "quick"]
+    assert shipped() == ["cifar10", "defences", "full", "laptop", "quick"]
     protocols = {name: read_protocol(name) for name in shipped()}
     models = {name: expand(protocol) for name, protocol in protocols.items()}
     assert len(models["laptop"]) >= 80
@@ -175,3 +175,8 @@ def test_shipped_protocols_have_the_models_that_they_promise() -> None:
     shares = {16: 0.45, 24: 0.75, 32: 1.0}
     passes = [(count_units(protocols["laptop"], s).total, shares[s.factors.width]) for s in models["laptop"]]
     assert sum(units * share for units, share in passes) / 3 * 0.07 < 8_600
+    # an hour on two cores is 7,200 s of work
+    work = [
+        (count_units(protocols["defences"], s).total, shares[s.factors.width]) for s in models["defences"]
+    ]
+    assert sum(units * share for units, share in work) / 3 * 0.07 < 6_000

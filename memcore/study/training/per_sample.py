@@ -76,7 +76,8 @@ def sample_gradients(
         held: dict[str, torch.Tensor], x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, f: torch.Tensor
     ) -> torch.Tensor:
         out = functional_call(net, {**held, **fixed}, (x, t), {"return_dict": False})[0]
-        return (f * out - y).square().mean()
+        mean: torch.Tensor = (f * out - y).square().mean()
+        return mean
 
     gradients, losses = vmap(grad_and_value(loss), in_dims=(None, 0, 0, 0, 0))(
         moving, noisy, times, target, factor
