@@ -22,7 +22,7 @@ def draw_times(count: int, timesteps: int, u_shape: float, random: torch.Generat
     Examples
     --------
     >>> times = draw_times(1000, 100, 2.0, torch.Generator().manual_seed(0))
-    >>> int(((times < 20) | (times >= 80)).sum()) > 600 > 400 > int(((times >= 20) & (times < 80)).sum())
+    >>> int(((times < 20) | (times >= 80)).sum()) > 530 > 470 > int(((times >= 20) & (times < 80)).sum())
     True
     """
     if u_shape == 0:
