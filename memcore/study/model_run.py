@@ -265,12 +265,13 @@ class ModelRun:
             members_digest=members_digest(images, labels),
             weights=history[-1][2],
         )
-        for table, rows in (
+        tables: list[tuple[Name, measures.Rows]] = [
             ("members", measures.member_rows(self._subject)),
             ("training", measures.training_rows(history)),
-            ("model", [row]),
+            ("model", [dict(row)]),
             *defence_rows(self._subject, self._merged),
-        ):
+        ]
+        for table, rows in tables:
             self._write(table, rows_to_bytes(table, rows))
 
     def _write(self, table: Name, data: bytes) -> None:

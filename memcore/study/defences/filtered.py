@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from memcore.knn import knn
 from memcore.study.attacks.extraction import extract
+from memcore.study.attacks.extraction_result import Rule
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.frechet import frechet_distance
 from memcore.study.measures import Rows, Subject
 
 #: The rule that tells what leaks through, as in findings (a) and (e).
-RULE = "adaptive_held_out"
+RULE: Rule = "adaptive_held_out"
 
 
 def nearest_ssd(images: NDArray[np.uint8], training: NDArray[np.uint8]) -> NDArray[np.int64]:

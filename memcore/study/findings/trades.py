@@ -241,7 +241,7 @@ class _Read:
         ]
         if self._filters:
             rows = [row for _, row in self._filters.values()]
-            alarms, asked = (sum(r[key] for r in rows) for key in ("refused_held_out", "held_out"))  # type: ignore[literal-required]
+            alarms, asked = (sum(r[key] for r in rows) for key in ("refused_held_out", "held_out"))
             notes.append(
                 f"The filter refused {sum(r['refused'] for r in rows):,} of {sum(r['samples'] for r in rows):,} samples and "
                 f"{alarms:,} of {asked:,} held-out images."

@@ -114,7 +114,7 @@ class PrivateTrainer(Trainer):
         """Return the sum of the clipped gradients of the rows, and their mean loss; None of no row."""
         sums = {name: torch.zeros_like(parameter) for name, parameter in self._trained.items()}
         total, draws = 0.0, self.factors.dp_draws
-        for rows in taken.split(CHUNK) if len(taken) else ():
+        for rows in torch.split(taken, CHUNK) if len(taken) else ():
             drawn = self._noised(rows.repeat_interleave(draws))
             noisy, times, target, scale = (
                 None if tensor is None else tensor.view(len(rows), draws, *tensor.shape[1:])
