@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: gpu-check study-gan proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: gpu-check study-gan study-defences proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -73,6 +73,9 @@ study: $(VENV)/.demo ## what makes small models leak: trains and attacks the mod
 
 study-gan: $(VENV)/.demo ## diffusion models against GANs: the protocol gan, into study-gan-run/
 	$(BIN)/memcore study run gan study-gan-run && $(BIN)/memcore study report study-gan-run
+
+study-defences: $(VENV)/.demo ## what defences cost: trains and attacks the models of the protocol defences, into study-defences-run/
+	$(BIN)/memcore study run defences study-defences-run && $(BIN)/memcore study report study-defences-run
 
 study-train: $(VENV)/.demo ## trains the bundled model again, into study-train-run/ (about half an hour)
 	$(BIN)/memcore study train study-train-run

@@ -20,7 +20,7 @@ from memcore.study.data.sets import Sets, draw_canaries, shift
 from memcore.study.frechet import frechet_distance
 from memcore.study.models.denoiser import Denoiser
 from memcore.study.models.unet import UNetDenoiser
-from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.protocols.protocol import LATER, ModelSpec, Protocol
 from memcore.study.rows import Name
 
 Rows = list[dict[str, Any]]
@@ -318,7 +318,7 @@ def model_row(
     kept = {
         name: factors[name]
         for name in factors
-        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data", *GENERATOR)
+        if name not in ("copies", "folder", "canary_copies", "warmup", "labels", "data", *LATER)
     }
     return {
         **kept,

@@ -20,6 +20,9 @@ from memcore.storage.digests import FileDigest, digest_bytes
 from memcore.study import measures
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.sets import draw_sets, members_digest
+from memcore.study.defences.filtered import filter_rows
+from memcore.study.defences.merging import merge_set
+from memcore.study.defences.recorded import defence_rows
 from memcore.study.measures import Subject
 from memcore.study.models.folder import load_folder
 from memcore.study.models.generator import Generator
@@ -52,6 +55,7 @@ class ModelRun:
         prepared: PreparedData,
         features: Callable[[], tuple[FeatureNetwork, str]],
         on_progress: OnProgress,
+        public: NDArray[np.uint8] | None = None,
     ) -> None:
         self._storage = storage
         self._protocol = protocol
@@ -63,6 +67,9 @@ class ModelRun:
         self._files: dict[str, FileDigest] = {}
         self._units: Units = count_units(protocol, spec)
         sets = draw_sets(prepared.data, protocol.data[spec.factors.data], spec.factors, spec.seed)
+        self._public = public
+        network = features()[0] if spec.factors.merge == "embeddings" else None
+        self._merged = merge_set(sets, prepared.data, spec.factors.merge, network)
         self._subject = Subject(protocol, spec, prepared.data, sets)
         self._seconds = {"training": 0.0, "attacks": 0.0}
 
@@ -96,16 +103,22 @@ class ModelRun:
             classes = max(1, self._prepared.data.classes)
         elif factors.labels == "unique":
             classes = len(self._subject.sets.members) + factors.canaries
-        seed = (spec.seed, factors.half + 1)
-        trainer = new_training(factors, images, labels, classes, seed, self._protocol.device)
+        trainer = self._new_trainer(images, labels, classes)
         state = self._pieces.state()
         if state is not None:
             trainer.load_state(state)
             stops = [step for step in spec.checkpoints if step <= trainer.step]
             if any(self._pieces.weights(step) is None for step in stops):  # damaged: train it again
-                trainer = new_training(factors, images, labels, classes, seed, self._protocol.device)
+                trainer = self._new_trainer(images, labels, classes)
         self._on_progress(kept=self._training_units(trainer.step))
         return trainer
+
+    def _new_trainer(
+        self, images: NDArray[np.uint8], labels: NDArray[np.int64] | None, classes: int
+    ) -> Training:
+        factors, device = self._spec.factors, self._protocol.device
+        seed = (self._spec.seed, factors.half + 1)
+        return new_training(factors, images, labels, classes, seed, device, self._public)
 
     def _training_set(self) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
         subject, sets = self._subject, self._subject.sets
@@ -119,7 +132,7 @@ class ModelRun:
                 else np.zeros(len(sets.canaries), np.int64)
             )
             labels = np.concatenate([labels, own])
-        rows = sets.rows()
+        rows = self._merged.sets.rows()
         return images[rows], None if labels is None else labels[rows]
 
     def _training_units(self, steps: int) -> int:
@@ -195,6 +208,8 @@ class ModelRun:
                     )
                 if "quality" in attacks:
                     made["quality"] = measures.quality_rows(self._subject, step, samples, *self._features())
+                if "filter" in attacks:
+                    made["filtered"] = filter_rows(self._subject, step, samples, *self._features())
                 if "samples" in attacks:
                     made["samples"] = measures.sample_rows(self._subject, step, samples)
                 del samples
@@ -251,12 +266,14 @@ class ModelRun:
             members_digest=members_digest(images, labels),
             weights=history[-1][2],
         )
-        for table, rows in (
+        tables: list[tuple[Name, measures.Rows]] = [
             ("members", measures.member_rows(self._subject)),
             ("training", measures.training_rows(history)),
             ("generator", measures.generator_rows(self._subject)),
-            ("model", [row]),
-        ):
+            ("model", [dict(row)]),
+            *defence_rows(self._subject, self._merged),
+        ]
+        for table, rows in tables:
             if rows:
                 self._write(table, rows_to_bytes(table, rows))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
@@ -16,7 +17,7 @@ from memcore.study.models.unet import BATCH
 from memcore.study.prepared import PreparedData, prepare_data
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import ModelSpec, Protocol
-from memcore.study.training.make import new_training
+from memcore.study.training.make import Training, new_training
 from memcore.study.units import Units, count_units, passes_of_sampling
 
 #: Steps before the clock starts, and the least that are timed.
@@ -111,6 +112,10 @@ def _group(
             f.folder,
             f.model,
             f.generator,
+            f.dp_epsilon > 0,
+            f.dp_draws,
+            f.trainable,
+            f.public_steps > 0,
         )
         found.setdefault(key, []).append(spec)
     return found
@@ -124,15 +129,31 @@ def _measure(
     sets = draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)
     images = data.images[sets.members]
     labels = None if spec.factors.labels == "none" else np.zeros(len(images), np.int64)
+    factors, step, public_step = spec.factors, 0.0, 0.0
     model: Generator
-    if spec.factors.generator:
-        loaded = load_generator(spec.factors.generator, data.shape, protocol.device)
-        model, parameters, step = loaded, loaded.parameters, 0.0
+    if factors.generator:
+        loaded = load_generator(factors.generator, data.shape, protocol.device)
+        model, parameters = loaded, loaded.parameters
     else:
         classes = 0 if labels is None else 1
-        trainer = new_training(spec.factors, images, labels, classes, (0,), protocol.device)
-        trainer.run(_WARMING)
-        step = _time(lambda: trainer.run(1), seconds / 2)
+        if factors.public_steps:  # of another cost than the private ones
+            plain = dataclasses.replace(
+                factors,
+                public="",
+                public_steps=0,
+                dp_epsilon=0.0,
+                trainable="all",
+                steps=factors.public_steps,
+            )
+            public_step = _step_seconds(
+                new_training(plain, images, labels, classes, (0,), protocol.device), seconds / 4
+            )
+            factors = dataclasses.replace(
+                factors, public="", public_steps=0, steps=factors.steps - factors.public_steps
+            )
+        images = images[np.arange(max(len(images), factors.batch)) % len(images)]
+        trainer = new_training(factors, images, labels, classes, (0,), protocol.device)
+        step = _step_seconds(trainer, seconds / 2)
         model, parameters = trainer.model, trainer.parameters
     asked = None if labels is None else labels[:1].repeat(BATCH)
     passes = passes_of_sampling(spec.factors, _DDIM_STEPS, data.shape[0])
@@ -140,7 +161,9 @@ def _measure(
     work = 0.0
     for one in specs:
         units = count_units(protocol, one)
-        work += (step * one.factors.steps if units.training else 0.0) + sampled * units.attacks
+        private = one.factors.steps - one.factors.public_steps
+        training = step * private + public_step * one.factors.public_steps
+        work += (training if units.training else 0.0) + sampled * units.attacks
     return {
         "models": len(specs),
         "shape": list(data.shape),
@@ -153,6 +176,11 @@ def _measure(
         "pass_seconds": sampled,
         "hours": work / 3600,
     }
+
+
+def _step_seconds(trainer: Training, seconds: float) -> float:
+    trainer.run(_WARMING)
+    return _time(lambda: trainer.run(1), seconds)
 
 
 def _time(work: Callable[[], object], seconds: float) -> float:

@@ -15,6 +15,7 @@ from memcore.storage.digests import headed, without_head
 from memcore.study.classifier import FeatureNetwork
 from memcore.study.data.images import ImageSet
 from memcore.study.data.load import load_data
+from memcore.study.data.public import public_images
 from memcore.study.data.sets import draw_sets
 from memcore.study.folder import FEATURES, describe_protocol
 from memcore.study.protocols.expand import expand
@@ -40,7 +41,11 @@ def prepare_data(protocol: Protocol) -> dict[str, PreparedData]:
     """
     check_device(protocol.device)
     specs = expand(protocol)
-    used = [name for name in protocol.data if any(spec.factors.data == name for spec in specs)]
+    used = [
+        name
+        for name in protocol.data
+        if any(name in (spec.factors.data, spec.factors.public) for spec in specs)
+    ]
     found = {}
     for name in used:
         try:
@@ -55,6 +60,7 @@ def prepare_data(protocol: Protocol) -> dict[str, PreparedData]:
         if spec.factors.labels == "class" and not data.classes:
             raise ConfigError(f"data.{spec.factors.data} has no classes: labels can be 'none' or 'unique'")
         draw_sets(data, protocol.data[spec.factors.data], spec.factors, spec.seed)
+        public_images(protocol, spec, {name: held.data for name, held in found.items()})
     return found
 
 

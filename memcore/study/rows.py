@@ -220,6 +220,59 @@ class PictureRow(TypedDict):
     training: Binary
 
 
+class FilteredRow(TypedDict):
+    """``filtered``: what a filter leaves of the samples of a checkpoint: those beyond ``delta`` of each training image.
+
+    ``delta`` is the largest that refuses at most a share of the calibration images; ``refused_held_out`` of ``held_out``
+    other held-out images are refused at it. ``hits`` and ``control_hits`` are the left samples that the adaptive rule calls
+    copies of training and of held-out images, ``unique`` training images of ``planted``. ``frechet`` is that of
+    the left samples.
+    """
+
+    step: Int32
+    delta: float
+    samples: Int64
+    refused: Int64
+    held_out: Int64
+    refused_held_out: Int64
+    hits: Int64
+    unique: Int32
+    planted: Int32
+    control_hits: Int64
+    frechet: float | None
+
+
+class DefenceRow(TypedDict):
+    """``defence``: a defence in the training of a model. One row, of models that have one.
+
+    Of ``merge``: ``removed`` rows of the training set, of which ``wrongly`` were no copies of an image that stayed. Of
+    DP-SGD: ``noise`` in units of the clipping norm, the chance ``rate`` of a row, and the private steps.
+    """
+
+    merge: str
+    removed: Int32
+    wrongly: Int32
+    u_shape: float
+    ambient: Int32
+    public: str
+    public_steps: Int32
+    trainable: str
+    epsilon: float
+    delta: float
+    clip: float
+    draws: Int32
+    noise: float
+    rate: float
+    private_steps: Int32
+
+
+class PrivacyRow(TypedDict):
+    """``privacy``: the epsilon of DP-SGD, at its delta, of an image that stands ``copies`` times in the training set."""
+
+    copies: Int32
+    epsilon: float | None
+
+
 Name: TypeAlias = Literal[
     "model",
     "generator",
@@ -234,6 +287,9 @@ Name: TypeAlias = Literal[
     "quality",
     "samples",
     "pictures",
+    "filtered",
+    "defence",
+    "privacy",
 ]
 
 
@@ -261,6 +317,9 @@ TABLES: dict[Name, Table] = {
         Table("quality", QualityRow),
         Table("samples", SampleRow),
         Table("pictures", PictureRow),
+        Table("filtered", FilteredRow),
+        Table("defence", DefenceRow),
+        Table("privacy", PrivacyRow),
     )
 }
 

@@ -23,6 +23,7 @@ from memcore.errors import ArgumentTypeError, ArgumentValueError, RunError
 from memcore.storage.base import Part
 from memcore.storage.digests import seal
 from memcore.study.classifier import FeatureNetwork
+from memcore.study.data.public import public_images
 from memcore.study.folder import FORMAT, StudyFolder, StudyStart
 from memcore.study.model_run import ModelRun
 from memcore.study.pieces import Pieces
@@ -62,7 +63,10 @@ class StudyWork:
                 self._networks[name] = feature_network(folder.storage, folder.protocol, name, prepared.data)
             return self._networks[name]
 
-        model = ModelRun(folder.storage, folder.protocol, spec, prepared, features, on_progress)
+        public = public_images(
+            folder.protocol, spec, {name: held.data for name, held in self._prepared.items()}
+        )
+        model = ModelRun(folder.storage, folder.protocol, spec, prepared, features, on_progress, public)
         try:
             about = model.run()
         except (

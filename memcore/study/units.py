@@ -38,7 +38,7 @@ def count_units(protocol: Protocol, spec: ModelSpec) -> Units:
     """Return the passes that a model takes."""
     factors = spec.factors
     members = factors.n if factors.half < 0 else factors.n // 2
-    sampled = {"extraction", "quality", "samples"} & set(spec.attacks)
+    sampled = {"extraction", "quality", "samples", "filter"} & set(spec.attacks)
     sampling = losses = inpainting = 0
     if sampled:
         side = protocol.data[factors.data].side
@@ -54,11 +54,11 @@ def count_units(protocol: Protocol, spec: ModelSpec) -> Units:
         attacked = protocol.inpainting
         images = 2 * min(attacked.images, members)
         inpainting = images * _batches(attacked.tries) * (attacked.steps + 1)
-    training = (
-        0
-        if factors.folder or factors.generator
-        else STEP * factors.steps * max(1, math.ceil(factors.batch / BATCH))
+    passes = factors.public_steps + (factors.steps - factors.public_steps) * (
+        factors.dp_draws if factors.dp_epsilon else 1
     )
+    trained = not (factors.folder or factors.generator)
+    training = STEP * passes * max(1, math.ceil(factors.batch / BATCH)) if trained else 0
     return Units(training, sampling, len(spec.checkpoints), losses, inpainting)
 
 
@@ -78,6 +78,7 @@ def samples_needed(protocol: Protocol, spec: ModelSpec) -> int:
     needed = {
         "extraction": protocol.extraction.samples,
         "quality": protocol.quality.samples,
+        "filter": max(protocol.extraction.samples, protocol.quality.samples),
         "samples": protocol.extraction.keep,
     }
     return max((needed[attack] for attack in spec.attacks if attack in needed), default=0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,9 @@ def test_ids_do_not_depend_on_where_the_data_are_but_on_everything_else() -> Non
         "folder": "x",
         "model": "dcgan",
         "generator": "x",
+        "merge": "graph",
+        "public": "other",
+        "trainable": "small",
     }
     for field in dataclasses.fields(Factors):
         if field.name == "data":
@@ -58,6 +64,45 @@ def test_ids_do_not_depend_on_where_the_data_are_but_on_everything_else() -> Non
         )
     assert model_id(Factors(), DataSpec(block=1), 0) != first
     assert model_id(Factors(), DataSpec(), 1) != first
+
+
+def test_models_keep_the_ids_that_they_had_before_defences_were_added() -> None:
+    assert model_id(Factors(n=32, steps=1500), DataSpec(), 3) == "n32-x1500-s3-008fbf98da"
+    laptop = expand(read_protocol("laptop"))
+    told = hashlib.sha256("".join(spec.id for spec in laptop).encode()).hexdigest()
+    assert (len(laptop), told[:16]) == (170, "f03988ed1caa3efa")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("n = 24", 'public = "web", public_steps = 2, n = 24', "public 'web' is not among images"),
+        ("n = 24", 'public = "images", n = 24', "public names the data of the first public_steps"),
+        ("n = 24", "dp_delta = 0.0, n = 24", "dp_delta must be above 0 and at most 0.5, got 0.0"),
+        (
+            "n = 24",
+            'dp_epsilon = 2.0, labels = "class", n = 24',
+            "labels must be 'none' with public, dp_epsilon",
+        ),
+        ("n = 24", "ambient = 10, n = 24", "ambient needs prediction 'epsilon' and no flips"),
+        ("[canaries]", "[filter]\nrefused = 1.0\n[canaries]", "filter.refused must be in [0, 1), got 1.0"),
+    ],
+)
+def test_defences_that_cannot_be_are_refused_by_name(old: str, new: str, said: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        parse_protocol(TEXT.replace(old, new).encode(), "tiny")
+
+
+def test_the_shipped_defences_have_an_undefended_model_and_six_halves_a_pool() -> None:
+    protocol = read_protocol("defences")
+    specs = expand(protocol)
+    named = {group.defence for group in protocol.groups}
+    assert "undefended" in named
+    assert len(named) == 10
+    pools = Counter(g for spec in specs if spec.factors.half >= 0 for g in spec.groups)
+    assert set(pools.values()) == {30}
+    assert len({spec.seed for spec in specs}) == 5
 
 
 @pytest.mark.parametrize(
@@ -112,7 +157,7 @@ def test_paths_of_data_are_given_by_name() -> None:
 
 
 def test_shipped_protocols_have_the_models_that_they_promise() -> None:
-    assert shipped() == ["cifar10", "full", "gan", "gan-cifar10", "laptop", "quick"]
+    assert shipped() == ["cifar10", "defences", "full", "gan", "gan-cifar10", "laptop", "quick"]
     protocols = {name: read_protocol(name) for name in shipped()}
     models = {name: expand(protocol) for name, protocol in protocols.items()}
     assert len(models["laptop"]) >= 80
@@ -144,6 +189,11 @@ def test_shipped_protocols_have_the_models_that_they_promise() -> None:
     shares = {16: 0.45, 24: 0.75, 32: 1.0}
     passes = [(count_units(protocols["laptop"], s).total, shares[s.factors.width]) for s in models["laptop"]]
     assert sum(units * share for units, share in passes) / 3 * 0.07 < 6_900
+    # an hour on two cores is 7,200 s of work
+    work = [
+        (count_units(protocols["defences"], s).total, shares[s.factors.width]) for s in models["defences"]
+    ]
+    assert sum(units * share for units, share in work) / 3 * 0.07 < 6_000
 
 
 def test_the_seeds_of_laptop_are_none_that_its_analysis_was_chosen_by() -> None:

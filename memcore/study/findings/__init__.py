@@ -23,6 +23,7 @@ from memcore.study.findings import (
     membership,
     quality,
     set_size,
+    trades,
 )
 from memcore.study.findings.base import Finding, Measured, judge
 from memcore.study.findings.reading import Study
@@ -48,6 +49,8 @@ ANALYSES: Family = tuple(
 COMPARISON: Family = tuple(
     (module.LETTER, module.TITLE, module.measure) for module in (equal_samples, equal_distance, decay)
 )
+#: Findings that are judged together: what leaks, how kinds of models compare, and what defences cost.
+FAMILIES: tuple[Family, ...] = (ANALYSES, COMPARISON, trades.ANALYSES)
 _NO_GROUP = "no group of this protocol is for this finding."
 
 
@@ -58,11 +61,9 @@ def judge_study(study: Study) -> list[Finding]:
 
     Raises RunError if a table is damaged or lacks a control.
     """
-    named = {letter for group in study.protocol.groups for letter in group.findings}
-    asked = [family for family in (ANALYSES, COMPARISON) if named & {letter for letter, *_ in family}]
     return [
         finding
-        for family in asked or [ANALYSES]
+        for family in _families(study)
         for finding in judge(
             [
                 (letter, title, analysis(study) if study.models(letter) else Measured(lacking=_NO_GROUP))
@@ -70,6 +71,16 @@ def judge_study(study: Study) -> list[Finding]:
             ]
         )
     ]
+
+
+def _families(study: Study) -> list[Family]:
+    """Return the families of which a group of the protocol asks for a finding; of none of them, the first.
+
+    A family is adjusted by itself: a question that a later version adds changes no verdict of another family.
+    """
+    asked = {letter for group in study.protocol.groups for letter in group.findings}
+    found = [family for family in FAMILIES if asked & {letter for letter, _, _ in family}]
+    return found or [ANALYSES]
 
 
 def finding_as_dict(finding: Finding) -> dict[str, Any]:

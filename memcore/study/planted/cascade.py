@@ -198,7 +198,7 @@ def _train(
     text: T5EncoderModel | None = None,
 ) -> torch.nn.ModuleDict:
     """Train a stage and return its averaged nets. ``draw`` answers with clean images, and what else the stage is given."""
-    descent = Descent(nets, **recipe.descent())
+    descent: Descent[torch.nn.ModuleDict] = Descent(nets, **recipe.descent())
     noiser, entries = new_scheduler(), Entries(training, random)
     tokens = _tokens(tokenizer, [*(item.caption for item in training.items), ""])
     losses = Losses(name, recipe.steps, say)

@@ -197,7 +197,7 @@ def _train_decoder(
     say: Callable[[str], None],
 ) -> torch.nn.ModuleDict:
     """Train text encoder, prior and decoder together, and return their averages."""
-    descent = Descent(nets, **recipe.descent())
+    descent: Descent[torch.nn.ModuleDict] = Descent(nets, **recipe.descent())
     noiser, entries = new_scheduler("learned_range"), Entries(training, random)
     captions = [*(item.caption for item in training.items), ""]
     found = tokenizer(
@@ -248,7 +248,7 @@ def _train_upscaler(
     say: Callable[[str], None],
 ) -> UNet2DModel:
     """Train an upscaler on pairs of enlarged and large images at the lowest ``timesteps`` levels of noise."""
-    descent = Descent(net, **recipe.descent())
+    descent: Descent[torch.nn.ModuleDict] = Descent(net, **recipe.descent())
     noiser, entries = new_scheduler("fixed_small_log"), Entries(training, random)
     losses = Losses(name, recipe.steps, say)
     for step in range(recipe.steps):

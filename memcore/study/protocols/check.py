@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memcore.study.protocols.protocol import Group, ModelKind, Protocol
+from memcore.study.protocols.protocol import DEFENCES, Factors, Group, ModelKind, Protocol
 
 #: The least that a number may be. All are whole but those in ``_POSITIVE``.
 _LEAST: dict[str, int] = {
@@ -20,24 +20,38 @@ _LEAST: dict[str, int] = {
     "steps": 1,
     "batch": 1,
     "timesteps": 2,
+    "ambient": 0,
+    "public_steps": 0,
+    "dp_draws": 1,
 }
 #: Numbers from 0 on, with the most that they may be.
-_SHARES: dict[str, float] = {"learning_rate": 1.0, "weight_decay": 10.0, "warmup": 1.0, "ema": 0.999999}
+_SHARES: dict[str, float] = {
+    "learning_rate": 1.0,
+    "weight_decay": 10.0,
+    "warmup": 1.0,
+    "ema": 0.999999,
+    "u_shape": 20.0,
+    "dp_epsilon": 1e6,
+}
+#: Numbers above 0, with the most that they may be.
+_SOME: dict[str, float] = {"dp_delta": 0.5, "dp_clip": 1e6}
 _MOST_SEEDS = 10_000
 #: Attacks that ask for images alone: all that a model without losses can be asked.
 _OF_IMAGES = ("extraction", "quality", "samples")
 _OF_DENOISERS = ("schedule", "prediction", "timesteps")
 _OF_UNETS = ("depth", "layers", "attention", "unshuffle")
 _OF_GANS = ("augment",)
-_GAN_IGNORES = (*_OF_DENOISERS, *_OF_UNETS, "weight_decay", "warmup")
+#: Defences in the training of a diffusion model; merging duplicates is for every kind.
+_OF_TRAINER = tuple(name for name in DEFENCES if name != "merge")
+_GAN_IGNORES = (*_OF_DENOISERS, *_OF_UNETS, *_OF_TRAINER, "weight_decay", "warmup")
 #: Factors that do nothing to a kind of model.
 _IGNORED: dict[ModelKind, tuple[str, ...]] = {
     "diffusion": _OF_GANS,
     "dcgan": _GAN_IGNORES,
     "wgan-gp": _GAN_IGNORES,
     "stylegan": _GAN_IGNORES,
-    "flow": (*_OF_DENOISERS, *_OF_GANS),
-    "autoregressive": (*_OF_DENOISERS, *_OF_UNETS, *_OF_GANS),
+    "flow": (*_OF_DENOISERS, *_OF_TRAINER, *_OF_GANS),
+    "autoregressive": (*_OF_DENOISERS, *_OF_UNETS, *_OF_TRAINER, *_OF_GANS),
 }
 
 
@@ -86,6 +100,7 @@ def _check_group(group: Group, protocol: Protocol) -> None:
     _check_kinds(where, group, choices)
     if "canaries" in group.attacks and not all(value > 0 for value in choices.get("canaries", (0,))):
         raise ValueError(f"{where}: the attack 'canaries' needs canaries")
+    _check_defences(where, choices, protocol)
     smallest = min(choices.get("n", (64,)))
     planted = _count_planted(choices)
     if planted > smallest:
@@ -113,6 +128,31 @@ def _check_kinds(where: str, group: Group, choices: Mapping[str, tuple[Any, ...]
         raise ValueError(f"{where}: folder is a diffusion model: leave out model")
 
 
+def _check_defences(where: str, choices: Mapping[str, tuple[Any, ...]], protocol: Protocol) -> None:
+    """Raise ValueError for defences that need what the group does not have."""
+    plain = Factors()
+
+    def values(name: str) -> tuple[Any, ...]:
+        return choices.get(name, (getattr(plain, name),))
+
+    public, steps = values("public"), values("public_steps")
+    unknown = [name for name in public if name and name not in protocol.data]
+    if unknown:
+        raise ValueError(f"{where}: public {unknown[0]!r} is not among {', '.join(protocol.data)}")
+    if any(public) != any(steps) or max(steps) >= min(values("steps")):
+        raise ValueError(
+            f"{where}: public names the data of the first public_steps, which must be fewer than steps: give both"
+        )
+    private = any(public) or any(values("dp_epsilon")) or "small" in values("trainable")
+    if private and set(values("labels")) != {"none"}:
+        raise ValueError(f"{where}: labels must be 'none' with public, dp_epsilon or trainable")
+    if any(values("ambient")):
+        if set(values("prediction")) != {"epsilon"} or any(values("flips")):
+            raise ValueError(f"{where}: ambient needs prediction 'epsilon' and no flips")
+        if max(values("ambient")) >= min(values("timesteps")) - 1:
+            raise ValueError(f"{where}: ambient must be below the last timestep")
+
+
 def _count_planted(choices: Mapping[str, tuple[Any, ...]]) -> int:
     """Return how many images the group plants copies of, at most."""
     return max((sum(images for images, _ in value) for value in choices.get("copies", ())), default=0)
@@ -123,6 +163,8 @@ def _check_value(where: str, name: str, value: Any) -> None:
         raise ValueError(f"{where} must be at least {_LEAST[name]}, got {value}")
     if name in _SHARES and not 0 <= value <= _SHARES[name]:
         raise ValueError(f"{where} must be from 0 to {_SHARES[name]:g}, got {value}")
+    if name in _SOME and not 0 < value <= _SOME[name]:
+        raise ValueError(f"{where} must be above 0 and at most {_SOME[name]:g}, got {value}")
     if name == "width" and value % 4:
         raise ValueError(f"{where} must be divisible by 4, got {value}")
     if name == "copies" and not all(images >= 1 and times >= 1 for images, times in value):
@@ -152,6 +194,8 @@ def _check_settings(protocol: Protocol) -> None:
             raise ValueError(f"{name} is too small")
     if not 0 <= extraction.held_out_rate < 1:
         raise ValueError(f"extraction.held_out_rate must be in [0, 1), got {extraction.held_out_rate}")
+    if not 0 <= protocol.filter.refused < 1:
+        raise ValueError(f"filter.refused must be in [0, 1), got {protocol.filter.refused}")
     if not membership.timesteps or len(set(membership.timesteps)) < len(membership.timesteps):
         raise ValueError(
             f"membership.timesteps must be at least one, each once, got {list(membership.timesteps)}"

@@ -14,7 +14,7 @@ from memcore.study.protocols.protocol import (
     Group,
     ModelSpec,
     Protocol,
-    decisive_factors,
+    describe_factors,
 )
 
 _DIGITS = 10
@@ -57,7 +57,7 @@ def model_id(factors: Factors, data: DataSpec, seed: int) -> str:
     'n32-x500-s'
     """
     decisive = {
-        "factors": {k: v for k, v in decisive_factors(factors).items() if k != "data"},
+        "factors": {k: v for k, v in describe_factors(factors).items() if k != "data"},
         "data": {k: v for k, v in dataclasses.asdict(data).items() if k != "path"},
         "seed": seed,
     }

@@ -15,7 +15,11 @@ LabelKind: TypeAlias = Literal["none", "class", "unique"]
 Schedule: TypeAlias = Literal["linear", "cosine"]
 Prediction: TypeAlias = Literal["epsilon", "v_prediction", "sample"]
 ModelKind: TypeAlias = Literal["diffusion", "dcgan", "wgan-gp", "stylegan", "flow", "autoregressive"]
-Attack: TypeAlias = Literal["extraction", "membership", "inpainting", "quality", "canaries", "samples"]
+Merge: TypeAlias = Literal["none", "graph", "embeddings"]
+Trainable: TypeAlias = Literal["all", "small"]
+Attack: TypeAlias = Literal[
+    "extraction", "membership", "inpainting", "quality", "canaries", "samples", "filter"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Factors:
 
     ``model`` is the kind that is trained. ``generator`` names one of another kind that was trained elsewhere: a TorchScript
     file, or ``module:attribute`` (``models/loaded.py``). ``augment`` shows a GAN's critic augmented images.
+    Defences: ``merge`` looks for duplicates in the training set and keeps one of each group. ``u_shape`` draws fewer
+    timesteps in the middle (training/draws.py), ``ambient`` uses above that timestep only images to which noise was added
+    once and for all. The first ``public_steps`` of the ``steps`` train on the images of the data set ``public``, the others
+    on the private images; then only ``trainable`` parameters move. ``dp_epsilon`` > 0 makes the private steps those of
+    DP-SGD, for that epsilon at ``dp_delta``, with gradients clipped to ``dp_clip``, each the mean over ``dp_draws`` noises
+    of its image.
     """
 
     data: str = "images"
@@ -75,17 +85,53 @@ class Factors:
     model: ModelKind = "diffusion"
     generator: str = ""
     augment: bool = True
+    merge: Merge = "none"
+    u_shape: float = 0.0
+    ambient: int = 0
+    public: str = ""
+    public_steps: int = 0
+    trainable: Trainable = "all"
+    dp_epsilon: float = 0.0
+    dp_delta: float = 1e-4
+    dp_clip: float = 1.0
+    dp_draws: int = 1
 
 
-#: Factors that the first studies did not have: a model's identity leaves them out where they have their defaults, so that
-#: it is still what it was.
-_LATER = ("model", "generator", "augment")
+#: Factors that say what kind of model it is.
+KINDS = ("model", "generator", "augment")
+#: Factors that are defences.
+DEFENCES = (
+    "merge",
+    "u_shape",
+    "ambient",
+    "public",
+    "public_steps",
+    "trainable",
+    "dp_epsilon",
+    "dp_delta",
+    "dp_clip",
+    "dp_draws",
+)
+#: Factors that are no part of what a model is while they have their default: models from before they existed keep their ids.
+LATER = (*KINDS, *DEFENCES)
 
 
-def decisive_factors(factors: Factors) -> dict[str, Any]:
-    """Return the factors that a model's identity is made of, by name."""
-    found = dataclasses.asdict(factors)
-    return {k: v for k, v in found.items() if k not in _LATER or v != getattr(Factors, k)}
+def describe_factors(factors: Factors) -> dict[str, Any]:
+    """Return all factors but later ones that have their default: what a model's id and its saved states are made of.
+
+    >>> "merge" in describe_factors(Factors()), "merge" in describe_factors(Factors(merge="graph"))
+    (False, True)
+    """
+    plain = Factors()
+    told = dataclasses.asdict(factors)
+    return {name: value for name, value in told.items() if name not in LATER or value != getattr(plain, name)}
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterSpec:
+    """The output filter: its distance is the largest that refuses at most ``refused`` of the calibration images."""
+
+    refused: float = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +190,7 @@ class Group:
     """Models that belong together: ``fixed`` factors, a ``grid`` of others, times ``seeds``, and what is asked of them.
 
     ``checkpoints`` are the steps at which samples are drawn; the last step always is one. ``findings`` are the letters that
-    read the group.
+    read the group. ``defence`` is what a trade's table and plot call its models, "undefended" those it is compared with.
     """
 
     name: str
@@ -154,6 +200,7 @@ class Group:
     attacks: tuple[Attack, ...] = ("extraction",)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     grid: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    defence: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +216,7 @@ class Protocol:
     inpainting: InpaintingSpec = InpaintingSpec()
     quality: QualitySpec = QualitySpec()
     canaries: CanarySpec = CanarySpec()
+    filter: FilterSpec = FilterSpec()
     #: Where models are trained: "cpu", or "cuda".
     device: str = "cpu"
     #: Steps between two checkpoints of a training: what a kill costs at most.

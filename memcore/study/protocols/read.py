@@ -15,6 +15,7 @@ from memcore.study.protocols.protocol import (
     DataSpec,
     ExtractionSpec,
     Factors,
+    FilterSpec,
     Group,
     InpaintingSpec,
     MembershipSpec,
@@ -36,6 +37,7 @@ _SETTINGS: dict[str, type] = {
     "inpainting": InpaintingSpec,
     "quality": QualitySpec,
     "canaries": CanarySpec,
+    "filter": FilterSpec,
 }
 _PLAIN = ("name", "about", "device", "interval")
 
@@ -44,7 +46,7 @@ def shipped() -> list[str]:
     """Return the names of the protocols that memcore ships.
 
     >>> shipped()
-    ['cifar10', 'full', 'gan', 'gan-cifar10', 'laptop', 'quick']
+    ['cifar10', 'defences', 'full', 'gan', 'gan-cifar10', 'laptop', 'quick']
     """
     folder = files("memcore") / _SHIPPED
     return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Container
 from typing import Generic, TypeVar
 
 import torch
@@ -31,16 +32,39 @@ class Descent(Generic[Net]):
         Share of the steps in which the rate rises.
     ema
         Share of the average that a step keeps; less in the first steps.
+    first
+        Steps of an earlier part of the training, which had a schedule of its own.
+    average
+        The moving average of that part, which goes on; otherwise it begins with the net's weights.
+    trained
+        Names of the parameters that move; None for all.
     """
 
     def __init__(
-        self, net: Net, *, steps: int, learning_rate: float, weight_decay: float, warmup: float, ema: float
+        self,
+        net: Net,
+        *,
+        steps: int,
+        learning_rate: float,
+        weight_decay: float,
+        warmup: float,
+        ema: float,
+        first: int = 0,
+        average: Net | None = None,
+        trained: Container[str] | None = None,
     ) -> None:
         self.net: Net = net.train()
-        self.average: Net = copy.deepcopy(net).eval().requires_grad_(False)
-        self.parameters: list[torch.Tensor] = list(self.net.parameters())
-        self.averages: list[torch.Tensor] = list(self.average.parameters())
-        self._steps, self._rate, self._warmup, self._ema = steps, learning_rate, warmup, ema
+        self.average: Net = copy.deepcopy(net).eval().requires_grad_(False) if average is None else average
+        averages = dict(self.average.named_parameters())
+        moving = {
+            name: parameter
+            for name, parameter in net.named_parameters()
+            if trained is None or name in trained
+        }
+        self.parameters: list[torch.Tensor] = list(moving.values())
+        self.averages: list[torch.Tensor] = [averages[name] for name in moving]
+        self._first, self._steps = first, steps
+        self._rate, self._warmup, self._ema = learning_rate, warmup, ema
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=learning_rate,
@@ -50,16 +74,20 @@ class Descent(Generic[Net]):
 
     def take(self, loss: torch.Tensor, step: int) -> float:
         """Take one step, of which ``step`` were taken before, down a loss; return the loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate * learning_share(step, self._steps, self._warmup)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(self.parameters, _CLIP, foreach=True)
+        self.follow(step)
+        return loss.item()
+
+    def follow(self, step: int) -> None:
+        """Take one step, of which ``step`` were taken before, by the gradients that the parameters have."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate * learning_share(step - self._first, self._steps, self._warmup)
         self.optimizer.step()
         kept = min(self._ema, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, 1 - kept)
-        return loss.item()
 
 
 def learning_share(step: int, steps: int, warmup: float) -> float:

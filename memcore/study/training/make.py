@@ -16,7 +16,7 @@ from memcore.study.protocols.protocol import Factors
 from memcore.study.training.autoregressive import AutoregressiveTrainer
 from memcore.study.training.flow import FlowTrainer
 from memcore.study.training.gan import GanTrainer
-from memcore.study.training.trainer import Trainer
+from memcore.study.training.private import new_trainer
 
 
 class Training(Protocol):
@@ -64,10 +64,14 @@ def new_training(
     classes: int,
     seed: Sequence[int],
     device: str = "cpu",
+    public: NDArray[np.uint8] | None = None,
 ) -> Training:
-    """Return the untrained model of the factors; the parameters are those of ``Trainer``."""
+    """Return the untrained model of the factors.
+
+    ``public`` are the images of its first ``public_steps``; the other parameters are those of ``Trainer``.
+    """
     if factors.model == "diffusion":
-        return Trainer(factors, images, labels, classes, seed, device)
+        return new_trainer(factors, images, labels, classes, seed, device, public)
     if factors.model == "flow":
         return FlowTrainer(factors, images, seed, device)
     if factors.model == "autoregressive":

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +18,25 @@ from safetensors.torch import save as save_tensors
 
 from memcore.errors import RunError
 from memcore.study.models.unet import UNetDenoiser, new_unet, noise_schedule
-from memcore.study.protocols.protocol import Factors, decisive_factors
+from memcore.study.protocols.protocol import Factors, describe_factors
 from memcore.study.training.descent import Descent
+from memcore.study.training.draws import Ambient, draw_times
 from memcore.system.parsing import parse_json
 
 #: Weight of a step in the smoothed loss.
 _SMOOTHING = 0.02
 #: Entries of a state besides the tensors of the nets and the optimizer.
 _LOOSE = "loose"
+
+
+class Batch(NamedTuple):
+    """Noisy images, their timesteps and classes, what is to be predicted, and what the prediction is multiplied with."""
+
+    noisy: torch.Tensor
+    times: torch.Tensor
+    classes: torch.Tensor | None
+    target: torch.Tensor
+    scale: torch.Tensor | None = None
 
 
 class Trainer:
@@ -82,13 +93,16 @@ class Trainer:
         self._unshuffled = F.pixel_unshuffle(self._images, factors.unshuffle)
         self._mirrored = F.pixel_unshuffle(self._images.flip(3), factors.unshuffle) if factors.flips else None
         self._labels = None if labels is None else torch.from_numpy(labels)
+        self._ambient = (
+            Ambient(self._unshuffled, self._alphas, factors.ambient, seed) if factors.ambient else None
+        )
         state = np.random.SeedSequence([*seed, 9]).generate_state(1, np.uint64)[0]
         self._random = torch.Generator().manual_seed(int(state) >> 1)
 
     @property
     def parameters(self) -> int:
         """Return how many numbers the model has."""
-        return sum(parameter.numel() for parameter in self._descent.parameters)
+        return sum(parameter.numel() for parameter in self.net.parameters())
 
     def run(self, steps: int) -> None:
         """Train ``steps`` steps more."""
@@ -96,21 +110,30 @@ class Trainer:
             self._step()
 
     def _step(self) -> None:
-        noisy, times, classes, target = self._batch()
-        out = self.net(noisy, times, class_labels=classes, return_dict=False)[0]
-        value = self._descent.take(F.mse_loss(out, target), self.step)
+        batch = self._batch()
+        out = self.net(batch.noisy, batch.times, class_labels=batch.classes, return_dict=False)[0]
+        loss = F.mse_loss(out if batch.scale is None else batch.scale * out, batch.target)
+        self._finish_step(self._descent.take(loss, self.step))
+
+    def _finish_step(self, value: float) -> None:
+        """Count a step, and take its loss into the average."""
         self.step += 1
         self.loss = value if math.isnan(self.loss) else (1 - _SMOOTHING) * self.loss + _SMOOTHING * value
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Draw a batch: noisy images, their timesteps, their classes, and what is to be predicted."""
-        batch, random = self.factors.batch, self._random
-        chosen = torch.randint(len(self._unshuffled), (batch,), generator=random)
+    def _batch(self) -> Batch:
+        """Draw a batch of images, and its noise."""
+        return self._noised(
+            torch.randint(len(self._unshuffled), (self.factors.batch,), generator=self._random)
+        )
+
+    def _noised(self, chosen: torch.Tensor) -> Batch:
+        """Draw timesteps and noise for rows of the training set."""
+        count, random = len(chosen), self._random
         clean = self._unshuffled[chosen]
         if self._mirrored is not None:
-            mirror = torch.rand(batch, 1, 1, 1, generator=random) < 0.5
+            mirror = torch.rand(count, 1, 1, 1, generator=random) < 0.5
             clean = torch.where(mirror, self._mirrored[chosen], clean)
-        times = torch.randint(self.factors.timesteps, (batch,), generator=random)
+        times = draw_times(count, self.factors.timesteps, self.factors.u_shape, random)
         noise = torch.randn(clean.shape, generator=random)
         a, b = (scale[times] for scale in self._scales)
         noisy = a * clean + b * noise
@@ -118,11 +141,15 @@ class Trainer:
         if target is None:
             target = a * noise - b * clean
         classes = None if self._labels is None else self._labels[chosen]
+        scale = None
+        if self._ambient is not None:
+            noisy, scale = self._ambient.noised(chosen, times, noise, noisy)
         device = self.device
         if device.type == "cpu":
-            return noisy, times, classes, target
+            return Batch(noisy, times, classes, target, scale)
         classes = None if classes is None else classes.to(device)
-        return noisy.to(device), times.to(device), classes, target.to(device)
+        scale = None if scale is None else scale.to(device)
+        return Batch(noisy.to(device), times.to(device), classes, target.to(device), scale)
 
     def mark(self) -> bytes:
         """Note this step as a checkpoint, and return its averaged weights."""
@@ -189,6 +216,14 @@ class Trainer:
         self.history = [(step, float.fromhex(loss), digest) for step, loss, digest in loose["history"]]
 
 
+def read_step(data: bytes) -> int:
+    """Return how many steps are done in a state. Raises RunError if it is damaged."""
+    try:
+        return int(parse_json(read_metadata(data)[_LOOSE])["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"the state of a training is damaged: {error}") from None
+
+
 def spans(step: int, end: int, stops: Sequence[int], interval: int) -> Iterator[int]:
     """Yield the steps to which a training goes in turn: every stop, and every multiple of the interval.
 
@@ -211,7 +246,7 @@ def weights_digest(weights: bytes) -> str:
 
 def factors_digest(factors: Factors) -> str:
     """Return the sha256 of what decides a training."""
-    payload = json.dumps(decisive_factors(factors), sort_keys=True)
+    payload = json.dumps(describe_factors(factors), sort_keys=True)
     return hashlib.sha256(payload.encode()).hexdigest()
 
 

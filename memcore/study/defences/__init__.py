@@ -1,0 +1,1 @@
+"""Defences of a study: what is done to a training set, and to what a model makes."""
