@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from tests.support.slurm_cluster import slurm_cluster
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tiny tensors: a second OpenMP thread only waits, and on a busy machine it waits long. Tests of threads set their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,3 +48,9 @@ def s3_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A SLURM of one node on loopback."""
+    yield from slurm_cluster(tmp_path_factory.mktemp("slurm"))
