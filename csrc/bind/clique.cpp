@@ -36,6 +36,17 @@ std::vector<Answer> answers(std::vector<Clique>&& found) {
     return all;
 }
 
+// Python's objects for answers. A million of them take seconds, in which Ctrl-C is to work as well.
+py::list to_list(std::vector<Answer>&& found) {
+    constexpr std::size_t kBetweenChecks = 1 << 12;
+    py::list all(found.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        if (i % kBetweenChecks == 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
+        all[i] = py::cast(std::move(found[i]));
+    }
+    return all;
+}
+
 const std::int32_t* check_shape(const Edges& edges) {
     if (edges.ndim() != 2 || edges.shape(1) != 2) throw py::value_error("edges must have shape (E, 2)");
     return edges.data();
@@ -69,22 +80,23 @@ Answer max_clique_adjacency(const py::array& adjacency, std::int64_t node_limit)
 }
 
 // The cliques, and the largest that one among the vertices left could be.
-std::pair<std::vector<Answer>, int> find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size,
-                                                 std::int64_t node_limit) {
+py::tuple find_cliques(std::int64_t n, const Edges& edges, std::int64_t min_size, std::int64_t node_limit) {
     check_node_limit(node_limit);
     const EdgeList list{check_n(n), check_shape(edges), edges.shape(0)};
     const int size = check_min_size(min_size);
-    const Unlocked unlocked;
-    check_edges(list);
     Clique rest;
-    std::vector<Answer> found = answers(clique::find_cliques(list, size, node_limit, &rest));
-    return {std::move(found), rest.upper};
+    std::vector<Answer> found;
+    {
+        const Unlocked unlocked;
+        check_edges(list);
+        found = answers(clique::find_cliques(list, size, node_limit, &rest));
+    }
+    return py::make_tuple(to_list(std::move(found)), rest.upper);
 }
 
-std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_style>& sizes,
-                                const py::array_t<std::int64_t, py::array::c_style>& offsets,
-                                const Edges& edges, std::int64_t node_limit, long threads,
-                                std::int64_t min_size) {
+py::list max_cliques(const py::array_t<std::int32_t, py::array::c_style>& sizes,
+                     const py::array_t<std::int64_t, py::array::c_style>& offsets, const Edges& edges,
+                     std::int64_t node_limit, long threads, std::int64_t min_size) {
     check_node_limit(node_limit);
     const int workers = check_threads(threads);
     const int size = check_min_size(min_size);
@@ -97,9 +109,13 @@ std::vector<Answer> max_cliques(const py::array_t<std::int32_t, py::array::c_sty
     const std::int64_t* const begin = offsets.data();
     const auto count = static_cast<std::size_t>(sizes.shape(0));
     const std::int64_t edge_count = edges.shape(0);
-    const Unlocked unlocked;
-    const std::vector<EdgeList> graphs = arguments::make_graphs(vertices, begin, count, data, edge_count);
-    return answers(clique::max_cliques(graphs, node_limit, size, workers));
+    std::vector<Answer> found;
+    {
+        const Unlocked unlocked;
+        const std::vector<EdgeList> graphs = arguments::make_graphs(vertices, begin, count, data, edge_count);
+        found = answers(clique::max_cliques(graphs, node_limit, size, workers));
+    }
+    return to_list(std::move(found));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "clique/budget.hpp"
 #include "clique/sparse_graph.hpp"
 #include "clique/sparse_search.hpp"
+#include "runtime/interrupt.hpp"
 #include "runtime/thread_pool.hpp"
 
 namespace memcore::clique {
@@ -26,6 +27,7 @@ std::vector<Clique> take_pairs(const SparseGraph& graph, std::vector<int>& left)
     std::vector<Clique> pairs;
     left.clear();
     for (int v = 0; v < graph.n(); ++v) {
+        check_interrupt_at(static_cast<std::size_t>(v));
         if (taken[static_cast<std::size_t>(v)] != 0) continue;
         const int* partner = std::upper_bound(graph.from(v), graph.to(v), v);
         while (partner != graph.to(v) && taken[static_cast<std::size_t>(*partner)] != 0) ++partner;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "runtime/interrupt.hpp"
 #include "runtime/long_sort.hpp"
 
 namespace memcore::clique {
@@ -23,9 +24,11 @@ Edge edge(const std::int32_t* edges, std::int64_t e) { return {edges[2 * e], edg
 // can then stay in a register: a counter in memory, written for each edge, would wait for itself.
 template <class Visit>
 void for_each_run(const EdgeList& edges, Visit&& visit) {
+    std::size_t run = 0;
     for (std::int64_t first = 0, end = 0; first < edges.count; first = end) {
         const std::int32_t u = edges.edges[2 * first];
         while (end < edges.count && edges.edges[2 * end] == u) ++end;
+        check_interrupt_at(run++);
         visit(u, first, end);
     }
 }
@@ -36,8 +39,11 @@ std::vector<std::int32_t> renumbered(const EdgeList& edges, std::vector<std::int
     used = flat;
     long_sort(used.begin(), used.end(), std::less<>());
     used.erase(std::unique(used.begin(), used.end()), used.end());
-    for (std::int32_t& v : flat)
-        v = static_cast<std::int32_t>(std::lower_bound(used.begin(), used.end(), v) - used.begin());
+    for (std::size_t i = 0; i < flat.size(); ++i) {
+        check_interrupt_at(i);
+        flat[i] =
+            static_cast<std::int32_t>(std::lower_bound(used.begin(), used.end(), flat[i]) - used.begin());
+    }
     return flat;
 }
 
@@ -137,6 +143,7 @@ template <class Visit>
 void Inducer::visit_edges(const std::vector<int>& vertices, Visit&& visit) {
     for (std::size_t i = 0; i < vertices.size(); ++i) number_[at(vertices[i])] = static_cast<int>(i);
     for (std::size_t i = 0; i < vertices.size(); ++i) {
+        check_interrupt_at(i);
         for (const int* u = graph_.from(vertices[i]); u != graph_.to(vertices[i]); ++u) {
             if (number_[at(*u)] >= 0) visit(static_cast<int>(i), number_[at(*u)]);
         }
@@ -186,6 +193,7 @@ Cores core_numbers(const SparseGraph& graph) {
         }
     }
     for (int i = 0; i < n; ++i) {
+        check_interrupt_at(at(i));
         const int v = cores.order[at(i)];
         const int k = cores.core[at(v)];
         cores.largest = std::max(cores.largest, k);

@@ -65,6 +65,12 @@ inline void check_interrupt() {
     if (work.own ? work.interruptible->poll() : work.interruptible->stopped()) throw Interrupted();
 }
 
+// Looks for interrupts once in 65,536 steps of a loop, and not in a short one.
+inline void check_interrupt_at(std::size_t step) {
+    constexpr std::size_t kBetweenChecks = 1 << 16;
+    if ((step + 1) % kBetweenChecks == 0) check_interrupt();
+}
+
 // Visits elements in their order, and looks for interrupts between some: for serial work on many.
 template <class Elements, class Visit>
 void visit_each(const Elements& elements, Visit&& visit) {
