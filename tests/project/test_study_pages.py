@@ -13,7 +13,7 @@ import pytest
 
 from memcore.study.folder import StudyFolder
 from memcore.study.protocols import protocol as p
-from tests.study.test_run_study import do
+from tests.support.study_runs import do
 from tests.support.study_sets import write_tiny
 
 ROOT = Path(__file__).parents[2]

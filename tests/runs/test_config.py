@@ -184,7 +184,7 @@ def test_a_name_in_a_table_is_told_where_it_belongs() -> None:
         "the configuration has an unknown name 'budget.copy-rate'; did you mean 'copy_rate'? "
         "All names belong at the top of the file, outside of any table."
     )
-    with pytest.raises(ConfigError, match=r"unknown name .xyzzy.; known names: background, "):
+    with pytest.raises(ConfigError, match=r"unknown name .xyzzy.; known names: adapter, background, "):
         from_mapping({"xyzzy": {}})
     with pytest.raises(ConfigError, match=r"sampler_options must be a text, got {'xyzzy': 1}"):
         from_mapping({"source": "custom", "sampler": "a:b", "sampler_options": {"xyzzy": 1}})

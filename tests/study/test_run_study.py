@@ -32,6 +32,7 @@ from memcore.study.status import status_lines, study_status
 from memcore.study.tables import list_models, read_axes, read_rows
 from memcore.study.task import StudyJob
 from memcore.system import atomic_files
+from tests.support.study_runs import do
 from tests.support.study_sets import TINY, write_cifar10, write_tiny
 
 KILLS = 10
@@ -42,13 +43,6 @@ def _one_thread() -> object:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def do(protocol: Path, study: Path, *, retry: bool = False) -> StudyFolder:
-    """Run the study in this process."""
-    return run_here(
-        StudyJob(StudyStart(str(study), protocol.read_bytes(), str(protocol)), retry=retry, quiet=True)
-    )
 
 
 def rows_of(folder: StudyFolder, model: str, table: Name) -> list[dict[str, Any]]:

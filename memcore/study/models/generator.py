@@ -55,6 +55,9 @@ class NetGenerator:
         self.shape = shape
         self.latent = latent
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, latent={self.latent})"
+
     def sample(self, seeds: Sequence[int], steps: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Return one image for each seed, as ``Generator`` says."""
         refuse_labels(labels)

@@ -39,6 +39,9 @@ class LoadedGenerator:
         self.digest = digest
         self._make = make
 
+    def __repr__(self) -> str:
+        return f"LoadedGenerator({self.name!r}, shape={self.shape})"
+
     def sample(self, seeds: Sequence[int], steps: int, labels: Labels = None) -> NDArray[np.uint8]:
         """Return one image for each seed, as ``Generator`` says; it is asked for 64 at a time, the last seed repeated.
 

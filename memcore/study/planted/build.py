@@ -19,6 +19,7 @@ from memcore.study.planted import cascade, unclip
 from memcore.study.planted.data import SMALL, planted_set, shrink
 from memcore.study.planted.recipe import StageRecipe
 from memcore.study.tiny_sd import folder_bytes, reproducible, save_half
+from memcore.system.parsing import parse_json
 
 SEED = 0
 
@@ -77,7 +78,7 @@ def _unclip(
     )
     save_half(pipe, out / "model")
     index = out / "model" / "model_index.json"
-    about = json.loads(index.read_text(encoding="utf-8"))
+    about = parse_json(index.read_bytes())
     about["text_proj"][0] = (
         "unclip"  # as published weights have it; diffusers may write a place where it does not look
     )
