@@ -56,6 +56,7 @@ class NetGenerator:
         self.latent = latent
 
     def __repr__(self) -> str:
+        """Return one line, without the weights."""
         return f"{type(self).__name__}(shape={self.shape}, latent={self.latent})"
 
     def sample(self, seeds: Sequence[int], steps: int, labels: Labels = None) -> NDArray[np.uint8]:

@@ -40,6 +40,7 @@ class LoadedGenerator:
         self._make = make
 
     def __repr__(self) -> str:
+        """Return one line, by the name that a protocol gives it."""
         return f"LoadedGenerator({self.name!r}, shape={self.shape})"
 
     def sample(self, seeds: Sequence[int], steps: int, labels: Labels = None) -> NDArray[np.uint8]:

@@ -64,6 +64,10 @@ class Ambient:
         fixed = draw_noise([(key, row) for row in range(len(clean))], tuple(clean.shape[1:]))
         self._noisy = self._signal[floor] * clean + self._noise[floor] * fixed
 
+    def __repr__(self) -> str:
+        """Return one line, without the images."""
+        return f"Ambient({len(self._noisy)} images, floor={self.floor})"
+
     def noised(
         self, chosen: torch.Tensor, times: torch.Tensor, noise: torch.Tensor, plain: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
