@@ -44,8 +44,6 @@ def find_near(
 
     None where no request has an image that the model sees whole. Exact, as the edges are.
     """
-    if all(run.condition is None for run in batch.runs):
-        return None
     near, start, found = np.zeros(len(batch), np.bool_), 0, False
     _, height, width, channels = map(int, pixels.shape)
     limit = Threshold(config.threshold).ssd_max(

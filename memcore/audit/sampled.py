@@ -126,7 +126,8 @@ class _Sampling:
             images = copy_images(images)  # the sampler may write over its answer when it is asked again
         for note in context.watch.look(self._sampler, batch, images, first=first_of_run):
             context.quarantine(*note)
-        near = self._find_near(part, images)
+        conditioned = any(run.condition is not None for run in batch.runs)
+        near = self._find_near(part, images) if conditioned else None
         if near is not None:
             images = Images(images.pixels, images.flagged | near, images.broken)
         with context.stages.timed("graph"):
