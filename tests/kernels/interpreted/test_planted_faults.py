@@ -179,8 +179,8 @@ FAULTS = [
     (
         "programs that count on their order",
         "graph_kernels",
-        "tl.store(list_ptr + place, slot",
-        "tl.store(list_ptr + tl.minimum(pid, 2) * (place > 0), slot",
+        "tl.store(list_ptr + place, prompt",
+        "tl.store(list_ptr + tl.minimum(pid, 2) * (place > 0), prompt",
         "Race|assert",
     ),
     (
