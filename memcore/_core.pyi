@@ -157,6 +157,19 @@ def cuda_max_clique(
     bounds: int,
     workspace: int,
 ) -> int: ...
+def cuda_has_clique_workspace(n: int, graphs: int) -> int: ...
+def cuda_has_clique(
+    device: int,
+    stream: int,
+    adjacency: int,
+    slots: int,
+    n: int,
+    graphs: int,
+    min_size: int,
+    node_limit: int,
+    answers: int,
+    workspace: int,
+) -> int: ...
 
 # bind/clique.cpp: an answer is (members, lower, upper, proven, nodes)
 _Clique = tuple[list[int], int, int, bool, int]

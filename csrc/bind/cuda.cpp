@@ -61,6 +61,10 @@ void init_cuda(pybind11::module_& m) {
     m.def("cuda_max_clique", &max_clique, py::arg("device"), py::arg("stream"), py::arg("adjacency"),
           py::arg("n"), py::arg("graphs"), py::arg("min_size"), py::arg("node_limit"), py::arg("members"),
           py::arg("bounds"), py::arg("workspace"));
+    m.def("cuda_has_clique_workspace", &memcore_cuda_has_clique_workspace, py::arg("n"), py::arg("graphs"));
+    m.def("cuda_has_clique", &has_clique, py::arg("device"), py::arg("stream"), py::arg("adjacency"),
+          py::arg("slots"), py::arg("n"), py::arg("graphs"), py::arg("min_size"), py::arg("node_limit"),
+          py::arg("answers"), py::arg("workspace"));
 }
 
 }  // namespace memcore::bind

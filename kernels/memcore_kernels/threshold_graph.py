@@ -82,8 +82,8 @@ def choose_config(
 
 
 def candidate_warps(pairs: int) -> int:
-    """Return the warps of ``candidates_kernel``: as many as a row of blocks has words, times two."""
-    return 2 * pairs // WORD
+    """Return the warps of ``candidates_kernel``: one for each 32 x 32 pairs, since half as many spill on sm_100a."""
+    return (pairs // WORD) ** 2
 
 
 class DeviceGraphs:
