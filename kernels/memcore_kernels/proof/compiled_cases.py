@@ -256,7 +256,8 @@ def _intake(case: Case, name: str, graphs: threshold_graph.DeviceGraphs) -> Prog
         pointers | {"listed_ptr": "*i32"},
         intake.WARPS,
         f"{take.images}x{take.down}x{blocks.rows}x{blocks.width}" if blocks else f"{take.images} lines",
-        128,
+        # Four programs a multiprocessor; three where every byte has an address of its own.
+        128 if take.word == 4 else 168,
         f"{NEW_IMAGES} new images",
         take.programs(NEW_IMAGES),
         NEW_IMAGES * (2 * case.image_bytes + lines.tiles * (stored + 4 * graphs.segments[1])),
