@@ -74,7 +74,7 @@ plain)
     planted diverged-lanes "lanes meet in different collectives" 's/if (lane_ == 0) bound_at_/if (lane_ == 0) __syncwarp();\n        &/'
     ;;
 asan)
-    planted shared-overrun "heap-buffer-overflow" 's/level_words(words) + depth;/level_words(words);/'
+    planted shared-overrun "heap-buffer-overflow" 's/level_words(words) + depth;/level_words(words) + 0 * depth;/'
     planted levels-overrun "heap-buffer-overflow" 's/kBlockWords + rows + kSearchWarps/kBlockWords + rows + (kSearchWarps - 1)/' test_has_clique
     ;;
 tsan)
