@@ -99,8 +99,6 @@ def audit(
             return run_here(job, part=part, threads=threads, presence=presence)
     if launcher == "local":
         check_program()
-    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
-        check_model(config.model)
     named = prompts if prompts is not None else read_prompt_list(config)
     config = with_image_size(config, named)
     # a hosted model is asked by threads of one worker: its own processors make the images
@@ -117,6 +115,8 @@ def audit(
         price=price,
         max_cost=limit,
     )
+    if launcher == "local" and config.source == "diffusers":  # other launchers' workers may see other folders
+        check_model(config.model)
     say(f"loading {config.model or config.sampler}", quiet=quiet)
     count = min(workers or most, job.useful_workers(part))
     if threads is None and config.device == "cpu":

@@ -27,8 +27,8 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "A model or a sampler, and what it is given; or stored images.",
         (
             *("model", "variant", "revision", "model_config", "adapter", "scheduler", "sampler"),
-            *("sampler_options", "prompts", "steps"),
-            *("guidance_scale", "height", "width", "dtype", "device", "batch_size", "seed"),
+            *("sampler_options", "prompts", "conditions", "steps"),
+            *("guidance_scale", "strength", "height", "width", "dtype", "device", "batch_size", "seed"),
             *("images", "resize", "resize_method", "resize_fit", "background"),
         ),
     ),

@@ -195,8 +195,8 @@ def test_bounds_do_not_flatter() -> None:
     waiting = roofline.bound(work, code(loop | {"BAR.SYNC.DEFER_BLOCKING": 40}, 250))
     assert waiting.binds == "serial"
     assert waiting.share < whole.share
-    selecting = roofline.bound(dataclasses.replace(work, rounds=1000), code(loop, 250))
-    assert selecting.select == pytest.approx(1000 * 3 * 128 * 128 / 128 / 1.83e6)
+    selecting = roofline.bound(dataclasses.replace(work, rounds=10_000), code(loop, 250))
+    assert selecting.select == pytest.approx(10_000 * 3 * 128 * 128 / 128 / 1.83e6)
     assert selecting.share < whole.share
     assert (roofline.resident_programs(8, 255, 0), roofline.resident_programs(4, 32, 100_000)) == (1, 2)
 
