@@ -100,7 +100,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(NATIVE) memcore/_version.py
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) '.[audit,report,annotate,http,serve,gpu,ray,s3,study,bench,docs,dev]'
+	$(INSTALL) '.[audit,report,annotate,http,serve,adapter,gpu,ray,s3,study,bench,docs,dev]'
 	touch $@
 
 # The reference is read from the source, so that the site needs neither the core nor torch: the extra alone is installed.

@@ -172,8 +172,8 @@ int main(int count, char** arguments) {
         compare(prompts, 10, "prompts");
         compare_at_its_size(prompts, "prompts");
         compare({1024, {planted(1024, 30, 31, 0.0, 5)}}, 10, "1,024 vertices");
-        // A model that has collapsed: nearly all pairs are edges. Each first vertex leads to a clique in a few
-        // nodes, but its share of a small limit is less.
+        // A model that has collapsed: nearly all pairs are edges. Each first vertex leads to a clique in a
+        // few nodes, but its share of a small limit is less.
         const auto nearly_all = [](int i, int j) { return (7 * i + 13 * j) % 11 != 0; };
         const std::vector<Answer> dense = on_fibers({500, {edges_where(500, nearly_all)}}, 10, 4096);
         check(dense[0].verdict == MEMCORE_CUDA_SOME, "nearly complete");
