@@ -21,7 +21,7 @@ class Condition:
     """What an image is made from besides its prompt and its seed: a class label, a given image, and a mask on it.
 
     ``label`` is a class by its number. ``image`` (H, W, 3) uint8 is what image-to-image and inpainting begin with, and
-    ``mask`` (H, W) uint8 says what of it is painted anew: 255, and 0 for what is kept. Two conditions are equal if their
+    ``mask`` (H, W) uint8 says what of it is repainted: 255, and 0 for what is kept. Two conditions are equal if their
     contents are. Raises ArgumentTypeError or ArgumentValueError for anything else.
 
     >>> Condition(label=3)
@@ -59,9 +59,9 @@ class Condition:
                 f"mask must have the size of its image, got {self.mask.shape} for {size}"
             )
         if not ((self.mask == 0) | (self.mask == 255)).all():
-            raise ArgumentValueError("mask must hold 0 (kept) and 255 (painted anew) alone")
+            raise ArgumentValueError("mask must hold 0 (kept) and 255 (repainted) alone")
         if not self.mask.any():
-            raise ArgumentValueError("mask must hold 255 somewhere: nothing would be painted anew")
+            raise ArgumentValueError("mask must hold 255 somewhere: nothing would be repainted")
 
     def kinds(self) -> tuple[str, ...]:
         """Return the names of what there is: label, image, mask."""

@@ -37,7 +37,7 @@ MAX_K = 128
 #: No key is as large, nor a place of a list that has none yet: those count down from here.
 NO_KEY = 2**63 - 1
 #: Programs to aim at for each multiprocessor, of which one or two are there at a time. More make parts shorter, and each
-#: part fills its list anew: of random rows, one of n rows takes about k ln(n / k) rounds and k more.
+#: part starts with an empty list: of random rows, one of n rows takes about k ln(n / k) rounds and k more.
 PROGRAMS = 2
 
 

@@ -44,7 +44,7 @@ def check_conditions(conditions: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(f"conditions must be of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
     if "mask" in conditions and "image" not in conditions:
         raise ConfigError(
-            "conditions has mask without image: a mask says what of a given image is painted anew"
+            "conditions has mask without image: a mask says what of a given image is repainted"
         )
     return tuple(name for name in CONDITIONS if name in conditions)
 
@@ -55,7 +55,7 @@ class ConditionedPrompts:
     ``conditions`` are columns that each row must fill. Texts are in the column prompt, caption or text, if there is one;
     without a text, a label names its prompt ("label 7"), and the text of an image is empty. Paths of images and masks are
     relative to the list's folder; in Parquet a column may also hold their files' bytes. All images have one size, and
-    each mask has that of its image: grey of 128 and more is painted anew.
+    each mask has that of its image: grey of 128 and more is repainted.
 
     Raises ConfigError, naming the row and the file, for whatever is missing or of another size.
     """
@@ -133,7 +133,7 @@ class ConditionedPrompts:
             )
         if not (pixels == pixels[..., :1]).all():
             raise ConfigError(
-                f"{where}={_name(value)} has colours: a mask is black (kept) and white (painted anew)"
+                f"{where}={_name(value)} has colours: a mask is black (kept) and white (repainted)"
             )
         return np.where(pixels[..., 0] >= 128, np.uint8(255), np.uint8(0))
 

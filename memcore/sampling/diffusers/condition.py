@@ -39,7 +39,7 @@ class PipelineConditions:
         self.needs = tuple(kind for kind in CONDITION_ARGUMENTS if kind in needs)
 
     def probe(self, height: int | None, width: int | None) -> Condition | None:
-        """Return a condition to see an image with: class 0, a grey image, all of it painted anew."""
+        """Return a condition to see an image with: class 0, a grey image, all of it repainted."""
         if not self.needs:
             return None
         size = (height or 0, width or 0)
