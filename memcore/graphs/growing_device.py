@@ -92,24 +92,27 @@ class DeviceGrowingGraphs:
     def extend(self, images: Images, runs: Sequence[PromptRun]) -> None:
         """Add a batch to the slots of its prompts."""
         self._awaiting, self._known = [], {}
-        self._extend(images, [run for run in runs if run.prompt_id not in self._on_host])
-        if self._on_host:
-            self._extend_host(images, [run for run in runs if run.prompt_id in self._on_host])
+        left = self._extend(images, runs)
+        if left:
+            self._extend_host(images, left)
 
-    def _extend(self, images: Images, runs: Sequence[PromptRun]) -> None:
-        """Add these runs on the device; where memory ends, in halves, and what does not fit alone on the host."""
-        if not runs:
-            return
-        slot_runs = [SlotRun(self._slots[prompt_id], first, count) for prompt_id, first, count in runs]
+    def _extend(self, images: Images, runs: Sequence[PromptRun]) -> list[PromptRun]:
+        """Add runs on the device, where memory ends in halves; return those that are the host's, in their order."""
+        left = [run for run in runs if run.prompt_id in self._on_host]
+        fitting = [run for run in runs if run.prompt_id not in self._on_host]
+        if not fitting:
+            return left
+        slot_runs = [SlotRun(self._slots[prompt_id], first, count) for prompt_id, first, count in fitting]
         try:
             self._device_prompts.extend_runs(images.pixels, slot_runs, exclude=images.flagged)
         except _out_of_memory():
-            if len(runs) > 1:
-                middle = len(runs) // 2
-                self._extend(images, runs[:middle])
-                self._extend(images, runs[middle:])
-            else:
-                self._move_to_host(runs[0].prompt_id)  # its images so far; extend() adds these to them
+            if len(fitting) == 1:
+                self._move_to_host(fitting[0].prompt_id)  # its images before these
+                return [*left, *fitting]
+            middle = len(fitting) // 2
+            for half in (fitting[:middle], fitting[middle:]):
+                left += self._extend(images, half)
+        return left
 
     def _extend_host(self, images: Images, runs: Sequence[PromptRun]) -> None:
         for prompt_id, first, count in runs:

@@ -355,6 +355,19 @@ def test_where_memory_ends_answers_are_the_same(
     assert answer(graphs, 9) == expected(whole[1])
 
 
+@pytest.mark.parametrize("fails", [{0, 1}, {0, 2, 4}], ids=["its first run", "its second run"])
+def test_memory_ends_within_a_prompt_that_has_two_runs_in_a_batch(
+    fails: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = images_of(1, 9), images_of(2, 4)
+    graphs = on_slots(SETTINGS)
+    Memory(monkeypatch, "extend_runs", lambda number: number in fails)
+    graphs.begin([1, 2])
+    graphs.extend(*batch((1, first[:5]), (2, second), (1, first[5:])))
+    assert answer(graphs, 1) == expected(first)
+    assert answer(graphs, 2) == expected(second)
+
+
 def test_runs_may_leave_rows_out_and_come_twice() -> None:
     images = images_of(4, 8)
     pixels = torch.from_numpy(images)
