@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from memcore.storage.base import Storage
 
 #: Images and masks that a process holds: prompts that are sampled side by side.
 _HELD = 64
+_SHA256 = re.compile("[0-9a-f]{64}")
+#: Characters of a wrong name that a message shows.
+_SHOWN = 80
 
 
 def store_conditions(storage: Storage, prompts: Iterable[Entry], expected: PromptList) -> None:
@@ -65,6 +69,10 @@ class StoredConditions:
         return Condition(record.get("label"), image, mask)
 
     def _read(self, name: str, *, mask: bool) -> NDArray[np.uint8]:
+        if not _SHA256.fullmatch(name):  # it is a part of a path
+            raise DamagedFileError(
+                f"{self._storage.place}/{layout.PROMPTS} names {name[:_SHOWN]!r} as the sha256 of a given picture"
+            )
         place = f"{self._storage.place}/{layout.condition_name(name)}"
         try:
             pixels = decode(self._storage.read(layout.condition_name(name)))

@@ -43,9 +43,7 @@ def check_conditions(conditions: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         raise ConfigError(f"conditions must be of {', '.join(CONDITIONS)}, got {unknown[0]!r}")
     if "mask" in conditions and "image" not in conditions:
-        raise ConfigError(
-            "conditions has mask without image: a mask says what of a given image is repainted"
-        )
+        raise ConfigError("conditions has mask without image: a mask says what of a given image is repainted")
     return tuple(name for name in CONDITIONS if name in conditions)
 
 

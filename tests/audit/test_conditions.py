@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from memcore.cli import main
 from memcore.errors import ConfigError, DamagedFileError
 from memcore.matching.match_run import match_run
 from memcore.report import write_report
+from memcore.runs.conditions import StoredConditions
 from memcore.runs.config import Config
 from memcore.runs.derived import read_match
 from memcore.runs.folder import RunFolder
@@ -231,6 +232,22 @@ def test_a_sampler_that_would_ignore_a_condition_is_refused(
             quiet=True,
         )
     assert not (tmp_path / "run" / "run.toml").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside", "a" * 63, "A" * 64, None])
+def test_a_name_that_leads_out_of_the_folder_is_not_opened(tmp_path: Path, name: str | None) -> None:
+    """A run's folder may be a stranger's."""
+
+    class Store:
+        place = "run"
+
+        def read(self, name: str) -> bytes:
+            raise AssertionError(f"{name} was opened")
+
+    with pytest.raises(
+        DamagedFileError, match=r"prompts\.parquet names '.*' as the sha256 of a given picture"
+    ):
+        StoredConditions(cast(Any, Store())).find({"image": name})
 
 
 def test_a_sampler_that_needs_an_image_says_so(tmp_path: Path) -> None:
