@@ -235,7 +235,7 @@ def test_a_sampler_that_would_ignore_a_condition_is_refused(
 
 
 @pytest.mark.parametrize("name", ["../outside", "a" * 63, "A" * 64, None])
-def test_a_name_that_leads_out_of_the_folder_is_not_opened(tmp_path: Path, name: str | None) -> None:
+def test_a_name_that_leads_out_of_the_folder_is_not_opened(name: str | None) -> None:
     """A run's folder may be a stranger's."""
 
     class Store:
