@@ -13,9 +13,12 @@ ROOT = Path(__file__).parents[2]
 def run_shell(block: str, folder: Path) -> None:
     """Run a block of a page in a folder, where ``memcore`` is this one."""
     tools = folder / "tools"
-    tools.mkdir(exist_ok=True)
-    (tools / "memcore").write_text(f'#!/bin/sh\nexec {sys.executable} -m memcore.cli "$@"\n')
-    (tools / "memcore").chmod(0o755)
+    if (
+        not tools.exists()
+    ):  # once: what an earlier block left running may be about to be executed, and is not writable then
+        tools.mkdir()
+        (tools / "memcore").write_text(f'#!/bin/sh\nexec {sys.executable} -m memcore.cli "$@"\n')
+        (tools / "memcore").chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",
