@@ -64,7 +64,7 @@ fuzzers)
 esac
 out=../build/native-tests/$mode
 mkdir -p "$out"
-flags="-std=c++20 $optimise -g -pthread -ffp-contract=off -Wall -Wextra $strict -Wno-psabi -I. -Itests $sanitize"
+flags="-std=c++20 $optimise -g1 -pthread -ffp-contract=off -Wall -Wextra $strict -Wno-psabi -I. -Itests $sanitize"
 family=$(echo "$machine" | sed 's/^arm64$/aarch64/' | tr '[:lower:]' '[:upper:]')
 table=instruction_sets.def # the one that setup.py reads as well
 isas=" $(sed -n "s/^MEMCORE_$family(\([a-z0-9_]*\),.*/\1/p" $table | tr '\n' ' ')"

@@ -19,49 +19,84 @@ if [ "$(uname -m)" != x86_64 ]; then
 fi
 out=../build/simt/$mode
 mkdir -p "$out"
-flags="-std=c++20 -O1 -g -pthread -Wall -Wextra -Werror -Wno-psabi -I."
+rm -f "$out"/*.o
+flags="-std=c++20 -O1 -g1 -pthread -Wall -Wextra -Werror -Wno-psabi -I."
 cxx=${CXX:-g++}
+jobs=${JOBS:-2}
+pids="" running=0 failed=0
+collect() { # waits for what runs beside this script
+    for pid in $pids; do wait "$pid" || failed=1; done
+    pids="" running=0
+}
+beside() { # a command, run beside this script; $jobs at a time
+    "$@" &
+    pids="$pids $!" running=$((running + 1))
+    [ $running -lt "$jobs" ] || collect
+}
+all_done() {
+    collect
+    [ $failed = 0 ] || exit 1
+}
 compile() { # source, object, flags
     # shellcheck disable=SC2086
-    $cxx $3 $flags -c "$1" -o "$out/$2"
+    $cxx $3 $flags -c "$1" -o "$2"
 }
-kernels() { # folder with clique/*.cu, test, program, folder of headers that come first
-    for name in max_clique has_clique; do
-        compile "$1/clique/$name.cu" "$name.o" "$sanitize ${4:-} -x c++ -include tests/simt/simt.hpp"
-    done
+kernel() { # a clique/*.cu, object, folder of headers that come first
+    compile "$1" "$2" "$sanitize ${3:-} -x c++ -include tests/simt/simt.hpp"
+}
+link() { # the objects of the kernels, test, program
     # shellcheck disable=SC2086
-    $cxx $flags $sanitize "$out/max_clique.o" "$out/has_clique.o" "$out"/cpu-*.o "$out/simt.o" "$out/$2.o" -o "$out/$3"
+    $cxx $flags $sanitize $1 "$out"/cpu-*.o "$out/simt.o" "$out/$2.o" -o "$3"
 }
-rm -f "$out"/cpu-*.o
 # The CPU solver is the reference here; its own tests run under sanitizers already.
 for source in clique/*.cpp runtime/thread_pool.cpp runtime/interrupt.cpp; do
-    compile "$source" "cpu-$(echo "$source" | tr / -).o" ""
+    beside compile "$source" "$out/cpu-$(echo "$source" | tr / -).o" ""
 done
-compile tests/simt/simt.cpp simt.o "$runtime"
+beside compile tests/simt/simt.cpp "$out/simt.o" "$runtime"
+for name in max_clique has_clique; do
+    beside kernel clique/$name.cu "$out/$name.o"
+    beside compile tests/simt/test_$name.cpp "$out/test_$name.o" "$sanitize"
+done
+all_done
 for test in test_max_clique test_has_clique; do
-    compile tests/simt/$test.cpp $test.o "$sanitize"
-    kernels . $test $test
-    "$out/$test" $schedules $small
+    link "$out/max_clique.o $out/has_clique.o" $test "$out/$test"
+    beside "$out/$test" $schedules $small
 done
+all_done
 
-planted() { # name, what the output must show, sed command, test
-    mkdir -p "$out/$1/clique"
+plant() { # name, what the output must show, sed command, test
+    place=$out/planted-$1
+    mkdir -p "$place/clique"
     changed=""
     for source in max_clique.cu has_clique.cu warp_solver.hpp warp_search.hpp; do
-        sed "$3" clique/$source >"$out/$1/clique/$source"
-        cmp -s clique/$source "$out/$1/clique/$source" || changed=1
+        sed "$3" clique/$source >"$place/clique/$source"
+        cmp -s clique/$source "$place/clique/$source" || changed="$changed $source"
     done
     if [ -z "$changed" ]; then
         echo "FAILED: planting '$1' changed nothing: the kernel was rewritten, fix tests/simt/run.sh" >&2
         exit 1
     fi
-    kernels "$out/$1" "${4:-test_max_clique}" "planted-$1" "-I$out/$1"
-    if "$out/planted-$1" 1 1 >"$out/$1.log" 2>&1 || ! grep -q "$2" "$out/$1.log"; then
+    objects=""
+    for name in max_clique has_clique; do
+        case $changed in
+        " max_clique.cu" | " has_clique.cu") # the other kernel is the one that was tested above
+            if [ "$changed" != " $name.cu" ]; then
+                objects="$objects $out/$name.o"
+                continue
+            fi
+            ;;
+        esac
+        kernel "$place/clique/$name.cu" "$place/$name.o" "-I$place"
+        objects="$objects $place/$name.o"
+    done
+    link "$objects" "${4:-test_max_clique}" "$place/program"
+    if "$place/program" 1 1 >"$out/$1.log" 2>&1 || ! grep -q "$2" "$out/$1.log"; then
         echo "FAILED: the planted fault '$1' was not caught as '$2', see $out/$1.log" >&2
         exit 1
     fi
     echo "planted fault caught: $1 ($2)"
 }
+planted() { beside plant "$@"; }
 lost='s/atomicAdd(launch.ticket, 1ull)/[\&] { const auto t = *launch.ticket; simt::maybe_yield(); *launch.ticket = t + 1; return t; }()/'
 case $mode in
 plain)
@@ -84,3 +119,4 @@ tsan)
     planted core-too-early "data race" '/all lanes have read the old word/d' test_has_clique
     ;;
 esac
+all_done
