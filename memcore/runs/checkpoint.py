@@ -10,7 +10,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Container
-from typing import TypedDict, get_type_hints
+from typing import TypedDict
 
 from memcore.errors import DamagedFileError, MissingExtraError
 from memcore.runs.reading import FORMAT, read_parquet
@@ -18,7 +18,7 @@ from memcore.runs.rows import FindingRow, QuarantineRow
 from memcore.runs.schema import ALL_FINDINGS, find_null
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows, with_given_columns
 from memcore.storage.digests import headed, without_head
-from memcore.system.parsing import check_shape, parse_json
+from memcore.system.parsing import check_shape, hints_of, parse_json
 
 try:
     import pyarrow as pa
@@ -75,7 +75,7 @@ def read_checkpoint(data: bytes, prompt_ids: Container[int], name: str) -> Shard
         if not table.schema.equals(ALL_FINDINGS):
             raise DamagedFileError(f"{name} has other columns than this memcore writes")
         table.validate(full=True)
-        hints = get_type_hints(FindingRow, include_extras=True)
+        hints = hints_of(FindingRow)
         for column in hints:
             if (null := find_null(table[column], hints[column], column)) is not None:
                 raise DamagedFileError(f"{name} has no value in each row of its column {null!r}")

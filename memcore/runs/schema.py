@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_args, get_origin, is_typeddict
 
 from memcore.errors import MissingExtraError
 from memcore.runs.rows import GIVEN, SCORES_FOLLOW, SINCE_2, SINCE_3, FindingRow, MatchRow, QuarantineRow
 from memcore.sampling.screen import SCORES
+from memcore.system.parsing import hints_of
 
 try:
     import pyarrow as pa
@@ -33,7 +34,7 @@ def added_columns(row: type) -> frozenset[str]:
 
 def _columns(row: type) -> Iterator[tuple[str, pa.DataType, bool]]:
     """Yield (name, Arrow type, whether runs of earlier formats may lack it) of each column."""
-    for name, hint in get_type_hints(row, include_extras=True).items():
+    for name, hint in hints_of(row).items():
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         yield name, _arrow_type(hint), bool({SINCE_2, SINCE_3, GIVEN} & set(marks))
         if SCORES_FOLLOW in marks:
@@ -79,7 +80,7 @@ def find_null(values: pa.Array | pa.ChunkedArray, hint: Any, name: str) -> str |
     if get_origin(hint) is list:
         return find_null(values.flatten(), present[0], f"{name}[]")
     if is_typeddict(hint):
-        fields = get_type_hints(hint, include_extras=True)
+        fields = hints_of(hint)
         inner = zip(values.flatten(), fields.items(), strict=True)
         return next(
             (found for own, (key, kind) in inner if (found := find_null(own, kind, f"{name}.{key}"))), None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_args, get_origin, is_typeddict
 
 from memcore.errors import MissingExtraError
+from memcore.system.parsing import hints_of
 
 try:
     import pyarrow as pa
@@ -30,7 +31,7 @@ def check_values(row: type, table: pa.Table, names: Collection[str]) -> None:
     Traceback (most recent call last):
     ValueError: a value of prompt_id is negative
     """
-    hints = get_type_hints(row, include_extras=True)
+    hints = hints_of(row)
     for name in names:
         if name in hints:
             for place, kind, values in _flattened(name, hints[name], table[name]):
@@ -46,7 +47,7 @@ def _flattened(place: str, hint: Any, values: Any) -> Iterator[tuple[str, Any, A
     if get_origin(plain) is list:
         yield from _flattened(place, get_args(plain)[0], pc.list_flatten(values))
     elif is_typeddict(plain):
-        for name, own in get_type_hints(plain, include_extras=True).items():
+        for name, own in hints_of(plain).items():
             yield from _flattened(f"{place}.{name}", own, pc.struct_field(values, name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import tomllib
@@ -109,9 +110,20 @@ def check_shape(value: Any, kind: Any, where: str = "it", absent: Collection[str
         _check_plain(value, kind, where)
 
 
+@functools.cache
+def hints_of(kind: Any) -> Mapping[str, Any]:
+    """Return the fields of a TypedDict or dataclass with their types; Python itself evaluates them anew each time.
+
+    >>> from typing import TypedDict
+    >>> hints_of(TypedDict("Point", {"x": int, "y": int}))
+    mappingproxy({'x': <class 'int'>, 'y': <class 'int'>})
+    """
+    return types.MappingProxyType(get_type_hints(kind, include_extras=True))
+
+
 def _check_fields(value: Any, kind: Any, where: str, absent: Collection[str]) -> None:
     _require(isinstance(value, Mapping), value, "an object", where)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     for name, own in hints.items():
         if name in value:
             check_shape(value[name], own, f"{where}.{name}", absent)

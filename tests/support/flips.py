@@ -54,18 +54,24 @@ class Mirror:
     def read(self) -> dict[str, bytes]:
         """Return the content of every file, by its name below the root."""
         found: dict[str, bytes] = {}
-        for folder, _, names in os.walk(self._root):
-            for name in names:
+        self._add(self._root, "", found)
+        return found
+
+    def _add(self, folder: Path | str, prefix: str, found: dict[str, bytes]) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    self._add(entry.path, f"{prefix}{name}/", found)
+                    continue
                 if name.endswith(_PASSING) or name.startswith(TEMPORARY):
                     continue
-                path = os.path.join(folder, name)
-                about = os.stat(path)
+                about = os.stat(entry.path)
                 state = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-                known = self._known.get(path)
+                known = self._known.get(entry.path)
                 if known is None or known[0] != state:
-                    self._known[path] = known = (state, Path(path).read_bytes())
-                found[os.path.relpath(path, self._root)] = known[1]
-        return found
+                    self._known[entry.path] = known = (state, Path(entry.path).read_bytes())
+                found[prefix + name] = known[1]
 
     def write(self, name: str, data: bytes | bytearray) -> None:
         """Write a file so that it is seen to be another one."""
