@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from memcore.errors import RunError
+from memcore.errors import DamagedFileError, RunError
 from memcore.system.plain_files import open_plain
 
 #: Format 2: events are chained by digests, and the file says what people were shown. Format 1 is read and added to.
@@ -206,11 +206,16 @@ def _open_uri(path: Path, options: str) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
-    """Raise RunError, with the path, for what SQLite raises."""
+    """Raise RunError or DamagedFileError, with the path, for what SQLite raises."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise RunError(f"{path} cannot be used: {error}") from None
+    except UnicodeDecodeError as error:  # sqlite3 raises it for some texts, and its own errors for others
+        raise DamagedFileError(
+            f"{path} is damaged: it holds text that is not UTF-8 ({error.reason}); restore it from a copy, or move it "
+            "away to annotate again"
+        ) from None
 
 
 def _statements(script: str) -> list[str]:

@@ -144,3 +144,22 @@ def test_a_view_of_ones_own_does_no_harm(run: Path) -> None:
         connection.execute("CREATE INDEX mine_too ON events (at)")
     assert WAYS["read"](run).labels(1) == {0: "copy"}
     assert os.listdir(run) == [FILE]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_flipped_bit_of_the_tables_texts_is_told_by_name(run: Path, way: str) -> None:
+    """Half of the flips make text that is no UTF-8, for which sqlite3 raises errors of several kinds."""
+    sound = (run / FILE).read_bytes()
+    begins = [at for at in range(len(sound)) if sound.startswith(b"CREATE ", at)]
+    assert len(begins) >= 3
+    refused = 0
+    for at in [begin + offset for begin in begins for offset in (-8, -1, 0, 12, 30)]:
+        for bit in (0, 7):
+            broken = bytearray(sound)
+            broken[at] ^= 1 << bit
+            (run / FILE).write_bytes(broken)
+            with contextlib.suppress(RunError, DamagedFileError):
+                WAYS[way](run).close()
+                continue
+            refused += 1
+    assert refused >= len(begins)
