@@ -24,7 +24,7 @@ from memcore.study.training.descent import Descent
 TOKENS = 77
 TIMESTEPS = 1000
 #: Level of noise, of 1000, on the enlarged images of the first stage; the pipeline's default, 250, blurs 16 x 16 away.
-NOISE_LEVEL = 100
+NOISE_LEVEL = 50
 _TEXT_WIDTH = 64
 
 
@@ -79,10 +79,12 @@ def train_second(
 
     nets = torch.nn.ModuleDict({"unet": new_unet(SIZE, 6, recipe.channels, takes_level=True)})
     text = first.text_encoder
-    averaged = _train("stage II", nets, first.tokenizer, training, recipe, random, say, draw, text)
+    averaged = _train(
+        "stage II", nets, first.tokenizer, training, recipe, random, say, draw, text, predicts="sample"
+    )
     return IFSuperResolutionPipeline(
         unet=averaged["unet"],
-        scheduler=new_scheduler(),
+        scheduler=new_scheduler("sample"),
         image_noising_scheduler=new_scheduler(),
         **_common(first.tokenizer, text),
     )
@@ -166,13 +168,16 @@ def new_unet(
     return net
 
 
-def new_scheduler() -> DDPMScheduler:
-    """Return IF's scheduler, with v-prediction and zero terminal SNR: sampling starts from the pure noise of training."""
+def new_scheduler(predicts: str = "v_prediction") -> DDPMScheduler:
+    """Return IF's scheduler with zero terminal SNR, so that sampling starts from the pure noise of training.
+
+    ``predicts`` is what the net answers with: ``v_prediction``, or ``sample`` where it is given an image much like the clean one.
+    """
     return DDPMScheduler(
         num_train_timesteps=TIMESTEPS,
         beta_schedule="squaredcos_cap_v2",
         variance_type="learned_range",
-        prediction_type="v_prediction",
+        prediction_type=predicts,
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
         clip_sample=True,
@@ -197,6 +202,7 @@ def _train(
     say: Callable[[str], None],
     draw: Callable[[torch.Tensor], tuple[Any, ...]],
     text: T5EncoderModel | None = None,
+    predicts: str = "v_prediction",
 ) -> torch.nn.ModuleDict:
     """Train a stage and return its averaged nets. ``draw`` answers with clean images, and what else the stage is given."""
     descent: Descent[torch.nn.ModuleDict] = Descent(nets, **recipe.descent())
@@ -216,5 +222,6 @@ def _train(
         if given is not None:
             noisy = torch.cat([noisy, given], dim=1)
         answer = nets["unet"](noisy, times, encoder_hidden_states=hidden, class_labels=level).sample[:, :3]
-        losses.add(descent.take((answer - noiser.get_velocity(clean, noise, times)).square().mean(), step))
+        target = clean if predicts == "sample" else noiser.get_velocity(clean, noise, times)
+        losses.add(descent.take((answer - target).square().mean(), step))
     return descent.average
