@@ -3,9 +3,9 @@
     memcore study train FOLDER --model cascade
     python benchmarks/planted_model_figures.py cascade FOLDER
 
-Every set of seeds is an audit at the default thresholds. Of a cascade the first stage's images are kept as they are enlarged,
-and audited too, against training images of their size: what is found there was copied before it was enlarged. Prints
-Markdown; exits with 1 where a target is missed.
+Every set of seeds is an audit at the default thresholds. Of a cascade the first stage's images are kept when they are
+enlarged, and audited too, against training images of their size: what is found there was copied before it was enlarged.
+Prints Markdown; exits with 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def audits(kind: str, folder: Path) -> Iterator[tuple[str, Any, str]]:
     """Yield what is audited, each with the training images of its size; a cascade's first stage comes after both."""
     common: dict[str, Any] = {"steps": STEPS, "guidance_scale": GUIDANCE, "batch_size": BATCH}
     if kind == "unclip":
-        yield "unCLIP", DiffusersSampler.load(str(folder / "model"), **common), "train.npz"
+        fewer = {"super_res_num_inference_steps": SECOND_STEPS}
+        sampler = DiffusersSampler.load(str(folder / "model"), call_options=fewer, **common)
+        yield "unCLIP", sampler, "train.npz"
         return
     stages = (str(folder / "stage_1"), str(folder / "stage_2"))
     both = KeepingSampler(*stages, super_res_steps=SECOND_STEPS, noise_level=NOISE_LEVEL, **common)

@@ -171,7 +171,7 @@ def new_unet(
 def new_scheduler(predicts: str = "v_prediction") -> DDPMScheduler:
     """Return IF's scheduler with zero terminal SNR, so that sampling starts from the pure noise of training.
 
-    ``predicts`` is what the net answers with: ``v_prediction``, or ``sample`` where it is given an image much like the clean one.
+    ``predicts`` is what the net answers with: ``v_prediction``, or ``sample`` where it is given an image like the clean one.
     """
     return DDPMScheduler(
         num_train_timesteps=TIMESTEPS,
