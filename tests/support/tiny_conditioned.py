@@ -106,6 +106,8 @@ def _masked_32() -> list[Condition]:
 
 _JUMPS = {"jump_length": 1, "jump_n_sample": 1}
 _STRENGTH = {**SIZE, "guidance_scale": 3.0, "strength": 0.6}
+# of two steps, these pipelines' schedulers begin with noise alone at any strength above a half
+_HALF = {**_STRENGTH, "strength": 0.5}
 #: name: (maker, constructor options of DiffusersSampler, three different conditions)
 CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], list[Condition]]]] = {
     "dit": (dit, {"guidance_scale": 4.0}, _labels),
@@ -123,18 +125,18 @@ CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], lis
     "stable diffusion xl inpainting": (xl_inpainting, _STRENGTH, _masked),
     "stable diffusion 3 image to image": (
         like(tiny.stable_diffusion_3, d.StableDiffusion3Img2ImgPipeline),
-        _STRENGTH,
+        _HALF,
         _images,
     ),
-    "flux image to image": (like(tiny.flux, d.FluxImg2ImgPipeline), _STRENGTH, _images),
+    "flux image to image": (like(tiny.flux, d.FluxImg2ImgPipeline), _HALF, _images),
     "kandinsky 2.2 image to image": (
         like(tiny_multistage.kandinsky_2_2, d.KandinskyV22Img2ImgCombinedPipeline),
         {**_STRENGTH, "height": 64, "width": 64},
         lambda: [Condition(image=picture(n, 64)) for n in range(3)],
     ),
     "kandinsky 2.2 inpainting": (
-        like(tiny_multistage.kandinsky_2_2, d.KandinskyV22InpaintCombinedPipeline),
-        {**_STRENGTH, "height": 64, "width": 64},
+        like(lambda: tiny_multistage.kandinsky_2_2(9), d.KandinskyV22InpaintCombinedPipeline),
+        {"guidance_scale": 3.0, "height": 64, "width": 64},
         lambda: [Condition(image=picture(n, 64), mask=upper_half(64)) for n in range(3)],
     ),
     "kandinsky 3 image to image": (
