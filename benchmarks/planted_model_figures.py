@@ -33,7 +33,7 @@ from memcore.study.planted.cascade import NOISE_LEVEL
 from memcore.study.planted.data import SMALL
 from memcore.types import Images, Request
 
-STEPS, SECOND_STEPS, GUIDANCE, BATCH = 10, 4, 1.0, 16
+STEPS, SECOND_STEPS, GUIDANCE, BATCH = 10, 2, 1.0, 16
 PRECISION, RECALL = 1.0, 0.9
 SMALL_IMAGES = f"train_{SMALL}.npz"
 
@@ -82,13 +82,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--generations", type=int, default=64, help="images a caption (default: %(default)s)")
     parser.add_argument(
-        "--every", type=int, default=1, help="audit every nth of the captions without copies (default: all)"
+        "--others",
+        type=int,
+        default=33,
+        help="captions without copies, spread over all (default: %(default)s)",
     )
     parser.add_argument("--runs", type=Path, help="folder in which the runs are kept (default: they are not)")
     given = parser.parse_args(arguments)
     entries = json.loads((given.folder / "truth.json").read_text(encoding="utf-8"))["prompts"]
     planted = [entry["prompt"] for entry in entries if entry["expected"]]
-    others = [entry["prompt"] for entry in entries if not entry["expected"]][:: given.every]
+    single = [entry["prompt"] for entry in entries if not entry["expected"]]
+    others = [single[i * len(single) // given.others] for i in range(given.others)]
     expected = dict.fromkeys(planted, True) | dict.fromkeys(others, False)
     missed = False
     print("| audited | seeds | planted found (95 %) | copied, of these | others flagged (95 %) | s |")

@@ -34,7 +34,7 @@ class Kept(CascadeSampler):
     def __init__(self) -> None:
         stages = (str(DATA / "cascade" / "stage_1"), str(DATA / "cascade" / "stage_2"))
         super().__init__(
-            *stages, steps=10, super_res_steps=4, guidance_scale=1.0, noise_level=NOISE_LEVEL, batch_size=16
+            *stages, steps=10, super_res_steps=2, guidance_scale=1.0, noise_level=NOISE_LEVEL, batch_size=16
         )
         self.small: dict[tuple[str, int], Any] = {}
 

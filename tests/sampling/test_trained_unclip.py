@@ -26,7 +26,7 @@ def training() -> TrainingSet:
 def sampler() -> DiffusersSampler:
     return DiffusersSampler.load(
         str(DATA / "unclip" / "model"), steps=10, guidance_scale=1.0, batch_size=16,
-        call_options={"super_res_num_inference_steps": 4},
+        call_options={"super_res_num_inference_steps": 2},
     )  # fmt: skip
 
 
