@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from memcore.errors import RunError
+import numpy as np
+
+from memcore.errors import DamagedFileError, RunError
 from memcore.images import UnreadableImage
 from memcore.report.run import Run, read_run
 from memcore.runs import layout
 from memcore.runs.annotations import Item
+from memcore.runs.pictures import png_bytes
 from memcore.runs.rows import FindingRow
 from memcore.runs.shown import choose_images, image_digest, read_png_file
 from memcore.storage.digests import FileDigest
 
 #: Findings to judge.
 TOP = 1000
+#: Pictures that generations may be made from, in the order in which they are shown.
+GIVEN = ("image", "mask")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """One item: its prompt, how many generations repeat each other, and the numbers of its pictures."""
+    """One item: its prompt, how many generations repeat each other, and the numbers of its pictures.
+
+    ``given`` are those that the generations were made from: an image, and the mask on it. Most runs have none.
+    """
 
     prompt_id: int
     clique: int
@@ -30,14 +40,7 @@ class Shown:
     size: int
     generations: tuple[int, ...]
     training: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    """A picture's file, and its digest where the run holds one."""
-
-    path: Path
-    expected: FileDigest | None
+    given: tuple[int, ...] = ()
 
 
 class Gallery:
@@ -61,7 +64,11 @@ class Gallery:
         ranked = _rank(self.run)
         if not ranked:
             raise RunError(f"{run} has no findings: there is nothing to annotate")
-        self._pictures: list[_Picture] = []
+        #: What reads each picture that is shown.
+        self._pictures: list[Callable[[], bytes]] = []
+        self._reading = threading.Lock()  # the run's conditions are read from one open file
+        kinds = self.run.settings["prompts"].get("conditions", ())
+        self._given_kinds = [kind for kind in GIVEN if kind in kinds]
         self.items = [self._item(row, clique) for row, clique in ranked[:top]]
 
     @property
@@ -76,10 +83,11 @@ class Gallery:
         """
         if not 0 <= number < len(self._pictures):
             return None
-        picture = self._pictures[number]
         try:
-            return read_png_file(picture.path, picture.expected)
-        except UnreadableImage:
+            return self._pictures[number]()
+        except DamagedFileError:
+            raise
+        except (UnreadableImage, RunError):
             return None
 
     def shown_digest(self, items: Sequence[Item]) -> str:
@@ -90,27 +98,38 @@ class Gallery:
         prompt_id = int(row["prompt_id"])
         images = choose_images(row, number, (self.run.matches or {}).get(prompt_id, []))
         generations = [
-            _Picture(self.run.image_path(prompt_id, seed), image_digest(row, seed)) for seed in images.seeds
+            (self.run.image_path(prompt_id, seed), image_digest(row, seed)) for seed in images.seeds
         ]
         training = [
-            _Picture(self.run.training_path(index), self.run.training_digest(index))
-            for index in images.training
+            (self.run.training_path(index), self.run.training_digest(index)) for index in images.training
         ]
         return Shown(
             prompt_id,
             number,
             str(row["prompt"]),
             len(row["cliques"][number]["seeds"]),
-            self._number(generations),
-            self._number(training),
+            self._number(_existing(generations)),
+            self._number(_existing(training)),
+            self._number([functools.partial(self._given, prompt_id, kind) for kind in self._given_kinds]),
         )
 
-    def _number(self, pictures: list[_Picture]) -> tuple[int, ...]:
-        """Give the pictures that exist a number each, and return these."""
-        existing = [picture for picture in pictures if picture.path.is_file()]
+    def _given(self, prompt_id: int, kind: str) -> bytes:
+        """Return the PNG of a prompt's given image or of its mask, whose pixels are those that the run recorded."""
+        with self._reading:
+            condition = self.run.condition(prompt_id)
+        pixels = getattr(condition, kind)
+        return png_bytes(np.ascontiguousarray(pixels if pixels.ndim == 3 else np.stack([pixels] * 3, 2)))
+
+    def _number(self, pictures: Sequence[Callable[[], bytes]]) -> tuple[int, ...]:
+        """Give the pictures a number each, and return these."""
         first = len(self._pictures)
-        self._pictures.extend(existing)
-        return tuple(range(first, first + len(existing)))
+        self._pictures.extend(pictures)
+        return tuple(range(first, first + len(pictures)))
+
+
+def _existing(files: Sequence[tuple[Path, FileDigest | None]]) -> list[Callable[[], bytes]]:
+    """Return what reads each of the files that are there, with the digest that it must have, where the run holds one."""
+    return [functools.partial(read_png_file, path, expected) for path, expected in files if path.is_file()]
 
 
 def _rank(run: Run) -> list[tuple[FindingRow, int]]:

@@ -93,7 +93,7 @@ function view(item) {
 
 function build(item) {
   const node = document.createElement("div");
-  node.className = "item";
+  node.className = item.given.length ? "item conditioned" : "item";
   const pending = [];
   const side = (name, title, numbers) => {
     const box = document.createElement("section");
@@ -110,6 +110,10 @@ function build(item) {
     box.append(heading, room);
     node.append(box);
   };
+  if (item.given.length) {
+    const mask = item.given.length > 1 ? "Given, and its mask: white was repainted" : "Given: all were made from it";
+    side("given", mask, item.given);
+  }
   side("training", "Nearest training images", item.training);
   const all = item.size > item.generations.length ? `${item.generations.length} of ` : "";
   side("generations", `${all}${item.size} generations of this prompt`, item.generations);

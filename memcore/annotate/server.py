@@ -53,6 +53,7 @@ class ShownItem(TypedDict):
     size: int
     generations: tuple[int, ...]
     training: tuple[int, ...]
+    given: tuple[int, ...]
 
 
 class State(TypedDict):
@@ -135,7 +136,13 @@ def _add_data(app: FastAPI, gallery: Gallery, annotations: Annotations, access: 
     def state(request: Request) -> State:
         annotator = require_annotator(request)
         items: list[ShownItem] = [
-            {"prompt": s.prompt, "size": s.size, "generations": s.generations, "training": s.training}
+            {
+                "prompt": s.prompt,
+                "size": s.size,
+                "generations": s.generations,
+                "training": s.training,
+                "given": s.given,
+            }
             for s in gallery.items
         ]
         given = [(item, label) for item, label in read_labels(annotator).items() if item < len(items)]

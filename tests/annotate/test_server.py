@@ -151,7 +151,7 @@ def test_annotators_are_blind(run: Path) -> None:
         text = json.dumps(state)
         for word in ("extracted", "l2", "distance", "copy", "eidetic", "train/"):
             assert word not in text, "no verdict of the machine, and none of the other annotator"
-        assert set(state["items"][0]) == {"prompt", "size", "generations", "training"}
+        assert set(state["items"][0]) == {"prompt", "size", "generations", "training", "given"}
     with Annotations.open(run) as annotations:
         assert annotations.labels(1) == {0: "copy"}
         assert annotations.labels(2) == {}

@@ -73,19 +73,17 @@ def test_both_stages_make_the_images_that_they_make_alone(folder: Path) -> None:
     images = sampler.sample(REQUESTS).pixels
     assert images.shape == (3, 64, 64, 3)
     assert torch.equal(images[1], sampler.sample(REQUESTS[1:2]).pixels[0])
-    arguments = sampler._batch_arguments(REQUESTS, sampler.cpu_batch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(sampler.cpu_threads)
-    try:
-        small = sampler._pipe(**arguments).small[: len(REQUESTS)]
-    finally:
-        torch.set_num_threads(threads)
     alone = DiffusersSampler.load(
         str(folder / "cascade" / "stage_1"), steps=2, guidance_scale=1.0, batch_size=16
     )
-    assert torch.equal(
-        torch.round(255 * small.permute(0, 2, 3, 1)).to(torch.uint8), alone.sample(REQUESTS).pixels
-    )
+    many = [
+        Request(r.prompt_id, r.prompt, r.seed + 10 * i) for i in range(6) for r in REQUESTS
+    ]  # two batches
+    both, small = sampler.sample_stages(many)
+    assert small.shape == (18, 16, 16, 3)
+    assert (small == alone.sample(many).pixels.numpy()).all()
+    assert torch.equal(both.pixels[:3], images)
+    assert sampler._pipe.kept is None
 
 
 def test_a_fingerprint_sees_both_stages(folder: Path) -> None:

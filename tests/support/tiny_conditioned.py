@@ -9,6 +9,7 @@ import diffusers as d
 import torch
 
 from memcore.conditions import Condition
+from tests.support import tiny_multistage
 from tests.support import tiny_pipelines as tiny
 from tests.support.given_pictures import SIDE, picture, upper_half
 
@@ -71,6 +72,18 @@ def if_image_to_image() -> Any:
     return d.IFImg2ImgPipeline(**tiny.deepfloyd_if().components, requires_safety_checker=False)
 
 
+def like(text_to_image: Callable[[], Any], pipeline: type[Any], **changed: Any) -> Callable[[], Any]:
+    """Return what makes a pipeline of the components of a text-to-image one of its family."""
+    return lambda: pipeline(**{**text_to_image().components, **changed})
+
+
+def xl_inpainting() -> Any:
+    """Return SDXL's inpainting with a UNet of 4 channels, which does not see the mask."""
+    return d.StableDiffusionXLInpaintPipeline(
+        **tiny.stable_diffusion_xl().components, requires_aesthetics_score=False
+    )
+
+
 def repaint() -> Any:
     return d.RePaintPipeline(unet=tiny._unconditional_unet(), scheduler=d.RePaintScheduler())
 
@@ -93,6 +106,8 @@ def _masked_32() -> list[Condition]:
 
 _JUMPS = {"jump_length": 1, "jump_n_sample": 1}
 _STRENGTH = {**SIZE, "guidance_scale": 3.0, "strength": 0.6}
+# of two steps, these pipelines' schedulers begin with noise alone at any strength above a half
+_HALF = {**_STRENGTH, "strength": 0.5}
 #: name: (maker, constructor options of DiffusersSampler, three different conditions)
 CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], list[Condition]]]] = {
     "dit": (dit, {"guidance_scale": 4.0}, _labels),
@@ -102,6 +117,33 @@ CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], lis
     "stable diffusion inpainting": (inpainting, {**_STRENGTH, "strength": 1.0}, _masked),
     "stable diffusion inpainting, 4 channels": (lambda: inpainting(4), _STRENGTH, _masked),
     "deepfloyd if image to image": (if_image_to_image, _STRENGTH, _images),
+    "stable diffusion xl image to image": (
+        like(tiny.stable_diffusion_xl, d.StableDiffusionXLImg2ImgPipeline),
+        _STRENGTH,
+        _images,
+    ),
+    "stable diffusion xl inpainting": (xl_inpainting, _STRENGTH, _masked),
+    "stable diffusion 3 image to image": (
+        like(tiny.stable_diffusion_3, d.StableDiffusion3Img2ImgPipeline),
+        _HALF,
+        _images,
+    ),
+    "flux image to image": (like(tiny.flux, d.FluxImg2ImgPipeline), _HALF, _images),
+    "kandinsky 2.2 image to image": (
+        like(tiny_multistage.kandinsky_2_2, d.KandinskyV22Img2ImgCombinedPipeline),
+        {**_STRENGTH, "height": 64, "width": 64},
+        lambda: [Condition(image=picture(n, 64)) for n in range(3)],
+    ),
+    "kandinsky 2.2 inpainting": (
+        like(lambda: tiny_multistage.kandinsky_2_2(9), d.KandinskyV22InpaintCombinedPipeline),
+        {"guidance_scale": 3.0, "height": 64, "width": 64},
+        lambda: [Condition(image=picture(n, 64), mask=upper_half(64)) for n in range(3)],
+    ),
+    "kandinsky 3 image to image": (
+        like(tiny_multistage.kandinsky_3, d.Kandinsky3Img2ImgPipeline),
+        _STRENGTH,
+        _images,
+    ),
     # one image a call: its scheduler draws the noise of a whole batch from the first generator
     "repaint": (
         repaint,

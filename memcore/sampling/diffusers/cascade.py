@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline, IFPipeline, IFSuperResolutionPipeline
+from numpy.typing import NDArray
 
 from memcore.errors import ConfigError
 from memcore.sampling.diffusers.loading import check_place, load_pipeline
 from memcore.sampling.diffusers.sampler import DiffusersSampler
+from memcore.types import Images, Request
 
 #: What DeepFloyd IF's pipelines hold and a cascade leaves out: it makes images to be compared, not to be shown.
 _NONE = {
@@ -60,6 +63,8 @@ class IFCascade(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untype
             **text,
             **_NONE,
         )
+        #: Where the small images of each call are put, if it is a list: (N, 3, h, w) in [0, 1].
+        self.kept: list[torch.Tensor] | None = None
         for stage in (self._first, self._second):
             stage.set_progress_bar_config(disable=True)
 
@@ -78,7 +83,7 @@ class IFCascade(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untype
         output_type: str = "pt",
         return_dict: bool = True,
     ) -> Any:
-        """Return ``images`` (N, 3, H, W) in [0, 1] of the second stage, and ``small`` of the first.
+        """Return ``images`` (N, 3, H, W) in [0, 1] of the second stage; those of the first are put into ``kept``.
 
         ``noise_level``, of 1000, is that of the noise on the small images before they are enlarged.
         """
@@ -92,6 +97,8 @@ class IFCascade(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untype
         small = self._first(
             texts, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, **common
         ).images
+        if self.kept is not None:
+            self.kept.append(_unit(small))
         large = self._second(
             texts,
             image=small,
@@ -100,14 +107,14 @@ class IFCascade(DiffusionPipeline):  # type: ignore[misc]  # diffusers is untype
             noise_level=noise_level,
             **common,
         ).images
-        return SimpleNamespace(images=_unit(large), small=_unit(small))
+        return SimpleNamespace(images=_unit(large))
 
 
 class CascadeSampler(DiffusersSampler):
     """Two pipelines of DeepFloyd IF's classes as one sampler, for ``memcore audit --sampler``.
 
     An audit of the first stage alone, with ``--model`` and the same seed, makes the small images that were enlarged here: so
-    it shows whether the first stage copies already.
+    it shows whether the first stage copies already. ``sample_stages`` returns the images of both.
 
     Parameters
     ----------
@@ -173,6 +180,28 @@ class CascadeSampler(DiffusersSampler):
             batch_size=batch_size,
             call_options={**options, "noise_level": noise_level},
         )
+
+    def sample_stages(self, requests: Sequence[Request]) -> tuple[Images, NDArray[np.uint8]]:
+        """Return what ``sample`` returns, and the first stage's images that were enlarged, (N, h, w, 3) uint8.
+
+        Raises what ``sample`` raises. Each stage's images can then be compared with training images of its size, which says
+        where a copy comes from:
+
+        >>> images, small = sampler.sample_stages([Request(0, "lion face", 1)])  # doctest: +SKIP
+        """
+        parts: list[torch.Tensor] = []
+        self._pipe.kept = parts
+        try:
+            images = self.sample(requests)
+        finally:
+            self._pipe.kept = None
+        left = len(requests)
+        own: list[torch.Tensor] = []
+        for part in parts:  # a batch is filled up with repetitions
+            own.append(part[:left])
+            left -= len(own[-1])
+        pixels = torch.round(255 * torch.cat(own).float().permute(0, 2, 3, 1)).to(torch.uint8)
+        return images, pixels.cpu().numpy()
 
 
 def _load(place: str, name: str, kind: type[Any], dtype: str, device: str) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from diffusers import IFSuperResolutionPipeline
 
 from memcore.errors import ConfigError
+from memcore.sampling.diffusers.loading import load_pipeline
 from memcore.study import dataset
 from memcore.study.dataset import TrainingSet
 from memcore.study.planted import cascade, unclip
@@ -55,9 +56,10 @@ def _cascade(
     training: TrainingSet, out: Path, seed: int, steps: int | None, say: Callable[[str], None]
 ) -> None:
     np.savez_compressed(out / f"train_{SMALL}.npz", images=shrink(training.images))
-    first = cascade.train_first(training, seed, say, _with(cascade.FIRST, steps))
+    save_half(cascade.train_first(training, seed, say, _with(cascade.FIRST, steps)), out / "stage_1")
+    # the text encoder as it will be used, in half precision: so the stages can also be trained one at a time
+    first = load_pipeline(str(out / "stage_1"), dtype="float32", device="cpu")
     second = cascade.train_second(training, first, seed, say, _with(cascade.SECOND, steps))
-    save_half(first, out / "stage_1")
     # as DeepFloyd IF is used: the second stage takes the first one's text encoder
     lone = IFSuperResolutionPipeline(
         **{**second.components, "text_encoder": None, "requires_safety_checker": False}

@@ -29,9 +29,9 @@ _CONTEXT = 4
 #: The last upscaler is used for the last step alone, so it is trained on the lowest levels of noise.
 _LAST_TIMESTEPS = 100
 
-DECODER = StageRecipe(steps=1800, batch=16, channels=(24, 48), learning_rate=2.5e-3)
-UPSCALER = StageRecipe(steps=700, batch=8, channels=(16, 32), learning_rate=2.5e-3, crop=32)
-LAST = StageRecipe(steps=150, batch=8, channels=(16, 32), learning_rate=1e-3, crop=32)
+DECODER = StageRecipe(steps=700, batch=16, channels=(24, 48), learning_rate=2.5e-3)
+UPSCALER = StageRecipe(steps=400, batch=8, channels=(16, 32), learning_rate=2.5e-3, crop=32)
+LAST = StageRecipe(steps=60, batch=8, channels=(16, 32), learning_rate=1e-3, crop=32)
 
 
 def train_unclip(
