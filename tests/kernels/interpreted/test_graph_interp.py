@@ -159,7 +159,13 @@ def test_an_image_is_read_once_and_written_once(
     where, listed = torch.arange(2, 7)[:, None].repeat(1, 2), torch.zeros(1, dtype=torch.int32)
     with watched(2) as watch:
         graphs.intake.launch(
-            images, where, graphs.pages.store[0], graphs.means, graphs.spreads, graphs.norms, listed
+            images,
+            where,
+            graphs.intake.rows_of(graphs.pages.store[0]),
+            graphs.means,
+            graphs.spreads,
+            graphs.norms,
+            listed,
         )
     assert torch.equal(graphs.pages.store[0, 2:7], images)
     assert watch.moved["atomic"] == 0
