@@ -374,6 +374,8 @@ class DevicePrompts:
         )
 
     def _check_slot(self, slot: int) -> int:
+        if type(slot) is int and 0 <= slot < len(self._generated):
+            return slot
         return arrays.check_count(slot, "slots", 0, len(self) - 1)
 
 

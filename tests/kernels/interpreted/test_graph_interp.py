@@ -259,9 +259,9 @@ def test_bounds_leave_no_edge_out() -> None:
     order, rows = (torch.from_numpy(rng.permutation(40)) for _ in range(2))
     store, listed = torch.zeros_like(images), torch.full((1,), 7, dtype=torch.int32)
     with watched(1):
-        Intake(lines, blocks, 64).launch(
-            images, torch.stack([order, rows], 1), store, means, spreads, norms, listed
-        )
+        intake = Intake(lines, blocks, 64)
+        places = torch.stack([order, rows], 1)
+        intake.launch(images, places, intake.rows_of(store), means, spreads, norms, listed)
     assert not listed.any()
     assert torch.equal(store[order], images)
     means, norms, spreads = means[rows], norms[..., rows], spreads[:, rows]
