@@ -76,8 +76,7 @@ def is_plain_bytes(x: Any) -> bool:
     if x.layout is not torch.strided or x.is_nested or not x.is_contiguous():
         return False
     try:
-        held: int = x.untyped_storage().nbytes()
-        return held >= x.storage_offset() + x.numel()
+        return bool(x.untyped_storage().nbytes() >= x.storage_offset() + x.numel())
     except (NotImplementedError, RuntimeError):  # within vmap, grad or tracing
         return False
 

@@ -70,9 +70,10 @@ def to_distances(ssd: torch.Tensor, k: int) -> torch.Tensor:
     distances = torch.empty_like(ssd, dtype=torch.float32)
     # On the device: to divide by a number, torch multiplies there by its reciprocal, which can round to another one.
     largest = torch.full((), k * 255**2, dtype=torch.float64, device=ssd.device)
-    parts = ssd.reshape(-1).split(PART), distances.view(-1).split(PART)
-    for part, answer in zip(*parts, strict=True):
-        answer.copy_(part.double().div_(largest).sqrt_())
+    sums, answers = ssd.reshape(-1), distances.view(-1)
+    for first in range(0, sums.numel(), PART):
+        part = sums[first : first + PART].double()
+        answers[first : first + PART] = part.div_(largest).sqrt_()
     return distances
 
 

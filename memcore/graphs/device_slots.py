@@ -124,7 +124,7 @@ class KernelSlots:
         """Tell whether these are bytes of a tensor on the slots' device."""
         if not arrays.is_plain_bytes(images) or images.device != self._graphs.bits.device:
             return False
-        return images.ndim == 4 and min(images.shape) > 0 and images.shape[3] <= arrays.MAX_CHANNELS
+        return bool(images.ndim == 4 and min(images.shape) > 0 and images.shape[3] <= arrays.MAX_CHANNELS)
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images on the device; nothing waits for it."""
