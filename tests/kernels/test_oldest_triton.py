@@ -1,4 +1,4 @@
-"""The oldest Triton that is supported: what it makes of the kernels is recorded, without spills, and is in the documentation."""
+"""The oldest Triton that is supported: its machine code is recorded, without spills, and in the documentation."""
 
 from __future__ import annotations
 
