@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: gpu-check study-gan study-defences proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
+.PHONY: gpu-check kernels-oldest study-gan study-defences proof-scale proof-accounting proof-stops proof-received proof-bit-flips demo test fuzz lint docs wheel sanitize aarch64 bench study study-train clean help budget
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,6 +43,13 @@ aarch64: ## the native tests, cross-compiled for AArch64 and run under emulation
 
 bench: $(VENV)/.dev ## the kernels against their peers
 	$(BIN)/memcore bench
+
+OLDEST_TRITON := 3.6.0
+
+kernels-oldest: $(VENV)/.dev ## the Triton kernels for sm_90a, compiled by the oldest Triton that is supported (640 MB into build/)
+	test -d build/triton-$(OLDEST_TRITON) || $(BIN)/pip install --quiet --no-deps --target build/triton-$(OLDEST_TRITON) triton==$(OLDEST_TRITON)
+	PYTHONPATH=build/triton-$(OLDEST_TRITON):kernels $(BIN)/python -W ignore -m memcore_kernels.proof.machine_code --arch 90 \
+	  --check tests/machine_code_oldest.jsonl
 
 gpu-check: $(VENV)/.dev ## every kernel checked and timed on this machine's GPU, into gpu-check/; without one, what it would do
 	$(BIN)/python benchmarks/gpu_check --out gpu-check

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 from memcore.interop import FLOATS, Library, as_array, give_back
+from memcore.interop import is_plain_bytes as is_plain_bytes
 from memcore.interop import is_torch as is_torch
 from memcore.types import MAX_K_UINT32, Channels
 from memcore.types import MOST as MOST
@@ -249,6 +250,8 @@ def check_index(value: Any, name: str) -> int:
 
 def check_marks(marks: Any, name: str, count: int) -> NDArray[np.bool_]:
     """Return marks of ``count`` items as (count,) bool in NumPy, or raise."""
+    if type(marks) is np.ndarray and marks.dtype == np.bool_ and marks.shape == (count,):
+        return marks
     array = as_array(np.asarray(marks) if isinstance(marks, list | tuple) else marks, name)[0]
     found = array.cpu().numpy() if is_torch(array) else array
     if found.shape != (count,) or found.dtype != np.bool_:

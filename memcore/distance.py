@@ -365,7 +365,7 @@ def _on_gpu(left: ImageArray, right: ImageArray | None, tile: tuple[int, int], o
     from memcore.backends import gpu
 
     ssd = gpu.tiled_l2_ssd(left.pixels, None if right is None else right.pixels, tile)
-    return ssd if output == "ssd" else (ssd.double() / (k * 255**2)).sqrt().float()
+    return ssd if output == "ssd" else gpu.to_distances(ssd, k)
 
 
 def _check_out(

@@ -65,6 +65,22 @@ def is_torch(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def is_plain_bytes(x: Any) -> bool:
+    """Return whether ``x`` is a torch tensor of uint8 whose values lie in memory one after the other, as nearly all are.
+
+    Nothing of it needs to be converted or refused. What is none may still be usable: ``as_array`` tells.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or type(x) is not torch.Tensor or x.dtype is not torch.uint8 or x.is_meta:
+        return False
+    if x.layout is not torch.strided or x.is_nested or not x.is_contiguous():
+        return False
+    try:
+        return bool(x.untyped_storage().nbytes() >= x.storage_offset() + x.numel())
+    except (NotImplementedError, RuntimeError):  # within vmap, grad or tracing
+        return False
+
+
 def check_dense(x: Any, name: str) -> None:
     """Raise ArgumentTypeError for a tensor whose values are not simply in memory: sparse, nested or masked."""
     import torch

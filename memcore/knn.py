@@ -146,7 +146,7 @@ def _on_gpu(left: ImageArray, corpus: Any, k: int) -> Neighbors:
     if n < k:
         raise ArgumentValueError(_too_many(n, k))
     ssd, indices = gpu.knn(left.pixels, right.pixels, k)
-    tensors: tuple[Any, Any, Any] = ((ssd.double() / (d * 255**2)).sqrt().float(), indices, ssd)
+    tensors: tuple[Any, Any, Any] = (gpu.to_distances(ssd, d), indices, ssd)
     return Neighbors(*tensors)
 
 

@@ -322,32 +322,39 @@ class Intake:
         """Return the programs of a launch for ``count`` images."""
         return -(-count // self.images) * self.lines.tiles
 
-    def strides(self, source: torch.Tensor) -> dict[str, int]:
-        """Return the strides of ``rows_of``'s answer and of the slots, in UNIT elements."""
+    @functools.cached_property
+    def same_each_time(self) -> dict[str, int]:
+        """Arguments of the kernel that are the same for each batch, less PACKED."""
+        tiles = {"tiles": self.lines.tiles, "tiles_x": self.lines.tiles_x}
         _, image, _, row = self.lines.strides[0]
+        return tiles | {"image_stride": image, "row_stride": row} | self.constants
+
+    def strides(self, source: torch.Tensor) -> dict[str, int]:
+        """Return the strides of ``rows_of``'s answer, in UNIT elements."""
         unit = self.lines.align // self.word
-        return {
-            "source_image_stride": source.stride(0) // unit,
-            "source_row_stride": source.stride(1) // unit,
-            "image_stride": image,
-            "row_stride": row,
-        }
+        of_image, of_row, _ = source.stride()
+        return {"source_image_stride": of_image // unit, "source_row_stride": of_row // unit}
 
     def rows_of(self, images: torch.Tensor) -> torch.Tensor:
         """Return images (M, H, W, C) as rows (M, H, elements) of a line's words, copied only where they are not such rows.
 
         Rows must be contiguous, strides and the address multiples of the slots' ``align``.
         """
-        rows = images.flatten(2)
         align = self.lines.align
+        count, height, width, channels = images.shape
+        line = width * channels
+        if images.is_contiguous() and not (line % align or images.data_ptr() % align):  # as nearly all are
+            rows = images.as_strided((count, height, line), (height * line, line, 1))
+            return rows if self.word == 1 else rows.view(torch.int32)
+        rows = images.flatten(2)
         strides = [stride for stride, n in zip(rows.stride()[:2], rows.shape[:2], strict=True) if n > 1]
         if rows.stride(2) != 1 or any(x % align for x in (rows.data_ptr(), *strides)):
             rows = rows.clone(memory_format=torch.contiguous_format)
         if self.word == 1:
             return rows
         # A dimension of one entry may have any stride, which would keep torch from seeing words.
-        row = rows.stride(1) if rows.shape[1] > 1 else rows.shape[2]
-        image = rows.stride(0) if rows.shape[0] > 1 else row * rows.shape[1]
+        row = rows.stride(1) if height > 1 else line
+        image = rows.stride(0) if count > 1 else row * height
         return rows.as_strided(rows.shape, (image, row, 1)).view(torch.int32)
 
     def launch(
@@ -360,28 +367,27 @@ class Intake:
         norms: torch.Tensor,
         listed: torch.Tensor,
     ) -> None:
-        """Take images (M, H, W, C) in; ``positions`` (M, 2) int64 names the two rows of each.
+        """Take images (M, H, W, C) in; ``positions`` (2 M,) int64 names the two rows of each.
 
-        The first is that of ``store`` (R, H, W, C); the second, that of ``means`` (S, tiles, stored), ``spreads`` (tiles,
-        >= S) and ``norms`` (tiles, segments, >= S). ``listed`` (1,) is set to 0.
+        The first is that of ``store``, the slots' images as ``rows_of`` returns them; the second, that of ``means``
+        (S, tiles, stored), ``spreads`` (tiles, >= S) and ``norms`` (tiles, segments, >= S). ``listed`` (1,) is set to 0.
         """
-        source, rows = self.rows_of(images), self.rows_of(store)
+        source = self.rows_of(images)
+        count = source.shape[0]
         numbers = {
-            "count": len(images),
-            "tiles": self.lines.tiles,
-            "tiles_x": self.lines.tiles_x,
+            "count": count,
             "norm_stride": norms.shape[-1],
             **self.strides(source),
-            **self.constants,
+            **self.same_each_time,
             "PACKED": PACKED_XOR,
         }
-        grid = (self.programs(len(images)),)
+        grid = (self.programs(count),)
         if self.blocks is None:
-            intake_lines_kernel[grid](source, rows, norms, positions, listed, **numbers, num_warps=WARPS)
+            intake_lines_kernel[grid](source, store, norms, positions, listed, **numbers, num_warps=WARPS)
         else:
             intake_kernel[grid](
                 source,
-                rows,
+                store,
                 means,
                 spreads,
                 norms,

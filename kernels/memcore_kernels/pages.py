@@ -30,16 +30,23 @@ class ImagePages:
         """Return the pages of a slot, in the order of its images."""
         return self._of.get(slot, ())
 
-    def reserve(self, counts: Mapping[int, int]) -> None:
-        """Let each slot have pages for as many images as ``counts`` says. torch.OutOfMemoryError: none has more."""
-        missing = {slot: -(-count // self.size) - len(self.of(slot)) for slot, count in counts.items()}
-        wanted = sum(more for more in missing.values() if more > 0)
+    def reserve(self, counts: Mapping[int, int]) -> list[int]:
+        """Let each slot have pages for as many images as ``counts`` says, and return the slots that got more.
+
+        torch.OutOfMemoryError: none has more.
+        """
+        missing = {}
+        for slot, count in counts.items():
+            more = -(-count // self.size) - len(self._of.get(slot, ()))
+            if more > 0:
+                missing[slot] = more
+        wanted = sum(missing.values())
         if wanted > len(self._free):
             self._grow(wanted - len(self._free))
         for slot, more in missing.items():
-            if more > 0:
-                taken = [self._free.pop() for _ in range(more)]
-                self._of.setdefault(slot, []).extend(taken)
+            taken = [self._free.pop() for _ in range(more)]
+            self._of.setdefault(slot, []).extend(taken)
+        return list(missing)
 
     def release(self, slot: int) -> None:
         """Give a slot's pages back, those with low numbers to be taken first."""

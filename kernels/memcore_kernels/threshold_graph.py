@@ -25,7 +25,6 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 import triton
 
@@ -34,6 +33,7 @@ from memcore_kernels.block_bounds import Blocks, choose_blocks, mean_limit
 from memcore_kernels.graph_kernels import candidates_kernel, degrees_kernel, verify_kernel
 from memcore_kernels.intake import Intake
 from memcore_kernels.pages import ImagePages
+from memcore_kernels.places import Placed, Places
 from memcore_kernels.plan import LINE_UNIT, SMALL, TMA_CAPABILITY, capability_of, processors
 from memcore_kernels.tile_blocks import INTERPRETED, PACKED_XOR, descriptor
 
@@ -129,7 +129,8 @@ class DeviceGraphs:
         first = min(capacity, expected or capacity)
         self.config = choose_config(first, self.lines, tma, ssd_max, capability)
         self.pages = ImagePages(-(-first // self.config.pairs) * slots, self.config.pairs, shape, device)
-        self._description: tuple[torch.Tensor, Any] | None = None
+        self.places = Places(capacity, self.pages)
+        self._seen: tuple[torch.Tensor, torch.Tensor, Any] | None = None
         self.blocks: Blocks | None = choose_blocks(self.lines)
         self.segments = memory_layout.segments(self.lines.tile_bytes, self.config.block_k)
         self.intake = Intake(self.lines, self.blocks, self.config.block_k)
@@ -140,8 +141,35 @@ class DeviceGraphs:
         # A block of pairs may end past the last image.
         self.norms = torch.zeros(tiles, self.segments[1], self.config.pairs, dtype=torch.int32, device=device)
         self.bits = torch.zeros(0, capacity, self.words, dtype=torch.int32, device=device)
-        self.counts: list[int] = []
+        # Counted up and read by the launches of one batch; the next one's come after them in the stream.
+        self._listed = torch.empty(1, dtype=torch.int32, device=device)
+        self._entries = torch.empty(0, dtype=torch.int32, device=device)
+        self._prepare()
         self.grow(slots)
+
+    def _prepare(self) -> None:
+        """Put together what the launches of each batch have in common."""
+        pairs, lines, blocks = self.config.pairs, self.lines, self.blocks
+        self._at_once = PROGRAMS * processors(self.device)
+        limit = mean_limit(self.ssd_max, blocks) if blocks else 0
+        self._mean_limit = min(limit, 2**31 - 1)
+        narrow = self.segments[1] == 1 or self.config.saturated
+        self._ssd_max = min(self.ssd_max, 2**32 - 1) if narrow else self.ssd_max
+        self._candidates: dict[str, Any] = {
+            "STORED": blocks.stored if blocks else pairs,
+            "BOUNDED": blocks is not None,
+            "PAIRS": pairs,
+            "num_warps": candidate_warps(pairs),
+        }
+        self._verify: dict[str, Any] = {
+            **self.tile_constants(),
+            "STAGES": self.config.stages,
+            "PAIRS": pairs,
+            "SATURATED": self.config.saturated,
+            "TMA": self.config.tma,
+            "num_warps": self.config.warps,
+        }
+        self._strides = lines.strides[0][1:]
 
     def grow(self, slots: int) -> None:
         """Add empty slots. What the others hold is copied, but for their images, which stay where they are."""
@@ -154,13 +182,17 @@ class DeviceGraphs:
             torch.nn.functional.pad(self.bits, (0, 0, 0, 0, 0, slots)),
         )
         self.means, self.spreads, self.norms, self.bits = larger
-        self.counts += [0] * slots
+        self.places.grow(slots)
+
+    @property
+    def counts(self) -> list[int]:
+        """The images of each slot."""
+        return self.places.counts
 
     def clear(self, slot: int) -> None:
         """Make room for another prompt."""
-        self.counts[slot] = 0
-        self.pages.release(slot)
-        self.bits[slot] = 0
+        self.places.clear(slot)
+        self.bits.select(0, slot).zero_()
 
     def images(self, slot: int) -> torch.Tensor:
         """Return a slot's images (N, H, W, C): a view, or a copy where its pages lie apart."""
@@ -182,80 +214,18 @@ class DeviceGraphs:
             )
         if images.device != device:
             raise ValueError(f"images must be on {device}, got {images.device}")
-        table, since, end = self._place(len(images), runs)
-        if not len(images):
+        placed = self.places.place(images.shape[0], runs)
+        if not placed.end:
             return
-        for slot, count in end.items():
-            self.counts[slot] = count
+        table = torch.from_numpy(placed.table)
         if not INTERPRETED:
             table = table.pin_memory().to(self.device, non_blocking=True)
-        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
-        prompts, pages = table[:of_prompts], table[of_prompts : of_prompts + of_pages]
-        positions = table[of_prompts + of_pages :]
-        # Set to 0 by the first launch, counted up by the second, read by the third.
-        listed = torch.empty(1, dtype=torch.int32, device=self.device)
+        sizes = 4 * len(placed.end), self.places.blocks * len(placed.end), 2 * images.shape[0]
+        prompts, pages, positions = table.split_with_sizes(sizes)
+        rows, described = self._store()
         with _current(self.device):
-            self.intake.launch(
-                images,
-                positions,
-                self.pages.store.flatten(0, 1),
-                self.means,
-                self.spreads,
-                self.norms,
-                listed,
-            )
-            self._connect(prompts, pages, since, end, listed)
-
-    def _place(
-        self, count: int, runs: Iterable[tuple[int, int, int]]
-    ) -> tuple[torch.Tensor, dict[int, int], dict[int, int]]:
-        """Return all that the launches need to know, and how many images each slot has before and after.
-
-        A row (slot, before, after, 0) a prompt, then the pages of each prompt's blocks, then two positions an image, as
-        ``intake`` takes them: int64 in one tensor, so that one small copy brings them to the device.
-        """
-        since: dict[int, int] = {}
-        end: dict[int, int] = {}
-        places, named = [], 0
-        for slot, first, length in runs:
-            if not 0 <= slot < len(self.counts):
-                raise ValueError(f"slots must be 0 to {len(self.counts) - 1}, got {slot}")
-            if first != named or length < 1:
-                raise ValueError(
-                    f"runs must name each of {count} rows once and in order, got one of {length} rows from {first} "
-                    f"where row {named} is next"
-                )
-            before = end.get(slot, self.counts[slot])
-            since.setdefault(slot, before)
-            places.append((slot, before, length))
-            named += length
-            end[slot] = before + length
-        if named != count:
-            raise ValueError(f"runs must name all {count} images, got {named}")
-        if max(end.values(), default=0) > self.capacity:
-            raise ValueError(f"images must leave each slot at most {self.capacity}, got {max(end.values())}")
-        self.pages.reserve(end)
-        of_prompts, of_pages = 4 * len(end), self._blocks * len(end)
-        table = np.zeros(of_prompts + of_pages + 2 * count, np.int64)
-        prompts = table[:of_prompts].reshape(-1, 4)
-        prompts[:, 0], prompts[:, 1], prompts[:, 2] = [*end], [*since.values()], [*end.values()]
-        pages = table[of_prompts : of_prompts + of_pages].reshape(-1, self._blocks)
-        for row, slot in zip(pages, end, strict=True):
-            row[: len(self.pages.of(slot))] = self.pages.of(slot)
-        row_of = dict(zip(end, pages, strict=True))
-        positions = table[of_prompts + of_pages :].reshape(-1, 2)
-        size, at = self.pages.size, 0
-        for slot, before, length in places:
-            block, inside = np.divmod(np.arange(before, before + length), size)
-            positions[at : at + length, 0] = row_of[slot][block] * size + inside
-            positions[at : at + length, 1] = np.arange(length) + (slot * self.capacity + before)
-            at += length
-        return torch.from_numpy(table), since, end
-
-    @property
-    def _blocks(self) -> int:
-        """Blocks of pairs, one below the other, of a full slot."""
-        return -(-self.capacity // self.config.pairs)
+            self.intake.launch(images, positions, rows, self.means, self.spreads, self.norms, self._listed)
+            self._connect(prompts, pages, described, placed)
 
     def degrees(self) -> torch.Tensor:
         """Return the neighbours of each image, (slots, capacity) int32."""
@@ -273,79 +243,65 @@ class DeviceGraphs:
             )
         return degrees
 
-    def _connect(
-        self,
-        prompts: torch.Tensor,
-        pages: torch.Tensor,
-        since: dict[int, int],
-        end: dict[int, int],
-        listed: torch.Tensor,
-    ) -> None:
+    def _connect(self, prompts: torch.Tensor, pages: torch.Tensor, images: Any, placed: Placed) -> None:
+        """Decide the pairs of new images; ``images`` is the store or its descriptor."""
         pairs = self.config.pairs
-        sides = max(-(-last // pairs) for last in end.values())
-        blocks = sum(
-            (-(-end[s] // pairs)) * (-(-end[s] // pairs) + 1) // 2 - (f := since[s] // pairs) * (f + 1) // 2
-            for s in end
-        )
-        entries = torch.empty(blocks, dtype=torch.int32, device=self.device)
-        limit = mean_limit(self.ssd_max, self.blocks) if self.blocks else 0
-        candidates_kernel[(len(end) * sides * sides,)](
+        sides = blocks = 0
+        for slot, end in placed.end.items():
+            side, first = -(-end // pairs), placed.since[slot] // pairs
+            sides = max(sides, side)
+            blocks += side * (side + 1) // 2 - first * (first + 1) // 2
+        if blocks > self._entries.shape[0]:
+            self._entries = torch.empty(blocks, dtype=torch.int32, device=self.device)
+        tiles = self.lines.tiles
+        candidates_kernel[(len(placed.end) * sides * sides,)](
             self.means,
             self.spreads,
             self.bits,
-            entries,
-            listed,
+            self._entries,
+            self._listed,
             prompts,
             self.capacity,
             self.words,
-            self.lines.tiles,
-            min(limit, 2**31 - 1),
+            tiles,
+            self._mean_limit,
             self.spreads.shape[-1],
             sides,
-            STORED=self.blocks.stored if self.blocks else pairs,
-            BOUNDED=self.blocks is not None,
-            PAIRS=pairs,
-            num_warps=candidate_warps(pairs),
+            **self._candidates,
         )
         programs, tiles_per_program = self.schedule(blocks)
-        _, image, plane, row = self.lines.strides[0]
-        images: Any = self._described() if self.config.tma else self.pages.store
         verify_kernel[(programs,)](
             images,
             self.norms,
             self.bits,
-            entries,
-            listed,
+            self._entries,
+            self._listed,
             prompts,
             pages,
-            self._blocks,
+            self.places.blocks,
             self.capacity,
             self.words,
-            self.lines.tiles,
+            tiles,
             self.lines.tiles_x,
             tiles_per_program,
-            min(self.ssd_max, 2**32 - 1) if self.segments[1] == 1 or self.config.saturated else self.ssd_max,
+            self._ssd_max,
             self.norms.shape[-1],
-            image,
-            plane,
-            row,
-            **self.tile_constants(),
-            STAGES=self.config.stages,
-            PAIRS=pairs,
-            SATURATED=self.config.saturated,
-            TMA=self.config.tma,
+            *self._strides,
+            **self._verify,
             PACKED_XOR=PACKED_XOR,
-            num_warps=self.config.warps,
         )
 
-    def _described(self) -> Any:
-        """Return the descriptor of the store, made again where the store has grown."""
+    def _store(self) -> tuple[torch.Tensor, Any]:
+        """Return the store as ``intake`` and as ``verify_kernel`` take it, made again where the store has grown."""
         store = self.pages.store
-        if self._description is None or self._description[0] is not store:
-            layout = memory_layout.layout(self.lines, 0, 1, store.shape[0] * store.shape[1])
-            assert layout is not None
-            self._description = store, descriptor(store, layout, self.config.pairs, self.config.block_k)
-        return self._description[1]
+        if self._seen is None or self._seen[0] is not store:
+            images: Any = store
+            if self.config.tma:
+                layout = memory_layout.layout(self.lines, 0, 1, store.shape[0] * store.shape[1])
+                assert layout is not None
+                images = descriptor(store, layout, self.config.pairs, self.config.block_k)
+            self._seen = store, self.intake.rows_of(store.flatten(0, 1)), images
+        return self._seen[1:]
 
     def schedule(self, blocks: int) -> tuple[int, int]:
         """Return (programs, tiles to a work item) of ``verify_kernel`` for a list of at most ``blocks``.
@@ -353,10 +309,9 @@ class DeviceGraphs:
         PROGRAMS a multiprocessor. With blocks enough for all, an item is all tiles of a block, so that it can end
         early; with fewer, tiles are shared out.
         """
-        at_once = PROGRAMS * processors(self.device)
-        groups = max(1, min(self.lines.tiles, at_once // max(blocks, 1)))
+        groups = max(1, min(self.lines.tiles, self._at_once // max(blocks, 1)))
         tiles = -(-self.lines.tiles // groups)
-        return min(at_once, blocks * -(-self.lines.tiles // tiles)), tiles
+        return min(self._at_once, blocks * -(-self.lines.tiles // tiles)), tiles
 
     def tile_constants(self) -> dict[str, int]:
         """Return the compile-time arguments of the kernels that read tiles byte for byte."""

@@ -44,6 +44,9 @@ from memcore_kernels.tile_blocks import (
     tile_ssd,
 )
 
+#: Bytes of the answer of one set that are mirrored at a time.
+PART_BYTES = 64 << 20
+
 
 @triton.jit
 def _triangle(index, blocks):
@@ -249,11 +252,15 @@ def tiled_l2_ssd(
     if launch.batch * n * m:
         with torch.cuda.device(images.device) if images.is_cuda else contextlib.nullcontext():
             _launch(operands, launch, out.view(torch.uint32) if narrow else out)
-    out = out[:, :n, :m]
-    ssd = out.to(torch.int64).bitwise_and_(2**32 - 1) if narrow else out
-    if launch.symmetric:
-        ssd = torch.maximum(ssd, ssd.mT)  # what lies under the diagonal is 0 or the same
-    ssd = ssd.contiguous()
+    ssd = torch.empty(launch.batch, n, m, dtype=torch.int64, device=images.device)
+    rows = max(1, PART_BYTES // max(1, ssd.element_size() * launch.batch * m))
+    for first in range(0, n, rows):
+        part = out[:, first : min(first + rows, n), :m]
+        if launch.symmetric:  # what lies under the diagonal is 0 or the same
+            part = part | out[:, :m, first : min(first + rows, n)].mT
+        ssd[:, first : first + rows] = part
+    if narrow:
+        ssd.bitwise_and_(2**32 - 1)
     return ssd if images.dim() == 5 else ssd[0]
 
 

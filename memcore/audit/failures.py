@@ -35,8 +35,7 @@ class Failures:
 
     def succeeded(self, batch: RequestBatch) -> None:
         """Note that the sampler answered: what failed before was the prompts' fault."""
-        run = batch.runs[0]
-        self._context.watch.answered = run._replace(seeds=run.seeds[:1])
+        self._context.watch.answered = batch.runs[0]
         self._context.saver.unconfirmed.clear()
         self._allowed = IN_A_ROW
 
@@ -46,8 +45,9 @@ class Failures:
         known = self._context.watch.answered
         if not failed or known is None or (len(failed) < self._allowed and not at_end):
             return
+        request = RequestBatch([known._replace(seeds=known.seeds[:1])])
         try:
-            for _, answer in sample_batch(self._sampler, RequestBatch([known]), self._context.stages.timed):
+            for _, answer in sample_batch(self._sampler, request, self._context.stages.timed):
                 if isinstance(answer, SamplerError):
                     raise answer
         except SamplerError as error:

@@ -78,6 +78,10 @@ class ImageJournal:
             self._index(record, set(todo))
         self._remove_unused()
 
+    def has_images(self) -> bool:
+        """Tell whether any image is left to be taken."""
+        return bool(self._found)
+
     def take(self, run: SeedRun) -> dict[int, TakenImage]:
         """Return those images of a prompt that were kept, by their position in ``run.seeds``."""
         taken: dict[int, TakenImage] = {}

@@ -41,7 +41,7 @@ def take_or_sample(
     timed: Callable[[str], AbstractContextManager[None]],
 ) -> Iterator[SampledPart]:
     """Yield the batch as ``sample_batch`` does, with each prompt's images in order, whether they were kept or sampled."""
-    taken = {run.prompt_id: journal.take(run) for run in batch.runs}
+    taken = {run.prompt_id: journal.take(run) for run in batch.runs} if journal.has_images() else {}
     if not any(taken.values()):
         for part, images in sample_batch(sampler, batch, timed):
             yield SampledPart(part, images, np.zeros(len(part), np.bool_), {})

@@ -114,7 +114,7 @@ class _Sampling:
         """Add a part's images to the graphs of their prompts; those that were not kept were made in ``seconds``."""
         context, batch, images, kept = self._context, part.batch, part.images, part.kept
         assert not isinstance(images, SamplerError)
-        fresh = int((~kept).sum())
+        fresh = len(kept) - int(np.count_nonzero(kept))
         if fresh:
             self._failures.succeeded(batch)
         first_of_run = self._graphs is None and self._first
@@ -166,7 +166,8 @@ class _Sampling:
                 continue
             prompt = self._in_flight[prompt_id]
             prompt.stop = stop
-            context.on_progress(spared=context.config.generations - len(prompt.seeds))
+            if spared := context.config.generations - len(prompt.seeds):
+                context.on_progress(spared=spared)
             notes, nothing = context.watch.end(prompt_id)
             for note in notes:
                 context.quarantine(*note)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The least compute capability of the kernels, which need int8 matrix units and asynchronous copies.
 MIN_CAPABILITY = (8, 0)
+#: Distances that are computed at a time.
+PART = 1 << 23
 
 
 def available() -> tuple[bool, str]:
@@ -56,6 +58,23 @@ def tiled_l2_graph(
     """Return edges (E, 2) with i < j, sorted, and their ssd, of images (N, H, W, C); only these leave the device."""
     edges, ssd = edges_within(tiled_l2_ssd(images, None, tile, channels), ssd_max)
     return edges.cpu().numpy(), ssd.cpu().numpy()
+
+
+def to_distances(ssd: torch.Tensor, k: int) -> torch.Tensor:
+    """Return sqrt(ssd / (K * 255^2)) float32 of int64 on their device, computed in float64 and rounded once.
+
+    A part after the other, since all of it in float64 would take more memory than the answer and ssd together.
+    """
+    import torch
+
+    distances = torch.empty_like(ssd, dtype=torch.float32)
+    # On the device: to divide by a number, torch multiplies there by its reciprocal, which can round to another one.
+    largest = torch.full((), k * 255**2, dtype=torch.float64, device=ssd.device)
+    sums, answers = ssd.reshape(-1), distances.view(-1)
+    for first in range(0, sums.numel(), PART):
+        part = sums[first : first + PART].double()
+        answers[first : first + PART] = part.div_(largest).sqrt_()
+    return distances
 
 
 def knn(queries: torch.Tensor, corpus: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

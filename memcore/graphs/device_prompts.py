@@ -5,13 +5,12 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore import arrays
-from memcore.arrays import ImageArray
 from memcore.backends import gpu
 from memcore.clique import max_cliques
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
@@ -118,19 +117,19 @@ class DevicePrompts:
         Those marked in ``exclude`` (M,) count but get no edges, as in ``PromptGraph.extend``. A batch that does not fit
         is refused as a whole: raises ArgumentValueError where a slot would hold more than ``capacity``.
         """
-        view = self._as_images(images)
+        pixels = self._as_pixels(images)
         where = [self._check_slot(slot) for slot in slots]
-        if view.image_shape != self.shape or len(where) != len(view.pixels[0]):
+        if tuple(pixels.shape) != (len(where), *self.shape):
             raise ArgumentValueError(
                 f"images must have the shape {(len(where), *self.shape)}, one for each of slots, got "
-                f"{(len(view.pixels[0]), *view.image_shape)}"
+                f"{tuple(pixels.shape)}"
             )
         runs, first = [], 0
         for slot, group in itertools.groupby(where):
             count = sum(1 for _ in group)
             runs.append(SlotRun(slot, first, count))
             first += count
-        self._add(view, runs, exclude)
+        self._add(pixels, runs, exclude)
 
     def extend_runs(
         self,
@@ -150,21 +149,25 @@ class DevicePrompts:
         >>> prompts.generated(0), prompts.generated(1)
         (3, 2)
         """
-        view = self._as_images(images)
-        total = len(view.pixels[0])
-        if view.image_shape != self.shape:
+        pixels = self._as_pixels(images)
+        total = pixels.shape[0]
+        if pixels.shape[1:] != self.shape:
             raise ArgumentValueError(
-                f"images must have the shape {(total, *self.shape)}, got {(total, *view.image_shape)}"
+                f"images must have the shape {(total, *self.shape)}, got {tuple(pixels.shape)}"
             )
-        checked = []
+        checked, slots = [], len(self._generated)
         for run in runs:
-            slot, first, count = (arrays.check_index(number, "runs") for number in run)
+            if type(run) is not SlotRun:
+                run = SlotRun(*(arrays.check_index(number, "runs") for number in run))
+            slot, first, count = run
             if first < 0 or count < 1 or first + count > total:
                 raise ArgumentValueError(
                     f"runs must lie within the {total} images and hold one at least, got {(slot, first, count)}"
                 )
-            checked.append(SlotRun(self._check_slot(slot), first, count))
-        self._add(view, checked, exclude)
+            if not 0 <= slot < slots:
+                self._check_slot(slot)
+            checked.append(run)
+        self._add(pixels, checked, exclude)
 
     def grow(self, count: int) -> None:
         """Add ``count`` empty slots, numbered from ``len(self)`` on.
@@ -181,21 +184,23 @@ class DevicePrompts:
         self._kept += [0] * more
         self._generated += [0] * more
 
-    def _as_images(self, images: torch.Tensor) -> ImageArray:
+    def _as_pixels(self, images: torch.Tensor) -> Any:
+        """Return images (M, H, W, C) uint8 as the slots take them."""
+        if self._slots.takes(images):
+            return images
         view = arrays.as_images(images, "images", channels="last", ndims=(4,))
         if view.is_float:
             raise ArgumentTypeError(f"images must be uint8, got {view.dtype}; memcore.to_uint8() converts")
-        return view
-
-    def _add(self, view: ImageArray, runs: list[SlotRun], exclude: NDArray[np.bool_] | None) -> None:
-        """Add the runs' images, after all checks: a batch is added as a whole or not at all."""
-        pixels = view.pixels[0]
         if view.on_cpu != (self._slots.device == "cpu"):
             raise DeviceError(f"images must be on {self._slots.device}, got {view.device}")
+        return view.pixels[0]
+
+    def _add(self, pixels: Any, runs: list[SlotRun], exclude: NDArray[np.bool_] | None) -> None:
+        """Add the runs' images, after all checks: a batch is added as a whole or not at all."""
         keep = None
         if exclude is not None:
-            mask = arrays.check_marks(exclude, "exclude", len(pixels))
-            keep = ~mask if mask.any() else None
+            mask = arrays.check_marks(exclude, "exclude", pixels.shape[0])
+            keep = ~mask if np.count_nonzero(mask) else None
         end: dict[int, int] = {}
         for slot, _, count in runs:
             end[slot] = end.get(slot, self._generated[slot]) + count
@@ -369,6 +374,8 @@ class DevicePrompts:
         )
 
     def _check_slot(self, slot: int) -> int:
+        if type(slot) is int and 0 <= slot < len(self._generated):
+            return slot
         return arrays.check_count(slot, "slots", 0, len(self) - 1)
 
 

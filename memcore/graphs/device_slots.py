@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from memcore import arrays
 from memcore.backends import gpu, gpu_clique
 from memcore.graph import tiled_l2_graph
 from memcore.graphs.prompt_graph import PromptGraph
@@ -46,6 +47,10 @@ class Slots(Protocol):
     """Graphs of several prompts on ``device``, one a slot."""
 
     device: str
+
+    def takes(self, images: Any) -> bool:
+        """Tell whether these are images (M, H, W, C) uint8 that ``extend`` takes as they are, whatever their shape."""
+        ...
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images (M, H, W, C) uint8; the runs name all rows, in their order."""
@@ -114,6 +119,12 @@ class KernelSlots:
         self._tile_bytes = tile[0] * tile[1] * shape[2]
         ssd_max = threshold.ssd_max(self._tile_bytes)
         self._graphs = gpu.device_graphs(count, capacity, shape, tile, ssd_max, device, expected)
+
+    def takes(self, images: Any) -> bool:
+        """Tell whether these are bytes of a tensor on the slots' device."""
+        if not arrays.is_plain_bytes(images) or images.device != self._graphs.bits.device:
+            return False
+        return bool(images.ndim == 4 and min(images.shape) > 0 and images.shape[3] <= arrays.MAX_CHANNELS)
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images on the device; nothing waits for it."""
@@ -223,6 +234,10 @@ class CoreSlots:
     def grow(self, count: int) -> None:
         """Add empty slots."""
         self._graphs += [self._empty() for _ in range(count)]
+
+    def takes(self, images: Any) -> bool:
+        """Tell that all are to be looked at: the core takes arrays."""
+        return False
 
     def extend(self, pixels: Any, runs: Sequence[SlotRun]) -> None:
         """Add images, each slot's in one call."""

@@ -65,7 +65,7 @@ def _in_one_piece(
     vertices: list[Numbers] = [
         range(start, start + run.length) for run, start in zip(runs, starts, strict=True)
     ]
-    return pixels if last - first == len(pixels) else pixels[first:last], runs, vertices
+    return pixels if last - first == pixels.shape[0] else pixels[first:last], runs, vertices
 
 
 def take(pixels: Any, rows: NDArray[np.int64]) -> Any:

@@ -19,6 +19,10 @@ from memcore.types import Condition, Request, StopReason
 FindCondition: TypeAlias = Callable[[int], Condition | None]
 
 
+#: Seeds that are derived at once, of a prompt that is granted so many images.
+SEEDS_AHEAD = 4096
+
+
 @dataclasses.dataclass
 class _Open:
     """A prompt that has been begun: images handed out so far, and how many may be before the next decision."""
@@ -28,6 +32,8 @@ class _Open:
     condition: Condition | None = None
     generated: int = 0
     allowance: int = 0
+    #: Seeds of the images from ``generated`` on, derived for several batches at once.
+    ahead: NDArray[np.int64] = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class SeedRun(NamedTuple):
@@ -172,7 +178,12 @@ class Batches:
         """Add what the budget granted this prompt, at most ``left`` images, and return how many that are."""
         count = min(prompt.allowance, left)
         if count:
-            seeds = derive_seeds(self._seed, prompt.prompt_id, count, prompt.generated, bits=self._seed_bits)
+            if len(prompt.ahead) < count:
+                ahead = min(prompt.allowance, SEEDS_AHEAD, 2**self._seed_bits - prompt.generated)
+                prompt.ahead = derive_seeds(
+                    self._seed, prompt.prompt_id, max(count, ahead), prompt.generated, bits=self._seed_bits
+                )
+            seeds, prompt.ahead = prompt.ahead[:count], prompt.ahead[count:]
             runs.append(SeedRun(prompt.prompt_id, prompt.prompt, seeds, prompt.condition))
             prompt.generated += count
             prompt.allowance -= count

@@ -82,6 +82,20 @@ def check_sampler(sampler: Any) -> None:
         raise ConfigError(f"the sampler's fingerprint must be a text that is not empty, got {fingerprint!r}")
 
 
+def _check_pixels(pixels: Any) -> None:
+    """Raise SamplerError unless these are values of uint8 in memory."""
+    if not isinstance(pixels, np.ndarray) and not arrays.is_torch(pixels):
+        raise SamplerError(
+            f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}"
+        )
+    try:
+        dtype = interop.as_array(pixels, "the sampler's pixels")[2]
+    except MemcoreError as error:
+        raise SamplerError(str(error)) from None
+    if dtype != "uint8":
+        raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
+
+
 def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[int, int, int]) -> None:
     """Raise SamplerError, naming what was wrong, unless ``images`` are what the requests asked for.
 
@@ -95,16 +109,8 @@ def check_images(images: Any, requests: Sequence[Request], image_shape: tuple[in
     if not isinstance(images, Images):
         raise SamplerError(f"the sampler must return memcore.Images, got {type(images).__name__}")
     pixels, flagged = images.pixels, images.flagged
-    if not isinstance(pixels, np.ndarray) and not arrays.is_torch(pixels):
-        raise SamplerError(
-            f"the sampler's pixels must be a NumPy array or a torch tensor, got {type(pixels).__name__}"
-        )
-    try:
-        dtype = interop.as_array(pixels, "the sampler's pixels")[2]
-    except MemcoreError as error:
-        raise SamplerError(str(error)) from None
-    if dtype != "uint8":
-        raise SamplerError(f"the sampler's pixels must be uint8, got {dtype}; memcore.to_uint8() converts")
+    if not interop.is_plain_bytes(pixels):
+        _check_pixels(pixels)
     expected = (len(requests), *image_shape)
     if tuple(pixels.shape) != expected:
         n, h, w, c = expected

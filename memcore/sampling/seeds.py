@@ -61,8 +61,8 @@ def derive_seeds(
         )
     packed = _DOMAIN + struct.pack("<qqq", run_seed, prompt_id, -bits)  # no image has a negative index
     first, step = struct.unpack("<QQ", hashlib.blake2b(packed, digest_size=16).digest())
-    with np.errstate(over="ignore"):  # modulo 2^64, of which 2^bits is a divisor
-        steps = np.arange(start, start + count, dtype=np.uint64) * np.uint64(step | 1) + np.uint64(first)
+    # Arrays wrap modulo 2^64, of which 2^bits is a divisor.
+    steps = np.arange(start, start + count, dtype=np.uint64) * np.uint64(step | 1) + np.uint64(first)
     return (steps & np.uint64(2**bits - 1)).astype(np.int64)
 
 

@@ -73,19 +73,21 @@ def patiently(ask: Callable[[], T]) -> T:
     Raises TransientError once ``PATIENCE`` seconds are over.
     """
     start = time.monotonic()
-    for tries, wait in enumerate(_waits(), 1):
+    tries, waits = 0, None
+    while True:
+        tries += 1
         try:
             return ask()
         except TransientError as error:
             waited = time.monotonic() - start
-            pause = max(wait, error.retry_after or 0.0)
+            waits = waits or _waits()
+            pause = max(next(waits), error.retry_after or 0.0)
             if waited + pause > PATIENCE:
                 raise TransientError(f"{error} (asked {tries} times in {waited:.0f} s)") from error
             _log.warning(
                 "memcore: the sampler does not answer: %s. It is asked again in %.1f s", error, pause
             )
             time.sleep(pause)
-    raise AssertionError("waits never end")
 
 
 def _waits() -> Iterator[float]:

@@ -62,7 +62,7 @@ class SamplerWatch:
     """The notes of one worker, for as long as it lives. The first of each reason is logged, except those of ``untold``."""
 
     def __init__(self, untold: Iterable[str] = ()) -> None:
-        #: A request that the sampler has answered, to tell later whether it still can.
+        #: What the sampler has answered, its first seed to tell later whether it still can.
         self.answered: SeedRun | None = None
         self._prompts: dict[int, _Prompt] = {}
         self._stuck = 0
@@ -78,7 +78,7 @@ class SamplerWatch:
         """Count a batch's images; yield what its new prompts and its first image show. ``first``: of the whole run."""
         sums = checksums(images.pixels)
         broken = images.broken
-        plain = broken is None and not images.flagged.any()  # as nearly all batches are
+        plain = broken is None and not np.count_nonzero(images.flagged)  # as nearly all batches are
         start = 0
         for run in batch.runs:
             part = slice(start, start + len(run.seeds))

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import memcore
+from memcore.backends import gpu
+from memcore.distance import ssd_to_distance
 from memcore.errors import ArgumentTypeError, ArgumentValueError, DeviceError
 
 
@@ -84,3 +86,19 @@ def _huge(*shape: int, dtype: Any = np.uint8) -> Any:
 def test_what_no_memory_holds(call: Callable[[], Any], names: str) -> None:
     with pytest.raises(ArgumentValueError, match=names):
         call()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 6), (2, 3, 7)])
+def test_distances_of_a_device_are_the_hosts(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed a part after the other, and no more than a part of them is ever there in float64."""
+    monkeypatch.setattr(gpu, "PART", 7)
+    k = 768
+    ssd = np.random.default_rng(1).integers(0, k * 255**2, shape)
+    parts: list[int] = []
+    double = torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda x: (parts.append(x.numel()), double(x))[1])
+    found = gpu.to_distances(torch.from_numpy(ssd), k)
+    assert found.dtype == torch.float32
+    assert np.array_equal(found.numpy(), ssd_to_distance(ssd, k))
+    assert max(parts, default=0) <= 7
+    assert sum(parts) == ssd.size

@@ -36,14 +36,21 @@ def told(*settings: str) -> str:
 
 
 def test_as_torch_is_when_nothing_is_set() -> None:
-    assert told() == "highest, tf32"
+    assert told() == "highest, tf32, cudnn"
 
 
 @pytest.mark.skipif(not NEWER, reason="torch has the newer names from 2.9 on")
 def test_newer_names() -> None:
     """``allow_tf32`` and ``get_float32_matmul_precision`` raise in each of these programs."""
-    assert told("torch.backends.fp32_precision = 'ieee'") == "highest, ieee"
+    assert told("torch.backends.fp32_precision = 'ieee'") == "highest, ieee, cudnn"
     convolution = "torch.backends.cudnn.conv.fp32_precision = 'ieee'"
-    assert told(convolution) == "highest, ieee"
+    assert told(convolution) == "highest, ieee, cudnn"
     both = ("torch.backends.fp32_precision = 'ieee'", "torch.backends.cuda.matmul.fp32_precision = 'tf32'")
-    assert told(*both) == "fp32_precision tf32, ieee"
+    assert told(*both) == "fp32_precision tf32, ieee, cudnn"
+
+
+def test_deterministic_algorithms() -> None:
+    """Where the program asks for them, torch may choose other kernels than before: another fingerprint."""
+    assert told("torch.use_deterministic_algorithms(True)") == "highest, tf32, all"
+    warned = "torch.use_deterministic_algorithms(True, warn_only=True)"
+    assert told(warned) == "highest, tf32, all that there are"

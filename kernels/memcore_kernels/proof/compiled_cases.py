@@ -242,6 +242,8 @@ def _intake(case: Case, name: str, graphs: threshold_graph.DeviceGraphs) -> Prog
         "tiles_x": lines.tiles_x,
         "norm_stride": graphs.norms.shape[-1],
         **take.strides(take.rows_of(new)),
+        "image_stride": lines.strides[0][1],
+        "row_stride": lines.strides[0][3],
     }
     stored = 0
     if blocks is not None:

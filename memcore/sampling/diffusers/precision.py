@@ -14,10 +14,15 @@ import torch
 
 
 def describe_precision(*, on_gpu: bool) -> dict[str, str]:
-    """Return the precision of float32 products, and on a GPU that of cuDNN's convolutions, as a fingerprint names them."""
+    """Return the precision of float32 products, as a fingerprint names it.
+
+    On a GPU also that of cuDNN's convolutions, and which kernels give the same bits each time: cuDNN's always, all of them
+    where the program asked torch for that, which can choose others.
+    """
     described = {"matmul_precision": _matmul()}
     if on_gpu:
         described["convolution_precision"] = _convolution()
+        described["deterministic_algorithms"] = _deterministic()
     return described
 
 
@@ -39,6 +44,12 @@ def _matmul() -> str:
         return str(torch.get_float32_matmul_precision())
     except RuntimeError:  # the program uses the newer names
         return f"fp32_precision {_newer(torch.backends.cuda.matmul)}"
+
+
+def _deterministic() -> str:
+    if not torch.are_deterministic_algorithms_enabled():
+        return "cudnn"
+    return "all that there are" if torch.is_deterministic_algorithms_warn_only_enabled() else "all"
 
 
 def _convolution() -> str:

@@ -159,7 +159,13 @@ def test_an_image_is_read_once_and_written_once(
     where, listed = torch.arange(2, 7)[:, None].repeat(1, 2), torch.zeros(1, dtype=torch.int32)
     with watched(2) as watch:
         graphs.intake.launch(
-            images, where, graphs.pages.store[0], graphs.means, graphs.spreads, graphs.norms, listed
+            images,
+            where,
+            graphs.intake.rows_of(graphs.pages.store[0]),
+            graphs.means,
+            graphs.spreads,
+            graphs.norms,
+            listed,
         )
     assert torch.equal(graphs.pages.store[0, 2:7], images)
     assert watch.moved["atomic"] == 0
@@ -253,9 +259,9 @@ def test_bounds_leave_no_edge_out() -> None:
     order, rows = (torch.from_numpy(rng.permutation(40)) for _ in range(2))
     store, listed = torch.zeros_like(images), torch.full((1,), 7, dtype=torch.int32)
     with watched(1):
-        Intake(lines, blocks, 64).launch(
-            images, torch.stack([order, rows], 1), store, means, spreads, norms, listed
-        )
+        intake = Intake(lines, blocks, 64)
+        places = torch.stack([order, rows], 1)
+        intake.launch(images, places, intake.rows_of(store), means, spreads, norms, listed)
     assert not listed.any()
     assert torch.equal(store[order], images)
     means, norms, spreads = means[rows], norms[..., rows], spreads[:, rows]

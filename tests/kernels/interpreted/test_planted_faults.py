@@ -97,7 +97,7 @@ def intake(module: ModuleType) -> None:
                 if cut_by is None:  # 64 bytes at a time, more than a segment of 32, whose end is to stop them
                     launch.constants["STEP"] = 16
                 with watched(2):
-                    launch.launch(pixels, both, store, means, spreads, norms, listed)
+                    launch.launch(pixels, both, launch.rows_of(store), means, spreads, norms, listed)
                 assert not listed.any()
                 assert torch.equal(store[stored], pixels)
                 padded = torch.nn.functional.pad(cut.flatten(2), (0, segment * count - 64))

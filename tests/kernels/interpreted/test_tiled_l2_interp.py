@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import triton
 import triton.language as tl
 from memcore_kernels import memory_layout, plan, tiled_l2_ssd
+from memcore_kernels import tiled_l2 as kernel
 from memcore_kernels.plan import Channels
 from memcore_kernels.tiled_l2 import _triangle
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memcore.backends import gpu, reference
 from tests.support.interpreter_check import watched
@@ -45,6 +49,35 @@ def test_shapes_and_tails(
 ) -> None:
     shape = (3, channel_count, *size) if channels == "first" else (3, *size, channel_count)
     check(random_images(*shape), tile=tile, channels=channels, seed=channel_count)
+
+
+class Made(TorchDispatchMode):
+    """Bytes of each tensor that an operator of torch made, views apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        if isinstance(answer, torch.Tensor) and not func.is_view and not func._schema.is_mutable:
+            self.sizes.append(answer.nbytes)
+        return answer
+
+
+@pytest.mark.parametrize("rows", [1, 17, 64])
+def test_a_large_answer_is_mirrored_in_parts(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the kernel's sums, 4 bytes a pair, and the answer's 8, there is no more memory than for a part."""
+    images = random_images(65, 8, 8, 3)
+    most = 8 * 65 * rows
+    monkeypatch.setattr(kernel, "PART_BYTES", most)
+    with Made() as made:
+        answer = tiled_l2_ssd(images, tile=(4, 4), channels="last")
+    assert torch.equal(answer, oracle(images, None, (4, 4), "last"))
+    large = sorted(size for size in made.sizes if size > most)
+    assert answer.nbytes in large
+    norms = 4 * 4 * 128
+    assert sum(large) <= answer.nbytes + 4 * 128 * 128 + norms
 
 
 @pytest.mark.parametrize("batch", [1, 3])
