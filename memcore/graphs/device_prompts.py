@@ -157,7 +157,7 @@ class DevicePrompts:
             )
         checked, slots = [], len(self._generated)
         for run in runs:
-            if type(run) is not SlotRun:
+            if type(run) is not SlotRun or not type(run[0]) is type(run[1]) is type(run[2]) is int:
                 run = SlotRun(*(arrays.check_index(number, "runs") for number in run))
             slot, first, count = run
             if first < 0 or count < 1 or first + count > total:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 import memcore
 from memcore.backends import gpu_clique
-from memcore.errors import ArgumentValueError
+from memcore.errors import ArgumentTypeError, ArgumentValueError
 from memcore.graphs import device_slots, growing_device, growing_host
 from memcore.graphs.device_prompts import DevicePrompts
 from memcore.graphs.device_slots import KernelSlots
 from memcore.graphs.growing import GraphSettings, GrowingGraphs, PromptRun
 from memcore.graphs.growing_device import DeviceGrowingGraphs
 from memcore.graphs.growing_host import HostGrowingGraphs
+from memcore.graphs.slot_runs import SlotRun
 from memcore.graphs.start import start_graphs
 from memcore.images.constant import flag_constant
 from memcore.types import Images
@@ -410,6 +411,13 @@ def test_wrong_runs_are_refused_as_a_whole(runs: list[tuple[int, int, int]], tex
     with pytest.raises(ArgumentValueError, match=text):
         prompts.extend_runs(torch.zeros(3, *SHAPE, dtype=torch.uint8), runs)
     assert (prompts.generated(0), prompts.generated(1)) == (0, 0)
+
+
+@pytest.mark.parametrize("run", [SlotRun("0", 0, 1), SlotRun(0, 0.5, 1), SlotRun(0, 0, True)])  # type: ignore[arg-type]
+def test_runs_of_other_things_than_numbers_are_refused_by_name(run: SlotRun) -> None:
+    prompts = DevicePrompts(2, 4, SHAPE, device="cpu")
+    with pytest.raises(ArgumentTypeError, match="runs"):
+        prompts.extend_runs(torch.zeros(3, *SHAPE, dtype=torch.uint8), [run])
 
 
 def test_which_graphs_a_sampler_gets() -> None:
