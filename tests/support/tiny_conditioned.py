@@ -134,11 +134,6 @@ CONDITIONED: dict[str, tuple[Callable[[], Any], dict[str, Any], Callable[[], lis
         {**_STRENGTH, "height": 64, "width": 64},
         lambda: [Condition(image=picture(n, 64)) for n in range(3)],
     ),
-    "kandinsky 2.2 inpainting": (
-        like(lambda: tiny_multistage.kandinsky_2_2(9), d.KandinskyV22InpaintCombinedPipeline),
-        {"guidance_scale": 3.0, "height": 64, "width": 64},
-        lambda: [Condition(image=picture(n, 64), mask=upper_half(64)) for n in range(3)],
-    ),
     "kandinsky 3 image to image": (
         like(tiny_multistage.kandinsky_3, d.Kandinsky3Img2ImgPipeline),
         _STRENGTH,

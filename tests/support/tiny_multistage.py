@@ -24,8 +24,7 @@ def _movq() -> Any:
     )
 
 
-def kandinsky_2_2(channels: int = 4) -> Any:
-    """Return Kandinsky 2.2; with 9 channels its UNet sees a mask and what it leaves of an image."""
+def kandinsky_2_2() -> Any:
     tokenizer = clip_tokenizer()
     vision = t.CLIPVisionConfig(
         hidden_size=32,
@@ -44,7 +43,7 @@ def kandinsky_2_2(channels: int = 4) -> Any:
     )  # zero by default: all images would be one
     return d.KandinskyV22CombinedPipeline(
         unet=d.UNet2DConditionModel(
-            in_channels=channels,
+            in_channels=4,
             out_channels=8,
             addition_embed_type="image",
             down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
