@@ -73,7 +73,7 @@ std::vector<Pair> decide_by_pivots(std::vector<Pair> pairs, std::size_t images, 
     for (;;) {
         check_interrupt();
         const auto [chosen, spokes] = choose_pivot(pairs, images);
-        const std::uint32_t pivot = chosen;  // C++17: a lambda cannot capture the name of a structured binding
+        const std::uint32_t pivot = chosen;  // clang 14 lets no lambda capture "chosen" itself
         const double cost = static_cast<double>(spokes.size()) * costs.pivot_ns;
         if (spokes.size() < kSample || cost > kProfitableShare * costs.dense_ns(list_images(pairs, images)) ||
             share_of_sample(spokes, ssd_max, ssd) < kProfitableShare)
