@@ -29,6 +29,13 @@ class TimedProtocol(H11Protocol):
             self._watch.cancel()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Close the connection as the server ends; uvicorn would wait for the rest of a request that is not complete."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def _look_again(self) -> None:
         loop: Any = self.loop
         self._watch = loop.call_later(REQUEST_SECONDS / _LOOKS, self._look)

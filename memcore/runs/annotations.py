@@ -29,6 +29,7 @@ from memcore.runs.annotations_file import (
     time_now,
     translated_errors,
 )
+from memcore.system.console import printable
 
 FILE = layout.ANNOTATIONS
 #: What an annotator may say of a finding: its images copy a training image, they do not, or that is unclear.
@@ -244,6 +245,11 @@ class Annotations:
                         raise DamagedFileError(
                             f"{self.path} is damaged: {wrong}; restore it from a copy, or move it away to annotate again"
                         )
+                if odd := _find_odd_row(self._connection):
+                    raise DamagedFileError(
+                        f"{self.path} is damaged: {odd}, which memcore never writes; restore it from a copy, or move it "
+                        "away to annotate again"
+                    )
         if digest is not None and meta.get("digest") != digest:
             raise RunError(f"{self.path} belongs to another run: move it away to annotate this one")
         self.shown = meta.get("shown") or None
@@ -256,6 +262,28 @@ class Annotations:
             finally:
                 self._lock.release()
         raise RunError(f"{self.path} is locked by another program: try again")
+
+
+def _find_odd_row(connection: sqlite3.Connection) -> str:
+    """Return which row is none of memcore's, or nothing: where others made the tables, these may hold anything."""
+    items = 0
+    for row in connection.execute("SELECT item, prompt_id, clique FROM items ORDER BY item"):
+        if row[0] != items or any(type(value) is not int for value in row):
+            return f"its items have {printable(repr(row))[:80]} in place {items}"
+        items += 1
+    events = connection.execute("SELECT key, annotator, item, label, at FROM events ORDER BY id")
+    for number, (key, annotator, item, label, at) in enumerate(events, 1):
+        wrong = {
+            "key": not isinstance(key, str),
+            "annotator": annotator not in ANNOTATORS,
+            "item": type(item) is not int or not 0 <= item < items,
+            "label": label is not None and label not in LABELS,
+            "time": not isinstance(at, str),
+        }
+        if any(wrong.values()):
+            name = next(name for name, is_wrong in wrong.items() if is_wrong)
+            return f"its event {number} has a{'n' * (name[0] in 'ai')} {name} of another kind"
+    return ""
 
 
 def agreement(first: Mapping[int, str], second: Mapping[int, str]) -> Agreement:

@@ -168,10 +168,12 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
                 raise
             return connection
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        _distrust(connection)
         with tempfile.TemporaryDirectory() as folder:
             for file in (path, log):
                 shutil.copyfile(file, Path(folder) / file.name)
             with contextlib.closing(sqlite3.connect(Path(folder) / path.name)) as copy:
+                _distrust(copy)
                 copy.backup(connection)
         return connection
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from memcore.errors import DamagedFileError
 from memcore.runs import layout
-from memcore.runs.rows import MadeFrom, MatchRecord
+from memcore.runs.rows import MadeFrom, MatchRecord, ResizeRecord
 from memcore.storage.base import Storage
 from memcore.storage.digests import combine, digest_bytes, read_digest, read_sealed
 from memcore.system.parsing import check_shape
@@ -55,6 +55,8 @@ def read_match(storage: Storage) -> MatchRecord | None:
     if record is not None:
         try:
             check_shape(record, MatchRecord, "it", MatchRecord.__required_keys__)
+            if record.get("resize") is not None:
+                check_shape(record["resize"], ResizeRecord, "it.resize")
         except ValueError as error:
             place, again = f"{storage.place}/{layout.MATCH}", REMEDIES[layout.MATCH]
             raise DamagedFileError(f"{place} is damaged: {error}; {again}") from None

@@ -40,6 +40,7 @@ from memcore.runs.reading import (
 )
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow, ReceivedRecord
 from memcore.runs.schema import FINDINGS, QUARANTINE
+from memcore.runs.shards import MOST_SHARDS
 from memcore.runs.shards import Shard as Shard
 from memcore.runs.shards import shard_size as shard_size
 from memcore.runs.tables import parquet_bytes, rows_to_table, table_to_rows
@@ -136,6 +137,12 @@ class RunFolder:
         if not self._shards:
             count = len(self.prompts)
             step = shard_size(self.config, count)
+            if count > step * MOST_SHARDS:
+                raise RunError(
+                    f"{self.place}/{layout.RUN} speaks of {count:,} prompts in shards of {step:,}, at most "
+                    f"{MOST_SHARDS:,} shards are read: if it is damaged, restore it from a copy; else start the run again "
+                    "in another folder with a larger shard_prompts"
+                )
             groups = [range(i, min(i + step, count)) for i in range(0, count, step)]
             self._shards = [Shard(self._shard_id(ids), ids) for ids in groups]
         return self._shards

@@ -187,7 +187,7 @@ def _annotations(state: RunState) -> tuple[str | None, Stale | None]:
         with Annotations.open(state.storage.path, state.digest) as opened:
             head, stale = opened.head, stale_annotations(opened, state)
     except RunError as error:
-        return None, Stale(layout.ANNOTATIONS, str(error))
+        return None, Stale(layout.ANNOTATIONS, str(error).removeprefix(f"{state.storage.path}/"))
     return head, stale
 
 

@@ -161,6 +161,15 @@ class MadeFrom(TypedDict):
     compared: NotRequired[list[str]]
 
 
+class ResizeRecord(TypedDict):
+    """How images of other sizes were resized, as match.json says it."""
+
+    height: int
+    width: int
+    method: str
+    fit: str
+
+
 class MatchRecord(TypedDict):
     """match.json: what the run was matched with.
 

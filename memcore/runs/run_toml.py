@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict, get_type_hints
 
+from memcore.conditions import CONDITIONS
 from memcore.errors import RunError
+from memcore.sampling.screen import SCORES
 from memcore.system.parsing import check_shape, parse_json
 
 #: Prompts of the largest run: a damaged count must not take all memory.
@@ -100,6 +102,15 @@ def check_meta(meta: Mapping[str, Any]) -> None:
                 raise ValueError(f"has no {name!r} in its table [{table}]")
     if not 0 <= (count := meta["prompts"]["count"]) <= MOST_PROMPTS:
         raise ValueError(f"is damaged: it speaks of {count} prompts")
+    if not 0 <= (threshold := meta["graph"]["threshold"]) <= 1:
+        raise ValueError(f"is damaged: [graph].threshold is {threshold:g}, not a number in [0, 1]")
+    if meta.get("screen") and (score := meta["screen"]["score"]) not in SCORES:
+        raise ValueError(f"is damaged: [screen].score is {score!r}, not one of {', '.join(SCORES)}")
+    for kind in meta["prompts"].get("conditions", ()):
+        if kind not in CONDITIONS:
+            raise ValueError(
+                f"is damaged: [prompts].conditions has {kind!r}, not one of {', '.join(CONDITIONS)}"
+            )
 
 
 def check_table(value: Any, kind: Any, table: str) -> None:

@@ -10,6 +10,8 @@ from memcore.runs.config import Config
 #: Shards of a run whose configuration leaves their size open: enough of them for all workers, and not too many files.
 SHARDS_WANTED = 64
 LARGEST_SHARD = 1000
+#: A damaged number of prompts must not take all memory.
+MOST_SHARDS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)

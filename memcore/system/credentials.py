@@ -25,7 +25,13 @@ _WORDS = "token|secret|passw|passphrase|credential|authorization|bearer|cookie|s
 _NAMES = re.compile(
     rf"{_WORDS}|(^|[^a-z])(key|pwd|pass|auth|sas|pat)([^a-z]|$)|api_?key|access_?key", re.IGNORECASE
 )
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+#: A URL within a text. It may hold a single quote, unless one stands before it, which then ends it.
+_URL = re.compile(
+    r"(?<=')[a-z][a-z0-9+.-]*://[^\s'\"<>]+|(?<![a-z0-9+.'-])[a-z][a-z0-9+.-]*://[^\s\"<>]+", re.IGNORECASE
+)
+#: A URL in a value that is recorded: to the next blank, whatever it holds.
+_RECORDED_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 _HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
 #: Values that this process resolved, so that they can be removed from what a sampler says: secrets wherever they are, other
@@ -140,27 +146,40 @@ def _hidden() -> Iterator[re.Pattern[str]]:
 
 def _hidden_url(url: str) -> str:
     """Return a URL with stars for its user and password and for its query."""
-    scheme, _, rest = url.partition("://")
-    place, mark, _ = rest.partition("?")
-    authority, slash, path = place.partition("/")
-    user, at, host = authority.rpartition("@")
-    hidden = (_HIDDEN + at if user else "") + host + slash + path
-    return f"{scheme}://{hidden}" + (mark + _HIDDEN if mark else "")
+    scheme, user, place = _split_url(url)
+    place, mark, _ = place.partition("?")
+    return f"{scheme}://{_HIDDEN + '@' if user else ''}{place}" + (mark + _HIDDEN if mark else "")
 
 
 def _without_secrets(value: Any) -> Any:
     """Return a value with every URL in it cut down to scheme, host and path."""
     if isinstance(value, str):
-        return _URL.sub(lambda found: _bare_url(found[0]), value)
+        return _RECORDED_URL.sub(lambda found: _bare_url(found[0]), value)
     if isinstance(value, dict):
         return {name: _without_secrets(held) for name, held in value.items()}
     return [_without_secrets(held) for held in value] if isinstance(value, list) else value
 
 
 def _bare_url(url: str) -> str:
-    scheme, _, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    scheme, _, place = _split_url(url)
+    return f"{scheme}://{re.split(r'[?#]', place, maxsplit=1)[0]}"
+
+
+def _split_url(url: str) -> tuple[str, str, str]:
+    """Return a URL's scheme, its user with the password, and the rest, which begins with the host.
+
+    A password may hold what ends the host elsewhere. Where the host's port is no number, that is what it does.
+
+    >>> _split_url("https://me:p/w@host/v1")
+    ('https', 'me:p/w', 'host/v1')
+    """
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, host = authority.rpartition("@")
+    if not at and not _HOST.fullmatch(authority):
+        user, _, place = rest.rpartition("@")
+        return scheme, user, place
+    return scheme, user, host + rest[len(authority) :]
 
 
 def _resolve(name: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,13 @@ def test_a_body_that_no_page_sends_is_the_clients_fault(server: Server, body: by
     assert 400 <= status < 500
 
 
+def test_a_body_in_chunks_is_refused_whatever_length_it_claims(server: Server) -> None:
+    """Its chunks count, and not the length: they could go on until the memory ends."""
+    body = b"2710\r\n" + b" " * 10_000 + b"\r\n0\r\n\r\n"
+    status, _, _ = Client(server, 1).post(body, Transfer_Encoding="chunked", Content_Length="9")
+    assert status == 413
+
+
 @pytest.mark.parametrize("number", ["9" * 5000, "9" * 30, "-1", "%D9%A1", "1.0", "x"])
 def test_a_picture_of_no_number_is_not_found(server: Server, number: str) -> None:
     assert Client(server, 1).get(f"/image/{number}")[0] == 404
@@ -83,6 +91,34 @@ def test_a_request_that_never_ends_is_closed(monkeypatch: pytest.MonkeyPatch, se
         finally:
             server.should_exit = True
             thread.join()
+
+
+def test_the_server_ends_while_half_a_body_is_sent() -> None:
+    """Uvicorn would wait until the rest of it has arrived."""
+    asked = threading.Event()
+
+    async def read_all(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        while (await receive())["type"] == "http.request":
+            pass
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        config = uvicorn.Config(
+            read_all, http=timed_protocol.TimedProtocol, log_level="warning", lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        with socket.create_connection(listener.getsockname(), timeout=20) as connection:
+            connection.sendall(b"POST /event HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            assert asked.wait(20)
+            server.should_exit = True
+            thread.join(10)
+            ended = not thread.is_alive()
+        thread.join()
+    assert ended
 
 
 def test_the_state_is_answered_while_another_program_writes(server: Server, run: Path) -> None:

@@ -16,6 +16,7 @@ import tomli_w
 
 from memcore.storage.digests import SEAL, seal
 from tests.support.command_line import encoded, filter_images, index, memcore, noise, png, write_copies
+from tests.support.sealing import change_json, change_toml
 
 #: How many damages of each file are tried: there are thousands.
 TRIED = 25
@@ -151,3 +152,52 @@ def test_it_is_told(made: Made, tmp_path: Path, name: str) -> None:
             told += said.code in (1, 2)
         shutil.rmtree(tmp_path / str(number))
     assert told
+
+
+STORED = Path(__file__).parents[1] / "data" / "format-3" / "finished"
+
+#: What is wrong with run.toml, and what is said of it.
+FORGED: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "screen": ((("[screen]", '[screen]\nscore = "x"\nthreshold = 1.0'),), "[screen].score is 'x'"),
+    "condition": ((("[prompts]", '[prompts]\nconditions = ["../x"]'),), "[prompts].conditions has '../x'"),
+    "threshold": ((("threshold = 0.15", "threshold = -1e308"),), "threshold"),
+    "prompts": (
+        (("count = 7", "count = 1000000000"), ("shard_prompts = 3", "shard_prompts = 1")),
+        "run.toml speaks of 1,000,000,000 prompts in shards of 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_run_toml_is_told(tmp_path: Path, forged: str) -> None:
+    changes, says = FORGED[forged]
+    run = tmp_path / "run"
+    shutil.copytree(STORED, run)
+    for old, new in changes:
+        change_toml(run, old, new)
+    for command in ("status", "show", "report"):
+        said = memcore(command, run)
+        if said.code == 0 and command == "report":
+            continue  # which needs no list of shards
+        assert said.code == 2, said
+        assert said.err.startswith(f"memcore: {run}/run.toml"), said
+        assert says in said.err
+
+
+def test_a_forged_resize_is_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(STORED, run)
+    change_json(run / "match.json", lambda record: record.update(resize={"height": 4}))
+    said = memcore("report", run)
+    assert said.code == 2
+    assert "match.json is damaged: it.resize has no 'width'; give memcore match again" in said.err
+
+
+def test_annotations_that_cannot_be_used_are_named_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(STORED, run)
+    (run / "annotations.sqlite").unlink()
+    (run / "annotations.sqlite").mkdir()
+    said = memcore("annotate", run, "--agreement")
+    assert said.code == 2
+    assert said.err.startswith(f"memcore: {run}/annotations.sqlite cannot be used"), said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from memcore.errors import DamagedFileError, RunError
+from memcore.runs import annotations_file
 from memcore.runs.annotations import FILE, Annotations
+from memcore.runs.annotations_file import chain_digest, first_link
 
 ITEMS = [(4, 0), (7, 0)]
 
@@ -128,6 +131,87 @@ def test_what_memcore_did_not_make_is_refused(
             connection.execute(statement)
     with pytest.raises(DamagedFileError, match=rf"{FILE} is damaged: {says}"):
         WAYS[way](run)
+
+
+def make_foreign(run: Path, items: list[tuple[object, ...]], events: list[tuple[object, ...]]) -> None:
+    """Make the tables anew, without types, and let the chain of digests fit."""
+    with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
+        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+        for statement in (
+            "DROP VIEW labels",
+            "DROP TABLE events",
+            "DROP TABLE items",
+            "CREATE TABLE items (item, prompt_id, clique)",
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, key, annotator, item, label, at, digest)",
+        ):
+            connection.execute(statement)
+        connection.executemany("INSERT INTO items VALUES (?, ?, ?)", items)
+        held = connection.execute("SELECT * FROM items ORDER BY item").fetchall()
+        head = first_link(meta, held)
+        for event in events:
+            head = chain_digest(head, event)
+            connection.execute(
+                "INSERT INTO events (key, annotator, item, label, at, digest) VALUES (?, ?, ?, ?, ?, ?)",
+                (*event, head),
+            )
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'head'", (head,))
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'events'", (str(len(events)),))
+
+
+ITEMS_HELD: list[tuple[object, ...]] = [(0, 4, 0), (1, 7, 0)]
+ODD: dict[str, tuple[list[tuple[object, ...]], list[tuple[object, ...]], str]] = {
+    "text": ([("x", 4, 0)], [], "its items have ('x', 4, 0) in place 0"),
+    "bytes": ([(b"\xff", 4, 0)], [], "its items have"),
+    "infinite": ([(float("inf"), 4, 0)], [], "its items have"),
+    "null": ([(None, None, None)], [], "its items have"),
+    "fraction": ([(0, 4.5, 0)], [], "its items have"),
+    "many digits": ([("9" * 5000, 4, 0)], [], "its items have"),
+    "gap": ([(0, 4, 0), (2, 7, 0)], [], "its items have (2, 7, 0) in place 1"),
+    "no such item": (ITEMS_HELD, [("a", 1, 99, "copy", "")], "has an item"),
+    "negative item": (ITEMS_HELD, [("a", 1, -1, "copy", "")], "has an item"),
+    "label": (ITEMS_HELD, [("a", 1, 0, "\x1b[2J", "")], "its event 1 has a label of another kind"),
+    "label in bytes": (ITEMS_HELD, [("a", 1, 0, b"\xff", "")], "a label"),
+    "annotator": (
+        ITEMS_HELD,
+        [("a", 1, 0, "copy", ""), ("b", 3, 0, "copy", "")],
+        "its event 2 has an annotator",
+    ),
+    "key": (ITEMS_HELD, [(5, 1, 0, "copy", "")], "a key"),
+    "time": (ITEMS_HELD, [("a", 1, 0, "copy", None)], "a time"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("odd", ODD)
+def test_values_of_other_kinds_are_refused_by_name(run: Path, way: str, odd: str) -> None:
+    """Tables that others made need not have memcore's types, and the digests of anything can fit."""
+    items, events, says = ODD[odd]
+    make_foreign(run, items, events)
+    with pytest.raises(DamagedFileError, match=f"{FILE} is damaged: .*{re.escape(says)}.*move it away"):
+        WAYS[way](run)
+
+
+def test_what_fits_is_read_whoever_made_it(run: Path) -> None:
+    make_foreign(run, [(0, 4, 0), (1, 7, 0)], [("a", 1, 1, "copy", ""), ("b", 2, 1, None, "")])
+    assert WAYS["read"](run).labels(1) == {1: "copy"}
+
+
+def test_a_copy_of_file_and_log_is_not_trusted_more(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that lets SQLite make no file beside the log is read from a copy of both."""
+    with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"UPDATE meta SET value = '{'x' * 2_000_000}' WHERE name = 'created'")
+        for suffix in ("", "-wal"):  # while the log is there
+            shutil.copy(f"{run / FILE}{suffix}", f"{run}/copy{suffix}")
+    for suffix in ("", "-wal"):
+        os.replace(f"{run}/copy{suffix}", f"{run / FILE}{suffix}")
+
+    def refuse(*_: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(annotations_file, "_open_uri", refuse)
+    with pytest.raises(RunError, match="too big"):
+        WAYS["read"](run)
 
 
 def test_a_row_of_a_gigabyte_is_not_read(run: Path) -> None:

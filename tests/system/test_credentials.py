@@ -162,11 +162,29 @@ def test_what_is_no_secret_file_is_refused(tmp_path: Path) -> None:
         ("https://host/a?b=c", "https://host/a", "https://host/a?***"),
         ("s3://bucket/a b", "s3://bucket/a b", "s3://bucket/a b"),
         ("https://a@b@host/", "https://host/", "https://***@host/"),
+        ("https://me:p'w@host/v1?key=1", "https://host/v1", "https://***@host/v1?***"),
+        ("https://host/v1?a='x'&key=1", "https://host/v1", "https://host/v1?***"),
+        ("https://me:p/w@host/v1", "https://host/v1", "https://***@host/v1"),
+        ("https://me:p?w@host", "https://host", "https://***@host"),
+        ("https://me:p#w@host", "https://host", "https://***@host"),
+        ("https://host:80/a@b?c=d@e", "https://host:80/a@b", "https://host:80/a@b?***"),
+        ("https://[::1]:80/a@b", "https://[::1]:80/a@b", "https://[::1]:80/a@b"),
     ],
 )
 def test_urls_lose_user_password_and_query(url: str, bare: str, shown: str) -> None:
     assert credentials.public_options({"e": [{"u": url}]}, ["e"]) == {"e": [{"u": bare}]}
     assert credentials.redact(f"at {url}") == f"at {shown}"
+
+
+@pytest.mark.parametrize("password", ['p"w', "p<w", "p>w"])
+def test_what_is_recorded_of_a_url_has_nothing_of_its_password(password: str) -> None:
+    url = f"https://me:{password}@host/v1?key=1"
+    assert credentials.public_options({"e": url}, ["e"]) == {"e": "https://host/v1"}
+
+
+def test_a_quoted_url_ends_at_its_quote() -> None:
+    assert credentials.redact("at 'https://me:pw@host?a=b', again") == "at 'https://***@host?***', again"
+    assert credentials.redact(repr("https://me:p'w@host?a=b")) == '"https://***@host?***"'
 
 
 def test_a_public_option_is_no_reference() -> None:
