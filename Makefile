@@ -75,7 +75,7 @@ proof-received: $(VENV)/.dev ## an audit of a hosted model, killed 20 times whil
 budget: $(VENV)/.dev ## what the sequential budget loses and saves: 10,000 simulated prompts a copy rate, and an audit
 	$(BIN)/python benchmarks/budget_misses.py
 
-study: $(VENV)/.demo ## what makes small models leak: trains and attacks the models of the protocol laptop, into study-run/ (an hour on two cores with AVX-512, twice that with AVX2)
+study: $(VENV)/.demo ## what makes small models leak: trains and attacks the models of the protocol laptop, into study-run/ (memcore study plan laptop says how long that takes here)
 	$(BIN)/memcore study run laptop study-run && $(BIN)/memcore study report study-run
 
 study-gan: $(VENV)/.demo ## diffusion models against GANs: the protocol gan, into study-gan-run/

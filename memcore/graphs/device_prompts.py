@@ -155,7 +155,7 @@ class DevicePrompts:
             raise ArgumentValueError(
                 f"images must have the shape {(total, *self.shape)}, got {tuple(pixels.shape)}"
             )
-        checked, slots = [], len(self._generated)
+        checked = []
         for run in runs:
             if type(run) is not SlotRun or not type(run[0]) is type(run[1]) is type(run[2]) is int:
                 run = SlotRun(*(arrays.check_index(number, "runs") for number in run))
@@ -164,8 +164,7 @@ class DevicePrompts:
                 raise ArgumentValueError(
                     f"runs must lie within the {total} images and hold one at least, got {(slot, first, count)}"
                 )
-            if not 0 <= slot < slots:
-                self._check_slot(slot)
+            self._check_slot(slot)
             checked.append(run)
         self._add(pixels, checked, exclude)
 

@@ -282,7 +282,7 @@ def _find_odd_row(connection: sqlite3.Connection) -> str:
         }
         if any(wrong.values()):
             name = next(name for name, is_wrong in wrong.items() if is_wrong)
-            return f"its event {number} has a{'n' * (name[0] in 'ai')} {name} of another kind"
+            return f"in its event {number} the {name} is of another kind"
     return ""
 
 

@@ -112,7 +112,7 @@ def check_shape(value: Any, kind: Any, where: str = "it", absent: Collection[str
 
 @functools.cache
 def hints_of(kind: Any) -> Mapping[str, Any]:
-    """Return the fields of a TypedDict or dataclass with their types; Python itself evaluates them anew each time.
+    """Return the fields of a TypedDict or dataclass with their types; Python itself evaluates them at each call.
 
     >>> from typing import TypedDict
     >>> hints_of(TypedDict("Point", {"x": int, "y": int}))

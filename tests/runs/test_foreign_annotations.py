@@ -134,7 +134,7 @@ def test_what_memcore_did_not_make_is_refused(
 
 
 def make_foreign(run: Path, items: list[tuple[object, ...]], events: list[tuple[object, ...]]) -> None:
-    """Make the tables anew, without types, and let the chain of digests fit."""
+    """Make the tables again, without types, and let the chain of digests fit."""
     with contextlib.closing(sqlite3.connect(run / FILE, isolation_level=None)) as connection:
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         for statement in (
@@ -167,17 +167,17 @@ ODD: dict[str, tuple[list[tuple[object, ...]], list[tuple[object, ...]], str]] =
     "fraction": ([(0, 4.5, 0)], [], "its items have"),
     "many digits": ([("9" * 5000, 4, 0)], [], "its items have"),
     "gap": ([(0, 4, 0), (2, 7, 0)], [], "its items have (2, 7, 0) in place 1"),
-    "no such item": (ITEMS_HELD, [("a", 1, 99, "copy", "")], "has an item"),
-    "negative item": (ITEMS_HELD, [("a", 1, -1, "copy", "")], "has an item"),
-    "label": (ITEMS_HELD, [("a", 1, 0, "\x1b[2J", "")], "its event 1 has a label of another kind"),
-    "label in bytes": (ITEMS_HELD, [("a", 1, 0, b"\xff", "")], "a label"),
+    "no such item": (ITEMS_HELD, [("a", 1, 99, "copy", "")], "the item is of another kind"),
+    "negative item": (ITEMS_HELD, [("a", 1, -1, "copy", "")], "the item is of another kind"),
+    "label": (ITEMS_HELD, [("a", 1, 0, "\x1b[2J", "")], "in its event 1 the label is of another kind"),
+    "label in bytes": (ITEMS_HELD, [("a", 1, 0, b"\xff", "")], "the label is of another kind"),
     "annotator": (
         ITEMS_HELD,
         [("a", 1, 0, "copy", ""), ("b", 3, 0, "copy", "")],
-        "its event 2 has an annotator",
+        "in its event 2 the annotator is of another kind",
     ),
-    "key": (ITEMS_HELD, [(5, 1, 0, "copy", "")], "a key"),
-    "time": (ITEMS_HELD, [("a", 1, 0, "copy", None)], "a time"),
+    "key": (ITEMS_HELD, [(5, 1, 0, "copy", "")], "the key is of another kind"),
+    "time": (ITEMS_HELD, [("a", 1, 0, "copy", None)], "the time is of another kind"),
 }
 
 
