@@ -92,6 +92,7 @@ READERS = [
     ("MatchRow", "match_run(path, path)[0]", "closest_seed", "closest_sed"),
     ("NeighborRow", '(folder.matches() or [])[0]["neighbors"][0]', "index", "idx"),
     ("MatchRecord", "record", "distance", "metric"),
+    ("ResizeRecord", "resize", "method", "methode"),
     ("TruthEntry", "read_truth(path, [])[0]", "expected", "expect"),
     ("EvaluatedPrompt", 'evaluate_run(path)["prompts"][0]', "right_image", "wright_image"),
     ("Stage", 'evaluate_run(path)["stages"]["candidates"]', "recall_at_zero_fp", "recall_at_zero"),
@@ -102,11 +103,12 @@ from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.evaluation.truth import read_truth
 from memcore.matching.match_run import match_run
 from memcore.runs.folder import RunFolder
-from memcore.runs.rows import MatchRecord, QuarantineRow
+from memcore.runs.rows import MatchRecord, QuarantineRow, ResizeRecord
 
 path = Path()
 folder = RunFolder.open(path)
 record: MatchRecord
+resize: ResizeRecord
 written: QuarantineRow = {{"prompt_id": 1, "source": "a", "reason": "b", "{detail}": "c"}}
 {reads}
 """
