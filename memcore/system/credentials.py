@@ -29,8 +29,15 @@ _NAMES = re.compile(
 _URL = re.compile(
     r"(?<=')[a-z][a-z0-9+.-]*://[^\s'\"<>]+|(?<![a-z0-9+.'-])[a-z][a-z0-9+.-]*://[^\s\"<>]+", re.IGNORECASE
 )
-#: A URL in a value that is recorded: to the next blank, whatever it holds.
-_RECORDED_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+#: A URL in a value that is recorded: all of a value that begins with one, else to the next blank, whatever it holds.
+_RECORDED_URL = re.compile(r"\A\s*[a-z][a-z0-9+.-]*://.+|[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE | re.DOTALL)
+#: A password with a blank, which ends a URL elsewhere: after "user:" comes no port, and later an "@".
+_BLANK_IN_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/?#@:]*:(?!\d*(?:[\s/?#,;.)\]'\"]|$))[^\s@]*\s[^@\n]{0,200}@",
+    re.IGNORECASE,
+)
+#: User and password before a host without a scheme. "image:tag@sha256:" names an image by its digest.
+_BARE_PASSWORD = re.compile(r"(?<![^\s'\"=,;(\[{<>/])[^\s/@:'\"=,;(\[{<>]+:[^\s/@]+@(?!sha\d+:)(?=[\w\[])")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 _HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
@@ -68,6 +75,7 @@ def parse_options(text: str) -> dict[str, Any]:
                 f"it into an environment variable and give '{FROM_ENVIRONMENT}NAME', or into a file of mode 600 and give "
                 f"'{FROM_FILE}PATH'"
             )
+    _check_names(options)
     return options
 
 
@@ -100,6 +108,7 @@ def public_options(options: Mapping[str, Any], public: Iterable[str]) -> dict[st
     {'endpoint': 'https://host/v1'}
     """
     chosen = {name: options[name] for name in sorted(set(public) & set(options))}
+    _check_names(chosen)
     for path, value in _leaves(chosen):
         if is_reference(value):
             name = ".".join(path)
@@ -134,7 +143,9 @@ def redact(text: str) -> str:
     """
     for pattern in _hidden():
         text = pattern.sub(_HIDDEN, text)
-    return _HEADER.sub(_HIDDEN, _URL.sub(lambda found: _hidden_url(found[0]), text))
+    text = _BLANK_IN_PASSWORD.sub(rf"\g<scheme>{_HIDDEN}@", text)
+    text = _URL.sub(lambda found: _hidden_url(found[0]), text)
+    return _HEADER.sub(_HIDDEN, _BARE_PASSWORD.sub(f"{_HIDDEN}@", text))
 
 
 def _hidden() -> Iterator[re.Pattern[str]]:
@@ -145,16 +156,20 @@ def _hidden() -> Iterator[re.Pattern[str]]:
 
 
 def _hidden_url(url: str) -> str:
-    """Return a URL with stars for its user and password and for its query."""
+    """Return a URL with stars for its user and password, for its query, and for a fragment that gives something a value."""
     scheme, user, place = _split_url(url)
+    place, hash_mark, fragment = place.partition("#")
     place, mark, _ = place.partition("?")
+    if not mark and fragment:
+        place += hash_mark + (_HIDDEN if "=" in fragment else fragment)
     return f"{scheme}://{_HIDDEN + '@' if user else ''}{place}" + (mark + _HIDDEN if mark else "")
 
 
 def _without_secrets(value: Any) -> Any:
     """Return a value with every URL in it cut down to scheme, host and path."""
     if isinstance(value, str):
-        return _RECORDED_URL.sub(lambda found: _bare_url(found[0]), value)
+        value = _BLANK_IN_PASSWORD.sub(r"\g<scheme>", value)
+        return _BARE_PASSWORD.sub("", _RECORDED_URL.sub(lambda found: _bare_url(found[0]), value))
     if isinstance(value, dict):
         return {name: _without_secrets(held) for name, held in value.items()}
     return [_without_secrets(held) for held in value] if isinstance(value, list) else value
@@ -220,6 +235,16 @@ def _read_secret(name: str, path: Path) -> str:
         return text.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise ConfigError(f"sampler_options: {name} names {path}, which is not UTF-8") from None
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError if a name, which is recorded, is a URL with something that would be cut off: two could become one."""
+    for path, _ in _leaves(options):
+        if any(_without_secrets(name) != name for name in path):
+            raise ConfigError(
+                "sampler_options has a name that holds a URL with a user, password or query, and names are recorded: give it "
+                "as a value"
+            )
 
 
 def _spelled(path: Iterable[str]) -> list[str]:

@@ -169,6 +169,17 @@ def test_what_is_no_secret_file_is_refused(tmp_path: Path) -> None:
         ("https://me:p#w@host", "https://host", "https://***@host"),
         ("https://host:80/a@b?c=d@e", "https://host:80/a@b", "https://host:80/a@b?***"),
         ("https://[::1]:80/a@b", "https://[::1]:80/a@b", "https://[::1]:80/a@b"),
+        ("https://me:p w@host/v1?a=b", "https://host/v1", "https://***@host/v1?***"),
+        ("https://me:p/w x@host", "https://host", "https://***@host"),
+        ("me:pw@host/v1", "host/v1", "***@host/v1"),
+        ("//me:pw@host/v1", "//host/v1", "//***@host/v1"),
+        ("me:p:w@[::1]:80", "[::1]:80", "***@[::1]:80"),
+        ("https://host/v1#token=abc", "https://host/v1", "https://host/v1#***"),
+        ("https://host/v1#part", "https://host/v1", "https://host/v1#part"),
+        ("painter:2@sha256:ab", "painter:2@sha256:ab", "painter:2@sha256:ab"),
+        ("git@host:a/b", "git@host:a/b", "git@host:a/b"),
+        ("a: see b@c", "a: see b@c", "a: see b@c"),
+        ("12:30 a@b", "12:30 a@b", "12:30 a@b"),
     ],
 )
 def test_urls_lose_user_password_and_query(url: str, bare: str, shown: str) -> None:
@@ -180,6 +191,27 @@ def test_urls_lose_user_password_and_query(url: str, bare: str, shown: str) -> N
 def test_what_is_recorded_of_a_url_has_nothing_of_its_password(password: str) -> None:
     url = f"https://me:{password}@host/v1?key=1"
     assert credentials.public_options({"e": url}, ["e"]) == {"e": "https://host/v1"}
+
+
+def test_all_of_a_recorded_value_that_begins_with_a_url_is_one() -> None:
+    for url in ("https://tok en@host/v1", "https://me:12 34@host/v1", " https://me:p\nw@host/v1"):
+        kept = credentials.public_options({"e": url}, ["e"])["e"]
+        assert kept.strip() == "https://host/v1"
+
+
+@pytest.mark.parametrize("name", ["https://me:pw@host/v1", "https://host?sig=1", "me:pw@host"])
+def test_a_name_that_holds_a_url_is_refused(name: str) -> None:
+    for options in ({name: 1}, {"endpoints": {name: 1}}, {"endpoints": [{name: 1}]}):
+        with pytest.raises(ConfigError, match="names are recorded") as error:
+            credentials.parse_options(json.dumps(options))
+        assert "pw" not in str(error.value)
+        with pytest.raises(ConfigError, match="names are recorded"):
+            credentials.public_options(options, list(options))
+
+
+def test_a_port_is_no_password() -> None:
+    said = "cannot reach http://host:80, ask a@b; http://host: no answer, ask a@b; http://host:80/v1 of a@b"
+    assert credentials.redact(said) == said
 
 
 def test_a_quoted_url_ends_at_its_quote() -> None:
