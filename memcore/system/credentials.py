@@ -238,12 +238,12 @@ def _read_secret(name: str, path: Path) -> str:
 
 
 def _check_names(options: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a name, which is recorded, is a URL with something that would be cut off: two could become one."""
+    """Raise ConfigError if a name, which is recorded, holds a URL that would lose something: two names could become one."""
     for path, _ in _leaves(options):
         if any(_without_secrets(name) != name for name in path):
             raise ConfigError(
-                "sampler_options has a name that holds a URL with a user, password or query, and names are recorded: give it "
-                "as a value"
+                "sampler_options has a name that holds a URL with a user, password or query, and names are recorded: give "
+                "it as a value"
             )
 
 
