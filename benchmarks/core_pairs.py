@@ -1,11 +1,12 @@
-"""What the native calls cost in one checkout against another: fresh processes of the two, which take turns.
+"""What the native calls cost in one checkout against another: fresh processes of the two, whose calls take turns.
 
     python benchmarks/core_pairs.py BEFORE [AFTER] [--pairs 30] [--only NAME,NAME] [--samples 8] [--threads 1]
 
 BEFORE and AFTER (by default this checkout) are folders with memcore and its compiled core. A sample is one call, or as many
-as take about a quarter of a second; a process gives the median of its samples, and a pair is the ratio of two processes. The
-figure is the median of the ratios with the interval that holds 95 % of the medians of resamples, as in `pairs.py`. A call
-costs no more than before, to within 2 %, where the interval ends at or below 1.02.
+as take about a quarter of a second. For a pair a process of each starts, and the two read the same pages of images and take
+turns, one sample each; the pair's ratio is that of the medians. The figure is the median of the ratios with the interval
+that holds 95 % of the medians of resamples, as in `pairs.py`. A call costs no more than before, to within 2 %, where the
+interval ends at or below 1.02.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _INPUTS = "MEMCORE_CORE_PAIRS"
 
 
 def _images(n: int, side: int) -> np.ndarray:
-    """Return the images that the main process made, once for all."""
-    return np.load(Path(os.environ[_INPUTS]) / f"{n}x{side}.npy")
+    """Return the images that the main process made: the same memory in both processes, since its place costs per cents."""
+    images: np.ndarray = np.load(Path(os.environ[_INPUTS]) / f"{n}x{side}.npy", mmap_mode="r")
+    return images
 
 
 def _make_images(folder: Path, names: list[str]) -> None:
@@ -84,38 +86,56 @@ WORKLOADS: dict[str, Callable[[int], Callable[[], object]]] = {
 }
 
 
-def sample(name: str, samples: int, threads: int) -> float:
-    """Return the median seconds of a call, in this process."""
+def serve(name: str, threads: int) -> None:
+    """Print the seconds of a call for every line that comes in, in this process."""
     call = WORKLOADS[name](threads)
+    call()
     start = time.perf_counter()
     call()
     repeats = max(1, round(_SAMPLE_S / max(time.perf_counter() - start, 1e-6)))
-    seconds = []
-    for _ in range(samples):
+    print(json.dumps({"repeats": repeats}), flush=True)
+    for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(repeats):
             call()
-        seconds.append((time.perf_counter() - start) / repeats)
-    return float(np.median(seconds))
+        print((time.perf_counter() - start) / repeats, flush=True)
 
 
-def ask(checkout: Path, name: str, samples: int, threads: int) -> float:
-    """Return the same of a fresh process that uses the memcore of `checkout`."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(checkout), str(HERE)]),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(HERE / "core_pairs.py"), "--worker", name, "--samples", str(samples)]
-    answer = subprocess.run(
-        [*command, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
-    )
-    if answer.returncode:
-        raise SystemExit(f"{checkout}: {answer.stderr}")
-    found = json.loads(answer.stdout)
-    if Path(found["memcore"]).resolve().parent.parent != checkout.resolve():
-        raise SystemExit(f"asked for {checkout}, but {found['memcore']} was imported")
-    return float(found["seconds"])
+class Side:
+    """A fresh process that uses the memcore of `checkout`."""
+
+    def __init__(self, checkout: Path, name: str, threads: int) -> None:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(checkout), str(HERE)]),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, str(HERE / "core_pairs.py"), "--worker", name, "--threads", str(threads)]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        used = Path(json.loads(self._line())["memcore"]).resolve().parent.parent
+        if used != checkout.resolve():
+            raise SystemExit(f"asked for {checkout}, but the memcore of {used} was imported")
+        self._line()
+
+    def sample(self) -> float:
+        """Return the seconds of a call."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process of a side ended with {self._process.wait()}")
+        return line
 
 
 def main() -> None:
@@ -123,7 +143,7 @@ def main() -> None:
     parser.add_argument("before", type=Path, nargs="?", help="checkout with its core built")
     parser.add_argument("after", type=Path, nargs="?", default=HERE.parent, help="default: this one")
     parser.add_argument("--pairs", type=int, default=30, help="default: 30")
-    parser.add_argument("--samples", type=int, default=8, help="calls a process; default: 8")
+    parser.add_argument("--samples", type=int, default=8, help="samples of each process; default: 8")
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--only", default=",".join(WORKLOADS), help=f"of {', '.join(WORKLOADS)}")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -131,8 +151,8 @@ def main() -> None:
     if options.worker:
         import memcore
 
-        seconds = sample(options.worker, options.samples, options.threads)
-        print(json.dumps({"seconds": seconds, "memcore": memcore.__file__}))
+        print(json.dumps({"memcore": memcore.__file__}), flush=True)
+        serve(options.worker, options.threads)
         return
     if options.before is None:
         parser.error("BEFORE is missing: a checkout with its core built")
@@ -151,10 +171,15 @@ def compare(options: argparse.Namespace, names: list[str]) -> None:
     for name in names:
         ratios, seconds = [], []
         for pair in range(options.pairs):
-            turns = [options.before, options.after] if pair % 2 == 0 else [options.after, options.before]
-            took = {side: ask(side, name, options.samples, options.threads) for side in turns}
-            ratios.append(took[options.after] / took[options.before])
-            seconds.append(took[options.after])
+            before, after = (Side(place, name, options.threads) for place in (options.before, options.after))
+            took: dict[Side, list[float]] = {before: [], after: []}
+            for turn in range(options.samples):
+                for side in (before, after) if (pair + turn) % 2 == 0 else (after, before):
+                    took[side].append(side.sample())
+            before.close()
+            after.close()
+            ratios.append(float(np.median(took[after]) / np.median(took[before])))
+            seconds.append(float(np.median(took[after])))
         median, low, high = summarise(ratios)
         verdict = "holds" if high <= LIMIT else "fails"
         print(
