@@ -70,6 +70,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("workers", "They change how long a study takes, and no result.")
     group.add_argument("--workers", type=int, help="processes, each on one thread (default: one a processor)")
     group.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--finished-in",
+        metavar="STUDY",
+        help="take over what another study has finished: models of the same factors, seed, data, checkpoints and attacks",
+    )
     _add_data(parser)
     _options.add_launcher(parser, noun="model", run="study")
     parser.add_argument(
@@ -113,6 +118,7 @@ def _run(arguments: argparse.Namespace) -> Answer:
         part=part,
         quiet=arguments.quiet,
         retry=arguments.retry,
+        finished=arguments.finished_in,
         launcher=arguments.launcher,
         ray_address=arguments.ray_address,
     )

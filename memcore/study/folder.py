@@ -9,6 +9,8 @@ manifest/, partial/         the engine's
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +24,7 @@ from memcore.storage.digests import FileDigest, read_digest, read_sealed
 from memcore.storage.local import LocalStorage
 from memcore.storage.open import open_storage
 from memcore.study.protocols.expand import expand
-from memcore.study.protocols.protocol import ModelSpec, Protocol
+from memcore.study.protocols.protocol import Attack, ModelSpec, Protocol
 from memcore.study.protocols.read import parse_protocol, with_paths
 from memcore.study.rows import ROWS
 from memcore.system.parsing import check_shape, parse_json
@@ -31,6 +33,16 @@ FORMAT = 1
 PROTOCOL = "protocol.toml"
 STUDY = "study.json"
 FEATURES = "features"
+#: The settings of a protocol that decide the tables of an attack.
+_SETTINGS: Mapping[Attack, tuple[str, ...]] = {
+    "extraction": ("extraction",),
+    "samples": ("extraction",),
+    "quality": ("extraction", "quality"),
+    "filter": ("extraction", "quality", "filter"),
+    "membership": ("membership",),
+    "inpainting": ("inpainting",),
+    "canaries": ("canaries",),
+}
 _AGAIN = "remove it, and run the study again"
 
 
@@ -86,6 +98,12 @@ class StudyFolder:
                 continue
             place = f"{self.storage.place}/{manifest_name(model)}"
             found[model] = read_sealed(data, place, _AGAIN, since=FORMAT)
+            asked = asked_digest(self.protocol, self.specs[model])
+            if found[model].get("asked", asked) != asked:
+                raise RunError(
+                    f"{place} is of a model that was asked for other checkpoints, attacks or settings than this study's: "
+                    f"{_AGAIN}"
+                )
         return found
 
     def files(self) -> dict[str, dict[str, FileDigest]]:
@@ -151,6 +169,29 @@ class StudyStart:
                 f"{self.storage.place} was started with another protocol: {'; '.join(lines[:3])}"
                 f"{f' and {len(lines) - 3} more' if len(lines) > 3 else ''}; choose another folder for the study"
             )
+
+
+def asked_digest(protocol: Protocol, spec: ModelSpec) -> str:
+    """Return one digest of all that decides a model's tables besides its id: checkpoints, attacks and their settings.
+
+    >>> from memcore.study.protocols.read import read_protocol
+    >>> quick = read_protocol("quick")
+    >>> first = expand(quick)[0]
+    >>> later = dataclasses.replace(first, checkpoints=(*first.checkpoints, 10**6))
+    >>> asked_digest(quick, first) == asked_digest(quick, later)
+    False
+    """
+    names = {name for attack in spec.attacks for name in _SETTINGS[attack]}
+    if spec.factors.merge == "embeddings":  # those of the feature network
+        names.add("quality")
+    settings = {name: dataclasses.asdict(getattr(protocol, name)) for name in sorted(names)}
+    decisive = {
+        "checkpoints": spec.checkpoints,
+        "attacks": spec.attacks,
+        "device": protocol.device,
+        **settings,
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def describe_protocol(protocol: Protocol) -> dict[str, str]:

@@ -23,6 +23,7 @@ from memcore.study.data.sets import draw_sets, members_digest
 from memcore.study.defences.filtered import filter_rows
 from memcore.study.defences.merging import merge_set
 from memcore.study.defences.recorded import defence_rows
+from memcore.study.folder import asked_digest
 from memcore.study.measures import Subject
 from memcore.study.models.folder import load_folder
 from memcore.study.models.generator import Generator
@@ -85,6 +86,8 @@ class ModelRun:
             "units": self._units.total,
             "seconds": {k: round(v, 3) for k, v in self._seconds.items()},
             "files": self._files,
+            "data": self._prepared.digest,
+            "asked": asked_digest(self._protocol, self._spec),
         }
 
     def _timed(self, what: str, work: Callable[[], None]) -> None:

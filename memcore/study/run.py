@@ -30,6 +30,7 @@ def run_study(
     part: Part | None = None,
     quiet: bool = False,
     retry: bool = False,
+    finished: str | Path | None = None,
     launcher: str = "local",
     ray_address: str | None = None,
 ) -> StudyFolder:
@@ -54,6 +55,9 @@ def run_study(
         Show no progress.
     retry
         Do models again that were given up because they failed three times.
+    finished
+        Another study, whose finished models are taken over where they are the same: factors, seed, data, checkpoints,
+        attacks and their settings. Their files are checked and copied.
     launcher, ray_address
         "ray" runs the workers on the cluster at ``ray_address``, or on one that is started here.
 
@@ -73,8 +77,13 @@ def run_study(
     if launcher == "local":
         check_program()
     job = StudyJob(
-        StudyStart(str(study), read_bytes(protocol), str(protocol), paths), retry=retry, quiet=quiet
+        StudyStart(str(study), read_bytes(protocol), str(protocol), paths),
+        retry=retry,
+        finished=str(finished or ""),
+        quiet=quiet,
     )
+    if finished:
+        StudyFolder.open(str(finished))
     on_gpu = job.start.protocol.device != "cpu"
     job.start.check_startable()
     existing = StudyFolder.open(str(study)) if job.start.storage.exists(PROTOCOL) else None

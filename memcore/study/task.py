@@ -30,8 +30,10 @@ from memcore.study.pieces import Pieces
 from memcore.study.prepared import PreparedData, feature_network, identify, prepare_data
 from memcore.study.protocols.protocol import Protocol
 from memcore.study.rows import TABLES, rows_name
+from memcore.study.taken_over import take_over
 from memcore.study.units import count_units
-from memcore.system.progress import Progress
+from memcore.system.progress import Progress, say
+from memcore.system.units import count
 
 
 class StudyWork:
@@ -95,11 +97,14 @@ class StudyJob:
 
     noun = "model"
 
-    def __init__(self, start: StudyStart, *, retry: bool = False, quiet: bool = False) -> None:
-        """``retry`` does models again that were given up."""
+    def __init__(
+        self, start: StudyStart, *, retry: bool = False, finished: str = "", quiet: bool = False
+    ) -> None:
+        """``retry`` does models again that were given up; ``finished`` is a study whose models are taken over."""
         self.start = start
         self.work = StudyWork(start.protocol)
         self._retry = retry
+        self._finished = finished
         self._quiet = quiet
         self._progress: Progress | None = None
 
@@ -113,6 +118,9 @@ class StudyJob:
                 if manifest.get("given_up"):
                     self.forget(folder, task)
                     del manifests[task]
+        if self._finished:
+            self._take_over(folder)
+            manifests = folder.manifests()
         units = {task: count_units(folder.protocol, spec).total for task, spec in folder.specs.items()}
         label = f"study {folder.storage.place.rstrip('/').rpartition('/')[2]}"
         self._progress = Progress(
@@ -123,6 +131,13 @@ class StudyJob:
             noun="passes",
         )
         return folder
+
+    def _take_over(self, folder: StudyFolder) -> None:
+        found = take_over(folder, StudyFolder.open(self._finished))
+        other = (
+            f"; {found.other:,} are of other data, or were asked for something else" if found.other else ""
+        )
+        say(f"{count(found.models, 'model')} taken over from {self._finished}{other}", quiet=self._quiet)
 
     def tasks(self, folder: StudyFolder) -> Sequence[str]:
         """Return the models' ids, in the protocol's order."""

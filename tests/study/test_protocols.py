@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memcore.errors import ConfigError
+from memcore.study.folder import asked_digest
 from memcore.study.protocols.expand import expand, model_id
 from memcore.study.protocols.protocol import DataSpec, Factors
 from memcore.study.protocols.read import parse_protocol, read_protocol, shipped, with_paths
@@ -194,6 +195,14 @@ def test_shipped_protocols_have_the_models_that_they_promise() -> None:
         (count_units(protocols["defences"], s).total, shares[s.factors.width]) for s in models["defences"]
     ]
     assert sum(units * share for units, share in work) / 3 * 0.07 < 6_000
+
+
+def test_full_takes_over_every_model_of_laptop() -> None:
+    laptop, full = read_protocol("laptop"), read_protocol("full")
+    asked = {spec.id: asked_digest(full, spec) for spec in expand(full)}
+    for spec in expand(laptop):
+        assert asked[spec.id] == asked_digest(laptop, spec), spec
+    assert len(asked) > 2 * len(expand(laptop))
 
 
 def test_the_seeds_of_laptop_are_none_that_its_analysis_was_chosen_by() -> None:

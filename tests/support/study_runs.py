@@ -9,8 +9,9 @@ from memcore.study.folder import StudyFolder, StudyStart
 from memcore.study.task import StudyJob
 
 
-def do(protocol: Path, study: Path, *, retry: bool = False) -> StudyFolder:
+def do(
+    protocol: Path, study: Path, *, retry: bool = False, finished: Path | None = None, quiet: bool = True
+) -> StudyFolder:
     """Run the study in this process."""
-    return run_here(
-        StudyJob(StudyStart(str(study), protocol.read_bytes(), str(protocol)), retry=retry, quiet=True)
-    )
+    start = StudyStart(str(study), protocol.read_bytes(), str(protocol))
+    return run_here(StudyJob(start, retry=retry, finished=str(finished or ""), quiet=quiet))
