@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from memcore.errors import ConfigError
 from memcore.runs import layout
 from memcore.runs.config import Config
 
@@ -35,3 +36,19 @@ def shard_size(config: Config, prompts: int) -> int:
     [1, 16, 1000]
     """
     return config.shard_prompts or max(1, min(LARGEST_SHARD, -(-prompts // SHARDS_WANTED)))
+
+
+def check_shard_count(config: Config, prompts: int) -> None:
+    """Raise ConfigError if the prompts make more shards than a run may have: no command could read it.
+
+    >>> check_shard_count(Config(source="custom", shard_prompts=1), 1_000_001)
+    Traceback (most recent call last):
+    ...
+    memcore.errors.ConfigError: shard_prompts=1 makes 1,000,001 shards, and a run has at most 1,000,000: give 2 or more
+    """
+    size = shard_size(config, prompts)
+    if prompts > size * MOST_SHARDS:
+        raise ConfigError(
+            f"shard_prompts={size} makes {-(-prompts // size):,} shards, and a run has at most {MOST_SHARDS:,}: give "
+            f"{-(-prompts // MOST_SHARDS)} or more"
+        )

@@ -15,6 +15,7 @@ from memcore.runs.folder import RunFolder
 from memcore.runs.meta import explain_difference, make_meta, meta_bytes
 from memcore.runs.prompts import Entry, PromptList, scan_prompts
 from memcore.runs.reading import FORMAT
+from memcore.runs.shards import check_shard_count
 from memcore.storage.base import Storage
 from memcore.storage.digests import digest_stream
 from memcore.storage.local import LocalStorage
@@ -53,7 +54,9 @@ class RunStart:
         self.prompts: PromptList = scan_prompts(prompts, self._copy)
         if not self.prompts.count:
             raise ConfigError("there is not a single prompt")
-        if self.run is not None:
+        if self.run is None:
+            check_shard_count(config, self.prompts.count)
+        else:
             self._check_before_loading(self.run)
 
     def _open(self) -> RunFolder | None:
