@@ -37,10 +37,12 @@ FLOATS = ["-ffp-contract=off"]
 # A warning of a compiler that this was never tried with must not stop a build: `.ci/run` alone asks for that.
 WERROR = os.environ.get("MEMCORE_WERROR") == "1"
 WARNINGS = ["-Wno-psabi", "-Wall", "-Wextra", *(["-Werror"] if WERROR else [])]
+# Where a hot loop lies would else be chance, which a change anywhere moves: it costs dense and knn up to 3 %.
+ALIGNED = ["-falign-functions=64"]
 BASE = (
     ["/std:c++20", "/O2", "/EHsc", "-Wno-psabi", *(f"/clang:{flag}" for flag in FLOATS), "-DMEMCORE_BUILD"]
     if MSVC
-    else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *FLOATS, *WARNINGS]
+    else ["-std=c++20", "-O3", "-g0", "-fvisibility=hidden", "-pthread", *ALIGNED, *FLOATS, *WARNINGS]
 )
 SANITIZE = os.environ.get("MEMCORE_SANITIZE", "")
 

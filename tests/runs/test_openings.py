@@ -190,7 +190,7 @@ def test_more_shards_than_a_run_may_have_are_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("memcore.runs.shards.MOST_SHARDS", 2)
-    with pytest.raises(ConfigError, match="shard_prompts=2 makes 3 shards, .* at most 2: give 3 or more"):
+    with pytest.raises(ConfigError, match=r"shard_prompts=2 makes 3 shards, .* at most 2: give 3 or more"):
         RunStart(tmp_path / "run", HANDED, [f"prompt {n}" for n in range(5)])
     assert not (tmp_path / "run").exists()
     RunStart(tmp_path / "run", HANDED, [f"prompt {n}" for n in range(4)]).create("f", {})
