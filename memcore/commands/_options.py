@@ -298,8 +298,7 @@ def _check_given(
 
 def read_configuration(arguments: argparse.Namespace, use: Use, existing: RunFolder | None) -> Config:
     """Return the Config of an existing run, the TOML file and the flags, each stronger than the one before."""
-    from memcore.runs.config import from_mapping
-    from memcore.runs.config_file import read_toml
+    from memcore.runs.config_file import from_mapping, read_toml
 
     recorded: dict[str, Any] = {}
     if existing is not None:

@@ -48,8 +48,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from memcore.audit.estimate import MEMORISED, estimate, measure
     from memcore.audit.receiving import read_money
     from memcore.audit.source import check_model, stored_prompts
-    from memcore.runs.config import from_mapping
-    from memcore.runs.config_file import read_toml
+    from memcore.runs.config_file import from_mapping, read_toml
     from memcore.system.cpus import processors
     from memcore.system.progress import say
 

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> Answer | int:
     """Serve the model until it is interrupted."""
     from memcore.audit.source import check_model
     from memcore.commands._checks import check_positive
-    from memcore.runs.config import from_mapping
+    from memcore.runs.config_file import from_mapping
     from memcore.system.cpus import processors
     from memcore.system.credentials import is_reference, resolve
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError
 from memcore.images.resize import Fit, Method, Resize
-from memcore.runs.config_file import read_toml as read_toml
 from memcore.runs.options import Option, declared
 from memcore.sampling.budget import Budget, Fixed, Sequential
 from memcore.sampling.screen import SCORES
 from memcore.sources.conditioned import check_conditions
 from memcore.system.colours import parse_colour
 from memcore.system.credentials import parse_options
-from memcore.system.suggestions import did_you_mean
 from memcore.types import DEFAULT_MIN_CLIQUE, DEFAULT_NODE_LIMIT, DEFAULT_THRESHOLD, Threshold
 
 SourceName = Literal["diffusers", "stored", "custom"]
@@ -400,31 +397,6 @@ class Config:
     def as_recorded(self) -> dict[str, Any]:
         """Return what ``run.toml`` holds: everything but the options of a sampler, any of which may be a secret."""
         return {name: value for name, value in self.as_dict().items() if name != "sampler_options"}
-
-
-def from_mapping(values: Mapping[str, Any]) -> Config:
-    """Return the Config of TOML values; refuse an unknown name and suggest the nearest known one."""
-    clean = {key.replace("-", "_"): value for key, value in values.items()}
-    known = declared(Config)
-    for key, value in clean.items():
-        within = [str(name) for name in value] if isinstance(value, Mapping) else []
-        if within and (key not in known or any(map(_hint, within))):
-            raise ConfigError(_unknown(f"{key}.{within[0]}"))
-        if key not in known:
-            raise ConfigError(_unknown(key))
-    return Config(**clean)
-
-
-def _hint(name: str) -> str:
-    return did_you_mean(name.replace("-", "_"), declared(Config), repr)
-
-
-def _unknown(name: str) -> str:
-    """Return what is wrong with a name that no option has; a dotted one is in a table of the file."""
-    *tables, last = name.split(".")
-    hint = _hint(last) or f"known names: {', '.join(sorted(declared(Config)))}"
-    flat = " All names belong at the top of the file, outside of any table." if tables else ""
-    return f"the configuration has an unknown name {name!r}; {hint}{flat}"
 
 
 def _at_least(name: str, value: int, minimum: int) -> None:

@@ -21,7 +21,8 @@ from memcore.runs import layout
 from memcore.runs.checkpoint import ShardRecord as ShardRecord
 from memcore.runs.checkpoint import checkpoint_bytes, read_checkpoint
 from memcore.runs.conditions import StoredConditions
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.derived import read_match
 from memcore.runs.finding_rows import FindingRows
 from memcore.runs.freshness import RunState, Stale, find_stale, has_derived_files, stale_match

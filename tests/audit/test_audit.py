@@ -20,7 +20,8 @@ from memcore.errors import ConfigError, RunError
 from memcore.evaluation.evaluate_run import evaluate_run
 from memcore.images import UnreadableImage, decode_file
 from memcore.matching.match_run import match_run
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.meta import difference
 from memcore.runs.summary import summary

@@ -21,7 +21,8 @@ from memcore.evaluation.labels import from_annotations, from_matches
 from memcore.evaluation.sweep import make_grid, sweep
 from memcore.matching.match_run import match_run
 from memcore.runs.annotations import Annotations
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.types import Images, Request
 from tests.support.report_page import Page, render_page

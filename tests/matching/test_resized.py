@@ -15,7 +15,8 @@ from memcore.cli import main
 from memcore.errors import ConfigError
 from memcore.images.resize import Resize
 from memcore.matching.match_run import match_run
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.pictures import png_bytes
 from memcore.sources import buffers

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from memcore.runs.config import Config, from_mapping
-from memcore.runs.config_file import read_toml
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping, read_toml
 from memcore.runs.options import declared
 
 ROOT = Path(__file__).parents[2]

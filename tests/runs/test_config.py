@@ -13,7 +13,8 @@ import pytest
 from memcore.cli import main
 from memcore.errors import ConfigError
 from memcore.images.resize import FITS, METHODS
-from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, SOURCES, Config, from_mapping
+from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, SOURCES, Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.options import Option, declared
 
 #: Configurations, their digest, and the sha256 of their names and values, as the version before this module made them.

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from memcore import tiled_l2_graph
 from memcore.errors import ConfigError, MemcoreError, RunError
-from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config, from_mapping
-from memcore.runs.config_file import read_toml
+from memcore.runs.config import BUDGETS, DTYPES, KEEP, SCREENS, Config
+from memcore.runs.config_file import from_mapping, read_toml
 from memcore.runs.folder import RunFolder, ShardRecord
 from memcore.runs.prompts import ROW_GROUP, ParquetPrompts, TextPrompts, scan_prompts
 from memcore.runs.reading import read_parquet

@@ -18,7 +18,8 @@ from memcore.audit import audit
 from memcore.errors import ArgumentTypeError, ArgumentValueError, ConfigError, MemcoreError
 from memcore.evaluation.score import clopper_pearson
 from memcore.graphs.prompt_graph import PromptGraph
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.sampling import Budget, Sequential, StopReason, find_boundary, interleave, outcome
 from memcore.sampling.boundary import Boundary

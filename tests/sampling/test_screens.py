@@ -14,7 +14,8 @@ import pytest
 from memcore.audit import audit
 from memcore.errors import ConfigError, SamplerError
 from memcore.evaluation.roc import roc
-from memcore.runs.config import Config, from_mapping
+from memcore.runs.config import Config
+from memcore.runs.config_file import from_mapping
 from memcore.runs.folder import RunFolder
 from memcore.runs.schema import FINDINGS
 from memcore.runs.summary import summary
