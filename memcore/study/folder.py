@@ -13,11 +13,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from memcore.engine.launchers.slurm import FOLDER as SLURM
 from memcore.engine.task import Identity, manifest_name
-from memcore.errors import ConfigError, RunError
+from memcore.errors import ConfigError, DamagedFileError, RunError
 from memcore.runs.meta import difference
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, read_digest, read_sealed
@@ -26,13 +26,15 @@ from memcore.storage.open import open_storage
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import Attack, ModelSpec, Protocol
 from memcore.study.protocols.read import parse_protocol, with_paths
-from memcore.study.rows import ROWS
+from memcore.study.rows import ROWS, TABLES, rows_name
 from memcore.system.parsing import check_shape, parse_json
 
 FORMAT = 1
 PROTOCOL = "protocol.toml"
 STUDY = "study.json"
 FEATURES = "features"
+#: The first words of a network's file, which holds its own digest.
+FEATURES_HEAD = "memcore features 1"
 #: The settings of a protocol that decide the tables of an attack.
 _SETTINGS: Mapping[Attack, tuple[str, ...]] = {
     "extraction": ("extraction",),
@@ -44,6 +46,27 @@ _SETTINGS: Mapping[Attack, tuple[str, ...]] = {
     "canaries": ("canaries",),
 }
 _AGAIN = "remove it, and run the study again"
+
+
+class _Manifest(TypedDict):
+    """What is read of a model's manifest."""
+
+    given_up: bool
+    started: float
+    finished: float
+    units: int
+    files: NotRequired[dict[str, object]]
+    asked: NotRequired[str]
+    data: NotRequired[str]
+    detail: NotRequired[str]
+
+
+class _Study(TypedDict):
+    """What is read of ``study.json``."""
+
+    format: int
+    fingerprint: str
+    data: NotRequired[dict[str, str]]
 
 
 class StudyFolder:
@@ -81,7 +104,7 @@ class StudyFolder:
             check_shape(found, dict[str, object], STUDY)
             if found.get("format") != FORMAT:
                 raise ValueError(f"it has format {found.get('format')}, this version reads format {FORMAT}")
-            check_shape(found.get("fingerprint"), str, "fingerprint")
+            check_shape(found, _Study, STUDY)
         except FileNotFoundError:
             raise RunError(f"{self.storage.place} holds no {STUDY}: the study was not started yet") from None
         except ValueError as error:
@@ -98,6 +121,7 @@ class StudyFolder:
                 continue
             place = f"{self.storage.place}/{manifest_name(model)}"
             found[model] = read_sealed(data, place, _AGAIN, since=FORMAT)
+            _check_manifest(found[model], model, place)
             asked = asked_digest(self.protocol, self.specs[model])
             if found[model].get("asked", asked) != asked:
                 raise RunError(
@@ -121,6 +145,17 @@ class StudyFolder:
         there = {f"{ROWS}/{name}" for name in self.storage.names(ROWS)}
         lacking = {model: sorted(files.keys() - there) for model, files in self.files().items()}
         return {model: names for model, names in lacking.items() if names}
+
+
+def _check_manifest(manifest: Mapping[str, Any], model: str, place: str) -> None:
+    """Raise DamagedFileError unless a manifest is as ``StudyWork`` writes it, and names tables of its model alone."""
+    try:
+        check_shape(manifest, _Manifest, "it")
+        own = {rows_name(model, table) for table in TABLES}
+        if others := manifest.get("files", {}).keys() - own:
+            raise ValueError(f"it names {min(others)!r}, which is no table of its model")
+    except ValueError as error:
+        raise DamagedFileError(f"{place} is damaged: {error}; {_AGAIN}") from None
 
 
 class StudyStart:

@@ -17,13 +17,11 @@ from memcore.study.data.images import ImageSet
 from memcore.study.data.load import load_data
 from memcore.study.data.public import public_images
 from memcore.study.data.sets import draw_sets
-from memcore.study.folder import FEATURES, describe_protocol
+from memcore.study.folder import FEATURES, FEATURES_HEAD, describe_protocol
 from memcore.study.protocols.expand import expand
 from memcore.study.protocols.protocol import Protocol
 from memcore.study.training.make import check_images
 from memcore.study.training.trainer import weights_digest
-
-_HEAD = "memcore features 1"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,9 +92,9 @@ def feature_network(
         kept = storage.read(file)
     except FileNotFoundError:
         network.train()
-        storage.write_new(file, headed(_HEAD, network.weights()))
+        storage.write_new(file, headed(FEATURES_HEAD, network.weights()))
         kept = storage.read(file)  # another worker may have been faster, on another machine
-    weights = without_head(_HEAD, kept)
+    weights = without_head(FEATURES_HEAD, kept)
     if weights is None:
         raise RunError(f"{storage.place}/{file} is damaged: remove it, and run the study again")
     network.load_weights(weights)

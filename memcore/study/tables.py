@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memcore.engine.task import manifest_name
 from memcore.errors import RunError
-from memcore.runs.schema import make_schema
+from memcore.runs.schema import find_null, make_schema
 from memcore.runs.tables import parquet_bytes
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, verify_bytes
 from memcore.study.rows import ROWS, TABLES, Name, rows_name
-from memcore.system.parsing import check_shape, parse_json
+from memcore.system.columns import check_claims
+from memcore.system.parsing import check_shape, hints_of, parse_json
+
+#: Whole numbers that may be negative: a set of its own has half -1, a shifted image i is -1 - i, noise has no label.
+_SIGNED = ("half", "image", "label")
+#: Numbers that figures are made of.
+_FINITE = ("losses", "score", "frechet")
+
+
+class _Axes(TypedDict):
+    """What the entries of a row's ``losses`` are, the first of these varying slowest."""
+
+    timesteps: list[int]
+    draws: int
+    flips: int
+
 
 SCHEMAS = {name: make_schema(table.row) for name, table in TABLES.items()}
 
@@ -59,15 +74,42 @@ def read_table(storage: Storage, model: str, table: Name, files: Mapping[str, Fi
         raise RunError(f"{place} is missing: restore it, or {again}") from None
     verify_bytes(data, files[name], place, again)
     try:
-        found = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        check_claims(file, len(data))
+        if not file.schema_arrow.equals(SCHEMAS[table]):
+            raise RunError(
+                f"{storage.place}/{name} has other columns than this version of memcore writes: "
+                f"{', '.join(file.schema_arrow.names)}; do the study again in a new folder"
+            )
+        found = file.read(use_threads=False)
+        found.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise RunError(f"{place} cannot be read as Parquet ({error}): {again}") from None
-    if not found.schema.equals(SCHEMAS[table]):
-        raise RunError(
-            f"{storage.place}/{name} has other columns than this version of memcore writes: "
-            f"{', '.join(found.schema.names)}; do the study again in a new folder"
-        )
+    try:
+        _check_values(table, found)
+    except ValueError as error:
+        raise RunError(f"{place} is damaged: {error}, which memcore never writes; {again}") from None
     return found
+
+
+def _check_values(table: Name, found: pa.Table) -> None:
+    """Raise ValueError for values that no study writes, and that no finding can be made of."""
+    hints = hints_of(TABLES[table].row)
+    for name, hint in hints.items():
+        column = found[name]
+        if null := find_null(column, hint, name):
+            raise ValueError(f"a value of {null} is null")
+        if pa.types.is_list(column.type):
+            column = pc.list_flatten(column)
+        if pa.types.is_integer(column.type) and name not in _SIGNED and (pc.min(column).as_py() or 0) < 0:
+            raise ValueError(f"a value of {name} is negative")
+        if name in _FINITE and pc.all(pc.is_finite(column)).as_py() is False:
+            raise ValueError(f"a value of {name} is not finite")
+    if table == "samples":
+        shapes = zip(*(found[n].to_pylist() for n in ("height", "width", "channels")), strict=True)
+        sizes = pc.binary_length(found["pixels"]).to_pylist()
+        if any(h * w * c != size for (h, w, c), size in zip(shapes, sizes, strict=True)):
+            raise ValueError("pixels of a sample are not as many as its height, width and channels")
 
 
 def read_rows(
@@ -80,10 +122,16 @@ def read_rows(
 
 def read_axes(storage: Storage, model: str, files: Mapping[str, FileDigest]) -> dict[str, Any]:
     """Return what the entries of a model's ``losses`` are: ``timesteps``, ``draws``, ``flips``."""
-    metadata = read_table(storage, model, "losses", files).schema.metadata or {}
+    found = read_table(storage, model, "losses", files)
+    metadata = found.schema.metadata or {}
     try:
         axes = parse_json(metadata.get(b"axes", b"{}"))
-        check_shape(axes, dict[str, object], "axes")
+        if found.num_rows:
+            check_shape(axes, _Axes, "axes")
+            wanted = len(axes["timesteps"]) * axes["draws"] * axes["flips"]
+            lengths = set(pc.list_value_length(found["losses"]).to_pylist())
+            if wanted < 1 or lengths != {wanted}:
+                raise ValueError("a row has not as many losses as its axes say")
     except ValueError as error:
         raise RunError(f"{storage.place}/{rows_name(model, 'losses')} is damaged: {error}") from None
     return dict(axes)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from memcore.engine.task import manifest_name
-from memcore.storage.digests import verify_bytes
-from memcore.study.folder import FEATURES, StudyFolder, asked_digest
+from memcore.errors import RunError
+from memcore.storage.digests import verify_bytes, without_head
+from memcore.study.folder import FEATURES, FEATURES_HEAD, StudyFolder, asked_digest
 
 _AGAIN = "remove it and its manifest there, and run that study again"
+_AGAIN_NETWORK = "remove it, and it is trained again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,10 @@ def _digest(study: StudyFolder, name: str) -> str:
 def _take_features(study: StudyFolder, finished: StudyFolder) -> None:
     """Copy the feature networks of data sets that both studies have under one name, where this study has none yet."""
     for name in finished.storage.names(FEATURES):
-        file, data = f"{FEATURES}/{name}", name.rpartition(".")[0]
+        file, data = f"{FEATURES}/{name}", name.removesuffix(".weights")
         same = _digest(study, data) == _digest(finished, data) != ""
         if same and study.protocol.quality == finished.protocol.quality and not study.storage.exists(file):
-            study.storage.write_new(file, finished.storage.read(file))
+            content = finished.storage.read(file)
+            if without_head(FEATURES_HEAD, content) is None:
+                raise RunError(f"{finished.storage.place}/{file} is damaged: {_AGAIN_NETWORK}")
+            study.storage.write_new(file, content)

@@ -25,19 +25,25 @@ _WORDS = "token|secret|passw|passphrase|credential|authorization|bearer|cookie|s
 _NAMES = re.compile(
     rf"{_WORDS}|(^|[^a-z])(key|pwd|pass|auth|sas|pat)([^a-z]|$)|api_?key|access_?key", re.IGNORECASE
 )
-#: A URL within a text. It may hold a single quote, unless one stands before it, which then ends it.
-_URL = re.compile(
-    r"(?<=')[a-z][a-z0-9+.-]*://[^\s'\"<>]+|(?<![a-z0-9+.'-])[a-z][a-z0-9+.-]*://[^\s\"<>]+", re.IGNORECASE
-)
+#: These find where something begins. Where it ends is looked for once for all that begin before: a pattern that held the
+#: scheme too, or all of a password, would be tried at each letter up to the end of the text, which takes hours of 1 MB.
+_SCHEME_END = re.compile(r"(?<=[a-z0-9+.-])://", re.IGNORECASE)
+#: What ends a URL within a text. It may hold a single quote, unless one stands before it.
+_TO_URLS_END, _TO_QUOTED_END = re.compile(r"[^\s\"<>]*"), re.compile(r"[^\s'\"<>]*")
 #: A URL in a value that is recorded: all of a value that begins with one, else to the next blank, whatever it holds.
-_RECORDED_URL = re.compile(r"\A\s*[a-z][a-z0-9+.-]*://.+|[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE | re.DOTALL)
+_RECORDED_WHOLE = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_RECORDED_URL = re.compile(r"(?<=[a-z0-9+.-])://\S+", re.IGNORECASE)
 #: A password with a blank, which ends a URL elsewhere: after "user:" comes no port, and later an "@".
-_BLANK_IN_PASSWORD = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/?#@:]*:(?!\d*(?:[\s/?#,;.)\]'\"]|$))[^\s@]*\s[^@\n]{0,200}@",
+_USER = re.compile(
+    r"(?<=[a-z0-9+.-])://[^\s/?#@:]*:(?!\d*(?:[\s/?#,;.)\]'\"]|$))",
     re.IGNORECASE,
 )
+_TO_BLANK_OR_AT, _BLANK_TO_AT = re.compile(r"[^\s@]*"), re.compile(r"\s[^@\n]{0,200}@")
 #: User and password before a host without a scheme. "image:tag@sha256:" names an image by its digest.
-_BARE_PASSWORD = re.compile(r"(?<![^\s'\"=,;(\[{<>/])[^\s/@:'\"=,;(\[{<>]+:[^\s/@]+@(?!sha\d+:)(?=[\w\[])")
+_BARE_USER = re.compile(r"(?<![^\s'\"=,;(\[{<>/])[^\s/@:'\"=,;(\[{<>]+:")
+_TO_SLASH_OR_AT = re.compile(r"[^\s/@]*")
+#: The end of a password after its first "@", if it has more of them, and the host's first letter.
+_BARE_END = re.compile(r"@(?!sha\d+:)(?:[^\s/@'\"=,;()\[\]{}<>]*@(?!sha\d+:))*(?=[\w\[])")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
 _HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
@@ -143,9 +149,8 @@ def redact(text: str) -> str:
     """
     for pattern in _hidden():
         text = pattern.sub(_HIDDEN, text)
-    text = _BLANK_IN_PASSWORD.sub(rf"\g<scheme>{_HIDDEN}@", text)
-    text = _URL.sub(lambda found: _hidden_url(found[0]), text)
-    return _HEADER.sub(_HIDDEN, _BARE_PASSWORD.sub(f"{_HIDDEN}@", text))
+    text = _without_urls_secrets(_without_blank_passwords(text, f"{_HIDDEN}@"))
+    return _HEADER.sub(_HIDDEN, _without_bare_passwords(text, f"{_HIDDEN}@"))
 
 
 def _hidden() -> Iterator[re.Pattern[str]]:
@@ -153,6 +158,49 @@ def _hidden() -> Iterator[re.Pattern[str]]:
     for value in sorted(_known | _known_words, key=len, reverse=True):
         found = re.escape(value)
         yield re.compile(found if value in _known else rf"(?<!\w){found}(?!\w)")
+
+
+def _without_urls_secrets(text: str) -> str:
+    """Return a text with stars in each of its URLs."""
+    parts, at = [], 0
+    while found := _SCHEME_END.search(text, at):
+        start = found.start()
+        scheme = start
+        while scheme > at and (text[scheme - 1].isalnum() or text[scheme - 1] in "+.-"):
+            scheme -= 1
+        quoted = scheme > 0 and text[scheme - 1] == "'"
+        end = _end_of(_TO_QUOTED_END if quoted else _TO_URLS_END, text, found.end())
+        parts += [text[at:start], _hidden_url(text[start:end])]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _without_blank_passwords(text: str, instead: str) -> str:
+    """Return a text without the users and passwords of URLs that have a blank in the password."""
+    parts, at, done = [], 0, 0
+    while found := _USER.search(text, at):
+        at = _end_of(_TO_BLANK_OR_AT, text, found.end())
+        if end := _BLANK_TO_AT.match(text, at):
+            parts += [text[done : found.start()], "://", instead]
+            at = done = end.end()
+    return "".join([*parts, text[done:]])
+
+
+def _without_bare_passwords(text: str, instead: str) -> str:
+    """Return a text without users and passwords before hosts that have no scheme."""
+    parts, at, done = [], 0, 0
+    while found := _BARE_USER.search(text, at):
+        at = _end_of(_TO_SLASH_OR_AT, text, found.end())
+        if at > found.end() and (end := _BARE_END.match(text, at)):
+            parts += [text[done : found.start()], instead]
+            at = done = end.end()
+    return "".join([*parts, text[done:]])
+
+
+def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Return where what begins at ``start`` ends: there, if nothing does."""
+    found = pattern.match(text, start)
+    return found.end() if found else start
 
 
 def _hidden_url(url: str) -> str:
@@ -168,8 +216,10 @@ def _hidden_url(url: str) -> str:
 def _without_secrets(value: Any) -> Any:
     """Return a value with every URL in it cut down to scheme, host and path."""
     if isinstance(value, str):
-        value = _BLANK_IN_PASSWORD.sub(r"\g<scheme>", value)
-        return _BARE_PASSWORD.sub("", _RECORDED_URL.sub(lambda found: _bare_url(found[0]), value))
+        value = _without_blank_passwords(value, "")
+        whole = _RECORDED_WHOLE.match(value)
+        value = _bare_url(value) if whole else _RECORDED_URL.sub(lambda found: _bare_url(found[0]), value)
+        return _without_bare_passwords(value, "")
     if isinstance(value, dict):
         return {name: _without_secrets(held) for name, held in value.items()}
     return [_without_secrets(held) for held in value] if isinstance(value, list) else value

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,30 @@ def test_a_name_that_holds_a_url_is_refused(name: str) -> None:
         assert "pw" not in str(error.value)
         with pytest.raises(ConfigError, match="names are recorded"):
             credentials.public_options(options, list(options))
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a.", "a:", "a:b", ",a:", ",a:b@", "http://a:", "http://a:b ", "'a://b'", "://", "bearer "]
+)
+def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
+    """A sampler's error may hold a whole answer of its server."""
+    text = (piece * 60_000)[:60_000]
+    start = time.process_time()
+    credentials.redact(text)
+    credentials.public_options({"e": text, "f": f"at {text}"}, ["e", "f"])
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("before", [".", "1", "-", "'1", "failed..."])
+def test_a_url_begins_wherever_it_is_written(before: str) -> None:
+    said = f"{before}https://me:pw@host/v1?key=1"
+    assert credentials.redact(said) == f"{before}https://***@host/v1?***"
+
+
+def test_a_password_without_a_scheme_may_hold_an_at_sign() -> None:
+    assert credentials.redact("at me:p@ss@word@host/v1") == "at ***@host/v1"
+    assert credentials.public_options({"e": "me:p@ss@host/v1"}, ["e"]) == {"e": "host/v1"}
+    assert credentials.redact("to a:b@c,d@e") == "to ***@c,d@e", "the second is another"
 
 
 def test_a_port_is_no_password() -> None:

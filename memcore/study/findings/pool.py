@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,8 +75,9 @@ def read_pool(study: Study, specs: Sequence[ModelSpec]) -> Pool:
         losses = np.array([[rows[image]["losses"] for image in images] for rows in found], np.float32)
         members = np.array([[rows[image]["member"] for image in images] for rows in found], bool)
         times, draws, flips = axes["timesteps"], int(axes["draws"]), int(axes["flips"])
-        grid = np.array([(t, d, f) for t in times for d in range(draws) for f in range(flips)], np.int64)
-        usable = bool(images) and losses.ndim == 3 and losses.shape[2] == len(grid)
+        usable = bool(images) and losses.ndim == 3 and losses.shape[2] == len(times) * draws * flips > 0
+        sizes = (times, range(draws), range(flips)) if usable else ((), (), ())
+        grid = np.array(list(itertools.product(*sizes)), np.int64).reshape(-1, 3)
     except (KeyError, TypeError, ValueError):
         usable = False
     if not usable or any(study.loss_axes(spec) != axes for spec in specs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,10 @@ _SHARES: dict[str, float] = {
 }
 #: Numbers above 0, with the most that they may be.
 _SOME: dict[str, float] = {"dp_delta": 0.5, "dp_clip": 1e6}
-_MOST_SEEDS = 10_000
+#: Seeds are below this, and there are at most as many of a group.
+MOST_SEEDS = 10_000
+#: Models of all groups together, however small the file that asks for them.
+_MOST_MODELS = 100_000
 #: Attacks that ask for images alone: all that a model without losses can be asked.
 _OF_IMAGES = ("extraction", "quality", "samples")
 _OF_DENOISERS = ("schedule", "prediction", "timesteps")
@@ -66,6 +70,11 @@ def check_protocol(protocol: Protocol) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"two groups are called {twice!r}")
+    models = sum(
+        len(set(group.seeds)) * math.prod(map(len, group.grid.values())) for group in protocol.groups
+    )
+    if models > _MOST_MODELS:
+        raise ValueError(f"its groups ask for {models:,} models, of at most {_MOST_MODELS:,}")
     for group in protocol.groups:
         _check_group(group, protocol)
     _check_settings(protocol)
@@ -75,8 +84,8 @@ def _check_group(group: Group, protocol: Protocol) -> None:
     where = f"group {group.name!r}"
     if not group.name or not group.name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"{where}: a name is letters, digits, - and _")
-    if not group.seeds or not all(0 <= seed < _MOST_SEEDS for seed in group.seeds):
-        raise ValueError(f"{where}: seeds must be a number, or a list of numbers below {_MOST_SEEDS:,}")
+    if not group.seeds or not all(0 <= seed < MOST_SEEDS for seed in group.seeds):
+        raise ValueError(f"{where}: seeds must be a number, or a list of numbers below {MOST_SEEDS:,}")
     for name, values in group.grid.items():
         if not values:
             raise ValueError(f"{where}: grid.{name} is empty")

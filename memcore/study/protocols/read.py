@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from memcore.errors import ConfigError
-from memcore.study.protocols.check import check_protocol
+from memcore.study.protocols.check import MOST_SEEDS, check_protocol
 from memcore.study.protocols.protocol import (
     CanarySpec,
     DataSpec,
@@ -124,7 +124,7 @@ def _read_group(table: Mapping[str, Any], place: int) -> Group:
     where_ = f"groups[{place}]"
     values = dict(table)
     seeds = values.pop("seeds", 1)
-    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and 1 <= seeds <= MOST_SEEDS:
         seeds = list(range(seeds))
     fixed, grid = values.pop("fixed", {}), values.pop("grid", {})
     check_shape(fixed, dict[str, object], f"{where_}.fixed")
