@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeAlias, overload
@@ -259,7 +258,7 @@ class Prompts(Sequence[str]):
         try:
             opened = self._open_file()
             file = pq.ParquetFile(opened, pre_buffer=False)
-            check_claims(file, opened.seek(0, os.SEEK_END))
+            check_claims(file, opened)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(error) from None
         start, starts = 0, []

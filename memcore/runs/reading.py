@@ -307,7 +307,7 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 def _open_parquet(data: bytes) -> pq.ParquetFile:
     file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
     try:
-        check_claims(file, len(data))
+        check_claims(file, data)
     except ValueError as error:
         raise OSError(str(error)) from None
     return file

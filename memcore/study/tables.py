@@ -75,7 +75,7 @@ def read_table(storage: Storage, model: str, table: Name, files: Mapping[str, Fi
     verify_bytes(data, files[name], place, again)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-        check_claims(file, len(data))
+        check_claims(file, data)
         if not file.schema_arrow.equals(SCHEMAS[table]):
             raise RunError(
                 f"{storage.place}/{name} has other columns than this version of memcore writes: "
