@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import make_files
 from memcore.index.shard_files import read_quarantine
 from memcore.index.sketch import Level
-from memcore.sources.base import Source, quarantined
+from memcore.sources.base import Source, quarantined, shown
 from memcore.sources.content import FileContent
 from memcore.sources.coverage import Account, Coverage, count_reasons, make_coverage
 from memcore.sources.decoded import Decoded, DecodedSource, name_of
@@ -109,6 +111,12 @@ def _fill(
     done = [layout.read_shard_meta(folder, n).about for n in range(first, number)]
     images, broken = sum(int(d["images"]) for d in done), sum(int(d["quarantined"]) for d in done)
     part, position = done[-1]["end"] if done else (0, 0)
+    uncounted = entry.get("counted") and any("pointed_at" not in d or "texts" not in d for d in done)
+    if part > len(source.parts) or uncounted:
+        raise RunError(
+            f"{folder} is damaged: its shards do not say how far {shown(entry['path'])} was read; index it again in "
+            "another folder"
+        )
     ended = int(done[-1].get("ended", 0)) if done else 0  # parts whose size is counted already
     account = Account(source) if entry.get("counted") else None
     shard = _Shard(meta, (part, position), account, ended)
@@ -302,7 +310,7 @@ def _lock(folder: Path) -> Iterator[None]:
     if held and not (folder / layout.META).exists():
         raise RunError(f"{folder} is not empty and holds no {layout.META}: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with _open_lock(folder / ".lock") as file:
         try:
             import fcntl
 
@@ -319,8 +327,21 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open the file that is locked. A link would lead out of the folder, a pipe would wait, and neither is written to."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise RunError(f"{path} cannot be opened ({error.strerror}): remove it if it is a link") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RunError(f"{path} is no plain file: remove it")
+    return os.fdopen(descriptor, "r+b")
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

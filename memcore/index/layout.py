@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from memcore.errors import DamagedFileError, RunError
-from memcore.index.records import check_meta, check_shard
+from memcore.index.records import SHARD_FILES, check_meta, check_shard
 from memcore.sources.coverage import Coverage
 from memcore.storage.digests import SEAL, FileDigest, check_seal, digest_bytes, read_digest, seal
 from memcore.system.atomic_files import TEMPORARY, sync_folder, write_atomic
@@ -27,14 +27,7 @@ READABLE = (1, 3)
 _SEALED = 3
 META = "index.json"
 SHARD_META = "shard.json"
-COARSE, FINE, PLACES, FILES, TEXT, QUARANTINE = (
-    "coarse.npy",
-    "fine.npy",
-    "places.npy",
-    "files.npy",
-    "text.parquet",
-    "quarantine.parquet",
-)
+COARSE, FINE, PLACES, FILES, TEXT, QUARANTINE = SHARD_FILES
 _AGAIN = "restore it from a copy, or index again in another folder"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.index.checked import damaged
 from memcore.index.layout import PartRecord, SourceRecord
 from memcore.index.shard_files import FILE, ShardFiles
 from memcore.sources.base import FileParts, Source, StoredSource, shown, size_of
@@ -188,6 +189,8 @@ def _compare_names(source: FolderSource, shards: Sequence[ShardFiles], found: Co
         for number, name in zip(numbers.tolist(), shard.names(), strict=False):
             if name is None:
                 continue
+            if not 0 <= number < len(files):
+                raise damaged(shard.places.file.path, "it names places that no source has")
             if name in there:
                 _count(found, files[number], source.path, there[name], True)
             else:

@@ -20,7 +20,7 @@ from memcore.index import layout
 from memcore.index.checked import Budget, CheckedFile, damaged
 from memcore.index.layout import IndexMeta, SourceRecord
 from memcore.index.provenance import compare, open_as_recorded, why_not_in_order
-from memcore.index.shard_files import ShardFiles, levels_of
+from memcore.index.shard_files import ShardFiles, check_account, levels_of
 from memcore.sources.base import FileParts, Source, StoredSource, shown
 from memcore.sources.coverage import Coverage, add
 from memcore.sources.entries import QuarantineEntry
@@ -122,6 +122,8 @@ class Index:
                         files.folder / layout.SHARD_META, "it is not the one that the index was made with"
                     )
         _check_files(shards, verify)
+        for s, entry in enumerate(meta.sources):
+            check_account(path, entry, [shard for shard in shards if shard.source == s])
         digest = hashlib.sha256()
         for shard in metas:
             sums = {name: about["sha256"] for name, about in shard.files.items()}
@@ -201,7 +203,9 @@ class Index:
                     shard.places.file.path, f"it names places that no source has ({error})"
                 ) from None
             pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            same = (self.fine.sketch(pixels, 1) == shard.fine.take(inside)).all(axis=1)
+            same = np.ones(len(pixels), np.bool_)
+            for level, held in ((self.coarse, shard.coarse), (self.fine, shard.fine)):
+                same &= (level.sketch(pixels, 1) == held.take(inside)).all(axis=1)
             if not same.all():
                 raise self._changed(
                     int(rows[chosen[int(np.flatnonzero(~same)[0])]]), "its pixels are not the same"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memcore.errors import RunError
 from memcore.index import layout
 from memcore.index.checked import Budget, CheckedArray, CheckedFile, damaged, read_array
-from memcore.index.layout import IndexMeta, ShardMeta
+from memcore.index.layout import IndexMeta, ShardMeta, SourceRecord
 from memcore.index.sketch import Level
+from memcore.sources.base import shown
 from memcore.sources.content import SAMPLE_BYTES
+from memcore.sources.coverage import count_reasons
 from memcore.sources.entries import PLACE, QuarantineEntry
 from memcore.system import columns
 
@@ -116,6 +120,19 @@ def read_quarantine(file: CheckedFile, count: int) -> list[QuarantineEntry]:
         {"source": str(row["source"]), "reason": str(row["reason"]), "detail": str(row["detail"])}
         for row in rows
     ]
+
+
+def check_account(path: Path, entry: SourceRecord, shards: Sequence[ShardFiles]) -> None:
+    """Raise RunError unless a source's account says what its shards left out: a verdict rests on it, and names it."""
+    same = sum(shard.quarantined for shard in shards) == entry["quarantined"]
+    if same and "coverage" in entry:
+        reasons = count_reasons(row for shard in shards for row in shard.quarantine())
+        same = reasons == Counter(entry["coverage"]["left_out"])
+    if not same:
+        raise RunError(
+            f"{path / layout.META} is damaged: of {shown(entry['path'])} it counts other images as left out than its shards "
+            "do; restore it from a copy, or index again in another folder"
+        )
 
 
 def levels_of(meta: IndexMeta) -> tuple[Level, Level]:

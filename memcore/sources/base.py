@@ -32,7 +32,7 @@ _BATCH, _BATCH_BYTES = 256, 1 << 25
 #: What an image of unknown size is taken for when bytes are counted.
 _UNKNOWN_BYTES = 1 << 19
 #: Names of quarantined entries that stand for several: images of an array that is cut short, rows of a damaged group.
-_SEVERAL = re.compile(r"\.npy\[(\d+):(\d+)\]$|\.parquet#(\d+) to (\d+)$", re.IGNORECASE)
+_SEVERAL = re.compile(r"\.npy\[(\d{1,19}):(\d{1,19})\]$|\.parquet#(\d{1,19}) to (\d{1,19})$", re.IGNORECASE)
 
 
 class Source(Protocol):
