@@ -28,4 +28,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     line = (
         f"{count(result['copied'], 'file')} copied to {result['folder']}, {result['present']:,} already there"
     )
-    return Answer(result, [line])
+    lines = [line]
+    if result["left_out"]:
+        lines.append(f"{count(result['left_out'], 'name')} left out, which no file of a run has")
+    return Answer(result, lines)

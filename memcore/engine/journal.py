@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Literal
 
 from memcore.engine.task import CHECKPOINTS
@@ -60,6 +60,8 @@ class Journal:
         they survive a kill of the process on a local file system, and no power cut.
     folder
         Where the segments are. Those in ``partial`` are removed once the task is done.
+    check
+        Raises ValueError for a head that is none of this journal's: its record does not count.
 
     Raises
     ------
@@ -77,8 +79,16 @@ class Journal:
     """
 
     def __init__(
-        self, storage: Storage, task: str, key: str, *, sync: Sync = "interval", folder: str = CHECKPOINTS
+        self,
+        storage: Storage,
+        task: str,
+        key: str,
+        *,
+        sync: Sync = "interval",
+        folder: str = CHECKPOINTS,
+        check: Callable[[dict[str, Any]], None] = lambda head: None,
     ) -> None:
+        self._check = check
         self._storage = storage
         self._folder = folder
         self._task = task
@@ -192,6 +202,17 @@ class Journal:
         place = f"{self._key}\0{self._name(segment)}\0{count}\0{head}\0{payload}\0".encode()
         return hashlib.sha256(place + content + text).digest()
 
+    def _parse(self, text: bytes) -> dict[str, Any] | None:
+        """Return the head of a record; None for what its digest confirms and yet is none: it may be somebody else's."""
+        try:
+            head = parse_json(text)
+            if not isinstance(head, dict):
+                return None
+            self._check(head)
+        except ValueError:
+            return None
+        return head
+
     def _index(self, number: int) -> Iterator[Record]:
         """Yield the records of a segment, without reading their payloads, up to the first one that does not count."""
         try:
@@ -211,11 +232,16 @@ class Journal:
                 end = start + _FRAME.size + head + payload
                 if mark == _MARK and head <= _MOST_HEAD and end <= size:
                     text = file.read(head)
-                    if self._digest(number, count, head, payload, content, text) == digest:
-                        yield Record(parse_json(text), number, end - payload, payload, content)
+                    whole = self._digest(number, count, head, payload, content, text) == digest
+                    if whole and (told := self._parse(text)) is not None:
+                        yield Record(told, number, end - payload, payload, content)
                         start, count = end, count + 1
                         continue
-                    why = "holds a record that is damaged, or of another run"
+                    why = (
+                        "holds a record such as memcore never writes"
+                        if whole
+                        else "holds a record that is damaged, or of another run"
+                    )
                 elif mark != _MARK or head > _MOST_HEAD:
                     why = "holds a record that is damaged, or of another run"
             self.lost.append(

@@ -1,49 +1,150 @@
-"""Copy a run from an object store to a folder, which match, annotate, evaluate and report need."""
+"""Copy a run from an object store to a folder, which match, annotate, evaluate and report need.
+
+The place may be a stranger's: names that no run has are left out and counted, files are copied a piece at a time, and no more
+of one than it was when it was opened.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from memcore.errors import ConfigError
+from memcore.errors import ConfigError, MemcoreError, RunError, StoreError
 from memcore.runs import layout
 from memcore.runs.folder import RunFolder
 from memcore.runs.start import check_startable
 from memcore.storage.base import Storage
 from memcore.storage.local import LocalStorage
-from memcore.storage.open import is_url, open_storage
+from memcore.storage.open import is_url
+from memcore.storage.remote import ObjectStorage
+from memcore.system.credentials import redact
+from memcore.system.parsing import parse_toml
+
+#: Names that a file or folder of a run may have: they lead nowhere on any system, and say nothing to a terminal.
+_FILE = re.compile(r"[A-Za-z0-9_-]{1,100}(\.[A-Za-z0-9_-]{1,30}){1,3}", re.ASCII)
+_FOLDER = re.compile(r"[0-9]{1,20}", re.ASCII)
+#: Bytes of the largest run.toml that is read.
+_MOST_HEAD = 64 << 20
+#: Bytes of a file that are in memory at a time while two are compared.
+_PIECE_BYTES = 1 << 20
 
 
 def fetch(url: str, folder: Path) -> dict[str, Any]:
     """Copy the files that ``folder`` lacks, and return counts. It may be called again while the run continues.
 
-    Raises ConfigError unless ``url`` is a URL and ``folder`` is empty or holds the same run, and RunError.
+    ``left_out`` counts names that no file of a run has. Raises ConfigError unless ``url`` is a URL and ``folder`` is empty or
+    holds the same run, RunError, and StoreError.
     """
     if not is_url(url):
         raise ConfigError(f"run must be a URL such as s3://bucket/run, got {url!r}: a folder needs no copy")
-    source = open_storage(url)
-    digest = RunFolder.open_storage(source).digest
+    source = ObjectStorage(url)
+    head, digest = _read_head(source)
     target = LocalStorage(folder)
     if target.exists(layout.RUN) and RunFolder.open(folder).digest != digest:
         raise ConfigError(f"folder={folder} holds another run")
     copied = present = 0
+    left_out: list[str] = []
     check_startable(target)
     with target.lock():
         # the manifests as they were before anything was copied: a shard that is finished meanwhile is left to the next call
-        manifests = [*_names(source, layout.MANIFESTS)]
-        others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f)]
+        manifests = [*_names(source, layout.MANIFESTS, left_out)]
+        others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f, left_out)]
         kept = {*manifests, *layout.FILES, *_changed(source, target, manifests, others)}
         for name in [*others, *manifests, *layout.FILES]:
-            if name not in kept and target.exists(name):
+            if name == layout.RUN:
+                if source.read(name) != head:
+                    raise RunError(
+                        f"{source.place}/{name} was changed while the run was copied: {_again(target)}"
+                    )
+                target.write(name, head)
+                copied += 1
+            elif name not in kept and target.exists(name):
                 present += 1
             elif name not in layout.FILES or source.exists(name):
-                target.write(name, source.read(name))
-                copied += 1
-    return {"run": url, "folder": str(folder), "copied": copied, "present": present}
+                copied += _copy(source, target, name)
+    return {
+        "run": url,
+        "folder": str(folder),
+        "copied": copied,
+        "present": present,
+        "left_out": len(left_out),
+    }
 
 
-def _changed(source: Storage, target: Storage, manifests: list[str], names: list[str]) -> Iterator[str]:
+def _again(target: LocalStorage) -> str:
+    """Return what to do about a copy that was cut off."""
+    if target.exists(layout.RUN):
+        return "give the command again"
+    return f"give the command again with another folder, {target.place} holds no run yet"
+
+
+def _read_head(source: ObjectStorage) -> tuple[bytes, str]:
+    """Return the content of run.toml, which is written as it was checked, and the run's digest."""
+    try:
+        with source.stream(layout.RUN) as file:
+            if (size := file.seek(0, io.SEEK_END)) > _MOST_HEAD:
+                raise RunError(
+                    f"{source.place}/{layout.RUN} has {size:,} bytes, at most {_MOST_HEAD:,} are read: it is none of a run"
+                )
+    except FileNotFoundError:
+        pass  # the next reader says what is missing
+    run = RunFolder.open_storage(source)
+    head = source.read(layout.RUN)
+    try:
+        same = parse_toml(head) == run.meta
+    except ValueError:
+        same = False
+    if not same:
+        raise RunError(f"{source.place}/{layout.RUN} was changed while it was read: give the command again")
+    return head, run.digest
+
+
+def _copy(source: ObjectStorage, target: LocalStorage, name: str) -> int:
+    """Copy a file whole, or leave what was there; return 1, or 0 for an answer of a shard that was finished meanwhile."""
+    try:
+        with source.stream(name) as file:
+            target.write_from(name, cast(IO[bytes], _Measured(file)))
+    except MemcoreError:
+        raise
+    except FileNotFoundError:
+        if name.startswith(f"{layout.RECEIVED}/"):
+            return 0
+        raise StoreError(
+            f"{source.place}/{name} was removed while the run was copied: {_again(target)}"
+        ) from None
+    except Exception as error:  # each driver has errors of its own
+        raise StoreError(
+            f"{source.place}/{name} cannot be read: {redact(f'{type(error).__name__}: {error}')}; "
+            f"{_again(target)}"
+        ) from error
+    return 1
+
+
+class _Measured:
+    """A file up to the length that it has now: it may be growing, for ever. One that ends earlier is none that is copied."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._size = self._left = file.seek(0, io.SEEK_END)
+
+    def seek(self, offset: int) -> int:
+        self._left = self._size - offset
+        return self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(min(size, self._left))
+        if self._left and not piece:
+            raise EOFError(f"it ends {self._left:,} bytes early")
+        self._left -= len(piece)
+        return piece
+
+
+def _changed(
+    source: ObjectStorage, target: LocalStorage, manifests: list[str], names: list[str]
+) -> Iterator[str]:
     """Yield the names of files that may have changed since they were copied: an image never does.
 
     The findings of a shard change with its manifest, where failed prompts were sampled again, what was received grows until
@@ -60,15 +161,28 @@ def _changed(source: Storage, target: Storage, manifests: list[str], names: list
             yield name
 
 
-def _same(source: Storage, target: Storage, name: str) -> bool:
-    if not source.exists(name) or not target.exists(name):
+def _same(source: ObjectStorage, target: LocalStorage, name: str) -> bool:
+    """Tell whether two files are the same; what is no file is not, and what cannot be read."""
+    try:
+        with source.stream(name) as one, target.open(name) as other:
+            if one.seek(0, io.SEEK_END) != other.seek(0, io.SEEK_END):
+                return False
+            one.seek(0)
+            other.seek(0)
+            while piece := one.read(_PIECE_BYTES):
+                if piece != other.read(len(piece)):
+                    return False
+            return not other.read(1)
+    except OSError:
         return False
-    return source.read(name) == target.read(name)
 
 
-def _names(storage: Storage, folder: str) -> Iterator[str]:
+def _names(storage: Storage, folder: str, left_out: list[str]) -> Iterator[str]:
+    """Yield the names of the files in a folder of a run, and in its folders of numbers; ``left_out`` gets all others."""
     for name in storage.names(folder):
-        if "." in name:
+        if _FILE.fullmatch(name):
             yield f"{folder}/{name}"
+        elif folder == layout.IMAGES and _FOLDER.fullmatch(name):
+            yield from _names(storage, f"{folder}/{name}", left_out)
         else:
-            yield from _names(storage, f"{folder}/{name}")
+            left_out.append(name)

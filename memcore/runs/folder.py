@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shlex
 import warnings
@@ -39,6 +40,7 @@ from memcore.runs.reading import (
     read_manifest,
     read_meta,
 )
+from memcore.runs.record_heads import check_answer_head, check_images_head
 from memcore.runs.rows import FindingRow, ManifestRecord, MatchRow, QuarantineRow, ReceivedRecord
 from memcore.runs.schema import FINDINGS, QUARANTINE
 from memcore.runs.shards import MOST_SHARDS
@@ -278,7 +280,8 @@ class RunFolder:
         """
         name = layout.checkpoint_name(shard.task)
         try:
-            return read_checkpoint(self.storage.read(name), shard.prompt_ids, f"{self.place}/{name}")
+            data = self.storage.read(name)
+            return read_checkpoint(data, shard.prompt_ids, f"{self.place}/{name}", self.prompts)
         except FileNotFoundError:
             return ShardRecord()
         except (OSError, DamagedFileError) as error:
@@ -294,11 +297,15 @@ class RunFolder:
 
     def journal(self, shard: Shard, *, sync: Sync = "interval") -> Journal:
         """Open the journal of an unfinished shard, which holds images of its prompts in flight: of this run alone."""
-        return Journal(self.storage, shard.task, self.digest, sync=sync)
+        check = functools.partial(check_images_head, prompt_ids=shard.prompt_ids)
+        return Journal(self.storage, shard.task, self.digest, sync=sync, check=check)
 
     def received(self, shard: Shard) -> Journal:
         """Open the journal of what a hosted model answered for a shard: each record is durable once it is appended."""
-        return Journal(self.storage, shard.task, self.digest, sync="record", folder=layout.RECEIVED)
+        check = functools.partial(check_answer_head, prompt_ids=shard.prompt_ids)
+        return Journal(
+            self.storage, shard.task, self.digest, sync="record", folder=layout.RECEIVED, check=check
+        )
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""

@@ -12,6 +12,7 @@ from memcore.errors import MissingExtraError, RunError, StoreError
 from memcore.storage.base import Holder, Part
 from memcore.system.atomic_files import Bytes
 from memcore.system.credentials import redact
+from memcore.system.plain_files import open_plain
 
 #: Bytes of a file that are in memory at a time while it is uploaded.
 PIECE_BYTES = 8 << 20
@@ -38,6 +39,8 @@ class ObjectStorage:
         except ValueError as error:
             raise RunError(f"run={self.place} names no place that fsspec knows: {error}") from None
         self._fs: Any = filesystem
+        # of a folder of this machine fsspec would wait for a pipe, and read a device for ever
+        self._local = "file" in _protocols(filesystem)
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -49,6 +52,9 @@ class ObjectStorage:
 
     def read(self, name: str) -> bytes:
         """Return the whole file."""
+        if self._local:
+            with self.stream(name) as file, self._reaching(name):
+                return file.read()
         with self._reaching(name):
             data: bytes = self._fs.cat_file(self._path(name))
         return data
@@ -56,6 +62,14 @@ class ObjectStorage:
     def open(self, name: str) -> IO[bytes]:
         """Return the whole file, in memory."""
         return io.BytesIO(self.read(name))
+
+    def stream(self, name: str) -> IO[bytes]:
+        """Open the file to read pieces of it. Raises FileNotFoundError, StoreError; its reads may raise any error."""
+        with self._reaching(name):
+            opened: IO[bytes] = (
+                open_plain(self._path(name)) if self._local else self._fs.open(self._path(name), "rb")
+            )
+        return opened
 
     def write(self, name: str, data: bytes) -> None:
         """Upload a file in one request."""
@@ -172,6 +186,11 @@ class _Upload:
 class _NoLock:
     def note(self, data: bytes) -> None:
         pass
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    found = filesystem.protocol
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _describe(error: Exception) -> str:
