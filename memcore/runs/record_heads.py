@@ -1,4 +1,4 @@
-"""Whether the heads of a run's journals are such as memcore writes: their digests may fit, and the run be somebody else's."""
+"""Whether heads of a run's journals are such as memcore writes: their digests may fit, and the run be somebody else's."""
 
 from __future__ import annotations
 
