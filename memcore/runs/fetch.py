@@ -1,7 +1,7 @@
 """Copy a run from an object store to a folder, which match, annotate, evaluate and report need.
 
-The place may be a stranger's: names that no run has are left out and counted, files are copied a piece at a time, and no more
-of one than it was when it was opened.
+The place may be a stranger's: names that no run has are left out and counted, files are copied a piece at a time, and no
+more of one than it was when it was opened.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _PIECE_BYTES = 1 << 20
 def fetch(url: str, folder: Path) -> dict[str, Any]:
     """Copy the files that ``folder`` lacks, and return counts. It may be called again while the run continues.
 
-    ``left_out`` counts names that no file of a run has. Raises ConfigError unless ``url`` is a URL and ``folder`` is empty or
-    holds the same run, RunError, and StoreError.
+    ``left_out`` counts names that no file of a run has. Raises ConfigError unless ``url`` is a URL and ``folder`` is empty
+    or holds the same run, RunError, and StoreError.
     """
     if not is_url(url):
         raise ConfigError(f"run must be a URL such as s3://bucket/run, got {url!r}: a folder needs no copy")
