@@ -98,6 +98,8 @@ class Journal:
         self.segments: dict[int, int] = {}
         self.records: list[Record] = []
         self.lost: list[str] = []
+        #: Whether a record is left out whose digest fits: nobody writes it so, and a sum over the records would lack it.
+        self.foreign = False
         self._written: Appended | None = None
         self._count = 0
         self._reading: tuple[int, IO[bytes]] | None = None
@@ -237,6 +239,7 @@ class Journal:
                         yield Record(told, number, end - payload, payload, content)
                         start, count = end, count + 1
                         continue
+                    self.foreign |= whole
                     why = (
                         "holds a record such as memcore never writes"
                         if whole
