@@ -17,11 +17,17 @@ from memcore.errors import MemcoreError
 from memcore.guard import OutputFilter
 from memcore.index import Index
 from memcore.storage.digests import digest_bytes, seal
-from tests.index.test_foreign_index import made, npy, places, replace  # noqa: F401  (made is a fixture)
 from tests.support.command_line import Said, memcore
+from tests.support.foreign_index import make_indexes, npy, places, replace
 from tests.support.index_sets import write_meta
 
 Change = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where two indexes and a run are."""
+    return make_indexes(tmp_path_factory.mktemp("made"))
 
 
 def of_index(change: Callable[[dict[str, Any]], Any]) -> Change:
@@ -120,7 +126,7 @@ FORGED: dict[str, Change] = {
 
 
 @pytest.fixture
-def index(made: Path, tmp_path: Path) -> Path:  # noqa: F811
+def index(made: Path, tmp_path: Path) -> Path:
     (tmp_path / "outside").write_bytes(b"outside")
     return Path(shutil.copytree(made / "folder.index", tmp_path / "index"))
 
@@ -133,7 +139,7 @@ def check_refused(said: Said) -> None:
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_it_is_refused(made: Path, tmp_path: Path, index: Path, forged: str) -> None:  # noqa: F811
+def test_it_is_refused(made: Path, tmp_path: Path, index: Path, forged: str) -> None:
     FORGED[forged](index)
     shutil.copytree(made / "run", tmp_path / "run")
     said = memcore("match", tmp_path / "run", "--index", index, "--source", made / "folder")
@@ -151,13 +157,13 @@ def test_it_is_refused(made: Path, tmp_path: Path, index: Path, forged: str) -> 
 @pytest.mark.parametrize(
     "values", [{"end": [-2, -3]}, {"end": [5, 0]}, {"pointed_at": None}, {"texts": None}, {"ended": -1}]
 )
-def test_a_forged_index_is_not_resumed(made: Path, index: Path, values: dict[str, Any]) -> None:  # noqa: F811
+def test_a_forged_index_is_not_resumed(made: Path, index: Path, values: dict[str, Any]) -> None:
     unfinished(**values)(index)
     said = memcore("index", index, "--source", made / "folder", "--quiet")
     check_refused(said)
 
 
-def test_no_lock_leads_out_of_the_folder_or_waits(made: Path, tmp_path: Path, index: Path) -> None:  # noqa: F811
+def test_no_lock_leads_out_of_the_folder_or_waits(made: Path, tmp_path: Path, index: Path) -> None:
     (index / ".lock").unlink()
     for make in (
         lambda: (index / ".lock").symlink_to(tmp_path / "outside"),
