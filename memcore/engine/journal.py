@@ -61,7 +61,7 @@ class Journal:
     folder
         Where the segments are. Those in ``partial`` are removed once the task is done.
     check
-        Raises ValueError for a head that is none of this journal's: its record does not count.
+        Raises ValueError for a head that this journal never has; its record is left out, and so is what follows it.
 
     Raises
     ------
@@ -98,8 +98,8 @@ class Journal:
         self.segments: dict[int, int] = {}
         self.records: list[Record] = []
         self.lost: list[str] = []
-        #: Whether a record is left out whose digest fits: nobody writes it so, and a sum over the records would lack it.
-        self.foreign = False
+        #: What is wrong with a record that was left out although its digest fits: a sum over the records would lack it.
+        self.foreign = ""
         self._written: Appended | None = None
         self._count = 0
         self._reading: tuple[int, IO[bytes]] | None = None
@@ -204,15 +204,12 @@ class Journal:
         place = f"{self._key}\0{self._name(segment)}\0{count}\0{head}\0{payload}\0".encode()
         return hashlib.sha256(place + content + text).digest()
 
-    def _parse(self, text: bytes) -> dict[str, Any] | None:
-        """Return the head of a record; None for what its digest confirms and yet is none: it may be somebody else's."""
-        try:
-            head = parse_json(text)
-            if not isinstance(head, dict):
-                return None
-            self._check(head)
-        except ValueError:
-            return None
+    def _parse(self, text: bytes) -> dict[str, Any]:
+        """Return the head of a record whose digest fits. Raises ValueError for one that memcore never writes."""
+        head = parse_json(text)
+        if not isinstance(head, dict):
+            raise ValueError("its head is no object")
+        self._check(head)
         return head
 
     def _index(self, number: int) -> Iterator[Record]:
@@ -234,17 +231,17 @@ class Journal:
                 end = start + _FRAME.size + head + payload
                 if mark == _MARK and head <= _MOST_HEAD and end <= size:
                     text = file.read(head)
-                    whole = self._digest(number, count, head, payload, content, text) == digest
-                    if whole and (told := self._parse(text)) is not None:
-                        yield Record(told, number, end - payload, payload, content)
-                        start, count = end, count + 1
-                        continue
-                    self.foreign |= whole
-                    why = (
-                        "holds a record such as memcore never writes"
-                        if whole
-                        else "holds a record that is damaged, or of another run"
-                    )
+                    why = "holds a record that is damaged, or of another run"
+                    if self._digest(number, count, head, payload, content, text) == digest:
+                        try:
+                            told = self._parse(text)
+                        except ValueError as error:
+                            why = f"holds a record such as memcore never writes ({error})"
+                            self.foreign = f"{self._name(number)} {why}"
+                        else:
+                            yield Record(told, number, end - payload, payload, content)
+                            start, count = end, count + 1
+                            continue
                 elif mark != _MARK or head > _MOST_HEAD:
                     why = "holds a record that is damaged, or of another run"
             self.lost.append(

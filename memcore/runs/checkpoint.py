@@ -114,4 +114,4 @@ def _check_rows(
     if not all(q["prompt_id"] is None or q["prompt_id"] in prompt_ids for q in about["quarantine"]):
         raise ValueError("its quarantine speaks of prompts of another shard")
     if not 0 <= about["started"] <= _LATEST or min(about["seconds"].values(), default=0) < 0:
-        raise ValueError("its times are none")
+        raise ValueError("its times are negative, or after the year 9999")

@@ -162,7 +162,7 @@ def _changed(
 
 
 def _same(source: ObjectStorage, target: LocalStorage, name: str) -> bool:
-    """Tell whether two files are the same; what is no file is not, and what cannot be read."""
+    """Return whether two files hold the same bytes; False where one is missing, is no plain file or cannot be read."""
     try:
         with source.stream(name) as one, target.open(name) as other:
             if one.seek(0, io.SEEK_END) != other.seek(0, io.SEEK_END):

@@ -301,11 +301,19 @@ class RunFolder:
         return Journal(self.storage, shard.task, self.digest, sync=sync, check=check)
 
     def received(self, shard: Shard) -> Journal:
-        """Open the journal of what a hosted model answered for a shard: each record is durable once it is appended."""
+        """Open the journal of what a hosted model answered for a shard: each record is durable once it is appended.
+
+        Raises DamagedFileError for one with a record that nobody writes so: without it less would seem to be spent.
+        """
         check = functools.partial(check_answer_head, prompt_ids=shard.prompt_ids)
-        return Journal(
+        journal = Journal(
             self.storage, shard.task, self.digest, sync="record", folder=layout.RECEIVED, check=check
         )
+        if journal.foreign:
+            raise DamagedFileError(
+                f"{self.place}: what was received cannot be counted, {journal.foreign}; restore it from a copy"
+            )
+        return journal
 
     def tidy(self) -> None:
         """Remove what killed workers left, and checkpoints of shards that are done, which a second launcher may write."""

@@ -1,4 +1,4 @@
-"""Whether heads of a run's journals are such as memcore writes: their digests may fit, and the run be somebody else's."""
+"""Check the heads of records in a run's journals: in a stranger's run they may be anything, although the digests fit."""
 
 from __future__ import annotations
 
@@ -49,12 +49,15 @@ def check_images_head(head: Mapping[str, Any], prompt_ids: Collection[int]) -> N
     check_shape(head, KeptImages)
     seeds, flags, shape = head["seeds"], head["flags"], head["shape"]
     _require(head["prompt_id"] in prompt_ids, "its prompt is of another shard")
-    _require(len(seeds) == len(flags) and min(seeds, default=0) >= 0, "its seeds are none")
-    _require(set(flags) <= set("0123"), "its flags are none")
-    _require(len(shape) == 3 and min(shape) > 0, "its shape is none")
-    _require(_DEVICE.fullmatch(head["device"]) is not None, "its device is none")
+    _require(
+        len(seeds) == len(flags) and min(seeds, default=0) >= 0,
+        "its seeds are negative, or not one for each flag",
+    )
+    _require(set(flags) <= set("0123"), "it has a flag other than 0 to 3")
+    _require(len(shape) == 3 and min(shape) > 0, "its shape is not that of images")
+    _require(_DEVICE.fullmatch(head["device"]) is not None, "its device holds no pixels")
     if "files" in head:
-        _require(len(head["files"]) == len(seeds), "it has not a digest for each image")
+        _require(len(head["files"]) == len(seeds), "its digests are not one for each image")
         for digest in head["files"]:
             try:
                 read_digest(digest, "it")
@@ -66,18 +69,21 @@ def check_answer_head(head: Mapping[str, Any], prompt_ids: Collection[int]) -> N
     """Check the head of a record of received/*.journal, of a shard with these prompts. Raises ValueError."""
     if "asked" in head:
         check_shape(head, _Asked)
-        _require(all(len(key) == 2 and key[0] in prompt_ids for key in head["images"]), "its images are none")
+        _require(
+            all(len(key) == 2 and key[0] in prompt_ids for key in head["images"]),
+            "an image is of another shard, or is no prompt and number",
+        )
         try:
             price = Decimal(head["price"])
         except InvalidOperation:
             raise ValueError("its price is no number") from None
-        _require(price.is_finite() and 0 < price < Decimal("1e12"), "its price is none")
+        _require(price.is_finite() and 0 < price < Decimal("1e12"), "its price is not above 0")
     elif "answered" in head:
         check_shape(head, _Answered)
         for image in head["images"]:
             _require(image["prompt_id"] in prompt_ids, "its prompt is of another shard")
-            _require(image["kind"] in ("file", "raw", ""), "its kind is none")
-            _require(image["length"] >= 0, "its length is none")
+            _require(image["kind"] in ("file", "raw", ""), "an image is of an unknown kind")
+            _require(image["length"] >= 0, "an image has a negative length")
     elif "failed" in head:
         check_shape(head, _Failed)
         _require(all(i in prompt_ids for i in head["prompts"]), "its prompts are of another shard")

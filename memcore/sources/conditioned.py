@@ -15,6 +15,7 @@ from memcore.conditions import CONDITIONS, Condition
 from memcore.errors import ConfigError, MemcoreError, MissingExtraError
 from memcore.images import UnreadableImage
 from memcore.images.decode import decode, decode_file
+from memcore.sources import arrow
 from memcore.sources.names import NAMES
 from memcore.sources.text import ListCounts, open_plain, read_lines, read_table
 from memcore.system import places
@@ -199,12 +200,19 @@ class ConditionedPrompts:
         try:
             import pyarrow
             import pyarrow.parquet as parquet
+
+            from memcore.system.columns import check_listed
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
             with open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
                 columns = self._columns(list(file.schema_arrow.names))
                 wanted = list(dict.fromkeys(columns.values()))
+                try:
+                    kinds = {name: file.schema_arrow.field(name).type for name in wanted}
+                    check_listed(file, opened, [name for name in wanted if arrow.says_text(kinds[name])])
+                except ValueError as error:
+                    raise ConfigError(f"{self._named} cannot be read: {error}") from None
                 for batch in file.iter_batches(_ROWS, columns=wanted, use_threads=False):
                     for row in batch.to_pylist():
                         yield {name: row[found] for name, found in columns.items()}

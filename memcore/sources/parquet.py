@@ -96,6 +96,8 @@ class ParquetSource(FileParts):
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
         """Yield the rows of one file from a position on."""
+        from memcore.system.columns import check_listed
+
         path, name = self.files[part], shown(self.parts[part].name)
         self._rows.setdefault(path, 1)
         if position == _BROKEN:
@@ -116,6 +118,12 @@ class ParquetSource(FileParts):
                 if rows and caption and not arrow.says_text(kind := schema.field(caption).type):
                     wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
                     yield self._broken(part, 0, f"{name}#0 {last}", wrong)
+                    return
+                try:
+                    with path.open("rb") as opened:
+                        check_listed(file, opened, [caption] if caption else [])
+                except ValueError as error:
+                    yield self._broken(part, 0, f"{name}#0 {last}", UnreadableImage("caption", str(error)))
                     return
                 free = _FREE_ROWS
                 for group in range(file.num_row_groups):

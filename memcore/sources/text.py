@@ -134,6 +134,8 @@ class TextList:
         try:
             import pyarrow
             import pyarrow.parquet as parquet
+
+            from memcore.system.columns import check_listed
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
@@ -143,6 +145,10 @@ class TextList:
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):
                     raise ConfigError(f"{self._named}: the column {name!r} holds {kind}, not text")
+                try:
+                    check_listed(file, opened, [name])
+                except ValueError as error:
+                    raise ConfigError(f"{self._named} cannot be read: {error}") from None
                 for batch in file.iter_batches(_ROWS, columns=[name], use_threads=False):
                     yield from arrow.texts(batch.column(0))
         except pyarrow.ArrowException as error:

@@ -10,6 +10,7 @@ from memcore.storage.digests import verify_bytes, without_head
 from memcore.study.folder import FEATURES, FEATURES_HEAD, StudyFolder, asked_digest
 
 _AGAIN = "remove it and its manifest there, and run that study again"
+_REMOVED = "remove its model's manifest there, and run that study again"
 _AGAIN_NETWORK = "remove it, and it is trained again"
 
 
@@ -46,8 +47,12 @@ def take_over(study: StudyFolder, finished: StudyFolder) -> TakenOver:
         if not taken:
             _take_features(study, finished)
         for name, digest in files[model].items():
-            content = finished.storage.read(name)
-            verify_bytes(content, digest, f"{finished.storage.place}/{name}", _AGAIN)
+            place = f"{finished.storage.place}/{name}"
+            try:
+                content = finished.storage.read(name)
+            except FileNotFoundError:
+                raise RunError(f"{place} is missing: restore it, or {_REMOVED}") from None
+            verify_bytes(content, digest, place, _AGAIN)
             study.storage.write(name, content)
         study.storage.write(manifest_name(model), finished.storage.read(manifest_name(model)))
         taken += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ _VALUES, _VALUES_A_BYTE = 1 << 28, 64
 _VALUE_BYTES = 8
 #: Bytes of texts that a table may have however small its file is, and how many times the file's bytes.
 _TEXTS, _TEXTS_A_BYTE = 1 << 27, 64
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+#: Bytes of texts that a user's list may have however small its file is.
+_LISTED = 1 << 30
 
 
 def check_claims(file: pq.ParquetFile, source: Any) -> None:
@@ -48,14 +51,29 @@ def check_claims(file: pq.ParquetFile, source: Any) -> None:
     _check_texts(metadata, source, max(_TEXTS, _TEXTS_A_BYTE * size))
 
 
-def _check_texts(metadata: Any, source: Any, most: int) -> None:
-    """Raise ValueError if the texts of a table have more than ``most`` bytes.
+def check_listed(file: pq.ParquetFile, source: Any, names: Sequence[str]) -> None:
+    """Raise ValueError if the texts of some columns of a user's own table would take far more memory than its file can fill.
+
+    Such a table is read a batch or a row group at a time, and may be long and repeat itself: 1 GiB of texts are read of any.
+    """
+    size = source.seek(0, os.SEEK_END)
+    _check_texts(file.metadata, source, max(_LISTED, _TEXTS_A_BYTE * size), set(names))
+
+
+def _check_texts(metadata: Any, source: Any, most: int, names: Collection[str] | None = None) -> None:
+    """Raise ValueError if the texts of a table have more than ``most`` bytes; with ``names``, those of these columns.
 
     Where that is possible they are read as numbers of the texts in a dictionary, which repeat nothing.
     """
     groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
     columns = [[group.column(c) for group in groups] for c in range(metadata.num_columns)]
-    texts = [column for column in columns if column and column[0].physical_type == "BYTE_ARRAY"]
+    texts = [
+        column
+        for column in columns
+        if column
+        and column[0].physical_type == "BYTE_ARRAY"
+        and (names is None or column[0].path_in_schema.partition(".")[0] in names)
+    ]
     if (unpacked := sum(chunk.total_uncompressed_size for column in texts for chunk in column)) > most:
         raise ValueError(f"it claims texts of {unpacked:,} bytes")
     doubtful = [
@@ -69,7 +87,12 @@ def _check_texts(metadata: Any, source: Any, most: int) -> None:
     with _open(source, read_dictionary=[column[0].path_in_schema for column in doubtful]) as file:
         for column in doubtful:
             for number, chunk in enumerate(column):
-                held += _repeated_bytes(file, number, chunk, most - held)
+                try:
+                    held += _repeated_bytes(file, number, chunk, most - held)
+                except (pa.ArrowException, OSError):
+                    if names is None:
+                        raise
+                    continue  # a damaged row group of a list costs its own rows, when they are read
                 if held > most:
                     raise ValueError(f"its texts repeat a few to more than {most:,} bytes")
 
@@ -107,7 +130,7 @@ def _within(array: Any) -> list[Any]:
     """Return the arrays that an array of lists or records consists of."""
     if pa.types.is_struct(array.type):
         return list(array.flatten())
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+    if any(of_kind(array.type) for of_kind in _LISTS):
         return [array.flatten()]
     return []
 
@@ -170,9 +193,10 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
             path.open("rb") as opened,
             pq.ParquetFile(opened) as file,
         ):  # pyarrow takes no path that is not UTF-8
+            check_claims(file, opened)
             for batch in file.iter_batches(1024, use_threads=False):
                 yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
 
 

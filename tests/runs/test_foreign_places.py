@@ -126,15 +126,14 @@ def test_forged_images_in_flight_are_left_out_and_said(tmp_path: Path, change: d
     ],
     ids=str,
 )
-def test_forged_answers_are_left_out(tmp_path: Path, head: dict[str, Any]) -> None:
+def test_forged_answers_are_refused(tmp_path: Path, head: dict[str, Any]) -> None:
     folder = RunFolder.open(shutil.copytree(DATA / "stopped", tmp_path / "run"))
     shard = folder.pending()[0]
     journal = folder.received(shard)
     journal.append(head, [])
     journal.close()
-    again = folder.received(shard)
-    assert not again.records
-    assert again.lost
+    with pytest.raises(DamagedFileError, match="holds a record such as memcore never writes"):
+        folder.received(shard)
     with pytest.raises(DamagedFileError, match="what was received cannot be counted"):
         read_spent(folder)
 

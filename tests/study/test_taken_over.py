@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from memcore.errors import DamagedFileError, RunError
+from memcore.study.findings.reading import Study
 from memcore.study.folder import StudyFolder
+from memcore.study.protocols.protocol import ModelSpec
+from memcore.study.rows import Name
 from memcore.study.run import run_study
 from tests.support.study_runs import do
 from tests.support.study_sets import write_tiny
@@ -109,3 +113,28 @@ def test_a_missing_study_is_told_before_anything_is_made(protocol: Path, tmp_pat
     with pytest.raises(RunError, match="holds no study"):
         run_study(protocol, tmp_path / "study", workers=1, finished=tmp_path / "none")
     assert not (tmp_path / "study").exists()
+
+
+def test_a_missing_table_is_told(protocol: Path, whole: Path, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    shutil.copytree(whole, lacking)
+    table = sorted((lacking / "rows").iterdir())[0]
+    table.unlink()
+    with pytest.raises(RunError, match=f"{table.name} is missing: restore it"):
+        do(protocol, tmp_path / "study", finished=lacking)
+
+
+def test_distances_by_two_networks_are_not_compared(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study.of(StudyFolder.open(str(whole)))
+    first, second = [spec for spec in study.specs if "quality" in spec.attacks][:2]
+    assert study.quality(first)
+    assert study.quality(second)
+    read = Study.rows
+
+    def other(self: Study, spec: ModelSpec, table: Name) -> list[dict[str, Any]]:
+        rows = read(self, spec, table)
+        return [row | {"features_sha256": "0"} for row in rows] if spec is second else rows
+
+    monkeypatch.setattr(Study, "rows", other)
+    with pytest.raises(RunError, match=f"{first.id} and {second.id} are by two networks"):
+        study.quality(second)

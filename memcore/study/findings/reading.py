@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from memcore.engine.task import manifest_name
 from memcore.errors import RunError
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest
@@ -84,6 +85,10 @@ class Study:
     storage: Storage
     files: Mapping[str, Mapping[str, FileDigest]]
     why: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: The network that measured a data set's Frechet distances, and a model that says so.
+    _networks: dict[str, tuple[str, str]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, folder: StudyFolder) -> Study:
@@ -122,8 +127,19 @@ class Study:
         return cast("list[ExtractionRow]", self.rows(spec, "extraction"))
 
     def quality(self, spec: ModelSpec) -> list[QualityRow]:
-        """Return the Frechet distances of a model's checkpoints."""
-        return cast("list[QualityRow]", self.rows(spec, "quality"))
+        """Return the Frechet distances of a model's checkpoints.
+
+        Raises RunError where another model of the same data was measured by another network.
+        """
+        rows = cast("list[QualityRow]", self.rows(spec, "quality"))
+        for row in rows:
+            network, other = self._networks.setdefault(spec.factors.data, (row["features_sha256"], spec.id))
+            if network != row["features_sha256"]:
+                raise RunError(
+                    f"{self.storage.place}: the Frechet distances of {other} and {spec.id} are by two networks, and cannot "
+                    f"be compared: remove {manifest_name(spec.id)}, and run the study again"
+                )
+        return rows
 
     def losses(self, spec: ModelSpec) -> list[LossRow]:
         """Return a model's losses on each image."""
