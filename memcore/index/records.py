@@ -134,7 +134,8 @@ def _check_source(source: Mapping[str, Any], name: str) -> None:
     counts = (account["pointed_at"], account["images"], account["texts"], *account["left_out"].values())
     if min(counts) < 0 or counts[0] != sum(counts[1:]):
         raise ValueError(f"{name}.coverage does not add up")
-    if "images" in source and account["images"] != source["images"]:  # one that is read further is counted at its end
+    # one that is read further is counted at its end
+    if "images" in source and account["images"] != source["images"]:
         raise ValueError(f"{name}.coverage counts {account['images']} images, not {source['images']}")
 
 
