@@ -28,6 +28,10 @@ _FILE = re.compile(r"[A-Za-z0-9_-]{1,100}(\.[A-Za-z0-9_-]{1,30}){1,3}", re.ASCII
 _FOLDER = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Bytes of the largest run.toml that is read.
 _MOST_HEAD = 64 << 20
+#: Bytes of a note that are read.
+_MOST_NOTE = 1 << 10
+#: What to do about a copy that was cut off.
+_AGAIN = "give the command again"
 #: Bytes of a file that are in memory at a time while two are compared.
 _PIECE_BYTES = 1 << 20
 
@@ -35,20 +39,20 @@ _PIECE_BYTES = 1 << 20
 def fetch(url: str, folder: Path) -> dict[str, Any]:
     """Copy the files that ``folder`` lacks, and return counts. It may be called again while the run continues.
 
-    ``left_out`` counts names that no file of a run has. Raises ConfigError unless ``url`` is a URL and ``folder`` is empty
-    or holds the same run, RunError, and StoreError.
+    Continues a copy that was cut off. ``left_out`` counts names that no file of a run has. Raises ConfigError unless
+    ``url`` is a URL and ``folder`` is empty or holds the same run or a part of it, RunError, and StoreError.
     """
     if not is_url(url):
         raise ConfigError(f"run must be a URL such as s3://bucket/run, got {url!r}: a folder needs no copy")
     source = ObjectStorage(url)
     head, digest = _read_head(source)
     target = LocalStorage(folder)
-    if target.exists(layout.RUN) and RunFolder.open(folder).digest != digest:
-        raise ConfigError(f"folder={folder} holds another run")
     copied = present = 0
     left_out: list[str] = []
-    check_startable(target)
+    _check_target(target, digest)
     with target.lock():
+        if not target.exists(layout.RUN):
+            target.write(layout.FETCHING, digest.encode())
         # the manifests as they were before anything was copied: a shard that is finished meanwhile is left to the next call
         manifests = [*_names(source, layout.MANIFESTS, left_out)]
         others = [n for f in layout.FOLDERS if f != layout.MANIFESTS for n in _names(source, f, left_out)]
@@ -56,15 +60,14 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
         for name in [*others, *manifests, *layout.FILES]:
             if name == layout.RUN:
                 if source.read(name) != head:
-                    raise RunError(
-                        f"{source.place}/{name} was changed while the run was copied: {_again(target)}"
-                    )
+                    raise RunError(f"{source.place}/{name} was changed while the run was copied: {_AGAIN}")
                 target.write(name, head)
                 copied += 1
             elif name not in kept and target.exists(name):
                 present += 1
             elif name not in layout.FILES or source.exists(name):
                 copied += _copy(source, target, name)
+        target.remove(layout.FETCHING)
     return {
         "run": url,
         "folder": str(folder),
@@ -74,11 +77,18 @@ def fetch(url: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _again(target: LocalStorage) -> str:
-    """Return what to do about a copy that was cut off."""
+def _check_target(target: LocalStorage, digest: str) -> None:
+    """Raise unless a folder is empty, or holds the run with this digest or a part of it that was copied before."""
     if target.exists(layout.RUN):
-        return "give the command again"
-    return f"give the command again with another folder, {target.place} holds no run yet"
+        held = RunFolder.open(target.path).digest
+    elif target.exists(layout.FETCHING):
+        with target.open(layout.FETCHING) as file:
+            held = file.read(_MOST_NOTE).decode("ascii", "replace")
+    else:
+        check_startable(target)
+        return
+    if held != digest:
+        raise ConfigError(f"folder={target.place} holds another run, or a part of one: choose another folder")
 
 
 def _read_head(source: ObjectStorage) -> tuple[bytes, str]:
@@ -98,7 +108,7 @@ def _read_head(source: ObjectStorage) -> tuple[bytes, str]:
     except ValueError:
         same = False
     if not same:
-        raise RunError(f"{source.place}/{layout.RUN} was changed while it was read: give the command again")
+        raise RunError(f"{source.place}/{layout.RUN} was changed while it was read: {_AGAIN}")
     return head, run.digest
 
 
@@ -112,13 +122,10 @@ def _copy(source: ObjectStorage, target: LocalStorage, name: str) -> int:
     except FileNotFoundError:
         if name.startswith(f"{layout.RECEIVED}/"):
             return 0
-        raise StoreError(
-            f"{source.place}/{name} was removed while the run was copied: {_again(target)}"
-        ) from None
+        raise StoreError(f"{source.place}/{name} was removed while the run was copied: {_AGAIN}") from None
     except Exception as error:  # each driver has errors of its own
         raise StoreError(
-            f"{source.place}/{name} cannot be read: {redact(f'{type(error).__name__}: {error}')}; "
-            f"{_again(target)}"
+            f"{source.place}/{name} cannot be read: {redact(f'{type(error).__name__}: {error}')}; {_AGAIN}"
         ) from error
     return 1
 

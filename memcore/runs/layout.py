@@ -29,6 +29,9 @@ REPORT_RECORD = f"{REPORT}/report.json"
 FOLDERS = (CONDITIONS, FINDINGS, QUARANTINE, IMAGES, RECEIVED, TRAINING, MANIFESTS)
 FILES = (PROMPTS, MATCHES, MATCH, EVALUATION, RUN)
 
+#: The digest of a run that is being fetched, in a folder that does not hold all of it yet.
+FETCHING = ".fetching"
+
 #: What a folder without a run may hold: a kill may come after these were written and before run.toml.
 BEFORE_THE_START = frozenset({PROMPTS, CONDITIONS, SLURM})
 

@@ -16,7 +16,7 @@ from memcore.errors import ConfigError, MissingExtraError, RunError
 from memcore.runs import layout
 from memcore.sources.conditioned import ConditionedPrompt, ConditionedPrompts
 from memcore.sources.text import ListCounts, TextList
-from memcore.system.columns import check_claims
+from memcore.system.claims import check_claims
 
 try:
     import pyarrow as pa

@@ -33,7 +33,7 @@ from memcore.storage.digests import (
 )
 from memcore.storage.open import is_url
 from memcore.storage.verified import open_verified, read_verified
-from memcore.system.columns import check_claims
+from memcore.system.claims import check_claims
 from memcore.system.parsing import check_shape, parse_toml
 
 try:

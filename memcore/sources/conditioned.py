@@ -15,7 +15,6 @@ from memcore.conditions import CONDITIONS, Condition
 from memcore.errors import ConfigError, MemcoreError, MissingExtraError
 from memcore.images import UnreadableImage
 from memcore.images.decode import decode, decode_file
-from memcore.sources import arrow
 from memcore.sources.names import NAMES
 from memcore.sources.text import ListCounts, open_plain, read_lines, read_table
 from memcore.system import places
@@ -24,6 +23,7 @@ from memcore.system.parsing import parse_json
 #: Lists with columns. A plain text has none.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _ROWS = 256
+_PICTURES = ("image", "mask")
 Pixels = NDArray[np.uint8]
 
 
@@ -201,7 +201,7 @@ class ConditionedPrompts:
             import pyarrow
             import pyarrow.parquet as parquet
 
-            from memcore.system.columns import check_listed
+            from memcore.system.claims import check_listed
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
@@ -209,15 +209,27 @@ class ConditionedPrompts:
                 columns = self._columns(list(file.schema_arrow.names))
                 wanted = list(dict.fromkeys(columns.values()))
                 try:
-                    kinds = {name: file.schema_arrow.field(name).type for name in wanted}
-                    check_listed(file, opened, [name for name in wanted if arrow.says_text(kinds[name])])
-                except ValueError as error:
+                    pictures = {columns[name] for name in _PICTURES if name in columns}
+                    check_listed(file, opened, [name for name in wanted if name not in pictures])
+                except (OSError, ValueError) as error:
                     raise ConfigError(f"{self._named} cannot be read: {error}") from None
-                for batch in file.iter_batches(_ROWS, columns=wanted, use_threads=False):
+                for batch in self._batches(file, columns, wanted):
                     for row in batch.to_pylist():
                         yield {name: row[found] for name, found in columns.items()}
         except pyarrow.ArrowException as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
+
+    def _batches(self, file: Any, columns: Mapping[str, str], wanted: Sequence[str]) -> Iterator[Any]:
+        """Yield rows of a Parquet file, as many at a time as fit in memory with their images."""
+        from memcore.sources.parquet_file import count_images, rows_at_once
+
+        for group in range(file.num_row_groups):
+            count, rows = file.metadata.row_group(group).num_rows, _ROWS
+            for name in _PICTURES:
+                if name in columns:
+                    pages = count_images(self.path, file, columns[name], group)
+                    rows = min(rows, rows_at_once(pages, count, _ROWS))
+            yield from file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False)
 
     def _columns(self, names: list[str], *, required: bool = True) -> dict[str, str]:
         """Return, of the text and each condition, the column's own name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +28,23 @@ from memcore.sources.parquet_columns import (
     list_columns,
     payload_at,
 )
-from memcore.sources.parquet_file import BATCH, claimed_bytes, open_parquet, read_texts, stream_images
+from memcore.sources.parquet_file import (
+    BATCH,
+    BATCH_BYTES,
+    claimed_bytes,
+    count_images,
+    image_leaves,
+    open_parquet,
+    read_texts,
+    stream_images,
+)
 
 #: Larger row groups are not held in memory as a whole while they are read in order.
 _GROUP_BYTES = 1 << 28
 #: Larger ones are refused if rows are read in any order: they would not fit in memory next to a prompt.
 _HELD_BYTES = 4 << 30
+#: And those that would take more than this, and more than so many times their bytes in the file: no images pack so well.
+_UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 30, 64
 #: Rows of a file that are read however few bytes their images take: more must take a byte each, or they are claimed only.
 _FREE_ROWS = 1 << 16
 #: The position after the end of a file that could not be read further.
@@ -96,8 +108,6 @@ class ParquetSource(FileParts):
 
     def entries(self, part: int, position: int = 0) -> Iterator[Entry]:
         """Yield the rows of one file from a position on."""
-        from memcore.system.columns import check_listed
-
         path, name = self.files[part], shown(self.parts[part].name)
         self._rows.setdefault(path, 1)
         if position == _BROKEN:
@@ -119,16 +129,10 @@ class ParquetSource(FileParts):
                     wrong = UnreadableImage("caption", f"the column {caption!r} holds {kind}, not text")
                     yield self._broken(part, 0, f"{name}#0 {last}", wrong)
                     return
-                try:
-                    with path.open("rb") as opened:
-                        check_listed(file, opened, [caption] if caption else [])
-                except ValueError as error:
-                    yield self._broken(part, 0, f"{name}#0 {last}", UnreadableImage("caption", str(error)))
-                    return
                 free = _FREE_ROWS
                 for group in range(file.num_row_groups):
                     count = file.metadata.row_group(group).num_rows
-                    size, empty = claimed_bytes(file, self._image_column_of(schema), group)
+                    size, empty = claimed_bytes(path, file, self._image_column_of(schema), group)
                     free += size - count
                     if free < 0:
                         free += count
@@ -147,11 +151,12 @@ class ParquetSource(FileParts):
         """Yield the rows of a group, or one entry for all of them if their captions cannot be read."""
         count = file.metadata.row_group(group).num_rows
         try:
-            texts, seeds = read_texts(file, group, self._caption_column_of(schema))
+            texts, seeds = read_texts(self.files[part], file, group, self._caption_column_of(schema))
         except self._errors as error:
-            broken = UnreadableImage("archive", f"{type(error).__name__}: {error}")
-            lost = self._broken(part, row, f"{name}#{row} to {row + count - 1}", broken)
-            yield lost._replace(after=row + count)
+            yield self._lost(part, name, row, count, "archive", f"{type(error).__name__}: {error}")
+            return
+        except ValueError as error:
+            yield self._lost(part, name, row, count, "caption", str(error))
             return
         for at in range(max(0, position - row), count):
             text = texts[at]
@@ -186,13 +191,19 @@ class ParquetSource(FileParts):
         entries = self.entries(part, position)
         images = self._stream(part, position)
         waiting: list[Entry] = []
+        payloads: list[Payload] = []
+        held = 0
         for entry in entries:
+            payload = _payload_of(entry, images)
             waiting.append(entry)
-            if len(waiting) == BATCH or isinstance(entry.content, UnreadableImage):
-                yield _streamed(part, waiting, images)
-                waiting = []
+            payloads.append(payload)
+            held += 0 if isinstance(payload, UnreadableImage) else len(payload)
+            lost = isinstance(entry.content, UnreadableImage)
+            if len(waiting) == BATCH or held >= BATCH_BYTES or lost:
+                yield _streamed(part, waiting, payloads)
+                waiting, payloads, held = [], [], 0
         if waiting:
-            yield _streamed(part, waiting, images)
+            yield _streamed(part, waiting, payloads)
 
     def fetch(self, places: NDArray[Any]) -> Sequence[Payload]:
         """Return the images at these places, reading each row group once."""
@@ -275,36 +286,56 @@ class ParquetSource(FileParts):
             name = self._image_column_of(file.schema_arrow)
             if name is None or group >= file.num_row_groups:
                 raise OSError("the file was changed: its images are no longer there")
-            column = file.read_row_group(group, columns=[name])[name]
+            pages = count_images(path, file, name, group)
+            plain = pages.most <= _GROUP_BYTES or pages.lengthened > 0
+            size = pages.most if plain else pages.numbers
+            if size > (most := min(_HELD_BYTES, max(_UNPACKED_BYTES, _UNPACKED_RATIO * pages.packed))):
+                raise OSError(f"its images take up to {size:,} bytes, at most {most:,} are read at once")
+            if plain:
+                column = file.read_row_group(group, columns=[name])[name]
+            else:  # one image may be that of many rows
+                with self._open_parquet(path, image_leaves(file, name)) as numbered:
+                    column = numbered.read_row_group(group, columns=[name])[name]
             return column.chunk(0) if column.num_chunks == 1 else column  # faster to look into
 
     def _stream(self, part: int, position: int) -> Iterator[tuple[int, Payload]]:
         """Yield rows and their images from a position on."""
         with self._open_parquet(self.files[part]) as file:
             name = self._image_column_of(file.schema_arrow)
-            yield from stream_images(file, name, position, self._errors)
+            yield from stream_images(self.files[part], file, name, position, self._errors)
 
     def _group_bytes(self, part: int) -> int:
+        """Return how many bytes a file's largest row group can take that can be read."""
+        path, largest = self.files[part], 0
         try:
-            with self._open_parquet(self.files[part]) as file:
-                groups = range(file.num_row_groups)
-                return max((int(file.metadata.row_group(g).total_byte_size) for g in groups), default=0)
+            with self._open_parquet(path) as file:
+                name = self._image_column_of(file.schema_arrow)
+                for group in range(file.num_row_groups):
+                    with contextlib.suppress(OSError):
+                        largest = max(largest, count_images(path, file, name, group).numbers)
         except self._errors:
-            return 0
+            pass
+        return largest
 
     def _claimed(self, part: int, name: str, row: int, count: int, size: int, empty: bool) -> Entry:
         """Return one entry for a group of rows of which hardly any can hold an image."""
         if empty:
-            why = UnreadableImage("no-image", f"{count:,} rows without an image")
-        else:
-            why = UnreadableImage("archive", f"{count:,} rows whose images take {size:,} bytes in all")
-        return self._broken(part, row, f"{name}#{row} to {row + count - 1}", why)._replace(after=row + count)
+            return self._lost(part, name, row, count, "no-image", f"{count:,} rows without an image")
+        why = f"{count:,} rows whose images take {size:,} bytes in all"
+        return self._lost(part, name, row, count, "archive", why)
+
+    def _lost(self, part: int, name: str, row: int, count: int, reason: str, detail: str) -> Entry:
+        """Return one entry for all rows of a group."""
+        broken = UnreadableImage(reason, detail)
+        return self._broken(part, row, f"{name}#{row} to {row + count - 1}", broken)._replace(
+            after=row + count
+        )
 
     def _has_large_groups(self, part: int) -> bool:
         return self._group_bytes(part) > _GROUP_BYTES
 
-    def _open_parquet(self, path: Path) -> Any:
-        return open_parquet(path, {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()})
+    def _open_parquet(self, path: Path, numbered: Sequence[str] = ()) -> Any:
+        return open_parquet(path, {*IMAGE_COLUMNS, *NAMES, "seed", *self._given.values()}, numbered)
 
     def _caption_column_of(self, schema: Any) -> str:
         if self.caption_column in schema.names:
@@ -336,13 +367,15 @@ class ParquetSource(FileParts):
         return without
 
 
-def _streamed(part: int, entries: Sequence[Entry], images: Iterator[tuple[int, Payload]]) -> Batch:
-    payloads: list[Payload] = []
-    for entry in entries:
-        if isinstance(entry.content, UnreadableImage):
-            payloads.append(entry.content)
-        else:
-            payloads.append(next(payload for row, payload in images if row == entry.place.offset))
+def _payload_of(entry: Entry, images: Iterator[tuple[int, Payload]]) -> Payload:
+    """Return an entry's image from those of all rows, which are read once."""
+    if isinstance(entry.content, UnreadableImage):
+        return entry.content
+    changed = UnreadableImage("archive", "the file was changed while it was read")
+    return next((found for row, found in images if row == entry.place.offset), changed)
+
+
+def _streamed(part: int, entries: Sequence[Entry], payloads: Sequence[Payload]) -> Batch:
     return Batch(
         make_places(part, np.array([e.place.offset for e in entries], np.int64)),
         np.array([e.after for e in entries], np.int64),

@@ -135,7 +135,7 @@ class TextList:
             import pyarrow
             import pyarrow.parquet as parquet
 
-            from memcore.system.columns import check_listed
+            from memcore.system.claims import check_listed
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
@@ -147,7 +147,7 @@ class TextList:
                     raise ConfigError(f"{self._named}: the column {name!r} holds {kind}, not text")
                 try:
                     check_listed(file, opened, [name])
-                except ValueError as error:
+                except (OSError, ValueError) as error:
                     raise ConfigError(f"{self._named} cannot be read: {error}") from None
                 for batch in file.iter_batches(_ROWS, columns=[name], use_threads=False):
                     yield from arrow.texts(batch.column(0))

@@ -152,6 +152,7 @@ def _measure(
                 factors, public="", public_steps=0, steps=factors.steps - factors.public_steps
             )
         images = images[np.arange(max(len(images), factors.batch)) % len(images)]
+        labels = None if labels is None else np.zeros(len(images), np.int64)
         trainer = new_training(factors, images, labels, classes, (0,), protocol.device)
         step = _step_seconds(trainer, seconds / 2)
         model, parameters = trainer.model, trainer.parameters

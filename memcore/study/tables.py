@@ -17,7 +17,7 @@ from memcore.runs.tables import parquet_bytes
 from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, verify_bytes
 from memcore.study.rows import ROWS, TABLES, Name, rows_name
-from memcore.system.columns import check_claims
+from memcore.system.claims import check_claims
 from memcore.system.parsing import check_shape, hints_of, parse_json
 
 #: Whole numbers that may be negative: a set of its own has half -1, a shifted image i is -1 - i, noise has no label.

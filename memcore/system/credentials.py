@@ -45,6 +45,8 @@ _TO_SLASH_OR_AT = re.compile(r"[^\s/@]*")
 #: The end of a password after its first "@", if it has more of them, and the host's first letter.
 _BARE_END = re.compile(r"@(?!sha\d+:)(?:[^\s/@'\"=,;()\[\]{}<>]*@(?!sha\d+:))*(?=[\w\[])")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d*)?")
+#: What servers escape in JSON, and quote in errors: slashes, and letters such as "&" and "@".
+_ESCAPED = re.compile(r"\\(?:/|u00([2-7][0-9a-f]))", re.IGNORECASE)
 _HEADER = re.compile(r"(?i:(?<=bearer )|(?<=basic )|(?<=authorization: ))[^\s'\",]+")
 
 #: Values that this process resolved, so that they can be removed from what a sampler says: secrets wherever they are, other
@@ -147,10 +149,16 @@ def redact(text: str) -> str:
     >>> redact("cannot reach https://me:pass@host/v1?sig=1 with Bearer abc")
     'cannot reach https://***@host/v1?*** with Bearer ***'
     """
-    for pattern in _hidden():
-        text = pattern.sub(_HIDDEN, text)
+    plain = _without_known(text)  # a secret may hold what looks escaped, and may be escaped
+    text = _without_known(_ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", plain))
     text = _without_urls_secrets(_without_blank_passwords(text, f"{_HIDDEN}@"))
     return _HEADER.sub(_HIDDEN, _without_bare_passwords(text, f"{_HIDDEN}@"))
+
+
+def _without_known(text: str) -> str:
+    for pattern in _hidden():
+        text = pattern.sub(_HIDDEN, text)
+    return text
 
 
 def _hidden() -> Iterator[re.Pattern[str]]:

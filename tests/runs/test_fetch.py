@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from memcore.audit import audit
+from memcore.errors import ConfigError, StoreError
 from memcore.matching.match_run import match_run
 from memcore.report.run import read_run
 from memcore.runs.fetch import fetch
 from memcore.runs.folder import RunFolder
+from memcore.storage.remote import ObjectStorage
 from tests.support.run_files import config
 from tests.support.synthetic import PROMPTS, SyntheticSampler, write_training_set
 
@@ -47,3 +50,33 @@ def test_what_changed_since_is_copied_again(tmp_path: Path) -> None:
     assert there.items() <= files(copy).items()
     assert not read_run(copy).stale
     assert RunFolder.open(copy).findings() == RunFolder.open(run).findings()
+
+
+def test_a_first_copy_that_was_cut_off_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, other, copy = tmp_path / "run", tmp_path / "other", tmp_path / "copy"
+    audit(run, config(generations=24), sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)
+    audit(other, config(generations=25), sampler=SyntheticSampler(), prompts=PROMPTS, quiet=True)
+    stream = ObjectStorage.stream
+
+    def broken(self: ObjectStorage, name: str) -> object:
+        if name.startswith("manifest/"):
+            raise ConnectionError("the network is down")
+        return stream(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectStorage, "stream", broken)
+        with pytest.raises(StoreError, match=r"network is down; give the command again$"):
+            fetch(run.as_uri(), copy)
+    begun = files(copy)
+    assert begun
+    assert "run.toml" not in begun
+    with pytest.raises(ConfigError, match="holds another run, or a part of one"):
+        fetch(other.as_uri(), copy)
+    assert fetch(run.as_uri(), copy)["present"] > 0
+    assert files(copy) == files(run)
+    assert not (copy / ".fetching").exists()
+    (copy / ".fetching").write_text("what a kill left")
+    fetch(run.as_uri(), copy)
+    assert not (copy / ".fetching").exists()

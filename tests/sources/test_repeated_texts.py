@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from memcore.errors import ConfigError, RunError
 from memcore.sources.conditioned import ConditionedPrompts
+from memcore.sources.entries import make_places
 from memcore.sources.open import open_source
 from memcore.sources.text import TextList
 from memcore.system.columns import iter_rows
@@ -71,3 +74,64 @@ def test_one_picture_in_every_row_is_no_bomb(tmp_path: Path) -> None:
 def test_a_long_list_that_repeats_itself_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "list.parquet", prompt=repeated(300_000, 60))
     assert sum(1 for _ in TextList(path, "prompts")) == 300_000
+
+
+def repeated_image(path: Path, side: int, rows: int) -> None:
+    """One picture in every row, which the file holds once, before texts of the same rows."""
+    image = png(np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8))
+    images = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([image]))
+    prompts = pa.array([f"prompt {row}" for row in range(rows)])
+    pq.write_table(pa.table({"image": images, "prompt": prompts}), path, dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < len(image) + (1 << 20)
+
+
+def test_a_group_that_is_one_dictionary_is_read_in_any_order(tmp_path: Path) -> None:
+    """Writers look at the size of a dictionary only now and then: all images of this group are in it."""
+    draw = np.random.default_rng(1)
+    images = [png(draw.integers(0, 256, (60, 60, 3), dtype=np.uint8)) for _ in range(400)]
+    pq.write_table(pa.table({"image": pa.array(images)}), tmp_path / "plain.parquet")
+    records = [{"bytes": image, "path": None} for image in images]
+    pq.write_table(pa.table({"image": pa.array(records)}), tmp_path / "records.parquet")
+    for name in ("plain", "records"):
+        about = pq.ParquetFile(tmp_path / f"{name}.parquet").metadata.row_group(0).column(0)
+        assert about.dictionary_page_offset
+        assert about.total_compressed_size * 400 > 1 << 28
+        source = open_source(tmp_path / f"{name}.parquet")
+        source.check_random_access()
+        places = make_places(0, np.array([399, 0, 7], np.int64))
+        assert [bytes(payload) for payload in source.fetch(places)] == [images[399], images[0], images[7]]
+        got = [bytes(payload) for batch in source.read(0, 0) for payload in batch.payloads]
+        assert got == images
+
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from memcore.sources.conditioned import ConditionedPrompts
+from memcore.sources.entries import make_places
+from memcore.sources.open import open_source
+
+def source(path):
+    held = open_source(path)
+    return sum(len(batch) for batch in held.read(0, 0))
+
+def conditioned(path):
+    return sum(1 for _ in zip(range(3), ConditionedPrompts(path, ("image",))))
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+got = {"source": source, "conditioned": conditioned}[sys.argv[1]](Path(sys.argv[2]))
+print(got, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize(("reader", "expected"), [("source", 120), ("conditioned", 3)])
+def test_one_image_in_every_row_is_not_held_for_each(tmp_path: Path, reader: str, expected: int) -> None:
+    """Of 12 megabytes in 120 rows: 1.4 GB."""
+    path = tmp_path / "images.parquet"
+    repeated_image(path, 2000, 120)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, reader, str(path)], capture_output=True, text=True, check=True
+    )
+    got, mebibytes = map(int, done.stdout.split())
+    assert got == expected
+    assert mebibytes < 300

@@ -351,6 +351,9 @@ def test_a_plan_measures_each_kind_of_model(protocol: Path) -> None:
     assert (plan["models"], plan["training_steps"]) == (4, 9 + 6 + 6 + 9)
     assert [kind["models"] for kind in plan["kinds"]] == [4]
     assert plan["hours"] < plan["worker_hours"]
+    labelled = re.sub(r"attacks = .*", 'attacks = ["extraction"]', protocol.read_text())
+    labelled = labelled.replace("batch = 4", 'batch = 64, labels = "unique"')
+    assert plan_study(parse_protocol(labelled.encode(), "tiny"), workers=1, seconds=0.01)["hours"] > 0
     with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
         plan_study(
             dataclasses.replace(parse_protocol(protocol.read_bytes(), "tiny"), device="cuda:99"), workers=1

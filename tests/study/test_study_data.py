@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from memcore.errors import ConfigError
-from memcore.study.data import cifar10
+from memcore.study.data import cifar10, clip_art
 from memcore.study.data.images import ImageSet, make_grey, shrink
 from memcore.study.data.load import load_data
 from memcore.study.data.sets import draw_canaries, draw_half, draw_sets, members_digest, shift
@@ -96,7 +99,29 @@ def test_any_stored_images_are_resized_and_split(tmp_path: Path) -> None:
         load_data(DataSpec(kind="stored"))
 
 
-def test_clip_art_that_is_not_there_says_where_to_get_it(tmp_path: Path) -> None:
+def test_clip_art_of_a_folder_is_read_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    art = tmp_path / "openclipart" / "animals"
+    art.mkdir(parents=True)
+    for number in range(30):
+        picture = np.full((40, 40, 4), 255, np.uint8)
+        picture[:, : number + 1, :3] = number * 8
+        Image.fromarray(picture).save(art / f"{number}.png")
+    shutil.copy(art / "3.png", art / "the same.png")
+    (art / "broken.png").write_bytes(b"none")
+    Image.new("1", (9_600, 9_600)).save(art / "large.png")
+    Image.new("RGBA", (400, 20), (0, 0, 0, 255)).save(art / "line.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load_data(DataSpec(kind="clip-art", path=str(tmp_path), side=32))
+    assert len(data.images) + len(data.reference) == 30
+    assert data.images.shape[1:] == (32, 32, 3)
+    assert data.source == "Open Clip Art Library, public domain (30 of 34 pictures)"
+
+
+def test_clip_art_that_is_not_there_says_where_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip_art, "DEBIAN", tmp_path / "not installed")
     with pytest.raises(ConfigError, match="npm pack emoji-datasource-google"):
         load_data(DataSpec(kind="clip-art", path=str(tmp_path)))
     (tmp_path / "emoji-datasource-twitter-16.0.0.tgz").write_bytes(b"other")

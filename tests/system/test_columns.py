@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memcore.system import columns
+from memcore.system import claims
 
 
 def parquet(column: Any, **options: Any) -> bytes:
@@ -24,7 +24,7 @@ def parquet(column: Any, **options: Any) -> bytes:
 
 
 def check(data: bytes) -> None:
-    columns.check_claims(pq.ParquetFile(pa.BufferReader(data)), data)
+    claims.check_claims(pq.ParquetFile(pa.BufferReader(data)), data)
 
 
 def repeated(rows: int, size: int) -> Any:

@@ -188,6 +188,31 @@ def test_urls_lose_user_password_and_query(url: str, bare: str, shown: str) -> N
     assert credentials.redact(f"at {url}") == f"at {shown}"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        r"https:\/\/me:pw@host\/v1?sig=pw",
+        r"{\"url\": \"https:\/\/host\/v1\u003fsig\u003dpw\"}",
+        r"https:\u002F\u002Fme:pw\u0040host",
+        r"the token s3\/cr3t-p\u0026w is not known",
+    ],
+)
+def test_what_a_server_escaped_is_hidden_too(said: str) -> None:
+    os.environ["MEMCORE_TEST_ESCAPED"] = "s3/cr3t-p&w"
+    credentials.resolve({"token": "env:MEMCORE_TEST_ESCAPED"})
+    shown = credentials.redact(said)
+    assert "pw" not in shown
+    assert "cr3t" not in shown
+    assert "***" in shown
+    assert credentials.redact(r"C:\users\new") == r"C:\users\new"
+
+
+def test_a_secret_that_looks_escaped_is_hidden_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMCORE_TEST_ODD", r"q7\/z9\u0041x")
+    credentials.resolve({"token": "env:MEMCORE_TEST_ODD"})
+    assert credentials.redact(r"refused q7\/z9\u0041x") == "refused ***"
+
+
 @pytest.mark.parametrize("password", ['p"w', "p<w", "p>w"])
 def test_what_is_recorded_of_a_url_has_nothing_of_its_password(password: str) -> None:
     url = f"https://me:{password}@host/v1?key=1"

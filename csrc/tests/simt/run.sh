@@ -7,7 +7,10 @@ mode=${1:-plain}
 case $mode in
 plain) sanitize="" runtime="" schedules=6 small=0 ;;
 asan) sanitize="-fsanitize=address,undefined -fno-sanitize-recover=all" runtime="-DSIMT_ASAN" schedules=2 small=1 ;;
-tsan) sanitize="-fsanitize=thread" runtime="-DSIMT_TSAN" schedules=1 small=1 ;;
+tsan)
+    sanitize="-fsanitize=thread" runtime="-DSIMT_TSAN" schedules=1 small=1
+    export TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS-}" # the first race fails the test, and shows a planted fault
+    ;;
 *)
     echo "usage: run.sh [plain|asan|tsan]" >&2
     exit 2
@@ -18,7 +21,8 @@ if [ "$(uname -m)" != x86_64 ]; then
     exit 0
 fi
 out=../build/simt/$mode
-mkdir -p "$out"
+cpu=../build/simt/cpu
+mkdir -p "$out" "$cpu"
 rm -f "$out"/*.o
 flags="-std=c++20 -O1 -g1 -pthread -Wall -Wextra -Werror -Wno-psabi -I."
 cxx=${CXX:-g++}
@@ -46,12 +50,18 @@ kernel() { # a clique/*.cu, object, folder of headers that come first
 }
 link() { # the objects of the kernels, test, program
     # shellcheck disable=SC2086
-    $cxx $flags $sanitize $1 "$out"/cpu-*.o "$out/simt.o" "$out/$2.o" -o "$3"
+    $cxx $flags $sanitize $1 "$cpu"/*.o "$out/simt.o" "$out/$2.o" -o "$3"
 }
-# The CPU solver is the reference here; its own tests run under sanitizers already.
-for source in clique/*.cpp runtime/thread_pool.cpp runtime/interrupt.cpp; do
-    beside compile "$source" "$out/cpu-$(echo "$source" | tr / -).o" ""
-done
+# The CPU solver is the reference here; its own tests run under sanitizers already. All modes link the same objects.
+if [ ! -f "$cpu/made" ] || [ -n "$(find . -newer "$cpu/made" -type f | head -n 1)" ]; then
+    rm -f "$cpu"/*
+    touch "$cpu/begun"
+    for source in clique/*.cpp runtime/thread_pool.cpp runtime/interrupt.cpp; do
+        beside compile "$source" "$cpu/$(echo "$source" | tr / -).o" ""
+    done
+    all_done
+    mv "$cpu/begun" "$cpu/made" # as old as the beginning: what was changed since is compiled again
+fi
 beside compile tests/simt/simt.cpp "$out/simt.o" "$runtime"
 for name in max_clique has_clique; do
     beside kernel clique/$name.cu "$out/$name.o"

@@ -12,14 +12,16 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memcore.errors import ConfigError, MissingExtraError
+from memcore.images.decode import MAX_PIXELS
 from memcore.study.data.images import ImageSet, make_grey, split
 from memcore.study.emoji import TARBALL_SHA256, compose, resize_art
 from memcore.study.protocols.protocol import DataSpec
@@ -30,6 +32,10 @@ try:
     from PIL import Image
 except ImportError:
     raise MissingExtraError("pillow", "study", "Reading the clip art") from None
+
+
+#: A picture's class, and its pixels (side, side, 4).
+Picture: TypeAlias = tuple[str, NDArray[np.uint8]]
 
 
 class Vendor(NamedTuple):
@@ -58,20 +64,24 @@ _FILLED = 28
 def load_clip_art(spec: DataSpec) -> ImageSet:
     """Return every picture on a coloured background of its own. A class is an emoji's category or a folder of clip art.
 
-    Pictures that become equal are kept once. Raises ConfigError if there is nothing at ``path``, or another package.
+    Pictures that become equal are kept once; those that cannot be read, have more than 2^26 pixels, or would leave hardly a
+    pixel are left out, and the source says how many were used. Raises ConfigError if there is nothing at ``path``, or
+    another package.
     """
     folder = Path(spec.path or ".")
-    pictures: list[tuple[str, NDArray[np.uint8]]] = []
+    pictures: list[Picture] = []
     sources = []
     for vendor in VENDORS:
         path = folder / f"emoji-datasource-{vendor.name}-16.0.0.tgz"
         if path.is_file():
-            pictures += _read_emoji(path, vendor, spec.side)
-            sources.append(vendor.licence)
+            used, there = _read_emoji(path, vendor, spec.side)
+            pictures += used
+            sources.append(_told(vendor.licence, len(used), there))
     clip_art = next((p for p in (folder / CLIP_ART, DEBIAN) if p.is_dir()), None)
     if clip_art is not None:
-        pictures += _read_clip_art(clip_art, spec.side)
-        sources.append(CLIP_ART_LICENCE)
+        used, there = _read_clip_art(clip_art, spec.side)
+        pictures += used
+        sources.append(_told(CLIP_ART_LICENCE, len(used), there))
     if not pictures:
         raise ConfigError(
             f"path={str(folder)!r} holds no clip art{where(folder)}: npm pack emoji-datasource-google@16.0.0 "
@@ -84,36 +94,50 @@ def load_clip_art(spec: DataSpec) -> ImageSet:
     return split(make_grey(composed) if spec.grey else composed, labels, spec.seed, "; ".join(sources))
 
 
-def _read_emoji(path: Path, vendor: Vendor, side: int) -> list[tuple[str, NDArray[np.uint8]]]:
+def _told(licence: str, used: int, there: int) -> str:
+    return f"{licence} ({used:,} of {there:,} pictures)"
+
+
+def _read_emoji(path: Path, vendor: Vendor, side: int) -> tuple[list[Picture], int]:
+    """Return the pictures of a vendor, and how many there are."""
     data = path.read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != vendor.sha256:
         raise ConfigError(f"{path} has SHA-256 {found}, expected {vendor.sha256}")
     seen: set[bytes] = set()
-    kept = []
+    kept: list[Picture] = []
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         entries: list[dict[str, Any]] = parse_json(_member(archive, "package/emoji.json"))
-        for entry in entries:
-            if entry[f"has_img_{vendor.name}"]:  # others are another vendor's art
-                raw = _member(archive, f"package/img/{vendor.name}/64/{entry['image']}")
-                kept += [(str(entry["category"]), rgba) for rgba in _unseen(raw, side, seen)]
-    return kept
+        own = [
+            entry for entry in entries if entry[f"has_img_{vendor.name}"]
+        ]  # others are another vendor's art
+        for entry in own:
+            raw = _member(archive, f"package/img/{vendor.name}/64/{entry['image']}")
+            kept += [(str(entry["category"]), rgba) for rgba in _unseen(raw, side, seen)]
+    return kept, len(own)
 
 
-def _read_clip_art(folder: Path, side: int) -> list[tuple[str, NDArray[np.uint8]]]:
+def _read_clip_art(folder: Path, side: int) -> tuple[list[Picture], int]:
+    """Return the pictures below a folder, and how many there are."""
     seen: set[bytes] = set()
-    return [
+    paths = sorted(folder.rglob("*.png"))
+    kept = [
         (f"clip art: {path.relative_to(folder).parts[0]}", rgba)
-        for path in sorted(folder.rglob("*.png"))
+        for path in paths
         for rgba in _unseen(path.read_bytes(), side, seen)
     ]
+    return kept, len(paths)
 
 
 def _unseen(raw: bytes, side: int, seen: set[bytes]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the picture, shrunk; nothing if it cannot be read, is empty, or was there before."""
+    """Yield the picture, shrunk; nothing if it cannot be read, is too large or empty, or was there before."""
     try:
-        with Image.open(io.BytesIO(raw)) as image:
-            rgba = np.asarray(image.convert("RGBA"))
-    except (OSError, ValueError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(raw)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return
+                rgba = np.asarray(image.convert("RGBA"))
+    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return
     height, width = rgba.shape[:2]
     longest = max(height, width)

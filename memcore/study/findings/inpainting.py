@@ -91,7 +91,7 @@ def _sentence(part: Part) -> str:
     span = (
         ""
         if found.low is None or found.high is None
-        else f" ({found.low + 0.5:.3f} to {found.high + 0.5:.3f})"
+        else f" ({max(0.0, found.low + 0.5):.3f} to {min(1.0, found.high + 0.5):.3f})"
     )
     return f"A member scores above an image kept from training with a chance of {area:.3f}{span}; guessing gives 0.5."
 

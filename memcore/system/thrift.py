@@ -1,0 +1,125 @@
+"""Thrift's compact protocol, as far as the headers of Parquet's pages need it: numbers, and structures of them."""
+
+from __future__ import annotations
+
+#: Structures within structures, and fields in all: a page's header has three of the first, and about forty of these.
+_DEPTH, _FIELDS = 8, 4096
+#: The kinds of fields, as the protocol numbers them.
+_TRUE, _FALSE, _BYTE, _SHORT, _WHOLE, _LONG, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCTURE = range(1, 13)
+#: Bits of a whole number, and of a field's own number.
+_WHOLE_BITS, _FIELD_BITS = 32, 16
+
+
+class Fields(dict[int, "int | Fields"]):
+    """The whole numbers of 32 bits and the structures of a structure, by their fields."""
+
+    def number(self, field: int) -> int:
+        """Return a whole number; ValueError if there is none."""
+        value = self.get(field)
+        if not isinstance(value, int):
+            raise ValueError(f"field {field} is no whole number")
+        return value
+
+    def structure(self, field: int) -> Fields:
+        """Return a structure; ValueError if there is none."""
+        value = self.get(field)
+        if not isinstance(value, Fields):
+            raise ValueError(f"field {field} is no structure")
+        return value
+
+
+class CompactReader:
+    """A reader of one structure; IndexError where the bytes end too early, ValueError for what no writer makes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._fields = 0
+        self.at = 0
+
+    def structure(self, depth: int = 0) -> Fields:
+        """Return what is kept of a structure; its other fields are passed over."""
+        if depth > _DEPTH:
+            raise ValueError("it is nested too deep")
+        fields = Fields()
+        seen: set[int] = set()
+        field = 0
+        while head := self._byte():
+            field = field + (head >> 4) if head >> 4 else self._number(_FIELD_BITS)
+            if field in seen or not 0 < field < 1 << _FIELD_BITS - 1:
+                raise ValueError(f"field {field} comes again, or is none")
+            seen.add(field)
+            value = self._value(head & 15, depth, of_field=True)
+            if value is not None:
+                fields[field] = value
+        return fields
+
+    def _value(self, kind: int, depth: int, *, of_field: bool = False) -> int | Fields | None:
+        """Pass over a value; return it if it is a whole number of 32 bits or a structure."""
+        self._fields += 1
+        if self._fields > _FIELDS:
+            raise ValueError(f"it has more than {_FIELDS:,} fields")
+        if kind == _WHOLE:
+            return self._number(_WHOLE_BITS)
+        if kind == _STRUCTURE:
+            return self.structure(depth + 1)
+        if kind in (_TRUE, _FALSE):
+            self._skip(0 if of_field else 1)  # an item of a list has a byte, a field is its kind
+        elif kind == _BYTE:
+            self._skip(1)
+        elif kind in (_SHORT, _LONG):
+            self._varint()
+        elif kind == _DOUBLE:
+            self._skip(8)
+        elif kind == _BINARY:
+            self._skip(self._varint())
+        elif kind in (_LIST, _SET):
+            self._list(depth)
+        elif kind == _MAP:
+            self._map(depth)
+        else:
+            raise ValueError(f"a field has kind {kind}, which none has")
+        return None
+
+    def _list(self, depth: int) -> None:
+        if depth > _DEPTH:
+            raise ValueError("it is nested too deep")
+        head = self._byte()
+        for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
+            self._value(head & 15, depth + 1)
+
+    def _map(self, depth: int) -> None:
+        if depth > _DEPTH:
+            raise ValueError("it is nested too deep")
+        count = self._varint()
+        kinds = self._byte() if count else 0
+        for _ in range(count):
+            self._value(kinds >> 4, depth + 1)
+            self._value(kinds & 15, depth + 1)
+
+    def _byte(self) -> int:
+        byte = self._data[self.at]
+        self.at += 1
+        return byte
+
+    def _varint(self) -> int:
+        number = shift = 0
+        while True:
+            byte = self._byte()
+            number |= (byte & 127) << shift
+            if byte < 128:
+                return number
+            shift += 7
+            if shift > 63:
+                raise ValueError("it has a number of more than 64 bits")
+
+    def _number(self, bits: int) -> int:
+        packed = self._varint()
+        number = (packed >> 1) ^ -(packed & 1)
+        if not -(1 << bits - 1) <= number < 1 << bits - 1:
+            raise ValueError(f"it has {number} where {bits} bits are allowed")
+        return number
+
+    def _skip(self, count: int) -> None:
+        if count > len(self._data) - self.at:
+            raise IndexError
+        self.at += count
