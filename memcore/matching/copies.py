@@ -21,17 +21,19 @@ def read_copies(path: Path) -> NDArray[Any]:
     """Return the numbers in an .npy file, or in the column ``copies`` of a Parquet file. Raises ConfigError."""
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
+            from memcore.system.claims import check_listed
+            from memcore.system.parquet import ParquetTable
 
             with (
                 open_plain(path) as file,  # a pipe would keep its reader waiting
-                pq.ParquetFile(file) as table,
+                ParquetTable(file, pre_buffer=False) as table,
             ):
                 names = table.schema_arrow.names
                 if COLUMN not in names:
                     raise ConfigError(
                         f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
                     )
+                check_listed(table, file, [COLUMN])
                 return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
         return np.asarray(load_npy(path))
     except (OSError, ValueError, EOFError) as error:

@@ -17,6 +17,7 @@ from memcore.runs import layout
 from memcore.sources.conditioned import ConditionedPrompt, ConditionedPrompts
 from memcore.sources.text import ListCounts, TextList
 from memcore.system.claims import check_claims
+from memcore.system.parquet import ParquetTable
 
 try:
     import pyarrow as pa
@@ -257,7 +258,7 @@ class Prompts(Sequence[str]):
     def _open(self) -> None:
         try:
             opened = self._open_file()
-            file = pq.ParquetFile(opened, pre_buffer=False)
+            file = ParquetTable(opened, pre_buffer=False)
             check_claims(file, opened)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unreadable(error) from None

@@ -34,12 +34,12 @@ from memcore.storage.digests import (
 from memcore.storage.open import is_url
 from memcore.storage.verified import open_verified, read_verified
 from memcore.system.claims import check_claims
+from memcore.system.parquet import ParquetTable
 from memcore.system.parsing import check_shape, parse_toml
 
 try:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "A run folder") from None
 
@@ -304,8 +304,8 @@ def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return _read_columns(_open_parquet(data), columns)
 
 
-def _open_parquet(data: bytes) -> pq.ParquetFile:
-    file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+def _open_parquet(data: bytes) -> ParquetTable:
+    file = ParquetTable(pa.BufferReader(data), pre_buffer=False)
     try:
         check_claims(file, data)
     except ValueError as error:
@@ -313,5 +313,5 @@ def _open_parquet(data: bytes) -> pq.ParquetFile:
     return file
 
 
-def _read_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+def _read_columns(file: ParquetTable, columns: Sequence[str] | None) -> pa.Table:
     return file.read(list(columns) if columns else None, use_threads=False)

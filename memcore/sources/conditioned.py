@@ -199,13 +199,13 @@ class ConditionedPrompts:
     def _of_parquet(self) -> Iterator[dict[str, Any]]:
         try:
             import pyarrow
-            import pyarrow.parquet as parquet
 
             from memcore.system.claims import check_listed
+            from memcore.system.parquet import ParquetTable
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
-            with open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
+            with open_plain(self.path) as opened, ParquetTable(opened, pre_buffer=False) as file:
                 columns = self._columns(list(file.schema_arrow.names))
                 wanted = list(dict.fromkeys(columns.values()))
                 try:

@@ -20,13 +20,13 @@ BATCH, BATCH_BYTES = 64, 1 << 25
 
 
 def open_parquet(path: Path, used: Collection[str], numbered: Sequence[str] = ()) -> Any:
-    """Open a file as ``pyarrow.parquet.ParquetFile``; ``used`` are the columns that may be read, in lower case or as given.
+    """Open a file as ``ParquetTable``; ``used`` are the columns that may be read, in lower case or as given.
 
     ``numbered`` are stored columns whose values are read as numbers of those in a dictionary.
     Raises OSError unless it is a regular file, since opening a pipe might never return, and where one of these columns is
     there twice.
     """
-    import pyarrow.parquet
+    from memcore.system.parquet import ParquetTable
 
     descriptor = os.open(path, READ)
     try:
@@ -34,9 +34,7 @@ def open_parquet(path: Path, used: Collection[str], numbered: Sequence[str] = ()
             raise OSError("no plain file")
     finally:
         os.close(descriptor)
-    file = pyarrow.parquet.ParquetFile(
-        path if _is_utf8(path) else path.open("rb"), read_dictionary=list(numbered)
-    )
+    file = ParquetTable(path if _is_utf8(path) else path.open("rb"), read_dictionary=list(numbered))
     if twice := {n for n in arrow.repeated(file.schema_arrow.names) if n.lower() in used or n in used}:
         file.close(force=True)
         raise OSError(f"it has several columns called {min(twice)!r}")
@@ -44,13 +42,14 @@ def open_parquet(path: Path, used: Collection[str], numbered: Sequence[str] = ()
 
 
 def claimed_bytes(path: Path, file: Any, image_column: str | None, group: int) -> tuple[int, bool]:
-    """Return the bytes that a group's images take in the file, and whether it says that all are null."""
-    names = {image_column, f"{image_column}.bytes"}
-    about = file.metadata.row_group(group)
-    own = [c for i in range(about.num_columns) if (c := about.column(i)).path_in_schema in names]
-    facts = [c.statistics for c in own]
-    empty = bool(own) and all(s and s.has_null_count and s.null_count == about.num_rows for s in facts)
-    claimed = sum(int(c.total_compressed_size) for c in own) if own else about.num_rows
+    """Return the bytes that a group's images take in the file, and whether it says that all are null.
+
+    Raises OSError if the file's footer is damaged.
+    """
+    names, schema, about = {image_column, f"{image_column}.bytes"}, file.schema, file.groups[group]
+    own = [chunk for c, chunk in enumerate(about.chunks) if schema.column(c).path in names]
+    empty = bool(own) and all(chunk.nulls == about.rows for chunk in own)
+    claimed = sum(chunk.stored for chunk in own) if own else about.rows
     return min(claimed, path.stat().st_size), empty
 
 
@@ -94,11 +93,11 @@ def count_images(path: Path, file: Any, image_column: str | None, group: int) ->
     """
     from memcore.system.claims import columns_within
 
-    about, found = file.metadata.row_group(group), Pages()
+    about, found, schema = file.groups[group], Pages(), file.schema
     with path.open("rb") as opened:
         for column in columns_within(file, [image_column or ""]):
             try:
-                found = found.plus(count_pages(opened, about, column, file.schema))
+                found = found.plus(count_pages(opened, about.chunks[column], schema.column(column)))
             except ValueError as error:
                 raise OSError(str(error)) from None
     return found

@@ -133,14 +133,14 @@ class TextList:
     def _of_parquet(self) -> Iterator[str | None]:
         try:
             import pyarrow
-            import pyarrow.parquet as parquet
 
             from memcore.system.claims import check_listed
+            from memcore.system.parquet import ParquetTable
         except ImportError:
             raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
         try:
             # opened here, since pyarrow takes no path that is not UTF-8
-            with open_plain(self.path) as opened, parquet.ParquetFile(opened, pre_buffer=False) as file:
+            with open_plain(self.path) as opened, ParquetTable(opened, pre_buffer=False) as file:
                 name = self._choose(file.schema_arrow.names, "the file")
                 kind = file.schema_arrow.field(name).type
                 if not arrow.says_text(kind):

@@ -7,20 +7,19 @@ what is damaged is left aside with a warning, and done again.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from memcore.engine.task import CHECKPOINTS
+from memcore.errors import RunError
 from memcore.runs.tables import parquet_bytes
 from memcore.storage.base import Storage
 from memcore.storage.digests import headed, without_head
 from memcore.study.rows import TABLES, Name
-from memcore.study.tables import SCHEMAS, rows_to_bytes
+from memcore.study.tables import SCHEMAS, open_table, rows_to_bytes
 
 #: Rows of each table of a piece.
 Tables = Mapping[Name, Sequence[Mapping[str, Any]]]
@@ -52,8 +51,7 @@ class Pieces:
         """Return, of all pieces in order, each table that has rows, as the bytes that are stored."""
         found: dict[Name, bytes] = {}
         for table in TABLES:
-            kept = [self._read(f"{piece}.{table}") for piece in pieces]
-            parts = [pq.read_table(io.BytesIO(data)) for data in kept if data is not None]
+            parts = [part for piece in pieces if (part := self._table(f"{piece}.{table}")) is not None]
             if any(len(part) for part in parts):
                 metadata = next((p.schema.metadata for p in parts if p.schema.metadata), None)
                 whole = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
@@ -94,6 +92,15 @@ class Pieces:
 
     def _write(self, name: str, data: bytes) -> None:
         self._storage.write(f"{self._prefix}{name}", headed(_HEAD, data))
+
+    def _table(self, name: str) -> pa.Table | None:
+        """Return a table that is kept under a name; None as ``_read`` does. Raises RunError if it is none of Parquet's."""
+        data = self._read(name)
+        try:
+            return None if data is None else open_table(data).read(use_threads=False)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            place = f"{self._storage.place}/{self._prefix}"
+            raise RunError(f"{place}{name} cannot be read as Parquet ({error}): remove {place}*") from None
 
     def _read(self, name: str) -> bytes | None:
         """Return what is kept under a name; None if it is not there, or damaged."""

@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from memcore.engine.task import manifest_name
 from memcore.errors import RunError
@@ -18,6 +17,7 @@ from memcore.storage.base import Storage
 from memcore.storage.digests import FileDigest, verify_bytes
 from memcore.study.rows import ROWS, TABLES, Name, rows_name
 from memcore.system.claims import check_claims
+from memcore.system.parquet import ParquetTable
 from memcore.system.parsing import check_shape, hints_of, parse_json
 
 #: Whole numbers that may be negative: a set of its own has half -1, a shifted image i is -1 - i, noise has no label.
@@ -74,8 +74,7 @@ def read_table(storage: Storage, model: str, table: Name, files: Mapping[str, Fi
         raise RunError(f"{place} is missing: restore it, or {again}") from None
     verify_bytes(data, files[name], place, again)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
-        check_claims(file, data)
+        file = open_table(data)
         if not file.schema_arrow.equals(SCHEMAS[table]):
             raise RunError(
                 f"{storage.place}/{name} has other columns than this version of memcore writes: "
@@ -90,6 +89,13 @@ def read_table(storage: Storage, model: str, table: Name, files: Mapping[str, Fi
     except ValueError as error:
         raise RunError(f"{place} is damaged: {error}, which memcore never writes; {again}") from None
     return found
+
+
+def open_table(data: bytes) -> ParquetTable:
+    """Return a table of Parquet whose claims are bounded. Raises ValueError, OSError or Arrow's errors for anything else."""
+    file = ParquetTable(pa.BufferReader(data), pre_buffer=False)
+    check_claims(file, data)
+    return file
 
 
 def _check_values(table: Name, found: pa.Table) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from memcore.errors import MissingExtraError
 from memcore.system.pages import Pages, count_pages
+from memcore.system.parquet import ParquetTable
 
 try:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
 
@@ -36,7 +36,7 @@ _TEXT = "BYTE_ARRAY"
 _LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
 
 
-def check_claims(file: pq.ParquetFile, source: Any) -> None:
+def check_claims(file: ParquetTable, source: Any) -> None:
     """Raise ValueError if a table would take far more memory than its file can fill, OSError if its pages are damaged.
 
     A page of a few bytes may say that one value is repeated a billion times, and a text that is stored once may be that of
@@ -50,7 +50,7 @@ def check_claims(file: pq.ParquetFile, source: Any) -> None:
     _check(file, source, None, range(metadata.num_row_groups), *limits)
 
 
-def check_listed(file: pq.ParquetFile, source: Any, names: Collection[str], group: int | None = None) -> None:
+def check_listed(file: ParquetTable, source: Any, names: Collection[str], group: int | None = None) -> None:
     """Raise as ``check_claims`` does for some columns of a user's own table, or of one of its row groups.
 
     Such a table is read a batch or a row group at a time, and may be long and repeat itself: 1 GiB of texts are read of any.
@@ -60,7 +60,7 @@ def check_listed(file: pq.ParquetFile, source: Any, names: Collection[str], grou
     _check(file, source, names, range(file.metadata.num_row_groups) if group is None else [group], *limits)
 
 
-def columns_within(file: pq.ParquetFile, names: Collection[str]) -> list[int]:
+def columns_within(file: ParquetTable, names: Collection[str]) -> list[int]:
     """Return which stored columns the columns of a table consist of: a column of records is stored as several."""
     schema = file.schema
     paths = [schema.column(c).path for c in range(file.metadata.num_columns)]
@@ -68,7 +68,7 @@ def columns_within(file: pq.ParquetFile, names: Collection[str]) -> list[int]:
 
 
 def _check(
-    file: pq.ParquetFile,
+    file: ParquetTable,
     source: Any,
     names: Collection[str] | None,
     groups: Sequence[int],
@@ -77,7 +77,10 @@ def _check(
 ) -> None:
     metadata, schema, held = file.metadata, file.schema, _seekable(source)
     columns = range(metadata.num_columns) if names is None else columns_within(file, names)
-    counted = {c: [count_pages(held, metadata.row_group(g), c, schema) for g in groups] for c in columns}
+    of_file = file.groups
+    counted = {
+        c: [count_pages(held, of_file[g].chunks[c], schema.column(c)) for g in groups] for c in columns
+    }
     total = functools.reduce(Pages.plus, itertools.chain.from_iterable(counted.values()), Pages())
     size = held.seek(0, os.SEEK_END)
     if total.headers > _PAGES:
@@ -95,7 +98,7 @@ def _check(
 
 
 def _count_texts(
-    file: pq.ParquetFile, source: Any, groups: Sequence[int], columns: dict[int, list[Pages]], most: int
+    file: ParquetTable, source: Any, groups: Sequence[int], columns: dict[int, list[Pages]], most: int
 ) -> None:
     """Raise ValueError if the texts of some columns have more than ``most`` bytes.
 
@@ -104,7 +107,7 @@ def _count_texts(
     """
     schema, found = file.schema, 0
     numbered = [schema.column(c).path for c, counted in columns.items() if not _shortened(counted)]
-    with pq.ParquetFile(_seekable(source), pre_buffer=False, read_dictionary=numbered) as again:
+    with ParquetTable(_seekable(source), pre_buffer=False, read_dictionary=numbered) as again:
         for c, counted in columns.items():
             for group, pages in zip(groups, counted, strict=True):
                 rows, path = _COUNTED, [schema.column(c).path]

@@ -19,6 +19,7 @@ except ImportError:
     raise MissingExtraError("pyarrow", "audit", "An index") from None
 
 from memcore.system.claims import check_claims
+from memcore.system.parquet import ParquetTable
 
 
 def to_bytes(table: pa.Table, row_group: int = 65536) -> bytes:
@@ -72,7 +73,7 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with (
             path.open("rb") as opened,
-            pq.ParquetFile(opened) as file,
+            ParquetTable(opened) as file,
         ):  # pyarrow takes no path that is not UTF-8
             check_claims(file, opened)
             for batch in file.iter_batches(1024, use_threads=False):
@@ -92,7 +93,7 @@ def take(data: NDArray[np.uint8], column: str, rows: Any, count: int) -> list[st
 
 def _read(data: NDArray[np.uint8], names: Sequence[str], count: int) -> pa.Table:
     try:
-        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)
+        file = ParquetTable(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)
         if (found := file.metadata.num_rows) != count:
             raise ValueError(f"it has {found:,} rows where {count:,} are expected")
         check_claims(file, data)

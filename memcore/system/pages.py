@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from memcore.system.footer import Chunk
 from memcore.system.thrift import CompactReader, Fields
 
 #: Bytes that are read for a header at first, and at most: it may hold the smallest and the largest value of its page.
@@ -79,14 +80,13 @@ class Pages(NamedTuple):
         return summed._replace(largest=max(self.largest, other.largest))
 
 
-def count_pages(source: Any, group: Any, column: int, schema: Any) -> Pages:
+def count_pages(source: Any, chunk: Chunk, about: Any) -> Pages:
     """Return what the pages of one column of one row group hold, by their headers.
 
-    ``source`` is the open file, ``group`` its metadata of the row group and ``schema`` of the columns. Raises OSError if the
-    headers cannot be followed, and ValueError if a page claims to unpack to far more than it can be worth.
+    ``source`` is the open file, ``about`` the column in its schema. Raises OSError if the headers cannot be followed, and
+    ValueError if a page claims to unpack to far more than it can be worth.
     """
-    chunk = group.column(column)
-    width = int(schema.column(column).length) if chunk.physical_type == _FIXED else 0
+    width = int(about.length) if about.physical_type == _FIXED else 0
     count = values = numbered = packed = unpacked = dictionary = lengthened = largest = 0
     for page in iter_pages(source, chunk):
         if page.unpacked > max(_UNPACKED, _UNPACKED_A_BYTE * page.packed):
@@ -108,14 +108,12 @@ def count_pages(source: Any, group: Any, column: int, schema: Any) -> Pages:
     return Pages(count, values, numbered, packed, unpacked, dictionary, fixed, lengthened, largest)
 
 
-def iter_pages(source: Any, chunk: Any) -> Iterator[Page]:
+def iter_pages(source: Any, chunk: Chunk) -> Iterator[Page]:
     """Yield the pages of one column of one row group. Raises OSError if the headers cannot be followed."""
-    at = int(chunk.data_page_offset)
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
-        at = int(chunk.dictionary_page_offset)
-    end = min(at + int(chunk.total_compressed_size) + _BEHIND, source.seek(0, os.SEEK_END))
+    at = chunk.start
+    end = min(at + chunk.stored + _BEHIND, source.seek(0, os.SEEK_END))
     values = pages = 0
-    while at < end and values < chunk.num_values:
+    while at < end and values < chunk.values:
         pages += 1
         if pages > _PAGES:
             raise OSError(f"a column of a row group has more than {_PAGES:,} pages")

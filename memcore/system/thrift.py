@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as far as the headers of Parquet's pages need it: numbers, and structures of them."""
+"""Thrift's compact protocol, as far as Parquet's footer and pages need it: whole numbers, structures, lists of these."""
 
 from __future__ import annotations
 
@@ -6,34 +6,55 @@ from __future__ import annotations
 _DEPTH, _FIELDS = 8, 4096
 #: The kinds of fields, as the protocol numbers them.
 _TRUE, _FALSE, _BYTE, _SHORT, _WHOLE, _LONG, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCTURE = range(1, 13)
-#: Bits of a whole number, and of a field's own number.
-_WHOLE_BITS, _FIELD_BITS = 32, 16
+#: Bits of the whole numbers that are kept, by their kind, and of a field's own number.
+_BITS, _FIELD_BITS = {_WHOLE: 32, _LONG: 64}, 16
 
 
-class Fields(dict[int, "int | Fields"]):
-    """The whole numbers of 32 bits and the structures of a structure, by their fields."""
+class Fields(dict[int, "tuple[int, int | Fields | list[Fields]]"]):
+    """The whole numbers of 32 and 64 bits, the structures and the lists of structures of a structure, by their fields.
+
+    Each is kept with its kind: a reader of the format passes over a field of another kind than it expects.
+    """
 
     def number(self, field: int) -> int:
-        """Return a whole number; ValueError if there is none."""
-        value = self.get(field)
+        """Return a whole number of 32 bits; ValueError if there is none."""
+        value = self._of(field, _WHOLE)
         if not isinstance(value, int):
-            raise ValueError(f"field {field} is no whole number")
+            raise ValueError(f"field {field} is no whole number of 32 bits")
+        return value
+
+    def long(self, field: int) -> int:
+        """Return a whole number of 64 bits; ValueError if there is none."""
+        value = self._of(field, _LONG)
+        if not isinstance(value, int):
+            raise ValueError(f"field {field} is no whole number of 64 bits")
         return value
 
     def structure(self, field: int) -> Fields:
         """Return a structure; ValueError if there is none."""
-        value = self.get(field)
+        value = self._of(field, _STRUCTURE)
         if not isinstance(value, Fields):
             raise ValueError(f"field {field} is no structure")
         return value
+
+    def structures(self, field: int) -> list[Fields]:
+        """Return a list of structures; ValueError if there is none."""
+        value = self._of(field, _LIST)
+        if not isinstance(value, list):
+            raise ValueError(f"field {field} is no list of structures")
+        return value
+
+    def _of(self, field: int, kind: int) -> int | Fields | list[Fields] | None:
+        found, value = self.get(field, (0, None))
+        return value if found == kind else None
 
 
 class CompactReader:
     """A reader of one structure; IndexError where the bytes end too early, ValueError for what no writer makes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most_fields: int = _FIELDS) -> None:
         self._data = data
-        self._fields = 0
+        self._fields, self._most = 0, most_fields
         self.at = 0
 
     def structure(self, depth: int = 0) -> Fields:
@@ -50,42 +71,45 @@ class CompactReader:
             seen.add(field)
             value = self._value(head & 15, depth, of_field=True)
             if value is not None:
-                fields[field] = value
+                fields[field] = head & 15, value
         return fields
 
-    def _value(self, kind: int, depth: int, *, of_field: bool = False) -> int | Fields | None:
-        """Pass over a value; return it if it is a whole number of 32 bits or a structure."""
+    def _value(self, kind: int, depth: int, *, of_field: bool = False) -> int | Fields | list[Fields] | None:
+        """Pass over a value; return it if it is kept."""
         self._fields += 1
-        if self._fields > _FIELDS:
-            raise ValueError(f"it has more than {_FIELDS:,} fields")
-        if kind == _WHOLE:
-            return self._number(_WHOLE_BITS)
+        if self._fields > self._most:
+            raise ValueError(f"it has more than {self._most:,} fields")
+        if kind in _BITS:
+            return self._number(_BITS[kind])
         if kind == _STRUCTURE:
             return self.structure(depth + 1)
         if kind in (_TRUE, _FALSE):
             self._skip(0 if of_field else 1)  # an item of a list has a byte, a field is its kind
         elif kind == _BYTE:
             self._skip(1)
-        elif kind in (_SHORT, _LONG):
+        elif kind == _SHORT:
             self._varint()
         elif kind == _DOUBLE:
             self._skip(8)
         elif kind == _BINARY:
             self._skip(self._varint())
         elif kind in (_LIST, _SET):
-            self._list(depth)
+            return self._list(depth)
         elif kind == _MAP:
             self._map(depth)
         else:
             raise ValueError(f"a field has kind {kind}, which none has")
         return None
 
-    def _list(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Fields] | None:
+        """Pass over a list; return it if its items are structures."""
         if depth > _DEPTH:
             raise ValueError("it is nested too deep")
         head = self._byte()
-        for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
-            self._value(head & 15, depth + 1)
+        count = self._varint() if head >> 4 == 15 else head >> 4
+        items = (self._value(head & 15, depth + 1) for _ in range(count))
+        kept = [item for item in items if isinstance(item, Fields)]
+        return kept if head & 15 == _STRUCTURE or not count else None
 
     def _map(self, depth: int) -> None:
         if depth > _DEPTH:

@@ -43,6 +43,7 @@ class Column(NamedTuple):
     physical: int = BYTES
     codec: str = "zstd"
     packed: int = 0
+    sizes: Mapping[int, Any] | None = None
 
 
 def plain(values: Sequence[bytes], kind: int = DATA) -> Page:
@@ -118,6 +119,8 @@ def table(columns: Sequence[Column], rows: int, schema: Sequence[Mapping[int, An
         about |= {5: Long(column.values), 6: Long(100), 7: Long(size), 9: Long(first)}
         if dictionary and dictionary < first:
             about[11] = Long(dictionary)
+        if column.sizes is not None:
+            about[16] = column.sizes
         chunks.append({2: Long(4), 3: about})
     group = {1: chunks, 2: Long(100), 3: Long(rows)}
     footer = compact({1: 1, 2: [{4: "schema", 5: top}, *schema], 3: Long(rows), 4: [group]})

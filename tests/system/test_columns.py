@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memcore.system import claims
+from memcore.system.parquet import ParquetTable
 
 
 def parquet(column: Any, **options: Any) -> bytes:
@@ -24,7 +25,7 @@ def parquet(column: Any, **options: Any) -> bytes:
 
 
 def check(data: bytes) -> None:
-    claims.check_claims(pq.ParquetFile(pa.BufferReader(data)), data)
+    claims.check_claims(ParquetTable(pa.BufferReader(data)), data)
 
 
 def repeated(rows: int, size: int) -> Any:

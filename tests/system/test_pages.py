@@ -14,6 +14,7 @@ import pytest
 
 from memcore.system.claims import check_claims, check_listed
 from memcore.system.pages import Pages, count_pages
+from memcore.system.parquet import ParquetTable
 from tests.support.parquet_by_hand import (
     DATA,
     DICTIONARY,
@@ -42,18 +43,24 @@ REPEATED = [plain([LONG_TEXT], DICTIONARY), numbered(20_000)]
 
 
 def check(data: bytes) -> None:
-    check_claims(pq.ParquetFile(pa.BufferReader(data)), data)
+    check_claims(ParquetTable(pa.BufferReader(data)), data)
 
 
 def check_list(data: bytes) -> None:
-    check_listed(pq.ParquetFile(pa.BufferReader(data)), io.BytesIO(data), ["text"])
+    check_listed(ParquetTable(pa.BufferReader(data)), io.BytesIO(data), ["text"])
 
 
 def counted(data: bytes) -> list[tuple[Pages, Any]]:
-    file = pq.ParquetFile(pa.BufferReader(data))
-    groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
-    columns = range(file.metadata.num_columns)
-    return [(count_pages(io.BytesIO(data), g, c, file.schema), g.column(c)) for g in groups for c in columns]
+    file = ParquetTable(pa.BufferReader(data))
+    schema, columns = file.schema, range(file.metadata.num_columns)
+    return [
+        (
+            count_pages(io.BytesIO(data), group.chunks[c], schema.column(c)),
+            file.metadata.row_group(g).column(c),
+        )
+        for g, group in enumerate(file.groups)
+        for c in columns
+    ]
 
 
 def given_twice(packed: int, unpacked: int) -> bytes:
@@ -206,15 +213,15 @@ def test_damaged_headers_are_refused_and_nothing_else_happens() -> None:
     texts = pa.table({"text": [f"{n}" * 30 for n in range(400)]})
     pq.write_table(texts, sink, data_page_size=64, write_batch_size=2, use_dictionary=False)
     data = sink.getvalue()
-    file = pq.ParquetFile(pa.BufferReader(data))
-    group = file.metadata.row_group(0)
+    file = ParquetTable(pa.BufferReader(data))
+    chunk = file.groups[0].chunks[0]
     draw, refused = random.Random(7), 0
     for _ in range(200):
         damaged = bytearray(data)
         for _ in range(draw.randrange(1, 40)):
-            damaged[draw.randrange(4, group.column(0).total_compressed_size)] = draw.randrange(256)
+            damaged[draw.randrange(4, chunk.stored)] = draw.randrange(256)
         try:
-            count_pages(io.BytesIO(damaged), group, 0, file.schema)
+            count_pages(io.BytesIO(damaged), chunk, file.schema.column(0))
         except (OSError, ValueError):
             refused += 1
     assert refused > 50
