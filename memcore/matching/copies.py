@@ -20,26 +20,33 @@ _MOST = np.iinfo(np.int32).max
 def read_copies(path: Path) -> NDArray[Any]:
     """Return the numbers in an .npy file, or in the column ``copies`` of a Parquet file. Raises ConfigError."""
     try:
-        if path.suffix.lower() == ".parquet":
-            from memcore.system.claims import check_listed
-            from memcore.system.parquet import ParquetTable
-
-            with (
-                open_plain(path) as file,  # a pipe would keep its reader waiting
-                ParquetTable(file, pre_buffer=False) as table,
-            ):
-                names = table.schema_arrow.names
-                if COLUMN not in names:
-                    raise ConfigError(
-                        f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
-                    )
-                check_listed(table, file, [COLUMN])
-                return np.asarray(table.read([COLUMN])[COLUMN].to_numpy())
-        return np.asarray(load_npy(path))
-    except (OSError, ValueError, EOFError) as error:
+        return _of_parquet(path) if path.suffix.lower() == ".parquet" else np.asarray(load_npy(path))
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"copies={path} cannot be read: {error}") from None
+
+
+def _of_parquet(path: Path) -> NDArray[Any]:
+    import pyarrow
+
+    from memcore.system.claims import check_listed
+    from memcore.system.parquet import ParquetTable
+
+    try:
+        with (
+            open_plain(path) as file,  # a pipe would keep its reader waiting
+            ParquetTable(file, pre_buffer=False) as table,
+        ):
+            names = table.schema_arrow.names
+            if COLUMN not in names:
+                raise ConfigError(
+                    f"copies={path} has no column {COLUMN!r}; its columns are {', '.join(names)}"
+                )
+            check_listed(table, file, [COLUMN])
+            return np.asarray(table.read([COLUMN], use_threads=False)[COLUMN].to_numpy())
+    except pyarrow.ArrowException as error:
+        raise ValueError(str(error)) from None
 
 
 def check_copies(copies: NDArray[Any], images: int) -> NDArray[np.int64]:

@@ -216,7 +216,7 @@ class ConditionedPrompts:
                 for batch in self._batches(file, columns, wanted):
                     for row in batch.to_pylist():
                         yield {name: row[found] for name, found in columns.items()}
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OverflowError) as error:  # the second: a time that Python has not
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 
     def _batches(self, file: Any, columns: Mapping[str, str], wanted: Sequence[str]) -> Iterator[Any]:

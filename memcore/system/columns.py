@@ -78,7 +78,7 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
             check_claims(file, opened)
             for batch in file.iter_batches(1024, use_threads=False):
                 yield from batch.to_pylist()
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read as Parquet: {error}") from None
 
 

@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from memcore.errors import MissingExtraError
 from memcore.system.footer import RowGroup, read_footer
 
 try:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 except ImportError:
     raise MissingExtraError("pyarrow", "audit", "Reading Parquet") from None
 
 
 class ParquetTable(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
-    """``pyarrow.parquet.ParquetFile`` of a path or an open file, whose footer is read without pyarrow too."""
+    """``pyarrow.parquet.ParquetFile`` of a path or an open file, whose footer is read and bounded before pyarrow reads it.
+
+    ``groups`` are its row groups. Raises OSError if its footer is damaged, contradicts itself, or is too large.
+    """
+
+    groups: tuple[RowGroup, ...]
 
     def __init__(self, source: Any, **options: Any) -> None:
-        super().__init__(source, **options)
-        self._source = source
+        self._own = pa.OSFile(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+        try:
+            footer = _read(source) if self._own is None else _read_once(self._own)
+            self.groups = footer.groups
+            super().__init__(source if self._own is None else self._own, metadata=footer.metadata, **options)
+        except BaseException:
+            if self._own is not None:
+                self._own.close()
+            raise
 
-    @functools.cached_property
-    def groups(self) -> tuple[RowGroup, ...]:
-        """The row groups. OSError if the footer is damaged: Arrow may have found nothing wrong with it."""
-        of_path = isinstance(self._source, str | os.PathLike)
-        groups = _read_at(os.fspath(self._source)) if of_path else read_footer(self._source)
-        metadata = self.metadata
-        rows = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
-        if [group.rows for group in groups] != rows or any(
-            len(g.chunks) != metadata.num_columns for g in groups
-        ):
-            raise OSError("its footer is damaged: it says one thing to Arrow and another to memcore")
-        return groups
-
-
-def _read_at(path: str | bytes) -> tuple[RowGroup, ...]:
-    about = os.stat(path)
-    return _read_once(path, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    def close(self, force: bool = False) -> None:
+        """Close the file if it was opened here, or with ``force``."""
+        super().close(force=force or self._own is not None)
+        if self._own is not None:
+            self._own.close()
 
 
-@functools.lru_cache(maxsize=4)  # a source opens its file again for each row group that it is asked for
-def _read_once(path: str | bytes, *_unchanged: int) -> tuple[RowGroup, ...]:
-    with open(path, "rb") as opened:
-        return read_footer(opened)
+class _Footer(NamedTuple):
+    groups: tuple[RowGroup, ...]
+    metadata: Any
+
+    @property
+    def chunks(self) -> int:
+        return sum(len(group.chunks) for group in self.groups)
+
+
+def _read(source: Any) -> _Footer:
+    groups = read_footer(source)
+    metadata = pq.read_metadata(source)
+    rows = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+    if [group.rows for group in groups] != rows:
+        raise OSError("its footer is damaged: it says one thing to Arrow and another to memcore")
+    return _Footer(groups, metadata)
+
+
+#: Footers of files that were opened by their paths, as long as they describe few columns of row groups in all.
+_KNOWN: dict[tuple[int, ...], _Footer] = {}
+_KEPT = 1 << 16
+
+
+def _read_once(file: pa.OSFile) -> _Footer:
+    """Return a file's footer. A source opens its file again for each row group that it is asked for."""
+    about = os.fstat(file.fileno())
+    unchanged = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    footer = _KNOWN.get(unchanged)
+    if footer is None:
+        footer = _read(file)
+        if footer.chunks + sum(known.chunks for known in [*_KNOWN.values()]) > _KEPT:
+            _KNOWN.clear()
+        if footer.chunks <= _KEPT:
+            _KNOWN[unchanged] = footer
+    return footer

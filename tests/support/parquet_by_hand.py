@@ -160,7 +160,13 @@ def _value(value: Any) -> tuple[int, bytes]:
     if isinstance(value, Mapping):
         return 12, compact(value)
     packed = [_value(item) for item in value]
-    return 9, bytes([len(packed) << 4 | packed[0][0]]) + b"".join(body for _, body in packed)
+    kind = packed[0][0] if packed else 12
+    head = (
+        bytes([len(packed) << 4 | kind])
+        if len(packed) < 15
+        else bytes([15 << 4 | kind]) + _varint(len(packed))
+    )
+    return 9, head + b"".join(body for _, body in packed)
 
 
 def zigzag(number: int) -> bytes:

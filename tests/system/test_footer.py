@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from memcore.errors import ConfigError, RunError
+from memcore.images import UnreadableImage
+from memcore.sources.conditioned import ConditionedPrompts
+from memcore.sources.open import open_source
+from memcore.sources.text import TextList
+from memcore.system.columns import iter_rows
 from memcore.system.footer import read_footer
 from memcore.system.parquet import ParquetTable
 from tests.support.index_sets import pictures, png
@@ -159,6 +167,113 @@ def test_flipped_bits_of_a_footer_are_refused_or_change_nothing_that_is_counted(
         except OSError:
             refused += 1
     assert 100 < refused < 1_900
+
+
+def flipped(data: bytes) -> Iterator[bytes]:
+    """The file with each bit of its footer flipped."""
+    (length,) = struct.unpack("<i", data[-8:-4])
+    for at in range(len(data) - 8 - length, len(data) - 8):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[at] ^= 1 << bit
+            yield bytes(damaged)
+
+
+def test_no_flipped_bit_of_a_footer_loses_a_row_unsaid(tmp_path: Path) -> None:
+    """One number of rows may lie: the others must agree with it."""
+    sink, path = io.BytesIO(), tmp_path / "rows.parquet"
+    rows = {"image": [png(pictures(1)[0])] * 30, "prompt": [f"a {n}" for n in range(30)]}
+    options = {"row_group_size": 10, "compression": "none", "write_statistics": False, "store_schema": False}
+    pq.write_table(pa.table(rows), sink, **options)
+    read = refused = 0
+    for damaged in flipped(sink.getvalue()):
+        path.write_bytes(damaged)
+        try:
+            prompts = [*TextList(path, "prompts", blank="keep")]
+        except ConfigError:
+            refused += 1
+            continue
+        assert len(prompts) == 30
+        read += 1
+        with contextlib.suppress(ConfigError):
+            entries = [payload for batch in open_source(path).read(0, 0) for payload in batch.payloads]
+            assert len(entries) == 30 or any(isinstance(e, UnreadableImage) for e in entries)
+    assert read > 100
+    assert refused > 100
+
+
+def large_footers() -> Iterator[tuple[str, bytes]]:
+    """Footers of which Arrow makes gigabytes, before anybody can ask how large they are."""
+    leaf, chunk = {1: LONG, 3: 0, 4: "a"}, {3: {}}
+    group = {3: 0, 4: "x" * 200_000, 5: 2_000}
+    yield "names", compact({2: [{4: "schema", 5: 1}, group, *[leaf] * 2_000], 3: Long(0), 4: []})
+    groups = [{1: [chunk] * 200_000, 3: Long(0)}] * 3
+    yield "structures", compact({2: [{4: "schema", 5: 1}, leaf], 3: Long(0), 4: groups})
+    about = {3: {5: Long(0), 7: Long(0), 9: Long(4)}}
+    groups = [{1: [about] * 300, 3: Long(0)}] * 500
+    yield "columns of row groups", compact({2: [{4: "schema", 5: 300}, *[leaf] * 300], 3: Long(0), 4: groups})
+
+
+@pytest.mark.parametrize("kind", ["names", "structures", "columns of row groups"])
+def test_a_footer_that_would_fill_the_memory_is_refused_before_arrow_reads_it(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footer = dict(large_footers())[kind]
+    monkeypatch.setattr(pq, "read_metadata", lambda _: pytest.fail("Arrow reads it"))
+    with pytest.raises(OSError, match=kind):
+        ParquetTable(pa.BufferReader(b"PAR1" + footer + struct.pack("<i", len(footer)) + b"PAR1"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "why"),
+    [
+        ([1], [0], "0 values in 1 rows"),
+        ([1], [2], "2 values in 1 rows"),
+        ([2, -1], [2, -1], "-1 rows"),
+        ([1, 1], [1, 1], "1 rows, and 2 in its row groups"),
+    ],
+)
+def test_rows_that_contradict_each_other_are_refused(rows: list[int], values: list[int], why: str) -> None:
+    schema = [{4: "schema", 5: 1}, *text("text")]
+    groups = [
+        {1: [{3: {5: Long(v), 7: Long(9), 9: Long(4)}}], 3: Long(r)}
+        for r, v in zip(rows, values, strict=True)
+    ]
+    footer = compact({2: schema, 3: Long(1), 4: groups})
+    with pytest.raises(OSError, match=why):
+        read_footer(io.BytesIO(b"PAR1" + footer + struct.pack("<i", len(footer)) + b"PAR1"))
+
+
+def test_a_list_may_have_several_values_in_a_row_and_a_file_no_rows() -> None:
+    for rows in ([], [[1, 2], [3], []]):
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"list": pa.array(rows, pa.list_(pa.int64()))}), sink)
+        assert sum(group.rows for group in read_footer(sink)) == len(rows)
+
+
+def test_many_small_row_groups_are_read_as_fast_as_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The footer is read once, not once for each row group."""
+    path, times = tmp_path / "groups.parquet", []
+    pq.write_table(pa.table({"image": [png(pictures(1)[0])] * 40}), path, row_group_size=1)
+    read_metadata = pq.read_metadata
+    monkeypatch.setattr(pq, "read_metadata", lambda file: times.append(1) or read_metadata(file))
+    source = open_source(path)
+    assert len([p for batch in source.read(0, 0) for p in batch.payloads]) == 40
+    assert len(times) == 1
+
+
+@pytest.mark.parametrize("column", ["copies", "label"])
+def test_times_that_python_has_not_are_refused_by_name(column: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    never = pa.array([2**62], pa.timestamp("us", tz="UTC"))
+    pq.write_table(pa.table({"prompt": ["a house"], column: never}), path)
+    with pytest.raises(RunError, match="cannot be read"):
+        list(iter_rows(path))
+    if column == "label":
+        with pytest.raises(ConfigError, match="cannot be read"):
+            list(ConditionedPrompts(path, ["label"]))
 
 
 def test_a_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
