@@ -213,9 +213,12 @@ class ConditionedPrompts:
                     check_listed(file, opened, [name for name in wanted if name not in pictures])
                 except (OSError, ValueError) as error:
                     raise ConfigError(f"{self._named} cannot be read: {error}") from None
-                for batch in self._batches(file, columns, wanted):
-                    for row in batch.to_pylist():
-                        yield {name: row[found] for name, found in columns.items()}
+                try:
+                    for batch in self._batches(file, columns, wanted):
+                        for row in batch.to_pylist():
+                            yield {name: row[found] for name, found in columns.items()}
+                except OSError as error:
+                    raise ConfigError(f"{self._named} cannot be read: {error}") from None
         except (pyarrow.ArrowException, OverflowError) as error:  # the second: a time that Python has not
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 

@@ -149,8 +149,11 @@ class TextList:
                     check_listed(file, opened, [name])
                 except (OSError, ValueError) as error:
                     raise ConfigError(f"{self._named} cannot be read: {error}") from None
-                for batch in file.iter_batches(_ROWS, columns=[name], use_threads=False):
-                    yield from arrow.texts(batch.column(0))
+                try:
+                    for batch in file.iter_batches(_ROWS, columns=[name], use_threads=False):
+                        yield from arrow.texts(batch.column(0))
+                except OSError as error:
+                    raise ConfigError(f"{self._named} cannot be read: {error}") from None
         except pyarrow.ArrowException as error:
             raise ConfigError(f"{self._named} cannot be read: {error}") from None
 

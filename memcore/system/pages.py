@@ -109,7 +109,10 @@ def count_pages(source: Any, chunk: Chunk, about: Any) -> Pages:
 
 
 def iter_pages(source: Any, chunk: Chunk) -> Iterator[Page]:
-    """Yield the pages of one column of one row group. Raises OSError if the headers cannot be followed."""
+    """Yield the pages of one column of one row group.
+
+    Raises OSError if the headers cannot be followed, or say fewer values than the footer.
+    """
     at = chunk.start
     end = min(at + chunk.stored + _BEHIND, source.seek(0, os.SEEK_END))
     values = pages = 0
@@ -123,6 +126,8 @@ def iter_pages(source: Any, chunk: Chunk) -> Iterator[Page]:
             values += page.values
         yield page
         at += length + page.packed
+    if values < chunk.values:  # Arrow would pass over the rest, or take other rows' values for them
+        raise OSError(f"the pages of a column hold {values:,} values where the footer says {chunk.values:,}")
 
 
 def _page(header: Fields, at: int) -> Page:

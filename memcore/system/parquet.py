@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from memcore.errors import MissingExtraError
@@ -18,7 +19,8 @@ except ImportError:
 class ParquetTable(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     """``pyarrow.parquet.ParquetFile`` of a path or an open file, whose footer is read and bounded before pyarrow reads it.
 
-    ``groups`` are its row groups. Raises OSError if its footer is damaged, contradicts itself, or is too large.
+    ``groups`` are its row groups. Raises OSError if its footer is damaged, contradicts itself, or is too large, and where
+    fewer rows are read than the footer says: Arrow passes over those that a damaged page leaves out.
     """
 
     groups: tuple[RowGroup, ...]
@@ -33,6 +35,32 @@ class ParquetTable(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no type
             if self._own is not None:
                 self._own.close()
             raise
+
+    def iter_batches(
+        self, batch_size: int = 1 << 16, row_groups: Sequence[int] | None = None, **options: Any
+    ) -> Iterator[Any]:
+        """Yield the rows in batches; OSError at the end if there were too few."""
+        found, groups = 0, range(len(self.groups)) if row_groups is None else row_groups
+        for batch in super().iter_batches(batch_size, row_groups=groups, **options):
+            found += batch.num_rows
+            yield batch
+        self._check_rows(found, groups)
+
+    def read(self, columns: Sequence[str] | None = None, **options: Any) -> Any:
+        """Return the whole table; OSError if it has too few rows."""
+        table = super().read(columns, **options)
+        self._check_rows(table.num_rows, range(len(self.groups)))
+        return table
+
+    def read_row_group(self, i: int, columns: Sequence[str] | None = None, **options: Any) -> Any:
+        """Return a row group; OSError if it has too few rows."""
+        table = super().read_row_group(i, columns, **options)
+        self._check_rows(table.num_rows, [i])
+        return table
+
+    def _check_rows(self, found: int, groups: Sequence[int]) -> None:
+        if found != (said := sum(self.groups[group].rows for group in groups)):
+            raise OSError(f"it is damaged: {found:,} rows where its footer says {said:,}")
 
     def close(self, force: bool = False) -> None:
         """Close the file if it was opened here, or with ``force``."""

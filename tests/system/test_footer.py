@@ -18,6 +18,7 @@ import pytest
 
 from memcore.errors import ConfigError, RunError
 from memcore.images import UnreadableImage
+from memcore.matching.copies import read_copies
 from memcore.sources.conditioned import ConditionedPrompts
 from memcore.sources.open import open_source
 from memcore.sources.text import TextList
@@ -169,10 +170,11 @@ def test_flipped_bits_of_a_footer_are_refused_or_change_nothing_that_is_counted(
     assert 100 < refused < 1_900
 
 
-def flipped(data: bytes) -> Iterator[bytes]:
-    """The file with each bit of its footer flipped."""
+def flipped(data: bytes, part: str) -> Iterator[bytes]:
+    """The file with each bit of its footer, or of what comes before it, flipped."""
     (length,) = struct.unpack("<i", data[-8:-4])
-    for at in range(len(data) - 8 - length, len(data) - 8):
+    footer = len(data) - 8 - length
+    for at in range(footer, len(data) - 8) if part == "footer" else range(4, footer):
         for bit in range(8):
             damaged = bytearray(data)
             damaged[at] ^= 1 << bit
@@ -186,7 +188,7 @@ def test_no_flipped_bit_of_a_footer_loses_a_row_unsaid(tmp_path: Path) -> None:
     options = {"row_group_size": 10, "compression": "none", "write_statistics": False, "store_schema": False}
     pq.write_table(pa.table(rows), sink, **options)
     read = refused = 0
-    for damaged in flipped(sink.getvalue()):
+    for damaged in flipped(sink.getvalue(), "footer"):
         path.write_bytes(damaged)
         try:
             prompts = [*TextList(path, "prompts", blank="keep")]
@@ -199,6 +201,26 @@ def test_no_flipped_bit_of_a_footer_loses_a_row_unsaid(tmp_path: Path) -> None:
             entries = [payload for batch in open_source(path).read(0, 0) for payload in batch.payloads]
             assert len(entries) == 30 or any(isinstance(e, UnreadableImage) for e in entries)
     assert read > 100
+    assert refused > 100
+
+
+def test_no_flipped_bit_of_a_page_loses_a_row_unsaid(tmp_path: Path) -> None:
+    """A page's header may say fewer values than the footer."""
+    sink, path = io.BytesIO(), tmp_path / "rows.parquet"
+    rows = {"prompt": [f"a {n}" for n in range(30)], "copies": list(range(1, 31))}
+    pq.write_table(pa.table(rows), sink, row_group_size=15, compression="none", use_dictionary=False)
+    refused = 0
+    for damaged in flipped(sink.getvalue(), "pages"):
+        path.write_bytes(damaged)
+        for read in (
+            lambda: TextList(path, "prompts", blank="keep"),
+            lambda: iter_rows(path),
+            lambda: read_copies(path),
+        ):
+            try:
+                assert len([*read()]) == 30
+            except (ConfigError, RunError):
+                refused += 1
     assert refused > 100
 
 
